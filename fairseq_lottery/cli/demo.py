@@ -1,0 +1,38 @@
+"""Show tickets against random masks on a small translation task, in minutes."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_lottery.environment import require
+from fairseq_lottery.errors import LotteryError
+
+EXAMPLE = "fairseq-lottery demo --out demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the demo goes, its seed, and how many stages run at a time."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), metavar="DIR", help="its folder (default: demo)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of the text and of all runs (default: 1)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2,
+        metavar="N",
+        help="stages at a time, a core each (default: 2)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the demo; what is finished in its folder is not run again."""
+    if args.jobs < 1:
+        raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
+    if args.seed < 0:
+        raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
+    require("torch", "fairseq", "sentencepiece", "sacrebleu", "matplotlib", "rich")
+    from fairseq_lottery.demo.show import show
+
+    show(args.out, args.seed, args.jobs)

@@ -1,0 +1,42 @@
+"""Say what is installed, whether it fits together, and what mends it."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from fairseq_lottery.environment import Finding, examine, installed
+from fairseq_lottery.errors import LotteryError
+
+EXAMPLE = "fairseq-lottery doctor --json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``doctor``."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what was found; refuse where a part does not fit."""
+    findings = examine(installed())
+    misfits = [finding for finding in findings if not finding.fits]
+    if args.json:
+        parts = [{**asdict(finding), "fits": finding.fits} for finding in findings]
+        print(json.dumps({"fits": not misfits, "parts": parts}, indent=2))
+    else:
+        _print_table(findings, misfits)
+    if misfits:
+        names = ", ".join(finding.part for finding in misfits)
+        raise LotteryError(f"what is installed does not fit ({names}): run the commands above")
+
+
+def _print_table(findings: list[Finding], misfits: list[Finding]) -> None:
+    """A line per part, then each command under the problems that it mends."""
+    wide = max(len(finding.part) for finding in findings)
+    for finding in findings:
+        print(f"{'ok' if finding.fits else 'NO'}  {finding.part:{wide}}  {finding.found}")
+    for command in dict.fromkeys(finding.mend for finding in misfits):
+        print()
+        for finding in misfits:
+            if finding.mend == command:
+                print(finding.problem)
+        print(f"    {command}")

@@ -1,0 +1,55 @@
+"""Entry point: finds the subcommand, turns bad input into one sentence and exit code 2."""
+
+import argparse
+import importlib
+import sys
+from typing import List, Optional
+
+from fairseq_lottery import __version__
+from fairseq_lottery.errors import LotteryError
+
+COMMANDS = ("user-dir", "doctor", "ticket", "inspect", "compare", "export", "average", "demo")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``fairseq-lottery`` with every subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="fairseq-lottery",
+        description="Lottery tickets and magnitude pruning for fairseq translation.",
+    )
+    parser.add_argument("--version", action="version", version=f"fairseq-lottery {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"fairseq_lottery.cli.{name.replace('-', '_')}")
+        command = commands.add_parser(
+            name,
+            help=module.__doc__.splitlines()[0],
+            description=module.__doc__,
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one subcommand; returns the exit code (0 done, 2 bad input)."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except LotteryError as error:
+        if args.debug:
+            raise
+        print(f"fairseq-lottery: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Every workaround for a version of torch or fairseq, each with what makes it removable."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib
+import pickle
+import types
+from pathlib import Path
+from typing import Any, Dict, List, Tuple, Union
+
+import numpy as np
+import torch
+
+# The encoder layers of official fairseq 0.12.2 carry zero-filled copies of their weights for
+# BetterTransformer. Removable when 0.12.2 is no longer supported.
+PHANTOM_PARAMETER = r"^(encoder\.)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
+
+
+def _classes(module: str, names: Tuple[str, ...]) -> List[Any]:
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        return []
+    return [getattr(found, name) for name in names if hasattr(found, name)]
+
+
+def safe_classes() -> List[Any]:
+    """The classes, all of them plain data, that fairseq puts into its checkpoints.
+
+    Beyond torch's own list: the command line as a Namespace, numpy's numbers and arrays in
+    the metrics, and omegaconf's nodes in what one process sends to the others.
+    """
+    found: List[Any] = [argparse.Namespace, collections.OrderedDict, collections.defaultdict]
+    multiarray = _classes("numpy._core.multiarray", ("_reconstruct", "scalar"))
+    found += multiarray or _classes("numpy.core.multiarray", ("_reconstruct", "scalar"))
+    found += [np.ndarray, np.dtype]
+    found += sorted({type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}, key=lambda c: c.__name__)
+    found += _classes("omegaconf.dictconfig", ("DictConfig",))
+    found += _classes("omegaconf.listconfig", ("ListConfig",))
+    found += _classes("omegaconf.base", ("ContainerMetadata", "Metadata"))
+    found += _classes(
+        "omegaconf.nodes",
+        ("AnyNode", "BooleanNode", "EnumNode", "FloatNode", "IntegerNode", "StringNode"),
+    )
+    found += _classes("typing", ("Any",))
+    found += [dict, list, tuple, set, int, float, bool, str]
+    return found
+
+
+def allow_fairseq_checkpoints() -> None:
+    """Let torch's safe loader read fairseq's checkpoints inside fairseq's own code.
+
+    fairseq calls ``torch.load`` without ``weights_only``, which torch >= 2.6 takes as True.
+    Removable when fairseq registers these classes itself.
+    """
+    if hasattr(torch.serialization, "add_safe_globals"):
+        torch.serialization.add_safe_globals(safe_classes())
+
+
+def safe_load(path: Union[str, Path]) -> Dict[str, Any]:
+    """Load a fairseq checkpoint to the CPU without running anything from it.
+
+    Raises:
+        pickle.UnpicklingError, RuntimeError, OSError, ...: whatever torch says of the file.
+    """
+    if hasattr(torch.serialization, "safe_globals"):
+        with torch.serialization.safe_globals(safe_classes()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
+
+
+def _is_zip(path: Union[str, Path]) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _restricted_pickle() -> types.ModuleType:
+    """A pickle module for torch < 2.5, whose safe loader cannot be told what else is safe."""
+    allowed = {(c.__module__, c.__qualname__): c for c in safe_classes() if c is not Any}
+    for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+        allowed["torch._utils", name] = getattr(torch._utils, name)
+    storages = {n for n in dir(torch) if n.endswith("Storage")}
+    dtypes = {n for n in dir(torch) if isinstance(getattr(torch, n), torch.dtype)}
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            module = module.replace("numpy._core", "numpy.core")
+            if (module, name) in allowed:
+                return allowed[module, name]
+            if module == "torch" and name in storages | dtypes:
+                return getattr(torch, name)
+            if module == "torch.storage" and name in ("UntypedStorage", "TypedStorage"):
+                return getattr(torch.storage, name)
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
+
+    restricted = types.ModuleType("restricted_pickle")
+    restricted.Unpickler = Unpickler  # type: ignore[attr-defined]
+    restricted.load = lambda file, **kw: Unpickler(file, **kw).load()  # type: ignore[attr-defined]
+    return restricted

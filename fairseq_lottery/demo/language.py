@@ -1,0 +1,66 @@
+"""Sentences and parallel corpora, decided by the seed alone."""
+
+from __future__ import annotations
+
+from random import Random
+
+from fairseq_lottery.demo.clauses import draw_clause, draw_subject
+from fairseq_lottery.demo.verbs import ADVERBS, CONJUNCTIONS, SAYING
+
+Pair = tuple[str, str]  # an English sentence and its German translation
+
+
+def draw_sentence(rng: Random) -> Pair:
+    """Draw one sentence and its translation."""
+    kind = rng.random()
+    if kind < 0.25:
+        clause = draw_clause(rng)
+        return _finish(clause.english, clause.verb_second())
+    if kind < 0.5:
+        (english, german), clause = rng.choice(ADVERBS), draw_clause(rng)
+        return _finish(f"{english} {clause.english}", clause.verb_second(german))
+    if kind < 0.65:
+        return _that_clause(rng)
+    (english, german), main, sub = rng.choice(CONJUNCTIONS), draw_clause(rng), draw_clause(rng)
+    if kind < 0.85:
+        return _finish(
+            f"{main.english} {english} {sub.english}",
+            f"{main.verb_second()}, {sub.verb_final(german)}",
+        )
+    # A clause in front takes the first place, so the main verb comes before its subject.
+    return _finish(
+        f"{english} {sub.english}, {main.english}",
+        main.verb_second(f"{sub.verb_final(german)},"),
+    )
+
+
+def corpus(seed: int, sizes: dict[str, int]) -> dict[str, list[Pair]]:
+    """Draw the named parts; no sentence of either language occurs twice in all of them."""
+    rng = Random(seed)
+    seen_english, seen_german = set(), set()
+    parts: dict[str, list[Pair]] = {}
+    for name, size in sizes.items():
+        part = parts[name] = []
+        while len(part) < size:
+            english, german = draw_sentence(rng)
+            if english not in seen_english and german not in seen_german:
+                seen_english.add(english)
+                seen_german.add(german)
+                part.append((english, german))
+    return parts
+
+
+def _that_clause(rng: Random) -> Pair:
+    subject, (base, third, ich, er, plural) = draw_subject(rng), rng.choice(SAYING)
+    clause = draw_clause(rng)
+    english = third if subject.person == "er" else base
+    german = {"ich": ich, "er": er, "pl": plural}[subject.person]
+    return _finish(
+        f"{subject.english} {english} that {clause.english}",
+        f"{subject.german['nom']} {german}, {clause.verb_final('dass')}",
+    )
+
+
+def _finish(english: str, german: str) -> Pair:
+    """Capitalise the first letter, end with a full stop."""
+    return english[0].upper() + english[1:] + ".", german[0].upper() + german[1:] + "."

@@ -1,0 +1,114 @@
+"""Noun phrases: articles and adjectives that agree in gender, number and case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from fairseq_lottery.demo.lexicon import ADJECTIVES, MODIFIERS, Noun
+from fairseq_lottery.demo.numerals import english_numeral, german_numeral
+
+# Rows are cases; columns are masculine, feminine, neuter, plural.
+_COLUMNS = {"m": 0, "f": 1, "n": 2, "pl": 3}
+_DER = {
+    "nom": ("der", "die", "das", "die"),
+    "acc": ("den", "die", "das", "die"),
+    "dat": ("dem", "der", "dem", "den"),
+}
+_DIESER = {
+    "nom": ("er", "e", "es", "e"),
+    "acc": ("en", "e", "es", "e"),
+    "dat": ("em", "er", "em", "en"),
+}
+_EIN = {
+    "nom": ("", "e", "", "e"),
+    "acc": ("en", "e", "", "e"),
+    "dat": ("em", "er", "em", "en"),
+}
+# Adjectives after der and dieser, after ein and mein, and with nothing that declines before.
+_WEAK = {
+    "nom": ("e", "e", "e", "en"),
+    "acc": ("en", "e", "e", "en"),
+    "dat": ("en", "en", "en", "en"),
+}
+_MIXED = {
+    "nom": ("er", "e", "es", "en"),
+    "acc": ("en", "e", "es", "en"),
+    "dat": ("en", "en", "en", "en"),
+}
+_STRONG_PLURAL = {"nom": "e", "acc": "e", "dat": "en"}
+
+_SINGULAR = (("the", "der"), ("a", "ein"), ("this", "dies"), ("my", "mein"), ("our", "unser"))
+_PLURAL = (("the", "der"), ("these", "dies"), ("my", "mein"), ("our", "unser"), ("", ""))
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What a clause has to know of its subject or object: English, German by case, person."""
+
+    english: str
+    german: dict[str, str]
+    person: str  # "ich", "er" or "pl"
+
+
+PRONOUNS = (
+    Phrase("I", {"nom": "ich"}, "ich"),
+    Phrase("he", {"nom": "er"}, "er"),
+    Phrase("she", {"nom": "sie"}, "er"),
+    Phrase("we", {"nom": "wir"}, "pl"),
+    Phrase("they", {"nom": "sie"}, "pl"),
+)
+
+
+def article(stem: str, case: str, column: int) -> str:
+    """The German article or possessive of a stem (der, dies, ein, mein, unser)."""
+    if stem == "der":
+        return _DER[case][column]
+    return stem + (_DIESER if stem == "dies" else _EIN)[case][column]
+
+
+def adjective_ending(stem: str, case: str, column: int) -> str:
+    """The ending of an adjective after an article's stem ("" for none, as after a numeral)."""
+    if not stem:
+        return _STRONG_PLURAL[case]
+    return (_WEAK if stem in ("der", "dies") else _MIXED)[case][column]
+
+
+def dative_plural(plural: str) -> str:
+    """The dative adds -n to a plural that does not end in -n or -s."""
+    return plural if plural[-1] in "ns" else plural + "n"
+
+
+def noun_phrase(rng: Random, nouns: tuple[Noun, ...], compounds: bool) -> Phrase:
+    """Draw a noun phrase: article or numeral, at most one adjective, noun or compound."""
+    noun = rng.choice(nouns)
+    plural = rng.random() < 0.35
+    number = rng.randrange(2, 100) if plural and rng.random() < 0.4 else 0
+    english_article, stem = rng.choice(_PLURAL if plural else _SINGULAR)
+    if number:
+        english_article, stem = english_numeral(number), ""
+    adjective = rng.choice(ADJECTIVES) if rng.random() < 0.3 else None
+    modifier = rng.choice(MODIFIERS) if compounds and rng.random() < 0.25 else None
+
+    english = [adjective[0]] if adjective else []
+    english += [modifier[0]] if modifier else []
+    english += [noun.english_plural if plural else noun.english]
+    if english_article == "a" and english[0][0] in "aeiou":
+        english_article = "an"
+    english = [english_article, *english] if english_article else english
+
+    column = _COLUMNS["pl" if plural else noun.gender]
+    german = {}
+    for case in ("nom", "acc", "dat"):
+        head = noun.german_plural if plural else noun.german
+        if plural and case == "dat":
+            head = dative_plural(head)
+        words = [modifier[1] + head.lower() if modifier else head]
+        if adjective:
+            words.insert(0, adjective[1] + adjective_ending(stem, case, column))
+        if number:
+            words.insert(0, german_numeral(number))
+        elif stem:
+            words.insert(0, article(stem, case, column))
+        german[case] = " ".join(words)
+    return Phrase(" ".join(english), german, "pl" if plural else "er")

@@ -1,0 +1,33 @@
+"""Which weights stay: pure torch, no fairseq.
+
+``Mask`` says which weights of which matrices survive; scores rank weights, a scope and
+the exact selection turn ranks into a mask, schedules say when and how much.
+"""
+
+from fairseq_lottery.masks.groups import GROUPS, group_of
+from fairseq_lottery.masks.mask import Mask, overlap
+from fairseq_lottery.masks.prunable import PAD_ROW, PRUNABLE_SETS, prunable_matrices
+from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
+from fairseq_lottery.masks.scores import SCORES, ScoreInput, find_score, needs, score_all
+from fairseq_lottery.masks.select import SCOPES, count_to_prune, select
+
+__all__ = [
+    "GROUPS",
+    "Gradual",
+    "Mask",
+    "PAD_ROW",
+    "PRUNABLE_SETS",
+    "SCHEDULES",
+    "SCOPES",
+    "SCORES",
+    "ScoreInput",
+    "count_to_prune",
+    "find_score",
+    "group_of",
+    "needs",
+    "overlap",
+    "prunable_matrices",
+    "rounds",
+    "score_all",
+    "select",
+]

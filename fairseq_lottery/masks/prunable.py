@@ -1,0 +1,76 @@
+"""Which parameters may be pruned at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Callable, Dict, Optional, Tuple
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.groups import group_of
+
+#: fairseq's dictionaries put <pad> at index 1
+PAD_ROW = 1
+
+_ATTENTION = ("enc_self", "dec_self", "enc_dec")
+_FFN = ("enc_ffn", "dec_ffn")
+
+#: named set -> whether a matrix belongs to it
+PRUNABLE_SETS: Dict[str, Callable[[str], bool]] = {
+    "all-matrices": lambda name: True,
+    "no-embeddings": lambda name: group_of(name) not in ("embedding", "output"),
+    "attention": lambda name: group_of(name) in _ATTENTION,
+    "ffn": lambda name: group_of(name) in _FFN,
+}
+
+
+def is_weight_matrix(name: str, shape: Tuple[int, ...]) -> bool:
+    """Whether a parameter is a weight matrix.
+
+    Biases and layer norms are vectors, positions are no weights. The encoder of fairseq
+    0.12.2 has untrained copies named ``fc1_weight`` (no dot): they are none either.
+    """
+    return len(shape) == 2 and name.endswith(".weight") and "embed_positions" not in name
+
+
+def prunable_matrices(
+    shapes: Mapping[str, Tuple[int, ...]],
+    prunable: str = "all-matrices",
+    keep_dense: Optional[str] = None,
+) -> Dict[str, Optional[int]]:
+    """Return name -> protected row (or None) of every matrix that may be pruned.
+
+    Args:
+        shapes: name -> shape of every parameter, a tied tensor under one name only.
+        prunable: one of ``PRUNABLE_SETS``; the default, ``all-matrices``, includes the
+            embedding, as Brix et al. (2020) did (their 98 % sparse model is 7 MB in all).
+        keep_dense: a regular expression; parameters in whose name it is found stay dense.
+
+    Raises:
+        LotteryError: an unknown set, an expression that is invalid or matches nothing, or
+            nothing left to prune.
+    """
+    if prunable not in PRUNABLE_SETS:
+        raise LotteryError(
+            f"there is no prunable set {prunable!r}; choose one of {', '.join(PRUNABLE_SETS)}"
+        )
+    belongs = PRUNABLE_SETS[prunable]
+    names = [n for n in sorted(shapes) if is_weight_matrix(n, tuple(shapes[n])) and belongs(n)]
+    if keep_dense:
+        try:
+            pattern = re.compile(keep_dense)
+        except re.error as error:
+            raise LotteryError(f"--keep-dense {keep_dense!r} is no regular expression: {error}")
+        dense = [n for n in names if pattern.search(n)]
+        if not dense:
+            raise LotteryError(
+                f"--keep-dense {keep_dense!r} matches none of the {len(names)} prunable "
+                f"matrices; they are named like {', '.join(names[:2]) or 'nothing'}"
+            )
+        names = [n for n in names if n not in dense]
+    if not names:
+        raise LotteryError(
+            f"the prunable set {prunable!r} is empty for this model; choose another --prunable"
+            " or a narrower --keep-dense"
+        )
+    return {n: PAD_ROW if group_of(n) == "embedding" else None for n in names}

@@ -1,0 +1,176 @@
+"""What ranks a weight: the lowest scores are pruned first.
+
+A score is a function from ``ScoreInput`` to a float tensor of the matrix's shape. A user's
+own is named as ``package.module:function`` and needs no change here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Callable, Dict, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+
+
+@dataclass(frozen=True)
+class ScoreInput:
+    """What a score may look at: one matrix, in fp32.
+
+    Attributes:
+        name: the parameter's name.
+        trained: its trained weights.
+        start: the weights that its training started from, for scores that need ``start``.
+        gradient: its accumulated gradient, for scores that need ``gradient``.
+        seed: of the draw; a random score derives its own generator from it and ``name``.
+    """
+
+    name: str
+    trained: Tensor
+    start: Optional[Tensor] = None
+    gradient: Optional[Tensor] = None
+    seed: int = 1
+
+
+Score = Callable[[ScoreInput], Tensor]
+
+
+def needs(*what: str) -> Callable[[Score], Score]:
+    """Mark a score as needing ``"start"`` weights and/or the accumulated ``"gradient"``."""
+
+    def mark(score: Score) -> Score:
+        score.needs = what  # type: ignore[attr-defined]
+        return score
+
+    return mark
+
+
+def magnitude(given: ScoreInput) -> Tensor:
+    """|w|: Brix et al. (2020), Zhu & Gupta (2017); ``large_final`` of Zhou et al. (2019)."""
+    return given.trained.abs()
+
+
+@needs("start")
+def magnitude_increase(given: ScoreInput) -> Tensor:
+    """|w| - |w_start|: Zhou et al. (2019)."""
+    assert given.start is not None
+    return given.trained.abs() - given.start.abs()
+
+
+@needs("start")
+def movement(given: ScoreInput) -> Tensor:
+    """|w - w_start|: Zhou et al. (2019)."""
+    assert given.start is not None
+    return (given.trained - given.start).abs()
+
+
+def random(given: ScoreInput) -> Tensor:
+    """Uniform in [0, 1), from ``seed`` and the matrix's name alone.
+
+    Philox's raw stream is fixed by numpy for all versions, and neither torch's nor numpy's
+    global generator is touched: every rank and every stack draws the same mask.
+    """
+    key = hashlib.sha256(f"{given.seed}|{given.name}".encode()).digest()[:16]
+    stream = np.random.Philox(key=np.frombuffer(key, dtype="<u8"))
+    count = given.trained.numel()
+    raw = np.asarray(stream.random_raw((count + 1) // 2), dtype="<u8").view("<u4")[:count]
+    uniform = (raw >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    return torch.from_numpy(uniform).reshape(given.trained.shape)
+
+
+SCORES: Dict[str, Score] = {
+    "magnitude": magnitude,
+    "magnitude-increase": magnitude_increase,
+    "movement": movement,
+    "random": random,
+}
+
+
+def find_score(name: str) -> Tuple[Score, str]:
+    """Return the score called ``name`` and the SHA-256 of its source.
+
+    Raises:
+        LotteryError: no such score, module or function.
+    """
+    if name in SCORES:
+        score = SCORES[name]
+    elif ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            score = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise LotteryError(f"the score {name} cannot be imported: {error}") from error
+        if not callable(score):
+            raise LotteryError(f"the score {name} is no function")
+    else:
+        raise LotteryError(
+            f"there is no score {name!r}; choose one of {', '.join(SCORES)}"
+            " or name your own as package.module:function"
+        )
+    try:
+        source = inspect.getsource(score)
+    except (OSError, TypeError) as error:
+        raise LotteryError(f"the source of the score {name} cannot be read: {error}") from error
+    return score, hashlib.sha256(source.encode()).hexdigest()
+
+
+class _LazyScores(Mapping[str, Tensor]):
+    """Computes a matrix's scores at each look, so that never more than one is in memory."""
+
+    def __init__(self, score: Score, inputs: Callable[[str], ScoreInput], names: Tuple[str, ...]):
+        self._score, self._inputs, self._names = score, inputs, names
+
+    def __getitem__(self, name: str) -> Tensor:
+        given = self._inputs(name)
+        scores = self._score(given)
+        if not isinstance(scores, Tensor) or scores.shape != given.trained.shape:
+            raise LotteryError(
+                f"the score gave {name} something else than a tensor of its shape"
+                f" {tuple(given.trained.shape)}"
+            )
+        return scores.detach().float()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def score_all(
+    score: Score,
+    trained: Mapping[str, Tensor],
+    start: Optional[Mapping[str, Tensor]] = None,
+    gradients: Optional[Mapping[str, Tensor]] = None,
+    seed: int = 1,
+) -> Mapping[str, Tensor]:
+    """Name -> fp32 scores of every matrix of ``trained``, computed when looked at.
+
+    Raises:
+        LotteryError: the score needs start weights or gradients that are not given.
+    """
+    wanted = getattr(score, "needs", ())
+    for what, given in (("start", start), ("gradient", gradients)):
+        if what in wanted and given is None:
+            flag = {"start": "--start-from", "gradient": "--gradients"}[what]
+            raise LotteryError(f"this score needs {what} values, and there are none; give {flag}")
+
+    def inputs(name: str) -> ScoreInput:
+        return ScoreInput(
+            name=name,
+            trained=trained[name].detach().float(),
+            start=start[name].float() if start is not None and "start" in wanted else None,
+            gradient=(
+                gradients[name].float() if gradients is not None and "gradient" in wanted else None
+            ),
+            seed=seed,
+        )
+
+    return _LazyScores(score, inputs, tuple(trained))

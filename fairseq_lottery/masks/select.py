@@ -1,0 +1,201 @@
+"""Exact selection: scores in, the mask that prunes exactly the count asked out.
+
+The rule, written so that every rank and every version of torch gives the same bits:
+
+* the lowest scores are pruned; scores are compared as fp32;
+* among equal scores the one that comes first is pruned first, by matrix in alphabetical
+  order of the names and by row-major position within a matrix;
+* what is pruned already stays pruned and counts; protected rows are never pruned;
+* the count is the sparsity times the prunable weights, halves rounded up.
+
+The threshold is found by sampling (Floyd & Rivest 1975): a strided sample brackets it, one
+pass counts what lies below the bracket and gathers the little that lies inside. The result
+is exact whatever the sample says; no copy of all scores is ever made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from typing import Callable, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.schedules import check_sparsity
+
+Ranked = Callable[[str], Tensor]
+
+#: per matrix (Brix et al. 2020), or one threshold for all ("class-blind", See et al. 2016)
+SCOPES = ("layer", "global")
+
+#: every 509th score is a sample: a prime, so that it walks through all columns
+_STRIDE = 509
+#: small enough for the allocator to reuse the memory of the chunk before
+_CHUNK = 1 << 20
+
+
+def count_to_prune(sparsity: float, size: int) -> int:
+    """Weights to prune out of ``size``: the nearest whole number, halves rounded up."""
+    return math.floor(Fraction(repr(float(sparsity))) * size + Fraction(1, 2))
+
+
+def select(
+    scores: Mapping[str, Tensor],
+    current: Mask,
+    sparsity: float,
+    scope: str = "layer",
+    floor: float = 0.0,
+) -> Mask:
+    """Shrink ``current`` to ``sparsity`` by pruning the lowest scores.
+
+    Args:
+        scores: name -> finite scores of the matrix's shape, for every matrix of ``current``.
+        current: what stays so far.
+        sparsity: the share of the prunable weights that is pruned afterwards, in [0, 1).
+        scope: ``layer`` prunes every matrix to the sparsity, ``global`` all as one.
+        floor: least density of each matrix under ``global``.
+
+    Raises:
+        LotteryError: sparsity or floor out of range, scores missing, misshapen or not
+            finite, or a sparsity below what is pruned already.
+    """
+    check_sparsity(sparsity)
+    if scope not in SCOPES:
+        raise LotteryError(f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}")
+    if not 0 <= floor <= 1 or (floor and scope != "global"):
+        raise LotteryError(f"--floor {floor:g} must lie in [0, 1] and needs --scope global")
+    known = set(scores)
+    missing = [name for name in current if name not in known]
+    if missing:
+        raise LotteryError(f"there are no scores for {missing[0]}")
+
+    ranked = partial(_ranked, scores, current)
+    if scope == "layer":
+        entries = {}
+        for name in current:
+            count = count_to_prune(sparsity, current.size(name))
+            _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
+            entries.update(_prune_lowest([name], ranked, current.protected, count))
+        return Mask(entries, current.protected)
+
+    count = count_to_prune(sparsity, current.prunable)
+    _refuse_regrowth(count, current.pruned, "the model", sparsity)
+    if floor:
+        ranked = _with_floor(current, ranked, count, floor)
+    return Mask(_prune_lowest(list(current), ranked, current.protected, count), current.protected)
+
+
+def _refuse_regrowth(count: int, pruned: int, where: str, sparsity: float) -> None:
+    if count < pruned:
+        raise LotteryError(
+            f"{where} has {pruned} weights pruned already, more than the {count} of sparsity"
+            f" {sparsity:g}; masks only shrink"
+        )
+
+
+def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
+    """Scores with what is pruned already ranked lowest."""
+    keep = current[name]
+    found = scores[name]
+    if found.shape != keep.shape:
+        raise LotteryError(
+            f"the scores of {name} have shape {tuple(found.shape)}, not {tuple(keep.shape)}"
+        )
+    found = found.detach().float().cpu()
+    # a sum is finite unless an entry is not, or it overflows; only then look closer
+    if not math.isfinite(float(found.sum())) and not bool(torch.isfinite(found).all()):
+        raise LotteryError(f"the scores of {name} are not all finite")
+    if current.pruned_in(name):
+        found = torch.where(keep.cpu(), found, torch.tensor(-math.inf))
+    return found
+
+
+def _prunable_parts(scores: Tensor, row: Optional[int]) -> Iterator[Tensor]:
+    """The flat scores without the protected row, in chunks."""
+    flat = scores.reshape(-1)
+    if row is None:
+        parts = [flat]
+    else:
+        width = scores[row].numel()
+        parts = [flat[: row * width], flat[(row + 1) * width :]]
+    for part in parts:
+        if part.numel():
+            yield from part.split(_CHUNK)
+
+
+def _prune_lowest(
+    names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], count: int
+) -> Dict[str, Tensor]:
+    """Keep-tensors that drop exactly the ``count`` lowest of all named matrices together."""
+    if count == 0:
+        return {n: torch.ones(ranked(n).shape, dtype=torch.bool) for n in names}
+    threshold, below = _kth_smallest(names, ranked, protected, count)
+    ties = count - below
+    kept = {}
+    for name in names:
+        scores = ranked(name)
+        keep = scores >= threshold
+        if ties:
+            equal = scores == threshold
+            if name in protected:
+                equal[protected[name]] = False
+            first = torch.nonzero(equal.reshape(-1))[:ties, 0]
+            keep.view(-1)[first] = False
+            ties -= first.numel()
+        if name in protected:
+            keep[protected[name]] = True
+        kept[name] = keep
+    return kept
+
+
+def _kth_smallest(
+    names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], k: int
+) -> Tuple[float, int]:
+    """The k-th smallest of all scores (k from 1), and how many are smaller."""
+    strided, total = [], 0
+    for name in names:
+        for part in _prunable_parts(ranked(name), protected.get(name)):
+            strided.append(part[::_STRIDE].clone())
+            total += part.numel()
+    sample = torch.cat(strided).sort().values
+    centre = (k - 0.5) / total * sample.numel()
+    margin = 2 * math.sqrt(sample.numel())
+    while True:
+        low, high = math.floor(centre - margin), math.ceil(centre + margin)
+        lower = float(sample[low]) if low >= 0 else -math.inf
+        upper = float(sample[high]) if high < sample.numel() else math.inf
+        below = 0
+        inside = []
+        for name in names:
+            for part in _prunable_parts(ranked(name), protected.get(name)):
+                below += int(torch.count_nonzero(part < lower))
+                inside.append(part[(part >= lower) & (part <= upper)])
+        bracketed = torch.cat(inside)
+        if below < k <= below + bracketed.numel():
+            break
+        margin *= 8
+    value = torch.kthvalue(bracketed, k - below).values
+    return float(value), below + int(torch.count_nonzero(bracketed < value))
+
+
+def _with_floor(current: Mask, ranked: Ranked, count: int, floor: float) -> Ranked:
+    """Ranks under which every matrix keeps its best ``floor`` share."""
+    droppable_in_all = 0
+    safe = {}
+    for name in current:
+        size = current.size(name)
+        droppable = size - math.ceil(Fraction(repr(float(floor))) * size)
+        droppable = max(droppable, current.pruned_in(name))
+        droppable_in_all += droppable
+        safe.update(_prune_lowest([name], ranked, current.protected, droppable))
+    if count > droppable_in_all:
+        raise LotteryError(
+            f"--floor {floor:g} leaves {droppable_in_all} weights to prune, and {count} are"
+            " asked; lower the floor or the sparsity"
+        )
+    return lambda name: torch.where(safe[name], torch.tensor(math.inf), ranked(name))

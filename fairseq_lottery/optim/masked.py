@@ -1,0 +1,137 @@
+"""The mixin that makes an optimizer of fairseq keep pruned weights at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.optim.zero import zero_pruned_
+
+
+class MaskedOptimizer:
+    """Mixin before a class of fairseq's optimizers.
+
+    Whatever the precision, fairseq builds ``--optimizer`` next to the weights that are
+    really updated (its own fp32 masters in half precision), calls ``clip_grad_norm`` before
+    every ``step``, and saves ``state_dict``. So this is where
+
+    * gradients of pruned weights are dropped before their norm is taken,
+    * pruned weights are set to zero after every step (their optimizer state stays zero by
+      itself, since it starts at zero and sees zero gradients),
+    * the fp32 masters of a half-precision run are saved and restored.
+
+    Adafactor's second moments are factored by row and column: there is no entry per weight
+    that could be zero.
+    """
+
+    _rows: Sequence[Tuple[Tensor, Optional[Tensor]]] = ()
+    _layout: Optional[Dict[str, Any]] = None
+    _has_masters = False
+    _save_masters = True
+    _gradients: Optional[List[Tensor]] = None
+    _loaded_gradients: Optional[List[Tensor]] = None
+
+    def bind(self, layout: Dict[str, Any], has_masters: bool, save_masters: bool) -> None:
+        """Tell the optimizer which parameter is which.
+
+        Args:
+            layout: ``names`` and ``shapes`` of the parameters in the optimizer's order.
+            has_masters: the optimizer's tensors are fp32 copies of a half-precision model.
+            save_masters: write them into checkpoints.
+        """
+        self._layout = layout
+        self._has_masters = has_masters
+        self._save_masters = save_masters
+
+    def accumulate_gradients(self) -> List[Tensor]:
+        """From now on sum the gradients of every update, for scores that need them."""
+        if self._gradients is None:
+            loaded = self._loaded_gradients
+            self._gradients = loaded or [torch.zeros_like(p.data) for p in self._tensors()]
+        return self._gradients
+
+    def set_keep(self, rows: Sequence[Tuple[Tensor, Optional[Tensor]]]) -> None:
+        """Enforce a mask from now on: (own tensor, uint8 keep of its shape or None)."""
+        self._rows = rows
+        state = self.optimizer.state  # type: ignore[attr-defined]
+        for tensor, keep in rows:
+            if keep is None:
+                continue
+            zero_pruned_(tensor, keep)
+            for value in state.get(tensor, {}).values():
+                if torch.is_tensor(value) and value.shape == tensor.shape:
+                    zero_pruned_(value, keep)
+
+    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
+        """As fairseq's, over the gradients of survivors only."""
+        for tensor, keep in self._rows:
+            if keep is not None and tensor.grad is not None:
+                zero_pruned_(tensor.grad, keep)
+        return super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
+
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        """As fairseq's; pruned weights are exactly zero afterwards."""
+        if self._gradients is not None:
+            scale = kwargs.get("scale", 1.0)
+            for total, tensor in zip(self._gradients, self._tensors()):
+                if tensor.grad is not None:
+                    total.add_(tensor.grad.to(total.dtype), alpha=1.0 / float(scale))
+        super().step(*args, **kwargs)  # type: ignore[misc]
+        for tensor, keep in self._rows:
+            if keep is not None:
+                zero_pruned_(tensor, keep)
+
+    def _tensors(self) -> List[Tensor]:
+        return list(self.params)  # type: ignore[attr-defined]
+
+    def state_dict(self) -> Dict[str, Any]:
+        """fairseq's, with ``lottery``: which parameter is which, masters, summed gradients."""
+        state = dict(super().state_dict())  # type: ignore[misc]
+        if self._layout is not None:
+            extra: Dict[str, Any] = dict(self._layout)
+            if self._has_masters and self._save_masters:
+                extra["masters"] = dict(zip(extra["names"], self._split(self._tensors())))
+            if self._gradients is not None:
+                extra["gradients"] = self._gradients
+            state["lottery"] = extra
+        return state
+
+    def _split(self, tensors: List[Tensor]) -> List[Tensor]:
+        """One tensor per parameter, also where fairseq has flattened them into one."""
+        assert self._layout is not None
+        shapes = self._layout["shapes"]
+        if len(tensors) == len(shapes):
+            return [tensor.data for tensor in tensors]
+        sizes = [torch.Size(shape).numel() for shape in shapes]
+        return [p.view(s) for p, s in zip(tensors[0].data.split(sizes), shapes)]
+
+    def load_state_dict(self, state_dict: Dict[str, Any], optimizer_overrides: Any = None) -> None:
+        """fairseq's, and the masters; a prepared start has no optimizer state to load.
+
+        Raises:
+            LotteryError: the saved masters are of another model.
+        """
+        extra = state_dict.get("lottery") or {}
+        if extra.get("fresh"):
+            return
+        plain = {key: value for key, value in state_dict.items() if key != "lottery"}
+        super().load_state_dict(plain, optimizer_overrides)  # type: ignore[misc]
+        masters = list((extra.get("masters") or {}).values())
+        tensors = self._tensors()
+        if masters and len(tensors) == 1 and len(masters) > 1:
+            masters = [torch.cat([master.reshape(-1) for master in masters])]
+        for tensor, master in zip(tensors, masters):
+            if tensor.shape != master.shape or len(tensors) != len(masters):
+                raise LotteryError(
+                    "the fp32 masters in the checkpoint do not fit this model; resume with"
+                    " --reset-optimizer"
+                )
+            tensor.data.copy_(master)
+        saved = extra.get("gradients")
+        self._loaded_gradients = (
+            [s.to(t.device) for s, t in zip(saved, tensors)] if saved is not None else None
+        )

@@ -1,0 +1,86 @@
+"""The flags of ``--task translation_lottery``."""
+
+# fairseq evaluates the annotations of its dataclasses, so they are not postponed here
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
+
+
+def _flag(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class LotteryConfig(FairseqDataclass):
+    """What is drawn, what is pruned, what is written. See docs/architecture.md for the axes."""
+
+    ticket: Optional[str] = _flag(None, "ticket to train: its mask and its start values")
+    mask_from: Optional[str] = _flag(
+        None, "draw a ticket at start: rank the weights of this checkpoint, snapshot or ticket"
+    )
+    start_from: Optional[str] = _flag(
+        None, "with --mask-from: survivors go back to the weights in this file"
+    )
+    sparsity: Optional[float] = _flag(None, "with --mask-from: share of prunable weights pruned")
+    mask_file: Optional[str] = _flag(None, "with --mask-from: take the mask of this file as it is")
+    score_file: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> scores")
+    gradients: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> gradient")
+    reset: str = _flag(
+        "rewind",
+        "what survivors start from: rewind, sign, keep, random, random-sign, shuffle,"
+        " shuffle-layers",
+    )
+    alpha: str = _flag("glorot", "magnitude of sign resets: glorot, std, mean")
+    initial: Optional[str] = _flag(None, "weights at update 0, for --alpha std")
+    clock: str = _flag("restart", "update counter: restart (from 0) or rewind (on from the start)")
+    moments: str = _flag("fresh", "optimizer state at the start: fresh or keep")
+    draw_seed: int = _flag(1, "seed of random scores and resets")
+    score: str = _flag(
+        "magnitude",
+        "what ranks a weight: magnitude, magnitude-increase, movement, random, or your own as"
+        " package.module:function",
+    )
+    scope: str = _flag("layer", "layer (every matrix to the sparsity) or global")
+    floor: float = _flag(0.0, "least density of each matrix under --scope global")
+    prunable: str = _flag(
+        "all-matrices", "prunable set: all-matrices, no-embeddings, attention, ffn"
+    )
+    keep_dense: Optional[str] = _flag(None, "regular expression of parameters that stay dense")
+    prune_to: Optional[float] = _flag(None, "prune during training, up to this sparsity")
+    prune_start: int = _flag(0, "update at which the mask starts to grow")
+    prune_end: int = _flag(0, "update at which the target sparsity is reached")
+    prune_every: int = _flag(1000, "updates between two steps of the mask")
+    prune_schedule: str = _flag("cubic", "how the sparsity grows: cubic, linear, one-shot")
+    snapshot_updates: Optional[str] = _flag(
+        None, "write the weights at these updates into the save-dir, for example 0,4000"
+    )
+    no_save_masters: bool = _flag(
+        False, "leave the fp32 masters of half-precision runs out of checkpoints"
+    )
+    # fairseq's own settings that a mask depends on
+    seed: int = II("common.seed")
+    log_interval: int = II("common.log_interval")
+    model_parallel_size: int = II("common.model_parallel_size")
+    tpu: bool = II("common.tpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    memory_efficient_fp16: bool = II("common.memory_efficient_fp16")
+    memory_efficient_bf16: bool = II("common.memory_efficient_bf16")
+    ddp_backend: Any = II("distributed_training.ddp_backend")
+    zero_sharding: Any = II("distributed_training.zero_sharding")
+    pipeline_model_parallel: bool = II("distributed_training.pipeline_model_parallel")
+    use_bmuf: bool = II("optimization.use_bmuf")
+    max_update: int = II("optimization.max_update")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    checkpoint_suffix: str = II("checkpoint.checkpoint_suffix")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    store_ema: bool = II("ema.store_ema")
+    ema_fp32: bool = II("ema.ema_fp32")
+    optimizer: Any = II("optimizer._name")
+    criterion: Any = II("criterion._name")
+    lr_scheduler: Any = II("lr_scheduler._name")

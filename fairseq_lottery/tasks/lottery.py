@@ -1,0 +1,132 @@
+"""``LotteryTask``: the mixin that gives any of fairseq's tasks tickets and pruning."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any, Dict, Optional
+
+import torch
+
+from fairseq_lottery.tasks.run import LotteryRun
+from fairseq_lottery.tasks.sentence import one_sentence
+from fairseq_lottery.tickets import Dictionaries
+
+logger = logging.getLogger(__name__)
+
+
+class LotteryTask:
+    """Mixin before a class of fairseq's tasks whose configuration has ``LotteryConfig``.
+
+    It only forwards fairseq's events to a ``LotteryRun``, which exists while training: a
+    model that is built from a checkpoint opens no ticket and enforces nothing.
+    """
+
+    run: Optional[LotteryRun] = None
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
+        """As the task's; for a training, also what it starts from."""
+        model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
+        if not from_checkpoint:
+            with one_sentence():
+                self.run = LotteryRun(
+                    self.cfg,  # type: ignore[attr-defined]
+                    cfg,
+                    model,
+                    dictionaries_of(self),
+                )
+        return model
+
+    @property
+    def uses_ema(self) -> bool:
+        """Whether the trainer hands in its EMA, which must be pruned with the model."""
+        return self.run is not None and self.run.gradual is not None
+
+    def train_step(  # noqa: D102 - fairseq's own event
+        self,
+        sample: Dict[str, Any],
+        model: torch.nn.Module,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        ema_model: Optional[torch.nn.Module] = None,
+    ) -> Any:
+        if self.run is not None:
+            with one_sentence():
+                self.run.before_update(optimizer, update_num, ema_model)
+        return super().train_step(  # type: ignore[misc]
+            sample, model, criterion, optimizer, update_num, ignore_grad
+        )
+
+    def optimizer_step(self, optimizer: Any, model: torch.nn.Module, update_num: int) -> None:
+        """As the task's; then the mask grows and snapshots are written where they are due."""
+        super().optimizer_step(optimizer, model, update_num)  # type: ignore[misc]
+        if self.run is not None:
+            with one_sentence():
+                self.run.after_update(update_num + 1)
+
+    def valid_step(  # noqa: D102 - fairseq's own event
+        self, sample: Dict[str, Any], model: torch.nn.Module, criterion: Any, ema_model: Any = None
+    ) -> Any:
+        return super().valid_step(sample, model, criterion)  # type: ignore[misc]
+
+    def post_validate(self, model: torch.nn.Module, stats: Dict[str, Any], agg: Any) -> None:
+        """Keep under-pruned models out of the choice of the best checkpoint."""
+        if self.run is not None:
+            self.run.hide_while_growing(stats)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """As the task's, with ``lottery``: the mask and where it came from."""
+        state = dict(super().state_dict())  # type: ignore[misc]
+        if self.run is not None:
+            state["lottery"] = self.run.state()
+        return state
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """As the task's; in generation the zeros are in the weights, so no mask is needed."""
+        rest = {key: value for key, value in state_dict.items() if key != "lottery"}
+        super().load_state_dict(rest)  # type: ignore[misc]
+
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the task's, except that a validation or test set loses no sentence.
+
+        fairseq main and fairseq-fixed drop the last sentences of a set whose size is no
+        multiple of ``--required-batch-size-multiple`` (8 by default), and
+        ``--skip-invalid-size-inputs-valid-test`` drops those that are too long.
+        """
+        bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
+            dataset, *args, **kwargs
+        )
+        given = bound.arguments
+        if not self._is_training_set(dataset):
+            multiple = given.get("required_batch_size_multiple", 1)
+            lost = len(dataset) % multiple
+            if lost:
+                logger.info(
+                    "batches of multiples of %d would drop up to %d of %d sentences;"
+                    " --required-batch-size-multiple 1 is used instead",
+                    multiple,
+                    lost,
+                    len(dataset),
+                )
+            given["required_batch_size_multiple"] = 1
+            if given.get("ignore_invalid_inputs"):
+                logger.info("sentences that are too long are not skipped: fairseq will name them")
+                given["ignore_invalid_inputs"] = False
+        return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
+
+    def _is_training_set(self, dataset: Any) -> bool:
+        if self.run is None:
+            return False
+        subset = self.cfg.train_subset  # type: ignore[attr-defined]
+        return dataset is self.datasets.get(subset)  # type: ignore[attr-defined]
+
+
+def dictionaries_of(task: Any) -> Dictionaries:
+    """The symbols of a task's two dictionaries, fairseq's special ones left out."""
+
+    def symbols(dictionary: Any) -> tuple:
+        return tuple(dictionary.symbols[dictionary.nspecial :])
+
+    return Dictionaries(symbols(task.source_dictionary), symbols(task.target_dictionary))

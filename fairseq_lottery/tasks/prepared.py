@@ -1,0 +1,83 @@
+"""A ticket whose clock rewinds starts at update t: by a checkpoint made for that.
+
+Only a checkpoint sets the trainer's update counter, so one that says "t updates done, these
+weights, no optimizer state" is written where fairseq looks for the last one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.optim import OPTIMIZER_REGISTRY
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+
+#: schedules whose state is the update counter alone
+_COUNTING = (
+    "cosine",
+    "fixed",
+    "inverse_sqrt",
+    "pass_through",
+    "polynomial_decay",
+    "tri_stage",
+    "triangular",
+)
+
+
+def _optimizer_class(cfg: Any) -> str:
+    """Name of the class that the trainer builds around ``--optimizer``."""
+    if cfg.memory_efficient_fp16 or cfg.memory_efficient_bf16:
+        return "MemoryEfficientFP16Optimizer"
+    if cfg.amp:
+        return "AMPOptimizer"
+    if cfg.fp16 or cfg.bf16:
+        return "FP16Optimizer"
+    return OPTIMIZER_REGISTRY[cfg.optimizer].__name__
+
+
+def write_prepared(
+    cfg: Any, model: torch.nn.Module, update: int, task_state: Dict[str, Any]
+) -> None:
+    """Write ``checkpoint_last.pt`` of ``model`` at ``update``."""
+    if cfg.lr_scheduler not in _COUNTING:
+        raise LotteryError(
+            f"--clock rewind cannot continue --lr-scheduler {cfg.lr_scheduler}, whose state is"
+            f" more than the update counter; choose one of {', '.join(_COUNTING)}"
+        )
+    folder = Path(cfg.save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        "args": None,
+        "cfg": None,
+        "model": model.state_dict(),
+        "criterion": None,
+        "optimizer_history": [
+            {
+                "criterion_name": CRITERION_REGISTRY[cfg.criterion].__name__,
+                "optimizer_name": _optimizer_class(cfg),
+                "lr_scheduler_state": {"best": None},
+                "num_updates": update,
+            }
+        ],
+        "task_state": {"lottery": {**task_state, "prepared": True}},
+        "extra_state": {
+            "train_iterator": {
+                "version": 2,
+                "epoch": 1,
+                "iterations_in_epoch": 0,
+                "shuffle": True,
+            },
+            "val_loss": None,
+        },
+        "last_optimizer_state": {
+            "state": {},
+            "param_groups": [],
+            "lottery": {"fresh": True},
+        },
+    }
+    with replacing(folder / f"checkpoint_last{cfg.checkpoint_suffix or ''}.pt") as temporary:
+        torch.save(state, temporary)

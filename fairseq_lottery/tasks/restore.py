@@ -1,0 +1,46 @@
+"""What a run starts from: a checkpoint to resume, a ticket, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tickets import read_checkpoint
+
+
+def restored_path(cfg: Any) -> Optional[Path]:
+    """The checkpoint that fairseq will load before training, None for a fresh start.
+
+    The same choice as ``fairseq.checkpoint_utils.load_checkpoint`` makes.
+    """
+    suffix = cfg.checkpoint_suffix or ""
+    if cfg.restore_file == "checkpoint_last.pt":
+        last = Path(cfg.save_dir) / f"checkpoint_last{suffix}.pt"
+        if last.exists() or cfg.finetune_from_model is None:
+            return last if last.exists() else None
+        return Path(cfg.finetune_from_model)
+    path = Path(cfg.restore_file.replace(".pt", suffix + ".pt"))
+    return path if path.exists() else None
+
+
+def restored_state(cfg: Any) -> Optional[Dict[str, Any]]:
+    """Our part of the checkpoint that fairseq will load; ``{}`` if it has none.
+
+    ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's
+    with ``--reset-optimizer``: so masks are read here, from the checkpoint itself. A start
+    that was only prepared, for a ticket whose clock rewinds, is prepared again.
+    """
+    path = restored_path(cfg)
+    if path is None:
+        return None
+    state = (read_checkpoint(path).get("task_state") or {}).get("lottery") or {}
+    if state.get("prepared"):
+        return None
+    asked = cfg.ticket or cfg.mask_from
+    if asked and not state.get("ticket"):
+        raise LotteryError(
+            f"{path} holds a run without a ticket, and it would replace the weights of {asked};"
+            " choose another --save-dir, or drop --restore-file"
+        )
+    return state

@@ -1,0 +1,283 @@
+"""The state of one training under the lottery task: its mask, and what enforces it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairseq_lottery import __version__
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import GROUPS, Mask, find_score, group_of, score_all, select
+from fairseq_lottery.optim import MaskedOptimizer, find_masked
+from fairseq_lottery.optim.tensors import MasterTensors, set_moments
+from fairseq_lottery.optim.zero import zero_pruned_
+from fairseq_lottery.tasks.prepared import write_prepared
+from fairseq_lottery.tasks.ranks import is_first, same_everywhere
+from fairseq_lottery.tasks.start import Start, decide, snapshot_updates
+from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot, trainable
+from fairseq_lottery.tickets.sources import architecture_of
+
+logger = logging.getLogger(__name__)
+
+
+class LotteryRun:
+    """Enforces the mask of one training, lets it grow, and writes snapshots.
+
+    The task hands in its events: before and after every update, and after a validation.
+
+    Args:
+        cfg: the task's configuration.
+        model_cfg: the model's.
+        model: built, not yet moved to its device or precision.
+        dictionaries: of the data.
+    """
+
+    def __init__(
+        self, cfg: Any, model_cfg: Any, model: torch.nn.Module, dictionaries: Dictionaries
+    ) -> None:
+        self._cfg = cfg
+        self._model = model
+        self._dictionaries = dictionaries
+        self._architecture = architecture_of(model_cfg)
+        named = {name: tuple(p.shape) for name, p in trainable(model).items()}
+        start: Start = decide(cfg, named, dictionaries)
+        self.mask = start.mask
+        self.gradual = start.gradual
+        self._record = start.record
+        self._ticket = start.ticket
+        self._restored = start.restored
+        self._snapshots = snapshot_updates(cfg)
+        self._tensors: Optional[MasterTensors] = None
+        self._masked: Optional[MaskedOptimizer] = None
+        self._optimizer: Any = None
+        self._ema: Optional[torch.nn.Module] = None
+        self._start_signs: Dict[str, np.ndarray] = {}
+        self._update = 0
+        self._figures: Tuple[int, Dict[str, float]] = (-1, {})
+        if start.ticket is not None:
+            self._load(start.ticket.values)
+        if start.restored is not None:
+            signs = start.restored.get("start_signs") or {}
+            self._start_signs = {name: bits.numpy() for name, bits in signs.items()}
+        elif self.mask is not None:
+            self._start_signs = {n: _signs(p) for n, p in trainable(model).items() if n in self.mask}
+        if start.ticket is not None and start.ticket.clock_update > 0:
+            if is_first():
+                write_prepared(cfg, model, start.ticket.clock_update, self.state())
+        same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
+
+    def _load(self, values: Dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in trainable(self._model).items():
+                parameter.copy_(values[name])
+
+    # --- what checkpoints hold of us -------------------------------------------------------
+
+    def state(self) -> Dict[str, Any]:
+        """Mask, record, dictionaries and start signs, as plain tensors and numbers."""
+        return {
+            "version": __version__,
+            "mask": mask_to_state(self.mask) if self.mask is not None else None,
+            "ticket": self._record,
+            "initial_sparsity": self.gradual.initial if self.gradual else None,
+            "dictionaries": self._dictionaries.to_tensors(),
+            "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
+        }
+
+    # --- events of the training ------------------------------------------------------------
+
+    def before_update(
+        self, optimizer: Any, update: int, ema: Optional[torch.nn.Module] = None
+    ) -> None:
+        """Called with the trainer's optimizer before update number ``update`` + 1."""
+        self._ema = ema
+        self._update = update
+        if optimizer is self._optimizer:
+            return
+        self._bind(optimizer)
+        if update == 0 and 0 in self._snapshots:
+            self._write_snapshot(0)
+        if self.gradual is not None and update == 0 and self.gradual.is_due(0):
+            self._grow(0)
+
+    def after_update(self, update: int) -> None:
+        """Called when ``update`` updates are done."""
+        self._update = update
+        if self.gradual is not None and self.gradual.is_due(update):
+            self._grow(update)
+        if update in self._snapshots:
+            self._write_snapshot(update)
+
+    def hide_while_growing(self, stats: Dict[str, Any]) -> None:
+        """Take a validation of an under-pruned model out of the choice of the best one.
+
+        fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
+        None; the value is still logged, as ``growing_<metric>``.
+        """
+        if self.gradual is not None and self.gradual.is_growing(int(stats["num_updates"])):
+            metric = self._cfg.best_checkpoint_metric
+            stats[f"growing_{metric}"] = stats[metric]
+            stats[metric] = None
+
+    # --- enforcing -------------------------------------------------------------------------
+
+    def _bind(self, optimizer: Any) -> None:
+        """Map the mask to the tensors that ``optimizer`` updates, and check that they agree."""
+        named = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+        self._tensors = MasterTensors(optimizer, named)
+        if self.mask is None and not _is_masked(optimizer):
+            self._optimizer = optimizer
+            return
+        self._masked = find_masked(optimizer)
+        self._masked.bind(
+            self._tensors.layout, self._tensors.has_masters, not self._cfg.no_save_masters
+        )
+        if self._tensors.has_masters and self._cfg.no_save_masters:
+            logger.warning("without saved fp32 masters a resumed run starts from rounded weights")
+        if self._restored is None and self._ticket is not None:
+            self._start_exactly()
+        self._optimizer = optimizer
+        if self.mask is None:
+            return
+        for name, keep in self.mask.items():
+            view = self._tensors.views[name]
+            if bool((view[~keep.to(view.device)] != 0).any()):
+                raise LotteryError(
+                    f"{name} has weights where the mask prunes; the checkpoint was changed by"
+                    " something that does not know the mask"
+                )
+        if self._wants_gradients():
+            self._masked.accumulate_gradients()
+        self._masked.set_keep(self._tensors.rows(self.mask))
+
+    def _start_exactly(self) -> None:
+        """Give masters the ticket's own values: the model's were rounded to half precision."""
+        assert self._tensors is not None and self._ticket is not None
+        if self._tensors.has_masters:
+            for name, view in self._tensors.views.items():
+                if name in self._ticket.values:
+                    view.copy_(self._ticket.values[name])
+        set_moments(
+            self._masked,
+            self._tensors,
+            self._ticket.moments,
+            self._ticket.record["moment_numbers"],
+        )
+        self._ticket = None  # its values are not needed again
+
+    def _wants_gradients(self) -> bool:
+        if self.gradual is None:
+            return False
+        return "gradient" in getattr(find_score(self._cfg.score)[0], "needs", ())
+
+    def _grow(self, update: int) -> None:
+        """Let the mask grow to the sparsity that is due."""
+        assert self.mask is not None and self._tensors is not None and self._masked is not None
+        assert self.gradual is not None
+        sparsity = self.gradual.sparsity_at(update)
+        gradients: Optional[List[Tensor]] = None
+        if self._wants_gradients():
+            gradients = self._masked.accumulate_gradients()
+        score, _ = find_score(self._cfg.score)
+        scores = score_all(
+            score,
+            {name: self._tensors.views[name] for name in self.mask},
+            gradients=self._tensors.by_name(gradients) if gradients is not None else None,
+            seed=self._cfg.draw_seed,
+        )
+        self.mask = select(scores, self.mask, sparsity, self._cfg.scope, self._cfg.floor)
+        same_everywhere(self.mask.digest(), "mask")
+        self._masked.set_keep(self._tensors.rows(self.mask))
+        for model in (self._model, self._ema):
+            if model is not None:
+                _zero_model(model, self.mask)
+        for total in gradients or []:
+            total.zero_()
+        logger.info(
+            "pruned at update %d: %d of %d weights, sparsity %.4f",
+            update,
+            self.mask.pruned,
+            self.mask.prunable,
+            self.mask.sparsity,
+        )
+
+    def _write_snapshot(self, update: int) -> None:
+        if not is_first():
+            return
+        assert self._tensors is not None
+        folder = Path(self._cfg.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"snapshot_{update}.safetensors"
+        views = self._tensors.views
+        weights = {name: views[name].float() for name in trainable(self._model)}
+        first = next(iter(views.values()))
+        record = {
+            "update": update,
+            "masters": first.dtype == torch.float32,
+            "architecture": self._architecture,
+            "ticket": self._record["signature"] if self._record else None,
+            "version": __version__,
+        }
+        save_snapshot(path, weights, self.mask, self._dictionaries, record)
+        logger.info("wrote %s", path)
+
+    # --- what the criterion logs -----------------------------------------------------------
+
+    def figures_to_log(self, training: bool) -> Dict[str, float]:
+        """The figures where fairseq prints: in validation, and every ``--log-interval``."""
+        if training and (self._update + 1) % self._cfg.log_interval:
+            return {}
+        if self._figures[0] != self._update:
+            self._figures = (self._update, self.figures())
+        return self._figures[1]
+
+    def figures(self) -> Dict[str, float]:
+        """Sparsity, density per group, share of sign flips since start, norm of survivors."""
+        if self.mask is None:
+            return {}
+        named = trainable(self._model)
+        found = {"sparsity": self.mask.sparsity}
+        size = dict.fromkeys([*GROUPS, "other"], 0)
+        kept = dict(size)
+        flips = survivors = 0
+        squares = 0.0
+        for name, keep in self.mask.items():
+            group = group_of(name)
+            size[group] += self.mask.size(name)
+            kept[group] += self.mask.size(name) - self.mask.pruned_in(name)
+            weight = named[name].detach()
+            squares += float(weight.float().pow(2).sum())
+            if name in self._start_signs:
+                now = _signs(weight)
+                differs = np.bitwise_xor(now, self._start_signs[name])
+                bits = np.packbits(keep.reshape(-1).cpu().numpy(), bitorder="little")
+                flips += int(np.unpackbits(differs & bits).sum())
+                survivors += int(torch.count_nonzero(keep))
+        found.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
+        found["sign_flips"] = flips / max(survivors, 1)
+        found["survivor_norm"] = squares**0.5
+        return found
+
+
+def _is_masked(optimizer: Any) -> bool:
+    try:
+        find_masked(optimizer)
+    except LotteryError:
+        return False
+    return True
+
+
+def _signs(weight: Tensor) -> np.ndarray:
+    """One bit a weight: whether it is negative."""
+    return np.packbits((weight.detach() < 0).reshape(-1).cpu().numpy(), bitorder="little")
+
+
+def _zero_model(model: torch.nn.Module, mask: Mask) -> None:
+    for name, parameter in model.named_parameters():
+        if name in mask:
+            zero_pruned_(parameter.data, mask[name].to(parameter.device, torch.uint8))

@@ -1,0 +1,179 @@
+"""Checking a plan before anything is trained, and deciding what the run starts from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Gradual, Mask, find_score, prunable_matrices
+from fairseq_lottery.tasks.initialise import initial_weights
+from fairseq_lottery.tasks.ranks import is_first
+from fairseq_lottery.tasks.restore import restored_state
+from fairseq_lottery.tickets import (
+    Dictionaries,
+    Ticket,
+    draw,
+    load_ticket,
+    mask_from_state,
+    save_ticket,
+)
+from fairseq_lottery.tickets.draw import DrawPlan
+
+logger = logging.getLogger(__name__)
+
+_DRAWING = ("start_from", "sparsity", "mask_file", "score_file", "gradients", "initial")
+
+
+@dataclass
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        mask: the mask to enforce, None where nothing is pruned and nothing will be.
+        ticket: given or drawn for a fresh run; a resumed run opens none.
+        restored: our part of the checkpoint to resume, None for a fresh run.
+        record: of the ticket, kept in every checkpoint.
+        gradual: how the mask grows during training, None where it does not.
+    """
+
+    mask: Optional[Mask]
+    ticket: Optional[Ticket]
+    restored: Optional[Dict[str, Any]]
+    record: Optional[Dict[str, Any]]
+    gradual: Optional[Gradual]
+
+
+def snapshot_updates(cfg: Any) -> List[int]:
+    """``--snapshot-updates`` as sorted numbers."""
+    if not cfg.snapshot_updates:
+        return []
+    try:
+        updates = sorted({int(part) for part in str(cfg.snapshot_updates).split(",")})
+    except ValueError:
+        raise LotteryError(
+            f"--snapshot-updates {cfg.snapshot_updates} must be numbers with commas, as 0,4000"
+        ) from None
+    if updates[0] < 0 or (cfg.max_update and updates[-1] > cfg.max_update):
+        raise LotteryError(
+            f"--snapshot-updates {cfg.snapshot_updates} must lie in 0 to --max-update"
+            f" {cfg.max_update}, or the snapshot would never be written"
+        )
+    return updates
+
+
+def refuse_setup(cfg: Any) -> None:
+    """Refuse ways of training in which masks cannot be enforced."""
+    reasons = {
+        "--ddp-backend fully_sharded": str(cfg.ddp_backend) in ("fully_sharded", "fsdp"),
+        "--zero-sharding": str(cfg.zero_sharding) not in ("none", "None"),
+        "--use-bmuf": bool(cfg.use_bmuf),
+        "--pipeline-model-parallel": bool(cfg.pipeline_model_parallel),
+        "--model-parallel-size": int(cfg.model_parallel_size) > 1,
+        "--tpu": bool(cfg.tpu),
+    }
+    for flag, given in reasons.items():
+        if given:
+            raise LotteryError(
+                f"{flag} hides the weights that are updated, so masks cannot be enforced; train"
+                " without it, for instance with --ddp-backend legacy_ddp"
+            )
+
+
+def decide(
+    cfg: Any, shapes: Mapping[str, Tuple[int, ...]], dictionaries: Dictionaries
+) -> Start:
+    """Read, draw or restore what the run of ``cfg`` starts from.
+
+    Args:
+        shapes: name -> shape of every parameter of the model.
+        dictionaries: of the data.
+
+    Raises:
+        LotteryError: anything that would go wrong later, before any training.
+    """
+    refuse_setup(cfg)
+    snapshot_updates(cfg)
+    if cfg.ticket and cfg.mask_from:
+        raise LotteryError("--ticket and --mask-from both say what to start from; give one")
+    if not cfg.mask_from:
+        for name in _DRAWING:
+            if getattr(cfg, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise LotteryError(f"{flag} is about drawing a ticket and needs --mask-from")
+    restored = restored_state(cfg)
+    if restored is not None:
+        mask = mask_from_state(restored["mask"]) if restored.get("mask") else None
+        record = restored.get("ticket")
+        ticket = None
+        initial = restored.get("initial_sparsity", 0.0)
+    else:
+        ticket = _ticket(cfg, shapes, dictionaries)
+        mask = ticket.mask if ticket else None
+        record = ticket.record if ticket else None
+        initial = None
+    if mask is not None:
+        mask.check(shapes)
+    gradual = None
+    if cfg.prune_to is not None:
+        if mask is None:
+            rows = prunable_matrices(shapes, cfg.prunable, cfg.keep_dense)
+            protected = {name: row for name, row in rows.items() if row is not None}
+            mask = Mask.full({name: shapes[name] for name in rows}, protected)
+        gradual = _gradual(cfg, mask, initial)
+    return Start(mask, ticket, restored, record, gradual)
+
+
+def _ticket(
+    cfg: Any, shapes: Mapping[str, Tuple[int, ...]], dictionaries: Dictionaries
+) -> Optional[Ticket]:
+    if cfg.ticket:
+        ticket = load_ticket(cfg.ticket)
+        whose = "the ticket"
+    elif cfg.mask_from:
+        plan = {name: getattr(cfg, name) for name in DrawPlan.__dataclass_fields__ if name != "seed"}
+        ticket = draw(DrawPlan(**plan, seed=cfg.draw_seed), initial_weights)
+        whose = "the drawn ticket"
+    else:
+        return None
+    ticket.dictionaries.refuse_other(dictionaries, whose)
+    ticket.refuse_model(shapes)
+    logger.info("starting from the ticket %s", ticket.record["signature"])
+    if not ticket.record["masters"]:
+        logger.warning(
+            "the ticket comes from half-precision weights without fp32 masters: they are rounded,"
+            " and ranks have ties"
+        )
+    if cfg.mask_from and is_first():
+        Path(cfg.save_dir).mkdir(parents=True, exist_ok=True)
+        save_ticket(Path(cfg.save_dir) / "ticket.safetensors", ticket)
+    return ticket
+
+
+def _gradual(cfg: Any, mask: Mask, initial: Optional[float]) -> Gradual:
+    score, _ = find_score(cfg.score)
+    if "start" in getattr(score, "needs", ()):
+        raise LotteryError(
+            f"--score {cfg.score} needs start weights, which pruning during training does not"
+            " keep; choose --score magnitude, or draw a ticket with it"
+        )
+    if cfg.store_ema and cfg.ema_fp32:
+        raise LotteryError(
+            "--ema-fp32 keeps weights that a growing mask cannot reach; drop it, or prune with a"
+            " ticket"
+        )
+    if cfg.max_update and cfg.prune_end > cfg.max_update:
+        raise LotteryError(
+            f"--prune-end {cfg.prune_end} lies after --max-update {cfg.max_update}, so the target"
+            " would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
+        )
+    if initial is None:
+        # under the layer scope no matrix may have to grow back
+        densest = [mask.sparsity_of(name) for name in mask]
+        initial = max(densest) if cfg.scope == "layer" else mask.sparsity
+    return Gradual(
+        initial, cfg.prune_to, cfg.prune_start, cfg.prune_end, cfg.prune_every, cfg.prune_schedule
+    )

@@ -1,0 +1,85 @@
+"""The two dictionaries that a ticket's embeddings were trained with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+
+
+def _encode(symbols: Tuple[str, ...]) -> Tensor:
+    return torch.frombuffer(bytearray("\n".join(symbols).encode()), dtype=torch.uint8)
+
+
+def _decode(text: Tensor) -> Tuple[str, ...]:
+    try:
+        return tuple(text.numpy().tobytes().decode().split("\n"))
+    except UnicodeDecodeError as error:
+        raise LotteryError("the stored dictionary is no UTF-8 text; the file is damaged") from error
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """Symbols of the source and target dictionary in order, fairseq's four special ones out."""
+
+    source: Tuple[str, ...]
+    target: Tuple[str, ...]
+
+    def digests(self) -> Dict[str, str]:
+        """SHA-256 of each side's symbols."""
+        return {
+            side: hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+            for side, symbols in (("source", self.source), ("target", self.target))
+        }
+
+    def refuse_other(self, other: Dictionaries, whose: str) -> None:
+        """Refuse ``other`` (the data's) unless it is symbol for symbol this one (``whose``)."""
+        for side in ("source", "target"):
+            ours, theirs = getattr(self, side), getattr(other, side)
+            for index, (a, b) in enumerate(zip(ours, theirs)):
+                if a != b:
+                    raise LotteryError(
+                        f"the {side} dictionary of the data is not {whose}'s: symbol {index} is"
+                        f" {b!r} there and {a!r} here; preprocess with --srcdict and --tgtdict"
+                    )
+            if len(ours) != len(theirs):
+                raise LotteryError(
+                    f"the {side} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
+                    f" {len(ours)}; preprocess with --srcdict and --tgtdict"
+                )
+
+    def to_tensors(self) -> Dict[str, Tensor]:
+        """``source`` and ``target`` as UTF-8 bytes; one entry where the two are equal."""
+        tensors = {"source": _encode(self.source)}
+        if self.target != self.source:
+            tensors["target"] = _encode(self.target)
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Dictionaries:
+        """The inverse of ``to_tensors``."""
+        source = _decode(tensors["source"])
+        return cls(source, _decode(tensors["target"]) if "target" in tensors else source)
+
+
+def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dictionaries:
+    """Read ``dict.<lang>.txt`` of a ``fairseq-preprocess`` folder."""
+
+    def symbols(language: str) -> Tuple[str, ...]:
+        path = Path(folder) / f"dict.{language}.txt"
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
+        return tuple(
+            line.replace(" #fairseq:overwrite", "").rsplit(" ", 1)[0] for line in lines if line
+        )
+
+    return Dictionaries(symbols(source), symbols(target))

@@ -1,0 +1,283 @@
+"""Drawing a ticket: sources, a score, a scope, a sparsity and a reset make one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fairseq_lottery import __version__
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import (
+    Mask,
+    find_score,
+    prunable_matrices,
+    score_all,
+    select,
+)
+from fairseq_lottery.masks.schedules import check_sparsity
+from fairseq_lottery.tickets.moments import read_moments
+from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
+from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
+from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, refuse_other_shapes
+
+Initialiser = Callable[[Source, int], Weights]
+
+
+@dataclass(frozen=True)
+class DrawPlan:
+    """Everything that a drawn ticket depends on; paths name files, the rest are choices.
+
+    Attributes:
+        mask_from: checkpoint, snapshot or ticket whose weights are ranked.
+        start_from: what survivors go back to; ``mask_from`` itself where not given.
+        sparsity: share of the prunable weights that is pruned, in [0, 1).
+        score, scope, floor, prunable, keep_dense: see ``fairseq_lottery.masks``.
+        score_file: safetensors with name -> scores, instead of ``score``.
+        mask_file: a ticket, snapshot or checkpoint whose mask is taken as it is.
+        gradients: safetensors with name -> accumulated gradient, for scores that need it.
+        reset, alpha, initial: see ``fairseq_lottery.tickets.resets``.
+        clock: ``restart`` or ``rewind``.
+        moments: ``fresh`` or ``keep``: the optimizer's state at the survivors' source.
+        seed: of random scores and resets.
+    """
+
+    mask_from: str
+    start_from: Optional[str] = None
+    sparsity: Optional[float] = None
+    score: str = "magnitude"
+    scope: str = "layer"
+    floor: float = 0.0
+    prunable: str = "all-matrices"
+    keep_dense: Optional[str] = None
+    score_file: Optional[str] = None
+    mask_file: Optional[str] = None
+    gradients: Optional[str] = None
+    reset: str = "rewind"
+    alpha: str = "glorot"
+    initial: Optional[str] = None
+    clock: str = "restart"
+    moments: str = "fresh"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for value, choices, what in (
+            (self.reset, RESETS, "reset"),
+            (self.alpha, ALPHAS, "alpha"),
+            (self.clock, CLOCKS, "clock"),
+            (self.moments, ("fresh", "keep"), "moments"),
+        ):
+            if value not in choices:
+                raise LotteryError(
+                    f"there is no {what} {value!r}; choose one of {', '.join(choices)}"
+                )
+        if self.mask_file is None:
+            if self.sparsity is None:
+                raise LotteryError("give --sparsity, or a --mask-file whose mask is taken as it is")
+            check_sparsity(self.sparsity)
+        elif self.sparsity is not None or self.score_file is not None:
+            raise LotteryError("--mask-file says what is pruned; drop --sparsity and --score-file")
+        if self.score_file is not None and self.score != "magnitude":
+            raise LotteryError("--score-file and --score both say what ranks a weight; give one")
+
+
+def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
+    """Draw the ticket that ``plan`` describes; the same plan and files give the same ticket.
+
+    Args:
+        initialise: builds fresh weights for a source's architecture, for ``reset="random"``
+            (only fairseq can; the plugin and the command hand theirs in).
+
+    Raises:
+        LotteryError: unusable files or choices, in one sentence.
+    """
+    trained = read_source(plan.mask_from)
+    start = read_source(plan.start_from) if plan.start_from else trained
+    refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
+    if trained.dictionaries is None:
+        raise LotteryError(
+            f"the dictionaries of {trained.path} are not known, and its data folder is not where"
+            " it was; train it with --task translation_lottery or restore the data folder"
+        )
+    if start.dictionaries is not None:
+        trained.dictionaries.refuse_other(start.dictionaries, trained.path)
+    mask, how = _mask(plan, trained, start)
+    _refuse_lost(mask, trained, plan, "--mask-from") if plan.reset == "keep" else None
+    if plan.reset not in ("keep", "random"):
+        _refuse_lost(mask, start, plan, "--start-from")
+    given = ResetInput(
+        mask=mask,
+        trained=trained.weights,
+        start=start.weights,
+        seed=plan.seed,
+        alpha=plan.alpha,
+        initial=_initial(plan, start),
+        initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
+    )
+    values = {name: tensor.clone().float() for name, tensor in RESETS[plan.reset](given).items()}
+    refuse_other_shapes(
+        {n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset"
+    )
+    for name in mask:
+        values[name][~mask[name]] = 0
+    moments, numbers = _moments(plan, trained, start, mask)
+    origin = trained if plan.reset == "keep" else start
+    record: Dict[str, Any] = {
+        **how,
+        "sparsity": mask.sparsity,
+        "pruned": mask.pruned,
+        "denominator": mask.prunable,
+        "prunable": plan.prunable,
+        "keep_dense": plan.keep_dense,
+        "reset": plan.reset,
+        "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
+        "clock": plan.clock,
+        "moments": plan.moments,
+        "moment_numbers": numbers,
+        "update": start.update,
+        "seed": plan.seed,
+        "masters": trained.masters and origin.masters,
+        "sources": {
+            "mask_from": {"digest": trained.digest(), "update": trained.update},
+            "start_from": {"digest": start.digest(), "update": start.update},
+        },
+        "architecture": trained.architecture,
+        "dictionaries": trained.dictionaries.digests(),
+        "versions": {"fairseq_lottery": __version__, "torch": torch.__version__.split("+")[0]},
+    }
+    record["signature"] = signature(record)
+    if plan.clock == "rewind" and start.update is None:
+        raise LotteryError(f"{start.path} does not say its update, which --clock rewind needs")
+    return Ticket(mask, values, record, trained.dictionaries, moments)
+
+
+def signature(record: Mapping[str, Any]) -> str:
+    """The short string that stands beside a number made with this ticket."""
+    reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
+    parts = (
+        ("score", record["score"]),
+        ("scope", record["scope"]),
+        ("sparsity", f"{record['sparsity']:.4f}"),
+        ("of", f"{record['denominator']}:{record['prunable']}"),
+        ("reset", f"{reset}@{record['update']}"),
+        ("clock", record["clock"]),
+        ("moments", record["moments"]),
+        ("seed", record["seed"]),
+        ("version", record["versions"]["fairseq_lottery"]),
+    )
+    return "|".join(f"{key}:{value}" for key, value in parts)
+
+
+def _mask(plan: DrawPlan, trained: Source, start: Source) -> Tuple[Mask, Dict[str, Any]]:
+    """The mask, and how it was made."""
+    if plan.mask_file is not None:
+        given = read_source(plan.mask_file)
+        if given.mask is None:
+            raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
+        given.mask.check(trained.shapes)
+        return given.mask, {
+            "score": "mask-file",
+            "score_source": given.mask.digest(),
+            "scope": "mask-file",
+            "floor": 0.0,
+        }
+    rows = prunable_matrices(trained.shapes, plan.prunable, plan.keep_dense)
+    protected = {name: row for name, row in rows.items() if row is not None}
+    current = trained.mask
+    if current is None:
+        current = Mask.full({name: trained.shapes[name] for name in rows}, protected)
+    elif set(current) != set(rows) or current.protected != protected:
+        raise LotteryError(
+            f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
+            f" {plan.prunable} names {len(rows)}; use the prunable set of its own mask"
+        )
+    matrices = {name: trained.weights[name] for name in current}
+    if plan.score_file is not None:
+        scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
+        name, source = "score-file", _file_digest(plan.score_file)
+    else:
+        score, source = find_score(plan.score)
+        name = plan.score
+        scores = score_all(
+            score,
+            matrices,
+            start=start.weights if plan.start_from else None,
+            gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
+            seed=plan.seed,
+        )
+    assert plan.sparsity is not None
+    mask = select(scores, current, plan.sparsity, plan.scope, plan.floor)
+    return mask, {
+        "score": name,
+        "score_source": source,
+        "scope": plan.scope,
+        "floor": plan.floor,
+    }
+
+
+def _tensors(path: str, flag: str) -> Dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise LotteryError(f"{flag} {path} is no readable safetensors file ({error})") from error
+
+
+def _file_digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:
+    """Refuse start weights that are pruned where the mask keeps."""
+    if source.mask is None:
+        return
+    if plan.reset == "shuffle-layers":
+        raise LotteryError(
+            f"{flag} {source.path} is pruned itself; --reset shuffle-layers needs dense weights"
+        )
+    if not mask.is_subset_of(source.mask):
+        raise LotteryError(
+            f"{flag} {source.path} is pruned where the mask keeps weights, so they have no value;"
+            " start from a snapshot of the run that --mask-from comes from, or of a denser one"
+        )
+
+
+def _initial(plan: DrawPlan, start: Source) -> Optional[Weights]:
+    if plan.initial is not None:
+        initial = read_source(plan.initial)
+        refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")
+        return initial.weights
+    return start.weights if start.update == 0 else None
+
+
+def _moments(
+    plan: DrawPlan, trained: Source, start: Source, mask: Mask
+) -> Tuple[Dict[str, Dict[str, Tensor]], Dict[str, Any]]:
+    if plan.moments == "fresh":
+        return {}, {}
+    origin = trained if plan.reset == "keep" else start
+    if origin.kind == "ticket":
+        stored = load_ticket(origin.path)
+        moments, numbers = stored.moments, stored.record["moment_numbers"]
+    elif origin.kind == "checkpoint":
+        moments, numbers = read_moments(read_checkpoint(origin.path), origin.path)
+    else:
+        raise LotteryError(
+            f"{origin.path} is a snapshot, which has no optimizer state; keep moments from a"
+            " checkpoint, or draw with --moments fresh"
+        )
+    kept = {
+        moment: {
+            name: value.clone().masked_fill_(~mask[name], 0) if name in mask else value
+            for name, value in by_name.items()
+            if name in trained.weights
+        }
+        for moment, by_name in moments.items()
+    }
+    return kept, numbers

@@ -1,0 +1,55 @@
+"""The optimizer's state of a checkpoint, by parameter name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Tuple, Union
+
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+
+Moments = Dict[str, Dict[str, Tensor]]
+
+
+def read_moments(state: Dict[str, Any], path: Union[str, Path]) -> Tuple[Moments, Dict[str, Any]]:
+    """Return moment -> parameter -> tensor, and the state's plain numbers such as ``step``.
+
+    Raises:
+        LotteryError: the checkpoint has no optimizer state, or one that does not say which
+            parameter is which (only masked optimizers write that).
+    """
+    optimizer = state.get("last_optimizer_state") or {}
+    names: List[str] = (optimizer.get("lottery") or {}).get("names") or []
+    shapes: List[List[int]] = (optimizer.get("lottery") or {}).get("shapes") or []
+    entries = optimizer.get("state") or {}
+    if not names or not entries:
+        raise LotteryError(
+            f"{path} has no optimizer state of a masked optimizer; draw with --moments fresh"
+        )
+    moments: Moments = {}
+    numbers: Dict[str, Any] = {}
+    for index, entry in entries.items():
+        for moment, value in entry.items():
+            if not isinstance(value, Tensor) or value.dim() == 0:
+                numbers[moment] = value.item() if isinstance(value, Tensor) else value
+                continue
+            if len(entries) == 1 and len(names) > 1:  # one flat tensor for all parameters
+                sizes = [_numel(shape) for shape in shapes]
+                for name, shape, part in zip(names, shapes, value.split(sizes)):
+                    moments.setdefault(moment, {})[name] = part.reshape(shape)
+            elif list(value.shape) == list(shapes[index]):
+                moments.setdefault(moment, {})[names[index]] = value
+            else:
+                raise LotteryError(
+                    f"{path}: the optimizer's {moment} is factored and cannot be kept per weight;"
+                    " draw with --moments fresh"
+                )
+    return moments, numbers
+
+
+def _numel(shape: List[int]) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count

@@ -1,0 +1,48 @@
+"""Snapshots: the weights of a run at one update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+from torch import Tensor
+
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.dictionaries import Dictionaries
+from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+
+
+def save_snapshot(
+    path: Union[str, Path],
+    weights: Mapping[str, Tensor],
+    mask: Optional[Mask],
+    dictionaries: Optional[Dictionaries],
+    record: Mapping[str, Any],
+) -> None:
+    """Write name -> weight, the mask they were trained under, and where they come from."""
+    tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
+    full = dict(record)
+    if mask is not None:
+        state = mask_to_state(mask)
+        tensors.update({f"mask/{name}": bits for name, bits in state["bits"].items()})
+        full["mask"] = {"shapes": state["shapes"], "protected": state["protected"]}
+    if dictionaries is not None:
+        tensors.update({f"dictionary/{k}": t for k, t in dictionaries.to_tensors().items()})
+    container.save(path, "snapshot", tensors, full)
+
+
+def load_snapshot(path: Union[str, Path]) -> Dict[str, Any]:
+    """Return ``weights``, ``mask``, ``dictionaries`` and ``record`` of a snapshot."""
+    tensors, record = container.load(path, "snapshot")
+    parts = container.split(path, tensors, ("weights", "mask", "dictionary"))
+    mask = record.pop("mask", None)
+    return {
+        "weights": parts["weights"],
+        "mask": mask_from_state({**mask, "bits": parts["mask"]}) if mask else None,
+        "dictionaries": (
+            Dictionaries.from_tensors(parts["dictionary"]) if parts["dictionary"] else None
+        ),
+        "record": record,
+    }

@@ -1,0 +1,189 @@
+"""Where masks and start weights come from: checkpoints, snapshots and tickets, read alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.compat import safe_load
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
+from fairseq_lottery.tickets.maskstate import mask_from_state
+from fairseq_lottery.tickets.parameters import untie
+from fairseq_lottery.tickets.snapshot import load_snapshot
+from fairseq_lottery.tickets.ticket import load_ticket
+
+_ARCHITECTURE = re.compile(
+    r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
+    r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
+    r"|max_(source|target)_positions|tie_adaptive.*|no_scale_embedding)$"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights, and what is known of them.
+
+    Attributes:
+        path: the file.
+        kind: ``checkpoint``, ``snapshot`` or ``ticket``.
+        weights: name -> full tensor, a tied tensor once.
+        update: number of updates behind the weights, None where the file does not say.
+        masters: whether the weights have their full precision: fp32 weights, or the fp32
+            masters of a half-precision run. Where not, ranks have ties from rounding.
+        mask: what they were trained under, None for a dense run.
+        architecture: the model's command-line arguments that shape it.
+        dictionaries: None where neither the file nor its data folder has them.
+    """
+
+    path: str
+    kind: str
+    weights: Dict[str, Tensor]
+    update: Optional[int]
+    masters: bool
+    mask: Optional[Mask]
+    architecture: Dict[str, Any]
+    dictionaries: Optional[Dictionaries]
+
+    @property
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """Name -> shape of every parameter."""
+        return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+
+    def digest(self) -> str:
+        """SHA-256 over the weights and the mask, whatever file they are in."""
+        sha = hashlib.sha256(container.digest(self.weights, {}).encode())
+        sha.update((self.mask.digest() if self.mask is not None else "dense").encode())
+        return sha.hexdigest()
+
+
+def read_source(path: Union[str, Path]) -> Source:
+    """Read a fairseq checkpoint, a snapshot or a ticket.
+
+    Raises:
+        LotteryError: missing, unreadable, damaged, not finite, or none of the three.
+    """
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(p.name for p in file.parent.glob("*.safetensors")) if file.parent else []
+        hint = f"; beside it are {', '.join(near)}" if near else ""
+        raise LotteryError(f"there is no file {file}{hint}")
+    if file.suffix == ".safetensors":
+        kind = container.kind_of(file)
+        source = _from_ticket(file) if kind == "ticket" else _from_snapshot(file)
+    else:
+        source = _from_checkpoint(file)
+    for name, tensor in source.weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise LotteryError(f"{file}: {name} has entries that are NaN or infinite")
+    return source
+
+
+def _from_ticket(path: Path) -> Source:
+    ticket = load_ticket(path)
+    return Source(
+        path=str(path),
+        kind="ticket",
+        weights=ticket.values,
+        update=ticket.record.get("update"),
+        masters=bool(ticket.record.get("masters", True)),
+        mask=ticket.mask,
+        architecture=ticket.record.get("architecture", {}),
+        dictionaries=ticket.dictionaries,
+    )
+
+
+def _from_snapshot(path: Path) -> Source:
+    found = load_snapshot(path)
+    return Source(
+        path=str(path),
+        kind="snapshot",
+        weights=found["weights"],
+        update=found["record"].get("update"),
+        masters=bool(found["record"].get("masters")),
+        mask=found["mask"],
+        architecture=found["record"].get("architecture", {}),
+        dictionaries=found["dictionaries"],
+    )
+
+
+def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
+    """Load a fairseq checkpoint through the safe loader; one sentence where that fails."""
+    try:
+        state = safe_load(path)
+    except FileNotFoundError as error:
+        raise LotteryError(f"there is no file {path}") from error
+    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
+        reason = str(error).strip().split("\n")[0][:200]
+        raise LotteryError(
+            f"{path} is no fairseq checkpoint that can be loaded safely ({reason})"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise LotteryError(f"{path} is no fairseq checkpoint: it has no model")
+    if not all(isinstance(value, Tensor) for value in state["model"].values()):
+        raise LotteryError(f"{path} is no fairseq checkpoint: its model holds more than tensors")
+    return state
+
+
+def _from_checkpoint(path: Path) -> Source:
+    state = read_checkpoint(path)
+    stored = (state.get("task_state") or {}).get("lottery") or {}
+    weights, _ = untie(state["model"])
+    half = any(t.dtype in (torch.float16, torch.bfloat16) for t in weights.values())
+    masters = ((state.get("last_optimizer_state") or {}).get("lottery") or {}).get("masters") or {}
+    for name, master in masters.items():
+        if name in weights:
+            weights[name] = master
+    cfg = state.get("cfg") or {}
+    model = cfg.get("model") or state.get("args") or {}
+    history = state.get("optimizer_history") or [{}]
+    dictionaries = (
+        Dictionaries.from_tensors(stored["dictionaries"])
+        if stored.get("dictionaries")
+        else _beside_data(cfg.get("task") or {})
+    )
+    return Source(
+        path=str(path),
+        kind="checkpoint",
+        weights={name: tensor.float() for name, tensor in weights.items()},
+        update=history[-1].get("num_updates"),
+        masters=not half or bool(masters),
+        mask=mask_from_state(stored["mask"]) if stored.get("mask") else None,
+        architecture=architecture_of(model),
+        dictionaries=dictionaries,
+    )
+
+
+def _beside_data(task: Mapping[str, Any]) -> Optional[Dictionaries]:
+    """The dictionaries in the data folder that a plain fairseq run was started with."""
+    task = vars(task) if isinstance(task, Namespace) else task
+    folder = str(task.get("data") or "").split(":")[0]
+    languages = task.get("source_lang"), task.get("target_lang")
+    if not all(languages) or not (Path(folder) / f"dict.{languages[0]}.txt").is_file():
+        return None
+    return read_dictionaries(folder, str(languages[0]), str(languages[1]))
+
+
+def architecture_of(model: Any) -> Dict[str, Any]:
+    """The arguments that shape a model, out of its Namespace or config."""
+    values = vars(model) if isinstance(model, Namespace) else dict(model)
+    flat = dict(values)
+    for part in ("encoder", "decoder"):
+        nested = values.get(part)
+        if isinstance(nested, Mapping):
+            flat.update({f"{part}_{key}": value for key, value in nested.items()})
+    return {
+        key: value
+        for key, value in sorted(flat.items())
+        if _ARCHITECTURE.match(key) and isinstance(value, (str, int, float, bool, type(None)))
+    }

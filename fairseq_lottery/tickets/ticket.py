@@ -1,0 +1,149 @@
+"""``Ticket``: a mask plus the weights that training starts from, as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.dictionaries import Dictionaries
+from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+
+#: update counter and schedule from 0 (Brix et al. 2020), or on from the rewind update
+#: (Frankle et al. 2019, Renda et al. 2020)
+CLOCKS = ("restart", "rewind")
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a run starts from.
+
+    Attributes:
+        mask: which weights survive.
+        values: name -> full start tensor of every parameter, zero where pruned.
+        record: where mask and values came from; ``record["signature"]`` is its short form.
+        dictionaries: what the embeddings were trained with.
+        moments: name of the optimizer's state -> parameter -> full tensor, where the ticket
+            keeps the optimizer state (zero where pruned); empty for fresh moments.
+
+    Raises:
+        LotteryError: the mask is of another model, a pruned weight is not zero, or a value
+            is not finite.
+    """
+
+    mask: Mask
+    values: Dict[str, Tensor]
+    record: Dict[str, Any]
+    dictionaries: Dictionaries
+    moments: Dict[str, Dict[str, Tensor]]
+
+    def __post_init__(self) -> None:
+        self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
+        for name, value in self.values.items():
+            if not bool(torch.isfinite(value).all()):
+                raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
+            if name in self.mask and bool(value[~self.mask[name]].any()):
+                raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
+
+    @property
+    def clock_update(self) -> int:
+        """The update that a run of this ticket starts at: 0 unless its clock rewinds."""
+        return int(self.record["update"] or 0) if self.record["clock"] == "rewind" else 0
+
+    def refuse_model(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        """Refuse a model (name -> shape) of another architecture, by its first difference."""
+        refuse_other_shapes(
+            {name: tuple(t.shape) for name, t in self.values.items()}, shapes, "the ticket"
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over everything that is in the file."""
+        return container.digest(*_to_file(self))
+
+
+def refuse_other_shapes(
+    ours: Mapping[str, Tuple[int, ...]], theirs: Mapping[str, Tuple[int, ...]], whose: str
+) -> None:
+    """Refuse two sets of parameters that differ, naming the first one that does."""
+    for name in sorted(set(ours) | set(theirs)):
+        if name not in theirs:
+            raise LotteryError(f"{whose} has {name}, which the model does not have")
+        if name not in ours:
+            raise LotteryError(f"the model has {name}, which {whose} does not have")
+        if tuple(ours[name]) != tuple(theirs[name]):
+            raise LotteryError(
+                f"{name} has shape {tuple(ours[name])} in {whose} and {tuple(theirs[name])} in"
+                " the model; use the same architecture flags and dictionaries"
+            )
+
+
+def _survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
+    return full[mask[name]] if name in mask else full
+
+
+def _to_file(ticket: Ticket) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
+    state = mask_to_state(ticket.mask)
+    tensors = {f"mask/{name}": bits for name, bits in state["bits"].items()}
+    for name, value in ticket.values.items():
+        tensors[f"values/{name}"] = _survivors(ticket.mask, name, value).float()
+    for moment, by_name in ticket.moments.items():
+        for name, value in by_name.items():
+            tensors[f"moments/{moment}/{name}"] = _survivors(ticket.mask, name, value)
+    for side, text in ticket.dictionaries.to_tensors().items():
+        tensors[f"dictionary/{side}"] = text
+    layout = {"shapes": state["shapes"], "protected": state["protected"]}
+    return tensors, {**ticket.record, "mask": layout}
+
+
+def save_ticket(path: Union[str, Path], ticket: Ticket, overwrite: bool = True) -> None:
+    """Write the ticket atomically: masks as bits, survivors only; same ticket, same bytes."""
+    tensors, record = _to_file(ticket)
+    container.save(path, "ticket", tensors, record, overwrite)
+
+
+def load_ticket(path: Union[str, Path]) -> Ticket:
+    """Read and verify a ticket; nothing is unpickled.
+
+    Raises:
+        LotteryError: missing, damaged, changed, or a mask that disagrees with the values.
+    """
+    tensors, record = container.load(path, "ticket")
+    parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
+    try:
+        mask = mask_from_state({**record.pop("mask"), "bits": parts["mask"]})
+        values = {
+            name: _scatter(path, mask, name, value) for name, value in parts["values"].items()
+        }
+        moments: Dict[str, Dict[str, Tensor]] = {}
+        for key, value in parts["moments"].items():
+            moment, _, name = key.partition("/")
+            moments.setdefault(moment, {})[name] = _scatter(path, mask, name, value)
+        dictionaries = Dictionaries.from_tensors(parts["dictionary"])
+        if record["clock"] not in CLOCKS:
+            raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
+        return Ticket(mask, values, record, dictionaries, moments)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise LotteryError(f"{path} is damaged ({error})") from error
+
+
+def _scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:
+    if name not in mask:
+        return kept
+    keep = mask[name]
+    expected = int(torch.count_nonzero(keep))
+    if kept.dim() != 1 or kept.numel() != expected:
+        raise LotteryError(
+            f"{path}: the mask of {name} keeps {expected} weights, the file has {kept.numel()}"
+        )
+    full = torch.zeros(keep.shape, dtype=kept.dtype)
+    full[keep] = kept
+    return full
+
+
