@@ -8,7 +8,7 @@ import importlib
 import pickle
 import types
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Union
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch
 PHANTOM_PARAMETER = r"^(encoder\.)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
 
 
-def _classes(module: str, names: Tuple[str, ...]) -> List[Any]:
+def _classes(module: str, names: tuple[str, ...]) -> list[Any]:
     try:
         found = importlib.import_module(module)
     except ImportError:
@@ -26,13 +26,13 @@ def _classes(module: str, names: Tuple[str, ...]) -> List[Any]:
     return [getattr(found, name) for name in names if hasattr(found, name)]
 
 
-def safe_classes() -> List[Any]:
+def safe_classes() -> list[Any]:
     """The classes, all of them plain data, that fairseq puts into its checkpoints.
 
     Beyond torch's own list: the command line as a Namespace, numpy's numbers and arrays in
     the metrics, and omegaconf's nodes in what one process sends to the others.
     """
-    found: List[Any] = [argparse.Namespace, collections.OrderedDict, collections.defaultdict]
+    found: list[Any] = [argparse.Namespace, collections.OrderedDict, collections.defaultdict]
     multiarray = _classes("numpy._core.multiarray", ("_reconstruct", "scalar"))
     found += multiarray or _classes("numpy.core.multiarray", ("_reconstruct", "scalar"))
     found += [np.ndarray, np.dtype]
@@ -59,14 +59,16 @@ def allow_fairseq_checkpoints() -> None:
         torch.serialization.add_safe_globals(safe_classes())
 
 
-def safe_load(path: Union[str, Path]) -> Dict[str, Any]:
+def safe_load(path: Union[str, Path]) -> dict[str, Any]:
     """Load a fairseq checkpoint to the CPU without running anything from it.
 
     Raises:
         pickle.UnpicklingError, RuntimeError, OSError, ...: whatever torch says of the file.
     """
     if hasattr(torch.serialization, "safe_globals"):
-        with torch.serialization.safe_globals(safe_classes()):
+        # on leaving it forgets all it was given, also what the plugin had registered before
+        known = torch.serialization.get_safe_globals()
+        with torch.serialization.safe_globals([c for c in safe_classes() if c not in known]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
 

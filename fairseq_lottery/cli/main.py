@@ -3,7 +3,7 @@
 import argparse
 import importlib
 import sys
-from typing import List, Optional
+from typing import Optional
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand; returns the exit code (0 done, 2 bad input)."""
     args = build_parser().parse_args(argv)
     try:

@@ -1,6 +1,6 @@
 """fairseq's label-smoothed cross-entropy that also logs sparsity and what training does."""
 
-from typing import Any, Dict
+from typing import Any
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
@@ -32,7 +32,7 @@ class LabelSmoothedCrossEntropyLottery(LabelSmoothedCrossEntropyCriterion):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         self._task = task
 
-    def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Any:
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
         """As fairseq's."""
         run = getattr(self._task, "run", None)
         if run is not None:

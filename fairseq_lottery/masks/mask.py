@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Dict, Optional, Tuple
+from typing import Optional
 
 import numpy as np
 import torch
@@ -41,8 +41,8 @@ class Mask(Mapping[str, Tensor]):
                 raise LotteryError(f"the mask of {name} must be a bool tensor")
             if keep.numel() == 0:
                 raise LotteryError(f"the mask of {name} is empty")
-        self._entries: Dict[str, Tensor] = {name: entries[name] for name in sorted(entries)}
-        self.protected: Dict[str, int] = dict(sorted((protected or {}).items()))
+        self._entries: dict[str, Tensor] = {name: entries[name] for name in sorted(entries)}
+        self.protected: dict[str, int] = dict(sorted((protected or {}).items()))
         for name, row in self.protected.items():
             if name not in self._entries:
                 raise LotteryError(f"a row of {name} is protected, but the mask has no {name}")
@@ -69,7 +69,7 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def full(
-        cls, shapes: Mapping[str, Tuple[int, ...]], protected: Optional[Mapping[str, int]] = None
+        cls, shapes: Mapping[str, tuple[int, ...]], protected: Optional[Mapping[str, int]] = None
     ) -> Mask:
         """The mask that keeps everything."""
         return cls({n: torch.ones(s, dtype=torch.bool) for n, s in shapes.items()}, protected)
@@ -103,7 +103,7 @@ class Mask(Mapping[str, Tensor]):
         """Pruned share of the prunable weights."""
         return self.pruned / max(self.prunable, 1)
 
-    def check(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a model (name -> shape) that this mask is not for."""
         for name, keep in self.items():
             if name not in shapes:
@@ -134,7 +134,7 @@ class Mask(Mapping[str, Tensor]):
             sha.update(bits.tobytes())
         return sha.hexdigest()
 
-    def pack(self) -> Dict[str, np.ndarray]:
+    def pack(self) -> dict[str, np.ndarray]:
         """Name -> uint8 array, eight weights a byte, the first weight in the lowest bit."""
         return {
             n: np.packbits(k.reshape(-1).cpu().numpy(), bitorder="little") for n, k in self.items()
@@ -144,7 +144,7 @@ class Mask(Mapping[str, Tensor]):
     def unpack(
         cls,
         packed: Mapping[str, np.ndarray],
-        shapes: Mapping[str, Tuple[int, ...]],
+        shapes: Mapping[str, tuple[int, ...]],
         protected: Optional[Mapping[str, int]] = None,
     ) -> Mask:
         """The inverse of ``pack``, given each matrix's shape."""
@@ -162,14 +162,14 @@ class Mask(Mapping[str, Tensor]):
         return cls(entries, protected)
 
 
-def overlap(a: Mask, b: Mask) -> Dict[str, Tuple[float, float]]:
+def overlap(a: Mask, b: Mask) -> dict[str, tuple[float, float]]:
     """Overlap of the weights that two masks keep: matrix -> (Jaccard index, its chance value).
 
     The chance value is the Jaccard index of the expected counts when each mask keeps its
     share of the matrix independently at random. Key ``""`` stands for all matrices.
     """
     a.intersection(b)  # refuses masks of different prunable sets
-    rows: Dict[str, Tuple[float, float]] = {}
+    rows: dict[str, tuple[float, float]] = {}
     both = either = chance_both = chance_either = 0.0
     for name in a:
         size = a.size(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.groups import group_of
@@ -16,7 +16,7 @@ _ATTENTION = ("enc_self", "dec_self", "enc_dec")
 _FFN = ("enc_ffn", "dec_ffn")
 
 #: named set -> whether a matrix belongs to it
-PRUNABLE_SETS: Dict[str, Callable[[str], bool]] = {
+PRUNABLE_SETS: dict[str, Callable[[str], bool]] = {
     "all-matrices": lambda name: True,
     "no-embeddings": lambda name: group_of(name) not in ("embedding", "output"),
     "attention": lambda name: group_of(name) in _ATTENTION,
@@ -24,7 +24,7 @@ PRUNABLE_SETS: Dict[str, Callable[[str], bool]] = {
 }
 
 
-def is_weight_matrix(name: str, shape: Tuple[int, ...]) -> bool:
+def is_weight_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a parameter is a weight matrix.
 
     Biases and layer norms are vectors, positions are no weights. The encoder of fairseq
@@ -34,10 +34,10 @@ def is_weight_matrix(name: str, shape: Tuple[int, ...]) -> bool:
 
 
 def prunable_matrices(
-    shapes: Mapping[str, Tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     prunable: str = "all-matrices",
     keep_dense: Optional[str] = None,
-) -> Dict[str, Optional[int]]:
+) -> dict[str, Optional[int]]:
     """Return name -> protected row (or None) of every matrix that may be pruned.
 
     Args:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
 
 #: schedule -> exponent of the remaining share (Zhu & Gupta 2017 use 3)
-SCHEDULES: Dict[str, int] = {"cubic": 3, "linear": 1, "one-shot": 0}
+SCHEDULES: dict[str, int] = {"cubic": 3, "linear": 1, "one-shot": 0}
 
 
 def check_sparsity(sparsity: float, flag: str = "--sparsity") -> None:
@@ -81,7 +81,7 @@ def rounds(
     sparsities: Optional[Sequence[float]] = None,
     fraction: Optional[float] = None,
     count: Optional[int] = None,
-) -> List[float]:
+) -> list[float]:
     """Sparsity of each round of an iterative technique.
 
     Either a fixed rising list, or ``count`` rounds that each remove ``fraction`` of what

@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Optional
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def random(given: ScoreInput) -> Tensor:
     return torch.from_numpy(uniform).reshape(given.trained.shape)
 
 
-SCORES: Dict[str, Score] = {
+SCORES: dict[str, Score] = {
     "magnitude": magnitude,
     "magnitude-increase": magnitude_increase,
     "movement": movement,
@@ -93,7 +93,7 @@ SCORES: Dict[str, Score] = {
 }
 
 
-def find_score(name: str) -> Tuple[Score, str]:
+def find_score(name: str) -> tuple[Score, str]:
     """Return the score called ``name`` and the SHA-256 of its source.
 
     Raises:
@@ -124,7 +124,7 @@ def find_score(name: str) -> Tuple[Score, str]:
 class _LazyScores(Mapping[str, Tensor]):
     """Computes a matrix's scores at each look, so that never more than one is in memory."""
 
-    def __init__(self, score: Score, inputs: Callable[[str], ScoreInput], names: Tuple[str, ...]):
+    def __init__(self, score: Score, inputs: Callable[[str], ScoreInput], names: tuple[str, ...]):
         self._score, self._inputs, self._names = score, inputs, names
 
     def __getitem__(self, name: str) -> Tensor:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Optional
 
 import torch
 from torch import Tensor
@@ -130,7 +130,7 @@ def _prunable_parts(scores: Tensor, row: Optional[int]) -> Iterator[Tensor]:
 
 def _prune_lowest(
     names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], count: int
-) -> Dict[str, Tensor]:
+) -> dict[str, Tensor]:
     """Keep-tensors that drop exactly the ``count`` lowest of all named matrices together."""
     if count == 0:
         return {n: torch.ones(ranked(n).shape, dtype=torch.bool) for n in names}
@@ -155,7 +155,7 @@ def _prune_lowest(
 
 def _kth_smallest(
     names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], k: int
-) -> Tuple[float, int]:
+) -> tuple[float, int]:
     """The k-th smallest of all scores (k from 1), and how many are smaller."""
     strided, total = [], 0
     for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -28,14 +28,14 @@ class MaskedOptimizer:
     that could be zero.
     """
 
-    _rows: Sequence[Tuple[Tensor, Optional[Tensor]]] = ()
-    _layout: Optional[Dict[str, Any]] = None
+    _rows: Sequence[tuple[Tensor, Optional[Tensor]]] = ()
+    _layout: Optional[dict[str, Any]] = None
     _has_masters = False
     _save_masters = True
-    _gradients: Optional[List[Tensor]] = None
-    _loaded_gradients: Optional[List[Tensor]] = None
+    _gradients: Optional[list[Tensor]] = None
+    _loaded_gradients: Optional[list[Tensor]] = None
 
-    def bind(self, layout: Dict[str, Any], has_masters: bool, save_masters: bool) -> None:
+    def bind(self, layout: dict[str, Any], has_masters: bool, save_masters: bool) -> None:
         """Tell the optimizer which parameter is which.
 
         Args:
@@ -47,14 +47,14 @@ class MaskedOptimizer:
         self._has_masters = has_masters
         self._save_masters = save_masters
 
-    def accumulate_gradients(self) -> List[Tensor]:
+    def accumulate_gradients(self) -> list[Tensor]:
         """From now on sum the gradients of every update, for scores that need them."""
         if self._gradients is None:
             loaded = self._loaded_gradients
             self._gradients = loaded or [torch.zeros_like(p.data) for p in self._tensors()]
         return self._gradients
 
-    def set_keep(self, rows: Sequence[Tuple[Tensor, Optional[Tensor]]]) -> None:
+    def set_keep(self, rows: Sequence[tuple[Tensor, Optional[Tensor]]]) -> None:
         """Enforce a mask from now on: (own tensor, uint8 keep of its shape or None)."""
         self._rows = rows
         state = self.optimizer.state  # type: ignore[attr-defined]
@@ -85,14 +85,14 @@ class MaskedOptimizer:
             if keep is not None:
                 zero_pruned_(tensor, keep)
 
-    def _tensors(self) -> List[Tensor]:
+    def _tensors(self) -> list[Tensor]:
         return list(self.params)  # type: ignore[attr-defined]
 
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """fairseq's, with ``lottery``: which parameter is which, masters, summed gradients."""
         state = dict(super().state_dict())  # type: ignore[misc]
         if self._layout is not None:
-            extra: Dict[str, Any] = dict(self._layout)
+            extra: dict[str, Any] = dict(self._layout)
             if self._has_masters and self._save_masters:
                 extra["masters"] = dict(zip(extra["names"], self._split(self._tensors())))
             if self._gradients is not None:
@@ -100,7 +100,7 @@ class MaskedOptimizer:
             state["lottery"] = extra
         return state
 
-    def _split(self, tensors: List[Tensor]) -> List[Tensor]:
+    def _split(self, tensors: list[Tensor]) -> list[Tensor]:
         """One tensor per parameter, also where fairseq has flattened them into one."""
         assert self._layout is not None
         shapes = self._layout["shapes"]
@@ -109,7 +109,7 @@ class MaskedOptimizer:
         sizes = [torch.Size(shape).numel() for shape in shapes]
         return [p.view(s) for p, s in zip(tensors[0].data.split(sizes), shapes)]
 
-    def load_state_dict(self, state_dict: Dict[str, Any], optimizer_overrides: Any = None) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
         """fairseq's, and the masters; a prepared start has no optimizer state to load.
 
         Raises:

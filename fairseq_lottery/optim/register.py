@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Type
+from typing import Any
 
 from fairseq.optim import (
     OPTIMIZER_DATACLASS_REGISTRY,
@@ -20,7 +20,7 @@ REFUSED = {
 }
 
 #: ``masked_<name>`` -> class
-MASKED_OPTIMIZERS: Dict[str, Type[FairseqOptimizer]] = {}
+MASKED_OPTIMIZERS: dict[str, type[FairseqOptimizer]] = {}
 
 
 def _init(name: str) -> Any:

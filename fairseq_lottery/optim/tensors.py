@@ -8,7 +8,7 @@ one fp32 copy of each (``--fp16-no-flatten-grads``, bf16), or one flat fp32 copy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ class MasterTensors:
 
     def __init__(self, optimizer: Any, named: Mapping[str, Tensor]) -> None:
         inner = _inner(optimizer)
-        self.own: List[Tensor] = list(inner.params)
+        self.own: list[Tensor] = list(inner.params)
         self.has_masters = hasattr(optimizer, "fp32_params")
         parameters = list(getattr(optimizer, "fp16_params", self.own))
         by_id = {id(parameter): name for name, parameter in named.items()}
@@ -66,9 +66,9 @@ class MasterTensors:
         sizes = [p.numel() for p in parameters]
         parts = self.own[0].data.split(sizes) if self._flat else [t.data for t in self.own]
         shaped = zip(names, parts, parameters)
-        self.views: Dict[str, Tensor] = {n: v.view(p.shape) for n, v, p in shaped}
+        self.views: dict[str, Tensor] = {n: v.view(p.shape) for n, v, p in shaped}
 
-    def rows(self, mask: Optional[Mask]) -> List[Tuple[Tensor, Optional[Tensor]]]:
+    def rows(self, mask: Optional[Mask]) -> list[tuple[Tensor, Optional[Tensor]]]:
         """(own tensor, uint8 keep or None) of each of the optimizer's tensors."""
         if mask is None:
             return []
@@ -86,7 +86,7 @@ class MasterTensors:
                 part.copy_(mask[name].reshape(-1))
         return [(self.own[0], flat)]
 
-    def by_name(self, tensors: List[Tensor]) -> Dict[str, Tensor]:
+    def by_name(self, tensors: list[Tensor]) -> dict[str, Tensor]:
         """Name -> part of tensors that are laid out as ``own``."""
         sizes = [torch.Size(shape).numel() for shape in self.layout["shapes"]]
         parts = tensors[0].split(sizes) if self._flat else tensors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Dict
 
 import torch
 from fairseq.data import Dictionary
@@ -31,7 +30,7 @@ def _numbered(size: int) -> Dictionary:
     return dictionary
 
 
-def initial_weights(source: Source, seed: int) -> Dict[str, Tensor]:
+def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:
     """Build the model that ``source`` describes, under ``seed``; name -> fresh weight.
 
     torch's global generator is left as it was.

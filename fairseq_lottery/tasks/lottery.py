@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import torch
 
@@ -44,7 +44,7 @@ class LotteryTask:
 
     def train_step(  # noqa: D102 - fairseq's own event
         self,
-        sample: Dict[str, Any],
+        sample: dict[str, Any],
         model: torch.nn.Module,
         criterion: Any,
         optimizer: Any,
@@ -67,23 +67,23 @@ class LotteryTask:
                 self.run.after_update(update_num + 1)
 
     def valid_step(  # noqa: D102 - fairseq's own event
-        self, sample: Dict[str, Any], model: torch.nn.Module, criterion: Any, ema_model: Any = None
+        self, sample: dict[str, Any], model: torch.nn.Module, criterion: Any, ema_model: Any = None
     ) -> Any:
         return super().valid_step(sample, model, criterion)  # type: ignore[misc]
 
-    def post_validate(self, model: torch.nn.Module, stats: Dict[str, Any], agg: Any) -> None:
+    def post_validate(self, model: torch.nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """Keep under-pruned models out of the choice of the best checkpoint."""
         if self.run is not None:
             self.run.hide_while_growing(stats)
 
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """As the task's, with ``lottery``: the mask and where it came from."""
         state = dict(super().state_dict())  # type: ignore[misc]
         if self.run is not None:
             state["lottery"] = self.run.state()
         return state
 
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As the task's; in generation the zeros are in the weights, so no mask is needed."""
         rest = {key: value for key, value in state_dict.items() if key != "lottery"}
         super().load_state_dict(rest)  # type: ignore[misc]

@@ -7,7 +7,7 @@ weights, no optimizer state" is written where fairseq looks for the last one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
@@ -40,7 +40,7 @@ def _optimizer_class(cfg: Any) -> str:
 
 
 def write_prepared(
-    cfg: Any, model: torch.nn.Module, update: int, task_state: Dict[str, Any]
+    cfg: Any, model: torch.nn.Module, update: int, task_state: dict[str, Any]
 ) -> None:
     """Write ``checkpoint_last.pt`` of ``model`` at ``update``."""
     if cfg.lr_scheduler not in _COUNTING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets import read_checkpoint
@@ -24,7 +24,7 @@ def restored_path(cfg: Any) -> Optional[Path]:
     return path if path.exists() else None
 
 
-def restored_state(cfg: Any) -> Optional[Dict[str, Any]]:
+def restored_state(cfg: Any) -> Optional[dict[str, Any]]:
     """Our part of the checkpoint that fairseq will load; ``{}`` if it has none.
 
     ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -56,14 +56,15 @@ class LotteryRun:
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
         self._ema: Optional[torch.nn.Module] = None
-        self._start_signs: Dict[str, np.ndarray] = {}
+        self._start_signs: dict[str, np.ndarray] = {}
         self._update = 0
-        self._figures: Tuple[int, Dict[str, float]] = (-1, {})
+        self._figures: tuple[int, dict[str, float]] = (-1, {})
         if start.ticket is not None:
             self._load(start.ticket.values)
         if start.restored is not None:
             signs = start.restored.get("start_signs") or {}
-            self._start_signs = {name: bits.numpy() for name, bits in signs.items()}
+            # copied: the checkpoint is mapped into memory, and the run will overwrite it
+            self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
         elif self.mask is not None:
             self._start_signs = {n: _signs(p) for n, p in trainable(model).items() if n in self.mask}
         if start.ticket is not None and start.ticket.clock_update > 0:
@@ -71,14 +72,14 @@ class LotteryRun:
                 write_prepared(cfg, model, start.ticket.clock_update, self.state())
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
 
-    def _load(self, values: Dict[str, Tensor]) -> None:
+    def _load(self, values: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in trainable(self._model).items():
                 parameter.copy_(values[name])
 
     # --- what checkpoints hold of us -------------------------------------------------------
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Mask, record, dictionaries and start signs, as plain tensors and numbers."""
         return {
             "version": __version__,
@@ -113,7 +114,7 @@ class LotteryRun:
         if update in self._snapshots:
             self._write_snapshot(update)
 
-    def hide_while_growing(self, stats: Dict[str, Any]) -> None:
+    def hide_while_growing(self, stats: dict[str, Any]) -> None:
         """Take a validation of an under-pruned model out of the choice of the best one.
 
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
@@ -180,7 +181,7 @@ class LotteryRun:
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.gradual is not None
         sparsity = self.gradual.sparsity_at(update)
-        gradients: Optional[List[Tensor]] = None
+        gradients: Optional[list[Tensor]] = None
         if self._wants_gradients():
             gradients = self._masked.accumulate_gradients()
         score, _ = find_score(self._cfg.score)
@@ -228,7 +229,7 @@ class LotteryRun:
 
     # --- what the criterion logs -----------------------------------------------------------
 
-    def figures_to_log(self, training: bool) -> Dict[str, float]:
+    def figures_to_log(self, training: bool) -> dict[str, float]:
         """The figures where fairseq prints: in validation, and every ``--log-interval``."""
         if training and (self._update + 1) % self._cfg.log_interval:
             return {}
@@ -236,7 +237,7 @@ class LotteryRun:
             self._figures = (self._update, self.figures())
         return self._figures[1]
 
-    def figures(self) -> Dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Sparsity, density per group, share of sign flips since start, norm of survivors."""
         if self.mask is None:
             return {}

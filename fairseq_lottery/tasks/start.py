@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual, Mask, find_score, prunable_matrices
@@ -42,12 +42,12 @@ class Start:
 
     mask: Optional[Mask]
     ticket: Optional[Ticket]
-    restored: Optional[Dict[str, Any]]
-    record: Optional[Dict[str, Any]]
+    restored: Optional[dict[str, Any]]
+    record: Optional[dict[str, Any]]
     gradual: Optional[Gradual]
 
 
-def snapshot_updates(cfg: Any) -> List[int]:
+def snapshot_updates(cfg: Any) -> list[int]:
     """``--snapshot-updates`` as sorted numbers."""
     if not cfg.snapshot_updates:
         return []
@@ -84,7 +84,7 @@ def refuse_setup(cfg: Any) -> None:
 
 
 def decide(
-    cfg: Any, shapes: Mapping[str, Tuple[int, ...]], dictionaries: Dictionaries
+    cfg: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
 ) -> Start:
     """Read, draw or restore what the run of ``cfg`` starts from.
 
@@ -123,12 +123,12 @@ def decide(
             rows = prunable_matrices(shapes, cfg.prunable, cfg.keep_dense)
             protected = {name: row for name, row in rows.items() if row is not None}
             mask = Mask.full({name: shapes[name] for name in rows}, protected)
-        gradual = _gradual(cfg, mask, initial)
+        gradual = _gradual(cfg, mask, initial, record)
     return Start(mask, ticket, restored, record, gradual)
 
 
 def _ticket(
-    cfg: Any, shapes: Mapping[str, Tuple[int, ...]], dictionaries: Dictionaries
+    cfg: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
 ) -> Optional[Ticket]:
     if cfg.ticket:
         ticket = load_ticket(cfg.ticket)
@@ -153,7 +153,18 @@ def _ticket(
     return ticket
 
 
-def _gradual(cfg: Any, mask: Mask, initial: Optional[float]) -> Gradual:
+def _initial_sparsity(scope: str, mask: Mask, record: Optional[Mapping[str, Any]]) -> float:
+    """The sparsity that pruning during training goes on from, so that no matrix grows back."""
+    if record and record["scope"] == scope and record["asked"] is not None:
+        return float(record["asked"])
+    if scope == "layer":
+        return max(mask.sparsity_of(name) for name in mask)
+    return mask.sparsity
+
+
+def _gradual(
+    cfg: Any, mask: Mask, initial: Optional[float], record: Optional[Mapping[str, Any]]
+) -> Gradual:
     score, _ = find_score(cfg.score)
     if "start" in getattr(score, "needs", ()):
         raise LotteryError(
@@ -171,9 +182,7 @@ def _gradual(cfg: Any, mask: Mask, initial: Optional[float]) -> Gradual:
             " would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
         )
     if initial is None:
-        # under the layer scope no matrix may have to grow back
-        densest = [mask.sparsity_of(name) for name in mask]
-        initial = max(densest) if cfg.scope == "layer" else mask.sparsity
+        initial = _initial_sparsity(cfg.scope, mask, record)
     return Gradual(
         initial, cfg.prune_to, cfg.prune_start, cfg.prune_end, cfg.prune_every, cfg.prune_schedule
     )

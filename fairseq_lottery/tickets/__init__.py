@@ -7,7 +7,7 @@ came from.
 from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.draw import draw
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
-from fairseq_lottery.tickets.parameters import is_parameter, trainable
+from fairseq_lottery.tickets.parameters import is_parameter, trainable, untie
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput
 from fairseq_lottery.tickets.snapshot import load_snapshot, save_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
@@ -33,4 +33,5 @@ __all__ = [
     "save_snapshot",
     "save_ticket",
     "trainable",
+    "untie",
 ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,7 +63,7 @@ def kind_of(path: Union[str, Path]) -> str:
     return str(_header(path)["kind"])
 
 
-def _header(path: Union[str, Path]) -> Dict[str, Any]:
+def _header(path: Union[str, Path]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise LotteryError(f"there is no file {path}")
     try:
@@ -84,7 +84,7 @@ def _header(path: Union[str, Path]) -> Dict[str, Any]:
     return header
 
 
-def load(path: Union[str, Path], kind: str) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
+def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of this ``kind`` whole: its tensors and its record.
 
     Raises:
@@ -105,10 +105,10 @@ def load(path: Union[str, Path], kind: str) -> Tuple[Dict[str, Tensor], Dict[str
 
 
 def split(
-    path: Union[str, Path], tensors: Mapping[str, Tensor], parts: Tuple[str, ...]
-) -> Dict[str, Dict[str, Tensor]]:
+    path: Union[str, Path], tensors: Mapping[str, Tensor], parts: tuple[str, ...]
+) -> dict[str, dict[str, Tensor]]:
     """Sort tensors named ``part/name`` by part; refuses a part that is not expected."""
-    found: Dict[str, Dict[str, Tensor]] = {part: {} for part in parts}
+    found: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
         if part not in found:

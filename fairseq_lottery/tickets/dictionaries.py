@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Tuple, Union
+from typing import Union
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 
 
-def _encode(symbols: Tuple[str, ...]) -> Tensor:
+def _encode(symbols: tuple[str, ...]) -> Tensor:
     return torch.frombuffer(bytearray("\n".join(symbols).encode()), dtype=torch.uint8)
 
 
-def _decode(text: Tensor) -> Tuple[str, ...]:
+def _decode(text: Tensor) -> tuple[str, ...]:
     try:
         return tuple(text.numpy().tobytes().decode().split("\n"))
     except UnicodeDecodeError as error:
@@ -29,10 +29,10 @@ def _decode(text: Tensor) -> Tuple[str, ...]:
 class Dictionaries:
     """Symbols of the source and target dictionary in order, fairseq's four special ones out."""
 
-    source: Tuple[str, ...]
-    target: Tuple[str, ...]
+    source: tuple[str, ...]
+    target: tuple[str, ...]
 
-    def digests(self) -> Dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """SHA-256 of each side's symbols."""
         return {
             side: hashlib.sha256("\n".join(symbols).encode()).hexdigest()
@@ -55,7 +55,7 @@ class Dictionaries:
                     f" {len(ours)}; preprocess with --srcdict and --tgtdict"
                 )
 
-    def to_tensors(self) -> Dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """``source`` and ``target`` as UTF-8 bytes; one entry where the two are equal."""
         tensors = {"source": _encode(self.source)}
         if self.target != self.source:
@@ -72,7 +72,7 @@ class Dictionaries:
 def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dictionaries:
     """Read ``dict.<lang>.txt`` of a ``fairseq-preprocess`` folder."""
 
-    def symbols(language: str) -> Tuple[str, ...]:
+    def symbols(language: str) -> tuple[str, ...]:
         path = Path(folder) / f"dict.{language}.txt"
         try:
             lines = path.read_text(encoding="utf-8").split("\n")

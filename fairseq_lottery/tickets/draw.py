@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import torch
 from safetensors import SafetensorError
@@ -109,8 +109,9 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     if start.dictionaries is not None:
         trained.dictionaries.refuse_other(start.dictionaries, trained.path)
     mask, how = _mask(plan, trained, start)
-    _refuse_lost(mask, trained, plan, "--mask-from") if plan.reset == "keep" else None
-    if plan.reset not in ("keep", "random"):
+    if plan.reset == "keep":
+        _refuse_lost(mask, trained, plan, "--mask-from")
+    elif plan.reset != "random":
         _refuse_lost(mask, start, plan, "--start-from")
     given = ResetInput(
         mask=mask,
@@ -129,8 +130,9 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
         values[name][~mask[name]] = 0
     moments, numbers = _moments(plan, trained, start, mask)
     origin = trained if plan.reset == "keep" else start
-    record: Dict[str, Any] = {
+    record: dict[str, Any] = {
         **how,
+        "asked": plan.sparsity,
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,
         "denominator": mask.prunable,
@@ -175,7 +177,7 @@ def signature(record: Mapping[str, Any]) -> str:
     return "|".join(f"{key}:{value}" for key, value in parts)
 
 
-def _mask(plan: DrawPlan, trained: Source, start: Source) -> Tuple[Mask, Dict[str, Any]]:
+def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[str, Any]]:
     """The mask, and how it was made."""
     if plan.mask_file is not None:
         given = read_source(plan.mask_file)
@@ -222,7 +224,7 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> Tuple[Mask, Dict[st
     }
 
 
-def _tensors(path: str, flag: str) -> Dict[str, Tensor]:
+def _tensors(path: str, flag: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -258,7 +260,7 @@ def _initial(plan: DrawPlan, start: Source) -> Optional[Weights]:
 
 def _moments(
     plan: DrawPlan, trained: Source, start: Source, mask: Mask
-) -> Tuple[Dict[str, Dict[str, Tensor]], Dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     if plan.moments == "fresh":
         return {}, {}
     origin = trained if plan.reset == "keep" else start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Dict
+from typing import Any
 
 import torch
 
@@ -11,7 +11,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 
 
-def mask_to_state(mask: Mask) -> Dict[str, Any]:
+def mask_to_state(mask: Mask) -> dict[str, Any]:
     """Return ``bits`` (packed uint8), ``shapes`` and ``protected``, each by name."""
     return {
         "bits": {name: torch.from_numpy(bits) for name, bits in mask.pack().items()},

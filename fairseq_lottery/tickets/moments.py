@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Union
 
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 
-Moments = Dict[str, Dict[str, Tensor]]
+Moments = dict[str, dict[str, Tensor]]
 
 
-def read_moments(state: Dict[str, Any], path: Union[str, Path]) -> Tuple[Moments, Dict[str, Any]]:
+def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments, dict[str, Any]]:
     """Return moment -> parameter -> tensor, and the state's plain numbers such as ``step``.
 
     Raises:
@@ -20,15 +20,15 @@ def read_moments(state: Dict[str, Any], path: Union[str, Path]) -> Tuple[Moments
             parameter is which (only masked optimizers write that).
     """
     optimizer = state.get("last_optimizer_state") or {}
-    names: List[str] = (optimizer.get("lottery") or {}).get("names") or []
-    shapes: List[List[int]] = (optimizer.get("lottery") or {}).get("shapes") or []
+    names: list[str] = (optimizer.get("lottery") or {}).get("names") or []
+    shapes: list[list[int]] = (optimizer.get("lottery") or {}).get("shapes") or []
     entries = optimizer.get("state") or {}
     if not names or not entries:
         raise LotteryError(
             f"{path} has no optimizer state of a masked optimizer; draw with --moments fresh"
         )
     moments: Moments = {}
-    numbers: Dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for index, entry in entries.items():
         for moment, value in entry.items():
             if not isinstance(value, Tensor) or value.dim() == 0:
@@ -48,7 +48,7 @@ def read_moments(state: Dict[str, Any], path: Union[str, Path]) -> Tuple[Moments
     return moments, numbers
 
 
-def _numel(shape: List[int]) -> int:
+def _numel(shape: list[int]) -> int:
     count = 1
     for length in shape:
         count *= length

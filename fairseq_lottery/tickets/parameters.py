@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Dict, Tuple
 
 import torch
 from torch import Tensor
@@ -21,19 +20,19 @@ def is_parameter(name: str) -> bool:
     return not _BUFFER.search(name) and not _PHANTOM.match(name)
 
 
-def trainable(model: torch.nn.Module) -> Dict[str, torch.nn.Parameter]:
+def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Name -> parameter of a model, as tickets and masks know them; a tied tensor once."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad and is_parameter(n)}
 
 
-def untie(state: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
+def untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return name -> parameter with a tied tensor under its first name, and alias -> name.
 
     Tied embeddings that were moved from a GPU are stored once per name, so sharing of
     memory does not tell: vocabulary matrices that are equal to the bit are one tensor.
     """
-    weights: Dict[str, Tensor] = {}
-    ties: Dict[str, str] = {}
+    weights: dict[str, Tensor] = {}
+    ties: dict[str, str] = {}
     vocabulary = []
     for name, tensor in state.items():
         if not is_parameter(name):

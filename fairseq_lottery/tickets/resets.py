@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional
+from typing import Callable, Optional
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def _mean(given: ResetInput, name: str) -> float:
     return float(kept.double().abs().mean()) if kept.numel() else 0.0
 
 
-ALPHAS: Dict[str, Callable[[ResetInput, str], float]] = {
+ALPHAS: dict[str, Callable[[ResetInput, str], float]] = {
     "glorot": _glorot,
     "std": _std,
     "mean": _mean,
@@ -163,7 +163,7 @@ def shuffle_layers(given: ResetInput) -> Weights:
     return values
 
 
-RESETS: Dict[str, Callable[[ResetInput], Weights]] = {
+RESETS: dict[str, Callable[[ResetInput], Weights]] = {
     "rewind": rewind,
     "sign": sign,
     "keep": keep,

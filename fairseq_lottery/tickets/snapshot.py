@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Optional, Union
 
 from torch import Tensor
 
@@ -33,7 +33,7 @@ def save_snapshot(
     container.save(path, "snapshot", tensors, full)
 
 
-def load_snapshot(path: Union[str, Path]) -> Dict[str, Any]:
+def load_snapshot(path: Union[str, Path]) -> dict[str, Any]:
     """Return ``weights``, ``mask``, ``dictionaries`` and ``record`` of a snapshot."""
     tensors, record = container.load(path, "snapshot")
     parts = container.split(path, tensors, ("weights", "mask", "dictionary"))

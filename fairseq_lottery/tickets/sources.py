@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
@@ -48,15 +48,15 @@ class Source:
 
     path: str
     kind: str
-    weights: Dict[str, Tensor]
+    weights: dict[str, Tensor]
     update: Optional[int]
     masters: bool
     mask: Optional[Mask]
-    architecture: Dict[str, Any]
+    architecture: dict[str, Any]
     dictionaries: Optional[Dictionaries]
 
     @property
-    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every parameter."""
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
 
@@ -117,7 +117,7 @@ def _from_snapshot(path: Path) -> Source:
     )
 
 
-def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
+def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
     """Load a fairseq checkpoint through the safe loader; one sentence where that fails."""
     try:
         state = safe_load(path)
@@ -174,7 +174,7 @@ def _beside_data(task: Mapping[str, Any]) -> Optional[Dictionaries]:
     return read_dictionaries(folder, str(languages[0]), str(languages[1]))
 
 
-def architecture_of(model: Any) -> Dict[str, Any]:
+def architecture_of(model: Any) -> dict[str, Any]:
     """The arguments that shape a model, out of its Namespace or config."""
     values = vars(model) if isinstance(model, Namespace) else dict(model)
     flat = dict(values)

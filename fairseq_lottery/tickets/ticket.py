@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Union
 
 import torch
 from torch import Tensor
@@ -39,10 +39,10 @@ class Ticket:
     """
 
     mask: Mask
-    values: Dict[str, Tensor]
-    record: Dict[str, Any]
+    values: dict[str, Tensor]
+    record: dict[str, Any]
     dictionaries: Dictionaries
-    moments: Dict[str, Dict[str, Tensor]]
+    moments: dict[str, dict[str, Tensor]]
 
     def __post_init__(self) -> None:
         self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
@@ -57,7 +57,7 @@ class Ticket:
         """The update that a run of this ticket starts at: 0 unless its clock rewinds."""
         return int(self.record["update"] or 0) if self.record["clock"] == "rewind" else 0
 
-    def refuse_model(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+    def refuse_model(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a model (name -> shape) of another architecture, by its first difference."""
         refuse_other_shapes(
             {name: tuple(t.shape) for name, t in self.values.items()}, shapes, "the ticket"
@@ -69,7 +69,7 @@ class Ticket:
 
 
 def refuse_other_shapes(
-    ours: Mapping[str, Tuple[int, ...]], theirs: Mapping[str, Tuple[int, ...]], whose: str
+    ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]], whose: str
 ) -> None:
     """Refuse two sets of parameters that differ, naming the first one that does."""
     for name in sorted(set(ours) | set(theirs)):
@@ -88,7 +88,7 @@ def _survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
     return full[mask[name]] if name in mask else full
 
 
-def _to_file(ticket: Ticket) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
+def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state = mask_to_state(ticket.mask)
     tensors = {f"mask/{name}": bits for name, bits in state["bits"].items()}
     for name, value in ticket.values.items():
@@ -121,7 +121,7 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
         values = {
             name: _scatter(path, mask, name, value) for name, value in parts["values"].items()
         }
-        moments: Dict[str, Dict[str, Tensor]] = {}
+        moments: dict[str, dict[str, Tensor]] = {}
         for key, value in parts["moments"].items():
             moment, _, name = key.partition("/")
             moments.setdefault(moment, {})[name] = _scatter(path, mask, name, value)

@@ -1,0 +1,43 @@
+"""Compare the masks of two files: the overlap of what they keep, against chance."""
+
+import argparse
+
+EXAMPLE = "fairseq-lottery compare slt50.safetensors random50.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Two files with masks."""
+    parser.add_argument("a", help="ticket, checkpoint or snapshot")
+    parser.add_argument("b", help="another one, of the same architecture")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the Jaccard index of the survivors per matrix and in all."""
+    from fairseq_lottery.environment import require
+
+    for package in ("torch", "numpy", "safetensors"):
+        require(package)
+    import json
+
+    from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.masks import overlap
+    from fairseq_lottery.tickets import read_source
+
+    masks = []
+    for path in (args.a, args.b):
+        mask = read_source(path).mask
+        if mask is None:
+            raise LotteryError(f"{path} has no mask; it is dense")
+        masks.append(mask)
+    rows = overlap(*masks)
+    if args.json:
+        named = {name or "all": {"overlap": r[0], "chance": r[1]} for name, r in rows.items()}
+        print(json.dumps({"same": masks[0] == masks[1], "matrices": named}, indent=2))
+        return
+    print(f"{'matrix':<52} {'overlap':>8} {'chance':>8}")
+    for name, (found, chance) in rows.items():
+        print(f"{name or 'all matrices':<52} {found:>8.4f} {chance:>8.4f}")
+    print("overlap: weights both keep / weights either keeps; chance: independent masks")
+    if masks[0] == masks[1]:
+        print("the two masks are the same")

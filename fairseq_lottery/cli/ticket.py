@@ -1,0 +1,69 @@
+"""Draw a ticket: rank trained weights, prune the lowest, reset the survivors.
+
+The axes are independent: --score, --scope and --prunable say which weights stay, --reset
+what they start from, --clock where the schedule continues.
+"""
+
+import argparse
+
+EXAMPLE = (
+    "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
+    " --start-from dense/snapshot_4000.safetensors --sparsity 0.5 --out slt50.safetensors"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The axes of a draw; choices are checked, and listed, by the rooms that own them."""
+    add = parser.add_argument
+    add("--mask-from", required=True, metavar="FILE", help="weights to rank")
+    add("--start-from", metavar="FILE", help="weights that survivors go back to")
+    add("--sparsity", type=float, metavar="S", help="share of the prunable weights pruned")
+    add("--out", required=True, metavar="FILE", help="ticket to write, as .safetensors")
+    add("--score", default="magnitude", metavar="NAME", help="magnitude, magnitude-increase,"
+        " movement, random, or package.module:function")  # fmt: skip
+    add("--scope", default="layer", help="layer (per matrix) or global")
+    add("--floor", type=float, default=0.0, help="least density per matrix under global scope")
+    add("--prunable", default="all-matrices", metavar="SET", help="all-matrices, no-embeddings,"
+        " attention, ffn")  # fmt: skip
+    add("--keep-dense", metavar="REGEX", help="parameters that stay dense")
+    add("--score-file", metavar="FILE", help="safetensors with name -> scores")
+    add("--mask-file", metavar="FILE", help="take the mask of this file as it is")
+    add("--gradients", metavar="FILE", help="safetensors with name -> accumulated gradient")
+    add("--reset", default="rewind", metavar="NAME", help="rewind, sign, keep, random,"
+        " random-sign, shuffle, shuffle-layers")  # fmt: skip
+    add("--alpha", default="glorot", help="magnitude of sign resets: glorot, std, mean")
+    add("--initial", metavar="FILE", help="weights at update 0, for --alpha std")
+    add("--clock", default="restart", help="restart (from update 0) or rewind (on from it)")
+    add("--moments", default="fresh", help="optimizer state: fresh or keep")
+    add("--seed", type=int, default=1, help="of random scores and resets")
+    add("--overwrite", action="store_true", help="replace --out where it exists")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, write, and print the signature."""
+    from fairseq_lottery.environment import require
+
+    for package in ("torch", "numpy", "safetensors"):
+        require(package)
+    from fairseq_lottery.tickets import draw, save_ticket
+    from fairseq_lottery.tickets.draw import DrawPlan
+
+    names = [name for name in DrawPlan.__dataclass_fields__]
+    plan = DrawPlan(**{name: getattr(args, name) for name in names})
+    initialise = None
+    if plan.reset == "random":
+        require("fairseq")
+        import fairseq  # noqa: F401 - loaded first, so that the plugin registers
+
+        from fairseq_lottery.tasks import initial_weights
+
+        initialise = initial_weights
+    ticket = draw(plan, initialise)
+    save_ticket(args.out, ticket, overwrite=args.overwrite)
+    dead = [name for name in ticket.mask if ticket.mask.sparsity_of(name) == 1]
+    for name in dead:
+        print(f"warning: {name} has no weight left; a global scope wants a --floor")
+    if not ticket.record["masters"]:
+        print("warning: half-precision weights without fp32 masters: ranks have ties")
+    print(f"{args.out}: {ticket.mask.pruned} of {ticket.mask.prunable} weights pruned")
+    print(ticket.record["signature"])

@@ -1,0 +1,75 @@
+"""Looking into a ticket, checkpoint or snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+
+from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
+from fairseq_lottery.tickets.ticket import load_ticket
+
+
+def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
+    """Describe a file as plain numbers.
+
+    Keys: ``file``, ``kind``, ``update``, ``masters``, ``parameters`` (all weights of the
+    model), ``sparsity`` = ``pruned`` / ``prunable``, ``mask_digest`` (None for a dense file,
+    whose zeros are counted over all matrices instead), ``agrees`` (every weight that the
+    mask prunes is zero), ``matrices`` (name -> ``size``, ``pruned``, ``density``,
+    ``negative``: share of negative survivors, ``zero_survivors``), ``dead`` (matrices
+    without a survivor), ``record`` (of the ticket, where there is one).
+    """
+    source = read_source(path)
+    mask = source.mask if source.mask is not None else _from_zeros(source)
+    matrices = {}
+    agrees = True
+    for name, keep in mask.items():
+        weight = source.weights[name]
+        survivors = weight[keep]
+        agrees = agrees and not bool(weight[~keep].any())
+        matrices[name] = {
+            "size": mask.size(name),
+            "pruned": mask.pruned_in(name),
+            "density": 1 - mask.sparsity_of(name),
+            "negative": float((survivors < 0).float().mean()) if survivors.numel() else 0.0,
+            "zero_survivors": int((survivors == 0).sum()),
+        }
+    return {
+        "file": str(path),
+        "kind": source.kind,
+        "update": source.update,
+        "masters": source.masters,
+        "parameters": sum(tensor.numel() for tensor in source.weights.values()),
+        "sparsity": mask.sparsity,
+        "pruned": mask.pruned,
+        "prunable": mask.prunable,
+        "mask_digest": mask.digest() if source.mask is not None else None,
+        "agrees": agrees,
+        "matrices": matrices,
+        "dead": [name for name in mask if mask.sparsity_of(name) == 1],
+        "record": _record(source),
+    }
+
+
+def _from_zeros(source: Source) -> Mask:
+    """The zeros of a file without a mask, over every weight matrix."""
+    rows = prunable_matrices(source.shapes)
+    protected = {name: row for name, row in rows.items() if row is not None}
+    entries: dict[str, torch.Tensor] = {}
+    for name in rows:
+        entries[name] = source.weights[name] != 0
+        if name in protected:
+            entries[name][protected[name]] = True
+    return Mask(entries, protected)
+
+
+def _record(source: Source) -> Any:
+    if source.kind == "ticket":
+        return load_ticket(source.path).record
+    if source.kind == "checkpoint":
+        state = read_checkpoint(source.path).get("task_state") or {}
+        return (state.get("lottery") or {}).get("ticket")
+    return None

@@ -1,0 +1,293 @@
+"""Trainings under a mask, as fairseq-train runs them."""
+
+import math
+import os
+import signal
+
+import pytest
+import torch
+from toy import PARAMETERS, PRUNABLE, call, hypotheses
+
+from fairseq_lottery.masks import count_to_prune
+from fairseq_lottery.tasks import initial_weights
+from fairseq_lottery.tickets import load_ticket, read_source, save_ticket, untie
+from fairseq_lottery.tickets.draw import DrawPlan, draw
+
+pytestmark = pytest.mark.slow
+
+
+def drawing(dense, sparsity, *extra):
+    return (
+        "--mask-from", dense / "checkpoint_last.pt", "--start-from",
+        dense / "snapshot_5.safetensors", "--sparsity", sparsity, *extra,
+    )  # fmt: skip
+
+
+def assert_pruned(state, mask):
+    weights, _ = untie(state["model"])
+    for name, keep in mask.items():
+        assert not weights[name][~keep].any(), name
+
+
+def same(a, b):
+    """Whether two nested states are equal to the bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same_training(a, b):
+    """Weights, optimizer state with masters, and what the task keeps, to the bit."""
+    assert same(a["model"], b["model"])
+    assert same(a["last_optimizer_state"], b["last_optimizer_state"])
+    assert same(a["task_state"], b["task_state"])
+
+
+def test_dense_run_writes_snapshots(toy, dense):
+    last = read_source(dense / "checkpoint_last.pt")
+    early = read_source(dense / "snapshot_5.safetensors")
+    assert (early.update, last.update, early.masters, early.mask) == (5, 20, True, None)
+    assert sum(t.numel() for t in early.weights.values()) == PARAMETERS
+    assert early.shapes == last.shapes
+    assert early.dictionaries == last.dictionaries
+    assert early.dictionaries.source == early.dictionaries.target
+    assert len(early.dictionaries.source) == 60
+
+
+def test_snapshot_is_what_a_checkpoint_of_that_update_holds(toy):
+    toy.train("run", "--snapshot-updates", "12", "--save-interval-updates", 12).ok()
+    snapshot = read_source(toy.path("run", "snapshot_12.safetensors"))
+    checkpoint = read_source(next(toy.path("run").glob("checkpoint_*_12.pt")))
+    assert same(snapshot.weights, checkpoint.weights)
+
+
+def test_drawn_at_start_is_the_ticket_that_the_command_draws(toy, dense):
+    done = toy.train("slt", *drawing(dense, 0.8)).ok()
+    plan = DrawPlan(
+        str(dense / "checkpoint_last.pt"), str(dense / "snapshot_5.safetensors"), sparsity=0.8
+    )
+    save_ticket(toy.path("drawn.safetensors"), draw(plan))
+    written = toy.path("slt", "ticket.safetensors").read_bytes()
+    assert written == toy.path("drawn.safetensors").read_bytes()
+    state = toy.load("slt", "checkpoint_last.pt")
+    mask = toy.mask("slt", "checkpoint_last.pt")
+    assert mask == load_ticket(toy.path("drawn.safetensors")).mask
+    assert mask.prunable == PRUNABLE
+    for name in mask:
+        assert mask.pruned_in(name) == count_to_prune(0.8, mask.size(name))
+    assert_pruned(state, mask)
+    assert f"sparsity {round(mask.sparsity, 4)}" in done.out
+    assert "density_enc_dec 0.2002" in done.out
+
+
+@pytest.mark.parametrize("reset", ["sign", "keep", "random", "random-sign", "shuffle"])
+def test_every_reset_trains(toy, dense, reset):
+    toy.train("run", *drawing(dense, 0.9, "--reset", reset)).ok()
+    mask = toy.mask("run", "checkpoint_last.pt")
+    assert mask.sparsity == pytest.approx(0.9, abs=1e-3)
+    assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)
+
+
+def test_random_reset_is_the_models_own_initialiser(toy, dense):
+    toy.train("run", *drawing(dense, 0.5, "--reset", "random", "--draw-seed", 7)).ok()
+    values = load_ticket(toy.path("run", "ticket.safetensors")).values
+    # fairseq draws q_proj uniformly with Glorot's limit over sqrt(2), and no output bias
+    projection = values["encoder.layers.0.self_attn.q_proj.weight"]
+    limit = math.sqrt(6 / (32 + 32)) / math.sqrt(2)
+    assert 0.98 * limit < projection.abs().max() <= limit
+    assert not values["encoder.layers.0.self_attn.out_proj.bias"].any()
+    fresh = initial_weights(read_source(dense / "checkpoint_last.pt"), 7)
+    for name, keep in load_ticket(toy.path("run", "ticket.safetensors")).mask.items():
+        assert torch.equal(values[name], fresh[name] * keep)
+
+
+def test_a_mask_that_keeps_all_changes_nothing(toy, dense):
+    toy.train("plain", optimizer="adam", lottery=False).ok()
+    done = toy.train("masked", "--prune-to", 0, "--prune-start", 1, "--prune-end", 2).ok()
+    plain, masked = (toy.load(run, "checkpoint_last.pt") for run in ("plain", "masked"))
+    assert same(plain["model"], masked["model"])
+    assert same(plain["last_optimizer_state"]["state"], masked["last_optimizer_state"]["state"])
+    assert "sparsity 0 " in done.out
+
+
+def test_magnitude_pruning_reaches_its_target_exactly(toy):
+    done = toy.train(
+        "mp", "--prune-to", 0.9, "--prune-start", 2, "--prune-end", 12, "--prune-every", 3,
+        "--scope", "global", "--validate-interval-updates", 4, "--save-interval-updates", 4,
+    ).ok()  # fmt: skip
+    expected = {2: 0.0, 5: 0.5913, 8: 0.8424, 11: 0.8991, 12: 0.9}
+    for update, sparsity in expected.items():
+        count = count_to_prune(0.9 * (1 - (1 - (update - 2) / 10) ** 3), PRUNABLE)
+        assert f"pruned at update {update}: {count} of {PRUNABLE}" in done.out
+        assert count / PRUNABLE == pytest.approx(sparsity, abs=1e-4)
+    mask = toy.mask("mp", "checkpoint_last.pt")
+    assert mask.pruned == count_to_prune(0.9, PRUNABLE) == 38_678
+    state = toy.load("mp", "checkpoint_last.pt")
+    assert_pruned(state, mask)
+    # an early checkpoint has its early mask
+    def named(update):
+        return next(toy.path("mp").glob(f"checkpoint_*_{update}.pt")).name
+
+    assert toy.mask("mp", named("4")).pruned == count_to_prune(0, PRUNABLE)
+    assert toy.mask("mp", named("8")).pruned == count_to_prune(
+        0.9 * (1 - 0.4**3), PRUNABLE
+    )
+
+
+def test_no_checkpoint_is_the_best_while_the_mask_grows(toy):
+    growing = (
+        "--prune-to", 0.5, "--prune-start", 0, "--prune-end", 15, "--prune-every", 5,
+        "--validate-interval-updates", 4, "--save-interval-updates", 4,
+    )  # fmt: skip
+    done = toy.train("mp", *growing, "--patience", 1).ok()
+    assert "growing_loss" in done.out
+    best = toy.load("mp", "checkpoint_best.pt")
+    assert done.out.count("growing_loss") >= 3, "patience does not count while it grows"
+    assert best["optimizer_history"][-1]["num_updates"] >= 15
+    assert best["extra_state"]["val_loss"] is not None
+
+
+def test_pruning_goes_on_from_the_tickets_sparsity(toy, dense):
+    done = toy.train(
+        "sltmp", *drawing(dense, 0.6), "--prune-to", 0.9, "--prune-start", 0, "--prune-end", 10,
+        "--prune-every", 5,
+    ).ok()  # fmt: skip
+    ticket = load_ticket(toy.path("sltmp", "ticket.safetensors")).mask
+    mask = toy.mask("sltmp", "checkpoint_last.pt")
+    assert mask.is_subset_of(ticket)
+    assert mask.sparsity == pytest.approx(0.9, abs=1e-3)
+    assert f"pruned at update 0: {ticket.pruned} of" in done.out
+
+
+HALF = ["--fp16", "--fp16-init-scale", "4"]
+PRECISIONS = {
+    "fp32": [],
+    "fp16-flat": HALF,
+    "fp16-no-flatten": [*HALF, "--fp16-no-flatten-grads"],
+    "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
+}
+
+
+def pretend_cuda():
+    """fairseq's flat fp16 path asks for a device number and uses it as a name only."""
+    torch.cuda.current_device = lambda: None
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["ticket", "growing"])
+def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
+    flags = [*PRECISIONS[precision], "--snapshot-updates", "14", "--save-interval-updates", 8]
+    if kind == "ticket":
+        flags += drawing(dense, 0.7)
+    else:
+        flags += ["--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 4]
+    toy.train("whole", *flags, prelude=pretend_cuda).ok()
+    killed = toy.train("parts", *flags, prelude=lambda: kill_at(8))
+    assert killed.code == -signal.SIGKILL
+    assert toy.path("parts", "checkpoint_1_8.pt").exists()
+    toy.train("parts", *flags, prelude=pretend_cuda).ok()
+    whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
+    assert whole["optimizer_history"][-1]["num_updates"] == 20
+    assert_same_training(whole, parts)
+    masters = whole["last_optimizer_state"]["lottery"].get("masters")
+    assert (masters is not None) == (precision in ("fp16-flat", "fp16-no-flatten"))
+    for run in ("whole", "parts"):
+        assert_pruned(toy.load(run, "checkpoint_last.pt"), toy.mask(run, "checkpoint_last.pt"))
+    snapshots = [toy.path(r, "snapshot_14.safetensors").read_bytes() for r in ("whole", "parts")]
+    assert snapshots[0] == snapshots[1]
+    mask = toy.mask("whole", "checkpoint_last.pt")
+    for name, master in (masters or {}).items():
+        if name in mask:
+            assert not master[~mask[name]].any()
+
+
+def kill_at(update):
+    """Let this process be killed when it is about to train on after ``update`` updates."""
+    from fairseq.trainer import Trainer
+
+    pretend_cuda()
+    train_step = Trainer.train_step
+
+    def step(self, *args, **kwargs):
+        if self.get_num_updates() == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_step(self, *args, **kwargs)
+
+    Trainer.train_step = step
+
+
+@pytest.mark.parametrize("flag", ["--reset-optimizer", "--no-save-optimizer-state"])
+def test_the_mask_survives(toy, dense, flag):
+    toy.train("run", *drawing(dense, 0.8), flag, updates=10).ok()
+    before = toy.mask("run", "checkpoint_last.pt")
+    toy.train("run", *drawing(dense, 0.8), flag, "--reset-dataloader", updates=10).ok()
+    assert toy.mask("run", "checkpoint_last.pt") == before
+    assert_pruned(toy.load("run", "checkpoint_last.pt"), before)
+
+
+def test_a_resumed_run_does_not_open_its_sources(toy, dense):
+    toy.train("run", *drawing(dense, 0.8), updates=10).ok()
+    gone = ("--mask-from", "gone.pt", "--start-from", "gone.pt", "--sparsity", 0.8)
+    toy.train("run", *gone, updates=20).ok()
+    ticket = load_ticket(toy.path("run", "ticket.safetensors"))
+    assert toy.mask("run", "checkpoint_last.pt") == ticket.mask
+
+
+@pytest.mark.parametrize("moments", ["fresh", "keep"])
+def test_clock_rewind_continues_the_schedule(toy, dense, moments):
+    flags = ["--reset", "keep", "--clock", "rewind", "--moments", moments]
+    done = toy.train("run", *drawing(dense, 0.5, *flags), "--snapshot-updates", "6").ok()
+    state = toy.load("run", "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 20
+    assert "@ 5 updates" in done.out
+    steps = {entry["step"] for entry in state["last_optimizer_state"]["state"].values()}
+    assert steps == ({15} if moments == "fresh" else {35})
+    # one update away from the survivors of the trained weights
+    first = read_source(toy.path("run", "snapshot_6.safetensors")).weights
+    kept = load_ticket(toy.path("run", "ticket.safetensors")).values
+    moved = max(float((first[name] - kept[name]).abs().max()) for name in kept)
+    assert 0 < moved < 0.01
+
+
+def test_ema_is_pruned_with_the_model(toy):
+    flags = ("--store-ema", "--ema-decay", 0.9, "--prune-to", 0.8, "--prune-start", 2)
+    toy.train("run", *flags, "--prune-end", 10, "--prune-every", 4).ok()
+    mask = toy.mask("run", "checkpoint_last.pt")
+    assert_pruned({"model": toy.load("run", "checkpoint_last.pt")["extra_state"]["ema"]}, mask)
+
+
+def test_generate_translates_every_sentence(toy, dense):
+    done = toy.generate(dense / "checkpoint_last.pt").ok()
+    assert sorted(hypotheses(done)) == list(range(50))
+    assert "would drop up to 2 of 50 sentences" in done.out
+
+
+def test_exported_checkpoint_needs_no_plugin(toy, dense):
+    toy.train("slt", *drawing(dense, 0.8)).ok()
+    from fairseq_lottery.tasks.export import export
+
+    export(toy.path("slt", "checkpoint_last.pt"), toy.path("plain.pt"))
+    ours = toy.generate("slt/checkpoint_last.pt").ok()
+    plain = toy.generate("plain.pt", "--required-batch-size-multiple", 1, lottery=False).ok()
+    assert hypotheses(plain) == hypotheses(ours)
+    assert len(hypotheses(plain)) == 50
+    state = toy.load("plain.pt")
+    assert state["cfg"]["task"]["_name"] == "translation"
+    assert state["cfg"]["optimizer"]["_name"] == "adam"
+    assert state["last_optimizer_state"] is None
+    assert not {"ticket", "prune_to", "mask_from"} & set(state["cfg"]["task"])
+
+
+def test_a_users_own_user_dir_may_import_this_one(toy, dense):
+    own = toy.path("my_user_dir")
+    own.mkdir()
+    own.joinpath("__init__.py").write_text("import fairseq_lottery\n")
+    arguments = toy.arguments("run", *drawing(dense, 0.8))
+    arguments[arguments.index("--user-dir") + 1] = own
+    call("fairseq_cli.train", arguments, toy.folder).ok()
+    assert toy.mask("run", "checkpoint_last.pt").sparsity == pytest.approx(0.8, abs=1e-3)
+

@@ -1,0 +1,155 @@
+"""A toy translation task (reverse the words) and fairseq's commands run on it.
+
+Each run is a process of its own, forked from this one after fairseq was imported: starting
+an interpreter for each of a hundred runs would take longer than the runs.
+"""
+
+import os
+import random
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "fairseq_lottery"
+
+#: a Transformer of 44,800 parameters, 42,976 of them prunable, on dictionaries of 64 symbols
+MODEL = (
+    "--arch transformer --share-all-embeddings --encoder-layers 2 --decoder-layers 2"
+    " --encoder-embed-dim 32 --decoder-embed-dim 32 --encoder-ffn-embed-dim 64"
+    " --decoder-ffn-embed-dim 64 --encoder-attention-heads 2 --decoder-attention-heads 2"
+).split()
+PARAMETERS, PRUNABLE = 44_800, 42_976
+
+TRAIN = (
+    "-s en -t de --lr 3e-3 --lr-scheduler inverse_sqrt --warmup-updates 10"
+    " --label-smoothing 0.1 --max-tokens 500 --clip-norm 1.0 --log-interval 10"
+    " --log-format simple --num-workers 0 --seed 3 --no-epoch-checkpoints"
+).split()
+ADAM = ["--adam-betas", "(0.9, 0.98)", "--weight-decay", "0.01"]
+LOTTERY = (
+    f"--user-dir {PACKAGE} --task translation_lottery"
+    " --criterion label_smoothed_cross_entropy_lottery"
+).split()
+
+
+@dataclass
+class Done:
+    """A finished run: its exit code and what it printed."""
+
+    code: int
+    out: str
+
+    def ok(self) -> "Done":
+        assert self.code == 0, self.out[-3000:]
+        return self
+
+
+def write_text(folder: Path) -> None:
+    """600, 51 and 50 sentences of 60 words; the target reverses the source."""
+    chance = random.Random(1)
+    words = [f"w{i}" for i in range(60)]
+    for split, count in (("train", 600), ("valid", 51), ("test", 50)):
+        lines = [chance.choices(words, k=chance.randint(3, 9)) for _ in range(count)]
+        (folder / f"{split}.en").write_text("".join(" ".join(x) + "\n" for x in lines))
+        (folder / f"{split}.de").write_text("".join(" ".join(x[::-1]) + "\n" for x in lines))
+
+
+def call(module: str, arguments, folder: Path, environment=None, prelude=None) -> Done:
+    """Run ``python -m module arguments`` in a forked process and wait for it."""
+    return wait(start(module, arguments, folder, environment, prelude))
+
+
+def start(module: str, arguments, folder: Path, environment=None, prelude=None):
+    """As ``call`` without waiting; several processes of one training are started so."""
+    log = folder / f"log-{os.getpid()}-{random.SystemRandom().getrandbits(32)}.txt"
+    pid = os.fork()
+    if pid:
+        return pid, log
+    code = 1
+    try:
+        with open(log, "w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        os.chdir(folder)
+        os.environ.update(environment or {})
+        code = _main(module, [str(a) for a in arguments], prelude)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else (0 if stop.code is None else 1)
+        if isinstance(stop.code, str):
+            os.write(2, stop.code.encode())
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def wait(started) -> Done:
+    pid, log = started
+    _, status = os.waitpid(pid, 0)
+    return Done(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"))
+
+
+def _main(module: str, arguments, prelude) -> int:
+    import importlib
+    import logging
+
+    import torch
+
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    torch.set_num_threads(1)
+    if prelude is not None:
+        prelude()
+    sys.argv = [module, *arguments]
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, force=True)
+    found = importlib.import_module(module)
+    return getattr(found, "cli_main", None)() or 0
+
+
+class Toy:
+    """The toy's data and shortcuts to train on it in one folder."""
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self.data, self.folder = data, folder
+
+    def arguments(self, save_dir, *extra, updates=20, optimizer="masked_adam", lottery=True):
+        own = LOTTERY if lottery else ["--criterion", "label_smoothed_cross_entropy"]
+        adam = ADAM if optimizer.endswith("adam") else []
+        return [
+            self.data, *MODEL, *TRAIN, *own, "--optimizer", optimizer, *adam,
+            "--max-update", updates, "--save-dir", self.folder / save_dir, *extra,
+        ]  # fmt: skip
+
+    def train(self, save_dir, *extra, prelude=None, **kwargs) -> Done:
+        arguments = self.arguments(save_dir, *extra, **kwargs)
+        return call("fairseq_cli.train", arguments, self.folder, prelude=prelude)
+
+    def generate(self, checkpoint, *extra, lottery=True) -> Done:
+        own = LOTTERY[:4] if lottery else []
+        return call(
+            "fairseq_cli.generate",
+            [self.data, "-s", "en", "-t", "de", *own, "--path", self.folder / checkpoint,
+             "--beam", 2, "--max-tokens", 1000, *extra],
+            self.folder,
+        )  # fmt: skip
+
+    def path(self, *parts) -> Path:
+        return self.folder.joinpath(*parts)
+
+    def load(self, *parts):
+        from fairseq_lottery.tickets import read_checkpoint
+
+        return read_checkpoint(self.path(*parts))
+
+    def mask(self, *parts):
+        from fairseq_lottery.tickets import read_source
+
+        return read_source(self.path(*parts)).mask
+
+
+def hypotheses(done: Done):
+    """Sentence number -> translation, out of fairseq-generate's output."""
+    return {int(n): text for n, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", done.out, re.M)}
