@@ -56,6 +56,11 @@ class Fairseq:
         configs = self.folder / "dataclass" / "configs.py"
         return not (configs.is_file() and "= CommonConfig()" in configs.read_text("utf-8"))
 
+    def needs(self, part: str) -> list[str]:
+        """What it asks of another distribution, the undeclared last."""
+        every = (*self.requirements, *UNDECLARED.get(self.flavour, ()))
+        return [requirement for requirement in every if _project(requirement) == part]
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -82,12 +87,16 @@ class Finding:
 
 
 def require(*packages: str) -> None:
-    """Refuse, in one sentence with the command that helps, where a package is missing."""
+    """Refuse, in one sentence with the command that helps, where a package cannot be used."""
     for package in packages:
         if _folder(package) is None:
-            extra = "demo" if package in ("matplotlib", "rich") else "fairseq"
-            command = _pip_install(installed(), f"fairseq-lottery[{extra}]")
-            raise LotteryError(f"{package} is not installed: {command}")
+            raise LotteryError(
+                f"{package} is not installed: {_install_missing(installed(), package)}"
+            )
+    if "fairseq" in packages:
+        fairseq = _examine_fairseq(installed(), "fairseq")
+        if not fairseq.fits:
+            raise LotteryError(f"{fairseq.problem}: {fairseq.mend}")
 
 
 def installed() -> Installed:
@@ -109,10 +118,9 @@ def examine(here: Installed) -> list[Finding]:
 
 
 def _examine_fairseq(here: Installed, part: str) -> Finding:
-    install = _pip_install(here, "fairseq-lottery[fairseq]")
     fairseq = here.fairseq
     if fairseq is None:
-        return Finding(part, "-", "fairseq is not installed", install)
+        return Finding(part, "-", "fairseq is not installed", _install_missing(here, part))
     owners = [name for name in FAIRSEQ_DISTRIBUTIONS if name in here.versions]
     if len(owners) > 1:
         problem = "fairseq and fairseq-fixed are both installed and overwrite each other"
@@ -121,22 +129,32 @@ def _examine_fairseq(here: Installed, part: str) -> Finding:
     else:
         problem = None
     found = f"{fairseq.version}, {fairseq.flavour} ({fairseq.folder})"
-    mend = f"pip uninstall -y {' '.join(owners) or 'fairseq'} && {install}"
-    return Finding(part, found, problem, mend if problem else None)
+    remove = f"pip uninstall -y {' '.join(owners) or 'fairseq'}"
+    mend = f"{remove} && {_pip_install(here, 'fairseq-lottery[fairseq]')}" if problem else None
+    return Finding(part, found, problem, mend)
 
 
 def _examine_package(here: Installed, part: str) -> Finding:
     version = here.versions.get(part)
     if version is None:
-        install = _pip_install(here, "fairseq-lottery[fairseq]")
-        return Finding(part, "-", f"{part} is not installed", install)
+        return Finding(part, "-", f"{part} is not installed", _install_missing(here, part))
     if here.fairseq is not None:
-        undeclared = UNDECLARED.get(here.fairseq.flavour, ())
-        for requirement in (*here.fairseq.requirements, *undeclared):
-            if _project(requirement) == part and not _satisfies(version, requirement):
-                problem = f"fairseq {here.fairseq.version} needs {requirement}"
-                return Finding(part, version, problem, _pip_install(here, requirement))
+        for need in here.fairseq.needs(part):
+            if not _satisfies(version, need):
+                problem = f"fairseq {here.fairseq.version} needs {need}"
+                return Finding(part, version, problem, _pip_install(here, need))
     return Finding(part, version)
+
+
+def _install_missing(here: Installed, part: str) -> str:
+    """The command that adds a part; with a fairseq in place it touches nothing else.
+
+    The extras would put a second fairseq over a checkout of the user's own.
+    """
+    if here.fairseq is None:
+        extra = "demo" if part in ("matplotlib", "rich") else "fairseq"
+        return _pip_install(here, f"fairseq-lottery[{extra}]")
+    return _pip_install(here, [part, *here.fairseq.needs(part)][-1])
 
 
 def _pip_install(here: Installed, requirement: str) -> str:

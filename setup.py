@@ -1,0 +1,46 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """The package's version, read from its source: importing it here would need fairseq."""
+    source = (HERE / "fairseq_lottery" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE).group(1)
+
+
+# A bare install requires nothing, so it changes no version that is installed already.
+# Two fairseqs share one import name: the official release stops at Python 3.10 and before
+# torch 2.6, its maintained fork takes over from there.
+TORCH = ["torch>=1.12", "numpy", "safetensors"]
+FAIRSEQ = [
+    *TORCH,
+    'fairseq==0.12.2; python_version < "3.11"',
+    'torch<2.6; python_version < "3.11"',
+    'numpy<1.24; python_version < "3.11"',
+    'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
+    'torch>=2.6; python_version >= "3.11"',
+    "sacrebleu",
+    "sentencepiece",
+]
+DEMO = [*FAIRSEQ, "matplotlib", "rich"]
+TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "mypy", "pip", "setuptools", "wheel"]
+
+setup(
+    name="fairseq-lottery",
+    version=version(),
+    description="Lottery tickets and magnitude pruning for fairseq translation",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    author="fairseq_lottery contributors",
+    python_requires=">=3.9",
+    packages=find_packages(include=["fairseq_lottery", "fairseq_lottery.*"]),
+    package_data={"fairseq_lottery": ["py.typed"]},
+    extras_require={"torch": TORCH, "fairseq": FAIRSEQ, "demo": DEMO, "test": TEST},
+    entry_points={"console_scripts": ["fairseq-lottery = fairseq_lottery.cli.main:main"]},
+    zip_safe=False,
+)
