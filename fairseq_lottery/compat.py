@@ -56,7 +56,9 @@ def allow_fairseq_checkpoints() -> None:
     Removable when fairseq registers these classes itself.
     """
     if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals(safe_classes())
+        # stands for a tensor in what the first process sends to the others on resuming
+        placeholder = _classes("fairseq.distributed.utils", ("_TensorPlaceholder",))
+        torch.serialization.add_safe_globals(safe_classes() + placeholder)
 
 
 def safe_load(path: Union[str, Path]) -> dict[str, Any]:

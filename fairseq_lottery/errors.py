@@ -1,4 +1,10 @@
-"""The one exception of the package."""
+"""The one exception of the package, and how it ends a training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class LotteryError(ValueError):
@@ -7,3 +13,17 @@ class LotteryError(ValueError):
     The command prints it and exits with 2; inside ``fairseq-train`` the same sentence
     ends the run before its first update.
     """
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn a ``LotteryError`` into its sentence on stderr and exit code 2.
+
+    fairseq catches every ``Exception`` of a training step to write a ``crash.pt``;
+    ``SystemExit`` passes, in spawned workers too.
+    """
+    try:
+        yield
+    except LotteryError as error:
+        print(f"fairseq-lottery: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None

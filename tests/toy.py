@@ -7,6 +7,7 @@ an interpreter for each of a hundred runs would take longer than the runs.
 import os
 import random
 import re
+import signal
 import sys
 import traceback
 from dataclasses import dataclass
@@ -153,3 +154,62 @@ class Toy:
 def hypotheses(done: Done):
     """Sentence number -> translation, out of fairseq-generate's output."""
     return {int(n): text for n, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", done.out, re.M)}
+
+
+def drawing(dense, sparsity, *extra):
+    """Flags that draw a ticket at start, from a dense run with a snapshot of update 5."""
+    return (
+        "--mask-from", dense / "checkpoint_last.pt", "--start-from",
+        dense / "snapshot_5.safetensors", "--sparsity", sparsity, *extra,
+    )  # fmt: skip
+
+
+def assert_pruned(state, mask):
+    """Every weight that the mask prunes is zero in a checkpoint."""
+    from fairseq_lottery.tickets import untie
+
+    weights, _ = untie(state["model"])
+    for name, keep in mask.items():
+        assert not weights[name][~keep].any(), name
+
+
+def same(a, b):
+    """Whether two nested states are equal to the bit."""
+    import torch
+
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same_training(a, b):
+    """Weights, optimizer state with masters, and what the task keeps, to the bit."""
+    assert same(a["model"], b["model"])
+    assert same(a["last_optimizer_state"], b["last_optimizer_state"])
+    assert same(a["task_state"], b["task_state"])
+
+
+def pretend_cuda():
+    """fairseq's flat fp16 path asks for a device number and uses it as a name only."""
+    import torch
+
+    torch.cuda.current_device = lambda: None
+
+
+def kill_at(update):
+    """Let this process be killed when it is about to train on after ``update`` updates."""
+    from fairseq.trainer import Trainer
+
+    pretend_cuda()
+    train_step = Trainer.train_step
+
+    def step(self, *args, **kwargs):
+        if self.get_num_updates() == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_step(self, *args, **kwargs)
+
+    Trainer.train_step = step

@@ -16,8 +16,8 @@ from fairseq.logging import metrics
 class LabelSmoothedCrossEntropyLottery(LabelSmoothedCrossEntropyCriterion):
     """The same loss to the last bit; logs the figures of ``LotteryRun.figures``.
 
-    They are of the weights that the forward pass saw, and are taken where fairseq prints:
-    in validation, and once every ``--log-interval`` updates.
+    They are of the weights that a forward pass saw: the last one of each ``--log-interval``,
+    or the validation's.
     """
 
     def __init__(

@@ -9,8 +9,9 @@ The rule, written so that every rank and every version of torch gives the same b
 * the count is the sparsity times the prunable weights, halves rounded up.
 
 The threshold is found by sampling (Floyd & Rivest 1975): a strided sample brackets it, one
-pass counts what lies below the bracket and gathers the little that lies inside. The result
-is exact whatever the sample says; no copy of all scores is ever made.
+pass counts what lies below the bracket and gathers the little that lies inside. Ties at its
+ends (what is pruned already, rounded weights) are counted, not gathered. The result is exact
+whatever the sample says; no copy of all scores is ever made.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def select(
         floor: least density of each matrix under ``global``.
 
     Raises:
-        LotteryError: sparsity or floor out of range, scores missing, misshapen or not
-            finite, or a sparsity below what is pruned already.
+        LotteryError: sparsity or floor out of range, scores missing, misshapen, not finite
+            or different at each look, or a sparsity below what is pruned already.
     """
     check_sparsity(sparsity)
     if scope not in SCOPES:
@@ -74,7 +75,7 @@ def select(
     if missing:
         raise LotteryError(f"there are no scores for {missing[0]}")
 
-    ranked = partial(_ranked, scores, current)
+    ranked: Ranked = partial(_ranked, scores, current)
     if scope == "layer":
         entries = {}
         for name in current:
@@ -144,13 +145,28 @@ def _prune_lowest(
             equal = scores == threshold
             if name in protected:
                 equal[protected[name]] = False
-            first = torch.nonzero(equal.reshape(-1))[:ties, 0]
-            keep.view(-1)[first] = False
-            ties -= first.numel()
+            ties -= _drop_first(keep, equal, ties)
         if name in protected:
             keep[protected[name]] = True
         kept[name] = keep
+    if sum(keep.numel() - int(torch.count_nonzero(keep)) for keep in kept.values()) != count:
+        raise LotteryError(
+            f"the scores of {names[0]} differ from one look to the next; a score must give the"
+            " same values for the same weights, so seed what is random in it"
+        )
     return kept
+
+
+def _drop_first(keep: Tensor, equal: Tensor, count: int) -> int:
+    """Take the first ``count`` entries that are ``equal`` out of ``keep``; returns how many."""
+    dropped = 0
+    for kept, ties in zip(keep.view(-1).split(_CHUNK), equal.view(-1).split(_CHUNK)):
+        first = torch.nonzero(ties)[: count - dropped, 0]
+        kept[first] = False
+        dropped += first.numel()
+        if dropped == count:
+            break
+    return dropped
 
 
 def _kth_smallest(
@@ -169,18 +185,25 @@ def _kth_smallest(
         low, high = math.floor(centre - margin), math.ceil(centre + margin)
         lower = float(sample[low]) if low >= 0 else -math.inf
         upper = float(sample[high]) if high < sample.numel() else math.inf
-        below = 0
+        upto = 0
         inside = []
         for name in names:
             for part in _prunable_parts(ranked(name), protected.get(name)):
-                below += int(torch.count_nonzero(part < lower))
-                inside.append(part[(part >= lower) & (part <= upper)])
+                upto += int(torch.count_nonzero(part <= lower))
+                inside.append(part[(part > lower) & (part < upper)])
         bracketed = torch.cat(inside)
-        if below < k <= below + bracketed.numel():
-            break
+        if upto < k <= upto + bracketed.numel():
+            value = torch.kthvalue(bracketed, k - upto).values
+            return float(value), upto + int(torch.count_nonzero(bracketed < value))
+        end = lower if k <= upto else upper
+        below = equal = 0
+        for name in names:
+            for part in _prunable_parts(ranked(name), protected.get(name)):
+                below += int(torch.count_nonzero(part < end))
+                equal += int(torch.count_nonzero(part == end))
+        if below < k <= below + equal:
+            return end, below
         margin *= 8
-    value = torch.kthvalue(bracketed, k - below).values
-    return float(value), below + int(torch.count_nonzero(bracketed < value))
 
 
 def _with_floor(current: Mask, ranked: Ranked, count: int, floor: float) -> Ranked:

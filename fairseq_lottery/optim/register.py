@@ -11,7 +11,7 @@ from fairseq.optim import (
     register_optimizer,
 )
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.optim.masked import MaskedOptimizer
 
 #: optimizer -> why it has no masked form
@@ -27,12 +27,13 @@ def _init(name: str) -> Any:
     """An initialiser that says in one sentence why an optimizer cannot be built here."""
 
     def __init__(self: Any, cfg: Any, *args: Any, **kwargs: Any) -> None:
-        if name in REFUSED:
-            raise LotteryError(f"masked_{name} is not offered: {REFUSED[name]}")
-        try:
-            super(MASKED_OPTIMIZERS[f"masked_{name}"], self).__init__(cfg, *args, **kwargs)
-        except ImportError as error:
-            raise LotteryError(f"masked_{name} cannot be built here: {error}") from error
+        with one_sentence():
+            if name in REFUSED:
+                raise LotteryError(f"masked_{name} is not offered: {REFUSED[name]}")
+            try:
+                super(MASKED_OPTIMIZERS[f"masked_{name}"], self).__init__(cfg, *args, **kwargs)
+            except ImportError as error:
+                raise LotteryError(f"masked_{name} cannot be built here: {error}") from error
 
     return __init__
 

@@ -8,8 +8,9 @@ from typing import Any, Optional
 
 import torch
 
+from fairseq_lottery.errors import one_sentence
 from fairseq_lottery.tasks.run import LotteryRun
-from fairseq_lottery.tasks.sentence import one_sentence
+from fairseq_lottery.tasks.start import refuse_setup
 from fairseq_lottery.tickets import Dictionaries
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,13 @@ class LotteryTask:
     """
 
     run: Optional[LotteryRun] = None
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
+        """As the task's; refuses at once what would hide the weights."""
+        with one_sentence():
+            refuse_setup(cfg)
+        return super().setup_task(cfg, **kwargs)  # type: ignore[misc]
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """As the task's; for a training, also what it starts from."""

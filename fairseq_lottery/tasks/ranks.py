@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from fairseq.distributed import utils as distributed
 
 from fairseq_lottery.errors import LotteryError
 
@@ -17,9 +16,15 @@ def same_everywhere(digest: str, what: str) -> None:
     """Refuse to go on unless every process has the same ``digest``; waits for all of them."""
     if not _several():
         return
-    found = distributed.all_gather_list(digest, group=distributed.get_global_group())
-    if len(set(found)) > 1:
-        raise LotteryError(f"the {what} differs between the processes: {', '.join(set(found))}")
+    nccl = torch.distributed.get_backend() == "nccl"
+    own = torch.tensor(list(digest.encode()[:64].ljust(64)), dtype=torch.uint8)
+    own = own.cuda() if nccl else own
+    found = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(found, own)
+    if any(not torch.equal(own, other) for other in found):
+        raise LotteryError(
+            f"the {what} differs between the processes; do they read the same files?"
+        )
 
 
 def _several() -> bool:

@@ -66,7 +66,8 @@ class LotteryRun:
             # copied: the checkpoint is mapped into memory, and the run will overwrite it
             self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
         elif self.mask is not None:
-            self._start_signs = {n: _signs(p) for n, p in trainable(model).items() if n in self.mask}
+            started = trainable(model)
+            self._start_signs = {name: _signs(started[name]) for name in self.mask}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(cfg, model, start.ticket.clock_update, self.state())
@@ -192,6 +193,7 @@ class LotteryRun:
             seed=self._cfg.draw_seed,
         )
         self.mask = select(scores, self.mask, sparsity, self._cfg.scope, self._cfg.floor)
+        self._figures = (-1, {})
         same_everywhere(self.mask.digest(), "mask")
         self._masked.set_keep(self._tensors.rows(self.mask))
         for model in (self._model, self._ema):
@@ -230,10 +232,9 @@ class LotteryRun:
     # --- what the criterion logs -----------------------------------------------------------
 
     def figures_to_log(self, training: bool) -> dict[str, float]:
-        """The figures where fairseq prints: in validation, and every ``--log-interval``."""
-        if training and (self._update + 1) % self._cfg.log_interval:
-            return {}
-        if self._figures[0] != self._update:
+        """The figures, taken anew in validation, every ``--log-interval`` and as the mask grows."""
+        due = not training or (self._update + 1) % self._cfg.log_interval == 0
+        if not self._figures[1] or (due and self._figures[0] != self._update):
             self._figures = (self._update, self.figures())
         return self._figures[1]
 

@@ -95,7 +95,6 @@ def decide(
     Raises:
         LotteryError: anything that would go wrong later, before any training.
     """
-    refuse_setup(cfg)
     snapshot_updates(cfg)
     if cfg.ticket and cfg.mask_from:
         raise LotteryError("--ticket and --mask-from both say what to start from; give one")
@@ -134,8 +133,9 @@ def _ticket(
         ticket = load_ticket(cfg.ticket)
         whose = "the ticket"
     elif cfg.mask_from:
-        plan = {name: getattr(cfg, name) for name in DrawPlan.__dataclass_fields__ if name != "seed"}
-        ticket = draw(DrawPlan(**plan, seed=cfg.draw_seed), initial_weights)
+        names = set(DrawPlan.__dataclass_fields__) - {"seed"}
+        plan = DrawPlan(**{name: getattr(cfg, name) for name in names}, seed=cfg.draw_seed)
+        ticket = draw(plan, initial_weights)
         whose = "the drawn ticket"
     else:
         return None

@@ -139,12 +139,16 @@ def _from_checkpoint(path: Path) -> Source:
     state = read_checkpoint(path)
     stored = (state.get("task_state") or {}).get("lottery") or {}
     weights, _ = untie(state["model"])
-    half = any(t.dtype in (torch.float16, torch.bfloat16) for t in weights.values())
     masters = ((state.get("last_optimizer_state") or {}).get("lottery") or {}).get("masters") or {}
     for name, master in masters.items():
         if name in weights:
             weights[name] = master
     cfg = state.get("cfg") or {}
+    # fairseq stores half-precision weights as fp32: only the configuration tells
+    common = cfg.get("common") or {}
+    half = bool(common.get("fp16") or common.get("bf16")) or any(
+        tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
+    )
     model = cfg.get("model") or state.get("args") or {}
     history = state.get("optimizer_history") or [{}]
     dictionaries = (

@@ -1,50 +1,29 @@
 """Trainings under a mask, as fairseq-train runs them."""
 
 import math
-import os
 import signal
 
 import pytest
 import torch
-from toy import PARAMETERS, PRUNABLE, call, hypotheses
+from toy import (
+    PARAMETERS,
+    PRUNABLE,
+    assert_pruned,
+    assert_same_training,
+    call,
+    drawing,
+    hypotheses,
+    kill_at,
+    pretend_cuda,
+    same,
+)
 
 from fairseq_lottery.masks import count_to_prune
 from fairseq_lottery.tasks import initial_weights
-from fairseq_lottery.tickets import load_ticket, read_source, save_ticket, untie
+from fairseq_lottery.tickets import load_ticket, read_source, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
-
-
-def drawing(dense, sparsity, *extra):
-    return (
-        "--mask-from", dense / "checkpoint_last.pt", "--start-from",
-        dense / "snapshot_5.safetensors", "--sparsity", sparsity, *extra,
-    )  # fmt: skip
-
-
-def assert_pruned(state, mask):
-    weights, _ = untie(state["model"])
-    for name, keep in mask.items():
-        assert not weights[name][~keep].any(), name
-
-
-def same(a, b):
-    """Whether two nested states are equal to the bit."""
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-def assert_same_training(a, b):
-    """Weights, optimizer state with masters, and what the task keeps, to the bit."""
-    assert same(a["model"], b["model"])
-    assert same(a["last_optimizer_state"], b["last_optimizer_state"])
-    assert same(a["task_state"], b["task_state"])
 
 
 def test_dense_run_writes_snapshots(toy, dense):
@@ -172,11 +151,6 @@ PRECISIONS = {
 }
 
 
-def pretend_cuda():
-    """fairseq's flat fp16 path asks for a device number and uses it as a name only."""
-    torch.cuda.current_device = lambda: None
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["ticket", "growing"])
 def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
@@ -203,21 +177,6 @@ def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
     for name, master in (masters or {}).items():
         if name in mask:
             assert not master[~mask[name]].any()
-
-
-def kill_at(update):
-    """Let this process be killed when it is about to train on after ``update`` updates."""
-    from fairseq.trainer import Trainer
-
-    pretend_cuda()
-    train_step = Trainer.train_step
-
-    def step(self, *args, **kwargs):
-        if self.get_num_updates() == update:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return train_step(self, *args, **kwargs)
-
-    Trainer.train_step = step
 
 
 @pytest.mark.parametrize("flag", ["--reset-optimizer", "--no-save-optimizer-state"])
