@@ -1,0 +1,187 @@
+"""Every masked optimizer, updated by hand: pruned weights and their state are exactly zero."""
+
+import argparse
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+
+from fairseq import optim
+from fairseq.optim import OPTIMIZER_REGISTRY
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.optim import MASKED_OPTIMIZERS, find_masked
+from fairseq_lottery.optim.tensors import MasterTensors, set_moments
+from fairseq_lottery.optim.zero import zero_pruned_
+
+BUILDABLE = ("adadelta", "adafactor", "adagrad", "adam", "adamax", "nag", "sgd")
+
+#: momentum and weight decay wherever an optimizer has them
+EXTRA = {"adam_betas": "(0.9, 0.98)", "weight_decay": 0.1, "momentum": 0.9, "beta1": 0.9}
+
+
+def build(name, params):
+    """The optimizer with its native defaults, momentum and weight decay switched on."""
+    parser = argparse.ArgumentParser(argument_default=None)
+    OPTIMIZER_REGISTRY[name].add_args(parser)
+    args = parser.parse_args([])
+    for key, value in EXTRA.items():
+        if hasattr(args, key):
+            setattr(args, key, value)
+    args.optimizer, args.lr, args.tpu = name, [0.1], False
+    return optim.build_optimizer(args, params)
+
+
+def named_parameters(seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"a.weight": (6, 5), "b.weight": (4, 7), "b.bias": (4,)}
+    return {
+        name: torch.nn.Parameter(torch.randn(shape, generator=generator).to(dtype))
+        for name, shape in shapes.items()
+    }
+
+
+MASK = Mask(
+    {
+        "a.weight": torch.arange(30).reshape(6, 5) % 3 == 0,
+        "b.weight": torch.arange(28).reshape(4, 7) % 4 != 0,
+    }
+)
+
+
+def bound(name, named):
+    optimizer = build(name, list(named.values()))
+    tensors = MasterTensors(optimizer, named)
+    optimizer.bind(tensors.layout, tensors.has_masters, True)
+    optimizer.set_keep(tensors.rows(MASK))
+    return optimizer
+
+
+def update(optimizer, named, seed, clip=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in named.values():
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+    norm = optimizer.clip_grad_norm(clip)
+    optimizer.step()
+    return norm
+
+
+def test_every_optimizer_of_fairseq_has_a_masked_form():
+    plain = {name for name in OPTIMIZER_REGISTRY if not name.startswith("masked_")}
+    assert {f"masked_{name}" for name in plain} == set(MASKED_OPTIMIZERS)
+    assert set(BUILDABLE) <= plain
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_pruned_weights_and_state_are_zero_after_every_update(name):
+    named = named_parameters()
+    optimizer = bound(f"masked_{name}", named)
+    for step in range(5):
+        update(optimizer, named, step)
+        for matrix, keep in MASK.items():
+            parameter = named[matrix]
+            assert not parameter.data[~keep].any()
+            assert parameter.data[keep].all()
+            for key, value in optimizer.optimizer.state[parameter].items():
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    assert not value[~keep].any(), key
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_an_optimizer_without_a_mask_is_fairseqs_own(name):
+    ours, theirs = named_parameters(), named_parameters()
+    masked = build(f"masked_{name}", list(ours.values()))
+    plain = build(name, list(theirs.values()))
+    for step in range(3):
+        assert torch.equal(update(masked, ours, step), update(plain, theirs, step))
+    for key in ours:
+        assert torch.equal(ours[key], theirs[key])
+
+
+def test_the_clipping_norm_sees_survivors_only():
+    named = named_parameters()
+    optimizer = bound("masked_sgd", named)
+    generator = torch.Generator().manual_seed(3)
+    grads = {n: torch.randn(p.shape, generator=generator) for n, p in named.items()}
+    survivors = [grads["b.bias"], *(grads[n][keep] for n, keep in MASK.items())]
+    expected = torch.cat([g.reshape(-1) for g in survivors]).norm()
+    assert float(update(optimizer, named, 3)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_infinite_gradients_of_pruned_weights_do_no_harm():
+    named = named_parameters()
+    optimizer = bound("masked_adam", named)
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    named["a.weight"].grad[~MASK["a.weight"]] = float("inf")
+    named["a.weight"].grad[0, 1] = float("nan")
+    assert not MASK["a.weight"][0, 1]
+    assert torch.isfinite(optimizer.clip_grad_norm(1.0))
+    optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in named.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_zeroing_leaves_every_other_bit(dtype):
+    tensor = torch.tensor([-1.5, float("inf"), float("nan"), -0.0, 2.5, float("-inf")], dtype=dtype)
+    keep = torch.tensor([0, 0, 0, 1, 1, 1], dtype=torch.uint8)
+    zero_pruned_(tensor, keep)
+    assert tensor.tolist() == [0.0, 0.0, 0.0, -0.0, 2.5, float("-inf")]
+    assert torch.signbit(tensor).tolist() == [False, False, False, True, False, True]
+
+
+def test_zeroing_reaches_a_transposed_tensor():
+    base = torch.randn(3, 4)
+    keep = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.uint8)
+    zero_pruned_(base.t(), keep)
+    assert torch.equal(base != 0, keep.t().bool())
+
+
+def test_summed_gradients_are_what_the_optimizer_saw():
+    named = named_parameters()
+    optimizer = bound("masked_sgd", named)
+    total = optimizer.accumulate_gradients()
+    expected = [torch.zeros_like(parameter) for parameter in named.values()]
+    for step in range(3):
+        update(optimizer, named, step, clip=0)
+        for sum_, parameter in zip(expected, named.values()):
+            sum_ += parameter.grad
+    assert all(torch.equal(a, b) for a, b in zip(total, expected))
+    state = optimizer.state_dict()
+    again = bound("masked_sgd", named_parameters())
+    again.load_state_dict(state)
+    resumed = again.accumulate_gradients()
+    assert all(torch.equal(a, b) for a, b in zip(resumed, expected))
+
+
+def test_state_goes_by_name_through_a_ticket():
+    named = named_parameters()
+    optimizer = bound("masked_adam", named)
+    for step in range(3):
+        update(optimizer, named, step)
+    from fairseq_lottery.tickets.moments import read_moments
+
+    moments, numbers = read_moments({"last_optimizer_state": optimizer.state_dict()}, "x.pt")
+    assert numbers == {"step": 3}
+    assert set(moments) == {"exp_avg", "exp_avg_sq"}
+    fresh = {name: torch.nn.Parameter(p.detach().clone()) for name, p in named.items()}
+    other = bound("masked_adam", fresh)
+    set_moments(other, MasterTensors(other, fresh), moments, numbers)
+    update(optimizer, named, 9)
+    update(other, fresh, 9)
+    assert all(torch.equal(named[name], fresh[name]) for name in named)
+
+
+def test_an_optimizer_that_is_not_masked_is_named():
+    with pytest.raises(LotteryError, match="FairseqAdam does not keep pruned weights at zero"):
+        find_masked(build("adam", list(named_parameters().values())))
+
+
+def test_masters_of_another_model_are_refused():
+    optimizer = bound("masked_adam", named_parameters())
+    state = optimizer.state_dict()
+    state["lottery"]["masters"] = {"a.weight": torch.zeros(2, 2)}
+    with pytest.raises(LotteryError, match="do not fit this model"):
+        optimizer.load_state_dict(state)
