@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import collections
 import importlib
 import pickle
@@ -85,12 +86,14 @@ def _restricted_pickle() -> types.ModuleType:
     allowed = {(c.__module__, c.__qualname__): c for c in safe_classes() if c is not Any}
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
         allowed["torch._utils", name] = getattr(torch._utils, name)
+    allowed["_codecs", "encode"] = codecs.encode  # how protocol 2 writes the bytes of a number
     storages = {n for n in dir(torch) if n.endswith("Storage")}
     dtypes = {n for n in dir(torch) if isinstance(getattr(torch, n), torch.dtype)}
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
             module = module.replace("numpy._core", "numpy.core")
+            module = module.replace("__builtin__", "builtins")  # as protocol 2 calls it
             if (module, name) in allowed:
                 return allowed[module, name]
             if module == "torch" and name in storages | dtypes:
@@ -103,3 +106,13 @@ def _restricted_pickle() -> types.ModuleType:
     restricted.Unpickler = Unpickler  # type: ignore[attr-defined]
     restricted.load = lambda file, **kw: Unpickler(file, **kw).load()  # type: ignore[attr-defined]
     return restricted
+
+
+def whole_config(task_cfg: Any) -> Any:
+    """The configuration of the whole training that a task's own is a part of.
+
+    fairseq hands a task its own part only. Interpolations, the way for a few values, become
+    wrong ones in the commands that lack a value: with omegaconf 2.0 ``fairseq-generate``
+    takes them for True. Removable when fairseq hands a task the whole configuration.
+    """
+    return task_cfg._get_root()

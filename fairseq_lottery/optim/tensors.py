@@ -16,6 +16,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.optim.masked import MaskedOptimizer
+from fairseq_lottery.tickets import is_parameter
 
 
 def find_masked(optimizer: Any) -> MaskedOptimizer:
@@ -105,28 +106,31 @@ def set_moments(
     moments: Mapping[str, Mapping[str, Tensor]],
     numbers: Mapping[str, Any],
 ) -> None:
-    """Give the optimizer the state of a ticket: moment -> parameter -> tensor, and numbers."""
-    state = _inner(optimizer).optimizer.state
-    names = tensors.layout["names"]
-    for moment, by_name in moments.items():
-        absent = [name for name in names if name not in by_name]
-        if absent:
-            raise LotteryError(f"the ticket keeps {moment}, but not for {absent[0]}")
+    """Give the optimizer the state of a ticket: moment -> parameter -> tensor, and numbers.
+
+    The untrained copies of official fairseq 0.12.2 have no state, and zeros where all
+    parameters are flattened into one.
+    """
     if not moments:
         return
+    state = _inner(optimizer).optimizer.state
+    names, shapes = tensors.layout["names"], tensors.layout["shapes"]
+    for moment, by_name in moments.items():
+        absent = [name for name in names if is_parameter(name) and name not in by_name]
+        if absent:
+            raise LotteryError(f"the ticket keeps {moment}, but not for {absent[0]}")
     if len(tensors.own) == 1 and len(names) > 1:
-        flat = {
-            moment: torch.cat([by_name[n].reshape(-1) for n in names])
-            for moment, by_name in moments.items()
-        }
-        groups = [(tensors.own[0], flat)]
+        rows = [(tensors.own[0], zip(names, shapes))]
     else:
-        groups = [
-            (own, {moment: by_name[name] for moment, by_name in moments.items()})
-            for name, own in zip(names, tensors.own)
+        rows = [
+            (own, iter([(name, shape)]))
+            for own, name, shape in zip(tensors.own, names, shapes)
+            if is_parameter(name)
         ]
-    for own, values in groups:
-        state[own] = {
-            **numbers,
-            **{m: v.to(own.device, copy=True) for m, v in values.items()},
-        }
+    for own, parts in rows:
+        wanted = list(parts)
+        state[own] = dict(numbers)
+        for moment, by_name in moments.items():
+            kept = [by_name[n] if n in by_name else torch.zeros(shape) for n, shape in wanted]
+            flat = torch.cat([tensor.reshape(-1) for tensor in kept])
+            state[own][moment] = flat.reshape(own.shape).to(own.device)

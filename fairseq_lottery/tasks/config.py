@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
-from omegaconf import II
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -59,28 +58,3 @@ class LotteryConfig(FairseqDataclass):
     no_save_masters: bool = _flag(
         False, "leave the fp32 masters of half-precision runs out of checkpoints"
     )
-    # fairseq's own settings that a mask depends on
-    seed: int = II("common.seed")
-    log_interval: int = II("common.log_interval")
-    model_parallel_size: int = II("common.model_parallel_size")
-    tpu: bool = II("common.tpu")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
-    amp: bool = II("common.amp")
-    memory_efficient_fp16: bool = II("common.memory_efficient_fp16")
-    memory_efficient_bf16: bool = II("common.memory_efficient_bf16")
-    ddp_backend: Any = II("distributed_training.ddp_backend")
-    zero_sharding: Any = II("distributed_training.zero_sharding")
-    pipeline_model_parallel: bool = II("distributed_training.pipeline_model_parallel")
-    use_bmuf: bool = II("optimization.use_bmuf")
-    max_update: int = II("optimization.max_update")
-    save_dir: str = II("checkpoint.save_dir")
-    restore_file: str = II("checkpoint.restore_file")
-    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
-    checkpoint_suffix: str = II("checkpoint.checkpoint_suffix")
-    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
-    store_ema: bool = II("ema.store_ema")
-    ema_fp32: bool = II("ema.ema_fp32")
-    optimizer: Any = II("optimizer._name")
-    criterion: Any = II("criterion._name")
-    lr_scheduler: Any = II("lr_scheduler._name")

@@ -15,6 +15,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.tasks.settings import Settings
 
 #: schedules whose state is the update counter alone
 _COUNTING = (
@@ -28,27 +29,27 @@ _COUNTING = (
 )
 
 
-def _optimizer_class(cfg: Any) -> str:
+def _optimizer_class(settings: Settings) -> str:
     """Name of the class that the trainer builds around ``--optimizer``."""
-    if cfg.memory_efficient_fp16 or cfg.memory_efficient_bf16:
+    if settings.memory_efficient:
         return "MemoryEfficientFP16Optimizer"
-    if cfg.amp:
+    if settings.amp:
         return "AMPOptimizer"
-    if cfg.fp16 or cfg.bf16:
+    if settings.half:
         return "FP16Optimizer"
-    return OPTIMIZER_REGISTRY[cfg.optimizer].__name__
+    return OPTIMIZER_REGISTRY[settings.optimizer].__name__
 
 
 def write_prepared(
-    cfg: Any, model: torch.nn.Module, update: int, task_state: dict[str, Any]
+    settings: Settings, model: torch.nn.Module, update: int, task_state: dict[str, Any]
 ) -> None:
     """Write ``checkpoint_last.pt`` of ``model`` at ``update``."""
-    if cfg.lr_scheduler not in _COUNTING:
+    if settings.lr_scheduler not in _COUNTING:
         raise LotteryError(
-            f"--clock rewind cannot continue --lr-scheduler {cfg.lr_scheduler}, whose state is"
+            f"--clock rewind cannot continue --lr-scheduler {settings.lr_scheduler}, whose state is"
             f" more than the update counter; choose one of {', '.join(_COUNTING)}"
         )
-    folder = Path(cfg.save_dir)
+    folder = Path(settings.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         "args": None,
@@ -57,8 +58,8 @@ def write_prepared(
         "criterion": None,
         "optimizer_history": [
             {
-                "criterion_name": CRITERION_REGISTRY[cfg.criterion].__name__,
-                "optimizer_name": _optimizer_class(cfg),
+                "criterion_name": CRITERION_REGISTRY[settings.criterion].__name__,
+                "optimizer_name": _optimizer_class(settings),
                 "lr_scheduler_state": {"best": None},
                 "num_updates": update,
             }
@@ -79,5 +80,5 @@ def write_prepared(
             "lottery": {"fresh": True},
         },
     }
-    with replacing(folder / f"checkpoint_last{cfg.checkpoint_suffix or ''}.pt") as temporary:
+    with replacing(folder / f"checkpoint_last{settings.checkpoint_suffix}.pt") as temporary:
         torch.save(state, temporary)

@@ -6,32 +6,33 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import read_checkpoint
 
 
-def restored_path(cfg: Any) -> Optional[Path]:
+def restored_path(settings: Settings) -> Optional[Path]:
     """The checkpoint that fairseq will load before training, None for a fresh start.
 
     The same choice as ``fairseq.checkpoint_utils.load_checkpoint`` makes.
     """
-    suffix = cfg.checkpoint_suffix or ""
-    if cfg.restore_file == "checkpoint_last.pt":
-        last = Path(cfg.save_dir) / f"checkpoint_last{suffix}.pt"
-        if last.exists() or cfg.finetune_from_model is None:
+    suffix = settings.checkpoint_suffix
+    if settings.restore_file == "checkpoint_last.pt":
+        last = Path(settings.save_dir) / f"checkpoint_last{suffix}.pt"
+        if last.exists() or settings.finetune_from_model is None:
             return last if last.exists() else None
-        return Path(cfg.finetune_from_model)
-    path = Path(cfg.restore_file.replace(".pt", suffix + ".pt"))
+        return Path(settings.finetune_from_model)
+    path = Path(settings.restore_file.replace(".pt", suffix + ".pt"))
     return path if path.exists() else None
 
 
-def restored_state(cfg: Any) -> Optional[dict[str, Any]]:
+def restored_state(cfg: Any, settings: Settings) -> Optional[dict[str, Any]]:
     """Our part of the checkpoint that fairseq will load; ``{}`` if it has none.
 
     ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's
     with ``--reset-optimizer``: so masks are read here, from the checkpoint itself. A start
     that was only prepared, for a ticket whose clock rewinds, is prepared again.
     """
-    path = restored_path(cfg)
+    path = restored_path(settings)
     if path is None:
         return None
     state = (read_checkpoint(path).get("task_state") or {}).get("lottery") or {}

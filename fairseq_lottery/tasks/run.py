@@ -18,6 +18,7 @@ from fairseq_lottery.optim.tensors import MasterTensors, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere
+from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide, snapshot_updates
 from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot, trainable
 from fairseq_lottery.tickets.sources import architecture_of
@@ -41,17 +42,18 @@ class LotteryRun:
         self, cfg: Any, model_cfg: Any, model: torch.nn.Module, dictionaries: Dictionaries
     ) -> None:
         self._cfg = cfg
+        self._settings = Settings.of(cfg)
         self._model = model
         self._dictionaries = dictionaries
         self._architecture = architecture_of(model_cfg)
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
-        start: Start = decide(cfg, named, dictionaries)
+        start: Start = decide(cfg, self._settings, named, dictionaries)
         self.mask = start.mask
         self.gradual = start.gradual
         self._record = start.record
         self._ticket = start.ticket
         self._restored = start.restored
-        self._snapshots = snapshot_updates(cfg)
+        self._snapshots = snapshot_updates(cfg, self._settings)
         self._tensors: Optional[MasterTensors] = None
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
@@ -70,7 +72,7 @@ class LotteryRun:
             self._start_signs = {name: _signs(started[name]) for name in self.mask}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
-                write_prepared(cfg, model, start.ticket.clock_update, self.state())
+                write_prepared(self._settings, model, start.ticket.clock_update, self.state())
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
 
     def _load(self, values: dict[str, Tensor]) -> None:
@@ -122,7 +124,7 @@ class LotteryRun:
         None; the value is still logged, as ``growing_<metric>``.
         """
         if self.gradual is not None and self.gradual.is_growing(int(stats["num_updates"])):
-            metric = self._cfg.best_checkpoint_metric
+            metric = self._settings.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
 
@@ -213,7 +215,7 @@ class LotteryRun:
         if not is_first():
             return
         assert self._tensors is not None
-        folder = Path(self._cfg.save_dir)
+        folder = Path(self._settings.save_dir)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"snapshot_{update}.safetensors"
         views = self._tensors.views
@@ -233,7 +235,7 @@ class LotteryRun:
 
     def figures_to_log(self, training: bool) -> dict[str, float]:
         """The figures, taken anew in validation, every ``--log-interval`` and as the mask grows."""
-        due = not training or (self._update + 1) % self._cfg.log_interval == 0
+        due = not training or (self._update + 1) % self._settings.log_interval == 0
         if not self._figures[1] or (due and self._figures[0] != self._update):
             self._figures = (self._update, self.figures())
         return self._figures[1]

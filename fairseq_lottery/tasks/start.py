@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.compat import whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual, Mask, find_score, prunable_matrices
 from fairseq_lottery.tasks.initialise import initial_weights
 from fairseq_lottery.tasks.ranks import is_first
 from fairseq_lottery.tasks.restore import restored_state
+from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import (
     Dictionaries,
     Ticket,
@@ -47,7 +49,7 @@ class Start:
     gradual: Optional[Gradual]
 
 
-def snapshot_updates(cfg: Any) -> list[int]:
+def snapshot_updates(cfg: Any, settings: Settings) -> list[int]:
     """``--snapshot-updates`` as sorted numbers."""
     if not cfg.snapshot_updates:
         return []
@@ -57,23 +59,27 @@ def snapshot_updates(cfg: Any) -> list[int]:
         raise LotteryError(
             f"--snapshot-updates {cfg.snapshot_updates} must be numbers with commas, as 0,4000"
         ) from None
-    if updates[0] < 0 or (cfg.max_update and updates[-1] > cfg.max_update):
+    if updates[0] < 0 or (settings.max_update and updates[-1] > settings.max_update):
         raise LotteryError(
             f"--snapshot-updates {cfg.snapshot_updates} must lie in 0 to --max-update"
-            f" {cfg.max_update}, or the snapshot would never be written"
+            f" {settings.max_update}, or the snapshot would never be written"
         )
     return updates
 
 
 def refuse_setup(cfg: Any) -> None:
     """Refuse ways of training in which masks cannot be enforced."""
+    whole = whole_config(cfg)
+    if "distributed_training" not in whole:
+        return  # a task alone, as from a checkpoint
+    distributed = whole.distributed_training
     reasons = {
-        "--ddp-backend fully_sharded": str(cfg.ddp_backend) in ("fully_sharded", "fsdp"),
-        "--zero-sharding": str(cfg.zero_sharding) not in ("none", "None"),
-        "--use-bmuf": bool(cfg.use_bmuf),
-        "--pipeline-model-parallel": bool(cfg.pipeline_model_parallel),
-        "--model-parallel-size": int(cfg.model_parallel_size) > 1,
-        "--tpu": bool(cfg.tpu),
+        "--ddp-backend fully_sharded": str(distributed.ddp_backend) == "fully_sharded",
+        "--zero-sharding": str(distributed.zero_sharding) != "none",
+        "--pipeline-model-parallel": bool(distributed.pipeline_model_parallel),
+        "--use-bmuf": bool(whole.optimization.use_bmuf),
+        "--model-parallel-size": int(whole.common.model_parallel_size) > 1,
+        "--tpu": bool(whole.common.tpu),
     }
     for flag, given in reasons.items():
         if given:
@@ -84,7 +90,10 @@ def refuse_setup(cfg: Any) -> None:
 
 
 def decide(
-    cfg: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
+    cfg: Any,
+    settings: Settings,
+    shapes: Mapping[str, tuple[int, ...]],
+    dictionaries: Dictionaries,
 ) -> Start:
     """Read, draw or restore what the run of ``cfg`` starts from.
 
@@ -95,7 +104,7 @@ def decide(
     Raises:
         LotteryError: anything that would go wrong later, before any training.
     """
-    snapshot_updates(cfg)
+    snapshot_updates(cfg, settings)
     if cfg.ticket and cfg.mask_from:
         raise LotteryError("--ticket and --mask-from both say what to start from; give one")
     if not cfg.mask_from:
@@ -103,14 +112,14 @@ def decide(
             if getattr(cfg, name) is not None:
                 flag = "--" + name.replace("_", "-")
                 raise LotteryError(f"{flag} is about drawing a ticket and needs --mask-from")
-    restored = restored_state(cfg)
+    restored = restored_state(cfg, settings)
     if restored is not None:
         mask = mask_from_state(restored["mask"]) if restored.get("mask") else None
         record = restored.get("ticket")
         ticket = None
         initial = restored.get("initial_sparsity", 0.0)
     else:
-        ticket = _ticket(cfg, shapes, dictionaries)
+        ticket = _ticket(cfg, settings, shapes, dictionaries)
         mask = ticket.mask if ticket else None
         record = ticket.record if ticket else None
         initial = None
@@ -122,12 +131,15 @@ def decide(
             rows = prunable_matrices(shapes, cfg.prunable, cfg.keep_dense)
             protected = {name: row for name, row in rows.items() if row is not None}
             mask = Mask.full({name: shapes[name] for name in rows}, protected)
-        gradual = _gradual(cfg, mask, initial, record)
+        gradual = _gradual(cfg, settings, mask, initial, record)
     return Start(mask, ticket, restored, record, gradual)
 
 
 def _ticket(
-    cfg: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
+    cfg: Any,
+    settings: Settings,
+    shapes: Mapping[str, tuple[int, ...]],
+    dictionaries: Dictionaries,
 ) -> Optional[Ticket]:
     if cfg.ticket:
         ticket = load_ticket(cfg.ticket)
@@ -148,8 +160,8 @@ def _ticket(
             " and ranks have ties"
         )
     if cfg.mask_from and is_first():
-        Path(cfg.save_dir).mkdir(parents=True, exist_ok=True)
-        save_ticket(Path(cfg.save_dir) / "ticket.safetensors", ticket)
+        Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
+        save_ticket(Path(settings.save_dir) / "ticket.safetensors", ticket)
     return ticket
 
 
@@ -163,7 +175,11 @@ def _initial_sparsity(scope: str, mask: Mask, record: Optional[Mapping[str, Any]
 
 
 def _gradual(
-    cfg: Any, mask: Mask, initial: Optional[float], record: Optional[Mapping[str, Any]]
+    cfg: Any,
+    settings: Settings,
+    mask: Mask,
+    initial: Optional[float],
+    record: Optional[Mapping[str, Any]],
 ) -> Gradual:
     score, _ = find_score(cfg.score)
     if "start" in getattr(score, "needs", ()):
@@ -171,15 +187,15 @@ def _gradual(
             f"--score {cfg.score} needs start weights, which pruning during training does not"
             " keep; choose --score magnitude, or draw a ticket with it"
         )
-    if cfg.store_ema and cfg.ema_fp32:
+    if settings.ema and settings.ema_fp32:
         raise LotteryError(
             "--ema-fp32 keeps weights that a growing mask cannot reach; drop it, or prune with a"
             " ticket"
         )
-    if cfg.max_update and cfg.prune_end > cfg.max_update:
+    if settings.max_update and cfg.prune_end > settings.max_update:
         raise LotteryError(
-            f"--prune-end {cfg.prune_end} lies after --max-update {cfg.max_update}, so the target"
-            " would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
+            f"--prune-end {cfg.prune_end} lies after --max-update {settings.max_update}, so the"
+            " target would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
         )
     if initial is None:
         initial = _initial_sparsity(cfg.scope, mask, record)

@@ -128,6 +128,7 @@ checkpoint: {{save_dir: {save_dir}, save_interval_updates: 4, no_epoch_checkpoin
 model:
   _name: transformer
   share_all_embeddings: true
+  base_layers: 0
   encoder: {{layers: 1, embed_dim: 32, ffn_embed_dim: 64, attention_heads: 2}}
   decoder: {{layers: 1, embed_dim: 32, ffn_embed_dim: 64, attention_heads: 2}}
 """
