@@ -5,8 +5,14 @@ Importing this room registers the optimizers with fairseq.
 
 from fairseq_lottery.optim.masked import MaskedOptimizer
 from fairseq_lottery.optim.register import MASKED_OPTIMIZERS, register_masked_optimizers
-from fairseq_lottery.optim.tensors import find_masked, master_tensors
+from fairseq_lottery.optim.tensors import MasterTensors, find_masked, set_moments
 
 register_masked_optimizers()
 
-__all__ = ["MASKED_OPTIMIZERS", "MaskedOptimizer", "find_masked", "master_tensors"]
+__all__ = [
+    "MASKED_OPTIMIZERS",
+    "MaskedOptimizer",
+    "MasterTensors",
+    "find_masked",
+    "set_moments",
+]

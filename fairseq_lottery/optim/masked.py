@@ -29,21 +29,24 @@ class MaskedOptimizer:
     """
 
     _rows: Sequence[tuple[Tensor, Optional[Tensor]]] = ()
-    _layout: Optional[dict[str, Any]] = None
+    _names: Sequence[str] = ()
+    _shapes: Sequence[list[int]] = ()
     _has_masters = False
     _save_masters = True
     _gradients: Optional[list[Tensor]] = None
     _loaded_gradients: Optional[list[Tensor]] = None
 
-    def bind(self, layout: dict[str, Any], has_masters: bool, save_masters: bool) -> None:
+    def bind(
+        self, names: list[str], shapes: list[list[int]], has_masters: bool, save_masters: bool
+    ) -> None:
         """Tell the optimizer which parameter is which.
 
         Args:
-            layout: ``names`` and ``shapes`` of the parameters in the optimizer's order.
+            names, shapes: of the parameters in the optimizer's order.
             has_masters: the optimizer's tensors are fp32 copies of a half-precision model.
             save_masters: write them into checkpoints.
         """
-        self._layout = layout
+        self._names, self._shapes = names, shapes
         self._has_masters = has_masters
         self._save_masters = save_masters
 
@@ -91,10 +94,10 @@ class MaskedOptimizer:
     def state_dict(self) -> dict[str, Any]:
         """fairseq's, with ``lottery``: which parameter is which, masters, summed gradients."""
         state = dict(super().state_dict())  # type: ignore[misc]
-        if self._layout is not None:
-            extra: dict[str, Any] = dict(self._layout)
+        if self._names:
+            extra: dict[str, Any] = {"names": list(self._names), "shapes": list(self._shapes)}
             if self._has_masters and self._save_masters:
-                extra["masters"] = dict(zip(extra["names"], self._split(self._tensors())))
+                extra["masters"] = dict(zip(self._names, self._split(self._tensors())))
             if self._gradients is not None:
                 extra["gradients"] = self._gradients
             state["lottery"] = extra
@@ -102,12 +105,10 @@ class MaskedOptimizer:
 
     def _split(self, tensors: list[Tensor]) -> list[Tensor]:
         """One tensor per parameter, also where fairseq has flattened them into one."""
-        assert self._layout is not None
-        shapes = self._layout["shapes"]
-        if len(tensors) == len(shapes):
+        if len(tensors) == len(self._shapes):
             return [tensor.data for tensor in tensors]
-        sizes = [torch.Size(shape).numel() for shape in shapes]
-        return [p.view(s) for p, s in zip(tensors[0].data.split(sizes), shapes)]
+        sizes = [torch.Size(shape).numel() for shape in self._shapes]
+        return [p.view(s) for p, s in zip(tensors[0].data.split(sizes), self._shapes)]
 
     def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
         """fairseq's, and the masters; a prepared start has no optimizer state to load.

@@ -7,7 +7,7 @@ one fp32 copy of each (``--fp16-no-flatten-grads``, bf16), or one flat fp32 copy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import torch
@@ -19,13 +19,21 @@ from fairseq_lottery.optim.masked import MaskedOptimizer
 from fairseq_lottery.tickets import is_parameter
 
 
+def innermost(optimizer: Any) -> Any:
+    """The optimizer inside the wrapper that fairseq puts around it for half precision."""
+    for wrapped in ("fp32_optimizer", "wrapped_optimizer"):
+        if hasattr(optimizer, wrapped):
+            return getattr(optimizer, wrapped)
+    return optimizer
+
+
 def find_masked(optimizer: Any) -> MaskedOptimizer:
-    """The masked optimizer inside the wrapper that fairseq puts around it.
+    """The masked optimizer that the trainer's ``optimizer`` is or wraps.
 
     Raises:
         LotteryError: the optimizer is not masked.
     """
-    inner = _inner(optimizer)
+    inner = innermost(optimizer)
     if not isinstance(inner, MaskedOptimizer):
         name = type(inner).__name__
         raise LotteryError(
@@ -35,69 +43,58 @@ def find_masked(optimizer: Any) -> MaskedOptimizer:
     return inner
 
 
-def _inner(optimizer: Any) -> Any:
-    for wrapped in ("fp32_optimizer", "wrapped_optimizer"):
-        if hasattr(optimizer, wrapped):
-            return getattr(optimizer, wrapped)
-    return optimizer
-
-
 class MasterTensors:
     """The optimizer's own tensors, by parameter name.
 
+    Args:
+        optimizer: the trainer's.
+        named: name -> parameter of the model.
+
     Attributes:
-        views: name -> view of the parameter's shape into the tensor that is updated.
         own: the optimizer's tensors in its order.
-        layout: ``names`` and ``shapes`` of what is in ``own``, for checkpoints.
+        names, shapes: of the parameters in ``own``, in order.
+        views: name -> view of the parameter's shape into the tensor that is updated.
         has_masters: whether ``own`` are fp32 copies.
     """
 
     def __init__(self, optimizer: Any, named: Mapping[str, Tensor]) -> None:
-        inner = _inner(optimizer)
-        self.own: list[Tensor] = list(inner.params)
+        self.own: list[Tensor] = list(innermost(optimizer).params)
         self.has_masters = hasattr(optimizer, "fp32_params")
         parameters = list(getattr(optimizer, "fp16_params", self.own))
         by_id = {id(parameter): name for name, parameter in named.items()}
-        names = [by_id.get(id(p), f"other.{i}") for i, p in enumerate(parameters)]
-        self.layout = {"names": names, "shapes": [list(p.shape) for p in parameters]}
-        missing = set(named) - set(names)
+        self.names = [by_id.get(id(p), f"other.{i}") for i, p in enumerate(parameters)]
+        self.shapes = [list(p.shape) for p in parameters]
+        missing = set(named) - set(self.names)
         if missing:
             raise LotteryError(f"the optimizer does not update {sorted(missing)[0]}")
         self._flat = len(self.own) == 1 and len(parameters) > 1
-        sizes = [p.numel() for p in parameters]
-        parts = self.own[0].data.split(sizes) if self._flat else [t.data for t in self.own]
-        shaped = zip(names, parts, parameters)
-        self.views: dict[str, Tensor] = {n: v.view(p.shape) for n, v, p in shaped}
+        self.views = self.by_name([tensor.data for tensor in self.own])
 
-    def rows(self, mask: Optional[Mask]) -> list[tuple[Tensor, Optional[Tensor]]]:
+    def by_name(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Name -> part of tensors that are laid out as ``own``."""
+        sizes = [torch.Size(shape).numel() for shape in self.shapes]
+        parts = tensors[0].split(sizes) if self._flat else tensors
+        return {n: part.view(shape) for n, part, shape in zip(self.names, parts, self.shapes)}
+
+    def laid_out(self, by_name: Mapping[str, Tensor]) -> list[Tensor]:
+        """The inverse of ``by_name``: one tensor for each of ``own``."""
+        if not self._flat:
+            return [by_name[name] for name in self.names]
+        return [torch.cat([by_name[name].reshape(-1) for name in self.names])]
+
+    def rows(self, mask: Mask) -> list[tuple[Tensor, Optional[Tensor]]]:
         """(own tensor, uint8 keep or None) of each of the optimizer's tensors."""
-        if mask is None:
-            return []
-        names = self.layout["names"]
-        device = self.own[0].device
         if not self._flat:
             return [
-                (t, mask[n].to(device, torch.uint8) if n in mask else None)
-                for n, t in zip(names, self.own)
+                (t, mask[n].to(t.device, torch.uint8) if n in mask else None)
+                for n, t in zip(self.names, self.own)
             ]
-        flat = torch.ones(self.own[0].shape, dtype=torch.uint8, device=device)
-        sizes = [torch.Size(shape).numel() for shape in self.layout["shapes"]]
-        for name, part in zip(names, flat.split(sizes)):
-            if name in mask:
-                part.copy_(mask[name].reshape(-1))
-        return [(self.own[0], flat)]
-
-    def by_name(self, tensors: list[Tensor]) -> dict[str, Tensor]:
-        """Name -> part of tensors that are laid out as ``own``."""
-        sizes = [torch.Size(shape).numel() for shape in self.layout["shapes"]]
-        parts = tensors[0].split(sizes) if self._flat else tensors
-        shaped = zip(self.layout["names"], parts, self.layout["shapes"])
-        return {name: part.view(shape) for name, part, shape in shaped}
-
-
-def master_tensors(optimizer: Any, named: Mapping[str, Tensor]) -> MasterTensors:
-    """Map ``named`` parameters to the tensors that ``optimizer`` (as the trainer's) updates."""
-    return MasterTensors(optimizer, named)
+        keep = {
+            n: mask[n] if n in mask else torch.ones(shape, dtype=torch.bool)
+            for n, shape in zip(self.names, self.shapes)
+        }
+        flat = self.laid_out(keep)[0]
+        return [(self.own[0], flat.to(self.own[0].device, torch.uint8))]
 
 
 def set_moments(
@@ -108,29 +105,18 @@ def set_moments(
 ) -> None:
     """Give the optimizer the state of a ticket: moment -> parameter -> tensor, and numbers.
 
-    The untrained copies of official fairseq 0.12.2 have no state, and zeros where all
-    parameters are flattened into one.
+    The untrained copies of official fairseq 0.12.2 never had a state; theirs is zero.
     """
     if not moments:
         return
-    state = _inner(optimizer).optimizer.state
-    names, shapes = tensors.layout["names"], tensors.layout["shapes"]
+    full: dict[str, list[Tensor]] = {}
     for moment, by_name in moments.items():
-        absent = [name for name in names if is_parameter(name) and name not in by_name]
+        absent = [name for name in tensors.names if is_parameter(name) and name not in by_name]
         if absent:
             raise LotteryError(f"the ticket keeps {moment}, but not for {absent[0]}")
-    if len(tensors.own) == 1 and len(names) > 1:
-        rows = [(tensors.own[0], zip(names, shapes))]
-    else:
-        rows = [
-            (own, iter([(name, shape)]))
-            for own, name, shape in zip(tensors.own, names, shapes)
-            if is_parameter(name)
-        ]
-    for own, parts in rows:
-        wanted = list(parts)
-        state[own] = dict(numbers)
-        for moment, by_name in moments.items():
-            kept = [by_name[n] if n in by_name else torch.zeros(shape) for n, shape in wanted]
-            flat = torch.cat([tensor.reshape(-1) for tensor in kept])
-            state[own][moment] = flat.reshape(own.shape).to(own.device)
+        zeros = {n: torch.zeros(shape) for n, shape in zip(tensors.names, tensors.shapes)}
+        full[moment] = tensors.laid_out({**zeros, **by_name})
+    state = innermost(optimizer).optimizer.state
+    for index, own in enumerate(tensors.own):
+        kept = {moment: values[index].to(own.device, copy=True) for moment, values in full.items()}
+        state[own] = {**numbers, **kept}

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import GROUPS, Mask, find_score, group_of, score_all, select
-from fairseq_lottery.optim import MaskedOptimizer, find_masked
-from fairseq_lottery.optim.tensors import MasterTensors, set_moments
+from fairseq_lottery.masks import Mask, find_score, score_all, select
+from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
+from fairseq_lottery.tasks.figures import figures, signs_of
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere
 from fairseq_lottery.tasks.settings import Settings
@@ -69,7 +69,7 @@ class LotteryRun:
             self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
         elif self.mask is not None:
             started = trainable(model)
-            self._start_signs = {name: _signs(started[name]) for name in self.mask}
+            self._start_signs = {name: signs_of(started[name]) for name in self.mask}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
@@ -139,7 +139,10 @@ class LotteryRun:
             return
         self._masked = find_masked(optimizer)
         self._masked.bind(
-            self._tensors.layout, self._tensors.has_masters, not self._cfg.no_save_masters
+            self._tensors.names,
+            self._tensors.shapes,
+            self._tensors.has_masters,
+            not self._cfg.no_save_masters,
         )
         if self._tensors.has_masters and self._cfg.no_save_masters:
             logger.warning("without saved fp32 masters a resumed run starts from rounded weights")
@@ -237,35 +240,13 @@ class LotteryRun:
         """The figures, taken anew in validation, every ``--log-interval`` and as the mask grows."""
         due = not training or (self._update + 1) % self._settings.log_interval == 0
         if not self._figures[1] or (due and self._figures[0] != self._update):
-            self._figures = (self._update, self.figures())
+            self._figures = (self._update, self._measure())
         return self._figures[1]
 
-    def figures(self) -> dict[str, float]:
-        """Sparsity, density per group, share of sign flips since start, norm of survivors."""
+    def _measure(self) -> dict[str, float]:
         if self.mask is None:
             return {}
-        named = trainable(self._model)
-        found = {"sparsity": self.mask.sparsity}
-        size = dict.fromkeys([*GROUPS, "other"], 0)
-        kept = dict(size)
-        flips = survivors = 0
-        squares = 0.0
-        for name, keep in self.mask.items():
-            group = group_of(name)
-            size[group] += self.mask.size(name)
-            kept[group] += self.mask.size(name) - self.mask.pruned_in(name)
-            weight = named[name].detach()
-            squares += float(weight.float().pow(2).sum())
-            if name in self._start_signs:
-                now = _signs(weight)
-                differs = np.bitwise_xor(now, self._start_signs[name])
-                bits = np.packbits(keep.reshape(-1).cpu().numpy(), bitorder="little")
-                flips += int(np.unpackbits(differs & bits).sum())
-                survivors += int(torch.count_nonzero(keep))
-        found.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
-        found["sign_flips"] = flips / max(survivors, 1)
-        found["survivor_norm"] = squares**0.5
-        return found
+        return figures(self.mask, trainable(self._model), self._start_signs)
 
 
 def _is_masked(optimizer: Any) -> bool:
@@ -274,11 +255,6 @@ def _is_masked(optimizer: Any) -> bool:
     except LotteryError:
         return False
     return True
-
-
-def _signs(weight: Tensor) -> np.ndarray:
-    """One bit a weight: whether it is negative."""
-    return np.packbits((weight.detach() < 0).reshape(-1).cpu().numpy(), bitorder="little")
 
 
 def _zero_model(model: torch.nn.Module, mask: Mask) -> None:

@@ -12,8 +12,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.optim import MASKED_OPTIMIZERS, find_masked
-from fairseq_lottery.optim.tensors import MasterTensors, set_moments
+from fairseq_lottery.optim import MASKED_OPTIMIZERS, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 
 BUILDABLE = ("adadelta", "adafactor", "adagrad", "adam", "adamax", "nag", "sgd")
@@ -54,7 +53,7 @@ MASK = Mask(
 def bound(name, named):
     optimizer = build(name, list(named.values()))
     tensors = MasterTensors(optimizer, named)
-    optimizer.bind(tensors.layout, tensors.has_masters, True)
+    optimizer.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
     optimizer.set_keep(tensors.rows(MASK))
     return optimizer
 

@@ -1,0 +1,48 @@
+"""What a training's log says of its mask and of what training does to the survivors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairseq_lottery.masks import GROUPS, Mask, group_of
+
+
+def signs_of(weight: Tensor) -> np.ndarray:
+    """One bit a weight, packed into bytes: whether it is negative."""
+    return np.packbits((weight.detach() < 0).reshape(-1).cpu().numpy(), bitorder="little")
+
+
+def figures(
+    mask: Mask, weights: Mapping[str, Tensor], start_signs: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Sparsity, density per group, share of sign flips, norm of the survivors.
+
+    Args:
+        mask: that is enforced; its prunable weights are every denominator here, except of
+            ``sign_flips``, whose denominator is the survivors.
+        weights: name -> weight, zero where pruned.
+        start_signs: name -> ``signs_of`` the weight that training started from.
+    """
+    size = dict.fromkeys([*GROUPS, "other"], 0)
+    kept = dict(size)
+    flips = survivors = 0
+    squares = 0.0
+    packed = mask.pack()
+    for name, bits in packed.items():
+        group = group_of(name)
+        size[group] += mask.size(name)
+        kept[group] += mask.size(name) - mask.pruned_in(name)
+        weight = weights[name].detach()
+        squares += float(weight.float().pow(2).sum())
+        flipped = np.bitwise_xor(signs_of(weight), start_signs[name]) & bits
+        flips += int(np.unpackbits(flipped).sum())
+        survivors += int(torch.count_nonzero(mask[name]))
+    found = {"sparsity": mask.sparsity}
+    found.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
+    found["sign_flips"] = flips / max(survivors, 1)
+    found["survivor_norm"] = squares**0.5
+    return found
