@@ -1,0 +1,52 @@
+"""What every benchmark says of itself: the machine, medians with spread, a table and JSON."""
+
+import json
+import platform
+import statistics
+import sys
+
+import torch
+
+
+def machine():
+    """One line: processor, threads, versions."""
+    model = "unknown processor"
+    try:
+        with open("/proc/cpuinfo") as info:
+            model = next(line.split(":")[1].strip() for line in info if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {torch.get_num_threads()} threads, {versions}"
+
+
+def base_shapes(layers=6, width=512, ffn=2048):
+    """The attention and FFN matrices of Transformer base: 96 matrices, 44.0 M weights."""
+    shapes = {}
+    attentions = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
+    for side in attentions:
+        for layer in range(layers):
+            prefix = f"{side}.layers.{layer}"
+            for attention in attentions[side]:
+                for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                    shapes[f"{prefix}.{attention}.{projection}.weight"] = (width, width)
+            shapes[f"{prefix}.fc1.weight"] = (ffn, width)
+            shapes[f"{prefix}.fc2.weight"] = (width, ffn)
+    return shapes
+
+
+def spread(values):
+    """Median with the range in brackets."""
+    return f"{statistics.median(values):.4g} [{min(values):.4g}, {max(values):.4g}]"
+
+
+def report(title, header, rows, record, as_json):
+    """Print the table, or the JSON record with the machine in it."""
+    if as_json:
+        json.dump({"title": title, "machine": machine(), **record}, sys.stdout, indent=2)
+        print()
+        return
+    print(f"{title}\n{machine()}\n")
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        print("| " + " | ".join(str(cell).ljust(w) for cell, w in zip(row, widths)) + " |")
