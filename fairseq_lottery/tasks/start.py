@@ -153,6 +153,11 @@ def _ticket(
         return None
     ticket.dictionaries.refuse_other(dictionaries, whose)
     ticket.refuse_model(shapes)
+    if ticket.clock_update and settings.amp:
+        raise LotteryError(
+            "a ticket whose clock rewinds cannot start under --amp, where fairseq restores the"
+            " optimizer by itself; train in fp32 or --fp16, or draw with --clock restart"
+        )
     logger.info("starting from the ticket %s", ticket.record["signature"])
     if not ticket.record["masters"]:
         logger.warning(
@@ -186,6 +191,11 @@ def _gradual(
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"
             " keep; choose --score magnitude, or draw a ticket with it"
+        )
+    if "gradient" in getattr(score, "needs", ()) and settings.amp:
+        raise LotteryError(
+            f"--score {cfg.score} sums gradients, which fairseq leaves out of checkpoints under"
+            " --amp; train in fp32 or --fp16"
         )
     if settings.ema and settings.ema_fp32:
         raise LotteryError(

@@ -115,6 +115,11 @@ def test_ticket_of_another_dictionary_of_the_same_size(toy, ticket):
     assert_refused(toy, done, f"symbol 0 is '{first}' in the data and '{second}' in the")
 
 
+def test_a_rewound_clock_under_amp(toy, dense):
+    done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), "--amp")
+    assert_refused(toy, done, "cannot start under --amp")
+
+
 def test_a_save_dir_that_holds_another_run(toy, dense):
     toy.train("run", updates=5).ok()
     before = toy.path("run", "checkpoint_last.pt").read_bytes()

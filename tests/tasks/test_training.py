@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sys
 
 import pytest
 import torch
@@ -148,6 +149,7 @@ PRECISIONS = {
     "fp16-flat": HALF,
     "fp16-no-flatten": [*HALF, "--fp16-no-flatten-grads"],
     "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
+    "amp": ["--amp"],
 }
 
 
@@ -177,7 +179,7 @@ def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
     whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
     assert whole["optimizer_history"][-1]["num_updates"] == 20
     assert_same_training(whole, parts)
-    masters = whole["last_optimizer_state"]["lottery"].get("masters")
+    masters = whole["last_optimizer_state"].get("lottery", {}).get("masters")
     assert (masters is not None) == (precision in ("fp16-flat", "fp16-no-flatten"))
     for run in ("whole", "parts"):
         assert_pruned(toy.load(run, "checkpoint_last.pt"), toy.mask(run, "checkpoint_last.pt"))
@@ -260,3 +262,34 @@ def test_a_users_own_user_dir_may_import_this_one(toy, dense):
     call("fairseq_cli.train", arguments, toy.folder).ok()
     assert toy.mask("run", "checkpoint_last.pt").sparsity == pytest.approx(0.8, abs=1e-3)
 
+
+
+def test_a_users_score_sees_gradients_and_resumes(toy):
+    own = toy.path("own")
+    own.mkdir()
+    own.joinpath("my_scores.py").write_text(
+        "from fairseq_lottery.masks import needs\n\n"
+        "@needs('gradient')\n"
+        "def taylor(given):\n"
+        "    assert given.gradient.any()\n"
+        "    return (given.trained * given.gradient).abs()\n"
+    )
+    flags = (
+        "--prune-to", 0.7, "--prune-start", 3, "--prune-end", 15, "--prune-every", 6,
+        "--score", "my_scores:taylor", "--save-interval-updates", 7,
+    )  # fmt: skip
+
+    def train(save_dir, kill=None):
+        def prelude():
+            sys.path.insert(0, str(own))
+            if kill is not None:
+                kill_at(kill)
+
+        return toy.train(save_dir, *flags, prelude=prelude)
+
+    train("whole").ok()
+    assert train("parts", kill=7).code == -signal.SIGKILL
+    train("parts").ok()
+    whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
+    assert_same_training(whole, parts)
+    assert toy.mask("whole", "checkpoint_last.pt").sparsity == pytest.approx(0.7, abs=1e-3)
