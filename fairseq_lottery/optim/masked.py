@@ -31,6 +31,8 @@ class MaskedOptimizer:
     _rows: Sequence[tuple[Tensor, Optional[Tensor]]] = ()
     _names: Sequence[str] = ()
     _shapes: Sequence[list[int]] = ()
+    #: whether ``load_state_dict`` found fp32 masters
+    masters_restored = False
     _has_masters = False
     _save_masters = True
     _gradients: Optional[list[Tensor]] = None
@@ -132,6 +134,7 @@ class MaskedOptimizer:
                     " --reset-optimizer"
                 )
             tensor.data.copy_(master)
+        self.masters_restored = bool(masters)
         saved = extra.get("gradients")
         self._loaded_gradients = (
             [s.to(t.device) for s, t in zip(saved, tensors)] if saved is not None else None

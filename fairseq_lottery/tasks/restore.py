@@ -9,6 +9,11 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import read_checkpoint
 
+_CHOICES = (
+    *("sparsity", "score", "scope", "floor", "prunable", "keep_dense"),
+    *("reset", "alpha", "clock", "moments", "draw_seed"),
+)
+
 
 def restored_path(settings: Settings) -> Optional[Path]:
     """The checkpoint that fairseq will load before training, None for a fresh start.
@@ -44,4 +49,21 @@ def restored_state(cfg: Any, settings: Settings) -> Optional[dict[str, Any]]:
             f"{path} holds a run without a ticket, and it would replace the weights of {asked};"
             " choose another --save-dir, or drop --restore-file"
         )
+    if path.parent == Path(settings.save_dir) and cfg.mask_from:
+        _refuse_other_choices(path, state.get("choices") or {}, choices(cfg))
     return state
+
+
+def choices(cfg: Any) -> dict[str, Any]:
+    """What a drawn ticket depends on besides its files."""
+    return {name: getattr(cfg, name) for name in _CHOICES}
+
+
+def _refuse_other_choices(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if name in then and then[name] != value:
+            flag = "--" + name.replace("_", "-")
+            raise LotteryError(
+                f"{path} is of a run with {flag} {then[name]}, not {value}; choose another"
+                " --save-dir"
+            )

@@ -18,6 +18,7 @@ from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tasks.figures import figures, signs_of
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere
+from fairseq_lottery.tasks.restore import choices
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide, snapshot_updates
 from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot, trainable
@@ -67,9 +68,6 @@ class LotteryRun:
             signs = start.restored.get("start_signs") or {}
             # copied: the checkpoint is mapped into memory, and the run will overwrite it
             self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
-        elif self.mask is not None:
-            started = trainable(model)
-            self._start_signs = {name: signs_of(started[name]) for name in self.mask}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
@@ -88,6 +86,7 @@ class LotteryRun:
             "version": __version__,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
             "ticket": self._record,
+            "choices": choices(self._cfg),
             "initial_sparsity": self.gradual.initial if self.gradual else None,
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
@@ -104,10 +103,11 @@ class LotteryRun:
         if optimizer is self._optimizer:
             return
         self._bind(optimizer)
-        if update == 0 and 0 in self._snapshots:
-            self._write_snapshot(0)
-        if self.gradual is not None and update == 0 and self.gradual.is_due(0):
-            self._grow(0)
+        if self._restored is None:
+            if update in self._snapshots:
+                self._write_snapshot(update)
+            if self.gradual is not None and self.gradual.is_due(update):
+                self._grow(update)
 
     def after_update(self, update: int) -> None:
         """Called when ``update`` updates are done."""
@@ -146,6 +146,9 @@ class LotteryRun:
         )
         if self._tensors.has_masters and self._cfg.no_save_masters:
             logger.warning("without saved fp32 masters a resumed run starts from rounded weights")
+        resumed = self._restored is not None
+        if self._tensors.has_masters and resumed and not self._masked.masters_restored:
+            logger.warning("no fp32 masters were restored: the weights are rounded ones")
         if self._restored is None and self._ticket is not None:
             self._start_exactly()
         self._optimizer = optimizer
@@ -158,6 +161,9 @@ class LotteryRun:
                     f"{name} has weights where the mask prunes; the checkpoint was changed by"
                     " something that does not know the mask"
                 )
+        if not self._start_signs:
+            started = trainable(self._model)
+            self._start_signs = {name: signs_of(started[name]) for name in self.mask}
         if self._wants_gradients():
             self._masked.accumulate_gradients()
         self._masked.set_keep(self._tensors.rows(self.mask))

@@ -17,6 +17,7 @@ class Settings:
     save_dir: str
     restore_file: str
     finetune_from_model: Optional[str]
+    reset_optimizer: bool
     checkpoint_suffix: str
     best_checkpoint_metric: str
     half: bool
@@ -39,6 +40,7 @@ class Settings:
             save_dir=checkpoint.save_dir,
             restore_file=checkpoint.restore_file,
             finetune_from_model=checkpoint.finetune_from_model,
+            reset_optimizer=bool(checkpoint.reset_optimizer),
             checkpoint_suffix=checkpoint.checkpoint_suffix or "",
             best_checkpoint_metric=checkpoint.best_checkpoint_metric,
             half=bool(common.fp16 or common.bf16),

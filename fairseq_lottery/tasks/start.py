@@ -117,7 +117,9 @@ def decide(
         mask = mask_from_state(restored["mask"]) if restored.get("mask") else None
         record = restored.get("ticket")
         ticket = None
-        initial = restored.get("initial_sparsity", 0.0)
+        # a counter that starts again starts a schedule of its own
+        anew = settings.reset_optimizer or settings.finetune_from_model is not None
+        initial = None if anew else restored.get("initial_sparsity")
     else:
         ticket = _ticket(cfg, settings, shapes, dictionaries)
         mask = ticket.mask if ticket else None
@@ -132,6 +134,11 @@ def decide(
             protected = {name: row for name, row in rows.items() if row is not None}
             mask = Mask.full({name: shapes[name] for name in rows}, protected)
         gradual = _gradual(cfg, settings, mask, initial, record)
+        if ticket is not None and ticket.clock_update > gradual.start:
+            raise LotteryError(
+                f"--prune-start {gradual.start} lies before update {ticket.clock_update}, where"
+                " the ticket's clock starts; start pruning there or later"
+            )
     return Start(mask, ticket, restored, record, gradual)
 
 

@@ -44,8 +44,6 @@ def train_two(toy, save_dir, *extra, prelude=None, **kwargs):
     return [wait(rank) for rank in ranks]
 
 
-
-
 def test_two_processes_keep_one_mask_and_resume(toy):
     flags = (
         "--prune-to", 0.8, "--prune-start", 1, "--prune-end", 9, "--prune-every", 2,

@@ -128,6 +128,17 @@ def test_a_save_dir_that_holds_another_run(toy, dense):
     assert toy.path("run", "checkpoint_last.pt").read_bytes() == before
 
 
+def test_a_resumed_run_with_another_sparsity(toy, dense):
+    toy.train("run", *drawing(dense, 0.8), updates=5).ok()
+    done = toy.train("run", *drawing(dense, 0.9))
+    assert done.code == 2 and "is of a run with --sparsity 0.8, not 0.9" in done.out
+
+
+def test_pruning_that_starts_before_the_tickets_clock(toy, dense):
+    done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *MP)
+    assert done.code == 2 and "lies before update 5, where the ticket's clock starts" in done.out
+
+
 def test_a_checkpoint_that_something_else_changed(toy, dense):
     toy.train("run", *drawing(dense, 0.8), updates=5).ok()
     path = toy.path("run", "checkpoint_last.pt")
@@ -156,5 +167,3 @@ def test_the_command_and_the_task_read_the_same_ticket(toy, ticket):
     packed = load_file(toy.path("t.safetensors"))
     assert packed["values/decoder.layers.0.fc1.weight"].numel() == 1024
     assert packed["mask/decoder.layers.0.fc1.weight"].numel() == 64 * 32 // 8
-
-

@@ -108,14 +108,13 @@ def test_magnitude_pruning_reaches_its_target_exactly(toy):
     assert mask.pruned == count_to_prune(0.9, PRUNABLE) == 38_678
     state = toy.load("mp", "checkpoint_last.pt")
     assert_pruned(state, mask)
+
     # an early checkpoint has its early mask
     def named(update):
         return next(toy.path("mp").glob(f"checkpoint_*_{update}.pt")).name
 
     assert toy.mask("mp", named("4")).pruned == count_to_prune(0, PRUNABLE)
-    assert toy.mask("mp", named("8")).pruned == count_to_prune(
-        0.9 * (1 - 0.4**3), PRUNABLE
-    )
+    assert toy.mask("mp", named("8")).pruned == count_to_prune(0.9 * (1 - 0.4**3), PRUNABLE)
 
 
 def test_no_checkpoint_is_the_best_while_the_mask_grows(toy):
@@ -208,6 +207,21 @@ def test_a_resumed_run_does_not_open_its_sources(toy, dense):
     assert toy.mask("run", "checkpoint_last.pt") == ticket.mask
 
 
+def test_a_dense_checkpoint_is_pruned_further(toy, dense):
+    """From a run of plain fairseq, and then from our own, each with a schedule of its own."""
+    pruning = ("--prune-start", 2, "--prune-end", 8, "--prune-every", 2, "--prune-to")
+    toy.train("plain", optimizer="adam", lottery=False, updates=5).ok()
+    first = toy.path("plain", "checkpoint_last.pt")
+    toy.train("half", "--finetune-from-model", first, *pruning, 0.5, updates=10).ok()
+    half = toy.mask("half", "checkpoint_last.pt")
+    second = toy.path("half", "checkpoint_last.pt")
+    toy.train("more", "--finetune-from-model", second, *pruning, 0.8, updates=10).ok()
+    more = toy.mask("more", "checkpoint_last.pt")
+    assert half.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert more.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert more.is_subset_of(half)
+
+
 @pytest.mark.parametrize("moments", ["fresh", "keep"])
 def test_clock_rewind_continues_the_schedule(toy, dense, moments):
     flags = ["--reset", "keep", "--clock", "rewind", "--moments", moments]
@@ -261,7 +275,6 @@ def test_a_users_own_user_dir_may_import_this_one(toy, dense):
     arguments[arguments.index("--user-dir") + 1] = own
     call("fairseq_cli.train", arguments, toy.folder).ok()
     assert toy.mask("run", "checkpoint_last.pt").sparsity == pytest.approx(0.8, abs=1e-3)
-
 
 
 def test_a_users_score_sees_gradients_and_resumes(toy):
