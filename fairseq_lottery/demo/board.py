@@ -14,6 +14,7 @@ class Board:
     """Lines that move on a terminal; elsewhere a plain line for every finished stage."""
 
     def __init__(self, console: Console, total: int) -> None:
+        """Make a board for ``total`` stages."""
         self.console = console
         self.total = total
         self.shown = 0
@@ -29,6 +30,7 @@ class Board:
         )
 
     def __enter__(self) -> Board:
+        """Begin to draw."""
         self.progress.start()
         return self
 
@@ -38,6 +40,7 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Leave the lines as they are."""
         self.progress.stop()
 
     def start(self, stage: Stage) -> None:
@@ -59,7 +62,8 @@ class Board:
 
     def skip(self, stage: Stage) -> None:
         """Show a stage that was finished before."""
-        self.progress.add_task(stage.title, total=1, completed=1, state="finished before")
+        line = self.progress.add_task(stage.title, total=1, state="finished before")
+        self.progress.update(line, completed=1)  # stops its clock
         self._plain(stage, "finished before")
 
     def _plain(self, stage: Stage, state: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,9 @@ def bleu(hypotheses: list[str], references: list[str]) -> tuple[float, str]:
 
 def p_value(better: list[str], worse: list[str], references: list[str]) -> float:
     """sacreBLEU's paired bootstrap: how likely a difference this large is chance."""
+    if better == worse:
+        return 1.0  # the bootstrap counts no resample beyond a difference of zero
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # it tells of every step
     systems: list[tuple[str, Sequence[str]]] = [("better", better), ("worse", worse)]
     _, scores = PairedTest(systems, {"BLEU": BLEU()}, [references], test_type="bs")()
     found: Any = scores["BLEU"][1]

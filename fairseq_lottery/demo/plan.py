@@ -24,13 +24,13 @@ class Recipe:
     seed: int = 1
     vocabulary: int = 1000
     layers: int = 2
-    width: int = 96
-    ffn: int = 192
+    width: int = 64
+    ffn: int = 128
     heads: int = 4
-    rate: float = 0.005
+    rate: float = 0.007
     warmup: int = 150
     tokens: int = 600
-    updates: int = 1000
+    updates: int = 1400
     beam: int = 4
 
     @property

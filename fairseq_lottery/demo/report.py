@@ -10,9 +10,9 @@ from fairseq_lottery.demo.results import CHANCE, Place, Result, order_line, vers
 
 
 def rows(results: list[Result]) -> list[list[str]]:
-    """Method, then BLEU at each sparsity; the dense model stands above all columns."""
+    """Method, then BLEU when dense and at each sparsity."""
     found = {(result.run.method, result.run.sparsity): result for result in results}
-    dense = ["dense", *[f"{found['dense', 0].bleu:.1f}"], *["" for _ in SPARSITIES]]
+    dense = ["dense", f"{found['dense', 0].bleu:.1f}", *["" for _ in SPARSITIES]]
     return [dense] + [
         [method, "", *(f"{found[method, sparsity].bleu:.1f}" for sparsity in SPARSITIES)]
         for method in METHODS
@@ -26,12 +26,20 @@ def headings() -> list[str]:
 
 def terminal_table(results: list[Result]) -> Table:
     """The table for a terminal."""
-    table = Table(title=f"sacreBLEU by sparsity, {PARTS['test']} test sentences, one seed")
+    table = Table(title="sacreBLEU by sparsity")
     for number, heading in enumerate(headings()):
         table.add_column(heading, justify="right" if number else "left")
     for row in rows(results):
         table.add_row(*row)
     return table
+
+
+def basis(recipe: Recipe) -> str:
+    """What every number stands on."""
+    return (
+        f"{PARTS['test']} test sentences, {recipe.updates} updates for every run,"
+        f" one seed ({recipe.seed})"
+    )
 
 
 def order_lines(order: dict[int, list[Place]]) -> list[str]:
@@ -55,12 +63,16 @@ def page(
             "",
             *(f"| {' | '.join(row)} |" for row in table),
             "",
-            f"sacreBLEU on {PARTS['test']} test sentences, one seed ({recipe.seed}),"
-            f" {recipe.updates} updates for every run.",
+            f"sacreBLEU: {basis(recipe)}.",
             f"Signature: `{results[0].signature}`.",
             "",
-            f"The order found (`>`: sacreBLEU's paired bootstrap finds a difference, p < {CHANCE};"
-            " `~`: it finds none):",
+            "SLT, sign-only and the random mask are drawn in rounds: each sparsity has a dense"
+            " training and every round before it behind it. Magnitude pruning is one training"
+            " per sparsity. Learning rate and updates were chosen on the dense model, its width"
+            " so that losses show; nothing was chosen for one method.",
+            "",
+            f"The order found (`>`: sacreBLEU's paired bootstrap finds a difference on these"
+            f" sentences, p < {CHANCE}; `~`: it finds none; other seeds are not asked):",
             "",
             *(f"- {line}" for line in order_lines(order)),
             "",

@@ -34,6 +34,7 @@ def run_stages(out: Path, stages: tuple[Stage, ...], jobs: int, board: Board) ->
         LotteryError: ``out`` is not this demo's or of another configuration, or a stage failed.
     """
     finished = stamps.finished_stages(out, stages)
+    _make_folders(out)
     for stage in stages:
         if stage.name in finished:
             board.skip(stage)
@@ -74,7 +75,7 @@ def refuse_failed(out: Path, stage: Stage, code: int) -> None:
     # torch now and then aborts while the interpreter leaves, after all work is done
     if code in (0, -signal.SIGABRT) and words in tail(out / file):
         return
-    last = " / ".join(tail(out / stage.log).strip().splitlines()[-3:])
+    last = " / ".join(line[:200] for line in tail(out / stage.log).strip().splitlines()[-3:])
     raise LotteryError(
         f"the stage {stage.name} failed with exit code {code}; its log {out / stage.log} ends"
         f" with: {last}"
@@ -96,10 +97,18 @@ def tail(path: Path, size: int = 4000) -> str:
         return file.read().decode("utf-8", errors="replace")
 
 
+def _make_folders(out: Path) -> None:
+    try:
+        for folder in (stamps.FOLDER, "logs"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LotteryError(
+            f"{out} cannot be made ({error.strerror}); choose another --out"
+        ) from error
+
+
 def _start(out: Path, stage: Stage) -> Job:
     shutil.rmtree(out / stage.folder, ignore_errors=True)  # what an interrupted start left
-    for folder in (stamps.FOLDER, "logs"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     stamps.stamp_path(out, stage).unlink(missing_ok=True)
     with open(out / stage.log, "wb") as log:
         process = subprocess.Popen(

@@ -26,8 +26,9 @@ def show(out: Path, seed: int, jobs: int) -> None:
     console = Console()
     with Board(console, len(plan)) as board:
         run_stages(out, plan, jobs, board)
-    results = measure_runs(out)
-    order = rankings(out, results)
+    with console.status("measuring"):
+        results = measure_runs(out)
+        order = rankings(out, results)
     seconds = time.monotonic() - begin
     found = record(out, recipe, plan, results, order, seconds)
     for name, text in (
@@ -39,7 +40,7 @@ def show(out: Path, seed: int, jobs: int) -> None:
     with replacing(out / "results.png") as path:
         draw_plot(path, results)
     console.print(report.terminal_table(results))
-    for line in report.order_lines(order):
+    for line in (report.basis(recipe), *report.order_lines(order)):
         console.print(line, highlight=False)
     names = ", ".join(str(out / f"results.{ending}") for ending in ("md", "png", "json"))
     console.print(f"{seconds:.0f} s; written: {names}", highlight=False, soft_wrap=True)
