@@ -11,4 +11,4 @@ import sys
 __version__ = "0.1.0"
 
 if "fairseq" in sys.modules:
-    from fairseq_lottery import plugin  # noqa: F401
+    import fairseq_lottery.plugin  # noqa: F401

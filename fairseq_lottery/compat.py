@@ -81,9 +81,16 @@ def _is_zip(path: Union[str, Path]) -> bool:
         return file.read(2) == b"PK"
 
 
+def _old_name(module: str) -> str:
+    """One name for what numpy 2 has renamed, and for what pickle's protocol 2 calls its own."""
+    return module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+
+
 def _restricted_pickle() -> types.ModuleType:
     """A pickle module for torch < 2.5, whose safe loader cannot be told what else is safe."""
-    allowed = {(c.__module__, c.__qualname__): c for c in safe_classes() if c is not Any}
+    allowed = {(_old_name(c.__module__), c.__qualname__): c for c in safe_classes() if c is not Any}
+    allowed["typing", "Any"] = Any
+    allowed["builtins", "long"], allowed["builtins", "unicode"] = int, str  # in protocol 2
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
         allowed["torch._utils", name] = getattr(torch._utils, name)
     allowed["_codecs", "encode"] = codecs.encode  # how protocol 2 writes the bytes of a number
@@ -92,8 +99,7 @@ def _restricted_pickle() -> types.ModuleType:
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            module = module.replace("numpy._core", "numpy.core")
-            module = module.replace("__builtin__", "builtins")  # as protocol 2 calls it
+            module = _old_name(module)
             if (module, name) in allowed:
                 return allowed[module, name]
             if module == "torch" and name in storages | dtypes:

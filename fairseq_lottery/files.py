@@ -31,8 +31,9 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # safetensors makes its files private
         os.replace(temporary, target)
-    except OSError as error:
-        raise LotteryError(f"{target} cannot be written: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # torch calls a full disk a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        raise LotteryError(f"{target} cannot be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(target.parent, os.O_RDONLY)

@@ -21,6 +21,6 @@ def run(args: argparse.Namespace) -> None:
         require(package)
     from fairseq_lottery.tickets.average import average, last_checkpoints
 
-    paths = last_checkpoints(args.inputs, args.last) if args.last else args.inputs
+    paths = last_checkpoints(args.inputs, args.last) if args.last is not None else args.inputs
     average(paths, args.out, overwrite=args.overwrite)
     print(f"{args.out}: the mean of {', '.join(map(str, paths))}")

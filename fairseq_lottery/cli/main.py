@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from typing import Optional
 
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"fairseq_lottery.cli.{name.replace('-', '_')}")
         command = commands.add_parser(
             name,
-            help=module.__doc__.splitlines()[0],
+            help=(module.__doc__ or "").splitlines()[0],
             description=module.__doc__,
             epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,6 +40,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
     except LotteryError as error:
         if args.debug:
             raise
@@ -47,6 +49,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
+        # what is left in the buffer would fail once more on leaving
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0
 

@@ -45,9 +45,12 @@ def run(args: argparse.Namespace) -> None:
 
     for package in ("torch", "numpy", "safetensors"):
         require(package)
+    from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.tickets import draw, save_ticket
     from fairseq_lottery.tickets.draw import DrawPlan
 
+    if not args.out.endswith(".safetensors"):
+        raise LotteryError(f"--out {args.out} must end in .safetensors, by which a ticket is known")
     names = [name for name in DrawPlan.__dataclass_fields__]
     plan = DrawPlan(**{name: getattr(args, name) for name in names})
     initialise = None

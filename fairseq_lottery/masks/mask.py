@@ -115,15 +115,22 @@ class Mask(Mapping[str, Tensor]):
                 )
 
     def intersection(self, other: Mask) -> Mask:
-        """What both masks keep."""
-        other.check({n: tuple(k.shape) for n, k in self.items()})
-        if len(other) != len(self) or other.protected != self.protected:
-            raise LotteryError("the two masks have different prunable sets")
+        """What both masks keep; refuses masks of different prunable sets."""
+        for name in sorted({*self, *other}):
+            mine, others = (
+                (tuple(m[name].shape), m.protected.get(name)) if name in m else None
+                for m in (self, other)
+            )
+            if mine != others:
+                raise LotteryError(f"the two masks have different prunable sets: see {name}")
         return Mask({n: self[n] & other[n] for n in self}, self.protected)
 
     def is_subset_of(self, other: Mask) -> bool:
-        """Whether every weight kept here is kept there."""
-        return all(n in other and not bool((self[n] & ~other[n]).any()) for n in self)
+        """Whether every weight kept here is kept there; what a mask lacks, it keeps."""
+        return all(
+            bool((there | ~self[name] if name in self else there).all())
+            for name, there in other.items()
+        )
 
     def digest(self) -> str:
         """SHA-256 over names, shapes, protected rows and bits: equal masks, equal digest."""

@@ -60,7 +60,9 @@ def prunable_matrices(
         try:
             pattern = re.compile(keep_dense)
         except re.error as error:
-            raise LotteryError(f"--keep-dense {keep_dense!r} is no regular expression: {error}")
+            raise LotteryError(
+                f"--keep-dense {keep_dense!r} is no regular expression: {error}"
+            ) from error
         dense = [n for n in names if pattern.search(n)]
         if not dense:
             raise LotteryError(

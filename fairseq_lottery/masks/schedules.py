@@ -49,7 +49,9 @@ class Gradual:
         if self.every < 1:
             raise LotteryError(f"--prune-every {self.every} must be at least 1")
         if not 0 <= self.start <= self.end:
-            raise LotteryError(f"--prune-start {self.start} must lie in 0 to --prune-end {self.end}")
+            raise LotteryError(
+                f"--prune-start {self.start} must lie in 0 to --prune-end {self.end}"
+            )
         if self.schedule != "one-shot" and self.start == self.end:
             raise LotteryError(
                 f"--prune-start and --prune-end are both {self.end}; a {self.schedule} schedule"
@@ -65,10 +67,10 @@ class Gradual:
 
     def sparsity_at(self, update: int) -> float:
         """Sparsity that is due after ``update`` updates."""
-        if update < self.start:
-            return self.initial
-        if update >= self.end or self.schedule == "one-shot":
+        if not self.is_growing(update):
             return self.final
+        if update <= self.start:  # exactly: rounding must not ask for less than is pruned
+            return self.initial
         left = 1 - (update - self.start) / (self.end - self.start)
         return self.final + (self.initial - self.final) * left ** SCHEDULES[self.schedule]
 

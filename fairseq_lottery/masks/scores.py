@@ -22,7 +22,7 @@ from fairseq_lottery.errors import LotteryError
 
 @dataclass(frozen=True)
 class ScoreInput:
-    """What a score may look at: one matrix, in fp32.
+    """What a score may look at, and must not change: one matrix, in fp32.
 
     Attributes:
         name: the parameter's name.
@@ -97,7 +97,7 @@ def find_score(name: str) -> tuple[Score, str]:
     """Return the score called ``name`` and the SHA-256 of its source.
 
     Raises:
-        LotteryError: no such score, module or function.
+        LotteryError: no such score, module or function, or a module that fails.
     """
     if name in SCORES:
         score = SCORES[name]
@@ -105,8 +105,10 @@ def find_score(name: str) -> tuple[Score, str]:
         module, _, attribute = name.partition(":")
         try:
             score = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise LotteryError(f"the score {name} cannot be imported: {error}") from error
+        except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
+            raise LotteryError(
+                f"the score {name} cannot be imported ({error}); is its folder on PYTHONPATH?"
+            ) from error
         if not callable(score):
             raise LotteryError(f"the score {name} is no function")
     else:
@@ -154,7 +156,8 @@ def score_all(
     """Name -> fp32 scores of every matrix of ``trained``, computed when looked at.
 
     Raises:
-        LotteryError: the score needs start weights or gradients that are not given.
+        LotteryError: the score needs start weights or gradients that are not given, for all
+            matrices or, when looked at, for one.
     """
     wanted = getattr(score, "needs", ())
     for what, given in (("start", start), ("gradient", gradients)):
@@ -162,14 +165,21 @@ def score_all(
             flag = {"start": "--start-from", "gradient": "--gradients"}[what]
             raise LotteryError(f"this score needs {what} values, and there are none; give {flag}")
 
+    def given_for(name: str, what: str, values: Optional[Mapping[str, Tensor]]) -> Optional[Tensor]:
+        if values is None or what not in wanted:
+            return None
+        if name not in values or values[name].shape != trained[name].shape:
+            raise LotteryError(
+                f"there are no {what} values for {name} of its shape {tuple(trained[name].shape)}"
+            )
+        return values[name].float()
+
     def inputs(name: str) -> ScoreInput:
         return ScoreInput(
             name=name,
             trained=trained[name].detach().float(),
-            start=start[name].float() if start is not None and "start" in wanted else None,
-            gradient=(
-                gradients[name].float() if gradients is not None and "gradient" in wanted else None
-            ),
+            start=given_for(name, "start", start),
+            gradient=given_for(name, "gradient", gradients),
             seed=seed,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fairseq_lottery.masks import GROUPS, Mask, group_of
@@ -29,7 +28,7 @@ def figures(
     """
     size = dict.fromkeys([*GROUPS, "other"], 0)
     kept = dict(size)
-    flips = survivors = 0
+    flips = 0
     squares = 0.0
     packed = mask.pack()
     for name, bits in packed.items():
@@ -38,11 +37,13 @@ def figures(
         kept[group] += mask.size(name) - mask.pruned_in(name)
         weight = weights[name].detach()
         squares += float(weight.float().pow(2).sum())
-        flipped = np.bitwise_xor(signs_of(weight), start_signs[name]) & bits
-        flips += int(np.unpackbits(flipped).sum())
-        survivors += int(torch.count_nonzero(mask[name]))
+        packed_flips = np.bitwise_xor(signs_of(weight), start_signs[name]) & bits
+        flipped = np.unpackbits(packed_flips, count=weight.numel(), bitorder="little")
+        if name in mask.protected:
+            flipped.reshape(weight.shape)[mask.protected[name]] = 0
+        flips += int(flipped.sum())
     found = {"sparsity": mask.sparsity}
     found.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
-    found["sign_flips"] = flips / max(survivors, 1)
+    found["sign_flips"] = flips / max(sum(kept.values()), 1)
     found["survivor_norm"] = squares**0.5
     return found

@@ -50,12 +50,12 @@ def save(
         "digest": digest(tensors, record),
     }
     with replacing(path, overwrite) as temporary:
-        # one key only: safetensors does not fix the order of several
-        save_file(
-            {n: t.detach().cpu().contiguous() for n, t in tensors.items()},
-            str(temporary),
-            metadata={_KEY: _json(header)},
-        )
+        contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        try:
+            # one key only: safetensors does not fix the order of several
+            save_file(contiguous, str(temporary), metadata={_KEY: _json(header)})
+        except SafetensorError as error:
+            raise LotteryError(f"{path} cannot be written: {error}") from error
 
 
 def kind_of(path: Union[str, Path]) -> str:
@@ -69,9 +69,10 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
-        if not isinstance(header["record"], dict) or not isinstance(header["digest"], str):
-            raise TypeError("no record")
         version = header["version"]
+        types = {"kind": str, "record": dict, "digest": str}
+        if version == _VERSION and not all(isinstance(header[k], types[k]) for k in types):
+            raise TypeError("its record is malformed")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise LotteryError(
             f"{path} is damaged or was not written by fairseq-lottery ({error})"

@@ -47,7 +47,8 @@ class Dictionaries:
                 if a != b:
                     raise LotteryError(
                         f"the {side} dictionary of the data is not {whose}'s: symbol {index} is"
-                        f" {b!r} in the data and {a!r} in {whose}; preprocess with --srcdict and --tgtdict"
+                        f" {b!r} in the data and {a!r} in {whose}; preprocess with --srcdict and"
+                        " --tgtdict"
                     )
             if len(ours) != len(theirs):
                 raise LotteryError(

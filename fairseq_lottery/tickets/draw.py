@@ -123,9 +123,7 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
         initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
     )
     values = {name: tensor.clone().float() for name, tensor in RESETS[plan.reset](given).items()}
-    refuse_other_shapes(
-        {n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset"
-    )
+    refuse_other_shapes({n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset")
     for name in mask:
         values[name][~mask[name]] = 0
     moments, numbers = _moments(plan, trained, start, mask)
@@ -136,8 +134,6 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,
         "denominator": mask.prunable,
-        "prunable": plan.prunable,
-        "keep_dense": plan.keep_dense,
         "reset": plan.reset,
         "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
         "clock": plan.clock,
@@ -163,9 +159,10 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
 def signature(record: Mapping[str, Any]) -> str:
     """The short string that stands beside a number made with this ticket."""
     reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
+    scope = record["scope"] + (f"-floor{record['floor']:g}" if record["floor"] else "")
     parts = (
         ("score", record["score"]),
-        ("scope", record["scope"]),
+        ("scope", scope),
         ("sparsity", f"{record['sparsity']:.4f}"),
         ("of", f"{record['denominator']}:{record['prunable']}"),
         ("reset", f"{reset}@{record['update']}"),
@@ -189,6 +186,8 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
             "score_source": given.mask.digest(),
             "scope": "mask-file",
             "floor": 0.0,
+            "prunable": "mask-file",
+            "keep_dense": None,
         }
     rows = prunable_matrices(trained.shapes, plan.prunable, plan.keep_dense)
     protected = {name: row for name, row in rows.items() if row is not None}
@@ -221,6 +220,8 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
         "score_source": source,
         "scope": plan.scope,
         "floor": plan.floor,
+        "prunable": plan.prunable,
+        "keep_dense": plan.keep_dense,
     }
 
 
@@ -237,7 +238,7 @@ def _file_digest(path: str) -> str:
 
 def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:
     """Refuse start weights that are pruned where the mask keeps."""
-    if source.mask is None:
+    if source.mask is None or not source.is_pruned:
         return
     if plan.reset == "shuffle-layers":
         raise LotteryError(
@@ -251,11 +252,16 @@ def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:
 
 
 def _initial(plan: DrawPlan, start: Source) -> Optional[Weights]:
-    if plan.initial is not None:
-        initial = read_source(plan.initial)
-        refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")
-        return initial.weights
-    return start.weights if start.update == 0 else None
+    if plan.initial is None:
+        return start.weights if start.update == 0 and not start.is_pruned else None
+    initial = read_source(plan.initial)
+    refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")
+    if initial.update not in (0, None) or initial.is_pruned:
+        raise LotteryError(
+            f"--initial {initial.path} is pruned or of update {initial.update}; name the dense"
+            " weights of update 0"
+        )
+    return initial.weights
 
 
 def _moments(

@@ -28,13 +28,16 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     agrees = True
     for name, keep in mask.items():
         weight = source.weights[name]
-        survivors = weight[keep]
+        alive = keep.clone()
+        if name in mask.protected:
+            alive[mask.protected[name]] = False
+        survivors = weight[alive]
         agrees = agrees and not bool(weight[~keep].any())
         matrices[name] = {
             "size": mask.size(name),
             "pruned": mask.pruned_in(name),
             "density": 1 - mask.sparsity_of(name),
-            "negative": float((survivors < 0).float().mean()) if survivors.numel() else 0.0,
+            "negative": int((survivors < 0).sum()) / max(survivors.numel(), 1),
             "zero_survivors": int((survivors == 0).sum()),
         }
     return {

@@ -33,7 +33,7 @@ def untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str
     """
     weights: dict[str, Tensor] = {}
     ties: dict[str, str] = {}
-    vocabulary = []
+    vocabulary: list[str] = []
     for name, tensor in state.items():
         if not is_parameter(name):
             continue

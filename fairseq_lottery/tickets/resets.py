@@ -52,24 +52,30 @@ def _generator(given: ResetInput, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.frombuffer(key, dtype="<u8")))
 
 
+def _prunable_rows(given: ResetInput, name: str, matrix: Tensor) -> Tensor:
+    row = given.mask.protected.get(name)
+    return matrix if row is None else torch.cat([matrix[:row], matrix[row + 1 :]])
+
+
 def _glorot(given: ResetInput, name: str) -> float:
     """sqrt(6 / (n_in + n_out)), the limit of Glorot's uniform initialiser (Brix et al.)."""
     return math.sqrt(6 / sum(given.mask[name].shape))
 
 
 def _std(given: ResetInput, name: str) -> float:
-    """Standard deviation of the matrix at update 0 (Zhou et al. 2019)."""
+    """Standard deviation of the matrix at update 0 (Zhou et al. 2019), padding row left out."""
     if given.initial is None:
         raise LotteryError(
             "--alpha std needs the weights at update 0; start from a snapshot of update 0 or"
             " name one with --initial"
         )
-    return float(given.initial[name].double().std(unbiased=False))
+    return float(_prunable_rows(given, name, given.initial[name]).double().std(unbiased=False))
 
 
 def _mean(given: ResetInput, name: str) -> float:
-    """Mean magnitude of the survivors at the rewind update."""
-    kept = given.start[name][given.mask[name]]
+    """Mean magnitude of the survivors at the rewind update, padding row left out."""
+    rows, keep = (_prunable_rows(given, name, t[name]) for t in (given.start, given.mask))
+    kept = rows[keep]
     return float(kept.double().abs().mean()) if kept.numel() else 0.0
 
 

@@ -60,6 +60,11 @@ class Source:
         """Name -> shape of every parameter."""
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
 
+    @property
+    def is_pruned(self) -> bool:
+        """Whether its mask prunes anything."""
+        return self.mask is not None and self.mask.pruned > 0
+
     def digest(self) -> str:
         """SHA-256 over the weights and the mask, whatever file they are in."""
         sha = hashlib.sha256(container.digest(self.weights, {}).encode())
@@ -71,11 +76,12 @@ def read_source(path: Union[str, Path]) -> Source:
     """Read a fairseq checkpoint, a snapshot or a ticket.
 
     Raises:
-        LotteryError: missing, unreadable, damaged, not finite, or none of the three.
+        LotteryError: missing, unreadable, damaged, not finite, none of the three, or under
+            a mask of another model.
     """
     file = Path(path)
     if not file.is_file():
-        near = sorted(p.name for p in file.parent.glob("*.safetensors")) if file.parent else []
+        near = sorted(p.name for p in file.parent.glob(f"*{file.suffix or '.pt'}"))
         hint = f"; beside it are {', '.join(near)}" if near else ""
         raise LotteryError(f"there is no file {file}{hint}")
     if file.suffix == ".safetensors":
@@ -86,6 +92,8 @@ def read_source(path: Union[str, Path]) -> Source:
     for name, tensor in source.weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise LotteryError(f"{file}: {name} has entries that are NaN or infinite")
+    if source.mask is not None:
+        source.mask.check(source.shapes)
     return source
 
 

@@ -35,7 +35,7 @@ class Ticket:
 
     Raises:
         LotteryError: the mask is of another model, a pruned weight is not zero, or a value
-            is not finite.
+            or moment is not finite.
     """
 
     mask: Mask
@@ -46,7 +46,8 @@ class Ticket:
 
     def __post_init__(self) -> None:
         self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
-        for name, value in self.values.items():
+        moments = {f"{m} of {n}": t for m, named in self.moments.items() for n, t in named.items()}
+        for name, value in {**self.values, **moments}.items():
             if not bool(torch.isfinite(value).all()):
                 raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
             if name in self.mask and bool(value[~self.mask[name]].any()):
@@ -145,5 +146,3 @@ def _scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Ten
     full = torch.zeros(keep.shape, dtype=kept.dtype)
     full[keep] = kept
     return full
-
-

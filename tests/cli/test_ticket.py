@@ -1,0 +1,90 @@
+import argparse
+import shlex
+
+import pytest
+from small import PRUNABLE, Run, save_checkpoint
+
+from fairseq_lottery.cli import ticket as command
+from fairseq_lottery.cli.main import build_parser, main
+from fairseq_lottery.masks import PRUNABLE_SETS, SCORES
+from fairseq_lottery.tickets import ALPHAS, CLOCKS, RESETS, load_ticket, save_ticket
+from fairseq_lottery.tickets.draw import DrawPlan
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def call(run, *arguments):
+    out = run.folder / "out.safetensors"
+    fixed = ["--mask-from", run.last, "--start-from", run.snapshot_5, "--out", str(out)]
+    assert main(["ticket", *fixed, *arguments]) == 0
+    return out
+
+
+def test_the_command_draws_what_the_function_draws(run, capsys):
+    out = call(run, "--sparsity", "0.5")
+    save_ticket(run.folder / "drawn.safetensors", run.draw())
+    assert out.read_bytes() == (run.folder / "drawn.safetensors").read_bytes()
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 310 of {PRUNABLE} weights pruned",
+        "score:magnitude|scope:layer|sparsity:0.5000|of:620:all-matrices|reset:rewind@5"
+        "|clock:restart|moments:fresh|seed:1|version:0.1.0",
+    ]
+
+
+def test_every_axis_reaches_the_draw(run):
+    axes = {
+        "score": "random", "scope": "global", "floor": "0.1", "prunable": "attention",
+        "keep_dense": "encoder_attn", "reset": "sign", "alpha": "std", "initial": run.snapshot_0,
+        "clock": "rewind", "seed": "3", "sparsity": "0.6",
+    }  # fmt: skip
+    flags = [part for k, v in axes.items() for part in (f"--{k.replace('_', '-')}", v)]
+    ticket = load_ticket(call(run, *flags))
+    numbers = {"floor": 0.1, "sparsity": 0.6, "seed": 3}
+    assert ticket.digest() == run.draw(**{**axes, **numbers}).digest()
+
+
+def test_every_field_of_a_plan_has_a_flag_with_its_default():
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = vars(parser.parse_args(["--mask-from", "a", "--out", "b"]))
+    assert set(DrawPlan.__dataclass_fields__) == set(args) - {"out", "overwrite"}
+    plan = DrawPlan("a", sparsity=0.5)
+    for name in set(DrawPlan.__dataclass_fields__) - {"mask_from", "sparsity"}:
+        assert args[name] == getattr(plan, name), name
+
+
+def test_help_lists_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        main(["ticket", "--help"])
+    words = set(capsys.readouterr().out.replace(",", " ").split())
+    assert {*SCORES, *RESETS, *ALPHAS, *CLOCKS, *PRUNABLE_SETS} <= words
+
+
+def test_the_example_can_be_parsed():
+    args = build_parser().parse_args(shlex.split(command.EXAMPLE)[1:])
+    assert (args.sparsity, args.out) == (0.5, "slt50.safetensors")
+
+
+def test_a_ticket_is_replaced_on_request_only(run, capsys):
+    out = call(run, "--sparsity", "0.5")
+    before = out.read_bytes()
+    fixed = ["ticket", "--mask-from", run.last, "--sparsity", "0.6", "--out", str(out)]
+    assert main(fixed) == 2 and out.read_bytes() == before
+    assert main([*fixed, "--overwrite"]) == 0 and out.read_bytes() != before
+
+
+def test_dead_matrices_and_rounded_weights_are_warned_of(run, tmp_path, capsys):
+    weights = {n: w / 1e4 if ".fc1.weight" in n else w for n, w in run.trained.items()}
+    half = {name: weight.half() for name, weight in weights.items()}
+    path = save_checkpoint(tmp_path / "half.pt", half)
+    call(run, "--mask-from", path, "--sparsity", "0.5", "--scope", "global")
+    printed = capsys.readouterr().out
+    for side in ("encoder", "decoder"):
+        for layer in (0, 1):
+            dead = f"warning: {side}.layers.{layer}.fc1.weight has no weight left; a global scope"
+            assert dead in printed
+    assert printed.count("has no weight left") == 4
+    assert "warning: half-precision weights without fp32 masters: ranks have ties" in printed

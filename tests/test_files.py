@@ -1,0 +1,112 @@
+import os
+import resource
+import signal
+
+import pytest
+import torch
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+
+
+@pytest.fixture
+def old(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    return path
+
+
+def test_the_new_file_takes_the_place_of_the_old_one(old):
+    with replacing(old) as temporary:
+        temporary.write_bytes(b"new")
+        assert old.read_bytes() == b"old", "until all is written"
+        assert temporary.parent == old.parent, "a rename is atomic within one file system only"
+    assert old.read_bytes() == b"new"
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ZeroDivisionError, SystemExit])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(old, interruption):
+    with pytest.raises(interruption):
+        with replacing(old) as temporary:
+            temporary.write_bytes(b"half of the new o")
+            raise interruption
+    assert old.read_bytes() == b"old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_killed_write_leaves_the_old_file(old):
+    pid = os.fork()
+    if not pid:
+        with replacing(old) as temporary:
+            temporary.write_bytes(b"half of the new o")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert old.read_bytes() == b"old"
+    with replacing(old) as temporary:
+        temporary.write_bytes(b"new")
+    assert old.read_bytes() == b"new"
+
+
+def test_nothing_is_overwritten_unless_asked(old):
+    with pytest.raises(LotteryError, match="file exists already; remove it or choose another name"):
+        with replacing(old, overwrite=False):
+            pytest.fail("refused before anything is computed")
+    assert old.read_bytes() == b"old"
+    with replacing(old.with_name("other"), overwrite=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert old.with_name("other").read_bytes() == b"new"
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(LotteryError, match="the folder .*missing does not exist; make it first"):
+        with replacing(tmp_path / "missing" / "file"):
+            pytest.fail("refused before anything is computed")
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
+    (tmp_path / "file" / "full").mkdir(parents=True)
+    with pytest.raises(LotteryError, match="file cannot be written: "):
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_bytes(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("unexpected pos 704 vs 598"), "unexpected pos 704"),  # of torch.save
+    ],
+)
+def test_a_full_disk_is_one_sentence(old, error, reason):
+    with pytest.raises(LotteryError, match=f"file cannot be written: {reason}"):
+        with replacing(old):
+            raise error
+    assert old.read_bytes() == b"old"
+
+
+def test_a_write_past_the_limit_of_a_file_leaves_the_old_one(old):
+    """The real thing, in a process of its own: what is written is over the limit."""
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        try:
+            with replacing(old) as temporary:
+                temporary.write_bytes(bytes(4096))
+        except LotteryError:
+            os._exit(2)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert old.read_bytes() == b"old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_the_file_is_as_public_as_any_other(tmp_path):
+    plain, written = tmp_path / "plain", tmp_path / "written"
+    plain.write_bytes(b"")
+    with replacing(written) as temporary:
+        torch.save({}, temporary)
+        temporary.chmod(0o600)  # as safetensors does
+    assert written.stat().st_mode == plain.stat().st_mode
