@@ -32,7 +32,7 @@ sentencepiece.SentencePieceTrainer.train(input=sys.argv[1], model_prefix=sys.arg
     vocab_size=int(sys.argv[3]), model_type="bpe", character_coverage=1.0, num_threads=1)' \
         "$out/train.both" "$out/bpe" "$VOCABULARY" >"$out/spm.log" 2>&1
 fi
-if [ ! -e "$out/bin/preprocess.log" ]; then
+if [ ! -e "$out/bin/prepared" ]; then
     for split in train valid test; do
         for lang in "$src" "$tgt"; do
             python -c 'import sys, sentencepiece
@@ -44,6 +44,7 @@ for line in sys.stdin: print(" ".join(model.encode(line.strip(), out_type=str)))
     fairseq-preprocess -s "$src" -t "$tgt" --joined-dictionary --destdir "$out/bin" \
         --trainpref "$out/train" --validpref "$out/valid" --testpref "$out/test" \
         >"$out/preprocess.log" 2>&1
+    touch "$out/bin/prepared"
 fi
 
 # --- one training and its score --------------------------------------------------------------

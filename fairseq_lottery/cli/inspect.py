@@ -44,6 +44,7 @@ def _table(found: dict[str, Any]) -> str:
         )
     lines.append("")
     lines.append(f"dead matrices: {', '.join(found['dead']) or 'none'}")
-    if found["record"]:
-        lines.append(f"signature: {found['record'].get('signature')}")
+    for key, value in sorted((found["record"] or {}).items()):
+        if value is not None and not isinstance(value, (dict, list)):
+            lines.append(f"{key}: {value}")
     return "\n".join(lines)

@@ -24,13 +24,17 @@ PRUNABLE_SETS: dict[str, Callable[[str], bool]] = {
 }
 
 
+#: of a linear layer or an embedding, or one of an LSTM's
+_WEIGHT = re.compile(r"\.weight(_(ih|hh)(_l\d+(_reverse)?)?)?$")
+
+
 def is_weight_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a parameter is a weight matrix.
 
     Biases and layer norms are vectors, positions are no weights. The encoder of fairseq
     0.12.2 has untrained copies named ``fc1_weight`` (no dot): they are none either.
     """
-    return len(shape) == 2 and name.endswith(".weight") and "embed_positions" not in name
+    return len(shape) == 2 and bool(_WEIGHT.search(name)) and "embed_positions" not in name
 
 
 def prunable_matrices(

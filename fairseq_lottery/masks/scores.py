@@ -131,7 +131,12 @@ class _LazyScores(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         given = self._inputs(name)
-        scores = self._score(given)
+        try:
+            scores = self._score(given)
+        except Exception as error:  # noqa: BLE001 - a user's score raises whatever it likes
+            raise LotteryError(
+                f"the score failed on {name} with {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(scores, Tensor) or scores.shape != given.trained.shape:
             raise LotteryError(
                 f"the score gave {name} something else than a tensor of its shape"
@@ -174,10 +179,13 @@ def score_all(
             )
         return values[name].float()
 
+    own = score in SCORES.values()
+
     def inputs(name: str) -> ScoreInput:
+        weights = trained[name].detach().float()
         return ScoreInput(
             name=name,
-            trained=trained[name].detach().float(),
+            trained=weights if own else weights.clone(),  # it may work in place
             start=given_for(name, "start", start),
             gradient=given_for(name, "gradient", gradients),
             seed=seed,

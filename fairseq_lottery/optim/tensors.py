@@ -119,4 +119,10 @@ def set_moments(
     state = innermost(optimizer).optimizer.state
     for index, own in enumerate(tensors.own):
         kept = {moment: values[index].to(own.device, copy=True) for moment, values in full.items()}
-        state[own] = {**numbers, **kept}
+        counted = {name: _number(value) for name, value in numbers.items()}
+        state[own] = {**counted, **kept}
+
+
+def _number(value: Any) -> Any:
+    """A plain number, or a tensor of its own for an optimizer that counts in tensors."""
+    return torch.tensor(value["tensor"]) if isinstance(value, Mapping) else value

@@ -8,9 +8,9 @@ from typing import Any, Optional
 
 import torch
 
-from fairseq_lottery.errors import one_sentence
+from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.run import LotteryRun
-from fairseq_lottery.tasks.start import refuse_setup
 from fairseq_lottery.tickets import Dictionaries
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class LotteryTask:
     @property
     def uses_ema(self) -> bool:
         """Whether the trainer hands in its EMA, which must be pruned with the model."""
-        return self.run is not None and self.run.gradual is not None
+        return self.run is not None and self.run.growth is not None
 
     def train_step(  # noqa: D102 - fairseq's own event
         self,
@@ -100,8 +100,9 @@ class LotteryTask:
         """As the task's, except that a validation or test set loses no sentence.
 
         fairseq main and fairseq-fixed drop the last sentences of a set whose size is no
-        multiple of ``--required-batch-size-multiple`` (8 by default), and
-        ``--skip-invalid-size-inputs-valid-test`` drops those that are too long.
+        multiple of ``--required-batch-size-multiple`` (8 by default).
+        ``--skip-invalid-size-inputs-valid-test`` drops those that are too long: in the
+        validation of a training fairseq says so, in translation it is refused.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
@@ -119,9 +120,13 @@ class LotteryTask:
                     len(dataset),
                 )
             given["required_batch_size_multiple"] = 1
-            if given.get("ignore_invalid_inputs"):
-                logger.info("sentences that are too long are not skipped: fairseq will name them")
-                given["ignore_invalid_inputs"] = False
+            if given.get("ignore_invalid_inputs") and self.run is None:
+                with one_sentence():
+                    raise LotteryError(
+                        "translation through this task drops no sentence; do without"
+                        " --skip-invalid-size-inputs-valid-test and raise"
+                        " --max-source-positions and --max-target-positions"
+                    )
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
 
     def _is_training_set(self, dataset: Any) -> bool:

@@ -73,6 +73,7 @@ def write_prepared(
                 "shuffle": True,
             },
             "val_loss": None,
+            **({"ema": model.state_dict()} if settings.ema else {}),
         },
         "last_optimizer_state": {
             "state": {},

@@ -11,17 +11,25 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery import __version__
+from fairseq_lottery.compat import forget_best
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, find_score, score_all, select
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tasks.figures import figures, signs_of
+from fairseq_lottery.tasks.growth import growth_state
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere
 from fairseq_lottery.tasks.restore import choices
 from fairseq_lottery.tasks.settings import Settings
-from fairseq_lottery.tasks.start import Start, decide, snapshot_updates
-from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot, trainable
+from fairseq_lottery.tasks.start import Start, decide
+from fairseq_lottery.tickets import (
+    Dictionaries,
+    Ticket,
+    mask_to_state,
+    save_snapshot,
+    trainable,
+)
 from fairseq_lottery.tickets.sources import architecture_of
 
 logger = logging.getLogger(__name__)
@@ -50,11 +58,17 @@ class LotteryRun:
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
         start: Start = decide(cfg, self._settings, named, dictionaries)
         self.mask = start.mask
-        self.gradual = start.gradual
-        self._record = start.record
+        self.growth = start.growth
         self._ticket = start.ticket
         self._restored = start.restored
-        self._snapshots = snapshot_updates(cfg, self._settings)
+        self._snapshots = start.snapshots
+        #: what every checkpoint keeps of the run's origin
+        stored = start.restored.state if start.restored else {}
+        self._origin: dict[str, Any] = {
+            "ticket": start.ticket.record if start.ticket else stored.get("ticket"),
+            "ticket_digest": start.ticket.digest() if start.ticket else stored.get("ticket_digest"),
+            "choices": stored.get("choices") if start.restored else choices(cfg),
+        }
         self._tensors: Optional[MasterTensors] = None
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
@@ -64,10 +78,9 @@ class LotteryRun:
         self._figures: tuple[int, dict[str, float]] = (-1, {})
         if start.ticket is not None:
             self._load(start.ticket.values)
-        if start.restored is not None:
-            signs = start.restored.get("start_signs") or {}
-            # copied: the checkpoint is mapped into memory, and the run will overwrite it
-            self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
+        signs = stored.get("start_signs") or {}
+        # copied: the checkpoint is mapped into memory, and the run will overwrite it
+        self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
@@ -85,9 +98,8 @@ class LotteryRun:
         return {
             "version": __version__,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
-            "ticket": self._record,
-            "choices": choices(self._cfg),
-            "initial_sparsity": self.gradual.initial if self.gradual else None,
+            **self._origin,
+            "growth": growth_state(self.growth.gradual) if self.growth else None,
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
         }
@@ -103,16 +115,18 @@ class LotteryRun:
         if optimizer is self._optimizer:
             return
         self._bind(optimizer)
-        if self._restored is None:
-            if update in self._snapshots:
-                self._write_snapshot(update)
-            if self.gradual is not None and self.gradual.is_due(update):
+        if self.growth is not None and self.growth.begins:
+            forget_best()  # of a run that was denser
+            if self.growth.gradual.is_due(update):
                 self._grow(update)
+        elsewhere = self._restored is None or not self._restored.same_run
+        if update in self._snapshots and elsewhere:
+            self._write_snapshot(update)
 
     def after_update(self, update: int) -> None:
         """Called when ``update`` updates are done."""
         self._update = update
-        if self.gradual is not None and self.gradual.is_due(update):
+        if self.growth is not None and self.growth.gradual.is_due(update):
             self._grow(update)
         if update in self._snapshots:
             self._write_snapshot(update)
@@ -123,7 +137,8 @@ class LotteryRun:
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
         None; the value is still logged, as ``growing_<metric>``.
         """
-        if self.gradual is not None and self.gradual.is_growing(int(stats["num_updates"])):
+        growing = self.growth is not None and self.growth.gradual.is_growing(stats["num_updates"])
+        if growing:
             metric = self._settings.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
@@ -149,8 +164,9 @@ class LotteryRun:
         resumed = self._restored is not None
         if self._tensors.has_masters and resumed and not self._masked.masters_restored:
             logger.warning("no fp32 masters were restored: the weights are rounded ones")
-        if self._restored is None and self._ticket is not None:
-            self._start_exactly()
+        if self._ticket is not None:
+            self._start_exactly(self._ticket)
+            self._ticket = None  # its values are not needed again
         self._optimizer = optimizer
         if self.mask is None:
             return
@@ -168,31 +184,32 @@ class LotteryRun:
             self._masked.accumulate_gradients()
         self._masked.set_keep(self._tensors.rows(self.mask))
 
-    def _start_exactly(self) -> None:
+    def _start_exactly(self, ticket: Ticket) -> None:
         """Give masters the ticket's own values: the model's were rounded to half precision."""
-        assert self._tensors is not None and self._ticket is not None
-        if self._tensors.has_masters:
-            for name, view in self._tensors.views.items():
-                if name in self._ticket.values:
-                    view.copy_(self._ticket.values[name])
+        assert self._tensors is not None
+        for name, parameter in trainable(self._model).items():
+            value = ticket.values[name].to(parameter.device, parameter.dtype)
+            if not torch.equal(parameter.data, value):
+                raise LotteryError(
+                    f"{name} is not the ticket's any more; something that fairseq loaded has"
+                    " replaced it, so give either a ticket or a checkpoint"
+                )
+            if self._tensors.has_masters:
+                self._tensors.views[name].copy_(ticket.values[name])
         set_moments(
-            self._masked,
-            self._tensors,
-            self._ticket.moments,
-            self._ticket.record["moment_numbers"],
+            self._masked, self._tensors, ticket.moments, ticket.record["moment_numbers"]
         )
-        self._ticket = None  # its values are not needed again
 
     def _wants_gradients(self) -> bool:
-        if self.gradual is None:
+        if self.growth is None:
             return False
         return "gradient" in getattr(find_score(self._cfg.score)[0], "needs", ())
 
     def _grow(self, update: int) -> None:
         """Let the mask grow to the sparsity that is due."""
         assert self.mask is not None and self._tensors is not None and self._masked is not None
-        assert self.gradual is not None
-        sparsity = self.gradual.sparsity_at(update)
+        assert self.growth is not None
+        sparsity = self.growth.gradual.sparsity_at(update)
         gradients: Optional[list[Tensor]] = None
         if self._wants_gradients():
             gradients = self._masked.accumulate_gradients()
@@ -234,7 +251,7 @@ class LotteryRun:
             "update": update,
             "masters": first.dtype == torch.float32,
             "architecture": self._architecture,
-            "ticket": self._record["signature"] if self._record else None,
+            "ticket": self._origin["ticket"]["signature"] if self._origin["ticket"] else None,
             "version": __version__,
         }
         save_snapshot(path, weights, self.mask, self._dictionaries, record)

@@ -14,9 +14,11 @@ class Settings:
 
     log_interval: int
     max_update: int
+    max_epoch: int
     save_dir: str
     restore_file: str
     finetune_from_model: Optional[str]
+    continue_once: Optional[str]
     reset_optimizer: bool
     checkpoint_suffix: str
     best_checkpoint_metric: str
@@ -37,9 +39,11 @@ class Settings:
         return cls(
             log_interval=common.log_interval,
             max_update=whole.optimization.max_update,
+            max_epoch=whole.optimization.max_epoch,
             save_dir=checkpoint.save_dir,
             restore_file=checkpoint.restore_file,
             finetune_from_model=checkpoint.finetune_from_model,
+            continue_once=checkpoint.get("continue_once"),
             reset_optimizer=bool(checkpoint.reset_optimizer),
             checkpoint_suffix=checkpoint.checkpoint_suffix or "",
             best_checkpoint_metric=checkpoint.best_checkpoint_metric,

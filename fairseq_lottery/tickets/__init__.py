@@ -4,6 +4,7 @@ A ticket is a mask plus the weights that training starts from, with a record of 
 came from.
 """
 
+from fairseq_lottery.tickets.container import digest_of as ticket_digest
 from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.draw import draw
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
@@ -32,6 +33,7 @@ __all__ = [
     "read_source",
     "save_snapshot",
     "save_ticket",
+    "ticket_digest",
     "trainable",
     "untie",
 ]

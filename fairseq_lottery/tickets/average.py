@@ -40,19 +40,27 @@ def last_checkpoints(folders: Sequence[Union[str, Path]], count: int) -> list[Pa
 def average(
     paths: Sequence[Union[str, Path]], out: Union[str, Path], overwrite: bool = False
 ) -> None:
-    """Write the mean of the weights, in fp32, as a checkpoint without optimizer state.
+    """Write the mean of the weights as a checkpoint without optimizer state.
+
+    All but the weights is the latest checkpoint's, its update counter with it.
 
     Raises:
         LotteryError: checkpoints of different models or under different masks.
     """
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise LotteryError("a checkpoint is named twice; name each once")
     total: dict[str, Tensor] = {}
     first: dict[str, Any] = {}
+    latest: dict[str, Any] = {}
     digest = None
     for path in paths:
+        if Path(path).is_dir():
+            raise LotteryError(f"{path} is a folder; say how many of its last with --last N")
         state = read_checkpoint(path)
         mask = _mask_digest(state)
         if not first:
             first, digest = state, mask
+            latest = state
             total = {name: tensor.double() for name, tensor in state["model"].items()}
             continue
         if mask != digest:
@@ -64,13 +72,19 @@ def average(
         refuse_other_shapes(shapes[0], shapes[1], str(paths[0]))
         for name, tensor in state["model"].items():
             total[name] += tensor.double()
+        if _updates(state) > _updates(latest):
+            latest = state
     model = {
         name: (tensor / len(paths)).to(first["model"][name].dtype) for name, tensor in total.items()
     }
     kept = ("args", "cfg", "criterion", "optimizer_history", "task_state", "extra_state")
-    averaged = {key: first[key] for key in kept if key in first}
+    averaged = {key: latest[key] for key in kept if key in latest}
     with replacing(out, overwrite) as temporary:
         torch.save({**averaged, "model": model, "last_optimizer_state": None}, temporary)
+
+
+def _updates(state: dict[str, Any]) -> int:
+    return int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
 
 
 def _mask_digest(state: dict[str, Any]) -> str:

@@ -63,6 +63,11 @@ def kind_of(path: Union[str, Path]) -> str:
     return str(_header(path)["kind"])
 
 
+def digest_of(path: Union[str, Path]) -> str:
+    """The ``digest`` a file was saved with, without reading its tensors."""
+    return str(_header(path)["digest"])
+
+
 def _header(path: Union[str, Path]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise LotteryError(f"there is no file {path}")

@@ -28,6 +28,9 @@ from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, refuse_other_shapes
 
+#: what a ``mask_file`` decides
+_RANKING = ("sparsity", "score", "score_file", "scope", "floor", "prunable", "keep_dense")
+
 Initialiser = Callable[[Source, int], Weights]
 
 
@@ -82,8 +85,11 @@ class DrawPlan:
             if self.sparsity is None:
                 raise LotteryError("give --sparsity, or a --mask-file whose mask is taken as it is")
             check_sparsity(self.sparsity)
-        elif self.sparsity is not None or self.score_file is not None:
-            raise LotteryError("--mask-file says what is pruned; drop --sparsity and --score-file")
+        else:
+            for name in _RANKING:
+                if getattr(self, name) != getattr(type(self), name, None):
+                    flag = "--" + name.replace("_", "-")
+                    raise LotteryError(f"--mask-file says what is pruned; drop {flag}")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError("--score-file and --score both say what ranks a weight; give one")
 

@@ -8,6 +8,7 @@ from typing import Any, Union
 import torch
 
 from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import load_ticket
 
@@ -75,4 +76,4 @@ def _record(source: Source) -> Any:
     if source.kind == "checkpoint":
         state = read_checkpoint(source.path).get("task_state") or {}
         return (state.get("lottery") or {}).get("ticket")
-    return None
+    return load_snapshot(source.path)["record"]

@@ -32,7 +32,9 @@ def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments
     for index, entry in entries.items():
         for moment, value in entry.items():
             if not isinstance(value, Tensor) or value.dim() == 0:
-                numbers[moment] = value.item() if isinstance(value, Tensor) else value
+                # torch's newer optimizers count their steps in a tensor
+                scalar = isinstance(value, Tensor)
+                numbers[moment] = {"tensor": value.item()} if scalar else value
                 continue
             if len(entries) == 1 and len(names) > 1:  # one flat tensor for all parameters
                 sizes = [_numel(shape) for shape in shapes]

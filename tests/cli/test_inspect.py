@@ -35,7 +35,8 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     ]
     rows = [line.split() for line in lines if line.startswith("encoder.embed_tokens.weight")]
     assert [row[1:4] for row in rows] == [["44", "22", "0.5000"]]
-    assert lines[-2:] == ["dead matrices: none", f"signature: {ticket.record['signature']}"]
+    assert "dead matrices: none" in lines
+    assert f"signature: {ticket.record['signature']}" in lines
 
 
 def test_the_table_of_a_dense_file(tmp_path, capsys):

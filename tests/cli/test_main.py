@@ -65,7 +65,7 @@ REFUSED = {
     "a file of others": ("inspect {text}", "is no fairseq checkpoint that can be loaded safely"),
     "a damaged snapshot": ("inspect {damaged}", "is damaged or was not written by fairseq-lottery"),
     "two dense files": ("compare {last} {snapshot_0}", "has no mask; it is dense"),
-    "a folder without --last": ("average {folder} --out {new}.pt", "is no fairseq checkpoint"),
+    "a folder without --last": ("average {folder} --out {new}.pt", "is a folder; say how many"),
     "the last none": ("average {folder} --last 0 --out {new}.pt", "--last 0 must be at least 1"),
     "more than there are": ("average {folder} --last 2 --out {new}.pt", "has fewer than 2 number"),
     "a mean that exists": ("average {last} --out {last}", "last.pt exists already"),

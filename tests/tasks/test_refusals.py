@@ -1,9 +1,11 @@
 """What fairseq-train refuses: one sentence, exit code 2, before the first update."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import drawing
+from toy import drawing, kill_at
 
 from fairseq_lottery.tickets import load_ticket, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
@@ -30,6 +32,16 @@ REFUSED = {
     "fsdp": ((*MP, "--ddp-backend", "fully_sharded"), "masks cannot be enforced"),
     "zero": ((*MP, "--zero-sharding", "os"), "masks cannot be enforced"),
     "bmuf": ((*MP, "--use-bmuf"), "masks cannot be enforced"),
+    "unknown scope": ((*MP, "--scope", "golbal"), "there is no scope 'golbal'"),
+    "floor too high": (
+        (*MP, "--scope", "global", "--floor", 0.3),
+        "leaves 30059 weights to prune, fewer than --prune-to 0.8 asks",
+    ),
+    "floor without global": ((*MP, "--floor", 0.1), "needs --scope global"),
+    "no end": ((*MP, "--max-update", 0, "--max-epoch", 1), "only --max-update says how many"),
+    "reset without drawing": (("--reset", "sign"), "--reset is about drawing a ticket"),
+    "score without pruning": (("--score", "random"), "--score ranks weights and needs"),
+    "end without pruning": (("--prune-end", 5), "--prune-end is about pruning during training"),
     "ema in fp32": ((*MP, "--store-ema", "--ema-fp32"), "--ema-fp32 keeps weights"),
 }
 
@@ -128,6 +140,66 @@ def test_a_save_dir_that_holds_another_run(toy, dense):
     assert toy.path("run", "checkpoint_last.pt").read_bytes() == before
 
 
+def test_flags_beside_a_ticket_that_it_decides(toy, ticket):
+    save_ticket(toy.path("t.safetensors"), ticket)
+    for flag in (("--reset", "sign"), ("--score", "random"), ("--prunable", "ffn")):
+        done = toy.train("run", "--ticket", toy.path("t.safetensors"), *flag)
+        assert_refused(toy, done, f"{flag[0]} ")
+
+
+def test_a_checkpoint_that_would_replace_the_ticket(toy, dense, ticket):
+    save_ticket(toy.path("t.safetensors"), ticket)
+    toy.train("slt", *drawing(dense, 0.8), updates=5).ok()
+    other = toy.path("slt", "checkpoint_last.pt")
+    for flag in ("--restore-file", "--finetune-from-model", "--continue-once"):
+        done = toy.train("run", "--ticket", toy.path("t.safetensors"), flag, other)
+        if "unrecognized arguments" not in done.out:  # official 0.12.2 has no --continue-once
+            assert_refused(toy, done, "would replace the weights of")
+    done = toy.train("slt", "--ticket", toy.path("t.safetensors"))
+    assert done.code == 2 and "is of a run with another ticket" in done.out
+
+
+def test_a_rewound_clock_that_fairseq_would_pass_over(toy, dense):
+    for flags in (("--reset-optimizer",), ("--restore-file", "gone.pt")):
+        done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *flags)
+        assert_refused(toy, done, "would pass over")
+
+
+def test_a_schedule_in_the_past_of_a_resumed_run(toy, dense):
+    shutil.copytree(dense, toy.path("run"))
+    done = toy.train("run", *MP, "--prune-every", 5, updates=30)
+    assert done.code == 2 and "--prune-start 0 lies before update 20" in done.out
+
+
+def test_a_growing_run_that_is_resumed_with_another_plan(toy):
+    growing = ("--prune-every", 2, "--save-interval-updates", 6)
+    toy.train("run", *MP, *growing, prelude=lambda: kill_at(6))
+    for flags, sentence in (
+        ((), "was pruning to 0.8 until update 10; give its --prune flags again"),
+        (("--prune-to", 0.9, "--prune-end", 10), "finish that schedule before another"),
+    ):
+        done = toy.train("run", *flags)
+        assert done.code == 2 and sentence in done.out, done.out[-500:]
+
+
+def test_the_other_dictionary_of_a_resumed_run(toy, dense):
+    toy.train("run", *drawing(dense, 0.8), updates=5).ok()
+    data = toy.path("other")
+    shutil.copytree(toy.data, data)
+    for language in ("en", "de"):
+        path = data / f"dict.{language}.txt"
+        first, second, *rest = path.read_text().splitlines()
+        path.write_text("\n".join([second, first, *rest]) + "\n")
+    toy.data = data
+    done = toy.train("run")
+    assert done.code == 2 and "symbol 0 is" in done.out
+
+
+def test_translation_refuses_to_skip_sentences(toy, dense):
+    done = toy.generate(dense / "checkpoint_last.pt", "--skip-invalid-size-inputs-valid-test")
+    assert done.code == 2 and "translation through this task drops no sentence" in done.out
+
+
 def test_a_resumed_run_with_another_sparsity(toy, dense):
     toy.train("run", *drawing(dense, 0.8), updates=5).ok()
     done = toy.train("run", *drawing(dense, 0.9))
@@ -136,7 +208,7 @@ def test_a_resumed_run_with_another_sparsity(toy, dense):
 
 def test_pruning_that_starts_before_the_tickets_clock(toy, dense):
     done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *MP)
-    assert done.code == 2 and "lies before update 5, where the ticket's clock starts" in done.out
+    assert done.code == 2 and "--prune-start 0 lies before update 5, where the run starts" in done.out
 
 
 def test_a_checkpoint_that_something_else_changed(toy, dense):

@@ -222,9 +222,78 @@ def test_a_dense_checkpoint_is_pruned_further(toy, dense):
     assert more.is_subset_of(half)
 
 
+def test_one_shot_pruning_of_a_finetuned_model(toy, dense):
+    flags = ("--finetune-from-model", dense / "checkpoint_last.pt", "--prune-to", 0.9)
+    toy.train("run", *flags, "--prune-schedule", "one-shot", "--snapshot-updates", "0").ok()
+    assert toy.mask("run", "checkpoint_last.pt").sparsity == pytest.approx(0.9, abs=1e-3)
+    start = read_source(toy.path("run", "snapshot_0.safetensors"))
+    assert start.mask.sparsity == pytest.approx(0.9, abs=1e-3)
+
+
+def test_a_finetuned_and_pruned_run_resumes(toy, dense):
+    flags = (
+        "--finetune-from-model", dense / "checkpoint_last.pt", "--prune-to", 0.9,
+        "--prune-start", 2, "--prune-end", 14, "--prune-every", 3, "--save-interval-updates", 8,
+    )  # fmt: skip
+    toy.train("whole", *flags).ok()
+    assert toy.train("parts", *flags, prelude=lambda: kill_at(8)).code == -signal.SIGKILL
+    toy.train("parts", *flags).ok()
+    assert_same_training(*(toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts")))
+
+
+def test_a_growing_mask_goes_on_without_optimizer_state(toy):
+    flags = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 12, "--prune-every", 2)
+    flags += ("--no-save-optimizer-state", "--save-interval-updates", 6)
+    toy.train("run", *flags, prelude=lambda: kill_at(6))
+    before = toy.mask("run", "checkpoint_last.pt")
+    toy.train("run", *flags, "--reset-dataloader").ok()
+    after = toy.mask("run", "checkpoint_last.pt")
+    assert 0 < before.sparsity < after.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert after.is_subset_of(before)
+
+
+def test_a_finished_run_is_pruned_further_and_its_best_is_forgotten(toy):
+    every = ("--prune-every", 2, "--validate-interval-updates", 4, "--save-interval-updates", 4)
+    first = ("--prune-to", 0.5, "--prune-start", 2, "--prune-end", 6)
+    toy.train("run", *first, *every, updates=8).ok()
+    then = ("--prune-to", 0.98, "--prune-start", 10, "--prune-end", 16)
+    toy.train("run", *then, *every, updates=20).ok()
+    best = toy.mask("run", "checkpoint_best.pt")
+    assert best.sparsity == pytest.approx(0.98, abs=1e-3)
+
+
+def test_a_global_ticket_grows_globally_only(toy, dense):
+    ticket = drawing(dense, 0.6, "--scope", "global")
+    toy.train("run", *ticket, updates=1).ok()
+    path = toy.path("run", "ticket.safetensors")
+    growth = ("--prune-to", 0.9, "--prune-start", 2, "--prune-end", 12, "--prune-every", 5)
+    done = toy.train("layer", "--ticket", path, *growth)
+    assert done.code == 2 and "let it grow with --scope global" in done.out
+    done = toy.train("global", "--ticket", path, *growth, "--scope", "global").ok()
+    assert f"pruned at update 2: {count_to_prune(0.6, PRUNABLE)} of" in done.out
+    assert toy.mask("global", "checkpoint_last.pt").pruned == count_to_prune(0.9, PRUNABLE)
+
+
+def test_gradient_accumulation_and_other_models(toy):
+    """Two batches an update; untied embeddings; pre-norm; learned positions."""
+    pruning = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 8, "--prune-every", 2)
+    arguments = toy.arguments("run", *pruning, "--update-freq", 2, updates=10)
+    arguments.remove("--share-all-embeddings")
+    more = ["--encoder-normalize-before", "--decoder-normalize-before", "--encoder-learned-pos"]
+    call("fairseq_cli.train", [*arguments, *more], toy.folder).ok()
+    mask = toy.mask("run", "checkpoint_last.pt")
+    vocabulary = {n: mask.size(n) for n in mask if "embed_tokens" in n or "output" in n}
+    assert vocabulary == {
+        "encoder.embed_tokens.weight": 63 * 32,
+        "decoder.embed_tokens.weight": 63 * 32,
+        "decoder.output_projection.weight": 64 * 32,
+    }
+    assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)
+
+
 @pytest.mark.parametrize("moments", ["fresh", "keep"])
 def test_clock_rewind_continues_the_schedule(toy, dense, moments):
-    flags = ["--reset", "keep", "--clock", "rewind", "--moments", moments]
+    flags = ["--reset", "keep", "--clock", "rewind", "--moments", moments, "--store-ema"]
     done = toy.train("run", *drawing(dense, 0.5, *flags), "--snapshot-updates", "6").ok()
     state = toy.load("run", "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 20

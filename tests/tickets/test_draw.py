@@ -263,7 +263,7 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
         ({"moments": "some"}, "there is no moments 'some'; choose one of fresh, keep"),
         ({"sparsity": None}, "give --sparsity, or a --mask-file"),
         ({"sparsity": 1.5}, r"--sparsity 1.5 is outside \[0, 1\); 0.9 prunes 90 %"),
-        ({"mask_file": "m"}, "--mask-file says what is pruned; drop --sparsity and --score-file"),
+        ({"mask_file": "m"}, "--mask-file says what is pruned; drop --sparsity"),
         ({"score_file": "s", "score": "random"}, "--score-file and --score both say what ranks"),
     ],
 )

@@ -1,0 +1,104 @@
+"""Flags that cannot be meant, refused before anything is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq_lottery.compat import whole_config
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tasks.config import LotteryConfig
+from fairseq_lottery.tasks.settings import Settings
+
+#: flags that only a drawing run uses, and those that a drawing or a pruning run uses
+_DRAWING = (
+    *("start_from", "sparsity", "mask_file", "score_file", "gradients", "initial"),
+    *("reset", "alpha", "clock", "moments"),
+)
+_RANKING = ("score", "scope", "floor", "draw_seed")
+_PRUNABLE = ("prunable", "keep_dense")
+_PRUNING = ("prune_start", "prune_end", "prune_every", "prune_schedule")
+
+
+def refuse_setup(cfg: Any) -> None:
+    """Refuse ways of training in which masks cannot be enforced."""
+    whole = whole_config(cfg)
+    if "distributed_training" not in whole:
+        return  # a task alone, as from a checkpoint
+    distributed = whole.distributed_training
+    reasons = {
+        "--ddp-backend fully_sharded": str(distributed.ddp_backend) == "fully_sharded",
+        "--zero-sharding": str(distributed.zero_sharding) != "none",
+        "--pipeline-model-parallel": bool(distributed.pipeline_model_parallel),
+        "--use-bmuf": bool(whole.optimization.use_bmuf),
+        "--model-parallel-size": int(whole.common.model_parallel_size) > 1,
+        "--tpu": bool(whole.common.tpu),
+    }
+    for flag, given in reasons.items():
+        if given:
+            raise LotteryError(
+                f"{flag} hides the weights that are updated, so masks cannot be enforced; train"
+                " without it, for instance with --ddp-backend legacy_ddp"
+            )
+
+
+def refuse_stray_flags(cfg: Any) -> None:
+    """Refuse flags that would be ignored: a run must not be another than it looks."""
+    if cfg.ticket and cfg.mask_from:
+        raise LotteryError("--ticket and --mask-from both say what to start from; give one")
+    prunes = cfg.prune_to is not None
+    if not cfg.mask_from:
+        _refuse_given(cfg, _DRAWING, "is about drawing a ticket and needs --mask-from")
+    if not cfg.mask_from and not prunes:
+        _refuse_given(cfg, _RANKING, "ranks weights and needs --mask-from or --prune-to")
+    if not cfg.mask_from and (cfg.ticket or not prunes):
+        _refuse_given(cfg, _PRUNABLE, "is decided by the ticket, or needs --prune-to")
+    if not prunes:
+        _refuse_given(cfg, _PRUNING, "is about pruning during training and needs --prune-to")
+
+
+def _refuse_given(cfg: Any, names: tuple[str, ...], reason: str) -> None:
+    for name in names:
+        default = LotteryConfig.__dataclass_fields__[name].default
+        if getattr(cfg, name) != default:
+            raise LotteryError(f"--{name.replace('_', '-')} {reason}")
+
+
+def snapshot_updates(cfg: Any, settings: Settings, first: int) -> list[int]:
+    """``--snapshot-updates`` as sorted numbers.
+
+    Args:
+        first: the update that a fresh run starts at; those before it are never reached.
+    """
+    if not cfg.snapshot_updates:
+        return []
+    try:
+        updates = sorted({int(part) for part in str(cfg.snapshot_updates).split(",")})
+    except ValueError:
+        raise LotteryError(
+            f"--snapshot-updates {cfg.snapshot_updates} must be numbers with commas, as 0,4000"
+        ) from None
+    _refuse_endless(settings, "--snapshot-updates")
+    if updates[0] < first or updates[-1] > settings.max_update:
+        raise LotteryError(
+            f"--snapshot-updates {cfg.snapshot_updates} must lie in {first} to --max-update"
+            f" {settings.max_update}, or a snapshot would never be written"
+        )
+    return updates
+
+
+def refuse_unreachable(cfg: Any, settings: Settings) -> None:
+    """Refuse a schedule that ends after the run."""
+    _refuse_endless(settings, "--prune-to")
+    if cfg.prune_end > settings.max_update:
+        raise LotteryError(
+            f"--prune-end {cfg.prune_end} lies after --max-update {settings.max_update}, so the"
+            " target would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
+        )
+
+
+def _refuse_endless(settings: Settings, flag: str) -> None:
+    if not settings.max_update:
+        raise LotteryError(
+            f"{flag} counts updates, and only --max-update says how many there will be; give it"
+            " (--max-epoch may end the run before)"
+        )

@@ -1,0 +1,137 @@
+"""How the mask of a run grows: a schedule of its own, or the one that it was killed in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import SCOPES, Gradual, Mask, count_to_prune, find_score
+from fairseq_lottery.tasks.checks import refuse_unreachable
+from fairseq_lottery.tasks.restore import Restored
+from fairseq_lottery.tasks.settings import Settings
+from fairseq_lottery.tickets import Ticket
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A schedule, and whether it begins with this start of the training."""
+
+    gradual: Gradual
+    begins: bool
+
+
+def plan_growth(
+    cfg: Any,
+    settings: Settings,
+    mask: Mask,
+    ticket: Optional[Ticket],
+    restored: Optional[Restored],
+) -> Optional[Growth]:
+    """The growth that ``cfg`` asks for, from the sparsity of ``mask``; None if it does not grow.
+
+    Raises:
+        LotteryError: a schedule that cannot be carried out, or another one than that in the
+            middle of which ``restored`` was saved.
+    """
+    first = restored.update if restored else (ticket.clock_update if ticket else 0)
+    if cfg.prune_to is None:
+        _refuse_unfinished(mask, restored)
+        return None
+    stored = restored.state.get("growth") if restored and first else None
+    _refuse_score(cfg, settings)
+    refuse_unreachable(cfg, settings)
+    asked = (cfg.prune_to, cfg.prune_start, cfg.prune_end, cfg.prune_every, cfg.prune_schedule)
+    if stored:
+        then = Gradual(**stored)
+        same = (then.final, then.start, then.end, then.every, then.schedule) == asked
+        if same:
+            return Growth(then, begins=False)
+        if then.is_growing(first):
+            raise LotteryError(
+                f"the run was pruning to {then.final:g} from update {then.start} to {then.end},"
+                f" every {then.every}, {then.schedule}; finish that schedule before another"
+            )
+    gradual = Gradual(_sparsity_now(cfg.scope, mask, ticket), *asked)
+    if gradual.start < first:
+        raise LotteryError(
+            f"--prune-start {gradual.start} lies before update {first}, where the run starts;"
+            " start pruning there or later"
+        )
+    if settings.ema and settings.ema_fp32:
+        raise LotteryError(
+            "--ema-fp32 keeps weights that a growing mask cannot reach; drop it, or prune with a"
+            " ticket"
+        )
+    _refuse_scope(cfg, mask)
+    return Growth(gradual, begins=True)
+
+
+def _refuse_unfinished(mask: Mask, restored: Optional[Restored]) -> None:
+    """Refuse to resume a run that was pruning without saying how it goes on."""
+    stored = restored.state.get("growth") if restored and restored.same_run else None
+    if restored and stored and stored["final"] - mask.sparsity > 0.005:
+        raise LotteryError(
+            f"{restored.path} is of a run that was pruning to {stored['final']:g} until update"
+            f" {stored['end']}; give its --prune flags again"
+        )
+
+
+def growth_state(gradual: Gradual) -> dict[str, Any]:
+    """The schedule as a checkpoint keeps it."""
+    return asdict(gradual)
+
+
+def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
+    """What the schedule goes on from, so that no matrix has to grow back.
+
+    Rounding leaves matrices of one ticket at slightly different sparsities: then the sparsity
+    that was asked for, or the highest of them, is the one to go on from.
+    """
+    record = ticket.record if ticket else {}
+    if record.get("scope") == scope and record.get("asked") is not None:
+        return float(record["asked"])
+    if scope != "layer":
+        return mask.sparsity
+    highest = max(mask.sparsity_of(name) for name in mask)
+    if highest - mask.sparsity > 0.01:
+        raise LotteryError(
+            f"the mask prunes its matrices unevenly, up to {highest:.2f} of one where it prunes"
+            f" {mask.sparsity:.2f} in all; let it grow with --scope global"
+        )
+    return highest
+
+
+def _refuse_score(cfg: Any, settings: Settings) -> None:
+    score, _ = find_score(cfg.score)
+    needed = getattr(score, "needs", ())
+    if "start" in needed:
+        raise LotteryError(
+            f"--score {cfg.score} needs start weights, which pruning during training does not"
+            " keep; choose --score magnitude, or draw a ticket with it"
+        )
+    if "gradient" in needed and settings.amp:
+        raise LotteryError(
+            f"--score {cfg.score} sums gradients, which fairseq leaves out of checkpoints under"
+            " --amp; train in fp32 or --fp16"
+        )
+
+
+def _refuse_scope(cfg: Any, mask: Mask) -> None:
+    """What ``select`` would refuse when the mask grows, refused now."""
+    if cfg.scope not in SCOPES:
+        raise LotteryError(f"there is no scope {cfg.scope!r}; choose one of {', '.join(SCOPES)}")
+    if not 0 <= cfg.floor <= 1 or (cfg.floor and cfg.scope != "global"):
+        raise LotteryError(f"--floor {cfg.floor:g} must lie in [0, 1] and needs --scope global")
+    share = Fraction(repr(float(cfg.floor)))
+    droppable = sum(
+        max(mask.size(name) - math.ceil(share * mask.size(name)), mask.pruned_in(name))
+        for name in mask
+    )
+    if count_to_prune(cfg.prune_to, mask.prunable) > droppable:
+        raise LotteryError(
+            f"--floor {cfg.floor:g} leaves {droppable} weights to prune, fewer than --prune-to"
+            f" {cfg.prune_to:g} asks; lower the floor or the sparsity"
+        )
