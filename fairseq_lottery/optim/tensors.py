@@ -105,7 +105,7 @@ def set_moments(
 ) -> None:
     """Give the optimizer the state of a ticket: moment -> parameter -> tensor, and numbers.
 
-    The untrained copies of official fairseq 0.12.2 never had a state; theirs is zero.
+    The untrained copies of official fairseq 0.12.2 have none, or zeros in a flat state.
     """
     if not moments:
         return
@@ -118,6 +118,8 @@ def set_moments(
         full[moment] = tensors.laid_out({**zeros, **by_name})
     state = innermost(optimizer).optimizer.state
     for index, own in enumerate(tensors.own):
+        if len(tensors.own) == len(tensors.names) and not is_parameter(tensors.names[index]):
+            continue
         kept = {moment: values[index].to(own.device, copy=True) for moment, values in full.items()}
         counted = {name: _number(value) for name, value in numbers.items()}
         state[own] = {**counted, **kept}

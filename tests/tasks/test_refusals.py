@@ -136,7 +136,7 @@ def test_a_save_dir_that_holds_another_run(toy, dense):
     toy.train("run", updates=5).ok()
     before = toy.path("run", "checkpoint_last.pt").read_bytes()
     done = toy.train("run", *drawing(dense, 0.8))
-    assert done.code == 2 and "holds a run without a ticket" in done.out
+    assert done.code == 2 and "would replace the weights of" in done.out
     assert toy.path("run", "checkpoint_last.pt").read_bytes() == before
 
 
