@@ -208,7 +208,7 @@ def test_a_resumed_run_with_another_sparsity(toy, dense):
 
 def test_pruning_that_starts_before_the_tickets_clock(toy, dense):
     done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *MP)
-    assert done.code == 2 and "--prune-start 0 lies before update 5, where the run starts" in done.out
+    assert done.code == 2 and "--prune-start 0 lies before update 5, where" in done.out
 
 
 def test_a_checkpoint_that_something_else_changed(toy, dense):
