@@ -24,6 +24,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.tickets.moments import read_moments
+from fairseq_lottery.tickets.record import signature
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, refuse_other_shapes
@@ -146,6 +147,7 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
         "moments": plan.moments,
         "moment_numbers": numbers,
         "update": start.update,
+        "values_update": origin.update,
         "seed": plan.seed,
         "masters": trained.masters and origin.masters,
         "sources": {
@@ -160,24 +162,6 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     if plan.clock == "rewind" and start.update is None:
         raise LotteryError(f"{start.path} does not say its update, which --clock rewind needs")
     return Ticket(mask, values, record, trained.dictionaries, moments)
-
-
-def signature(record: Mapping[str, Any]) -> str:
-    """The short string that stands beside a number made with this ticket."""
-    reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
-    scope = record["scope"] + (f"-floor{record['floor']:g}" if record["floor"] else "")
-    parts = (
-        ("score", record["score"]),
-        ("scope", scope),
-        ("sparsity", f"{record['sparsity']:.4f}"),
-        ("of", f"{record['denominator']}:{record['prunable']}"),
-        ("reset", f"{reset}@{record['update']}"),
-        ("clock", record["clock"]),
-        ("moments", record["moments"]),
-        ("seed", record["seed"]),
-        ("version", record["versions"]["fairseq_lottery"]),
-    )
-    return "|".join(f"{key}:{value}" for key, value in parts)
 
 
 def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from fairseq_lottery.tickets.maskstate import mask_from_state
 from fairseq_lottery.tickets.parameters import untie
 from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.ticket import load_ticket
+
+logger = logging.getLogger(__name__)
 
 _ARCHITECTURE = re.compile(
     r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
@@ -195,6 +198,7 @@ def _beside_data(task: Mapping[str, Any]) -> Optional[Dictionaries]:
     languages = task.get("source_lang"), task.get("target_lang")
     if not all(languages) or not (Path(folder) / f"dict.{languages[0]}.txt").is_file():
         return None
+    logger.warning("the dictionaries are those in %s now", Path(folder).resolve())
     return read_dictionaries(folder, str(languages[0]), str(languages[1]))
 
 

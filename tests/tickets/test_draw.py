@@ -68,7 +68,7 @@ def test_the_record_says_everything_in_plain_json(run):
         "score": "magnitude", "scope": "global", "floor": 0.05, "asked": 0.9, "pruned": 558,
         "sparsity": 0.9, "denominator": PRUNABLE, "prunable": "all-matrices", "keep_dense": None,
         "reset": "sign", "alpha": "glorot", "clock": "restart", "moments": "fresh",
-        "moment_numbers": {}, "update": 5, "seed": 7, "masters": True,
+        "moment_numbers": {}, "update": 5, "values_update": 5, "seed": 7, "masters": True,
         "architecture": {"arch": "transformer", "encoder_layers": 2},
         "dictionaries": DICTIONARIES.digests(),
         "sources": {
@@ -139,7 +139,7 @@ def test_keep_takes_the_trained_survivors_and_the_clock_of_the_start(run):
     ticket = run.draw(reset="keep", clock="rewind")
     assert torch.equal(ticket.values[FC1], run.trained[FC1] * ticket.mask[FC1])
     assert (ticket.clock_update, ticket.record["update"]) == (5, 5)
-    assert ticket.record["signature"].split("|")[4:6] == ["reset:keep@5", "clock:rewind"]
+    assert ticket.record["signature"].split("|")[4:6] == ["reset:keep@20", "clock:rewind@5"]
 
 
 def test_a_rewinding_clock_needs_an_update(run, tmp_path):
