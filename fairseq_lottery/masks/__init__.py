@@ -9,7 +9,7 @@ from fairseq_lottery.masks.mask import Mask, overlap
 from fairseq_lottery.masks.prunable import PAD_ROW, PRUNABLE_SETS, prunable_matrices
 from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
 from fairseq_lottery.masks.scores import SCORES, ScoreInput, find_score, needs, score_all
-from fairseq_lottery.masks.select import SCOPES, count_to_prune, select
+from fairseq_lottery.masks.select import SCOPES, check_scope, count_to_prune, droppable, select
 
 __all__ = [
     "GROUPS",
@@ -21,7 +21,9 @@ __all__ = [
     "SCOPES",
     "SCORES",
     "ScoreInput",
+    "check_scope",
     "count_to_prune",
+    "droppable",
     "find_score",
     "group_of",
     "needs",

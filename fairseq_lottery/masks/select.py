@@ -66,10 +66,7 @@ def select(
             or different at each look, or a sparsity below what is pruned already.
     """
     check_sparsity(sparsity)
-    if scope not in SCOPES:
-        raise LotteryError(f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}")
-    if not 0 <= floor <= 1 or (floor and scope != "global"):
-        raise LotteryError(f"--floor {floor:g} must lie in [0, 1] and needs --scope global")
+    check_scope(scope, floor)
     known = set(scores)
     missing = [name for name in current if name not in known]
     if missing:
@@ -89,6 +86,20 @@ def select(
     if floor:
         ranked = _with_floor(current, ranked, count, floor)
     return Mask(_prune_lowest(list(current), ranked, current.protected, count), current.protected)
+
+
+def check_scope(scope: str, floor: float) -> None:
+    """Refuse an unknown scope, and a floor that is out of range or without global scope."""
+    if scope not in SCOPES:
+        raise LotteryError(f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}")
+    if not 0 <= floor <= 1 or (floor and scope != "global"):
+        raise LotteryError(f"--floor {floor:g} must lie in [0, 1] and needs --scope global")
+
+
+def droppable(current: Mask, name: str, floor: float) -> int:
+    """Weights of one matrix that may be pruned in all if it is to keep its ``floor`` share."""
+    size = current.size(name)
+    return max(size - math.ceil(Fraction(repr(float(floor))) * size), current.pruned_in(name))
 
 
 def _refuse_regrowth(count: int, pruned: int, where: str, sparsity: float) -> None:
@@ -211,11 +222,9 @@ def _with_floor(current: Mask, ranked: Ranked, count: int, floor: float) -> Rank
     droppable_in_all = 0
     safe = {}
     for name in current:
-        size = current.size(name)
-        droppable = size - math.ceil(Fraction(repr(float(floor))) * size)
-        droppable = max(droppable, current.pruned_in(name))
-        droppable_in_all += droppable
-        safe.update(_prune_lowest([name], ranked, current.protected, droppable))
+        count_here = droppable(current, name, floor)
+        droppable_in_all += count_here
+        safe.update(_prune_lowest([name], ranked, current.protected, count_here))
     if count > droppable_in_all:
         raise LotteryError(
             f"--floor {floor:g} leaves {droppable_in_all} weights to prune, and {count} are"

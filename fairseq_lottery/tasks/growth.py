@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import SCOPES, Gradual, Mask, count_to_prune, find_score
+from fairseq_lottery.masks import (
+    Gradual,
+    Mask,
+    check_scope,
+    count_to_prune,
+    droppable,
+    find_score,
+)
 from fairseq_lottery.tasks.checks import refuse_unreachable
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
@@ -121,17 +126,10 @@ def _refuse_score(cfg: Any, settings: Settings) -> None:
 
 def _refuse_scope(cfg: Any, mask: Mask) -> None:
     """What ``select`` would refuse when the mask grows, refused now."""
-    if cfg.scope not in SCOPES:
-        raise LotteryError(f"there is no scope {cfg.scope!r}; choose one of {', '.join(SCOPES)}")
-    if not 0 <= cfg.floor <= 1 or (cfg.floor and cfg.scope != "global"):
-        raise LotteryError(f"--floor {cfg.floor:g} must lie in [0, 1] and needs --scope global")
-    share = Fraction(repr(float(cfg.floor)))
-    droppable = sum(
-        max(mask.size(name) - math.ceil(share * mask.size(name)), mask.pruned_in(name))
-        for name in mask
-    )
-    if count_to_prune(cfg.prune_to, mask.prunable) > droppable:
+    check_scope(cfg.scope, cfg.floor)
+    most = sum(droppable(mask, name, cfg.floor) for name in mask)
+    if count_to_prune(cfg.prune_to, mask.prunable) > most:
         raise LotteryError(
-            f"--floor {cfg.floor:g} leaves {droppable} weights to prune, fewer than --prune-to"
+            f"--floor {cfg.floor:g} leaves {most} weights to prune, fewer than --prune-to"
             f" {cfg.prune_to:g} asks; lower the floor or the sparsity"
         )

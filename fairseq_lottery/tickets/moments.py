@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Union
 
+import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
@@ -37,7 +38,7 @@ def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments
                 numbers[moment] = {"tensor": value.item()} if scalar else value
                 continue
             if len(entries) == 1 and len(names) > 1:  # one flat tensor for all parameters
-                sizes = [_numel(shape) for shape in shapes]
+                sizes = [torch.Size(shape).numel() for shape in shapes]
                 for name, shape, part in zip(names, shapes, value.split(sizes)):
                     moments.setdefault(moment, {})[name] = part.reshape(shape)
             elif list(value.shape) == list(shapes[index]):
@@ -48,10 +49,3 @@ def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments
                     " draw with --moments fresh"
                 )
     return moments, numbers
-
-
-def _numel(shape: list[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
