@@ -26,7 +26,15 @@ FAIRSEQ = [
     "sacrebleu",
     "sentencepiece",
 ]
-DEMO = [*FAIRSEQ, "matplotlib", "rich"]
+# Snakemake 9 wants Python 3.11; trainings may run in another environment (train_env)
+WORKFLOW = [
+    "pyyaml",
+    "rich",
+    'snakemake>=9.15,<10; python_version >= "3.11"',
+    'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
+]
+REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
+DEMO = [*FAIRSEQ, *WORKFLOW, *REPORT]
 TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "mypy", "pip", "setuptools", "wheel"]
 
 setup(
@@ -39,8 +47,15 @@ setup(
     author="fairseq_lottery contributors",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lottery", "fairseq_lottery.*"]),
-    package_data={"fairseq_lottery": ["py.typed"]},
-    extras_require={"torch": TORCH, "fairseq": FAIRSEQ, "demo": DEMO, "test": TEST},
+    package_data={"fairseq_lottery": ["py.typed", "workflow/Snakefile", "report/published/*"]},
+    extras_require={
+        "torch": TORCH,
+        "fairseq": FAIRSEQ,
+        "workflow": WORKFLOW,
+        "report": REPORT,
+        "demo": DEMO,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["fairseq-lottery = fairseq_lottery.cli.main:main"]},
     zip_safe=False,
 )

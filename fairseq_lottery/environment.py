@@ -15,6 +15,7 @@ from typing import Optional
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 
 REQUIRED = (
@@ -28,6 +29,8 @@ REQUIRED = (
     "sentencepiece",
 )
 FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name "fairseq"
+#: what numbers depend on
+_RECORDED = ("torch", *FAIRSEQ_DISTRIBUTIONS, "numpy", "sacrebleu", "sentencepiece")
 
 # What the official release needs and does not declare: torch 2.6 refuses to load its
 # checkpoints, numpy 1.24 has no np.float.
@@ -104,6 +107,13 @@ def installed() -> Installed:
     names = (*REQUIRED, *FAIRSEQ_DISTRIBUTIONS, "pip")
     versions = {name: version for name in names if (version := _version(name))}
     return Installed(sys.version_info[:3], versions, _fairseq())
+
+
+def versions() -> dict[str, str]:
+    """The versions of what numbers depend on, as far as it is installed."""
+    found = {"python": ".".join(map(str, sys.version_info[:3])), "fairseq_lottery": __version__}
+    found.update({name: version for name in _RECORDED if (version := _version(name))})
+    return found
 
 
 def examine(here: Installed) -> list[Finding]:

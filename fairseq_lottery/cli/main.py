@@ -9,7 +9,10 @@ from typing import Optional
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 
-COMMANDS = ("user-dir", "doctor", "ticket", "inspect", "compare", "export", "average", "demo")
+COMMANDS = (
+    *("user-dir", "doctor", "ticket", "inspect", "compare", "export", "average", "pack", "unpack"),
+    *("run", "demo"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

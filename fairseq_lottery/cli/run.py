@@ -1,0 +1,105 @@
+"""Carry out a configuration: every technique, sparsity and seed, here or on a cluster.
+
+Snakemake runs the stages that are not finished. -n shows them and their cost first; a run that
+was killed goes on where it stopped when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Optional
+
+EXAMPLE = "fairseq-lottery run examples/wmt14/en-de.yaml -n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The configuration, what of it, where, and how many stages at a time."""
+    add = parser.add_argument
+    add("configuration", type=Path, metavar="CONFIG.yaml", help="what is to be run")
+    add("--out", type=Path, metavar="DIR", help="its folder, instead of the configuration's")
+    add("-n", "--dry-run", action="store_true", help="show the plan and its cost, run nothing")
+    add("--json", action="store_true", help="with -n: as JSON")
+    add("--calibrate", action="store_true", help="measure 200 updates first, for the cost")
+    add("--only", action="append", default=[], metavar="CELL", help="as 'slt@0.9'; several times")
+    add("--seeds", metavar="N,N", help="instead of the configuration's")
+    add("--jobs", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
+    add("--executor", default="local", help="of Snakemake: local (default), slurm, ...")
+    add("--emit", metavar="KIND", help="print the pending command lines as a script: bash, sbatch")
+    add("--yes", action="store_true", help="repeat finished trainings that the plan lists")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Plan, check, and hand over to the engine."""
+    import json
+
+    from fairseq_lottery.environment import require
+    from fairseq_lottery.errors import LotteryError
+
+    require("yaml", "rich")
+    from rich.console import Console
+
+    from fairseq_lottery.workflow.calibrate import calibrate
+    from fairseq_lottery.workflow.checks import check_disk, check_environment, check_files
+    from fairseq_lottery.workflow.reading import read_configuration
+    from fairseq_lottery.workflow.cost import estimate
+    from fairseq_lottery.workflow.emit import emit
+    from fairseq_lottery.workflow.engine import carry_out, hold, write_plan
+    from fairseq_lottery.workflow.plan import make_plan
+    from fairseq_lottery.workflow.show import as_json, lines, show
+    from fairseq_lottery.workflow.stages import make_stages
+    from fairseq_lottery.workflow.state import find_work
+
+    if args.jobs < 1:
+        raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
+    configuration = read_configuration(args.configuration, args.out, _seeds(args.seeds))
+    plan = make_plan(configuration, args.only)
+    stages = make_stages(plan, args.executor)
+    out, console = configuration.out, Console()
+    if args.calibrate:
+        with hold(out):
+            check_files(configuration)
+            calibrate(plan, args.executor)
+    work = find_work(out, stages)
+    cost = estimate(configuration, stages, work, args.jobs)
+    if args.dry_run:
+        if args.json:
+            print(json.dumps(as_json(plan, work, cost, args.jobs), indent=1))
+        else:
+            show(console, plan, work, cost, args.jobs)
+        return
+    if work.repeats and not args.yes:
+        again = "; ".join(f"{r.stage.folder} ({r.why})" for r in work.repeats)
+        raise LotteryError(
+            f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
+            f" updates: {again}; give --yes if that is meant, or another --out"
+        )
+    with hold(out):
+        check_files(configuration)
+        check_disk(configuration, cost)
+        if args.emit:
+            script = emit(plan, work, args.emit, args.jobs)
+            write_plan(plan, stages, work)
+            print(script, end="")
+            return
+        if work.pending:
+            require("snakemake")
+            check_environment(plan, args.executor)
+            for line in lines(plan, work, cost, args.jobs):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        carry_out(plan, stages, work, args.jobs, args.executor, console)
+    console.print(f"done; fairseq-lottery report {out} --out report", soft_wrap=True)
+
+
+def _seeds(text: Optional[str]) -> Optional[tuple[int, ...]]:
+    from fairseq_lottery.errors import LotteryError
+
+    if text is None:
+        return None
+    try:
+        seeds = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise LotteryError(f"--seeds {text} must be whole numbers with commas, as 1,2,3") from None
+    if seeds[0] < 0:
+        raise LotteryError(f"--seeds {text} must not be negative")
+    return seeds

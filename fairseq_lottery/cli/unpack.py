@@ -1,0 +1,27 @@
+"""Unpack a shared ticket: verifies the archive, and prints the commands to train it."""
+
+import argparse
+
+EXAMPLE = "fairseq-lottery unpack slt50.zip --out slt50"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The archive and a new folder."""
+    parser.add_argument("archive", help="what fairseq-lottery pack wrote")
+    parser.add_argument("--out", required=True, metavar="DIR", help="new folder to unpack into")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Unpack, and say how to go on."""
+    import shlex
+
+    from fairseq_lottery.environment import require
+
+    for package in ("torch", "numpy", "safetensors"):
+        require(package)
+    from fairseq_lottery.tickets.pack import unpack
+
+    ticket, steps = unpack(args.archive, args.out)
+    print(f"{args.out}: ticket {ticket.digest()}")
+    print(f"{ticket.record['signature']}\n")
+    print(f"cd {shlex.quote(args.out)}\n{steps}", end="")

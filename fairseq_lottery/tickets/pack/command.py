@@ -1,0 +1,207 @@
+"""The ``fairseq-train`` line of a ticket, without what belongs to one machine."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairseq_lottery.errors import LotteryError
+
+#: where a packed command looks for the ticket and the data and writes its checkpoints
+TICKET, DATA, SAVE_DIR = "ticket.safetensors", "data-bin", "checkpoints"
+USER_DIR = "$(fairseq-lottery user-dir)"
+
+#: what --ticket replaces; fairseq_lottery.tasks refuses each of them beside it
+DRAWING = (
+    *("--mask-from", "--start-from", "--sparsity", "--mask-file", "--score-file", "--gradients"),
+    *("--initial", "--reset", "--alpha", "--clock", "--moments", "--prunable", "--keep-dense"),
+)
+#: what ranks weights: needed beside a ticket only where the mask grows on
+RANKING = ("--score", "--scope", "--floor", "--draw-seed")
+_LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
+_PLACED = ("--source-lang", "--target-lang", "--task", "--user-dir", "--save-dir", "--ticket")
+_FILES = (
+    *("--restore-file", "--finetune-from-model", "--continue-once"),
+    *("--encoder-embed-path", "--decoder-embed-path"),
+)
+_SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch"}
+
+#: a language as it stands in the names of files
+LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
+_FLAG = re.compile(r"--?[A-Za-z]")
+_SHELL = re.compile(r"[$`|&;<>#\\]")
+
+Flags = list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class TrainingCommand:
+    """How a ticket is trained, from a folder that holds it.
+
+    Attributes:
+        source, target: languages of the data.
+        flags: every other flag with its values, in the order of the line; those with paths
+            are not among them.
+    """
+
+    source: str
+    target: str
+    flags: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def text(self) -> str:
+        """The command for a shell, a flag per line; ``parse`` of it gives this command."""
+        rows = [
+            ("fairseq-train", DATA),
+            *(("--source-lang", self.source), ("--target-lang", self.target)),
+            *(("--user-dir", USER_DIR), ("--task", "translation_lottery")),
+            *(("--ticket", TICKET), ("--save-dir", SAVE_DIR)),
+            *((flag, *values) for flag, values in self.flags),
+        ]
+        return " \\\n    ".join(" ".join(map(_quoted, row)) for row in rows) + "\n"
+
+    @classmethod
+    def parse(cls, text: str, languages: Sequence[str] = ()) -> TrainingCommand:
+        """Read the one ``fairseq-train`` line of ``text``.
+
+        Args:
+            text: lines for a shell (``#`` starts a comment line), or the JSON record of a
+                stage, whose ``command`` is the list of words.
+            languages: source and target, where the line does not name them.
+
+        Raises:
+            LotteryError: no such line or more than one, a line that trains no ticket, or a
+                flag that cannot be taken to another machine.
+        """
+        words = _words(text)
+        if not all(map(str.isprintable, words)):  # anybody's file, shown on a terminal
+            raise LotteryError("the command holds characters that cannot be printed")
+        flags = _flags(words)
+        _refuse_shortened(flags)
+        last = {flag: values for flag, values in flags}
+        if not {"--ticket", "--mask-from"} & set(last):
+            raise LotteryError(
+                "the command has neither --ticket nor --mask-from, so it trains no ticket; give"
+                " the command that this ticket is trained with"
+            )
+        if last.get("--task") != ["translation_lottery"]:
+            raise LotteryError(
+                "the command has no --task translation_lottery, which reads tickets; add it"
+            )
+        _refuse_other_plugin(last.get("--user-dir", [USER_DIR]))
+        pair = tuple(
+            (last.get(flag) or list(languages[side : side + 1]) or [""])[0]
+            for side, flag in enumerate(("--source-lang", "--target-lang"))
+        )
+        if not all(re.fullmatch(LANGUAGE, language) for language in pair):
+            raise LotteryError(
+                "the command does not name the languages; add --source-lang and --target-lang,"
+                " or say with --data where the binary data is"
+            )
+        dropped = {*DRAWING, *_LOGS, *_PLACED}
+        if "--prune-to" not in last:
+            dropped.update(RANKING)
+        kept = [(flag, tuple(values)) for flag, values in flags if flag not in dropped]
+        for flag, values in kept:
+            _refuse_bound(flag, values)
+        return cls(pair[0], pair[1], tuple(kept))
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if word == USER_DIR else shlex.quote(word)
+
+
+def _words(text: str) -> list[str]:
+    """The words behind ``fairseq-train``."""
+    if text.lstrip().startswith("{"):
+        lines = [_recorded(text)]
+    else:
+        whole = re.sub(r'"?\$\(fairseq-lottery user-dir\)"?', f"'{USER_DIR}'", text)
+        rows = whole.replace("\\\n", " ").splitlines()
+        try:
+            lines = [shlex.split(row) for row in rows if not row.lstrip().startswith("#")]
+        except ValueError as error:
+            raise LotteryError(f"the command is no line for a shell ({error})") from None
+    lines = [line for line in lines if line]
+    if len(lines) != 1:
+        raise LotteryError(
+            f"the command file has {len(lines)} commands; leave the fairseq-train line only"
+        )
+    line = lines[0]
+    if Path(line[0]).name == "fairseq-train":
+        return line[1:]
+    if line[1:3] == ["-m", "fairseq_cli.train"]:
+        return line[3:]
+    raise LotteryError(
+        f"the command starts with {line[0]!r}; give the line from fairseq-train on, for one process"
+    )
+
+
+def _recorded(text: str) -> list[str]:
+    try:
+        words = json.loads(text)["command"]
+    except (ValueError, KeyError, RecursionError) as error:
+        raise LotteryError(f"the command file is no record of a stage ({error!r})") from None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise LotteryError("the command file is no record of a stage: its command is no list")
+    return words
+
+
+def _flags(words: list[str]) -> Flags:
+    """Sort words into flags and their values; the first is the data."""
+    if not words or _FLAG.match(words[0]):
+        raise LotteryError("the command has no data folder directly behind fairseq-train")
+    flags: Flags = []
+    for word in words[1:]:
+        if _FLAG.match(word):
+            flag, equals, value = word.partition("=")
+            flags.append((_SHORT.get(flag, flag), [value] if equals else []))
+        elif flags:
+            flags[-1][1].append(word)
+        else:
+            raise LotteryError(f"the command has {word!r} where its first flag should be")
+    return flags
+
+
+def _refuse_shortened(flags: Flags) -> None:
+    """argparse completes a shortened flag, which would then pass by unseen here."""
+    special = (*DRAWING, *RANKING, *_LOGS, *_PLACED, *_FILES)
+    for flag, _ in flags:
+        whole = [name for name in special if name.startswith(flag)]
+        # --score is whole, and the start of --score-file
+        if whole and flag not in whole:
+            raise LotteryError(f"the command has {flag}; write it in full, for example {whole[0]}")
+
+
+def _refuse_other_plugin(values: list[str]) -> None:
+    if len(values) != 1 or not (values[0] == USER_DIR or Path(values[0]).name == "fairseq_lottery"):
+        raise LotteryError(
+            f"the command's --user-dir {' '.join(values)} is not fairseq_lottery, and an archive"
+            ' carries no code; train with --user-dir "$(fairseq-lottery user-dir)"'
+        )
+
+
+def _refuse_bound(flag: str, values: Sequence[str]) -> None:
+    """Refuse what means something else, or nothing, in another folder or shell."""
+    given = f"the command's {flag} {' '.join(values)}".rstrip()
+    if _SHELL.search(flag) or any(map(_SHELL.search, values)):
+        raise LotteryError(
+            f"{given} holds characters that a shell acts on; write one plain command, with the"
+            " values in place of variables"
+        )
+    if flag in _FILES or any("/" in value for value in values):
+        raise LotteryError(
+            f"{given} names a file that the archive does not hold; give the command without it"
+        )
+    for value in values:
+        if "(" in value:  # fairseq evaluates such values as Python
+            try:
+                ast.literal_eval(value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                raise LotteryError(
+                    f"{given} is no plain value; write numbers, for example '(0.9, 0.98)'"
+                ) from None

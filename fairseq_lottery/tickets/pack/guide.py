@@ -1,0 +1,73 @@
+"""From an unpacked archive to a trained ticket: the commands, and the README with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fairseq_lottery.tickets.pack.command import DATA, TrainingCommand
+from fairseq_lottery.tickets.pack.members import SUBWORDS, dictionary
+
+_SENTENCEPIECE = (
+    "python -c 'import sys, sentencepiece\n"
+    "model = sentencepiece.SentencePieceProcessor(model_file=sys.argv[1])\n"
+    'for line in sys.stdin: print(" ".join(model.encode(line.strip(), out_type=str)))\' {file}'
+)
+_SUBWORD_NMT = "subword-nmt apply-bpe --codes {file}"
+
+
+def _subword_tool(subwords: Mapping[str, bytes]) -> str:
+    """The filter that cuts text, where the files leave no doubt which it is; else empty.
+
+    Args:
+        subwords: file name -> content, or its start.
+    """
+    models = [name for name in subwords if name.endswith(".model")]
+    codes = [name for name, content in subwords.items() if content.startswith(b"#version")]
+    if len(models) == 1 and not codes:
+        return _SENTENCEPIECE.format(file=f"{SUBWORDS}/{models[0]}")
+    if len(codes) == 1 and not models:
+        return _SUBWORD_NMT.format(file=f"{SUBWORDS}/{codes[0]}")
+    return ""
+
+
+def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
+    """The commands from text to a training, each with what it needs."""
+    source, target = command.source, command.target
+    tool = _subword_tool(subwords)
+    parts = f"train, valid and test, each .{source} and .{target}, one sentence per line"
+    if tool:
+        text = [
+            f"# your text is in raw/: {parts}",
+            "mkdir -p text",
+            f"for name in {{train,valid,test}}.{{{source},{target}}}; do",
+            f'{tool} <"raw/$name" >"text/$name"',
+            "done",
+        ]
+    else:
+        how = (
+            f"the files in {SUBWORDS}/"
+            if subwords
+            else "the subwords of the ticket's dictionaries (this archive has no subword model)"
+        )
+        text = [f"# your text is in text/, cut with {how}:", f"# {parts}"]
+    binary = [
+        f"fairseq-preprocess --source-lang {source} --target-lang {target} \\",
+        "    --trainpref text/train --validpref text/valid --testpref text/test \\",
+        f"    --srcdict {dictionary(source)} --tgtdict {dictionary(target)} --destdir {DATA}",
+    ]
+    return "\n".join([*text, "", *binary, "", command.text()])
+
+
+def readme(command: TrainingCommand, subwords: Mapping[str, bytes], signature: str) -> str:
+    """The README of an archive."""
+    return (
+        "A lottery ticket for fairseq: a mask and the weights that training starts from.\n"
+        f"{signature}\n\n"
+        "To train it, install fairseq and fairseq_lottery and run in this folder, in bash:\n\n"
+        f"{steps(command, subwords)}\n"
+        "fairseq-lottery inspect ticket.safetensors   shows the ticket\n"
+        "record.json    where it comes from: digest, signature, versions\n"
+        "manifest.json  size and SHA-256 of every file (in the archive)\n\n"
+        "A dictionary in which every count is 1 was written from the ticket, which knows the\n"
+        "symbols and their order only; training needs no more.\n"
+    )

@@ -1,0 +1,179 @@
+"""Unpacking an archive that anybody may have made: verified first, then moved into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Union
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tickets.dictionaries import read_dictionaries
+from fairseq_lottery.tickets.pack import guide, members
+from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
+from fairseq_lottery.tickets.ticket import Ticket, load_ticket
+
+_CHUNK = 1 << 20
+_LARGEST_TEXT = 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError),
+)
+
+
+def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, str]:
+    """Verify an archive and unpack it into a new folder; nothing in it is ever executed.
+
+    Args:
+        archive: what ``pack`` wrote.
+        out: a folder that does not exist yet, or is empty.
+
+    Returns:
+        The ticket, and the commands to train it in ``out``.
+
+    Raises:
+        LotteryError: an archive that is damaged, was changed, or holds anything that ``pack``
+            does not write; then there is nothing at ``out``.
+    """
+    target = Path(os.path.abspath(out))
+    _refuse_target(target)
+    if not Path(archive).is_file():
+        raise LotteryError(f"there is no file {archive}")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(archive) as file:
+            listed = _list(file, Path(archive).stat().st_size)
+            rows = members.read_manifest(_read_text(file, listed.pop(members.MANIFEST)))
+            _refuse_other_list(listed, rows)
+            temporary.mkdir()
+            try:
+                for name, info in listed.items():
+                    _extract(file, info, temporary / name, rows[name][1])
+                result = _verify(temporary, set(listed))
+                os.rename(temporary, target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except LotteryError as error:
+        raise LotteryError(f"{archive} is not unpacked: {error}") from error
+    except _DAMAGE as error:
+        raise LotteryError(f"{archive} is no archive of a ticket, or damaged ({error})") from error
+    except OSError as error:
+        raise LotteryError(f"{archive} cannot be unpacked into {target}: {error}") from error
+    return result
+
+
+def _refuse_target(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise LotteryError(f"--out {target} is there and is no folder; choose another name")
+    if target.is_dir() and any(target.iterdir()):
+        raise LotteryError(f"--out {target} is not empty; choose a new folder")
+    if not target.parent.is_dir():
+        raise LotteryError(f"the folder {target.parent} does not exist; make it first")
+
+
+def _list(file: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The index of an archive of ``size`` bytes: plain files of believable sizes, by name."""
+    listed: dict[str, zipfile.ZipInfo] = {}
+    seen: set[str] = set()
+    for info in file.infolist():
+        name = info.filename
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.is_dir() or kind not in (0, stat.S_IFREG):
+            raise LotteryError(f"its member {name!r} is no plain file")
+        if name.casefold() in seen:  # some systems have one file for both
+            raise LotteryError(f"it has the member {name!r} twice")
+        if info.compress_type not in _METHODS:
+            raise LotteryError(f"its member {name!r} is not compressed as fairseq-lottery does it")
+        if info.file_size > members.LARGEST_RATIO * max(info.compress_size, 1):
+            raise LotteryError(
+                f"its member {name!r} would grow from {info.compress_size} to {info.file_size}"
+                " bytes, which no ticket does"
+            )
+        listed[name] = info
+        seen.add(name.casefold())
+    if members.MANIFEST not in listed:
+        raise LotteryError(f"it has no {members.MANIFEST}, so fairseq-lottery did not pack it")
+    # members that share their bytes would each be small and a flood together
+    if sum(info.compress_size for info in listed.values()) > size:
+        raise LotteryError("its members overlap")
+    return listed
+
+
+def _refuse_other_list(
+    listed: dict[str, zipfile.ZipInfo], rows: dict[str, tuple[int, str]]
+) -> None:
+    for name in sorted(set(listed) ^ set(rows)):
+        raise LotteryError(f"{name!r} is not both in it and in its {members.MANIFEST}")
+    for name, info in listed.items():
+        if not members.is_member(name):
+            raise LotteryError(f"it has the member {name!r}, which no archive of a ticket has")
+        if info.file_size != rows[name][0]:
+            raise LotteryError(
+                f"its member {name!r} has {info.file_size} bytes and not {rows[name][0]}, as its"
+                f" {members.MANIFEST} says"
+            )
+
+
+def _read_text(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with file.open(info) as member:
+        content = member.read(_LARGEST_TEXT + 1)
+    if len(content) != info.file_size:
+        raise LotteryError(f"its {info.filename} is larger than a megabyte, or damaged")
+    return content
+
+
+def _extract(file: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: str) -> None:
+    """Write one member; ``zipfile`` ends it at the size that it declares."""
+    path.parent.mkdir(exist_ok=True)
+    sha, size = hashlib.sha256(), 0
+    with file.open(info) as member, open(path, "xb") as written:
+        while chunk := member.read(_CHUNK):
+            sha.update(chunk)
+            size += len(chunk)
+            written.write(chunk)
+        os.fsync(written.fileno())
+    if size != info.file_size or sha.hexdigest() != sha256:
+        raise LotteryError(f"its member {info.filename!r} is not what its {members.MANIFEST} says")
+
+
+def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
+    """Whether the files fit each other: command, languages, dictionaries, record, ticket."""
+    if members.COMMAND not in names:
+        raise LotteryError(f"it has no {members.COMMAND}")
+    text = (folder / members.COMMAND).read_bytes().decode()
+    command = TrainingCommand.parse(text)
+    if command.text() != text:
+        raise LotteryError(f"its {members.COMMAND} is not as fairseq-lottery writes it")
+    wanted = members.required(command.source, command.target)
+    for name in sorted(wanted ^ {name for name in names if not members.is_subwords(name)}):
+        raise LotteryError(
+            f"it has no {name}" if name in wanted else f"it has the unknown member {name!r}"
+        )
+    try:
+        ticket = load_ticket(folder / TICKET)
+        dictionaries = read_dictionaries(folder, command.source, command.target)
+    except LotteryError as error:
+        raise LotteryError(str(error).replace(f"{folder}{os.sep}", "its ")) from None
+    if dictionaries != ticket.dictionaries:
+        raise LotteryError("its dictionaries are not those of its ticket")
+    record = json.loads((folder / members.RECORD).read_bytes().decode())
+    about = members.describe(ticket)
+    if not isinstance(record, dict) or {key: record.get(key) for key in about} != about:
+        raise LotteryError(f"its {members.RECORD} is not about its ticket")
+    return ticket, guide.steps(command, _heads(folder))
+
+
+def _heads(folder: Path) -> dict[str, bytes]:
+    """File name -> its first bytes, of the subword files."""
+    heads = {}
+    for path in sorted((folder / members.SUBWORDS).glob("*")):
+        with open(path, "rb") as file:
+            heads[path.name] = file.read(16)
+    return heads

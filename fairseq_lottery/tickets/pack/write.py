@@ -1,0 +1,169 @@
+"""Packing: everything is checked and held together first, then written as one file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from fairseq_lottery import __version__
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.tickets.dictionaries import read_dictionaries
+from fairseq_lottery.tickets.pack import guide, members
+from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
+from fairseq_lottery.tickets.ticket import Ticket, load_ticket
+
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+_OVERWRITE = " #fairseq:overwrite"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written: the ticket's digest and signature, and the size of each member."""
+
+    digest: str
+    signature: str
+    sizes: dict[str, int]
+
+
+def pack(
+    ticket: Union[str, Path],
+    out: Union[str, Path],
+    command: Union[str, Path],
+    data: Optional[Union[str, Path]] = None,
+    subwords: Sequence[Union[str, Path]] = (),
+    overwrite: bool = False,
+) -> Packed:
+    """Write one archive with a ticket and all that training it takes, but the text.
+
+    Args:
+        ticket: the ticket's file.
+        out: the archive, ending in ``.zip``.
+        command: text file with the ``fairseq-train`` line, or a stage's JSON record of it.
+        data: folder of ``fairseq-preprocess``, whose dictionaries (with their counts) are
+            packed after they were compared with the ticket's.
+        subwords: the subword model's files.
+
+    Raises:
+        LotteryError: anything that would make the archive of no use elsewhere.
+    """
+    if Path(out).suffix != ".zip":
+        raise LotteryError(f"--out {out} must end in .zip, which is what is written")
+    loaded = load_ticket(ticket)
+    languages = _languages(data) if data is not None else ()
+    training = TrainingCommand.parse(_read_text(command), languages)
+    cut = _subwords(subwords)
+    about = members.describe(loaded)
+    record = {
+        **about,
+        "command": training.text(),
+        "languages": {"source": training.source, "target": training.target},
+        "subwords": sorted(cut),
+        "packed_by": __version__,
+    }
+    content = {
+        TICKET: _read(ticket),
+        **_dictionaries(loaded, training, data),
+        **{f"{members.SUBWORDS}/{name}": text for name, text in cut.items()},
+        members.COMMAND: training.text().encode(),
+        members.RECORD: members.to_json(record),
+        members.README: guide.readme(training, cut, about["signature"]).encode(),
+    }
+    _write(out, {members.MANIFEST: members.write_manifest(content), **content}, overwrite)
+    sizes = {name: len(text) for name, text in content.items()}
+    return Packed(about["digest"], about["signature"], sizes)
+
+
+def _write(out: Union[str, Path], content: Mapping[str, bytes], overwrite: bool) -> None:
+    with replacing(out, overwrite) as temporary:
+        ratio = _write_zip(temporary, content, zipfile.ZIP_DEFLATED)
+        if ratio > members.LARGEST_RATIO:  # next to nothing survives: it looks like a bomb
+            _write_zip(temporary, content, zipfile.ZIP_STORED)
+
+
+def _write_zip(path: Path, content: Mapping[str, bytes], method: int) -> float:
+    """A ZIP without a trace of when, where and by whom; returns the largest compression."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name in sorted(content, key=lambda name: (name != members.MANIFEST, name)):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # Unix, whose permissions follow
+            info.external_attr = 0o100644 << 16
+            file.writestr(info, content[name], method, compresslevel=6)
+        return max(info.file_size / max(info.compress_size, 1) for info in file.infolist())
+
+
+def _read(path: Union[str, Path]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_text(path: Union[str, Path]) -> str:
+    try:
+        return _read(path).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise LotteryError(f"{path} is no UTF-8 text; write the fairseq-train line in it") from None
+
+
+def _languages(data: Union[str, Path]) -> tuple[str, ...]:
+    """The language pair of a data folder, as fairseq finds it: by the name of any split."""
+    try:
+        names = sorted(path.name.split(".") for path in Path(data).iterdir())
+    except OSError as error:
+        raise LotteryError(f"--data {data} cannot be read: {error.strerror}") from error
+    pairs = (tuple(name[1].split("-")) for name in names if len(name) >= 3)
+    return next((pair for pair in pairs if len(pair) == 2), ())
+
+
+def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in map(Path, paths):
+        if not members.is_subwords(f"{members.SUBWORDS}/{path.name}"):
+            raise LotteryError(
+                f"--subwords {path} has a name that not every system takes; use up to 64"
+                " letters, digits, dots, dashes and underscores"
+            )
+        if path.name.casefold() in map(str.casefold, found):
+            raise LotteryError(f"--subwords names two files {path.name}; rename one")
+        found[path.name] = _read(path)
+    return found
+
+
+def _dictionaries(
+    ticket: Ticket, command: TrainingCommand, data: Optional[Union[str, Path]]
+) -> dict[str, bytes]:
+    source, target = command.source, command.target
+    symbols = ticket.dictionaries
+    if source == target and symbols.source != symbols.target:
+        raise LotteryError(
+            f"the command's languages are both {source}, but the ticket has two dictionaries; give"
+            " the command that this ticket is trained with"
+        )
+    if data is None:
+        return {
+            members.dictionary(source): _to_text(symbols.source),
+            members.dictionary(target): _to_text(symbols.target),
+        }
+    symbols.refuse_other(read_dictionaries(data, source, target), "the ticket")
+    names = map(members.dictionary, (source, target))
+    return {name: _read(Path(data) / name) for name in names}
+
+
+def _to_text(symbols: Sequence[str]) -> bytes:
+    """The file that fairseq reads as these symbols; a ticket knows no counts, so each is 1."""
+    seen = set(_SPECIAL)
+    rows = []
+    for symbol in symbols:
+        if "\r" in symbol or _OVERWRITE in symbol:
+            raise LotteryError(
+                f"the ticket's dictionary has the symbol {symbol!r}, which fairseq's files cannot"
+                " hold; name the data folder with --data"
+            )
+        # fairseq refuses a symbol that it has already, unless the line says that it is meant
+        rows.append(f"{symbol} 1{_OVERWRITE if symbol in seen else ''}\n")
+        seen.add(symbol)
+    return "".join(rows).encode()

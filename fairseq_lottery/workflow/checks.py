@@ -1,0 +1,128 @@
+"""What is checked once, before the first stage starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.config import Configuration
+from fairseq_lottery.workflow.cost import Cost
+from fairseq_lottery.workflow.plan import Plan
+from fairseq_lottery.workflow.stages import interpreter, prologue, user_dir
+
+DATA = "data.json"
+
+
+def check_files(configuration: Configuration) -> None:
+    """Refuse missing or other data, references or an adopted run.
+
+    The data of a folder are known by their content: with other data under the same name,
+    finished trainings would stand beside new ones that learned something else.
+    """
+    error = configuration.source.error
+    data = configuration.data
+    files = sorted(data.glob("dict.*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
+    if not any(path.name.startswith("train.") for path in files):
+        what = "has no train.*.bin" if data.is_dir() else "is not there"
+        raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
+    if not configuration.references.is_file():
+        raise error(
+            ("references",), f"the references {configuration.references} are not there; they are"
+            " the raw text of the test set"
+        )  # fmt: skip
+    if configuration.adopt:
+        for seed in configuration.seeds:
+            folder = Path(configuration.adopt.format(seed=seed))
+            if not (folder / "checkpoint_last.pt").is_file():
+                raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
+    _refuse_other_data(configuration, files)
+
+
+def check_disk(configuration: Configuration, cost: Cost) -> None:
+    """Refuse a plan that does not fit on the disk."""
+    free = shutil.disk_usage(configuration.out).free
+    if cost.peak is not None and cost.peak > free:
+        raise LotteryError(
+            f"the plan needs up to {cost.peak / 1e9:.1f} GB in {configuration.out}, where"
+            f" {free / 1e9:.1f} GB are free; give another --out or fewer --jobs"
+        )
+
+
+def check_environment(plan: Plan, executor: str) -> None:
+    """Ask the training's environment whether it takes the flags and has the GPUs."""
+    configuration = plan.configuration
+    fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
+    question = {
+        "train": [*fixed, *configuration.train.words()],
+        "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
+    }
+    found = _ask(configuration, question)
+    if found.get("problem"):
+        raise configuration.source.error(
+            (found["where"],) if "where" in found else ("train_env",),
+            found["problem"],
+            found.get("about", ""),
+        )
+    wanted = configuration.resources.gpus
+    if executor == "local" and found["gpus"] < wanted:
+        raise configuration.source.error(
+            ("resources", "gpus"),
+            f"a training wants {wanted} GPUs and this machine has {found['gpus']}; change gpus"
+            " (0 trains on the CPU), or give --executor",
+        )
+
+
+def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
+    before = prologue(configuration)
+    command = f"{interpreter(configuration)} -m fairseq_lottery.workflow.preflight"
+    ended = subprocess.run(
+        ["bash", "-c", f"{before}\nexec {command}" if before else f"exec {command}"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    except (json.JSONDecodeError, IndexError):
+        last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
+        return {"problem": f"the training's environment does not start ({last[:200]}); install"
+                " this package there, or correct train_env"}  # fmt: skip
+    return answer
+
+
+def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
+    stored = configuration.out / DATA
+    before = json.loads(stored.read_text("utf-8")) if stored.is_file() else {}
+    now = {path.name: _identity(path, before.get(path.name)) for path in files}
+    for name in {*before, *now} if before else ():
+        then, today = before.get(name), now.get(name)
+        if not then or not today or then["sha256"] != today["sha256"]:
+            raise configuration.source.error(
+                ("data",),
+                f"{configuration.data} holds other data than this folder's runs were trained on"
+                f" ({name} differs); give another --out",
+            )
+    if now != before:
+        with replacing(stored) as path:
+            path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _identity(path: Path, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Size, time and hash of a file; it is read only where size or time have changed."""
+    status = os.stat(path)
+    seen = {"size": status.st_size, "time": status.st_mtime_ns}
+    if before and all(before.get(key) == value for key, value in seen.items()):
+        return before
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return {**seen, "sha256": sha.hexdigest()}

@@ -1,0 +1,29 @@
+"""What stays on disk: what a pending stage reads, the chosen weights, and what is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairseq_lottery.workflow.stages import Stage
+from fairseq_lottery.workflow.state import read_record, still_needed
+
+
+def clean(out: Path, stage: Stage, stages: tuple[Stage, ...], keep: list[str]) -> None:
+    """Delete what nobody needs after ``stage``, which is finished.
+
+    Args:
+        keep: of ``checkpoints``, ``snapshots`` and ``tickets``, what is kept all the same.
+    """
+    if read_record(out, stage) is None:
+        return
+    if stage.kind == "train" and "checkpoints" not in keep:
+        for path in (out / stage.folder).glob("checkpoint*.pt*"):
+            path.unlink(missing_ok=True)
+    needed = still_needed(out, stages)
+    kinds = {"snapshots": "snapshot_*.safetensors", "tickets": "ticket.safetensors"}
+    read_here = {Path(file).parent for file in (*stage.needs, *stage.leaves)}
+    for folder in read_here:
+        for kind, pattern in kinds.items():
+            for path in (out / folder).glob(pattern) if kind not in keep else ():
+                if path.relative_to(out).as_posix() not in needed:
+                    path.unlink(missing_ok=True)

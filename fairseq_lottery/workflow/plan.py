@@ -1,0 +1,165 @@
+"""The plan: every cell of the table, and every training that they depend on, once."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.config import Configuration, Request
+from fairseq_lottery.workflow.training import Growth, Training
+from fairseq_lottery.workflow.vocabulary import Vocabulary
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the table: a technique at a sparsity with a seed, and who fills it."""
+
+    technique: str
+    sparsity: float
+    seed: int
+    training: Training
+
+    @property
+    def name(self) -> str:
+        """As ``--only`` and messages name it."""
+        return f"{self.technique}@{self.sparsity:g}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells, and the trainings behind them, parents first, each once."""
+
+    configuration: Configuration
+    cells: tuple[Cell, ...]
+    trainings: tuple[Training, ...]
+
+    @property
+    def unshared(self) -> int:
+        """How many trainings it would take if each distinct cell did all of its own."""
+        distinct = dict.fromkeys(cell.training for cell in self.cells)
+        return sum(len(list(training.ancestors())) for training in distinct)
+
+    def cells_of(self, training: Training) -> list[Cell]:
+        """The cells that a training fills; none for one that others only start from."""
+        return [cell for cell in self.cells if cell.training == training]
+
+
+def make_plan(configuration: Configuration, only: Sequence[str] = ()) -> Plan:
+    """Ask every technique for its trainings.
+
+    Args:
+        only: patterns as ``slt@0.9``, ``slt`` or ``*@0.9``; all cells where empty.
+
+    Raises:
+        LotteryError: a technique fails, or a pattern fits no cell.
+    """
+    cells = [Cell(DENSE, 0.0, seed, _dense(configuration, seed)) for seed in configuration.seeds]
+    for request in configuration.requests:
+        for seed in request.seeds:
+            cells += _cells(configuration, request, seed)
+    cells = _chosen(cells, only)
+    ancestors = (training for cell in cells for training in cell.training.ancestors())
+    return Plan(configuration, tuple(cells), tuple(dict.fromkeys(ancestors)))
+
+
+def _dense(configuration: Configuration, seed: int) -> Training:
+    resources = configuration.resources
+    return Training(
+        flags=configuration.train,
+        seed=seed,
+        updates=configuration.updates,
+        processes=resources.processes * resources.nodes,
+        adopted=configuration.adopt.format(seed=seed) if configuration.adopt else None,
+    )
+
+
+def _cells(configuration: Configuration, request: Request, seed: int) -> list[Cell]:
+    vocabulary = Vocabulary(
+        dense=_dense(configuration, seed),
+        sparsities=request.sparsities,
+        rounds=request.rounds,
+        rewind=request.rewind,
+        rewind_source=request.rewind_source,
+        clock=request.clock or "restart",
+        growth=Growth(sparsity=0.0, **configuration.growth),
+    )
+    try:
+        found = list(request.technique.plan(vocabulary, **request.options))
+    except LotteryError as error:
+        raise configuration.source.error(request.key, str(error)) from error
+    except Exception as error:  # noqa: BLE001 - a user's own technique raises whatever it likes
+        raise configuration.source.error(
+            request.key, f"{request.name} fails with {type(error).__name__}: {error}"
+        ) from error
+    rows = [
+        Cell(request.name, sparsity, seed, training)
+        for sparsity, training in found
+        if sparsity in request.sparsities
+    ]
+    if not rows:
+        asked = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
+        raise configuration.source.error(
+            request.key, f"{request.name} has no cell at the sparsities {asked}"
+        )
+    return rows
+
+
+def _chosen(cells: list[Cell], only: Sequence[str]) -> list[Cell]:
+    if not only:
+        return cells
+    chosen: set[int] = set()
+    for pattern in only:
+        technique, _, sparsity = pattern.partition("@")
+        fits = {
+            number
+            for number, cell in enumerate(cells)
+            if fnmatch.fnmatchcase(cell.technique, technique or "*")
+            and fnmatch.fnmatchcase(f"{cell.sparsity:g}", sparsity or "*")
+        }
+        if not fits:
+            known = ", ".join(dict.fromkeys(cell.technique for cell in cells))
+            raise LotteryError(
+                f"--only {pattern} fits no cell; write technique@sparsity with one of {known}"
+            )
+        chosen |= fits
+    return [cell for number, cell in enumerate(cells) if number in chosen]
+
+
+def recipe(plan: Plan) -> dict[str, Any]:
+    """What tables say of the run beside published ones."""
+    configuration = plan.configuration
+    flags = configuration.train
+    named = {
+        "architecture": "--arch",
+        "optimizer": "--optimizer",
+        "learning rate": "--lr",
+        "schedule": "--lr-scheduler",
+        "warm-up": "--warmup-updates",
+        "tokens per batch and process": "--max-tokens",
+        "update frequency": "--update-freq",
+        "dropout": "--dropout",
+        "label smoothing": "--label-smoothing",
+        "clipping": "--clip-norm",
+    }
+    found: dict[str, Any] = {
+        what: flags.get(flag) for what, flag in named.items() if flag in flags
+    }
+    pre_norm = "--encoder-normalize-before" in flags
+    rewinds = sorted({request.rewind for request in configuration.requests})
+    return {
+        **found,
+        "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
+        "processes": configuration.resources.processes * configuration.resources.nodes,
+        "updates": configuration.updates,
+        "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
+        "scope": configuration.growth["scope"],
+        "prunable": configuration.growth["prunable"],
+        "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
+        "beam": [evaluation.beam for evaluation in configuration.evaluations],
+        "length penalty": [evaluation.lenpen for evaluation in configuration.evaluations],
+    }

@@ -1,0 +1,248 @@
+"""Running one stage: once at a time, resumed where it stopped, judged by what it leaves.
+
+``python -m fairseq_lottery.workflow.stage NAME -- COMMAND...``, in the workflow's folder. This
+is what Snakemake starts and what emitted scripts hold; COMMAND is the plain command line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Optional
+
+from fairseq_lottery.environment import versions
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.launch import STOPPED
+from fairseq_lottery.workflow.curves import read_curves
+from fairseq_lottery.workflow.gpus import borrowed
+from fairseq_lottery.workflow.keep import clean
+from fairseq_lottery.workflow.records import refresh
+from fairseq_lottery.workflow.stages import Stage
+from fairseq_lottery.workflow.state import read_record
+
+
+def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep: list[str],
+              gpus: int, threads: int) -> None:  # fmt: skip
+    """Run a stage of the workflow in the current folder, unless it is finished.
+
+    Args:
+        stages: all of the plan, to know which files are still needed.
+        command: the plain command line.
+        keep: what is kept that nobody needs.
+        gpus: how many of this machine's GPUs the stage occupies.
+
+    Raises:
+        LotteryError: it failed; the sentence names its log and how to repeat it.
+    """
+    folder = Path(stage.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(stage) as lock:
+        if read_record(Path(), stage) is None:
+            begin = time.time()
+            with borrowed(gpus) as devices:
+                code, wanted = _run(stage, command, lock, {**devices, **_threads(threads)})
+            if wanted is not None:
+                raise LotteryError(
+                    f"the stage {stage.name} was stopped by {signal.Signals(wanted).name}; it goes"
+                    " on from its last checkpoint when it is started again"
+                )
+            try:
+                found = _finish(stage, code)
+            except LotteryError as error:
+                raise _failed(stage, code, command, str(error)) from error
+            record = {
+                "stage": stage.name,
+                "command": command,
+                "seconds": round(time.time() - begin, 1),
+                "versions": versions(),
+                **stage.facts,
+                **found,
+            }
+            with replacing(stage.record) as path:
+                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        clean(Path(), stage, stages, keep)
+        if stage.kind == "score":
+            refresh(Path())
+
+
+@contextmanager
+def _alone(stage: Stage) -> Iterator[IO[str]]:
+    """Hold the stage's lock; a process that outlived its starter is waited for."""
+    with open(Path(stage.folder) / f".{stage.kind}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{stage.name} runs already; waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+def _threads(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUTF8": "1"}
+
+
+def _run(
+    stage: Stage, command: list[str], lock: IO[str], extra: dict[str, str]
+) -> tuple[int, Optional[int]]:
+    """Run the command in a group of its own; returns its exit code and the signal that came."""
+    came: list[int] = []
+    process: Optional[subprocess.Popen[bytes]] = None
+
+    def forward(number: int, _: Any) -> None:
+        came.append(number)
+        if process is None or process.poll() is not None:
+            return
+        # the first asks a training to save, in all its processes; a second one ends it
+        saves = stage.kind == "train" and len(came) == 1
+        os.killpg(process.pid, signal.SIGUSR1 if saves else signal.SIGTERM)
+
+    handled = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, forward) for number in handled}
+    try:
+        with open(stage.log, "ab" if stage.kind == "train" else "wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **extra},
+                pass_fds=(lock.fileno(),),  # the lock lives as long as the training
+                start_new_session=True,
+                preexec_fn=_ignore_usr1,
+            )
+            code = process.wait()
+    except OSError as error:
+        raise LotteryError(
+            f"the stage {stage.name} cannot start {command[0]}: {error.strerror}"
+        ) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code, came[0] if came and code else None
+
+
+def _ignore_usr1() -> None:
+    """torchrun would die of it; a training's own processes set their handlers themselves."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+# --- judging -------------------------------------------------------------------------------------
+
+
+def _finish(stage: Stage, code: int) -> dict[str, Any]:
+    """Check what a stage left, and say what its record keeps.
+
+    torch now and then aborts while the interpreter leaves, after all work is done: what a
+    stage leaves counts, and its exit code only where it is another.
+    """
+    if code == STOPPED:
+        raise LotteryError("it was stopped and goes on from its last checkpoint")
+    if code not in (0, -signal.SIGABRT, 128 + signal.SIGABRT):
+        raise LotteryError(f"exit code {code}")
+    found: dict[str, Any] = {}
+    if stage.kind in ("train", "adopt"):
+        found = _finish_training(stage)
+    missing = [file for file in stage.leaves if not Path(file).is_file()]
+    if missing:
+        raise LotteryError(f"it left no {missing[0]}")
+    if stage.kind == "generate" and "Generate " not in _tail(stage.leaves[0]):
+        raise LotteryError(f"{stage.leaves[0]} is not complete")
+    return found
+
+
+def _finish_training(stage: Stage) -> dict[str, Any]:
+    """Make the chosen models and count what is pruned in them."""
+    from dataclasses import asdict
+
+    from fairseq_lottery.workflow.chosen import choose, measure
+
+    folder, facts = Path(stage.folder), stage.facts
+    if stage.kind == "train":
+        _refuse_unfinished(folder, facts["updates"])
+    measured = {}
+    for checkpoint in facts["models"]:
+        adopted = folder / f"{checkpoint.replace(':', '')}.pt"
+        model = choose(folder, checkpoint) if stage.kind == "train" else adopted
+        measured[checkpoint] = asdict(measure(model, facts["sparsity"]))
+    return {"measured": measured, "curves": read_curves(Path(stage.log))}
+
+
+def _refuse_unfinished(folder: Path, updates: int) -> None:
+    from fairseq_lottery.tickets.sources import read_checkpoint
+
+    state = read_checkpoint(folder / "checkpoint_last.pt")
+    done = int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
+    if done < updates:
+        raise LotteryError(f"it ended at update {done} of {updates}")
+
+
+def _failed(stage: Stage, code: int, command: list[str], reason: str) -> LotteryError:
+    lines = [line for line in _tail(stage.log).splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("fairseq-lottery: ")]
+    last = said[-1] if said else " / ".join(line[-160:] for line in lines[-2:])
+    again = shlex.join(["cd", str(Path.cwd())]) + " && " + shlex.join(_wrapped(stage, command))
+    return LotteryError(
+        f"the stage {stage.name} failed ({reason}); its log {Path.cwd() / stage.log} ends with:"
+        f" {last}; repeat it with: {again}"
+    )
+
+
+def _wrapped(stage: Stage, command: list[str]) -> list[str]:
+    return [sys.executable, "-m", "fairseq_lottery.workflow.stage", stage.name, "--", *command]
+
+
+def _tail(path: str, size: int = 4000) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> int:
+    """Find the stage in ``plan.json`` of the current folder and run it."""
+    name, dashes, *command = sys.argv[1:] + ["", ""][: max(0, 3 - len(sys.argv))]
+    try:
+        if dashes != "--" or not command or not re.match(r"\w+-", name):
+            raise LotteryError("usage: python -m fairseq_lottery.workflow.stage NAME -- COMMAND...")
+        try:
+            plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise LotteryError(f"{Path.cwd()} is no folder of a workflow; cd into one") from None
+        stages = tuple(Stage.from_json(stage) for stage in plan["stages"])
+        found = [stage for stage in stages if stage.name == name]
+        if not found:
+            raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
+        uses = found[0].kind in ("train", "generate")
+        try:
+            run_stage(found[0], stages, command, plan["keep"], plan["gpus"] if uses else 0,
+                      plan["threads"])  # fmt: skip
+        except LotteryError as error:
+            _told(found[0], error)
+            raise
+    except LotteryError as error:
+        print(f"fairseq-lottery: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def _told(stage: Stage, error: LotteryError) -> None:
+    """Leave the sentence where whoever started the stage finds it, on whatever machine."""
+    with replacing(f"{stage.folder}/{stage.kind}.failed") as path:
+        path.write_text(f"{error}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

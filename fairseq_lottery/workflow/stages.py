@@ -1,0 +1,308 @@
+"""Stages: the plan as command lines, each with the files it reads and the files it leaves."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fairseq_lottery
+from fairseq_lottery.workflow.config import Configuration, Evaluation
+from fairseq_lottery.workflow.plan import Plan
+from fairseq_lottery.workflow.training import Draw, Growth, Training
+
+KINDS = ("draw", "adopt", "train", "generate", "score")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command line. Paths are relative to the workflow's folder, where it is run.
+
+    Attributes:
+        name: unique, ``KIND-FOLDER`` with the slashes of its folder turned into dashes.
+        kind: one of ``KINDS``.
+        folder: where its log and its record go.
+        title: what it is, for a reader.
+        command: the plain command line.
+        needs: files that it reads, each left by another stage.
+        leaves: files that other stages read. The record says that all of them are there.
+        facts: what checking and recording it takes besides.
+    """
+
+    name: str
+    kind: str
+    folder: str
+    title: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...]
+    leaves: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> str:
+        """The file that exists once the stage is finished."""
+        return f"{self.folder}/{self.kind}.json"
+
+    @property
+    def log(self) -> str:
+        """Where its output goes."""
+        return f"{self.folder}/{self.kind}.log"
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``plan.json`` holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Stage:
+        """Back from ``to_json``."""
+        lists = {name: tuple(item) for name, item in value.items() if isinstance(item, list)}
+        return cls(**{**value, **lists})
+
+
+def make_stages(plan: Plan, executor: str = "local") -> tuple[Stage, ...]:
+    """All stages of a plan, those that others need first."""
+    read: dict[Training, set[int]] = defaultdict(set)  # at which updates weights are read
+    for training in plan.trainings:
+        drawn = training.ticket
+        if drawn is not None:
+            read[drawn.mask_from].add(drawn.mask_from.updates)
+            read[drawn.start.training].add(drawn.start.update)
+    writer = _Writer(plan.configuration, executor)
+    found: list[Stage] = []
+    for training in plan.trainings:
+        updates = sorted(read[training])
+        if "snapshots" in plan.configuration.keep:
+            rewinds = {request.rewind for request in plan.configuration.requests}
+            updates = sorted({*updates, 0, *rewinds, training.updates})
+        is_cell = bool(plan.cells_of(training))
+        if training.ticket is not None:
+            found.append(writer.draw(training, training.ticket))
+        found.append(writer.train(training, updates, is_cell))
+        if is_cell:
+            for evaluation in plan.configuration.evaluations:
+                found.append(writer.generate(training, evaluation))
+                found.append(writer.score(training, evaluation))
+    return tuple(found)
+
+
+class _Writer:
+    """Writes command lines for one configuration."""
+
+    def __init__(self, configuration: Configuration, executor: str) -> None:
+        self.configuration = configuration
+        self.executor = executor
+        self.python = interpreter(configuration)
+
+    def draw(self, training: Training, drawn: Draw) -> Stage:
+        last = f"{drawn.mask_from.folder}/snapshot_{drawn.mask_from.updates}.safetensors"
+        start = f"{drawn.start.training.folder}/snapshot_{drawn.start.update}.safetensors"
+        words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
+        if drawn.takes_mask:
+            words += ["--mask-file", last]
+        else:
+            words += ["--sparsity", f"{drawn.sparsity:.10g}", "--score", drawn.score]
+            words += ["--scope", drawn.scope, "--floor", f"{drawn.floor:g}"]
+            words += ["--prunable", drawn.prunable]
+            words += ["--keep-dense", drawn.keep_dense] if drawn.keep_dense else []
+        ticket = f"{training.folder}/ticket.safetensors"
+        words += ["--reset", drawn.reset, "--clock", drawn.clock, "--seed", training.seed]
+        words += ["--out", ticket, "--overwrite"]
+        return Stage(
+            name=_name("draw", training.folder),
+            kind="draw",
+            folder=training.folder,
+            title=f"draw the ticket of {_title(training)}",
+            command=self.lottery(*words),
+            needs=tuple(dict.fromkeys((last, start))),
+            leaves=(ticket,),
+        )
+
+    def train(self, training: Training, snapshots: list[int], is_cell: bool) -> Stage:
+        folder = training.folder
+        chosen = self.configuration.evaluations if is_cell else ()
+        models = dict.fromkeys(evaluation.model for evaluation in chosen)
+        files = [f"{folder}/snapshot_{update}.safetensors" for update in snapshots]
+        kind, command = "train", self.fairseq_train(training, snapshots)
+        if training.adopted is not None and training.ticket is None and training.growth is None:
+            kind = "adopt"
+            words = ["--run", training.adopted, "--out", folder]
+            words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
+            words += ["--models", *dict.fromkeys(evaluation.checkpoint for evaluation in chosen)]
+            command = self.module("fairseq_lottery.workflow.adopt", *words)
+        return Stage(
+            name=_name(kind, folder),
+            kind=kind,
+            folder=folder,
+            title=f"train {_title(training)}" if kind == "train" else "adopt the dense run",
+            command=command,
+            needs=(f"{folder}/ticket.safetensors",) if training.ticket is not None else (),
+            leaves=(*files, *(f"{folder}/{model}" for model in models)),
+            facts={
+                "updates": training.updates,
+                "first_update": _first_update(training),
+                "sparsity": training.sparsity,
+                "seed": training.seed,
+                "label": training.label,
+                "content": training.content,
+                "fingerprint": training.fingerprint,
+                "models": list(dict.fromkeys(e.checkpoint for e in chosen)),
+                "processes": training.processes,
+            },
+        )
+
+    def fairseq_train(self, training: Training, snapshots: list[int]) -> tuple[str, ...]:
+        words: list[object] = list(training.flags.words())
+        if training.ticket is not None:
+            words += ["--ticket", f"{training.folder}/ticket.safetensors"]
+        if training.growth is not None:
+            words += _growing(training.growth, training.seed, training.ticket is not None)
+        if snapshots:
+            words += ["--snapshot-updates", ",".join(map(str, snapshots))]
+        words += _retention(training, self.configuration)
+        return fairseq_train(
+            self.configuration, self.executor, training.seed, training.folder, words
+        )
+
+    def generate(self, training: Training, evaluation: Evaluation) -> Stage:
+        folder = f"{training.folder}/{evaluation.name}"
+        model = f"{training.folder}/{evaluation.model}"
+        words: list[object] = [self.data(), "--user-dir", user_dir(), "--task"]
+        words += ["translation_lottery", "--path", model, "--gen-subset", evaluation.subset]
+        words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
+        # without it fairseq drops what does not fill a multiple of eight sentences
+        words += ["--required-batch-size-multiple", 1, "--results-path", folder]
+        words += self.configuration.generate.words()
+        if not self.configuration.resources.gpus:
+            words += ["--cpu"]
+        return Stage(
+            name=_name("generate", folder),
+            kind="generate",
+            folder=folder,
+            title=f"translate with {_title(training)}, {evaluation.name}",
+            command=self.module("fairseq_cli.generate", *words),
+            needs=(model,),
+            leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
+        )
+
+    def score(self, training: Training, evaluation: Evaluation) -> Stage:
+        folder = f"{training.folder}/{evaluation.name}"
+        translations = f"{folder}/generate-{evaluation.subset}.txt"
+        words: list[object] = ["--translations", translations, "--out", folder]
+        words += ["--references", self.configuration.references]
+        words += ["--model", f"{training.folder}/{evaluation.model}"]
+        words += ["--sparsity", f"{training.sparsity:.10g}"]
+        words += ["--metrics", *self.configuration.metrics]
+        for name, command in self.configuration.score_commands.items():
+            words += ["--score-command", name, command]
+        return Stage(
+            name=_name("score", folder),
+            kind="score",
+            folder=folder,
+            title=f"score {_title(training)}, {evaluation.name}",
+            command=self.module("fairseq_lottery.workflow.score", *words),
+            needs=(translations, f"{training.folder}/{evaluation.model}"),
+            leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
+            facts={"evaluation": {**asdict(evaluation), "name": evaluation.name}},
+        )
+
+    def data(self) -> str:
+        return str(self.configuration.data)
+
+    def lottery(self, *words: object) -> tuple[str, ...]:
+        return self.module("fairseq_lottery.cli.main", *words)
+
+    def module(self, name: str, *words: object) -> tuple[str, ...]:
+        return (self.python, "-m", name, *map(str, words))
+
+
+def fairseq_train(
+    configuration: Configuration, executor: str, seed: int, folder: str, words: Sequence[object]
+) -> tuple[str, ...]:
+    """fairseq-train in one process, or in several that ``fairseq_lottery.launch`` joins.
+
+    Args:
+        folder: its save-dir.
+        words: all further flags.
+    """
+    resources, python = configuration.resources, interpreter(configuration)
+    arguments: list[object] = [configuration.data, "--user-dir", user_dir()]
+    arguments += ["--task", "translation_lottery", "--save-dir", folder, "--seed", seed, *words]
+    arguments += [] if resources.gpus else ["--cpu"]
+    tasks = resources.processes * resources.nodes
+    start: list[object] = [python, "-m"]
+    if tasks == 1:
+        start += ["fairseq_cli.train"]
+    elif executor == "slurm":
+        start = ["srun", f"--nodes={resources.nodes}", f"--ntasks={tasks}", *start]
+        start += ["fairseq_lottery.launch"]
+    else:
+        start += ["torch.distributed.run", "--standalone", "--nproc_per_node", resources.processes]
+        start += ["-m", "fairseq_lottery.launch"]
+    return tuple(map(str, (*start, *arguments)))
+
+
+def interpreter(configuration: Configuration) -> str:
+    """The Python that trains: ``train_env`` where it is a file, else the one on its path."""
+    env = configuration.train_env.strip()
+    if not env:
+        return sys.executable
+    path = (configuration.source.path.parent / Path(env).expanduser()).absolute()
+    return str(path) if "\n" not in env and path.is_file() else "python"
+
+
+def prologue(configuration: Configuration) -> str:
+    """Shell lines that lead into the training's environment; empty where it is a file."""
+    env = configuration.train_env.strip()
+    return env if env and interpreter(configuration) == "python" else ""
+
+
+def user_dir() -> str:
+    """The package itself, as fairseq's ``--user-dir``."""
+    return str(Path(fairseq_lottery.__file__).resolve().parent)
+
+
+def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
+    words: list[object] = ["--prune-to", f"{growth.sparsity:.10g}"]
+    words += ["--prune-start", growth.start, "--prune-end", growth.end]
+    words += ["--prune-every", growth.every, "--prune-schedule", growth.schedule]
+    words += ["--score", growth.score, "--scope", growth.scope, "--floor", f"{growth.floor:g}"]
+    words += ["--draw-seed", seed]
+    if not on_ticket:  # which says itself what is prunable
+        words += ["--prunable", growth.prunable]
+        words += ["--keep-dense", growth.keep_dense] if growth.keep_dense else []
+    return words
+
+
+def _retention(training: Training, configuration: Configuration) -> list[object]:
+    """Flags that keep a running training's disk small, where the user gave no others."""
+    flags = training.flags
+    averaged = [
+        int(e.checkpoint.split(":")[1])
+        for e in configuration.evaluations
+        if e.checkpoint.startswith("average:")
+    ]
+    words: list[object] = []
+    if not any(name.startswith("--keep-") for name in flags.names):
+        by_update = "--save-interval-updates" in flags
+        interval = "--keep-interval-updates" if by_update else "--keep-last-epochs"
+        if "checkpoints" not in configuration.keep:
+            words += [interval, max([1, *averaged])]
+        if by_update and "--no-epoch-checkpoints" not in flags:
+            words += ["--no-epoch-checkpoints"]
+    return words
+
+
+def _first_update(training: Training) -> int:
+    drawn = training.ticket
+    return drawn.start.update if drawn is not None and drawn.clock == "rewind" else 0
+
+
+def _title(training: Training) -> str:
+    return f"{training.label}, seed {training.seed}"
+
+
+def _name(kind: str, folder: str) -> str:
+    return f"{kind}-{folder.replace('/', '-')}"

@@ -1,0 +1,124 @@
+"""What is finished on disk, what is still to do, and what would have to be done again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.workflow.stages import Stage
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A finished training that has to run again, and why."""
+
+    stage: Stage
+    why: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """The stages to run, in the order of the plan, and those of them that ran before."""
+
+    pending: tuple[Stage, ...]
+    repeats: tuple[Repeat, ...]
+
+    @property
+    def updates(self) -> int:
+        """Updates of all pending trainings."""
+        return sum(_updates(stage) for stage in self.pending if stage.kind == "train")
+
+    @property
+    def repeated_updates(self) -> int:
+        """Updates of those that ran before."""
+        return sum(_updates(repeat.stage) for repeat in self.repeats)
+
+
+def _updates(stage: Stage) -> int:
+    return int(stage.facts["updates"]) - int(stage.facts["first_update"])
+
+
+def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
+    """The record of a finished stage, None where it is not finished."""
+    return _read(out / stage.record)
+
+
+def find_work(out: Path, stages: tuple[Stage, ...]) -> Work:
+    """Look which stages are finished; a file that was cleaned up is missed only where needed."""
+    maker = {file: stage for stage in stages for file in stage.leaves}
+    done = {stage.name for stage in stages if read_record(out, stage) is not None}
+    pending: set[str] = set()
+    why: dict[str, str] = {}
+
+    def run(stage: Stage) -> None:
+        if stage.name in pending:
+            return
+        pending.add(stage.name)
+        for file in stage.needs:
+            producer = maker[file]
+            if producer.name not in done:
+                run(producer)
+            elif not (out / file).exists():
+                why.setdefault(producer.name, f"{file} is needed by {stage.name} and not kept")
+                run(producer)
+
+    # scores are what a workflow is for; everything else is made where they need it
+    for stage in stages:
+        if stage.kind == "score" and stage.name not in done:
+            run(stage)
+    todo = tuple(stage for stage in stages if stage.name in pending)
+    repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
+    known = {repeat.stage.name for repeat in repeats}
+    planned = {stage.folder for stage in stages}
+    return Work(todo, (*repeats, *_changed(out, todo, known, planned)))
+
+
+def still_needed(out: Path, stages: tuple[Stage, ...]) -> set[str]:
+    """Files that stages which are not finished read."""
+    return {file for s in stages if read_record(out, s) is None for file in s.needs}
+
+
+def _changed(
+    out: Path, todo: tuple[Stage, ...], known: set[str], planned: set[str]
+) -> list[Repeat]:
+    """Finished trainings of the same kind and seed whose recipe was another."""
+    found: list[Repeat] = []
+    for stage in todo:
+        if stage.kind != "train" or stage.name in known:
+            continue
+        parent = (out / stage.folder).parent
+        for record in sorted(parent.glob(f"{stage.facts['label']}-????????/train.json")):
+            folder = record.parent.relative_to(out).as_posix()
+            before = _read(record)
+            if before is None or folder in planned:
+                continue
+            difference = _difference(before["content"], stage.facts["content"])
+            if difference:
+                found.append(Repeat(stage, f"finished as {folder}, but {difference}"))
+                break
+    return found
+
+
+def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """What of the user's own differs; a parent that differs tells of itself."""
+    flags = [
+        f"{name} was {then['flags'].get(name, 'not given')!r}"
+        f" and is {now['flags'].get(name, 'not given')!r}"
+        for name in sorted({*then["flags"], *now["flags"]})
+        if then["flags"].get(name) != now["flags"].get(name)
+    ]
+    if then.get("processes") != now.get("processes"):
+        flags.append(f"processes were {then['processes']} and are {now['processes']}")
+    if then.get("growth") != now.get("growth"):
+        flags.append("the schedule of pruning is another")
+    return ", ".join(flags)
+
+
+def _read(path: Path) -> Optional[dict[str, Any]]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return value

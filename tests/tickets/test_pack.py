@@ -1,0 +1,642 @@
+import json
+import os
+import shlex
+import shutil
+import stat
+import struct
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small import DICTIONARIES, PROPERTY, Run
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import Dictionaries, Ticket, load_ticket, save_ticket
+from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
+from fairseq_lottery.tickets.pack.members import (
+    LARGEST_RATIO,
+    is_member,
+    read_manifest,
+    write_manifest,
+)
+
+LINE = "fairseq-train /data/bin -s en -t de --task translation_lottery --ticket /runs/t.safetensors"
+MEMBERS = [
+    "manifest.json", "README.txt", "command.txt", "dict.de.txt", "dict.en.txt", "record.json",
+    "subwords/spm.model", "ticket.safetensors",
+]  # fmt: skip
+
+
+class Packer:
+    """A folder with a ticket, its command, and an archive of both."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.ticket = folder / "slt.safetensors"
+        save_ticket(self.ticket, Run(folder).draw(sparsity=0.9))
+        self.command = folder / "train.txt"
+        self.command.write_text(f"{LINE} --lr 7e-4 --adam-betas '(0.9, 0.98)'\n")
+        self.model = folder / "spm.model"
+        self.model.write_bytes(b"pieces" * 40)
+        self.archive = self.pack("packed.zip")
+        self.content = read(self.archive)
+
+    def pack(self, name, **options):
+        options = {"command": self.command, "subwords": [self.model], **options}
+        pack(options.pop("ticket", self.ticket), self.folder / name, **options)
+        return self.folder / name
+
+    def forge(self, content=None, **changes):
+        """An archive with other members, the manifest fitting them."""
+        content = dict(content or self.content)
+        content.update(changes)
+        content.pop("manifest.json", None)
+        return write(
+            self.folder / "forged.zip", {"manifest.json": write_manifest(content), **content}
+        )
+
+    def refuse(self, archive, sentence):
+        out = self.folder / "out"
+        before = sorted(self.folder.rglob("*"))
+        try:
+            with pytest.raises(LotteryError, match=sentence) as refused:
+                unpack(archive, out)
+            assert sorted(self.folder.rglob("*")) == before, "nothing is left, in or beside out"
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+        assert "\n" not in str(refused.value)
+
+
+def read(archive):
+    with zipfile.ZipFile(archive) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def write(path, content, infos=()):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in content.items():
+            file.writestr(name, text)
+        for info, text in infos:
+            file.writestr(info, text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def packer(tmp_path_factory):
+    return Packer(tmp_path_factory.mktemp("packer"))
+
+
+def parse(line, languages=()):
+    return TrainingCommand.parse(line, languages)
+
+
+# --- the way there and back -------------------------------------------------------------------
+
+
+def test_what_is_packed_is_unpacked(packer, tmp_path):
+    assert list(packer.content) == MEMBERS
+    ticket, steps = unpack(packer.archive, tmp_path / "out")
+    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert found == set(MEMBERS) - {"manifest.json"}
+    assert (tmp_path / "out" / "ticket.safetensors").read_bytes() == packer.ticket.read_bytes()
+    assert ticket.digest() == load_ticket(packer.ticket).digest()
+    assert steps in packer.content["README.txt"].decode()
+    record = json.loads(packer.content["record.json"])
+    assert record["digest"] == ticket.digest()
+    assert record["signature"] == ticket.record["signature"]
+    assert record["ticket"] == ticket.record and record["subwords"] == ["spm.model"]
+    assert record["languages"] == {"source": "en", "target": "de"}
+
+
+def test_the_same_input_gives_the_same_bytes(packer):
+    for path, moment in ((packer.ticket, 1e9), (packer.model, 2e9)):
+        os.utime(path, (moment, moment))
+        path.chmod(0o600)
+    again = packer.pack("again.zip")
+    assert again.read_bytes() == packer.archive.read_bytes()
+    with zipfile.ZipFile(again) as file:
+        assert {info.date_time for info in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {info.external_attr >> 16 for info in file.infolist()} == {0o100644}
+    again.unlink()
+
+
+def test_nothing_of_this_machine_is_in_it_but_the_tickets_record(packer):
+    for name, content in packer.content.items():
+        if name != "ticket.safetensors":
+            assert str(packer.folder).encode() not in content, name
+            assert b"/data/bin" not in content and b"/runs" not in content, name
+
+
+def test_an_archive_is_replaced_on_request_only(packer):
+    before = packer.archive.read_bytes()
+    with pytest.raises(LotteryError, match="exists already"):
+        packer.pack("packed.zip", subwords=[])
+    assert packer.archive.read_bytes() == before
+    packer.pack("packed.zip", overwrite=True)
+    assert packer.archive.read_bytes() == before
+
+
+def test_a_ticket_that_shrinks_like_a_bomb_is_stored(tmp_path, packer):
+    """Next to nothing survives: deflated it would be refused."""
+    mask = Mask({"w": torch.zeros(2000, 1000, dtype=torch.bool)})
+    record = {"signature": "none", "clock": "restart", "update": 0}
+    ticket = Ticket(mask, {"w": torch.zeros(2000, 1000)}, record, DICTIONARIES, {})
+    save_ticket(tmp_path / "empty.safetensors", ticket)
+    archive = tmp_path / "empty.zip"
+    pack(tmp_path / "empty.safetensors", archive, packer.command)
+    assert archive.stat().st_size > (tmp_path / "empty.safetensors").stat().st_size > 250_000
+    assert unpack(archive, tmp_path / "out")[0].digest() == ticket.digest()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"out": "slt.tar"}, "must end in .zip"),
+        ({"ticket": "gone.safetensors"}, "there is no file .*gone.safetensors"),
+        ({"ticket": "snapshot_5.safetensors"}, "is a snapshot, not a ticket"),
+        ({"command": "gone.txt"}, "gone.txt cannot be read: No such file"),
+        ({"command": "last.pt"}, "last.pt is no UTF-8 text; write the fairseq-train line"),
+        ({"subwords": ["gone"]}, "gone cannot be read: No such file"),
+        ({"subwords": ["spm model"]}, "has a name that not every system takes"),
+        ({"subwords": ["spm.model", "SPM.model"]}, "names two files SPM.model"),
+        ({"data": "gone"}, "--data .*gone cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused(packer, options, sentence):
+    def place(value):
+        return [place(v) for v in value] if isinstance(value, list) else packer.folder / value
+
+    options = {key: place(value) for key, value in options.items()}
+    out = options.pop("out", packer.folder / "refused.zip")
+    with pytest.raises(LotteryError, match=sentence):
+        packer.pack(out.name, **options)
+    assert not out.exists()
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command_without_this_machine():
+    line = (
+        "# as trained\nfairseq-train /data/bin --user-dir \"$(fairseq-lottery user-dir)\" \\\n"
+        "  --save-dir /runs/slt -s en --target-lang=de --task translation_lottery \\\n"
+        "  --mask-from /runs/a.pt --start-from /runs/b.safetensors --sparsity 0.5 --scope layer"
+        " --tensorboard-logdir /tb --adam-betas '(0.9, 0.98)' --lr 1e-3 5e-4 --fp16 --seed -3\n"
+    )  # fmt: skip
+    assert parse(line).text() == (
+        "fairseq-train data-bin \\\n    --source-lang en \\\n    --target-lang de \\\n"
+        '    --user-dir "$(fairseq-lottery user-dir)" \\\n    --task translation_lottery \\\n'
+        "    --ticket ticket.safetensors \\\n    --save-dir checkpoints \\\n"
+        "    --adam-betas '(0.9, 0.98)' \\\n    --lr 1e-3 5e-4 \\\n    --fp16 \\\n    --seed -3\n"
+    )
+
+
+def test_what_ranks_weights_stays_where_the_mask_grows_on():
+    line = f"{LINE} --score random --scope global --floor 0.1 --draw-seed 2 --prunable ffn"
+    assert parse(line).flags == ()
+    kept = dict(parse(f"{line} --prune-to 0.9").flags)
+    assert list(kept) == ["--score", "--scope", "--floor", "--draw-seed", "--prune-to"]
+
+
+def test_a_stages_record_is_a_command():
+    words = ["/env/bin/python", "-m", "fairseq_cli.train", *shlex.split(LINE)[1:], "--lr", "1"]
+    assert parse(json.dumps({"command": words, "seconds": 3})) == parse(f"{LINE} --lr 1")
+
+
+def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
+    pytest.importorskip("fairseq")
+    from fairseq_lottery.tasks import checks
+    from fairseq_lottery.tickets.pack import command
+
+    def flags(names):
+        return {f"--{name.replace('_', '-')}" for name in names}
+
+    assert set(command.DRAWING) == {"--mask-from"} | flags(checks._DRAWING + checks._PRUNABLE)
+    assert set(command.RANKING) == flags(checks._RANKING)
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("", "has 0 commands"),
+        (f"{LINE}\n{LINE}", "has 2 commands"),
+        ("fairseq-generate data-bin", "starts with 'fairseq-generate'"),
+        (f"CUDA_VISIBLE_DEVICES=0 {LINE}", "starts with 'CUDA_VISIBLE_DEVICES=0'"),
+        (f"srun {LINE}", "starts with 'srun'; give the line from fairseq-train on"),
+        (f"{LINE} --lr '1", "is no line for a shell"),
+        ("fairseq-train --ticket t -s en -t de data-bin", "no data folder directly behind"),
+        ("fairseq-train", "no data folder directly behind"),
+        ("fairseq-train a b --lr 1", "has 'b' where its first flag should be"),
+        (LINE.replace("--ticket", "--log-file"), "neither --ticket nor --mask-from"),
+        (LINE.replace("_lottery", ""), "has no --task translation_lottery"),
+        (LINE.replace("-t de", ""), "does not name the languages"),
+        (LINE.replace("-t de", "-t ../de"), "does not name the languages"),
+        (LINE.replace("-t de", "-t"), "does not name the languages"),
+        (f"{LINE} --user-dir /mine", "--user-dir /mine is not fairseq_lottery"),
+        (f"{LINE} --user-di mine", "has --user-di; write it in full, for example --user-dir"),
+        (f"{LINE} --mask-fro mine", "has --mask-fro; write it in full"),
+        (f"{LINE} --lr $LR", "holds characters that a shell acts on"),
+        (f"{LINE} --lr 1 > log.txt", "holds characters that a shell acts on"),
+        (f"{LINE} --lr 1; rm -rf x", "holds characters that a shell acts on"),
+        (f"{LINE} --lr 1 && fairseq-generate", "holds characters that a shell acts on"),
+        (f"{LINE} --lr `pwd`", "holds characters that a shell acts on"),
+        (f"{LINE} '--lr`pwd`' 1", "holds characters that a shell acts on"),
+        (f"{LINE} --lr '\x1b[2J'", "holds characters that cannot be printed"),
+        (f"{LINE} --user-dir '\x1b[2J'", "holds characters that cannot be printed"),
+        (f"{LINE} --restore-file x.pt", "--restore-file x.pt names a file"),
+        (f"{LINE} --wandb-dir /w", "--wandb-dir /w names a file that the archive does not"),
+        (f"{LINE} --lr 'exec(input())'", "is no plain value"),
+        ('{"command": "fairseq-train"}', "its command is no list"),
+        ('{"seconds": 3}', "is no record of a stage"),
+        ("{", "is no record of a stage"),
+    ],
+)
+def test_a_command_that_cannot_travel_is_refused(line, sentence):
+    with pytest.raises(LotteryError, match=sentence) as refused:
+        parse(line)
+    assert "\n" not in str(refused.value)
+
+
+WORDS = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_characters="$`|&;<>#\\/("),
+    max_size=8,
+).filter(lambda word: word.isprintable() and not word.startswith("-"))
+
+
+@PROPERTY
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"--x-[a-z]{1,8}", fullmatch=True), st.lists(WORDS, max_size=2)),
+        max_size=5,
+    )
+)
+def test_a_packed_command_is_read_as_it_was_written(flags):
+    words = [*shlex.split(LINE), *(word for flag, values in flags for word in (flag, *values))]
+    command = parse(shlex.join(words))
+    assert command.flags == tuple((flag, tuple(values)) for flag, values in flags)
+    assert parse(command.text()) == command
+    assert parse(command.text()).text() == command.text()
+
+
+# --- dictionaries and subwords ----------------------------------------------------------------
+
+
+def with_symbols(packer, folder, source, target):
+    """An archive of a ticket with other dictionaries."""
+    ticket = replace(load_ticket(packer.ticket), dictionaries=Dictionaries(source, target))
+    save_ticket(folder / "t.safetensors", ticket)
+    pack(folder / "t.safetensors", folder / "t.zip", packer.command, overwrite=True)
+    return folder / "t.zip"
+
+
+SYMBOLS = st.lists(
+    st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=4)
+    | st.sampled_from(["<unk>", "<s>", "madeupword0000", "\u2581the", "@@"]),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@PROPERTY
+@given(SYMBOLS, SYMBOLS)
+def test_fairseq_reads_the_tickets_symbols_from_the_packed_dictionaries(
+    packer, tmp_path_factory, source, target
+):
+    Dictionary = pytest.importorskip("fairseq.data").Dictionary
+    folder = tmp_path_factory.getbasetemp()
+    content = read(with_symbols(packer, folder, tuple(source), tuple(target)))
+    for language, symbols in (("en", source), ("de", target)):
+        path = folder / f"dict.{language}.txt"
+        path.write_bytes(content[path.name])
+        found = Dictionary.load(str(path))
+        assert found.symbols[found.nspecial :] == symbols
+
+
+def test_the_datas_dictionaries_are_packed_with_their_counts(packer, tmp_path):
+    counted = "".join(f"{symbol} {9 - i}\n" for i, symbol in enumerate(DICTIONARIES.source))
+    for name in ("dict.en.txt", "dict.de.txt"):
+        (tmp_path / name).write_text(counted)
+    (tmp_path / "train.en-de.en.idx").touch()
+    packer.command.with_name("short.txt").write_text(LINE.replace("-s en -t de", ""))
+    options = {"command": packer.folder / "short.txt", "data": tmp_path}
+    archive = packer.pack("data.zip", **options)
+    assert read(archive)["dict.de.txt"] == counted.encode() != packer.content["dict.de.txt"]
+    assert json.loads(read(archive)["record.json"])["languages"]["source"] == "en"
+    archive.unlink()
+    (tmp_path / "dict.de.txt").write_text(counted.replace("b 8", "x 8"))
+    with pytest.raises(LotteryError, match="target dictionary of the data .* symbol 1 is 'x'"):
+        packer.pack("data.zip", **options)
+    (tmp_path / "dict.de.txt").unlink()
+    with pytest.raises(LotteryError, match="dict.de.txt cannot be read"):
+        packer.pack("data.zip", **options)
+
+
+def test_dictionaries_that_no_file_can_hold_are_refused(packer, tmp_path):
+    with pytest.raises(LotteryError, match="has the symbol 'a.rb', which fairseq's files cannot"):
+        with_symbols(packer, tmp_path, ("a\rb",), ("c",))
+    line = packer.command.read_text().replace("-t de", "-t en")
+    (tmp_path / "train.txt").write_text(line)
+    save_ticket(
+        tmp_path / "t.safetensors",
+        replace(load_ticket(packer.ticket), dictionaries=Dictionaries(("a",), ("b",))),
+    )
+    with pytest.raises(LotteryError, match="languages are both en, but the ticket has two dict"):
+        pack(tmp_path / "t.safetensors", tmp_path / "t.zip", tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"spm.model": b"\n\x0epieces", "spm.vocab": b"a 0"}, 'sys.stdin: print(" ".join(model'),
+        ({"codes": b"#version: 0.2\ne n\n"}, 'subword-nmt apply-bpe --codes subwords/codes <"raw'),
+        ({"codes": b"#version: 0.2\n", "a.model": b""}, "cut with the files in subwords/"),
+        ({}, "this archive has no subword model"),
+    ],
+)
+def test_the_readme_says_how_to_cut_the_text(packer, tmp_path, files, words):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [tmp_path / name for name in files]
+    pack(packer.ticket, tmp_path / "a.zip", packer.command, subwords=paths)
+    assert words in read(tmp_path / "a.zip")["README.txt"].decode()
+    assert words in unpack(tmp_path / "a.zip", tmp_path / "out")[1]
+
+
+# --- archives that anybody may have made -------------------------------------------------------
+
+
+HOSTILE = (
+    "../x", "/tmp/x", "a/../../x", "subwords/../x", "subwords/../../x", "subwords/a/b",
+    "subwords/", "subwords", "..", ".", "", "C:\\x", "..\\x", "dict.en.txt/x", "dict.fr.txt",
+    "subwords/.bashrc", "subwords/x\0y", "sitecustomize.py", "ticket.safetensors/x",
+    "manifest.json/x", "dict...txt",
+)  # fmt: skip
+
+
+@PROPERTY
+@given(st.sampled_from(HOSTILE) | st.text(max_size=12) | st.from_regex(r"(subwords/|\.\./|/)*\w*"))
+def test_no_other_member_is_taken(packer, name):
+    if name in MEMBERS or name.startswith("subwords/") and is_member(name):
+        return
+    try:
+        archive = packer.forge({**packer.content, name: b"owned"})
+    except (UnicodeEncodeError, ValueError, IndexError):
+        return  # zipfile cannot write such a name
+    packer.refuse(archive, "is not unpacked: |no archive of a ticket, or damaged")
+
+
+@pytest.mark.parametrize("name", MEMBERS[:6] + MEMBERS[7:])
+def test_every_member_is_needed(packer, name):
+    content = {n: text for n, text in packer.content.items() if n != name}
+    if name == "manifest.json":
+        write(packer.folder / "forged.zip", content)
+    else:
+        packer.forge(content)
+    packer.refuse(packer.folder / "forged.zip", f"has no {name}|'its {name}|its {name}")
+
+
+@pytest.mark.parametrize(
+    "mode", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR]
+)
+def test_links_and_devices_are_refused(packer, mode):
+    info = zipfile.ZipInfo("subwords/spm.model")
+    info.external_attr = (mode | 0o777) << 16
+    content = {name: text for name, text in packer.content.items() if name != info.filename}
+    write(packer.folder / "forged.zip", content, [(info, b"/etc/passwd")])
+    packer.refuse(packer.folder / "forged.zip", "'subwords/spm.model' is no plain file")
+
+
+@pytest.mark.parametrize("name", ["record.json", "Record.JSON", "manifest.json"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_is_there_twice_is_refused(packer, name):
+    write(packer.folder / "forged.zip", packer.content, [(name, b"{}")])
+    packer.refuse(packer.folder / "forged.zip", f"it has the member '{name}' twice")
+
+
+def test_a_bomb_is_refused_before_it_is_read(packer):
+    packer.forge(**{"ticket.safetensors": bytes(50_000_000)})
+    packer.refuse(packer.folder / "forged.zip", "would grow from 4.... to 50000000 bytes")
+    packer.forge(**{"ticket.safetensors": bytes(LARGEST_RATIO)})
+    packer.refuse(packer.folder / "forged.zip", "its ticket.safetensors is damaged")
+
+
+def test_members_that_share_their_bytes_are_refused(packer):
+    raw = bytearray(packer.archive.read_bytes())
+    start = raw.rfind(b"ticket.safetensors") - 46  # its entry in the index
+    assert raw[start : start + 4] == b"PK\x01\x02"
+    raw[start + 20 : start + 24] = struct.pack("<I", len(raw))
+    (packer.folder / "forged.zip").write_bytes(raw)
+    packer.refuse(packer.folder / "forged.zip", "its members overlap")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda rows: rows["members"]["dict.en.txt"].update(bytes=31), "has 32 bytes and not 31"),
+        (lambda rows: rows.update(format=2), "its format is 2, this fairseq-lottery reads 1"),
+        (lambda rows: rows.update(pad=os.urandom(600_000).hex()), "is larger than a megabyte"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(packer, change, sentence):
+    rows = json.loads(packer.content["manifest.json"])
+    change(rows)
+    content = {**packer.content, "manifest.json": json.dumps(rows)}
+    packer.refuse(write(packer.folder / "forged.zip", content), sentence)
+
+
+def test_an_encrypted_member_is_refused(packer):
+    raw = bytearray(packer.archive.read_bytes())
+    for magic, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        raw[raw.find(magic) + offset] |= 1
+    (packer.folder / "forged.zip").write_bytes(raw)
+    packer.refuse(packer.folder / "forged.zip", "damaged .*is encrypted")
+
+
+def test_other_methods_of_compression_are_refused(packer):
+    with zipfile.ZipFile(packer.folder / "forged.zip", "w", zipfile.ZIP_LZMA) as file:
+        for name, text in packer.content.items():
+            file.writestr(name, text)
+    packer.refuse(packer.folder / "forged.zip", "is not compressed as fairseq-lottery does")
+
+
+@PROPERTY
+@given(st.sampled_from(MEMBERS), st.integers(-9, 9) | st.integers(-(2**32), 2**32))
+def test_a_member_is_never_larger_or_smaller_than_it_declares(packer, name, more):
+    """Its size changed in the archive's index and before its bytes, and in the manifest."""
+    size = len(packer.content[name]) + more
+    if not more or not 0 <= size < 2**32 - 1:
+        return
+    content = dict(packer.content)
+    rows = json.loads(content["manifest.json"])
+    if name != "manifest.json":
+        rows["members"][name]["bytes"] = size
+        content["manifest.json"] = json.dumps(rows).encode()
+    path = write(packer.folder / "forged.zip", content)
+    raw = bytearray(path.read_bytes())
+    for magic, offset, at in ((b"PK\x01\x02", 24, 46), (b"PK\x03\x04", 22, 30)):
+        start = raw.find(magic)
+        while raw[start + at : start + at + len(name)] != name.encode():
+            start = raw.find(magic, start + 4)
+        raw[start + offset : start + offset + 4] = struct.pack("<I", size)
+    path.write_bytes(raw)
+    packer.refuse(path, "is not unpacked: |no archive of a ticket, or damaged")
+
+
+@PROPERTY
+@given(data=st.data(), change=st.integers(1, 255))
+def test_a_changed_byte_is_refused_or_changes_nothing(packer, tmp_path_factory, data, change):
+    content = packer.archive.read_bytes()
+    position = data.draw(st.integers(0, len(content) - 1))
+    path, out = packer.folder / "forged.zip", tmp_path_factory.mktemp("changed") / "out"
+    path.write_bytes(
+        content[:position] + bytes([content[position] ^ change]) + content[position + 1 :]
+    )
+    try:
+        unpack(path, out)
+    except LotteryError:
+        assert not list(out.parent.iterdir())
+        return
+    found = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert found == {n: text for n, text in packer.content.items() if n != "manifest.json"}
+
+
+@PROPERTY
+@given(st.data())
+def test_what_is_cut_short_or_no_archive_is_refused(packer, data):
+    content = packer.archive.read_bytes()
+    cut = data.draw(st.integers(0, len(content) - 1))
+    pieces = st.sampled_from([content[:cut], content[cut + 1 :]]) | st.binary(max_size=200)
+    (packer.folder / "forged.zip").write_bytes(data.draw(pieces))
+    packer.refuse(packer.folder / "forged.zip", "forged.zip")
+
+
+KEYS = st.sampled_from(["format", "members", "bytes", "sha256", "ticket.safetensors"])
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
+)
+
+
+@PROPERTY
+@given(JSON)
+def test_a_malformed_manifest_is_one_sentence(value):
+    with pytest.raises(LotteryError, match="manifest.json is malformed|its format is"):
+        rows = read_manifest(json.dumps(value).encode())
+        assert rows == {} and value["format"] == 1, "an empty list of members is well-formed"
+        raise LotteryError("its format is right")
+
+
+@pytest.mark.parametrize(
+    "name, change, sentence",
+    [
+        ("command.txt", lambda text: text + b"rm -rf ~\n", "has 2 commands"),
+        ("command.txt", lambda text: text.replace(b"7e-4", b"7e-4;ls"), "a shell acts on"),
+        ("command.txt", lambda text: text.replace(b"7e-4", b"'exec(1)'"), "is no plain value"),
+        ("command.txt", lambda text: text.replace(b"data-bin", b"/data"), "is not as fairseq-lott"),
+        ("command.txt", lambda text: text.replace(b'"$(fairseq-lottery user-dir)"', b"subwords"),
+         "--user-dir subwords is not fairseq_lottery"),
+        ("command.txt", lambda text: text.replace(b" en", b" fr"), "unknown member .dict.en.txt"),
+        ("command.txt", lambda text: b"\xff", "damaged"),
+        ("dict.en.txt", lambda text: text.replace(b"a 1", b"x 1"), "are not those of its ticket"),
+        ("dict.en.txt", lambda text: b"\xff", "the dictionary its dict.en.txt cannot be read"),
+        ("record.json", lambda text: text.replace(b'"seed": 1', b'"seed": 2'), "is not about its"),
+        ("record.json", lambda text: b"[]", "is not about its ticket"),
+        ("record.json", lambda text: b"{", "damaged"),
+        ("record.json", lambda text: b"[" * 100_000, "would grow|damaged"),
+        ("ticket.safetensors", lambda text: text[:-1], "its ticket.safetensors is damaged"),
+    ],
+)  # fmt: skip
+def test_members_that_do_not_fit_each_other_are_refused(packer, name, change, sentence):
+    packer.forge(**{name: change(packer.content[name])})
+    packer.refuse(packer.folder / "forged.zip", sentence)
+
+
+def test_another_ticket_is_refused(packer, tmp_path):
+    other = load_ticket(packer.ticket)
+    other.values["encoder.layers.0.fc1.bias"][0] += 1
+    save_ticket(tmp_path / "other.safetensors", other)
+    packer.forge(**{"ticket.safetensors": (tmp_path / "other.safetensors").read_bytes()})
+    packer.refuse(packer.folder / "forged.zip", "its record.json is not about its ticket")
+
+
+@pytest.mark.parametrize("record", [{}, {"signature": 3}, {"signature": "a\x1b[2J"}])
+def test_a_ticket_without_a_signature_that_can_be_shown_is_refused(packer, tmp_path, record):
+    ticket = replace(load_ticket(packer.ticket), record={"clock": "restart", **record})
+    save_ticket(tmp_path / "t.safetensors", ticket)
+    with pytest.raises(LotteryError, match="record has no signature; draw the ticket again"):
+        pack(tmp_path / "t.safetensors", tmp_path / "t.zip", packer.command)
+
+
+def test_the_target_is_a_new_folder(packer, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for name, sentence in (
+        ("file", "is there and is no folder"),
+        ("full", "is not empty; choose a new folder"),
+        ("link", "is there and is no folder"),
+        ("a/b", "a does not exist; make it first"),
+    ):
+        with pytest.raises(LotteryError, match=sentence):
+            unpack(packer.archive, tmp_path / name)
+    assert (tmp_path / "full" / "mine").read_text() == (tmp_path / "file").read_text() == "mine"
+    unpack(packer.archive, tmp_path / "empty")
+    assert (tmp_path / "empty" / "ticket.safetensors").is_file()
+    with pytest.raises(LotteryError, match="there is no file .*gone.zip"):
+        unpack(tmp_path / "gone.zip", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "empty", "full", "link"}
+
+
+def test_an_interruption_leaves_nothing(packer, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(packer.archive, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+# --- training elsewhere -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_unpacked_ticket_trains_as_the_original(toy, dense, tmp_path):
+    from toy import PACKAGE, call, drawing, same, write_text
+
+    from fairseq_lottery.tickets import load_snapshot
+
+    extra = ("--snapshot-updates", "1,2,5")
+    drawn = toy.arguments("original", *drawing(dense, 0.8), *extra, updates=5)
+    (tmp_path / "train.txt").write_text(shlex.join(["fairseq-train", *map(str, drawn)]))
+    toy.train("original", *drawing(dense, 0.8), *extra, updates=5).ok()
+    ticket = toy.path("original", "ticket.safetensors")
+    pack(ticket, tmp_path / "slt.zip", tmp_path / "train.txt")
+    clean = tmp_path / "clean"
+    _, steps = unpack(tmp_path / "slt.zip", clean)
+    (clean / "text").mkdir()
+    write_text(clean / "text")
+
+    steps = steps.replace("\\\n", " ").replace("$(fairseq-lottery user-dir)", str(PACKAGE))
+    preprocess, train = (shlex.split(x) for x in steps.splitlines() if x.startswith("fairseq-"))
+    assert (preprocess.pop(0), train.pop(0)) == ("fairseq-preprocess", "fairseq-train")
+    call("fairseq_cli.preprocess", preprocess, clean).ok()
+    for name in ("dict.en.txt", "dict.de.txt"):
+        assert (clean / "data-bin" / name).read_bytes() == (clean / name).read_bytes()
+    call("fairseq_cli.train", train, clean).ok()
+
+    def weights(folder, update):
+        return load_snapshot(Path(folder) / f"snapshot_{update}.safetensors")["weights"]
+
+    for update in (1, 2, 5):
+        assert same(weights(clean / "checkpoints", update), weights(toy.path("original"), update))
+    start = load_ticket(ticket).values
+    assert not same(weights(clean / "checkpoints", 2), start), (
+        "warm-up ends the first at a rate of 0"
+    )
