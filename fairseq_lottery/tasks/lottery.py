@@ -11,6 +11,7 @@ import torch
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.run import LotteryRun
+from fairseq_lottery.tasks.stopping import stop_on_signals
 from fairseq_lottery.tickets import Dictionaries
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,9 @@ class LotteryTask:
         multiple of ``--required-batch-size-multiple`` (8 by default).
         ``--skip-invalid-size-inputs-valid-test`` drops those that are too long: in the
         validation of a training fairseq says so, in translation it is refused.
+
+        And a training set is cut into the same batches whenever the training was resumed:
+        fairseq main and fairseq-fixed cut it as the epoch says in which the process started.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
@@ -127,7 +131,16 @@ class LotteryTask:
                         " --skip-invalid-size-inputs-valid-test and raise"
                         " --max-source-positions and --max-target-positions"
                     )
+        elif self._keeps_batches(dataset, given):
+            given["epoch"] = 1  # the epoch to go on with comes from the checkpoint, afterwards
+        if self._is_training_set(dataset):
+            stop_on_signals()
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
+
+    def _keeps_batches(self, dataset: Any, given: dict[str, Any]) -> bool:
+        """Whether all epochs of a process share their batches, and only their order changes."""
+        anew = given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")
+        return not anew and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
 
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:

@@ -16,15 +16,33 @@ def same_everywhere(digest: str, what: str) -> None:
     """Refuse to go on unless every process has the same ``digest``; waits for all of them."""
     if not _several():
         return
-    nccl = torch.distributed.get_backend() == "nccl"
-    own = torch.tensor(list(digest.encode()[:64].ljust(64)), dtype=torch.uint8)
-    own = own.cuda() if nccl else own
+    own = _to_send(list(digest.encode()[:64].ljust(64)), torch.uint8)
     found = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(found, own)
     if any(not torch.equal(own, other) for other in found):
         raise LotteryError(
             f"the {what} differs between the processes; do they read the same files?"
         )
+
+
+def highest_everywhere(number: int) -> int:
+    """The highest of the processes' ``number``, in all of them; waits for all of them."""
+    if not _several():
+        return number
+    found = _to_send([number], torch.int32)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return int(found.item())
+
+
+def wait_for_all() -> None:
+    """Go on when every process of the training is here."""
+    if _several():
+        torch.distributed.barrier()
+
+
+def _to_send(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
+    tensor = torch.tensor(numbers, dtype=dtype)
+    return tensor.cuda() if torch.distributed.get_backend() == "nccl" else tensor
 
 
 def _several() -> bool:

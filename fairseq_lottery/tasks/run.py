@@ -19,7 +19,7 @@ from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tasks.figures import figures, signs_of
 from fairseq_lottery.tasks.growth import growth_state
 from fairseq_lottery.tasks.prepared import write_prepared
-from fairseq_lottery.tasks.ranks import is_first, same_everywhere
+from fairseq_lottery.tasks.ranks import is_first, same_everywhere, wait_for_all
 from fairseq_lottery.tasks.restore import choices
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide
@@ -30,6 +30,7 @@ from fairseq_lottery.tickets import (
     save_snapshot,
     trainable,
 )
+from fairseq_lottery.tickets.mend import mend_last
 from fairseq_lottery.tickets.sources import architecture_of
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class LotteryRun:
         self._dictionaries = dictionaries
         self._architecture = architecture_of(model_cfg)
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
+        self._mend_last()
         start: Start = decide(cfg, self._settings, named, dictionaries)
         self.mask = start.mask
         self.growth = start.growth
@@ -85,6 +87,14 @@ class LotteryRun:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
+
+    def _mend_last(self) -> None:
+        """See to it, in one process for all, that the checkpoint to go on from is whole."""
+        if is_first() and self._settings.restore_file == "checkpoint_last.pt":
+            mended = mend_last(self._settings.save_dir, self._settings.checkpoint_suffix)
+            if mended:
+                logger.warning(mended)
+        wait_for_all()
 
     def _load(self, values: dict[str, Tensor]) -> None:
         with torch.no_grad():

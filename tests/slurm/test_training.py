@@ -1,0 +1,84 @@
+"""Trainings as jobs of a real Slurm: two tasks, stopped by it, submitted again."""
+
+import re
+import shlex
+import sys
+import time
+
+import pytest
+from toy import PACKAGE, assert_pruned, assert_same_training
+
+pytestmark = pytest.mark.slow
+
+GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
+
+
+def write_script(toy, save_dir, *extra):
+    """A job script that trains on two tasks."""
+    command = [sys.executable, "-m", "fairseq_lottery.launch"]
+    command += toy.arguments(save_dir, *GROWING, *extra, updates=50)
+    script = toy.path(f"{save_dir}.sh")
+    script.write_text(
+        f"""#!/bin/sh
+#SBATCH --ntasks=2
+export PYTHONPATH={PACKAGE.parent} GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1
+exec srun --kill-on-bad-exit=1 {shlex.join(map(str, command))}
+"""
+    )
+    return script
+
+
+def log_of(script, job):
+    path = script.with_name(f"{script.name}.{job}.log")
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_job_runs(slurm, tmp_path):
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\necho $SLURM_JOB_ID in $PWD\nexit 7\n")
+    job = slurm.submit(script, f"--chdir={tmp_path}")
+    shown = slurm.wait(job)
+    assert (shown["JobState"], shown["ExitCode"]) == ("FAILED", "7:0")
+    assert log_of(script, job) == f"{job} in {tmp_path}\n"
+
+
+@pytest.fixture(scope="module")
+def whole(slurm, toy_data, tmp_path_factory):
+    """The same training, uninterrupted."""
+    from toy import Toy
+
+    toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
+    script = write_script(toy, "whole")
+    job = slurm.submit(script)
+    assert slurm.wait(job)["JobState"] == "COMPLETED", log_of(script, job)[-3000:]
+    return toy.load("whole", "checkpoint_last.pt")
+
+
+WAYS = {
+    "scancel --signal=USR1": (("--signal=USR1",), "SIGUSR1", "FAILED"),
+    "scancel": ((), "SIGTERM", "CANCELLED"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stopped_and_submitted_again(slurm, toy, whole, way):
+    flags, name, state = WAYS[way]
+    script = write_script(toy, "parts", "--num-workers", 1)
+    job = slurm.submit(script)
+    while "num_updates=10" not in log_of(script, job):
+        assert slurm.show(job)["JobState"] in ("PENDING", "RUNNING"), log_of(script, job)[-3000:]
+        time.sleep(0.05)
+    slurm.run("scancel", *flags, job)
+    shown = slurm.wait(job)
+    out = log_of(script, job)
+    saved = re.findall(r"saved at update (\d+) because of (\w+)", out)
+    assert len(saved) == 1 and saved[0][1] == name, out[-3000:]
+    assert 10 <= int(saved[0][0]) < 50
+    assert (shown["JobState"], shown["ExitCode"]) == (state, "75:0")
+    job = slurm.submit(script)
+    assert slurm.wait(job)["JobState"] == "COMPLETED", log_of(script, job)[-3000:]
+    assert f"@ {saved[0][0]} updates" in log_of(script, job)
+    parts = toy.load("parts", "checkpoint_last.pt")
+    assert parts["optimizer_history"][-1]["num_updates"] == 50
+    assert_same_training(whole, parts)
+    assert_pruned(parts, toy.mask("parts", "checkpoint_last.pt"))
