@@ -35,7 +35,10 @@ WORKFLOW = [
 ]
 REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
 DEMO = [*FAIRSEQ, *WORKFLOW, *REPORT]
-TEST = ["hypothesis", "pytest", "pytest-xdist", "ruff", "mypy", "pip", "setuptools", "wheel"]
+TEST = [
+    *("hypothesis", "pytest", "pytest-xdist", "ruff", "mypy", "pip", "setuptools", "wheel"),
+    "sacremoses",  # of examples/wmt14
+]
 
 setup(
     name="fairseq-lottery",
@@ -47,7 +50,7 @@ setup(
     author="fairseq_lottery contributors",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lottery", "fairseq_lottery.*"]),
-    package_data={"fairseq_lottery": ["py.typed", "workflow/Snakefile", "report/published/*"]},
+    package_data={"fairseq_lottery": ["py.typed", "demo/demo.yaml", "workflow/Snakefile", "report/published/*"]},
     extras_require={
         "torch": TORCH,
         "fairseq": FAIRSEQ,

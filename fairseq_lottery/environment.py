@@ -29,6 +29,11 @@ REQUIRED = (
     "sentencepiece",
 )
 FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name "fairseq"
+#: packages of other extras than ``fairseq``
+_EXTRAS = {
+    **dict.fromkeys(("matplotlib", "scipy"), "report"),
+    **dict.fromkeys(("rich", "snakemake", "yaml"), "workflow"),
+}
 #: what numbers depend on
 _RECORDED = ("torch", *FAIRSEQ_DISTRIBUTIONS, "numpy", "sacrebleu", "sentencepiece")
 
@@ -162,9 +167,9 @@ def _install_missing(here: Installed, part: str) -> str:
     The extras would put a second fairseq over a checkout of the user's own.
     """
     if here.fairseq is None:
-        extra = "demo" if part in ("matplotlib", "rich") else "fairseq"
-        return _pip_install(here, f"fairseq-lottery[{extra}]")
-    return _pip_install(here, [part, *here.fairseq.needs(part)][-1])
+        return _pip_install(here, f"fairseq-lottery[{_EXTRAS.get(part, 'fairseq')}]")
+    distribution = "pyyaml" if part == "yaml" else part
+    return _pip_install(here, [distribution, *here.fairseq.needs(part)][-1])
 
 
 def _pip_install(here: Installed, requirement: str) -> str:

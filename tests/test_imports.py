@@ -63,6 +63,7 @@ def imported_parts(folder):
     [
         ("masks", {"errors"}),
         ("tickets", {"errors", "files", "compat", "masks"}),
+        ("report", {"errors", "files", "masks", "tickets"}),
     ],
 )
 def test_a_room_imports_only_from_floors_below(room, below):

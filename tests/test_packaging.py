@@ -10,7 +10,8 @@ import pytest
 import fairseq_lottery
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo")
+ROOMS = ("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report")
+EXTRAS = ["demo", "fairseq", "report", "test", "torch", "workflow"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
 def test_a_bare_install_requires_nothing(metadata):
     required = metadata.get_all("Requires-Dist")
     assert [requirement for requirement in required if "extra ==" not in requirement] == []
-    assert sorted(metadata.get_all("Provides-Extra")) == ["demo", "fairseq", "test", "torch"]
+    assert sorted(metadata.get_all("Provides-Extra")) == EXTRAS
     assert metadata["Requires-Python"] == ">=3.9"
     assert metadata["Version"] == fairseq_lottery.__version__
 

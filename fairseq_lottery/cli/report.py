@@ -1,0 +1,36 @@
+"""Turn finished workflow folders into tables, curves and one page, with tests of differences.
+
+Several folders are more seeds of one recipe, or recipes to stand one after the other.
+"""
+
+import argparse
+
+EXAMPLE = "fairseq-lottery report runs/en-de runs/en-de-seed3 --out docs/results --width 8cm"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Folders of runs, where the report goes, and how large its plots are."""
+    parser.add_argument("runs", nargs="+", help="folders that fairseq-lottery run has written")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the report")
+    parser.add_argument(
+        "--width", default="16cm", metavar="CM|IN", help="width of the plots, 8cm or 3.15in (16cm)"
+    )
+    parser.add_argument(
+        "--font-size", type=float, default=9, metavar="PT", help="text of the plots, in points (9)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the report and say where it is."""
+    from fairseq_lottery.environment import require
+
+    for package in ("torch", "numpy", "safetensors", "matplotlib", "scipy", "sacrebleu"):
+        require(package)
+    from fairseq_lottery.report import size, write_report
+
+    files = write_report(args.runs, args.out, size(args.width, args.font_size))
+    for name in ("report.html", "report.md", "results.csv"):
+        print(f"{args.out}/{name}")
+    plots = sum(name.endswith(".pdf") for name in files)
+    tables = sum(name.endswith(".tex") for name in files)
+    print(f"{tables} tables in {args.out}/tables, {plots} plots in {args.out}/figures")

@@ -1,0 +1,199 @@
+import csv
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made import RECIPE, Made, score_record
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("scipy")
+pytest.importorskip("sacrebleu")
+pytest.importorskip("torch")
+
+from fairseq_lottery.errors import LotteryError  # noqa: E402
+from fairseq_lottery.report import size, write_report  # noqa: E402
+
+PAGE = size("8cm", 8)
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): (hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def report(finished, tmp_path_factory):
+    before = digests(finished)
+    out = tmp_path_factory.mktemp("reports") / "new" / "report"
+    files = write_report([finished], out, PAGE)
+    assert digests(finished) == before, "runs are only read"
+    return out, files
+
+
+def test_all_files_are_there_and_no_others(report):
+    out, files = report
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert there == set(files)
+    name = "test-best-beam4-lenpen0-6"
+    for ending in ("md", "csv", "tex"):
+        for table in (f"bleu-{name}", f"ter-{name}", f"bleu-{name}-bootstrap"):
+            assert f"tables/{table}.{ending}" in files
+    plots = {file[8:-4] for file in files if file.startswith("figures/")}
+    assert plots == {
+        *(f"bleu-{name}-by-sparsity", f"ter-{name}-by-sparsity", "learning-loss", "learning-bleu"),
+        *("densities", "overlap-techniques", "overlap-seeds"),
+    }
+
+
+def test_results_have_a_row_per_run_and_metric(report):
+    out, _ = report
+    with open(out / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (1 + 3 * 2) * 2, "two metrics of seven cells in two seeds"
+    first = rows[0]
+    assert list(first.values())[:4] == ["Small task", "dense", "0.0", "1"]
+    assert first["signature"].startswith("nrefs:1|") and first["run"] and first["pruned"] == "0"
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.sources, self.open, self.tables = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        self.tables += tag == "table"
+        self.sources += [v for k, v in attributes if k in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, "tags are closed in order"
+
+
+def test_the_page_needs_nothing_but_itself(report):
+    out, files = report
+    text = (out / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == [] and page.tables == sum(file.endswith(".tex") for file in files)
+    assert len(page.sources) == sum(file.endswith(".svg") for file in files)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style and "<script" not in text
+    assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp" in text and "sacrebleu 2." in text
+
+
+def test_the_markdown_links_files_that_are_there(report):
+    out, _ = report
+    links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (out / "report.md").read_text(encoding="utf-8"))
+    assert len(links) == 7 and all((out / link).is_file() for link in links)
+
+
+def test_a_second_report_is_the_same(report, finished, tmp_path):
+    out, files = report
+    write_report([finished], tmp_path / "again", PAGE)
+    for name in files:
+        assert (out / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_what_is_missing_is_said(tmp_path):
+    made = Made(tmp_path / "run", techniques=("slt",), sparsities=(0.9,)).score(("BLEU",))
+    files = write_report([made.write()], tmp_path / "out", PAGE)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "No validation curve was recorded." in text
+    assert "No checkpoint with a mask was found" in text
+    assert "Whether differences hold across seeds is not tested: that takes 3 seeds" in text
+    assert [file for file in files if file.endswith(".svg")] == [
+        "figures/bleu-test-best-beam4-lenpen0-6-by-sparsity.svg"
+    ]
+    assert not {"densities.csv", "overlaps.csv"} & set(files)
+
+
+def test_a_run_that_has_only_begun(tmp_path):
+    made = Made(tmp_path / "run", seeds=(1, 2)).score(skip=lambda cell: cell != ("dense", 0.0, 1))
+    write_report([made.write()], tmp_path / "out", PAGE)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "of the 14 cells (technique, sparsity and seed) that were meant to be run, 13" in text
+    assert "There is no plot by sparsity: only the dense model has a score." in text
+
+
+def test_two_recipes_stand_one_after_the_other(tmp_path):
+    made = [
+        Made(tmp_path / str(n), techniques=("slt",), recipe={**RECIPE, "updates": n}).score()
+        for n in (1000, 2000)
+    ]
+    files = write_report([each.write() for each in made], tmp_path / "out", PAGE)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert text.index("## Small task (updates 1000)") < text.index("## Small task (updates 2000)")
+    assert "2 runs of 2 recipes. Runs of different recipes do not share a table" in text
+    assert "tables/2-small-task-updates-2000-bleu-test-best-beam4-lenpen0-6.csv" in files
+
+
+def test_published_figures_stand_beside_with_what_differs(tmp_path):
+    made = Made(tmp_path / "run", published="brix2020-en-de").score(("BLEU", "chrF"))
+    write_report([made.write()], tmp_path / "out", PAGE)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| sparsity, % | MP, here | MP, published | SLT, here | SLT, published |" in text
+    assert "| updates | 500000 | 1000 |" in text
+    assert "Brix et al. 2020, Table 1, WMT14 En-De has no chrF of these techniques." in text
+
+
+def test_titles_cannot_break_the_pages(tmp_path):
+    made = Made(tmp_path / "run", techniques=("slt", "mp"), title="<b>A & B</b>").score()
+    made.plan["techniques"][1]["title"] = "<script>|*x*"
+    write_report([made.write()], tmp_path / "out", PAGE)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<title>&lt;b&gt;A &amp; B&lt;/b&gt;</title>" in page
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| \\<script>\\|\\*x\\* | MP |" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (lambda run: ([run, run], run.parent / "out"), "is the same folder as"),
+        (lambda run: ([run], run), "is one of the runs, which are only read"),
+        (lambda run: ([run], run / "plan.json" / "out"), "cannot be made"),
+        (lambda run: ([run.parent / "no"], run.parent / "out"), "there is no folder"),
+    ],
+)
+def test_arguments_that_are_refused(tmp_path, arguments, said):
+    made = Made(tmp_path / "run", techniques=("slt",), sparsities=(0.9,)).score()
+    runs, out = arguments(made.write())
+    before = digests(tmp_path)
+    with pytest.raises(LotteryError, match=said) as caught:
+        write_report(runs, out, PAGE)
+    assert "\n" not in str(caught.value) and digests(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda made: made.plan.update(published="brix"), "no published figures 'brix'"),
+        (lambda made: made.records.clear(), "no cell has a score yet"),
+        (lambda made: made.records.append({"kind": "score"}), "line 4 has no technique"),
+        (
+            lambda made: made.records.append(score_record(signature="other", seed=2)),
+            "report them apart",
+        ),
+    ],
+)
+def test_bad_runs_leave_nothing_behind(tmp_path, change, said):
+    made = Made(tmp_path / "run", techniques=("slt",), sparsities=(0.5, 0.9)).score()
+    change(made)
+    with pytest.raises(LotteryError, match=said):
+        write_report([made.write()], tmp_path / "out", PAGE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    made = Made(tmp_path / "run", techniques=("slt",), sparsities=(0.9,)).score().model()
+    folder = made.write()
+    (folder / "seed1" / "slt-0.9" / "best.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(LotteryError, match="slt-0.9/best.pt"):
+        write_report([folder], tmp_path / "out", PAGE)
+    assert not (tmp_path / "out").exists()

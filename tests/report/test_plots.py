@@ -1,0 +1,176 @@
+import io
+import re
+
+import pytest
+from made import Made, score_record
+
+pytest.importorskip("matplotlib")
+torch = pytest.importorskip("torch")
+from matplotlib import rcParams  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from fairseq_lottery.errors import LotteryError  # noqa: E402
+from fairseq_lottery.masks import overlap  # noqa: E402
+from fairseq_lottery.report import gather, read_run, size  # noqa: E402
+from fairseq_lottery.report.curves import learning_curves, sparsity_curves  # noqa: E402
+from fairseq_lottery.report.densities import density_map, place  # noqa: E402
+from fairseq_lottery.report.groups import Evaluation  # noqa: E402
+from fairseq_lottery.report.looking import Masks, Overlap, look  # noqa: E402
+from fairseq_lottery.report.overlaps import seed_overlaps, technique_overlaps  # noqa: E402
+from fairseq_lottery.report.style import looks, sparsity_axis  # noqa: E402
+from fairseq_lottery.tickets import read_source  # noqa: E402
+
+BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
+COLUMN = size("8cm", 8)
+
+
+@pytest.fixture(scope="module")
+def group(finished):
+    (group,) = gather([read_run(finished)])
+    return group
+
+
+@pytest.fixture(scope="module")
+def masks(group):
+    return look(group)
+
+
+def drawings(group, masks, page):
+    return [
+        sparsity_curves(group, BLEU, page),
+        learning_curves(group, "loss", page),
+        learning_curves(group, "bleu", page),
+        density_map(group, masks, page),
+        technique_overlaps(group, masks, page),
+        seed_overlaps(group, masks, page),
+    ]
+
+
+def test_every_plot_has_the_width_in_every_format(group, masks):
+    inches = 8 / 2.54
+    assert size("3.5in", 8).width == 3.5
+    for drawing in drawings(group, masks, COLUMN):
+        assert set(drawing.files) == {"pdf", "svg", "png"}
+        box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", drawing.files["pdf"])
+        assert float(box.group(1)) == pytest.approx(72 * inches, abs=1), drawing.slug
+        assert float(box.group(2)) < 72 * 12, "no higher than a page"
+        svg = re.search(rb'<svg [^>]*width="([\d.]+)pt"', drawing.files["svg"])
+        assert float(svg.group(1)) == pytest.approx(72 * inches, abs=1)
+        pixels = Image.open(io.BytesIO(drawing.files["png"])).size
+        assert pixels[0] == pytest.approx(300 * inches, abs=1)
+
+
+def test_matplotlibs_settings_are_put_back(group):
+    before = dict(rcParams)
+    sparsity_curves(group, BLEU, COLUMN)
+    assert dict(rcParams) == before
+
+
+def test_the_sparsity_axis_is_log_density_labelled_in_percent():
+    axes = Figure().add_subplot()
+    sparsity_axis(axes, [0.5, 0.9, 0.98], COLUMN, 3)
+    low, high = axes.get_xlim()
+    assert axes.get_xscale() == "log" and low > high, "sparsity rises to the right"
+    labels = {round(x, 6): t.get_text() for x, t in zip(axes.get_xticks(), axes.get_xticklabels())}
+    assert labels == {0.5: "50", 0.1: "90", 0.02: "98"}
+
+
+def test_labels_that_would_touch_are_left_out_at_the_dense_end():
+    axes = Figure().add_subplot()
+    sparsity_axis(axes, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98], COLUMN, 2.2)
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown[:3] == ["98", "95", "90"] and len(shown) < 11
+    assert len(shown) + len(axes.get_xticks(minor=True)) == 11
+
+
+def test_techniques_look_different_without_colour():
+    every = list(looks(f"t{n}" for n in range(16)).values())
+    assert len({(look.color, look.marker) for look in every}) == 16
+    assert len({(look.marker, str(look.linestyle)) for look in every}) == 16
+
+
+def test_sixteen_techniques_fit_a_column(tmp_path):
+    made = Made(tmp_path / "a", techniques=[f"technique-{n}" for n in range(16)])
+    for technique, sparsity, seed in made.cells():
+        made.records.append(score_record(technique=technique, sparsity=sparsity, seed=seed))
+    (group,) = gather([read_run(made.write())])
+    assert sparsity_curves(group, BLEU, COLUMN) is not None
+
+
+def test_nothing_to_draw(tmp_path):
+    made = Made(tmp_path / "a")
+    made.records.append(score_record(technique="dense", sparsity=0.0))
+    (group,) = gather([read_run(made.write())])
+    assert drawings(group, Masks(), COLUMN) == [None] * 6
+
+
+def test_a_loss_that_was_nan_leaves_a_gap(tmp_path):
+    made = Made(tmp_path / "a").curve(("loss",), points=4)
+    made.records[1]["value"] = float("nan")
+    (group,) = gather([read_run(made.write())])
+    assert learning_curves(group, "loss", COLUMN) is not None
+
+
+def test_pairs_of_masks_share_a_technique_or_a_seed(group, masks):
+    assert len(masks.overlaps) == 2 * (2 * 3 + 3), "3 pairs in 2 seeds, 3 between them, twice"
+    for pair in masks.overlaps:
+        one, two = (read_source(group.models[cell][0]).mask for cell in (pair.a, pair.b))
+        assert (pair.found, pair.chance) == overlap(one, two)[""]
+        assert pair.a[1] == pair.b[1] and (pair.a[0] == pair.b[0]) != (pair.a[2] == pair.b[2])
+
+
+def test_overlap_above_chance():
+    def above(found, chance):
+        return Overlap(("a", 0.5, 1), ("b", 0.5, 1), found, chance).above_chance
+
+    assert [above(1 / 3, 1 / 3), above(1, 1 / 3), above(1, 1)] == [0, 1, 1]
+    assert above(2 / 3, 1 / 3) == pytest.approx(0.5) and above(0, 1 / 3) == pytest.approx(-0.5)
+
+
+def test_densities_are_read_from_masks(masks):
+    assert len(masks.densities) == 3 * 2 * 2
+    kept = masks.densities["mp", 0.5, 1]
+    assert kept["encoder.layers.0.fc1.weight"] == 0.5 and len(kept) == 33
+
+
+def test_recorded_densities_do_without_the_checkpoint(tmp_path):
+    made = Made(tmp_path / "a")
+    record = {"kind": "model", "technique": "slt", "sparsity": 0.9, "seed": 1, "training": "t"}
+    made.records.append(
+        {**record, "file": "t/gone.pt", "checkpoint": "best", "matrices": {"w": 0.0, "v": 0.2}}
+    )
+    (group,) = gather([read_run(made.write())])
+    masks = look(group)
+    assert masks.densities == {("slt", 0.9, 1): {"v": 0.2, "w": 0.0}} and masks.missing == 1
+    assert density_map(group, masks, COLUMN) is not None, "a dead matrix can be drawn"
+
+
+@pytest.mark.parametrize(
+    "name, order, layer, own",
+    [
+        ("encoder.layers.10.self_attn.q_proj.weight", (1, 10, 2), "enc 10", "enc 10 self q"),
+        ("decoder.layers.0.encoder_attn.out_proj.weight", (2, 0, 13), "dec 0", "dec 0 cross out"),
+        ("decoder.layers.3.fc2.weight", (2, 3, 22), "dec 3", "dec 3 fc2"),
+        ("encoder.embed_tokens.weight", (0, 0, 0), "embed", "enc embed"),
+        ("something.else", (0, 0, 0), "other", "something.else"),
+    ],
+)
+def test_where_a_matrix_stands(name, order, layer, own):
+    assert place(name) == (order, layer, own)
+
+
+@pytest.mark.parametrize(
+    "width, font, said",
+    [
+        ("8", 8, "is no width; write it like 8cm"),
+        ("-8cm", 8, "is no width"),
+        ("1cm", 8, "is not between"),
+        ("nancm", 8, "is no width"),
+        ("8cm", 2, "--font-size 2 is not between 4 and 30"),
+        ("8cm", float("nan"), "is not between 4 and 30"),
+    ],
+)
+def test_sizes_that_no_page_has(width, font, said):
+    with pytest.raises(LotteryError, match=said):
+        size(width, font)

@@ -1,0 +1,76 @@
+import pytest
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.report import load, names
+from fairseq_lottery.report.published import differing, same_entry
+
+
+def test_every_publication_is_whole():
+    assert names() == [
+        "brix2020-en-de",
+        "brix2020-en-fr",
+        "gale2019-en-de",
+        "renda2020-gnmt",
+        "yu2020-en-de-base",
+        "yu2020-en-de-big",
+    ]
+    for name in names():
+        found = load(name)
+        assert found.name == name and found.url.startswith("https://") and found.notes
+        assert ("BLEU", "dense", 0.0) in found.values
+        assert {metric for metric, *_ in found.values} == set(found.computed)
+        assert all(0 < float(v) < 300 or v == "0.0" for v in found.values.values())
+        assert set(found.remarks) <= set(found.values)
+
+
+@pytest.mark.parametrize(
+    "name, metric, technique, sparsity, value",
+    [
+        ("brix2020-en-de", "BLEU", "dense", 0, "26.8"),
+        ("brix2020-en-de", "BLEU", "clt", 0.6, "26.8"),
+        ("brix2020-en-de", "TER", "slt", 0.98, "86.9"),
+        ("brix2020-en-de", "BLEU", "slt-mp", 0.7, "26.2"),
+        ("brix2020-en-de", "BLEU", "mp-slt", 0.85, "23.9"),
+        ("brix2020-en-de", "memory_MB", "all", 0.9, "31"),
+        ("brix2020-en-fr", "BLEU", "slt", 0.3, "39.8"),
+        ("brix2020-en-fr", "TER", "clt", 0.98, "75.9"),
+        ("gale2019-en-de", "BLEU", "mp", 0.9, "23.26"),
+        ("renda2020-gnmt", "BLEU", "lr-rewind", 0.978, "17.93"),
+        ("yu2020-en-de-big", "BLEU", "imp", 0.67, "28.9"),
+    ],
+)
+def test_figures_as_printed(name, metric, technique, sparsity, value):
+    assert load(name).values[metric, technique, sparsity] == value
+
+
+def test_the_sizes_of_the_tables():
+    count = {name: len(load(name).values) for name in names()}
+    assert count["brix2020-en-de"] == 13 + 2 + 2 * (5 * 12 + 8), "memory, dense, 5 full columns"
+    assert count["brix2020-en-fr"] == 2 + 2 * (3 * 12 + 8)
+    assert count["renda2020-gnmt"] == 1 + 8 * 9
+
+
+def test_what_is_not_in_the_tables():
+    brix = load("brix2020-en-de")
+    assert ("BLEU", "slt-mp", 0.4) not in brix.values, "printed as n/a"
+    assert brix.remarks["BLEU", "mp-slt", 0.6] == "the MP run's row"
+    fr = load("brix2020-en-fr")
+    assert fr.remarks["BLEU", "slt", 0.98] == "one run; the other failed"
+    assert not any(technique in ("lt", "mp-slt") for _, technique, _ in fr.values)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    for name in ("brix2021", "../published/brix2020-en-de", ""):
+        with pytest.raises(LotteryError, match="known are brix2020-en-de, brix2020-en-fr"):
+            load(name)
+
+
+def test_recipes_are_compared_as_values():
+    published = {"dropout": 0.1, "beam": 4, "updates": 500000, "data": "WMT14"}
+    here = {"dropout": "0.1", "beam": [4], "updates": 100000, "processes": 8}
+    assert differing(published, here) == [
+        ("updates", 500000, 100000),
+        ("data", "WMT14", None),
+        ("processes", None, 8),
+    ]
+    assert not same_entry([4, 5], 4) and same_entry("layer", "layer")

@@ -1,0 +1,111 @@
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import Made, score_record
+from small import PROPERTY
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.report import read_run
+from fairseq_lottery.report.records import Score
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Made(tmp_path / "run").write()
+
+
+def lines(folder, *records):
+    text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records)
+    (folder / "records.jsonl").write_text(text)
+
+
+def test_every_kind_is_read(folder):
+    curve = {"kind": "curve", "technique": "slt", "sparsity": 0.9, "seed": 1, "training": "t"}
+    model = {**curve, "kind": "model", "file": "t/best.pt", "checkpoint": "best"}
+    lines(
+        folder,
+        score_record(score=26),
+        {**curve, "update": 250, "split": "valid", "metric": "loss", "value": 5.31},
+        {**model, "matrices": {"w": 0.1}},
+    )
+    run = read_run(folder)
+    assert [s.score for s in run.scores] == [26.0] and isinstance(run.scores[0], Score)
+    assert [(c.update, c.value) for c in run.curves] == [(250, 5.31)]
+    assert [(m.file, m.matrices) for m in run.models] == [("t/best.pt", {"w": 0.1})]
+    assert list(run.plan.techniques) == ["dense", "mp", "slt", "random"]
+    assert run.plan.techniques["mp"] == "MP" and run.plan.sparsities == (0.5, 0.9)
+
+
+def test_sparsities_that_differ_by_rounding_are_one(folder):
+    lines(folder, score_record(sparsity=1 - 0.1), score_record(sparsity=0.9, seed=2))
+    assert {score.sparsity for score in read_run(folder).scores} == {0.9}
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("{", "line 2 is not JSON"),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ("[]", "line 2 is no record"),
+        ({"kind": "other"}, "line 2 is of kind 'other'; this version knows score, curve, model"),
+        (score_record(score=None), "line 2 has no score"),
+        (score_record(score="26.6"), "line 2: score is '26.6', which is no float"),
+        (score_record(score=True), "line 2: score is True, which is no float"),
+        (score_record(score=float("nan")), "line 2: score is nan; score the cell again"),
+        (score_record(seed=1.5), "line 2: seed is 1.5, which is no int"),
+        (score_record(sparsity=90), "line 2: sparsity 90.0 is not between 0 and 1"),
+    ],
+)
+def test_a_bad_line_is_named(folder, line, said):
+    lines(folder, score_record(), line)
+    with pytest.raises(LotteryError) as caught:
+        read_run(folder)
+    assert said in str(caught.value) and "records.jsonl" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+    with pytest.raises(LotteryError, match="there is no folder"):
+        read_run(tmp_path / "nowhere")
+    (folder / "records.jsonl").unlink()
+    with pytest.raises(LotteryError, match="run has no records.jsonl"):
+        read_run(folder)
+    (folder / "plan.json").unlink()
+    with pytest.raises(LotteryError, match="run has no plan.json"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"title": "t", "techniques": [1]}'])
+def test_a_plan_that_is_none(folder, text):
+    (folder / "plan.json").write_text(text)
+    with pytest.raises(LotteryError, match="plan.json is no plan of fairseq-lottery run"):
+        read_run(folder)
+
+
+def test_a_file_that_is_no_text(folder):
+    (folder / "records.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(LotteryError, match="records.jsonl cannot be read: it is not UTF-8"):
+        read_run(folder)
+
+
+@PROPERTY
+@given(
+    st.one_of(
+        st.text(),
+        st.dictionaries(st.sampled_from(sorted(score_record())), st.none() | st.integers()).map(
+            lambda changes: json.dumps({**score_record(), **changes})
+        ),
+    )
+)
+def test_any_line_is_read_or_named(tmp_path_factory, line):
+    folder = tmp_path_factory.getbasetemp() / f"any-{os.getpid()}"
+    if not folder.exists():
+        Made(folder).write()
+    (folder / "records.jsonl").write_text(line, encoding="utf-8")
+    try:
+        read_run(folder)
+    except LotteryError as error:
+        assert "line " in str(error)

@@ -1,0 +1,146 @@
+import csv
+import io
+
+import pytest
+from made import Made, score_record, translate
+
+pytest.importorskip("sacrebleu")
+pytest.importorskip("scipy")
+from sacrebleu.metrics import BLEU as Bleu  # noqa: E402
+from sacrebleu.significance import PairedTest  # noqa: E402
+
+from fairseq_lottery.report import bootstrap, gather, read_run  # noqa: E402
+from fairseq_lottery.report.bootstrap import within_seeds  # noqa: E402
+from fairseq_lottery.report.groups import Evaluation  # noqa: E402
+from fairseq_lottery.report.orders import comparisons_csv, order_table  # noqa: E402
+from fairseq_lottery.report.significance import across_seeds  # noqa: E402
+
+BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
+
+
+def scored(folder, shares, **changes):
+    """Techniques whose translations have this share of words exchanged, at 50 %."""
+    made = Made(folder, techniques=tuple(shares), sparsities=(0.5,), sentences=100, **changes)
+    for name, share in shares.items():
+        (folder / name).write_text("\n".join(translate(made.lines, share, 7)) + "\n")
+        lines = (folder / name).read_text().splitlines()
+        score = Bleu().corpus_score(lines, [made.lines]).score
+        made.records.append(
+            score_record(technique=name, sparsity=0.5, score=score, hypotheses=name, sentences=100)
+        )
+    return made
+
+
+def group_of(made):
+    (group,) = gather([read_run(made.write())])
+    return group
+
+
+def test_the_bootstrap_is_sacrebleus(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.105, "random": 0.5})
+    found, reasons = within_seeds(group_of(made), BLEU)
+    assert reasons == [] and [(c.a, c.b) for c in found] == [
+        ("slt", "mp"),
+        ("slt", "random"),
+        ("mp", "random"),
+    ]
+    systems = [(n, (tmp_path / "a" / n).read_text().splitlines()) for n in ("slt", "mp")]
+    _, scores = PairedTest(systems, {"BLEU": Bleu()}, [made.lines], test_type="bs")()
+    assert found[0].p == scores["BLEU"][1].p_value
+    assert found[0].difference == pytest.approx(scores["BLEU"][0].score - scores["BLEU"][1].score)
+    assert [c.found for c in found] == [False, True, True]
+
+
+def test_p_values_are_adjusted_within_a_sparsity_and_seed(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.11, "random": 0.5})
+    found, _ = within_seeds(group_of(made), BLEU)
+    low, high = sorted({c.p for c in found})
+    assert low == pytest.approx(1 / 1001)
+    assert sorted(c.adjusted for c in found) == pytest.approx([low * 3 / 2, low * 3 / 2, high])
+
+
+def test_the_same_score_is_no_difference(tmp_path):
+    """Two systems that get nothing right: the bare bootstrap calls them different."""
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.1})
+    for name, word in (("slt", "x"), ("mp", "y")):
+        (tmp_path / "a" / name).write_text(f"{word}\n" * 100)
+    for record in made.records:
+        record["score"] = 0.0
+    found, _ = within_seeds(group_of(made), BLEU)
+    assert [(c.difference, c.p, c.found) for c in found] == [(0.0, 1.0, False)]
+
+
+def test_cells_without_translations_are_left_out_with_a_reason(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2, "lt": 0.2, "clt": 0.2, "random": 0.5})
+    (tmp_path / "a" / "mp").unlink()
+    (tmp_path / "a" / "lt").write_text("one line\n")
+    made.records[3]["score"] += 1
+    found, reasons = within_seeds(group_of(made), BLEU)
+    assert [(c.a, c.b) for c in found] == [("slt", "random")]
+    assert reasons == [
+        "1 cell is left out: their translations or references are not in the run's folder.",
+        "1 cell is left out: they have not as many translations as references.",
+        "1 cell is left out: their translations do not give the score that is recorded.",
+    ]
+
+
+def test_a_signature_that_cannot_be_computed_is_not_guessed(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2})
+    for record in made.records:
+        record["signature"] = "nrefs:1|case:mixed|eff:no|tok:multi-bleu|smooth:exp"
+    found, (reason,) = within_seeds(group_of(made), BLEU)
+    assert found == [] and "BLEU only" in reason
+
+
+def test_processes_find_the_same(tmp_path, monkeypatch):
+    made = Made(tmp_path / "a", techniques=("slt", "mp"), sparsities=(0.5, 0.9)).score()
+    group = group_of(made)
+    alone, _ = within_seeds(group, BLEU)
+    monkeypatch.setattr(bootstrap, "WORTH_PROCESSES", 0)
+    assert within_seeds(group, BLEU)[0] == alone and len(alone) == 6
+
+
+def seeds(folder, **scores):
+    made = Made(folder, techniques=tuple(scores), sparsities=(0.5,), seeds=(1, 2, 3, 4))
+    for name, values in scores.items():
+        for seed, score in enumerate(values, 1):
+            made.records.append(
+                score_record(technique=name, sparsity=0.5, seed=seed, score=score, hypotheses=None)
+            )
+    return group_of(made)
+
+
+def test_the_t_test_pairs_the_seeds(tmp_path):
+    group = seeds(tmp_path / "a", slt=[26.0, 27.0, 28.0], mp=[25.0, 25.9, 27.1])
+    (found,) = across_seeds(group, BLEU)
+    # differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, t = 1 / (0.1 / sqrt(3)) = 17.32
+    assert found.difference == pytest.approx(1.0) and found.p == pytest.approx(0.003316, abs=1e-6)
+    assert found.found and found.seed is None
+    table = order_table(group, BLEU, [found], "seeds")
+    assert table.rows == [["50", "SLT > MP", "1 of 1"]]
+
+
+def test_below_three_seeds_nothing_is_tested(tmp_path):
+    assert across_seeds(seeds(tmp_path / "a", slt=[26.0, 27.0], mp=[25.0, 26.0]), BLEU) == []
+    uneven = seeds(tmp_path / "b", slt=[26.0, 27.0, 28.0], mp=[25.0, 26.0])
+    assert across_seeds(uneven, BLEU) == []
+
+
+def test_differences_without_any_spread_have_no_answer(tmp_path):
+    same = [26.0, 27.0, 28.0]
+    group = seeds(tmp_path / "a", slt=same, mp=[25.0, 26.0, 27.0], lt=same)
+    by_pair = {(c.a, c.b): c for c in across_seeds(group, BLEU)}
+    assert by_pair["slt", "mp"].p is None and not by_pair["slt", "mp"].found
+    assert by_pair["slt", "lt"].p == 1.0
+
+
+def test_the_order_says_what_was_found(tmp_path):
+    group = group_of(scored(tmp_path / "a", {"slt": 0.1, "mp": 0.105, "random": 0.5}))
+    found, _ = within_seeds(group, BLEU)
+    table = order_table(group, BLEU, found, "bootstrap")
+    assert table.header == ["sparsity, %", "seed", "order, highest first", "pairs"]
+    assert table.rows[0][2] in ("SLT ~ MP > random mask", "MP ~ SLT > random mask")
+    assert table.rows[0][3] == "2 of 3"
+    rows = list(csv.DictReader(io.StringIO(comparisons_csv([("t", c) for c in found]))))
+    assert [row["different"] for row in rows] == ["False", "True", "True"]
+    assert order_table(group, BLEU, [], "bootstrap") is None
