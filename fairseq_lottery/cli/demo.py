@@ -1,4 +1,7 @@
-"""Show tickets against random masks on a small translation task, in minutes."""
+"""Show tickets against random masks on a small translation task, in minutes.
+
+It makes the task up, then calls fairseq-lottery run and fairseq-lottery report on it.
+"""
 
 import argparse
 from pathlib import Path
@@ -32,7 +35,25 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
     if args.seed < 0:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
-    require("torch", "fairseq", "sentencepiece", "sacrebleu", "matplotlib", "rich")
-    from fairseq_lottery.demo.show import show
+    require("torch", "fairseq", "sentencepiece", "sacrebleu", "matplotlib", "rich", "yaml")
+    require("snakemake")
+    from fairseq_lottery.demo.prepare import prepare
 
-    show(args.out, args.seed, args.jobs)
+    show(prepare(args.out, args.seed), args.out, args.seed, args.jobs)
+
+
+def show(configuration: Path, out: Path, seed: int, jobs: int) -> None:
+    """Run a configuration and report on it, as these two commands would."""
+    from fairseq_lottery.cli.main import build_parser
+
+    report = out / "report"
+    for words in (
+        ["run", configuration, "--seeds", seed, "--jobs", jobs],
+        ["report", out / "runs", "--out", report],
+    ):
+        command = [str(word) for word in words]
+        print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
+        parsed = build_parser().parse_args(command)
+        parsed.run(parsed)
+    for table in sorted((report / "tables").glob("*bleu*.md")):
+        print(f"\n{table.read_text(encoding='utf-8')}")

@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_lottery.workflow.calibrate import calibrate
     from fairseq_lottery.workflow.checks import check_disk, check_environment, check_files
-    from fairseq_lottery.workflow.reading import read_configuration
     from fairseq_lottery.workflow.cost import estimate
     from fairseq_lottery.workflow.emit import emit
-    from fairseq_lottery.workflow.engine import carry_out, hold, write_plan
-    from fairseq_lottery.workflow.plan import make_plan
+    from fairseq_lottery.workflow.engine import carry_out, hold
+    from fairseq_lottery.workflow.plan import choose_cells, make_plan
+    from fairseq_lottery.workflow.reading import read_configuration
     from fairseq_lottery.workflow.show import as_json, lines, show
     from fairseq_lottery.workflow.stages import make_stages
     from fairseq_lottery.workflow.state import find_work
@@ -53,14 +53,16 @@ def run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
     configuration = read_configuration(args.configuration, args.out, _seeds(args.seeds))
-    plan = make_plan(configuration, args.only)
-    stages = make_stages(plan, args.executor)
+    plan = make_plan(configuration)
+    wanted = {cell.training.folder for cell in choose_cells(plan, args.only)}
+    executor = "slurm" if args.emit == "sbatch" else args.executor
+    stages = make_stages(plan, executor)
     out, console = configuration.out, Console()
     if args.calibrate:
         with hold(out):
             check_files(configuration)
-            calibrate(plan, args.executor)
-    work = find_work(out, stages)
+            calibrate(plan, executor)
+    work = find_work(out, stages, wanted)
     cost = estimate(configuration, stages, work, args.jobs)
     if args.dry_run:
         if args.json:
@@ -78,16 +80,15 @@ def run(args: argparse.Namespace) -> None:
         check_files(configuration)
         check_disk(configuration, cost)
         if args.emit:
-            script = emit(plan, work, args.emit, args.jobs)
-            write_plan(plan, stages, work)
+            script = emit(plan, stages, work, args.emit, args.jobs)
             print(script, end="")
             return
         if work.pending:
             require("snakemake")
-            check_environment(plan, args.executor)
+            check_environment(plan, executor)
             for line in lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-        carry_out(plan, stages, work, args.jobs, args.executor, console)
+        carry_out(plan, stages, work, args.jobs, executor, console)
     console.print(f"done; fairseq-lottery report {out} --out report", soft_wrap=True)
 
 

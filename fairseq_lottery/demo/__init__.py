@@ -1,11 +1,5 @@
-"""The demo: an invented translation task, a dense Transformer, and its lottery tickets.
+"""A translation task that a small Transformer learns in minutes, and the workflow on it.
 
-``language`` draws the parallel text, ``plan`` says which runs the table needs, ``stages`` which
-commands make them, and ``runner`` runs those. ``results``, ``report`` and ``plot`` turn what they
-leave into ``results.json``, ``results.md`` and ``results.png``.
+``text`` and the modules it stands on make up an English-like and a German-like language,
+``prepare`` brings them into fairseq's form, and ``demo.yaml`` is the configuration.
 """
-
-from fairseq_lottery.demo.language import corpus, draw_sentence
-from fairseq_lottery.demo.plan import Recipe, Run, runs
-
-__all__ = ["Recipe", "Run", "corpus", "draw_sentence", "runs"]

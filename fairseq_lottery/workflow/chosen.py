@@ -58,8 +58,8 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
         )
         raise LotteryError(f"{folder} has no {source.name}{hint if kind == 'best' else ''}")
     state = read_checkpoint(source)
-    with replacing(target) as temporary:
-        torch.save({**state, "last_optimizer_state": None}, temporary)
+    with replacing(target) as temporary, open(temporary, "wb") as file:
+        torch.save({**state, "last_optimizer_state": None}, file)  # a name would be stored in it
     return target
 
 
@@ -98,7 +98,17 @@ def measure(model: Path, sparsity: float) -> Measured:
         update=int(source.update or 0),
         pruned=mask.pruned,
         prunable=mask.prunable,
-        denominator=str(ticket.get("denominator") or "all-matrices"),
+        denominator=_set_of(mask, source.shapes),
         signature=ticket.get("signature"),
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
     )
+
+
+def _set_of(mask: Any, shapes: dict[str, tuple[int, ...]]) -> str:
+    """The name of the prunable set that a mask covers."""
+    from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
+
+    for name in PRUNABLE_SETS:
+        if set(prunable_matrices(shapes, name)) == set(mask):
+            return name
+    return "selected-matrices"

@@ -9,7 +9,7 @@ from typing import Any
 
 _END = re.compile(r"\| INFO \| (train|valid) \| (.+)$")
 _METRICS = ("loss", "nll_loss", "ppl", "bleu", "sparsity", "growing_loss", "growing_bleu")
-_SAVED = re.compile(r"Saved checkpoint \S+ \(epoch \d+ @ (\d+) updates")
+_SAVED = re.compile(r"Saved checkpoint .+ \(epoch \d+ @ (\d+) updates")
 
 
 def read_curves(log: Path) -> list[dict[str, Any]]:
@@ -45,7 +45,10 @@ def last_saved(log: Path) -> int:
 def _values(text: str, split: str) -> dict[str, float]:
     """``loss 5.3 | ppl 12`` or a JSON object with the split before each name."""
     if text.startswith("{"):
-        pairs = json.loads(text).items()
+        try:
+            pairs = json.loads(text).items()
+        except json.JSONDecodeError:  # cut off where the training was killed
+            return {}
         given = {name.removeprefix(f"{split}_"): value for name, value in pairs}
     else:
         parts = [part.split() for part in text.split("|")]

@@ -7,8 +7,9 @@ import shlex
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.engine import jobs_of
+from fairseq_lottery.workflow.engine import jobs_of, write_plan
 from fairseq_lottery.workflow.plan import Plan
+from fairseq_lottery.workflow.stages import Stage
 from fairseq_lottery.workflow.state import Work
 
 # stages start as soon as those they wait for have ended, JOBS at a time, in the plan's order
@@ -19,7 +20,10 @@ _BASH = """\
 cd {out} || exit
 : "${{JOBS:={jobs}}}"
 names=()
-declare -A after command state name_of
+running=0
+declare -A after command state
+# every stage writes its end here: "wait -n" misses one of two that end at the same time
+ends=$(mktemp -u) && mkfifo -m 600 "$ends" && exec 3<>"$ends" && rm "$ends" || exit
 
 stage() {{ # NAME, the names it waits for; its command line follows on stdin
     names+=("$1") after[$1]=$2 command[$1]=$(cat) state[$1]=waiting
@@ -28,26 +32,27 @@ stage() {{ # NAME, the names it waits for; its command line follows on stdin
 start() {{ # every stage whose turn it is
     local name other
     for name in "${{names[@]}}"; do
-        [ "${{state[$name]}}" = waiting ] && [ ${{#name_of[@]}} -lt "$JOBS" ] || continue
+        [ "${{state[$name]}}" = waiting ] && [ $running -lt "$JOBS" ] || continue
         for other in ${{after[$name]}}; do
             [ "${{state[$other]}}" = done ] || continue 2
         done
         echo "$name"
-        bash -c "${{command[$name]}}" &
-        name_of[$!]=$name state[$name]=running
+        {{ bash -c "${{command[$name]}}" 3>&-; echo "$? $name" >&3; }} &
+        state[$name]=running running=$((running + 1))
     done
 }}
 
 run() {{
-    local ended failed=0
+    local code name failed=0
     start
-    while [ ${{#name_of[@]}} -gt 0 ]; do
-        if wait -n -p ended "${{!name_of[@]}}"; then
-            state[${{name_of[$ended]}}]=done
+    while [ $running -gt 0 ]; do
+        read -r code name <&3
+        running=$((running - 1))
+        if [ "$code" = 0 ]; then
+            state[$name]=done
         else
-            state[${{name_of[$ended]}}]=failed failed=1
+            state[$name]=failed failed=1
         fi
-        unset "name_of[$ended]"
         start
     done
     return $failed
@@ -75,8 +80,10 @@ submit() {{ # NAME DEPENDENCIES OPTIONS...; its command line follows on stdin
 """
 
 
-def emit(plan: Plan, work: Work, kind: str, jobs: int) -> str:
+def emit(plan: Plan, stages: tuple[Stage, ...], work: Work, kind: str, jobs: int) -> str:
     """A script with the plain command line of every pending stage and what it waits for.
+
+    Writes ``plan.json``, which the stages read.
 
     Args:
         kind: ``bash`` or ``sbatch``.
@@ -85,7 +92,9 @@ def emit(plan: Plan, work: Work, kind: str, jobs: int) -> str:
     if kind not in makers:
         raise LotteryError(f"there is no script for {kind!r}; choose one of {', '.join(makers)}")
     whole, one = makers[kind]
-    listed = [one(job) for job in jobs_of(plan, work)]
+    executor = "slurm" if kind == "sbatch" else "local"
+    write_plan(plan, stages, work, executor)
+    listed = [one(job) for job in jobs_of(plan, work, executor)]
     return whole.format(
         title=plan.configuration.title,
         count=len(listed),
@@ -117,14 +126,12 @@ def _options(job: dict[str, Any]) -> list[str]:
         "mem_mb": "--mem={}M",
         "nodes": "--nodes={}",
         "tasks": "--ntasks={}",
-        "gpus": "--gpus={}",
         "gpu": "--gpus={}",
     }
     resources = {"tasks": 1, **job["resources"]}
     options = [form.format(resources[name]) for name, form in names.items() if name in resources]
-    options += shlex.split(str(resources.get("slurm_extra", "")))
-    # what is asked for is saved two minutes before the time is up
-    return [*options, f"--cpus-per-task={job['threads']}", "--signal=B:USR1@120"]
+    options += shlex.split(str(resources.get("slurm_extra", "")).replace("=TERM@", "=B:TERM@"))
+    return [*options, f"--cpus-per-task={job['threads']}"]
 
 
 def _variable(name: str) -> str:

@@ -22,6 +22,7 @@ from rich.console import Console
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.board import Board
+from fairseq_lottery.workflow.config import Configuration
 from fairseq_lottery.workflow.curves import last_saved
 from fairseq_lottery.workflow.graph import after, updates_ahead
 from fairseq_lottery.workflow.plan import Plan, recipe
@@ -49,9 +50,7 @@ def carry_out(
         LotteryError: a stage failed, or the engine did.
     """
     out = plan.configuration.out
-    for repeat in work.repeats:
-        (out / repeat.stage.record).unlink(missing_ok=True)
-    write_plan(plan, stages, work)
+    write_plan(plan, stages, work, executor)
     refresh(out)
     pending = work.pending
     with Board(console) as board:
@@ -65,10 +64,14 @@ def carry_out(
                 raise _failure(out, pending)
 
 
-def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work) -> None:
+def write_plan(
+    plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str
+) -> None:
     """Write ``plan.json``: what stages, Snakemake and reports read."""
     configuration = plan.configuration
     out = configuration.out
+    for stage in work.pending:  # of a finished one that has to run again
+        (out / stage.record).unlink(missing_ok=True)
     names = {"dense": "dense", **{r.name: r.title for r in configuration.requests}}
     content = {
         "title": configuration.title,
@@ -93,7 +96,7 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work) -> None:
         "threads": configuration.resources.threads,
         "retries": configuration.retries,
         "markers": MARKERS,
-        "jobs": jobs_of(plan, work),
+        "jobs": jobs_of(plan, work, executor),
         "stages": [stage.to_json() for stage in stages],
     }
     shutil.rmtree(out / MARKERS, ignore_errors=True)
@@ -102,29 +105,51 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work) -> None:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def jobs_of(plan: Plan, work: Work) -> list[dict[str, Any]]:
-    """What Snakemake is told of every pending stage."""
-    resources = plan.configuration.resources
+def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
+    """What Snakemake, or a script, is told of every pending stage."""
     ahead = updates_ahead(work.pending)
-    jobs = []
-    for stage in work.pending:
-        trains = stage.kind == "train"
-        gpus = resources.gpus if trains else min(1, resources.gpus)
-        jobs.append(
-            {
-                "name": stage.name,
-                "rule": re.sub(r"\W", "_", stage.name),
-                "after": after(stage, work.pending),
-                "command": stage_line(plan, stage),
-                "threads": resources.processes * resources.threads if trains else 1,
-                "priority": ahead[stage.name],
-                "resources": {
-                    **({"gpus": gpus} if stage.kind in ("train", "generate") and gpus else {}),
-                    **(resources.train if trains else resources.other),
-                },
-            }
-        )
-    return jobs
+    return [
+        {
+            "name": stage.name,
+            "rule": re.sub(r"\W", "_", stage.name),
+            "after": after(stage, work.pending),
+            "command": stage_line(plan, stage),
+            "threads": _threads(plan.configuration, stage, executor),
+            "priority": ahead[stage.name],
+            "resources": _resources(plan.configuration, stage, executor),
+        }
+        for stage in work.pending
+    ]
+
+
+def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
+    """Cores of a stage; under Slurm, of each of its tasks."""
+    resources = configuration.resources
+    if stage.kind != "train":
+        return 1
+    return resources.threads * (1 if executor == "slurm" else resources.processes)
+
+
+def _resources(configuration: Configuration, stage: Stage, executor: str) -> dict[str, Any]:
+    """In the names that Snakemake's executors know."""
+    resources = configuration.resources
+    if stage.kind not in ("train", "generate"):
+        return dict(resources.other)
+    tasks = resources.processes * resources.nodes
+    found: dict[str, Any] = {}
+    if stage.kind == "train":
+        gpus = resources.gpus * resources.nodes
+        if executor == "slurm" and tasks > 1:  # one srun inside the job starts all of them
+            found = {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
+            found |= {"tasks_per_gpu": 1} if gpus else {}
+    else:
+        gpus = min(1, resources.gpus)
+    found |= {"gpu": gpus} if gpus else {}
+    found |= resources.train if stage.kind == "train" else resources.other
+    if executor == "slurm":
+        # before its time is up a training is asked to save
+        found["slurm_extra"] = f"{found.get('slurm_extra', '')} --signal=TERM@120".strip()
+    return found
 
 
 def stage_line(plan: Plan, stage: Stage) -> str:
@@ -132,7 +157,8 @@ def stage_line(plan: Plan, stage: Stage) -> str:
     python = interpreter(plan.configuration)
     words = [python, "-m", "fairseq_lottery.workflow.stage", stage.name, "--", *stage.command]
     before = prologue(plan.configuration)
-    return (before.rstrip() + "\n" if before else "") + shlex.join(words)
+    # what is started is the stage itself, so that signals reach it
+    return (before.rstrip() + "\n" if before else "") + f"exec {shlex.join(words)}"
 
 
 def _snakemake(
@@ -146,7 +172,8 @@ def _snakemake(
     command += ["--rerun-triggers", "params", "--drop-metadata", "--scheduler", "greedy"]
     command += ["--quiet", "all", "--latency-wait", "60"]
     if executor == "local":
-        command += ["--cores", str(jobs * _threads(configuration))]
+        resources = configuration.resources
+        command += ["--cores", str(jobs * resources.processes * resources.threads)]
     else:
         command += ["--executor", executor, "--jobs", str(jobs)]
     command += list(configuration.engine)
@@ -185,10 +212,6 @@ def _runs(process: subprocess.Popen[bytes]) -> bool:
 def _end_with_parent() -> None:
     """Linux: SIGTERM when the driver dies, so that no new stage starts; running ones end."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _threads(configuration: Any) -> int:
-    return int(configuration.resources.processes * configuration.resources.threads)
 
 
 def _failures(out: Path, stages: Sequence[Stage]) -> list[Path]:

@@ -46,7 +46,7 @@ class Flags:
             raise LotteryError(f"a quote is not closed ({error})") from error
         found: list[tuple[str, tuple[str, ...]]] = []
         for word in words:
-            if word.startswith("--"):
+            if re.match(r"--|-[A-Za-z]", word):  # -s en as well, but -1 is a value
                 name, equals, value = word.partition("=")
                 if name in [other for other, _ in found]:
                     raise LotteryError(f"{name} is given twice; give it once")

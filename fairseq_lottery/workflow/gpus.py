@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from fairseq_lottery.errors import LotteryError
+
 FOLDER = ".gpus"
 
 
@@ -18,15 +20,25 @@ def borrowed(count: int) -> Iterator[dict[str, str]]:
 
     A scheduler that hands out GPUs by itself is trusted: under Slurm nothing is reserved.
     A reservation is a lock on a file, so it ends with the process that holds it.
+
+    Raises:
+        LotteryError: this machine never has so many.
     """
     if not count or "SLURM_JOB_ID" in os.environ:
         yield {}
         return
     names = _visible()
+    if len(names) < count:
+        raise LotteryError(
+            f"{count} GPUs are wanted and {len(names)} are there; change gpus (0 trains on the CPU)"
+        )
     Path(FOLDER).mkdir(exist_ok=True)
     while True:
+        held: list[str] = []
         with ExitStack() as stack:
-            held = [name for name in names if _take(stack, name)][:count]
+            for name in names:
+                if len(held) < count and _take(stack, name):
+                    held.append(name)
             if len(held) == count:
                 yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
                 return
@@ -37,7 +49,7 @@ def _visible() -> list[str]:
     """GPUs that this process may use, as CUDA names them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
-        return [name for name in given.split(",") if name]
+        return [name.strip() for name in given.split(",") if name.strip()]
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]

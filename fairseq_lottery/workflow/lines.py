@@ -28,6 +28,7 @@ class Lines:
         try:
             text = path.read_text(encoding="utf-8")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.values: Any = yaml.safe_load(text)
         except FileNotFoundError:
             raise LotteryError(f"there is no file {path}") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -36,11 +37,10 @@ class Lines:
             mark = error.problem_mark
             where = f", line {mark.line + 1}" if mark else ""
             raise LotteryError(f"{path}{where}: no YAML ({error.problem})") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             raise LotteryError(f"{path}: no YAML ({error})") from error
         self._text = text.splitlines()
         self._note(root, ())
-        self.values: Any = yaml.safe_load(text)
         if not isinstance(self.values, dict):
             raise LotteryError(f"{path}: a configuration is a list of 'key: value' lines")
 
@@ -62,9 +62,10 @@ class Lines:
         if isinstance(node, yaml.MappingNode):
             for name, value in node.value:
                 inner = (*key, name.value)
-                if inner in self._lines:
-                    raise self.error(inner, f"{name.value} is given twice")
+                twice = inner in self._lines
                 self._lines[inner] = name.start_mark.line + 1
+                if twice:
+                    raise self.error(inner, f"{name.value} is given twice")
                 self._note(value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for number, value in enumerate(node.value):

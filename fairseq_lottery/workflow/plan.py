@@ -49,20 +49,16 @@ class Plan:
         return [cell for cell in self.cells if cell.training == training]
 
 
-def make_plan(configuration: Configuration, only: Sequence[str] = ()) -> Plan:
+def make_plan(configuration: Configuration) -> Plan:
     """Ask every technique for its trainings.
 
-    Args:
-        only: patterns as ``slt@0.9``, ``slt`` or ``*@0.9``; all cells where empty.
-
     Raises:
-        LotteryError: a technique fails, or a pattern fits no cell.
+        LotteryError: a technique fails, or has no cell at any sparsity.
     """
     cells = [Cell(DENSE, 0.0, seed, _dense(configuration, seed)) for seed in configuration.seeds]
     for request in configuration.requests:
         for seed in request.seeds:
             cells += _cells(configuration, request, seed)
-    cells = _chosen(cells, only)
     ancestors = (training for cell in cells for training in cell.training.ancestors())
     return Plan(configuration, tuple(cells), tuple(dict.fromkeys(ancestors)))
 
@@ -96,6 +92,14 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         raise configuration.source.error(
             request.key, f"{request.name} fails with {type(error).__name__}: {error}"
         ) from error
+    for _, training in found:
+        drawn = training.ticket
+        if drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates:
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} goes back to update {drawn.start.update}, the last one, and its"
+                " clock with it: nothing would be trained; set an earlier rewind",
+            )
     rows = [
         Cell(request.name, sparsity, seed, training)
         for sparsity, training in found
@@ -109,25 +113,30 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
     return rows
 
 
-def _chosen(cells: list[Cell], only: Sequence[str]) -> list[Cell]:
+def choose_cells(plan: Plan, only: Sequence[str]) -> list[Cell]:
+    """The cells that patterns as ``slt@0.9``, ``slt`` or ``*@0.9`` name; all for no pattern.
+
+    Raises:
+        LotteryError: a pattern fits no cell.
+    """
     if not only:
-        return cells
-    chosen: set[int] = set()
+        return list(plan.cells)
+    chosen: list[Cell] = []
     for pattern in only:
         technique, _, sparsity = pattern.partition("@")
-        fits = {
-            number
-            for number, cell in enumerate(cells)
+        fits = [
+            cell
+            for cell in plan.cells
             if fnmatch.fnmatchcase(cell.technique, technique or "*")
             and fnmatch.fnmatchcase(f"{cell.sparsity:g}", sparsity or "*")
-        }
+        ]
         if not fits:
-            known = ", ".join(dict.fromkeys(cell.technique for cell in cells))
+            known = ", ".join(dict.fromkeys(cell.technique for cell in plan.cells))
             raise LotteryError(
                 f"--only {pattern} fits no cell; write technique@sparsity with one of {known}"
             )
-        chosen |= fits
-    return [cell for number, cell in enumerate(cells) if number in chosen]
+        chosen += fits
+    return [cell for cell in plan.cells if cell in chosen]
 
 
 def recipe(plan: Plan) -> dict[str, Any]:

@@ -26,6 +26,11 @@ _OWN = frozenset(
     " --stop-time-hours --stop-min-lr --no-save --no-last-checkpoints --cpu"
     " --no-save-optimizer-state".split()
 )
+#: flags of a translation that say what its row says
+_OWN_GENERATE = frozenset(
+    "--path --task --user-dir --gen-subset --beam --lenpen --results-path --cpu"
+    " --required-batch-size-multiple --num-shards --shard-id".split()
+)
 _WHY = {
     "--max-epoch": "a training would end before its schedule; give --max-update",
     "--patience": "a training would end before its schedule; give --max-update",
@@ -78,7 +83,7 @@ class _Reader(Values):
             requests=read_requests(self, seeds),
             growth=growth,
             evaluations=self.evaluations(),
-            generate=self.flags("generate"),
+            generate=self.generate(),
             metrics=self.metrics(),
             score_commands=self.score_commands(),
             resources=self.resources(),
@@ -124,6 +129,15 @@ class _Reader(Values):
                 "--optimizer",
             )
         self.updates = int(updates)
+        return flags
+
+    def generate(self) -> Flags:
+        flags = self.flags("generate")
+        for name in flags.names:
+            if name in _OWN_GENERATE:
+                says = name in ("--beam", "--lenpen", "--gen-subset")
+                why = "write it under evaluate" if says else "the workflow gives it itself"
+                raise self.lines.error(("generate",), f"generate: do without {name}: {why}", name)
         return flags
 
     def growth(self) -> dict[str, Any]:
@@ -185,6 +199,8 @@ class _Reader(Values):
     def metrics(self) -> tuple[str, ...]:
         given = self.take("metrics", list, ["BLEU", "chrF", "TER"])
         key: Key = ("metrics",)
+        if not given and not self.left.get("score_command"):
+            raise self.lines.error(key, "metrics is empty")
         return tuple(
             self.choice((*key, n), value, ("BLEU", "chrF", "TER")) for n, value in enumerate(given)
         )
@@ -243,7 +259,13 @@ class _Reader(Values):
         folder = given.get("dense")
         if folder is None:
             return None
-        return str(self.path(("adopt", "dense"), self.typed(("adopt", "dense"), folder, str)))
+        key: Key = ("adopt", "dense")
+        path = str(self.path(key, self.typed(key, folder, str)))
+        try:
+            path.format(seed=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise self.lines.error(key, "the only place in an adopted folder is {seed}") from error
+        return path
 
     def cost(self) -> dict[str, float]:
         given = self.take("cost", dict, {})

@@ -73,6 +73,8 @@ def _variants(
     settings = {**whole, **given}
     rewinds = settings.pop("rewind", (("rewind",), "5%"))
     grid = rewinds[1] if isinstance(rewinds[1], list) else [rewinds[1]]
+    if not grid:
+        raise values.lines.error(rewinds[0], "rewind is empty")
     title = given.pop("title", (key, technique.title))[1]
     for value in grid:
         one = {**settings, "rewind": (rewinds[0], value)}

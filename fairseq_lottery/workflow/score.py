@@ -22,6 +22,12 @@ from fairseq_lottery.workflow.chosen import measure
 _LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines as fairseq counts them: U+2028 and its like are part of a sentence."""
+    with open(path, encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in lines]
+
+
 def read_translations(path: Path, references: list[str]) -> tuple[list[str], list[str]]:
     """Hypotheses and sources that fairseq-generate wrote, in the order of the test set.
 
@@ -32,7 +38,7 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
         LotteryError: a sentence is missing, twice, or beside another one's reference.
     """
     found: dict[str, dict[int, str]] = {kind: {} for kind in "DHST"}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(path):
         match = _LINE.match(line)
         if match:
             kind, number, rest = match.group(1), int(match.group(2)), match.group(3)
@@ -110,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     measured = measure(args.model, args.sparsity)
     try:
-        references = args.references.read_text(encoding="utf-8").splitlines()
+        references = read_lines(args.references)
     except OSError as error:
         raise LotteryError(f"the references {args.references} cannot be read: {error}") from error
     hypotheses, sources = read_translations(args.translations, references)

@@ -23,7 +23,7 @@ from typing import IO, Any, Optional
 from fairseq_lottery.environment import versions
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.launch import STOPPED
+from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
 from fairseq_lottery.workflow.curves import read_curves
 from fairseq_lottery.workflow.gpus import borrowed
 from fairseq_lottery.workflow.keep import clean
@@ -50,12 +50,15 @@ def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep:
     with _alone(stage) as lock:
         if read_record(Path(), stage) is None:
             begin = time.time()
+            if stage.kind == "train":
+                _mend(stage)
+            told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
             with borrowed(gpus) as devices:
                 code, wanted = _run(stage, command, lock, {**devices, **_threads(threads)})
-            if wanted is not None:
+            if code and (wanted or _saved(stage, told)):
                 raise LotteryError(
-                    f"the stage {stage.name} was stopped by {signal.Signals(wanted).name}; it goes"
-                    " on from its last checkpoint when it is started again"
+                    f"the stage {stage.name} was stopped by {wanted or _saved(stage, told)}; it"
+                    " goes on where it was when it is started again"
                 )
             try:
                 found = _finish(stage, code)
@@ -88,13 +91,23 @@ def _alone(stage: Stage) -> Iterator[IO[str]]:
         yield lock
 
 
+def _mend(stage: Stage) -> None:
+    from fairseq_lottery.tickets.mend import mend_last
+
+    sentence = mend_last(stage.folder)
+    if sentence:
+        with open(stage.log, "a", encoding="utf-8") as log:
+            log.write(f"{sentence}\n")
+
+
 def _threads(threads: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUTF8": "1"}
+    numbers = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return {**numbers, "PYTHONUTF8": "1", **TORCHRUN_ENVIRONMENT}
 
 
 def _run(
     stage: Stage, command: list[str], lock: IO[str], extra: dict[str, str]
-) -> tuple[int, Optional[int]]:
+) -> tuple[int, str]:
     """Run the command in a group of its own; returns its exit code and the signal that came."""
     came: list[int] = []
     process: Optional[subprocess.Popen[bytes]] = None
@@ -129,7 +142,15 @@ def _run(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return code, came[0] if came and code else None
+    return code, signal.Signals(came[0]).name if came else ""
+
+
+def _saved(stage: Stage, told: int) -> str:
+    """The signal that made a training save and end since its log had ``told`` bytes."""
+    with open(stage.log, "rb") as log:
+        log.seek(told)
+        found = re.findall(rb"saved at update \d+ because of (\w+)", log.read())
+    return found[-1].decode() if found else ""
 
 
 def _ignore_usr1() -> None:
@@ -146,8 +167,6 @@ def _finish(stage: Stage, code: int) -> dict[str, Any]:
     torch now and then aborts while the interpreter leaves, after all work is done: what a
     stage leaves counts, and its exit code only where it is another.
     """
-    if code == STOPPED:
-        raise LotteryError("it was stopped and goes on from its last checkpoint")
     if code not in (0, -signal.SIGABRT, 128 + signal.SIGABRT):
         raise LotteryError(f"exit code {code}")
     found: dict[str, Any] = {}

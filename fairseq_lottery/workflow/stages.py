@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fairseq_lottery
+from fairseq_lottery.launch import torchrun_command
 from fairseq_lottery.workflow.config import Configuration, Evaluation
 from fairseq_lottery.workflow.plan import Plan
 from fairseq_lottery.workflow.training import Draw, Growth, Training
@@ -118,6 +119,7 @@ class _Writer:
             command=self.lottery(*words),
             needs=tuple(dict.fromkeys((last, start))),
             leaves=(ticket,),
+            facts={"sparsity": drawn.sparsity},
         )
 
     def train(self, training: Training, snapshots: list[int], is_cell: bool) -> Stage:
@@ -226,22 +228,26 @@ def fairseq_train(
     Args:
         folder: its save-dir.
         words: all further flags.
+
+    Raises:
+        LotteryError: several nodes without Slurm.
     """
     resources, python = configuration.resources, interpreter(configuration)
     arguments: list[object] = [configuration.data, "--user-dir", user_dir()]
     arguments += ["--task", "translation_lottery", "--save-dir", folder, "--seed", seed, *words]
     arguments += [] if resources.gpus else ["--cpu"]
     tasks = resources.processes * resources.nodes
-    start: list[object] = [python, "-m"]
+    words_of_one = [python, "-m", "fairseq_lottery.launch", *map(str, arguments)]
     if tasks == 1:
-        start += ["fairseq_cli.train"]
-    elif executor == "slurm":
-        start = ["srun", f"--nodes={resources.nodes}", f"--ntasks={tasks}", *start]
-        start += ["fairseq_lottery.launch"]
-    else:
-        start += ["torch.distributed.run", "--standalone", "--nproc_per_node", resources.processes]
-        start += ["-m", "fairseq_lottery.launch"]
-    return tuple(map(str, (*start, *arguments)))
+        return tuple(words_of_one)
+    if executor == "slurm":
+        several = [f"--nodes={resources.nodes}", f"--ntasks={tasks}", "--kill-on-bad-exit=1"]
+        return ("srun", *several, *words_of_one)
+    if resources.nodes > 1:
+        raise configuration.source.error(
+            ("resources", "nodes"), "several nodes want --executor slurm, or --emit sbatch"
+        )
+    return (python, *torchrun_command(resources.processes, list(map(str, arguments)))[1:])
 
 
 def interpreter(configuration: Configuration) -> str:

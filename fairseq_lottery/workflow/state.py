@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -45,8 +46,12 @@ def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
     return _read(out / stage.record)
 
 
-def find_work(out: Path, stages: tuple[Stage, ...]) -> Work:
-    """Look which stages are finished; a file that was cleaned up is missed only where needed."""
+def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> Work:
+    """Look which stages are finished; a file that was cleaned up is missed only where needed.
+
+    Args:
+        wanted: folders of the trainings whose scores are asked for.
+    """
     maker = {file: stage for stage in stages for file in stage.leaves}
     done = {stage.name for stage in stages if read_record(out, stage) is not None}
     pending: set[str] = set()
@@ -66,7 +71,8 @@ def find_work(out: Path, stages: tuple[Stage, ...]) -> Work:
 
     # scores are what a workflow is for; everything else is made where they need it
     for stage in stages:
-        if stage.kind == "score" and stage.name not in done:
+        asked = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
+        if asked and stage.name not in done:
             run(stage)
     todo = tuple(stage for stage in stages if stage.name in pending)
     repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
@@ -94,11 +100,19 @@ def _changed(
             before = _read(record)
             if before is None or folder in planned:
                 continue
+            if _draw(before["content"]) != _draw(stage.facts["content"]):
+                continue  # of another technique whose trainings are called the same
             difference = _difference(before["content"], stage.facts["content"])
             if difference:
                 found.append(Repeat(stage, f"finished as {folder}, but {difference}"))
                 break
     return found
+
+
+def _draw(content: dict[str, Any]) -> dict[str, Any]:
+    """The axes of a training's ticket, whatever it is drawn from."""
+    ticket = content.get("ticket", {})
+    return {name: axis for name, axis in ticket.items() if name not in ("mask_from", "start")}
 
 
 def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:

@@ -56,7 +56,8 @@ class Values:
             return Flags.parse(text)
         except LotteryError as error:
             word = str(error).split()[0].strip("'")
-            raise self.lines.error((name,), f"{name}: {error}", word) from error
+            near = "" if word == "a" else word  # of a quote nobody knows where it began
+            raise self.lines.error((name,), f"{name}: {error}", near) from error
 
     def numbers(self, key: Key, value: Any, one: Callable[[Key, Any], Any]) -> tuple[Any, ...]:
         """One value or a rising list of them."""

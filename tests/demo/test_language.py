@@ -5,12 +5,12 @@ import re
 import pytest
 
 from fairseq_lottery.demo.language import corpus
-from fairseq_lottery.demo.plan import PARTS
+from fairseq_lottery.demo.prepare import SIZES
 
 
 @pytest.fixture(scope="module")
 def parts():
-    return corpus(1, PARTS)
+    return corpus(1, SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def digest(parts):
 
 def test_the_seed_decides_every_letter(parts):
     assert digest(parts) == "488f8f4c4569ff6bd86df0928ad0fc8be81a69ddcaa219e82f1aeece0a075392"
-    assert digest(corpus(2, PARTS)) != digest(parts)
+    assert digest(corpus(2, SIZES)) != digest(parts)
 
 
 def test_golden_sentences(parts):

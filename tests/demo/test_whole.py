@@ -1,36 +1,53 @@
-"""The whole demo with runs of fifty updates: every stage for real, nothing learnt."""
+"""The demo: its text and data for real, its plan, and a small part of it from end to end."""
 
 import json
-from functools import partial
+import re
 
 import pytest
 
 pytest.importorskip("fairseq")
-pytest.importorskip("rich")
+pytest.importorskip("snakemake")
 
-from fairseq_lottery.demo import plan, show
+from fairseq_lottery.cli import demo
+from fairseq_lottery.demo import prepare
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.plan import make_plan
+from fairseq_lottery.workflow.reading import read_configuration
 
-pytestmark = pytest.mark.slow
-
-TINY = {
-    "vocabulary": 300, "width": 16, "ffn": 16, "updates": 50, "warmup": 5, "beam": 1,
-}  # fmt: skip
+SIZES = {"train": 300, "valid": 20, "test": 21}
 
 
-def test_from_text_to_table(tmp_path, monkeypatch, capsys):
-    for part, size in {"train": 300, "valid": 20, "test": 21}.items():
-        monkeypatch.setitem(plan.PARTS, part, size)
-    monkeypatch.setattr(show, "Recipe", partial(plan.Recipe, **TINY))
+@pytest.mark.slow
+def test_from_text_to_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "VOCABULARY", 300)
     out = tmp_path / "demo"
-    show.show(out, 1, 2)
-    found = json.loads((out / "results.json").read_text())
-    assert len(found["runs"]) == 9
-    for run in found["runs"]:
-        assert run["sparsity"] == pytest.approx(run["sparsity_asked"], abs=2e-3)
-        translated = (out / f"translations/{run['name']}").rglob("generate-test.txt")
-        lines = next(translated).read_text().splitlines()
-        assert sum(line.startswith("H-") for line in lines) == 21
-    assert (out / "results.png").stat().st_size > 10_000
-    capsys.readouterr()
-    show.show(out, 1, 2)
-    assert "21 test sentences, 50 updates" in capsys.readouterr().out
+    configuration = prepare.prepare(out, 1, SIZES)
+    plan = make_plan(read_configuration(configuration))
+    assert (len(plan.cells), len(plan.trainings), plan.unshared) == (11, 12, 24)
+    assert {cell.technique for cell in plan.cells} == {
+        "dense", "slt", "clt", "mp", "slt-mp", "random",
+    }  # fmt: skip
+    made = {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
+    prepare.prepare(out, 1, SIZES)
+    assert made == {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
+
+    text = configuration.read_text(encoding="utf-8").replace("--max-update 1000", "--max-update 40")
+    text = re.sub(r"techniques:\n(  - .*\n)+", "techniques: [one-shot]\n", text)
+    configuration.write_text(text.replace("[0.8, 0.9]", "[0.8]"), encoding="utf-8")
+    demo.show(configuration, out, 1, 2)
+    rows = [json.loads(line) for line in (out / "runs/records.jsonl").read_text().splitlines()]
+    found = {row["technique"]: row for row in rows if row.get("metric") == "BLEU"}
+    assert set(found) == {"dense", "one-shot"}
+    assert found["one-shot"]["sentences"] == 21
+    assert found["one-shot"]["pruned"] == pytest.approx(0.8 * found["one-shot"]["prunable"], abs=20)
+    said = capsys.readouterr().out
+    assert "$ fairseq-lottery run" in said and "$ fairseq-lottery report" in said
+    assert "one-shot SLT" in said
+    assert (out / "report/report.html").stat().st_size > 10_000
+
+
+def test_a_folder_that_is_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(LotteryError, match="is there and is no folder of this demo"):
+        prepare.prepare(tmp_path, 1, SIZES)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

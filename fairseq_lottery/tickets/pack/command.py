@@ -134,7 +134,7 @@ def _words(text: str) -> list[str]:
     line = lines[0]
     if Path(line[0]).name == "fairseq-train":
         return line[1:]
-    if line[1:3] == ["-m", "fairseq_cli.train"]:
+    if line[1:3] in (["-m", "fairseq_cli.train"], ["-m", "fairseq_lottery.launch"]):
         return line[3:]
     raise LotteryError(
         f"the command starts with {line[0]!r}; give the line from fairseq-train on, for one process"

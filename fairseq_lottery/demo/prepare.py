@@ -1,0 +1,69 @@
+"""From nothing to fairseq's binary data: three commands, each skipped where it has run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+
+CONFIGURATION = "demo.yaml"
+#: sentence pairs of each part
+SIZES = {"test": 500, "valid": 200, "train": 20000}
+VOCABULARY = 1000
+
+
+def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
+    """Make text, subwords and data in ``out``; returns the configuration that runs on them.
+
+    Args:
+        seed: of the text.
+        sizes: part -> sentence pairs.
+
+    Raises:
+        LotteryError: ``out`` is something else or cannot be written, or a command failed.
+    """
+    target = out / CONFIGURATION
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "log").is_dir()):
+        raise LotteryError(f"{out} is there and is no folder of this demo; choose another --out")
+    try:
+        (out / "log").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LotteryError(
+            f"{out} cannot be made ({error.strerror}); choose another --out"
+        ) from error
+    parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
+    _once(out, "text", "fairseq_lottery.demo.text", "--seed", seed, "--sizes",
+          *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
+    _once(out, "subwords", "fairseq_lottery.demo.subwords", "--text", "text",
+          "--vocabulary", VOCABULARY)  # fmt: skip
+    _once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
+          "--joined-dictionary", *parts)  # fmt: skip
+    with replacing(target) as path:
+        shutil.copyfile(Path(__file__).with_name(CONFIGURATION), path)
+    return target
+
+
+def _once(out: Path, folder: str, module: str, *words: object) -> None:
+    """Run a module that writes ``folder``; it gets its name only when it is complete."""
+    if (out / folder).is_dir():
+        return
+    half = f".{folder}"
+    shutil.rmtree(out / half, ignore_errors=True)
+    flag = "--destdir" if module == "fairseq_cli.preprocess" else "--out"
+    command = [sys.executable, "-m", module, *map(str, words), flag, half]
+    log = out / "log" / f"{folder}.log"
+    with open(log, "wb") as file:
+        code = subprocess.run(
+            command, cwd=out, env={**os.environ, "PYTHONUTF8": "1"}, stdout=file,
+            stderr=subprocess.STDOUT, check=False,
+        ).returncode  # fmt: skip
+    if code:
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise LotteryError(f"making {out / folder} failed; its log {log} ends with: {last}")
+    os.replace(out / half, out / folder)
