@@ -1,10 +1,14 @@
-"""The one exception of the package, and how it ends a training."""
+"""The one exception of the package, and how trainings end that do not end well."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+#: exit code of a process that a signal stopped and whose training goes on when started again:
+#: EX_TEMPFAIL of sysexits.h. 128 + signal would look like a process that was killed unsaved.
+STOPPED = 75
 
 
 class LotteryError(ValueError):

@@ -15,11 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from fairseq_lottery.errors import LotteryError, one_sentence
-
-#: exit code of a process that a signal stopped and whose training goes on when started again:
-#: EX_TEMPFAIL of sysexits.h. 128 + signal would look like a process that was killed unsaved.
-STOPPED = 75
+from fairseq_lottery.errors import STOPPED, LotteryError, one_sentence
 
 #: lets torchrun pass SIGUSR1 on to its processes too, and wait minutes, not 30 s, while they save.
 #: torch before 2.9 knows neither: there it passes on SIGTERM only, and dies of SIGUSR1.

@@ -55,5 +55,6 @@ def show(configuration: Path, out: Path, seed: int, jobs: int) -> None:
         print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
         parsed = build_parser().parse_args(command)
         parsed.run(parsed)
-    for table in sorted((report / "tables").glob("*bleu*.md")):
+    tables = (report / "tables").glob("bleu-*.md")
+    for table in sorted(tables, key=lambda path: len(path.name)):  # scores, then their order
         print(f"\n{table.read_text(encoding='utf-8')}")

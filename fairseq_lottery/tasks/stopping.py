@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from fairseq.checkpoint_utils import save_checkpoint
 
-from fairseq_lottery.launch import STOPPED
+from fairseq_lottery.errors import STOPPED
 from fairseq_lottery.tasks.children import protect_children
 from fairseq_lottery.tasks.ranks import highest_everywhere, wait_for_all
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from toy import assert_same_training, drawing, pretend_cuda, start, wait
 
-from fairseq_lottery.launch import STOPPED, Place, flags
+from fairseq_lottery.errors import STOPPED
+from fairseq_lottery.launch import Place, flags
 from fairseq_lottery.tasks import stopping
 from fairseq_lottery.tasks.stopping import Stopping, stop_on_signals
 
