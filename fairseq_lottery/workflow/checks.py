@@ -102,9 +102,8 @@ def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
     stored = configuration.out / DATA
     before = json.loads(stored.read_text("utf-8")) if stored.is_file() else {}
     now = {path.name: _identity(path, before.get(path.name)) for path in files}
-    for name in {*before, *now} if before else ():
-        then, today = before.get(name), now.get(name)
-        if not then or not today or then["sha256"] != today["sha256"]:
+    for name, then in before.items():
+        if name not in now or now[name]["sha256"] != then["sha256"]:
             raise configuration.source.error(
                 ("data",),
                 f"{configuration.data} holds other data than this folder's runs were trained on"

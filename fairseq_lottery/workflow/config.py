@@ -19,6 +19,7 @@ class Evaluation:
     beam: int = 5
     lenpen: float = 1.0
     subset: str = "test"
+    references: Optional[Path] = None
 
     @property
     def name(self) -> str:

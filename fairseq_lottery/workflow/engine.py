@@ -70,8 +70,10 @@ def write_plan(
     """Write ``plan.json``: what stages, Snakemake and reports read."""
     configuration = plan.configuration
     out = configuration.out
-    for stage in work.pending:  # of a finished one that has to run again
+    for stage in work.again:  # from their start
         (out / stage.record).unlink(missing_ok=True)
+        for path in (out / stage.folder).glob("checkpoint*.pt*"):
+            path.unlink()
     names = {"dense": "dense", **{r.name: r.title for r in configuration.requests}}
     content = {
         "title": configuration.title,
@@ -81,7 +83,6 @@ def write_plan(
         "seeds": sorted({cell.seed for cell in plan.cells}),
         "published": configuration.published,
         "recipe": recipe(plan),
-        "references": os.path.relpath(configuration.references, out),
         "cells": [
             {
                 "technique": cell.technique,
@@ -94,6 +95,7 @@ def write_plan(
         "keep": list(configuration.keep),
         "gpus": configuration.resources.gpus,
         "threads": configuration.resources.threads,
+        "executor": executor,
         "retries": configuration.retries,
         "markers": MARKERS,
         "jobs": jobs_of(plan, work, executor),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
 
@@ -15,17 +16,17 @@ FOLDER = ".gpus"
 
 
 @contextmanager
-def borrowed(count: int) -> Iterator[dict[str, str]]:
+def borrowed(count: int) -> Iterator[tuple[dict[str, str], list[int]]]:
     """Reserve ``count`` GPUs; gives the environment that shows these and no other.
 
-    A scheduler that hands out GPUs by itself is trusted: under Slurm nothing is reserved.
-    A reservation is a lock on a file, so it ends with the process that holds it.
+    A reservation is a lock on a file. It ends with the last process that has the file open:
+    the second value are the descriptors that a process which uses the GPUs must inherit.
 
     Raises:
         LotteryError: this machine never has so many.
     """
-    if not count or "SLURM_JOB_ID" in os.environ:
-        yield {}
+    if not count:
+        yield {}, []
         return
     names = _visible()
     if len(names) < count:
@@ -34,13 +35,14 @@ def borrowed(count: int) -> Iterator[dict[str, str]]:
         )
     Path(FOLDER).mkdir(exist_ok=True)
     while True:
-        held: list[str] = []
+        held: dict[str, int] = {}
         with ExitStack() as stack:
             for name in names:
-                if len(held) < count and _take(stack, name):
-                    held.append(name)
+                lock = _take(stack, name) if len(held) < count else None
+                if lock is not None:
+                    held[name] = lock
             if len(held) == count:
-                yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}
+                yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}, list(held.values())
                 return
         time.sleep(1)
 
@@ -55,10 +57,10 @@ def _visible() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _take(stack: ExitStack, name: str) -> bool:
+def _take(stack: ExitStack, name: str) -> Optional[int]:
     lock = stack.enter_context(open(Path(FOLDER) / name, "w"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return None
+    return lock.fileno()

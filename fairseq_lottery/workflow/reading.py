@@ -92,7 +92,7 @@ class _Reader(Values):
             adopt=self.adopt(),
             published=self.take("published", str),
             cost=self.cost(),
-            retries=self.take("retries", int, 2),
+            retries=self.retries(),
             engine=tuple(map(str, self.take("engine", list, []))),
         )
         for name in self.left:
@@ -161,9 +161,9 @@ class _Reader(Values):
             "end": end,
             "every": every,
             "schedule": schedule,
-            "score": self.take("score", str, "magnitude"),
+            "score": self.score(),
             "scope": scope,
-            "floor": self.take("floor", float, 0.0),
+            "floor": self.floor(scope),
             "prunable": self.choice(
                 ("prunable",),
                 self.left.pop("prunable", "all-matrices"),
@@ -171,6 +171,20 @@ class _Reader(Values):
             ),
             "keep_dense": self.take("keep_dense", str),
         }
+
+    def score(self) -> str:
+        score: str = self.take("score", str, "magnitude")
+        own = ":" in score
+        names = ("magnitude", "magnitude-increase", "movement", "random")
+        return score if own else self.choice(("score",), score, names)
+
+    def floor(self, scope: str) -> float:
+        floor: float = self.take("floor", float, 0.0)
+        if not 0 <= floor < 1:
+            raise self.lines.error(("floor",), f"floor {floor:g} is no density between 0 and 1")
+        if floor and scope != "global":
+            raise self.lines.error(("floor",), "a floor is for scope: global")
+        return floor
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         found: list[Evaluation] = []
@@ -185,11 +199,18 @@ class _Reader(Values):
             beam = self.typed((*key, "beam"), item.pop("beam", 5), int)
             lenpen = self.typed((*key, "lenpen"), item.pop("lenpen", 1.0), float)
             subset = self.typed((*key, "subset"), item.pop("subset", "test"), str)
+            references = item.pop("references", None)
+            if references is not None:
+                references = self.path(key, self.typed((*key, "references"), references, str))
+            elif subset != "test":
+                raise self.lines.error(
+                    (*key, "subset"), f"the subset {subset} needs references: of its own"
+                )
             if beam < 1:
                 raise self.lines.error((*key, "beam"), f"beam {beam} must be 1 or more")
             for name in item:
                 raise self.lines.error((*key, name), f"there is no key {name!r} in evaluate")
-            found.append(Evaluation(checkpoint, beam, lenpen, subset))
+            found.append(Evaluation(checkpoint, beam, lenpen, subset, references))
         if len(set(found)) != len(found):
             raise self.lines.error(("evaluate",), "evaluate has an entry twice")
         if not found:
@@ -230,6 +251,8 @@ class _Reader(Values):
                 values[name] = value
         for name in ("train", "other"):
             values[name] = self.typed((*key, name), given.pop(name, {}), dict)
+            minutes = values[name].get("runtime", 1)
+            self.typed((*key, name, "runtime"), minutes, int)
         for name in given:
             raise self.lines.error(
                 (*key, name),
@@ -243,6 +266,12 @@ class _Reader(Values):
                     (*key, "processes"), f"{gpus} GPUs take one process each; leave processes out"
                 )
         return Resources(**values)
+
+    def retries(self) -> int:
+        retries: int = self.take("retries", int, 2)
+        if retries < 0:
+            raise self.lines.error(("retries",), f"retries {retries} must be 0 or more")
+        return retries
 
     def keep(self) -> tuple[str, ...]:
         given = self.take("keep", list, [])

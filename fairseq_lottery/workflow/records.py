@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
         for stage in mine:
             if training is not None and read_record(out, stage) is not None:
                 version = training["versions"]["fairseq_lottery"]
-                rows += _scores(out, who, stage, plan["references"], version)
+                rows += _scores(out, who, stage, version)
         if training is not None:
             rows += [{"kind": "curve", **who, **row} for row in training["curves"]]
             for checkpoint, measured in training["measured"].items():
@@ -45,7 +46,7 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scores(
-    out: Path, who: dict[str, Any], stage: Stage, references: str, version: str
+    out: Path, who: dict[str, Any], stage: Stage, version: str
 ) -> list[dict[str, Any]]:
     evaluation = dict(stage.facts["evaluation"])
     name = evaluation.pop("name")
@@ -62,7 +63,7 @@ def _scores(
                 **row,
                 "run": run_signature(who, row, drawn, version),
                 "hypotheses": f"{stage.folder}/hypotheses.txt",
-                "references": references,
+                "references": os.path.relpath(stage.facts["references"], out),
             }
         )
     return rows

@@ -103,7 +103,8 @@ def _request(
     clock = given.get("clock")
     if clock is not None:
         values.choice(at["clock"], clock, ("restart", "rewind"))
-    options = {n: given[n] for n in technique.options if n in given}
+    options = {n: _option(values, at[n], technique, n, given[n])
+               for n in technique.options if n in given}  # fmt: skip
     return Request(
         technique=technique,
         name=name,
@@ -118,6 +119,17 @@ def _request(
             ("latest", "dense"),
         ),
         clock=clock,
-        options={n: tuple(v) if isinstance(v, list) else v for n, v in options.items()},
+        options=options,
         key=key,
     )
+
+
+def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
+    """A setting of a technique's own; ``switch`` is a sparsity, or several in their order."""
+    if name == "switch":
+        found = values.numbers(key, value, values.sparsity)
+        several = isinstance(technique.options[name], tuple)
+        if not several and len(found) > 1:
+            raise values.lines.error(key, f"{technique.name} switches once, not {len(found)} times")
+        return found if several else found[0]
+    return tuple(value) if isinstance(value, list) else value

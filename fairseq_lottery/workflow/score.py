@@ -9,6 +9,7 @@ import argparse
 import html
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
@@ -91,7 +92,7 @@ def scores(
 
 def extra_score(name: str, command: str, places: dict[str, str]) -> dict[str, Any]:
     """The number that ends the output of a command of the user's."""
-    filled = command.format(**places)
+    filled = command.format(**{name: shlex.quote(path) for name, path in places.items()})
     ended = subprocess.run(filled, shell=True, capture_output=True, text=True, check=False)
     numbers = re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", ended.stdout)
     if ended.returncode or not numbers:

@@ -53,8 +53,9 @@ def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep:
             if stage.kind == "train":
                 _mend(stage)
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
-            with borrowed(gpus) as devices:
-                code, wanted = _run(stage, command, lock, {**devices, **_threads(threads)})
+            with borrowed(gpus) as (devices, held):
+                extra = {**devices, **_threads(threads)}
+                code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
             if code and (wanted or _saved(stage, told)):
                 raise LotteryError(
                     f"the stage {stage.name} was stopped by {wanted or _saved(stage, told)}; it"
@@ -106,7 +107,7 @@ def _threads(threads: int) -> dict[str, str]:
 
 
 def _run(
-    stage: Stage, command: list[str], lock: IO[str], extra: dict[str, str]
+    stage: Stage, command: list[str], extra: dict[str, str], locks: list[int]
 ) -> tuple[int, str]:
     """Run the command in a group of its own; returns its exit code and the signal that came."""
     came: list[int] = []
@@ -130,7 +131,7 @@ def _run(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **extra},
-                pass_fds=(lock.fileno(),),  # the lock lives as long as the training
+                pass_fds=locks,  # they are held for as long as the training lives
                 start_new_session=True,
                 preexec_fn=_ignore_usr1,
             )
@@ -244,10 +245,11 @@ def main() -> int:
         found = [stage for stage in stages if stage.name == name]
         if not found:
             raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
-        uses = found[0].kind in ("train", "generate")
+        job = {"train": plan["gpus"], "generate": min(1, plan["gpus"])}.get(found[0].kind, 0)
         try:
-            run_stage(found[0], stages, command, plan["keep"], plan["gpus"] if uses else 0,
-                      plan["threads"])  # fmt: skip
+            # a cluster hands out GPUs by itself
+            gpus = job if plan["executor"] == "local" else 0
+            run_stage(found[0], stages, command, plan["keep"], gpus, plan["threads"])
         except LotteryError as error:
             _told(found[0], error)
             raise

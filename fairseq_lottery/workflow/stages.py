@@ -193,7 +193,7 @@ class _Writer:
         folder = f"{training.folder}/{evaluation.name}"
         translations = f"{folder}/generate-{evaluation.subset}.txt"
         words: list[object] = ["--translations", translations, "--out", folder]
-        words += ["--references", self.configuration.references]
+        words += ["--references", evaluation.references or self.configuration.references]
         words += ["--model", f"{training.folder}/{evaluation.model}"]
         words += ["--sparsity", f"{training.sparsity:.10g}"]
         words += ["--metrics", *self.configuration.metrics]
@@ -207,7 +207,16 @@ class _Writer:
             command=self.module("fairseq_lottery.workflow.score", *words),
             needs=(translations, f"{training.folder}/{evaluation.model}"),
             leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
-            facts={"evaluation": {**asdict(evaluation), "name": evaluation.name}},
+            facts={
+                "evaluation": {
+                    "name": evaluation.name,
+                    "checkpoint": evaluation.checkpoint,
+                    "beam": evaluation.beam,
+                    "lenpen": evaluation.lenpen,
+                    "subset": evaluation.subset,
+                },
+                "references": str(evaluation.references or self.configuration.references),
+            },
         )
 
     def data(self) -> str:

@@ -21,9 +21,15 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Work:
-    """The stages to run, in the order of the plan, and those of them that ran before."""
+    """The stages to run, in the order of the plan.
+
+    Attributes:
+        again: those of them that have finished before.
+        repeats: the trainings among these, and trainings that ran under other flags.
+    """
 
     pending: tuple[Stage, ...]
+    again: tuple[Stage, ...]
     repeats: tuple[Repeat, ...]
 
     @property
@@ -78,7 +84,8 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
     repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
     known = {repeat.stage.name for repeat in repeats}
     planned = {stage.folder for stage in stages}
-    return Work(todo, (*repeats, *_changed(out, todo, known, planned)))
+    again = tuple(stage for stage in todo if stage.name in done)
+    return Work(todo, again, (*repeats, *_changed(out, todo, known, planned)))
 
 
 def still_needed(out: Path, stages: tuple[Stage, ...]) -> set[str]:

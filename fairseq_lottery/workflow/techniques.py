@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.training import Training
@@ -31,9 +31,10 @@ class Technique:
     plan: Callable[..., Cells]
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """Settings of its own, besides the vocabulary's."""
-        return tuple(inspect.signature(self.plan).parameters)[1:]
+    def options(self) -> dict[str, Any]:
+        """Settings of its own, besides the vocabulary's, with their defaults."""
+        parameters = list(inspect.signature(self.plan).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
 
 
 TECHNIQUES: dict[str, Technique] = {}
@@ -135,6 +136,8 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
 
     Yu et al. 2020 and Chen et al. 2020. Between two rows the rounds remove equal shares.
     """
+    if not 0 < fraction < 1:
+        raise LotteryError(f"imp removes a share between 0 and 1 per round, not {fraction}")
     run, done = v.dense, 0.0
     for row in v.sparsities:
         count = math.ceil(math.log((1 - row) / (1 - done)) / math.log(1 - fraction) - 1e-9)

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+from rich.console import Console
+from workflow.made import TABLE_1, TRAIN, Work
+
+from fairseq_lottery.workflow.cost import estimate
+from fairseq_lottery.workflow.show import as_json, lines, show
+
+KNOWN = {"seconds_per_update": 0.5, "parameters": 1_000_000}
+
+
+def told(work, jobs=1):
+    cost = estimate(work.configuration, work.stages, work.work, jobs)
+    return lines(work.plan, work.work, cost, jobs)
+
+
+def test_a_plan_in_words(tmp_path):
+    work = Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9], cost=KNOWN)
+    assert told(work, 2) == [
+        "5 cells by 5 trainings (8 if none were shared)",
+        "to do: 5 trainings, 5,000 updates, 17 stages",
+        "time: 0.7 CPU-hours of training; 25 min on the longest chain, 25 min with --jobs 2"
+        " (known from the configuration's own figures)",
+        "disk: at most 0.08 GB more, 0.02 GB more at the end",
+    ]
+
+
+def test_a_plan_that_nothing_is_known_of(tmp_path):
+    work = Work(tmp_path, *TABLE_1, resources={"gpus": 1})
+    assert told(work) == [
+        "64 cells by 64 trainings (345 if none were shared)",
+        "to do: 64 trainings, 64,000 updates, 241 stages",
+        "time: known from nothing: give --calibrate, or cost: in the file",
+        "disk: unknown without the number of parameters",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.1, "100 s"), (0.5, "8 min"), (10.0, "2.8 h"), (400.0, "4.6 days")],
+)
+def test_times(tmp_path, seconds, text):
+    work = Work(tmp_path, {"slt": {"sparsities": [0.5]}}, cost={"seconds_per_update": seconds},
+                resources={"gpus": 8})  # fmt: skip
+    work.finish(work.stages[0], seconds=seconds * 1000)
+    assert f"; {text} on the longest chain" in told(work)[2]
+
+
+def test_repeats_are_told(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    first.finish()
+    work = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
+    folder = first.cell("dense", 0.0).training.folder
+    assert told(work)[4] == (
+        f"again: train dense, seed 1: finished as {folder}, but --lr was '0.0007' and is '0.0005'"
+    )
+    assert len(told(work)) == 6
+
+
+def test_the_table(tmp_path):
+    work = Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9], seeds=[1, 2], title="Small")
+    work.finish(*(s for s in work.stages if s.folder.startswith("seed1/")))
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(console, work.plan, work.work, estimate(work.configuration, work.stages, work.work, 1), 1)
+    rows = [line.strip("│ ").split("│") for line in console.export_text().splitlines()]
+    cells = [[cell.strip() for cell in row] for row in rows if len(row) == 5]
+    assert cells[-3:] == [
+        ["dense", "0", "1 2", "2", "1"],
+        ["slt", "0.5 0.9", "1 2", "4", "2"],
+        ["mp", "0.5 0.9", "1 2", "4", "2"],
+    ]
+
+
+def test_json_has_the_same_unrounded(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5, 0.9], cost=KNOWN)
+    work.finish(*work.stages[:3], seconds=500.0)
+    cost = estimate(work.configuration, work.stages, work.work, 4)
+    found = json.loads(json.dumps(as_json(work.plan, work.work, cost, 4)))
+    dense, fifty, ninety = (c.training.folder for c in work.plan.cells)
+    assert (found["cells"], found["trainings"], found["trainings_without_sharing"]) == (3, 3, 6)
+    assert found["out"] == str(work.out) and found["title"] == "small"
+    pending = found["pending"]
+    assert (pending["stages"], pending["trainings"], pending["updates"]) == (8, 2, 2000)
+    assert pending["device_hours"] == pytest.approx(1000 / 3600)
+    assert (pending["device"], pending["jobs"]) == ("CPU", 4)
+    assert pending["critical_path_seconds"] == pending["wall_seconds"] == 1000 + 2 * 2 * 500 - 1000
+    assert found["repeats"] == []
+    assert found["plan"] == [
+        {"cell": "dense@0#1", "training": dense, "state": "trained", "drawn_from": []},
+        {"cell": "slt@0.5#1", "training": fifty, "state": "pending", "drawn_from": [dense]},
+        {"cell": "slt@0.9#1", "training": ninety, "state": "pending", "drawn_from": [fifty]},
+    ]

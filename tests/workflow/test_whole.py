@@ -1,0 +1,157 @@
+"""Whole workflows on the toy task: real drivers, Snakemake, trainings; killed, moved, changed."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from whole import (
+    ALONE,
+    command,
+    configure,
+    folder_of,
+    pending,
+    processes_in,
+    run,
+    scores,
+    wait_for,
+    weights,
+)
+
+pytest.importorskip("fairseq")
+pytest.importorskip("snakemake")
+
+pytestmark = pytest.mark.slow
+
+def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, tmp_path):
+    from toy import same
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    plain = configure(one, toy_data)
+    script = run(plain, "--emit", "bash", "--jobs", 2).stdout
+    assert script.count("fairseq_cli.train") == 3
+    done = subprocess.run(["bash", "-s"], input=script, env=ALONE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert pending(plain)["stages"] == 0
+
+    killed = configure(other, toy_data)
+    slt = folder_of(killed, "slt@0.5#1")
+    out = other / "runs"
+    driver = subprocess.Popen(command(killed, "--jobs", 2), env=ALONE, stdout=subprocess.DEVNULL)
+    log = out / slt / "train.log"
+    wait_for(lambda: log.exists() and "@ 10 updates" in log.read_text())
+    refused = run(killed, code=2).stderr
+    assert "another run is at work in" in refused and refused.count("\n") == 1
+    driver.kill()
+    for process in processes_in(out):
+        os.kill(process, signal.SIGKILL)
+    driver.wait()
+    wait_for(lambda: not processes_in(out))
+    assert not (out / slt / "train.json").exists()
+    dense = folder_of(killed, "dense@0#1")
+    trained = (out / dense / "train.json").stat().st_mtime_ns
+
+    run(killed, "--jobs", 2)
+    assert (out / dense / "train.json").stat().st_mtime_ns == trained
+    assert "Loaded checkpoint" in log.read_text()
+    assert set(scores(out)) == {("dense", 0.0), ("slt", 0.5), ("mp", 0.5)}
+    for key, row in scores(out).items():
+        assert row == {**scores(one / "runs")[key], "references": row["references"]}
+        assert row["sentences"] == 50
+        model = f"{row['training']}/best.pt"
+        assert same(weights(out / model), weights(one / "runs" / model))
+    kept = {path.name for path in (out / slt).iterdir() if path.is_file()}
+    logs_and_records = {"draw.json", "draw.log", "train.json", "train.log"}
+    assert kept == {"best.pt", ".draw.lock", ".train.lock", *logs_and_records}
+
+    # what decides no weight repeats nothing: times, places, logging, saving
+    for path in (*out.rglob("*"), *toy_data.iterdir()):
+        os.utime(path)
+    moved = tmp_path / "moved"
+    other.rename(moved)
+    again = configure(moved, toy_data, extra_flags="--no-progress-bar --keep-interval-updates 3")
+    assert pending(again)["stages"] == 0
+    # another evaluation translates and scores, and trains nothing
+    wider = configure(moved, toy_data, evaluate=[{"checkpoint": "best", "beam": 3}])
+    assert pending(wider) == {**pending(wider), "stages": 6, "trainings": 0}
+    # another rate is another run, and that is asked about
+    faster = configure(moved, toy_data, updates=30, extra_flags="--weight-decay 0.01")
+    said = run(faster, code=2).stderr
+    assert "3 finished trainings would run again" in said
+    assert "--weight-decay was 'not given' and is '0.01'" in said and "--yes" in said
+
+
+def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
+    toy.train(
+        "plain", "--save-interval-updates", 5, "--task", "translation", lottery=False,
+        optimizer="adam", updates=30,
+    ).ok()  # fmt: skip
+    adopt = {"dense": str(toy.path("plain"))}
+    configuration = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt)
+    assert pending(configuration)["trainings"] == 1
+    before = {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
+    run(configuration, "--jobs", 2)
+    assert before == {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
+    assert scores(tmp_path / "runs")["slt", 0.5]["pruned"] == 21_488
+    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7)
+    said = run(other, code=2).stderr
+    assert "has no checkpoint of update 7 that survivors could go back to, only of 5, 10" in said
+
+
+def test_a_failed_stage_names_its_log_and_how_to_repeat_it(toy_data, tmp_path):
+    configuration = configure(tmp_path, toy_data)
+    heads = "--encoder-attention-heads"
+    configuration.write_text(configuration.read_text().replace(f"{heads} 2", f"{heads} 3"))
+    said = run(configuration, "--only", "dense", code=2).stderr
+    assert said.count("\n") == 1
+    assert "the stage train-seed1-dense-" in said and "embed_dim must be divisible" in said
+    assert f"its log {tmp_path / 'runs'}/seed1/dense-" in said
+    assert "repeat it with: cd " in said and "fairseq_cli.train" in said
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"extra_flags": "--no-such-flag 3"}, "line 5: train: unrecognized arguments: --no-such"),
+        ({"extra_flags": "--max-tokens-valid few"}, "line 5: train: argument --max-tokens-valid"),
+        ({"generate": "--beam-width 3"}, "generate: unrecognized arguments: --beam-width 3"),
+        ({"resources": {"gpus": 99}}, "a training wants 99 GPUs and this machine has"),
+        ({"train_env": "exit 3"}, "the training's environment does not start"),
+    ],
+)
+def test_what_the_training_would_refuse_is_refused_before(toy_data, tmp_path, changes, said):
+    configuration = configure(tmp_path, toy_data, **changes)
+    told = run(configuration, code=2).stderr
+    assert told.count("\n") == 1 and f"{configuration}, line " in told
+    assert said in told
+    assert not (tmp_path / "runs/plan.json").exists()
+
+
+def test_a_calibration_is_known_to_the_plan(toy_data, tmp_path):
+    configuration = configure(tmp_path, toy_data)
+    assert pending(configuration)["wall_seconds"] is None
+    found = pending(configuration, "--calibrate")
+    assert found["known_from"] == "a calibration in this folder"
+    assert found["wall_seconds"] > 0 and found["peak_bytes"] > 44_800 * 4
+    assert not list((tmp_path / "runs").glob("tmp*"))
+
+
+def test_a_training_of_two_processes(toy_data, tmp_path):
+    configuration = configure(
+        tmp_path,
+        toy_data,
+        techniques=["one-shot"],
+        resources={"gpus": 0, "processes": 2},
+        evaluate=[{"checkpoint": "average:2", "beam": 1}],
+    )
+    often = configuration.read_text().replace("save-interval-updates 10", "save-interval-updates 4")
+    configuration.write_text(often)
+    run(configuration, "--jobs", 1)
+    row = scores(tmp_path / "runs")["one-shot", 0.5]
+    assert row["checkpoint"] == "average:2"
+    record = json.loads((tmp_path / "runs" / row["training"] / "train.json").read_text())
+    assert record["processes"] == 2 and "torch.distributed.run" in record["command"]
+    assert row["pruned"] == 21_488
