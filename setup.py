@@ -50,7 +50,11 @@ setup(
     author="fairseq_lottery contributors",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lottery", "fairseq_lottery.*"]),
-    package_data={"fairseq_lottery": ["py.typed", "demo/demo.yaml", "workflow/Snakefile", "report/published/*"]},
+    package_data={
+        "fairseq_lottery": [
+            *("py.typed", "demo/demo.yaml", "workflow/Snakefile", "report/published/*"),
+        ]
+    },
     extras_require={
         "torch": TORCH,
         "fairseq": FAIRSEQ,

@@ -72,9 +72,11 @@ def run(args: argparse.Namespace) -> None:
         return
     if work.repeats and not args.yes:
         again = "; ".join(f"{r.stage.folder} ({r.why})" for r in work.repeats)
+        seconds = (cost.rates.seconds or 0) * work.repeated_updates
+        hours = f", about {seconds / 3600:.1f} hours of training," if seconds else ""
         raise LotteryError(
             f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
-            f" updates: {again}; give --yes if that is meant, or another --out"
+            f" updates{hours}: {again}; give --yes if that is meant, or another --out"
         )
     with hold(out):
         check_files(configuration)

@@ -50,8 +50,6 @@ def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep:
     with _alone(stage) as lock:
         if read_record(Path(), stage) is None:
             begin = time.time()
-            if stage.kind == "train":
-                _mend(stage)
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
             with borrowed(gpus) as (devices, held):
                 extra = {**devices, **_threads(threads)}
@@ -90,15 +88,6 @@ def _alone(stage: Stage) -> Iterator[IO[str]]:
             print(f"{stage.name} runs already; waiting for it to end", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
-
-
-def _mend(stage: Stage) -> None:
-    from fairseq_lottery.tickets.mend import mend_last
-
-    sentence = mend_last(stage.folder)
-    if sentence:
-        with open(stage.log, "a", encoding="utf-8") as log:
-            log.write(f"{sentence}\n")
 
 
 def _threads(threads: int) -> dict[str, str]:

@@ -223,14 +223,6 @@ def test_a_checkpoint_that_something_else_changed(toy, dense):
     assert "decoder.layers.0.fc1.weight has weights where the mask prunes" in done.out
 
 
-def test_a_truncated_last_checkpoint(toy, dense):
-    toy.train("run", *drawing(dense, 0.8), updates=5).ok()
-    path = toy.path("run", "checkpoint_last.pt")
-    path.write_bytes(path.read_bytes()[:-2000])
-    done = toy.train("run", *drawing(dense, 0.8))
-    assert done.code == 2 and "is no fairseq checkpoint that can be loaded safely" in done.out
-
-
 def test_the_command_and_the_task_read_the_same_ticket(toy, ticket):
     save_ticket(toy.path("t.safetensors"), ticket)
     toy.train("run", "--ticket", toy.path("t.safetensors"), updates=3).ok()
