@@ -81,7 +81,8 @@ def wait_for(condition, seconds=120):
 
 def scores(out):
     rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    return {(r["technique"], r["sparsity"]): r for r in rows if r["kind"] == "score"}
+    scored = [row for row in rows if row.get("metric") == "BLEU"]
+    return {(row["technique"], row["sparsity"]): row for row in scored}
 
 
 def weights(path):

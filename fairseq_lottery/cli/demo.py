@@ -39,16 +39,16 @@ def run(args: argparse.Namespace) -> None:
     require("snakemake")
     from fairseq_lottery.demo.prepare import prepare
 
-    show(prepare(args.out, args.seed), args.out, args.seed, args.jobs)
+    show(prepare(args.out, args.seed), args.out, args.jobs)
 
 
-def show(configuration: Path, out: Path, seed: int, jobs: int) -> None:
+def show(configuration: Path, out: Path, jobs: int) -> None:
     """Run a configuration and report on it, as these two commands would."""
     from fairseq_lottery.cli.main import build_parser
 
     report = out / "report"
     for words in (
-        ["run", configuration, "--seeds", seed, "--jobs", jobs],
+        ["run", configuration, "--jobs", jobs],
         ["report", out / "runs", "--out", report],
     ):
         command = [str(word) for word in words]

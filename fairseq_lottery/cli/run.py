@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-n", "--dry-run", action="store_true", help="show the plan and its cost, run nothing")
     add("--json", action="store_true", help="with -n: as JSON")
     add("--calibrate", action="store_true", help="measure 200 updates first, for the cost")
-    add("--only", action="append", default=[], metavar="CELL", help="as 'slt@0.9'; several times")
-    add("--seeds", metavar="N,N", help="instead of the configuration's")
+    add("--only", action="append", default=[], metavar="CELL", help="as 'slt@0.9#1'; several times")
+    add("--seeds", metavar="N,N", help="cells of these seeds only")
     add("--jobs", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
     add("--executor", default="local", help="of Snakemake: local (default), slurm, ...")
     add("--emit", metavar="KIND", help="print the pending command lines as a script: bash, sbatch")
-    add("--yes", action="store_true", help="repeat finished trainings that the plan lists")
+    add("--yes", action="store_true", help="repeat what the plan says runs again")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +40,13 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from fairseq_lottery.workflow.calibrate import calibrate
-    from fairseq_lottery.workflow.checks import check_disk, check_environment, check_files
+    from fairseq_lottery.workflow.checks import (
+        check_disk,
+        check_environment,
+        check_files,
+        refuse_other_plan,
+        refuse_repeats,
+    )
     from fairseq_lottery.workflow.cost import estimate
     from fairseq_lottery.workflow.emit import emit
     from fairseq_lottery.workflow.engine import carry_out, hold
@@ -52,9 +58,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.jobs < 1:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
-    configuration = read_configuration(args.configuration, args.out, _seeds(args.seeds))
+    configuration = read_configuration(args.configuration, args.out)
     plan = make_plan(configuration)
-    wanted = {cell.training.folder for cell in choose_cells(plan, args.only)}
+    wanted = {cell.training.folder for cell in choose_cells(plan, args.only, _seeds(args.seeds))}
     executor = "slurm" if args.emit == "sbatch" else args.executor
     stages = make_stages(plan, executor)
     out, console = configuration.out, Console()
@@ -62,28 +68,24 @@ def run(args: argparse.Namespace) -> None:
         with hold(out):
             check_files(configuration)
             calibrate(plan, executor)
-    work = find_work(out, stages, wanted)
-    cost = estimate(configuration, stages, work, args.jobs)
     if args.dry_run:
+        work = find_work(out, stages, wanted)
+        cost = estimate(configuration, stages, work, args.jobs)
         if args.json:
             print(json.dumps(as_json(plan, work, cost, args.jobs), indent=1))
         else:
             show(console, plan, work, cost, args.jobs)
         return
-    if work.repeats and not args.yes:
-        again = "; ".join(f"{r.stage.folder} ({r.why})" for r in work.repeats)
-        seconds = (cost.rates.seconds or 0) * work.repeated_updates
-        hours = f", about {seconds / 3600:.1f} hours of training," if seconds else ""
-        raise LotteryError(
-            f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
-            f" updates{hours}: {again}; give --yes if that is meant, or another --out"
-        )
     with hold(out):
+        work = find_work(out, stages, wanted)
+        cost = estimate(configuration, stages, work, args.jobs)
+        if not args.yes:
+            refuse_repeats(work, cost)
+            refuse_other_plan(out, stages)
         check_files(configuration)
         check_disk(configuration, cost)
         if args.emit:
-            script = emit(plan, stages, work, args.emit, args.jobs)
-            print(script, end="")
+            print(emit(plan, stages, work, args.emit, args.jobs), end="")
             return
         if work.pending:
             require("snakemake")

@@ -37,6 +37,8 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
         raise LotteryError(
             f"{out} cannot be made ({error.strerror}); choose another --out"
         ) from error
+    if target.is_file() and f"seeds: [{seed}]" not in target.read_text(encoding="utf-8"):
+        raise LotteryError(f"{out} was made with another seed; choose another --out")
     parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
     _once(out, "text", "fairseq_lottery.demo.text", "--seed", seed, "--sizes",
           *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
@@ -44,8 +46,9 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
           "--vocabulary", VOCABULARY)  # fmt: skip
     _once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
           "--joined-dictionary", *parts)  # fmt: skip
+    text = Path(__file__).with_name(CONFIGURATION).read_text(encoding="utf-8")
     with replacing(target) as path:
-        shutil.copyfile(Path(__file__).with_name(CONFIGURATION), path)
+        path.write_text(text.replace("seeds: [1]", f"seeds: [{seed}]"), encoding="utf-8")
     return target
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.sources import Source, read_source
+from fairseq_lottery.tickets.sources import read_source
 from fairseq_lottery.workflow.chosen import choose
 
 
@@ -32,21 +31,23 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
 
     if not (run / "checkpoint_last.pt").is_file():
         raise LotteryError(f"{run} has no checkpoint_last.pt to adopt; name a fairseq save-dir")
-    sources = {source.update: source for source in _sources(run)}
-    if last not in sources:
-        ends = max(int(update or 0) for update in sources)
+    files = _files(run)
+    if last not in files:
+        ends = max(files)
         raise LotteryError(
             f"the run in {run} ended at update {ends}, not at --max-update {last}; write"
             f" --max-update {ends} or adopt another"
         )
     for update in updates:
-        if update not in sources:
-            there = ", ".join(str(found) for found in sorted(filter(None, sources)))
+        if update not in files:
+            there = ", ".join(map(str, sorted(files)))
             raise LotteryError(
                 f"the run in {run} has no checkpoint of update {update} that survivors could go"
                 f" back to, only of {there}; set rewind: to one of these, or train the dense run"
             )
-        source = sources[update]
+        source = read_source(files[update])
+        if source.is_pruned:
+            raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
         record = {"update": update, "masters": source.masters, "adopted": str(run),
                   "architecture": source.architecture}  # fmt: skip
         path = out / f"snapshot_{update}.safetensors"
@@ -55,12 +56,12 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
         choose(run, model, out)
 
 
-def _sources(run: Path) -> Iterator[Source]:
-    for path in (*run.glob("snapshot_*.safetensors"), *run.glob("checkpoint*.pt")):
-        source = read_source(path)
-        if source.is_pruned:
-            raise LotteryError(f"{path} is pruned; only a dense run can be adopted as one")
-        yield source
+def _files(run: Path) -> dict[int, Path]:
+    """Update -> a file with the weights of it; one at a time is in memory."""
+    found: dict[int, Path] = {}
+    for path in (*run.glob("checkpoint*.pt"), *run.glob("snapshot_*.safetensors")):
+        found[int(read_source(path).update or 0)] = path
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:

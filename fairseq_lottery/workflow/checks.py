@@ -15,9 +15,41 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.config import Configuration
 from fairseq_lottery.workflow.cost import Cost
 from fairseq_lottery.workflow.plan import Plan
-from fairseq_lottery.workflow.stages import interpreter, prologue, user_dir
+from fairseq_lottery.workflow.stages import Stage, interpreter, prologue, user_dir
+from fairseq_lottery.workflow.state import Work, read_record
 
 DATA = "data.json"
+
+
+def refuse_repeats(work: Work, cost: Cost) -> None:
+    """Refuse to train again what has been trained, unless that is asked for."""
+    if not work.repeats:
+        return
+    again = "; ".join(f"{repeat.stage.folder} ({repeat.why})" for repeat in work.repeats)
+    seconds = (cost.rates.seconds or 0) * work.repeated_updates
+    hours = f", about {seconds / 3600:.1f} hours of training," if seconds else ""
+    raise LotteryError(
+        f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
+        f" updates{hours}: {again}; give --yes if that is meant, or another --out"
+    )
+
+
+def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
+    """Refuse a folder in which another plan is unfinished: its files would be cleaned up."""
+    stored = out / "plan.json"
+    if not stored.is_file():
+        return
+    before = json.loads(stored.read_text(encoding="utf-8"))
+    now = {stage.name for stage in stages}
+    then = [Stage.from_json(stage) for stage in before["stages"]]
+    lost = [s for s in then if s.kind == "score" and s.name not in now
+            and read_record(out, s) is None]  # fmt: skip
+    if lost:
+        raise LotteryError(
+            f"{out} has a plan of {before['configuration']} with {len(lost)} cells that are not"
+            f" finished and not in this one ({lost[0].folder}); finish it, give another --out, or"
+            " --yes to give them up"
+        )
 
 
 def check_files(configuration: Configuration) -> None:

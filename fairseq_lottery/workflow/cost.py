@@ -12,7 +12,7 @@ from typing import Optional
 
 from fairseq_lottery.workflow.config import Configuration
 from fairseq_lottery.workflow.graph import after, updates_ahead
-from fairseq_lottery.workflow.stages import Stage
+from fairseq_lottery.workflow.stages import Stage, numbered_checkpoints
 from fairseq_lottery.workflow.state import Work, read_record
 
 #: bytes of a parameter: its fp32 value, and with Adam's two moments beside it
@@ -102,7 +102,7 @@ def estimate(
     trainings = [stage for stage in work.pending if stage.kind == "train"]
     resources = configuration.resources
     units = (resources.gpus or resources.processes) * resources.nodes
-    seconds = {stage.name: _seconds(stage, rates) for stage in work.pending}
+    seconds = {stage.name: _seconds(stage, rates, work) for stage in work.pending}
     trained = sum(seconds[stage.name] for stage in trainings)
     known = rates.seconds is not None
     endless = len(work.pending) or 1
@@ -120,10 +120,10 @@ def estimate(
     )
 
 
-def _seconds(stage: Stage, rates: Rates) -> float:
+def _seconds(stage: Stage, rates: Rates, work: Work) -> float:
     if stage.kind != "train":
         return rates.others.get(stage.kind, 0.0)
-    return (stage.facts["updates"] - stage.facts["first_update"]) * (rates.seconds or 0.0)
+    return work.left[stage.name] * (rates.seconds or 0.0)
 
 
 def _simulate(
@@ -167,6 +167,8 @@ class _Disk:
         self, configuration: Configuration, stages: tuple[Stage, ...], parameters: float
     ) -> None:
         self.parameters = parameters
+        # the last, the best, and the numbered ones that are kept
+        self.checkpoints = 2 + numbered_checkpoints(configuration)
         self.keep = configuration.keep
         self.size: dict[str, float] = {}
         out = configuration.out
@@ -174,8 +176,7 @@ class _Disk:
 
     def start(self, stage: Stage) -> float:
         if stage.kind == "train":
-            # the last checkpoint, its numbered twin, and the best one
-            self.size[stage.folder] = 3 * TRAINED * self.parameters
+            self.size[stage.folder] = self.checkpoints * TRAINED * self.parameters
         return sum(self.size.values())
 
     def end(self, stage: Stage) -> float:

@@ -129,6 +129,12 @@ def _options(job: dict[str, Any]) -> list[str]:
         "gpu": "--gpus={}",
     }
     resources = {"tasks": 1, **job["resources"]}
+    unknown = set(resources) - {*names, "slurm_extra", "mpi", "tasks_per_gpu", "slot"}
+    if unknown:
+        raise LotteryError(
+            f"the resource {sorted(unknown)[0]} has no option of sbatch; write what it means as"
+            " slurm_extra"
+        )
     options = [form.format(resources[name]) for name, form in names.items() if name in resources]
     options += shlex.split(str(resources.get("slurm_extra", "")).replace("=TERM@", "=B:TERM@"))
     return [*options, f"--cpus-per-task={job['threads']}"]

@@ -23,12 +23,11 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.board import Board
 from fairseq_lottery.workflow.config import Configuration
-from fairseq_lottery.workflow.curves import last_saved
 from fairseq_lottery.workflow.graph import after, updates_ahead
 from fairseq_lottery.workflow.plan import Plan, recipe
 from fairseq_lottery.workflow.records import refresh
 from fairseq_lottery.workflow.stages import Stage, interpreter, prologue
-from fairseq_lottery.workflow.state import Work, read_record
+from fairseq_lottery.workflow.state import Work, read_record, saved_update
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 LOG = "engine.log"
@@ -55,11 +54,12 @@ def carry_out(
     pending = work.pending
     with Board(console) as board:
         while pending:
-            saved = {stage.name: last_saved(out / stage.log) for stage in pending}
+            trained = [stage for stage in pending if stage.kind == "train"]
+            saved = {stage.name: saved_update(out, stage) for stage in trained}
             code = _snakemake(plan, jobs, executor, pending, board)
             pending = tuple(s for s in pending if read_record(out, s) is None)
             refresh(out)
-            advanced = any(last_saved(out / s.log) > saved[s.name] for s in pending)
+            advanced = any(saved_update(out, s) > saved[s.name] for s in trained if s in pending)
             if pending and not (code and advanced):
                 raise _failure(out, pending)
 
@@ -70,10 +70,13 @@ def write_plan(
     """Write ``plan.json``: what stages, Snakemake and reports read."""
     configuration = plan.configuration
     out = configuration.out
-    for stage in work.again:  # from their start
+    from_start = {repeat.stage.name for repeat in work.repeats}
+    for stage in work.again:
         (out / stage.record).unlink(missing_ok=True)
-        for path in (out / stage.folder).glob("checkpoint*.pt*"):
-            path.unlink()
+        if stage.name in from_start:
+            for pattern in ("checkpoint*.pt*", "train.log", ".train.seconds"):
+                for path in (out / stage.folder).glob(pattern):
+                    path.unlink()
     names = {"dense": "dense", **{r.name: r.title for r in configuration.requests}}
     content = {
         "title": configuration.title,
@@ -127,6 +130,8 @@ def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
     """Cores of a stage; under Slurm, of each of its tasks."""
     resources = configuration.resources
+    if stage.kind == "generate":
+        return resources.threads
     if stage.kind != "train":
         return 1
     return resources.threads * (1 if executor == "slurm" else resources.processes)
@@ -135,14 +140,14 @@ def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
 def _resources(configuration: Configuration, stage: Stage, executor: str) -> dict[str, Any]:
     """In the names that Snakemake's executors know."""
     resources = configuration.resources
+    found: dict[str, Any] = {"slot": 1} if executor == "local" else {}
     if stage.kind not in ("train", "generate"):
-        return dict(resources.other)
+        return {**found, **resources.other}
     tasks = resources.processes * resources.nodes
-    found: dict[str, Any] = {}
     if stage.kind == "train":
         gpus = resources.gpus * resources.nodes
         if executor == "slurm" and tasks > 1:  # one srun inside the job starts all of them
-            found = {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
+            found |= {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
             found |= {"tasks_per_gpu": 1} if gpus else {}
     else:
         gpus = min(1, resources.gpus)
@@ -172,10 +177,12 @@ def _snakemake(
     command += ["--directory", str(out), "--nolock", "--rerun-incomplete", "--keep-going"]
     # what is finished is known; times and texts of files decide nothing
     command += ["--rerun-triggers", "params", "--drop-metadata", "--scheduler", "greedy"]
-    command += ["--quiet", "all", "--latency-wait", "60"]
+    command += ["--quiet", "rules", "progress", "reason", "host", "--latency-wait", "60"]
     if executor == "local":
         resources = configuration.resources
-        command += ["--cores", str(jobs * resources.processes * resources.threads)]
+        # a stage takes one slot, whatever its threads are
+        cores = jobs * resources.processes * resources.threads
+        command += ["--cores", str(cores), "--resources", f"slot={jobs}"]
     else:
         command += ["--executor", executor, "--jobs", str(jobs)]
     command += list(configuration.engine)

@@ -24,6 +24,16 @@ _VALIDATION = re.compile(
     r"|ignore-unused-valid-subsets|max-valid-steps|max-tokens-valid|batch-size-valid"
     r"|(maximize-)?best-checkpoint-metric|eval-.*|skip-invalid-size-inputs-valid-test)"
 )
+#: fairseq's second names of flags
+_LONG = {
+    "-s": "--source-lang",
+    "-t": "--target-lang",
+    "-a": "--arch",
+    "--max-sentences": "--batch-size",
+    "--wd": "--weight-decay",
+}
+#: flags that decide which checkpoint is the best
+_SELECTION = re.compile(r"--((maximize-)?best-checkpoint-metric|valid-subset|eval-.*)")
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,17 @@ class Flags:
                 flag that is given twice.
         """
         try:
-            words = shlex.split(text, comments=True)
+            words, uncommented = shlex.split(text), shlex.split(text, comments=True)
         except ValueError as error:
             raise LotteryError(f"a quote is not closed ({error})") from error
+        # a folded text is one line: a comment in it would hide all flags that follow
+        if words != uncommented:
+            raise LotteryError("# starts no comment among flags; take it out, or quote it")
         found: list[tuple[str, tuple[str, ...]]] = []
         for word in words:
             if re.match(r"--|-[A-Za-z]", word):  # -s en as well, but -1 is a value
                 name, equals, value = word.partition("=")
+                name = _LONG.get(name, name)
                 if name in [other for other, _ in found]:
                     raise LotteryError(f"{name} is given twice; give it once")
                 found.append((name, (value,) if equals else ()))
@@ -105,6 +119,10 @@ class Flags:
             for name, values in sorted(self.items)
             if not _NO_WEIGHT.fullmatch(name) and (looks or not _VALIDATION.fullmatch(name))
         }
+
+    def of_selection(self) -> dict[str, str]:
+        """What decides which checkpoint is called the best."""
+        return {n: " ".join(v) for n, v in sorted(self.items) if _SELECTION.fullmatch(n)}
 
 
 def _plain(value: str) -> str:

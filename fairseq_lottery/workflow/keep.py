@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from fairseq_lottery.workflow.stages import Stage
 from fairseq_lottery.workflow.state import read_record, still_needed
 
 
-def clean(out: Path, stage: Stage, stages: tuple[Stage, ...], keep: list[str]) -> None:
+def clean(out: Path, stage: Stage) -> None:
     """Delete what nobody needs after ``stage``, which is finished.
 
-    Args:
-        keep: of ``checkpoints``, ``snapshots`` and ``tickets``, what is kept all the same.
+    The plan is read anew: it may have grown since the stage was started.
     """
+    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    keep = plan["keep"]
     if read_record(out, stage) is None:
         return
     if stage.kind == "train" and "checkpoints" not in keep:
         for path in (out / stage.folder).glob("checkpoint*.pt*"):
             path.unlink(missing_ok=True)
-    needed = still_needed(out, stages)
+    needed = still_needed(out, tuple(Stage.from_json(one) for one in plan["stages"]))
     kinds = {"snapshots": "snapshot_*.safetensors", "tickets": "ticket.safetensors"}
     read_here = {Path(file).parent for file in (*stage.needs, *stage.leaves)}
     for folder in read_here:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.config import Configuration, Request
@@ -70,8 +73,21 @@ def _dense(configuration: Configuration, seed: int) -> Training:
         seed=seed,
         updates=configuration.updates,
         processes=resources.processes * resources.nodes,
-        adopted=configuration.adopt.format(seed=seed) if configuration.adopt else None,
+        adopted=_adopted(configuration.adopt.format(seed=seed)) if configuration.adopt else None,
     )
+
+
+@cache
+def _adopted(folder: str) -> tuple[str, str]:
+    """A run's folder and what its last checkpoint is; empty where it is not there yet."""
+    sha = hashlib.sha256()
+    try:
+        with open(Path(folder) / "checkpoint_last.pt", "rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    except OSError:
+        return folder, ""
+    return folder, sha.hexdigest()
 
 
 def _cells(configuration: Configuration, request: Request, seed: int) -> list[Cell]:
@@ -100,11 +116,17 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
                 f"{request.name} goes back to update {drawn.start.update}, the last one, and its"
                 " clock with it: nothing would be trained; set an earlier rewind",
             )
-    rows = [
-        Cell(request.name, sparsity, seed, training)
-        for sparsity, training in found
-        if sparsity in request.sparsities
-    ]
+    rows = []
+    for sparsity, training in found:
+        if abs(sparsity - training.sparsity) > 1e-6:
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} gives a training of sparsity {training.sparsity:g} for the row"
+                f" {sparsity:g}",
+            )
+        row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
+        if row is not None:
+            rows.append(Cell(request.name, row, seed, training))
     if not rows:
         asked = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
         raise configuration.source.error(
@@ -113,22 +135,37 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
     return rows
 
 
-def choose_cells(plan: Plan, only: Sequence[str]) -> list[Cell]:
-    """The cells that patterns as ``slt@0.9``, ``slt`` or ``*@0.9`` name; all for no pattern.
+def choose_cells(
+    plan: Plan, only: Sequence[str], seeds: Optional[Sequence[int]] = None
+) -> list[Cell]:
+    """The cells that patterns as ``slt@0.9``, ``slt`` or ``*@0.9#1`` name; all for no pattern.
+
+    Args:
+        seeds: of these seeds only.
 
     Raises:
-        LotteryError: a pattern fits no cell.
+        LotteryError: a pattern fits no cell, or a seed is not the configuration's.
     """
+    strange = set(seeds or ()) - set(plan.configuration.seeds)
+    if strange:
+        raise LotteryError(
+            f"--seeds {min(strange)} is no seed of {plan.configuration.source.path}; write it"
+            " under seeds: there"
+        )
+    if seeds is not None:
+        return [cell for cell in choose_cells(plan, only) if cell.seed in seeds]
     if not only:
         return list(plan.cells)
     chosen: list[Cell] = []
     for pattern in only:
-        technique, _, sparsity = pattern.partition("@")
+        name, _, seed = pattern.partition("#")
+        technique, _, sparsity = name.partition("@")
         fits = [
             cell
             for cell in plan.cells
             if fnmatch.fnmatchcase(cell.technique, technique or "*")
             and fnmatch.fnmatchcase(f"{cell.sparsity:g}", sparsity or "*")
+            and fnmatch.fnmatchcase(str(cell.seed), seed or "*")
         ]
         if not fits:
             known = ", ".join(dict.fromkeys(cell.technique for cell in plan.cells))

@@ -45,25 +45,22 @@ _WHY = {
 }  # fmt: skip
 
 
-def read_configuration(
-    path: Path, out: Optional[Path] = None, seeds: Optional[tuple[int, ...]] = None
-) -> Configuration:
+def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
     """Read and check a configuration; nothing but the file itself is looked at.
 
     Args:
         out: its folder, instead of the file's ``out``.
-        seeds: seeds of every technique, instead of the file's.
 
     Raises:
         LotteryError: one sentence with the line of what is wrong.
     """
-    return _Reader(Lines(path)).read(out, seeds)
+    return _Reader(Lines(path)).read(out)
 
 
 class _Reader(Values):
     """Takes every key of a configuration."""
 
-    def read(self, out: Optional[Path], seeds: Optional[tuple[int, ...]]) -> Configuration:
+    def read(self, out: Optional[Path]) -> Configuration:
         train = self.train()
         own = self.take("own_techniques", str)
         if own:
@@ -80,9 +77,9 @@ class _Reader(Values):
             references=self.path(("references",), self.take("references", str, required=True)),
             train=train,
             updates=self.updates,
-            requests=read_requests(self, seeds),
+            requests=read_requests(self),
             growth=growth,
-            evaluations=self.evaluations(),
+            evaluations=self.evaluations(train),
             generate=self.generate(),
             metrics=self.metrics(),
             score_commands=self.score_commands(),
@@ -169,8 +166,16 @@ class _Reader(Values):
                 self.left.pop("prunable", "all-matrices"),
                 ("all-matrices", "no-embeddings", "attention", "ffn"),
             ),
-            "keep_dense": self.take("keep_dense", str),
+            "keep_dense": self.regex("keep_dense"),
         }
+
+    def regex(self, name: str) -> Optional[str]:
+        text: Optional[str] = self.take(name, str)
+        try:
+            re.compile(text or "")
+        except re.error as error:
+            raise self.lines.error((name,), f"{name} is no regular expression: {error}") from error
+        return text
 
     def score(self) -> str:
         score: str = self.take("score", str, "magnitude")
@@ -186,7 +191,24 @@ class _Reader(Values):
             raise self.lines.error(("floor",), "a floor is for scope: global")
         return floor
 
-    def evaluations(self) -> tuple[Evaluation, ...]:
+    def refuse_unchosen(self, key: Key, checkpoint: str, train: Flags) -> None:
+        """A checkpoint that the flags of the training would never leave."""
+        if checkpoint == "best" and "--disable-validation" in train:
+            raise self.lines.error(key, "best needs validations; train has --disable-validation")
+        if not checkpoint.startswith("average:"):
+            return
+        count = int(checkpoint.split(":")[1])
+        every = train.number("--save-interval-updates")
+        if not every:
+            raise self.lines.error(key, f"{checkpoint} needs --save-interval-updates in train")
+        if count * every > self.updates:
+            there = int(self.updates // every)
+            raise self.lines.error(key, f"{checkpoint}: a training saves {there} checkpoints")
+        kept = train.number("--keep-interval-updates")
+        if kept is not None and 0 <= kept < count:
+            raise self.lines.error(key, f"{checkpoint}: train keeps {kept:g} checkpoints")
+
+    def evaluations(self, train: Flags) -> tuple[Evaluation, ...]:
         found: list[Evaluation] = []
         for number, item in enumerate(self.take("evaluate", list, [{}])):
             key: Key = ("evaluate", number)
@@ -215,6 +237,8 @@ class _Reader(Values):
             raise self.lines.error(("evaluate",), "evaluate has an entry twice")
         if not found:
             raise self.lines.error(("evaluate",), "evaluate is empty")
+        for number, evaluation in enumerate(found):
+            self.refuse_unchosen(("evaluate", number), evaluation.checkpoint, train)
         return tuple(found)
 
     def metrics(self) -> tuple[str, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 from fairseq_lottery.workflow.config import Request
 from fairseq_lottery.workflow.lines import Key
@@ -17,14 +16,8 @@ ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "clock")
 
 
-def read_requests(
-    values: Values, only_seeds: Optional[tuple[int, ...]] = None
-) -> tuple[Request, ...]:
-    """Take ``techniques``, and the settings that stand for all of them.
-
-    Args:
-        only_seeds: the seeds of every technique, instead of the file's.
-    """
+def read_requests(values: Values) -> tuple[Request, ...]:
+    """Take ``techniques``, and the settings that stand for all of them."""
     whole: dict[str, Any] = {}
     for name in SETTINGS:
         if name in values.left:
@@ -42,8 +35,6 @@ def read_requests(
             found += _variants(values, key, item, {}, whole)
         else:
             raise values.lines.error(key, "a technique is a name, or name: {settings}")
-    if only_seeds:
-        found = [replace(request, seeds=only_seeds) for request in found]
     names = [request.name for request in found]
     for request in found:
         if names.count(request.name) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,8 @@ from fairseq_lottery.workflow.state import Work
 
 def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
     """Everything ``-n`` says, with its numbers unrounded: hours, seconds and bytes."""
-    pending = {stage.folder for stage in work.pending if stage.kind == "train"}
+    pending = {stage.folder for stage in work.pending if stage.kind in ("train", "adopt")}
+    out = plan.configuration.out
     return {
         "title": plan.configuration.title,
         "out": str(plan.configuration.out),
@@ -42,12 +44,19 @@ def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
             {
                 "cell": cell.name,
                 "training": cell.training.folder,
-                "state": "pending" if cell.training.folder in pending else "trained",
+                "state": _state(out, cell.training.folder, pending),
                 "drawn_from": [parent.folder for parent in cell.training.parents],
             }
             for cell in plan.cells
         ],
     }
+
+
+def _state(out: Path, folder: str, pending: set[str]) -> str:
+    if folder in pending:
+        return "pending"
+    trained = any((out / folder / f"{kind}.json").is_file() for kind in ("train", "adopt"))
+    return "trained" if trained else "not asked for"
 
 
 def show(console: Console, plan: Plan, work: Work, cost: Cost, jobs: int) -> None:

@@ -32,14 +32,11 @@ from fairseq_lottery.workflow.stages import Stage
 from fairseq_lottery.workflow.state import read_record
 
 
-def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep: list[str],
-              gpus: int, threads: int) -> None:  # fmt: skip
+def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None:
     """Run a stage of the workflow in the current folder, unless it is finished.
 
     Args:
-        stages: all of the plan, to know which files are still needed.
         command: the plain command line.
-        keep: what is kept that nobody needs.
         gpus: how many of this machine's GPUs the stage occupies.
 
     Raises:
@@ -50,10 +47,16 @@ def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep:
     with _alone(stage) as lock:
         if read_record(Path(), stage) is None:
             begin = time.time()
+            last = Path(stage.folder) / "checkpoint_last.pt"
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
-            with borrowed(gpus) as (devices, held):
-                extra = {**devices, **_threads(threads)}
-                code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
+            code, wanted = 0, ""
+            # fairseq would add an update to a training that has all of them
+            if stage.kind != "train" or not last.is_file() or _update_of(last) != _end(stage):
+                with borrowed(gpus) as (devices, held):
+                    begin = time.time()
+                    extra = {**devices, **_threads(threads)}
+                    code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
+            seconds = _spent(stage, time.time() - begin)
             if code and (wanted or _saved(stage, told)):
                 raise LotteryError(
                     f"the stage {stage.name} was stopped by {wanted or _saved(stage, told)}; it"
@@ -66,14 +69,15 @@ def run_stage(stage: Stage, stages: tuple[Stage, ...], command: list[str], keep:
             record = {
                 "stage": stage.name,
                 "command": command,
-                "seconds": round(time.time() - begin, 1),
+                "seconds": seconds,
                 "versions": versions(),
                 **stage.facts,
                 **found,
             }
             with replacing(stage.record) as path:
                 path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        clean(Path(), stage, stages, keep)
+            _seconds_file(stage).unlink()
+        clean(Path(), stage)
         if stage.kind == "score":
             refresh(Path())
 
@@ -104,6 +108,9 @@ def _run(
 
     def forward(number: int, _: Any) -> None:
         came.append(number)
+        tell()
+
+    def tell() -> None:
         if process is None or process.poll() is not None:
             return
         # the first asks a training to save, in all its processes; a second one ends it
@@ -124,6 +131,8 @@ def _run(
                 start_new_session=True,
                 preexec_fn=_ignore_usr1,
             )
+            if came:  # before there was a process to tell
+                tell()
             code = process.wait()
     except OSError as error:
         raise LotteryError(
@@ -188,12 +197,37 @@ def _finish_training(stage: Stage) -> dict[str, Any]:
 
 
 def _refuse_unfinished(folder: Path, updates: int) -> None:
+    done = _update_of(folder / "checkpoint_last.pt")
+    if done != updates:
+        raise LotteryError(f"it ended at update {done} of {updates}")
+
+
+def _update_of(checkpoint: Path) -> int:
+    """Updates behind a checkpoint; -1 for one that is damaged, which the training mends."""
     from fairseq_lottery.tickets.sources import read_checkpoint
 
-    state = read_checkpoint(folder / "checkpoint_last.pt")
-    done = int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
-    if done < updates:
-        raise LotteryError(f"it ended at update {done} of {updates}")
+    try:
+        state = read_checkpoint(checkpoint)
+    except LotteryError:
+        return -1
+    return int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
+
+
+def _end(stage: Stage) -> int:
+    return int(stage.facts["updates"])
+
+
+def _spent(stage: Stage, seconds: float) -> float:
+    """The seconds of this start and of those before it that did not finish the stage."""
+    path = _seconds_file(stage)
+    before = float(path.read_text("utf-8")) if path.is_file() else 0.0
+    with replacing(path) as temporary:
+        temporary.write_text(f"{before + seconds:.1f}", encoding="utf-8")
+    return round(before + seconds, 1)
+
+
+def _seconds_file(stage: Stage) -> Path:
+    return Path(stage.folder) / f".{stage.kind}.seconds"
 
 
 def _failed(stage: Stage, code: int, command: list[str], reason: str) -> LotteryError:
@@ -238,7 +272,7 @@ def main() -> int:
         try:
             # a cluster hands out GPUs by itself
             gpus = job if plan["executor"] == "local" else 0
-            run_stage(found[0], stages, command, plan["keep"], gpus, plan["threads"])
+            run_stage(found[0], command, gpus, plan["threads"])
         except LotteryError as error:
             _told(found[0], error)
             raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import fairseq_lottery
 from fairseq_lottery.launch import torchrun_command
@@ -75,9 +77,10 @@ def make_stages(plan: Plan, executor: str = "local") -> tuple[Stage, ...]:
     found: list[Stage] = []
     for training in plan.trainings:
         updates = sorted(read[training])
-        if "snapshots" in plan.configuration.keep:
+        if "snapshots" in plan.configuration.keep and training.adopted is None:
             rewinds = {request.rewind for request in plan.configuration.requests}
-            updates = sorted({*updates, 0, *rewinds, training.updates})
+            all_of_them = {*updates, 0, *rewinds, training.updates}
+            updates = sorted(u for u in all_of_them if u >= _first_update(training))
         is_cell = bool(plan.cells_of(training))
         if training.ticket is not None:
             found.append(writer.draw(training, training.ticket))
@@ -130,9 +133,9 @@ class _Writer:
         kind, command = "train", self.fairseq_train(training, snapshots)
         if training.adopted is not None and training.ticket is None and training.growth is None:
             kind = "adopt"
-            words = ["--run", training.adopted, "--out", folder]
+            words = ["--run", training.adopted[0], "--out", folder]
             words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
-            words += ["--models", *dict.fromkeys(evaluation.checkpoint for evaluation in chosen)]
+            words += ["--models", *models_of(chosen)]
             command = self.module("fairseq_lottery.workflow.adopt", *words)
         return Stage(
             name=_name(kind, folder),
@@ -150,8 +153,9 @@ class _Writer:
                 "label": training.label,
                 "content": training.content,
                 "fingerprint": training.fingerprint,
-                "models": list(dict.fromkeys(e.checkpoint for e in chosen)),
+                "models": models_of(chosen),
                 "processes": training.processes,
+                "selection": training.flags.of_selection() if "best" in models_of(chosen) else {},
             },
         )
 
@@ -187,13 +191,15 @@ class _Writer:
             command=self.module("fairseq_cli.generate", *words),
             needs=(model,),
             leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
+            facts={"settings": self.translation()},
         )
 
     def score(self, training: Training, evaluation: Evaluation) -> Stage:
         folder = f"{training.folder}/{evaluation.name}"
         translations = f"{folder}/generate-{evaluation.subset}.txt"
         words: list[object] = ["--translations", translations, "--out", folder]
-        words += ["--references", evaluation.references or self.configuration.references]
+        references = evaluation.references or self.configuration.references
+        words += ["--references", references]
         words += ["--model", f"{training.folder}/{evaluation.model}"]
         words += ["--sparsity", f"{training.sparsity:.10g}"]
         words += ["--metrics", *self.configuration.metrics]
@@ -215,9 +221,19 @@ class _Writer:
                     "lenpen": evaluation.lenpen,
                     "subset": evaluation.subset,
                 },
-                "references": str(evaluation.references or self.configuration.references),
+                "references": str(references),
+                "settings": {
+                    **self.translation(),
+                    "metrics": list(self.configuration.metrics),
+                    "score_commands": self.configuration.score_commands,
+                    "references": _digest(references),
+                },
             },
         )
+
+    def translation(self) -> dict[str, Any]:
+        """What decides a translation besides its folder's name."""
+        return {"flags": self.configuration.generate.words()}
 
     def data(self) -> str:
         return str(self.configuration.data)
@@ -251,6 +267,7 @@ def fairseq_train(
         return tuple(words_of_one)
     if executor == "slurm":
         several = [f"--nodes={resources.nodes}", f"--ntasks={tasks}", "--kill-on-bad-exit=1"]
+        several += [f"--cpus-per-task={resources.threads}"]  # which srun does not inherit
         return ("srun", *several, *words_of_one)
     if resources.nodes > 1:
         raise configuration.source.error(
@@ -264,19 +281,34 @@ def interpreter(configuration: Configuration) -> str:
     env = configuration.train_env.strip()
     if not env:
         return sys.executable
+    if re.search(r"\s", env):
+        return "python"
     path = (configuration.source.path.parent / Path(env).expanduser()).absolute()
-    return str(path) if "\n" not in env and path.is_file() else "python"
+    if not path.is_file():
+        raise configuration.source.error(("train_env",), f"train_env: there is no Python {path}")
+    return str(path)
 
 
 def prologue(configuration: Configuration) -> str:
     """Shell lines that lead into the training's environment; empty where it is a file."""
     env = configuration.train_env.strip()
-    return env if env and interpreter(configuration) == "python" else ""
+    # as in a shell at hand: what others wrote may read variables that are not set
+    return f"set +u\n{env}" if env and interpreter(configuration) == "python" else ""
 
 
 def user_dir() -> str:
     """The package itself, as fairseq's ``--user-dir``."""
     return str(Path(fairseq_lottery.__file__).resolve().parent)
+
+
+def models_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The checkpoints that evaluations name, each once."""
+    return list(dict.fromkeys(evaluation.checkpoint for evaluation in evaluations))
+
+
+def _digest(path: Path) -> Optional[str]:
+    """SHA-256 of a file; None where it is not there yet."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
@@ -294,20 +326,32 @@ def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
 def _retention(training: Training, configuration: Configuration) -> list[object]:
     """Flags that keep a running training's disk small, where the user gave no others."""
     flags = training.flags
-    averaged = [
-        int(e.checkpoint.split(":")[1])
-        for e in configuration.evaluations
-        if e.checkpoint.startswith("average:")
-    ]
     words: list[object] = []
-    if not any(name.startswith("--keep-") for name in flags.names):
-        by_update = "--save-interval-updates" in flags
-        interval = "--keep-interval-updates" if by_update else "--keep-last-epochs"
-        if "checkpoints" not in configuration.keep:
-            words += [interval, max([1, *averaged])]
-        if by_update and "--no-epoch-checkpoints" not in flags:
-            words += ["--no-epoch-checkpoints"]
+    by_update = "--save-interval-updates" in flags
+    interval = "--keep-interval-updates" if by_update else "--keep-last-epochs"
+    if interval not in flags and "checkpoints" not in configuration.keep:
+        words += [interval, _averaged(configuration)]
+    if by_update and not {"--no-epoch-checkpoints", "--keep-last-epochs"} & set(flags.names):
+        words += ["--no-epoch-checkpoints"]
     return words
+
+
+def _averaged(configuration: Configuration) -> int:
+    """How many numbered checkpoints the evaluations need."""
+    kinds = [e.checkpoint.partition(":") for e in configuration.evaluations]
+    return max([1, *(int(count) for _, _, count in kinds if count)])
+
+
+def numbered_checkpoints(configuration: Configuration) -> int:
+    """How many numbered checkpoints a training has at most."""
+    flags = configuration.train
+    every = int(flags.number("--save-interval-updates") or 0)
+    kept = flags.number("--keep-interval-updates" if every else "--keep-last-epochs")
+    if kept is not None and kept > 0:
+        return int(kept)
+    if "checkpoints" in configuration.keep and every:
+        return configuration.updates // every
+    return _averaged(configuration)
 
 
 def _first_update(training: Training) -> int:

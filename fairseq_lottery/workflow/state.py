@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.workflow.curves import last_saved
 from fairseq_lottery.workflow.stages import Stage
 
 
@@ -24,18 +26,20 @@ class Work:
     """The stages to run, in the order of the plan.
 
     Attributes:
+        left: training -> updates that it still has to do.
         again: those of them that have finished before.
         repeats: the trainings among these, and trainings that ran under other flags.
     """
 
     pending: tuple[Stage, ...]
+    left: dict[str, int]
     again: tuple[Stage, ...]
     repeats: tuple[Repeat, ...]
 
     @property
     def updates(self) -> int:
         """Updates of all pending trainings."""
-        return sum(_updates(stage) for stage in self.pending if stage.kind == "train")
+        return sum(self.left.values())
 
     @property
     def repeated_updates(self) -> int:
@@ -44,12 +48,19 @@ class Work:
 
 
 def _updates(stage: Stage) -> int:
-    return int(stage.facts["updates"]) - int(stage.facts["first_update"])
+    return int(stage.facts["updates"]) - _first(stage)
+
+
+def _first(stage: Stage) -> int:
+    return int(stage.facts["first_update"])
 
 
 def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
-    """The record of a finished stage, None where it is not finished."""
-    return _read(out / stage.record)
+    """The record of a finished stage; None where it is not, or was finished with other settings."""
+    record = _read(out / stage.record)
+    if record is None or record.get("settings") != stage.facts.get("settings"):
+        return None
+    return record
 
 
 def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> Work:
@@ -67,13 +78,27 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
         if stage.name in pending:
             return
         pending.add(stage.name)
+        lost = _passed_snapshot(out, stage) if stage.name not in done else None
+        if lost:
+            why[stage.name] = lost
+        if stage.name not in why and saved_update(out, stage) > 0:
+            return  # it goes on from its checkpoint and opens no ticket
         for file in stage.needs:
             producer = maker[file]
             if producer.name not in done:
                 run(producer)
             elif not (out / file).exists():
-                why.setdefault(producer.name, f"{file} is needed by {stage.name} and not kept")
+                # a model is chosen anew where the training's checkpoints were kept
+                if not (file.endswith(".pt") and _last_is_there(out, producer)):
+                    why[producer.name] = f"{file} is needed by {stage.name} and not kept"
+                    pending.discard(producer.name)  # from its start it needs more
                 run(producer)
+            elif file.endswith("/best.pt") and producer.kind == "train":
+                other = _chosen_otherwise(out, producer)
+                if other and producer.name not in why:
+                    why[producer.name] = other
+                    pending.discard(producer.name)
+                    run(producer)
 
     # scores are what a workflow is for; everything else is made where they need it
     for stage in stages:
@@ -84,8 +109,49 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
     repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
     known = {repeat.stage.name for repeat in repeats}
     planned = {stage.folder for stage in stages}
-    again = tuple(stage for stage in todo if stage.name in done)
-    return Work(todo, again, (*repeats, *_changed(out, todo, known, planned)))
+    again = tuple(s for s in todo if s.name in done or s.name in why)
+    left = {
+        s.name: _updates(s) - (0 if s.name in why else max(0, saved_update(out, s) - _first(s)))
+        for s in todo
+        if s.kind == "train"
+    }
+    return Work(todo, left, again, (*repeats, *_changed(out, todo, known, planned)))
+
+
+def saved_update(out: Path, stage: Stage) -> int:
+    """The update of the last checkpoint of a training; 0 where there is none."""
+    if stage.kind != "train" or not _last_is_there(out, stage):
+        return 0
+    return min(last_saved(out / stage.log), int(stage.facts["updates"]))
+
+
+def _last_is_there(out: Path, stage: Stage) -> bool:
+    return (out / stage.folder / "checkpoint_last.pt").is_file()
+
+
+def _passed_snapshot(out: Path, stage: Stage) -> Optional[str]:
+    """Why a training that was interrupted cannot go on: a snapshot lies behind it."""
+    if not _last_is_there(out, stage) or stage.kind != "train":
+        return None
+    saved = saved_update(out, stage)
+    for file in stage.leaves:
+        update = re.search(r"/snapshot_(\d+)\.", file)
+        if update and int(update.group(1)) <= saved and not (out / file).exists():
+            return f"{file} is needed, and the interrupted training is at update {saved} already"
+    return None
+
+
+def _chosen_otherwise(out: Path, stage: Stage) -> Optional[str]:
+    """Why the models of a finished training are not those that would be chosen now."""
+    record = read_record(out, stage) or {}
+    then, now = record.get("selection", {}), stage.facts["selection"]
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            return (
+                f"its best checkpoint was chosen with {name} {then.get(name, 'not given')}, not"
+                f" {now.get(name, 'not given')}"
+            )
+    return None
 
 
 def still_needed(out: Path, stages: tuple[Stage, ...]) -> set[str]:

@@ -71,7 +71,8 @@ class Training:
         flags: the user's, with what a technique changes of them.
         updates: ``--max-update``.
         processes: how many share a batch; more of them make it larger.
-        adopted: an existing run of fairseq that stands for this training.
+        adopted: an existing run of fairseq that stands for this training: its folder, and the
+            SHA-256 of its last checkpoint.
     """
 
     flags: Flags
@@ -80,7 +81,7 @@ class Training:
     processes: int = 1
     ticket: Optional[Draw] = None
     growth: Optional[Growth] = None
-    adopted: Optional[str] = None
+    adopted: Optional[tuple[str, str]] = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Training) and self.fingerprint == other.fingerprint
@@ -128,6 +129,8 @@ class Training:
             "seed": self.seed,
             "processes": self.processes,
         }
+        if self.adopted is not None:
+            content["adopted"] = self.adopted[1]
         if self.ticket is not None:
             drawn = self.ticket
             content["ticket"] = {

@@ -65,7 +65,11 @@ class Vocabulary:
 
     def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
         """Train, from scratch or from a ticket, while the mask grows to ``sparsity``."""
-        growth = replace(self.growth, sparsity=sparsity)
+        first = ticket.start.update if ticket and ticket.clock == "rewind" else 0
+        start = max(self.growth.start, first)
+        if start >= self.growth.end and self.growth.schedule != "one-shot":
+            raise LotteryError(f"pruning would start at update {start}, where it has to be over")
+        growth = replace(self.growth, sparsity=sparsity, start=start)
         return replace(self.dense, ticket=ticket, growth=growth, adopted=None)
 
     def iterate(
@@ -89,6 +93,8 @@ class Vocabulary:
             LotteryError: the last rate is not known for this scheduler.
         """
         flags = self.dense.flags
+        if rate is not None and not isinstance(rate, (int, float)):
+            raise LotteryError(f"the rate of fine-tune is a number, not {rate!r}; 1e-4 is 1.0e-4")
         if rate is None:
             warmup = flags.number("--warmup-updates", 4000)
             peak = flags.number("--lr", 0.25)

@@ -3,7 +3,9 @@ import argparse
 import pytest
 
 from fairseq_lottery.cli import demo
+from fairseq_lottery.demo import prepare
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.reading import read_configuration
 
 
 def parse(*words):
@@ -28,3 +30,52 @@ def test_bad_input_is_refused_in_a_sentence(words, sentence):
     with pytest.raises(LotteryError) as error:
         demo.run(parse(*words))
     assert str(error.value) == sentence
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Makes the demo's configuration of a seed in ``demo``, but neither text nor data."""
+    asked = []
+    monkeypatch.setattr(prepare, "_once", lambda out, *words: asked.append((out, *words)))
+
+    def make(seed):
+        asked.clear()
+        return prepare.prepare(tmp_path / "demo", seed), list(asked)
+
+    return make
+
+
+@pytest.mark.parametrize("seed", [1, 23])
+def test_the_seed_is_that_of_the_text_and_of_all_runs(made, seed):
+    path, asked = made(seed)
+    configuration = read_configuration(path)
+    assert configuration.seeds == (seed,)
+    assert asked[0][1:5] == ("text", "fairseq_lottery.demo.text", "--seed", seed)
+    before = path.read_bytes()
+    assert made(seed)[0] == path and path.read_bytes() == before
+
+
+def test_a_folder_of_another_seed_is_refused(made):
+    path, _ = made(1)
+    before = path.read_bytes()
+    for seed in (2, 11):
+        with pytest.raises(LotteryError) as error:
+            made(seed)
+        assert str(error.value) == (
+            f"{path.parent} was made with another seed; choose another --out"
+        )
+    assert path.read_bytes() == before
+
+
+def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
+    path, _ = made(3)
+    ran = []
+    for command in ("run", "report"):
+        monkeypatch.setattr(f"fairseq_lottery.cli.{command}.run", ran.append)
+    demo.show(path, path.parent, 4)
+    run, _ = ran
+    assert (run.configuration, run.jobs, run.seeds, run.only, run.yes) == (path, 4, None, [], False)
+    assert capsys.readouterr().out.splitlines() == [
+        f"$ fairseq-lottery run {path} --jobs 4",
+        f"$ fairseq-lottery report {path.parent}/runs --out {path.parent}/report",
+    ]

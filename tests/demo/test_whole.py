@@ -34,7 +34,7 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     text = configuration.read_text(encoding="utf-8").replace("--max-update 1000", "--max-update 40")
     text = re.sub(r"techniques:\n(  - .*\n)+", "techniques: [one-shot]\n", text)
     configuration.write_text(text.replace("[0.8, 0.9]", "[0.8]"), encoding="utf-8")
-    demo.show(configuration, out, 1, 2)
+    demo.show(configuration, out, 2)
     rows = [json.loads(line) for line in (out / "runs/records.jsonl").read_text().splitlines()]
     found = {row["technique"]: row for row in rows if row.get("metric") == "BLEU"}
     assert set(found) == {"dense", "one-shot"}

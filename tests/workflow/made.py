@@ -4,6 +4,7 @@ Nothing is trained: a finished stage is its record and the files that it leaves,
 """
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -56,11 +57,12 @@ def plan_of(folder, *techniques, **settings):
 class Work:
     """A workflow's folder: its plan, its stages, and what is finished of them."""
 
-    def __init__(self, folder, *techniques, only=(), executor="local", **settings):
+    def __init__(self, folder, *techniques, only=(), only_seeds=None, executor="local", **settings):
         self.plan = plan_of(folder, *techniques, **settings)
         self.configuration = self.plan.configuration
         self.stages = make_stages(self.plan, executor)
-        self.wanted = {cell.training.folder for cell in choose_cells(self.plan, only)}
+        cells = choose_cells(self.plan, only, only_seeds)
+        self.wanted = {cell.training.folder for cell in cells}
         self.out = self.configuration.out
         self.out.mkdir(parents=True, exist_ok=True)
 
@@ -100,6 +102,19 @@ class Work:
             }
             (self.out / stage.folder).mkdir(parents=True, exist_ok=True)
             (self.out / stage.record).write_text(json.dumps(content))
+
+    def interrupt(self, stage, update):
+        """Leave what a training leaves that was killed after it had saved at ``update``."""
+        folder = self.out / stage.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint_last.pt").touch()
+        where = f"{folder}/checkpoint_last.pt (epoch 1 @ {update} updates, score None)"
+        line = f"2026-01-01 | INFO | trainer | Saved checkpoint {where}\n"
+        (self.out / stage.log).write_text(line)
+        for file in stage.leaves:
+            early = re.search(r"/snapshot_(\d+)\.", file)
+            if early and int(early.group(1)) <= update:
+                (self.out / file).touch()
 
     def write_plan(self):
         write_plan(self.plan, self.stages, self.work, "local")

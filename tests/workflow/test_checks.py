@@ -4,11 +4,17 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from workflow.made import Work
+from workflow.made import TRAIN, Work
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow import checks
-from fairseq_lottery.workflow.checks import check_disk, check_environment, check_files
+from fairseq_lottery.workflow.checks import (
+    check_disk,
+    check_environment,
+    check_files,
+    refuse_other_plan,
+    refuse_repeats,
+)
 from fairseq_lottery.workflow.cost import estimate
 
 FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin",
@@ -103,6 +109,76 @@ def test_unchanged_data_are_not_read_again(work, tmp_path, monkeypatch):
     check_files(work.configuration)
 
 
+# --- what has been done before ---
+
+
+def repeats(work):
+    with pytest.raises(LotteryError) as refusal:
+        refuse_repeats(work.work, estimate(work.configuration, work.stages, work.work, 1))
+    return str(refusal.value)
+
+
+def test_trainings_that_would_run_again(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    refuse_repeats(first.work, estimate(first.configuration, first.stages, first.work, 1))
+    first.finish()
+    other = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
+    now, then = ([c.training.folder for c in work.plan.cells] for work in (other, first))
+    listed = "; ".join(
+        f"{a} (finished as {b}, but --lr was '0.0007' and is '0.0005')" for a, b in zip(now, then)
+    )
+    assert repeats(other) == (
+        f"2 finished trainings would run again, 2,000 updates: {listed}; give --yes if that is"
+        " meant, or another --out"
+    )
+    known = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"),
+                 cost={"seconds_per_update": 9})  # fmt: skip
+    assert ", 2,000 updates, about 5.0 hours of training,: " in repeats(known)
+
+
+def test_an_interrupted_training_that_cannot_go_on(tmp_path):
+    first = Work(tmp_path, "slt", sparsities=[0.5])
+    first.interrupt(first.stages[0], 400)
+    refuse_repeats(first.work, estimate(first.configuration, first.stages, first.work, 1))
+    other = Work(tmp_path, "slt", "lt", sparsities=[0.5])
+    assert "snapshot_0.safetensors is needed, and the interrupted training is at" in repeats(other)
+
+
+def test_another_plan_that_is_not_finished(tmp_path):
+    first = Work(tmp_path, "slt", sparsities=[0.5, 0.9])
+    refuse_other_plan(first.out, first.stages)  # there is none
+    first.write_plan()
+    refuse_other_plan(first.out, first.stages)
+    for more in (Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9]),
+                 Work(tmp_path, "slt", sparsities=[0.5, 0.9], only=["dense"]),
+                 Work(tmp_path, "slt", sparsities=[0.5, 0.9], metrics=["TER"])):  # fmt: skip
+        refuse_other_plan(more.out, more.stages)
+
+    fewer = Work(tmp_path, "slt", sparsities=[0.5], name="other.yaml")
+    before = (first.out / "plan.json").read_text()
+    with pytest.raises(LotteryError) as refusal:
+        refuse_other_plan(first.out, fewer.stages)
+    lost = first.stage("score", "slt", 0.9)
+    assert str(refusal.value) == (
+        f"{first.out} has a plan of {tmp_path}/small.yaml with 1 cells that are not finished and"
+        f" not in this one ({lost.folder}); finish it, give another --out, or --yes to give them up"
+    )
+    assert (first.out / "plan.json").read_text() == before
+    first.finish(lost)
+    refuse_other_plan(first.out, fewer.stages)
+
+
+def test_cells_of_a_changed_recipe_are_another_plan(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    first.write_plan()
+    other = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
+    with pytest.raises(LotteryError, match="with 2 cells that are not finished and not in this"):
+        refuse_other_plan(other.out, other.stages)
+    first.finish(first.stage("score", "dense", 0.0))
+    with pytest.raises(LotteryError, match="with 1 cells that are not finished and not in this"):
+        refuse_other_plan(other.out, other.stages)
+
+
 def test_a_disk_that_is_too_small(work):
     found = estimate(work.configuration, work.stages, work.work, 1)
     check_disk(work.configuration, found)  # nothing is known of its size
@@ -151,6 +227,14 @@ def test_an_environment_that_does_not(environment, answer, message):
     with pytest.raises(LotteryError) as refusal:
         check_environment(environment(answer), "local")
     assert f"small.yaml, {message}" in str(refusal.value)
+
+
+def test_a_prologue_that_reads_what_is_not_set(work, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"gpus\": 2}'\n")
+    (tmp_path / "python").chmod(0o755)
+    env = f'export PATH={tmp_path}:$PATH\nexport SEEN="${{A_VARIABLE_THAT_NOBODY_SETS}}"'
+    plan = Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}).plan
+    check_environment(plan, "local")
 
 
 def test_gpus_of_a_cluster_are_not_counted_here(environment):

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from workflow.made import Work
+from workflow.made import TRAIN, Work
 
 from fairseq_lottery.workflow.cost import estimate, find_rates, read_calibration
 
@@ -63,6 +63,27 @@ def test_a_clock_that_goes_on_trains_less(tmp_path):
     assert found.critical == 0.5 * 2900
 
 
+def test_an_interrupted_training_costs_what_is_left_of_it(tmp_path):
+    work = small(tmp_path, "slt")
+    work.interrupt(work.stages[0], 400)
+    found = cost_of(work)
+    assert (found.trainings, found.updates) == (3, 2600)
+    assert found.hours == pytest.approx(2600 * 0.5 / 3600)
+    assert found.critical == found.wall == 1300
+
+
+def test_a_model_that_is_chosen_anew_costs_no_update(tmp_path):
+    work = small(tmp_path, "mp", keep=["checkpoints"])
+    for stage in work.stages:
+        if stage.kind == "train":
+            work.interrupt(stage, 1000)
+    work.finish()
+    more = small(tmp_path, "mp", keep=["checkpoints"], evaluate=[{}, {"checkpoint": "last"}],
+                 cost={"seconds_per_update": 0.5})  # fmt: skip
+    found = cost_of(more)
+    assert (found.trainings, found.updates, found.hours) == (3, 0, 0)
+
+
 def test_what_is_finished_costs_nothing(tmp_path):
     work = small(tmp_path)
     work.finish(*work.stages[:3])  # the dense run
@@ -83,6 +104,26 @@ def test_disk_by_hand(tmp_path):
     # 50 % is half a snapshot; then 4 (dense model) + 2 (ticket) + 36 while SLT trains
     assert found.peak == 42 * MB
     assert found.final == 8 * MB
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({}, 3),
+        ({"evaluate": [{"checkpoint": "average:5"}, {}]}, 7),
+        ({"train": f"{TRAIN} --save-interval-updates 100 --keep-interval-updates 4"}, 6),
+        ({"keep": ["checkpoints"]}, 12),
+        ({"keep": ["checkpoints"], "train": f"{TRAIN} --save-interval-updates 250"}, 6),
+    ],
+)
+def test_disk_of_checkpoints(tmp_path, settings, count):
+    """The last, the best, and numbered ones: a mean's, what flags keep, or one every 100."""
+    settings = {"train": f"{TRAIN} --save-interval-updates 100", **settings}
+    found = cost_of(small(tmp_path, "mp", sparsities=[0.5], **settings), 2)
+    trained, models = 2 * count * 12, 2 * len(settings.get("evaluate", [{}])) * 4
+    kept = trained if "keep" in settings else 0
+    assert found.final == (models + kept) * MB
+    assert found.peak == max(trained * MB, found.final)
 
 
 def test_disk_of_side_by_side(tmp_path):

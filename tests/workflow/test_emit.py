@@ -141,7 +141,8 @@ def test_titles_and_folders_with_spaces_and_quotes(tmp_path):
     )  # fmt: skip
     for kind in ("bash", "sbatch"):
         script = checked_titles(work.emit(kind))
-        assert "export A='1 2'\necho ready\nexec python -m fairseq_lottery.workflow.stage" in script
+        before = "set +u\nexport A='1 2'\necho ready\n"
+        assert f"<<'RUN'\n{before}exec python -m fairseq_lottery.workflow.stage" in script
         assert "--adam-betas '(0.9, 0.98)'" in script
     ended = start(cheap(work), tmp_path)
     assert (ended.returncode, len(events(work))) == (0, 2 * 6)
@@ -245,7 +246,7 @@ def test_every_stage_is_a_job_that_waits_for_others(tmp_path):
     assert "--time=20" in score and "--cpus-per-task=1" in score
     assert not any(option.startswith(("--gpus", "--partition")) for option in score)
     generate = told.options[work.stage("generate", "dense", 0.0).name]
-    assert "--gpus=1" in generate
+    assert "--gpus=1" in generate and "--cpus-per-task=4" in generate
 
 
 def test_several_nodes_are_one_job_of_several_tasks(tmp_path):
@@ -255,7 +256,37 @@ def test_several_nodes_are_one_job_of_several_tasks(tmp_path):
     name = work.stage("train", "mp", 0.5).name
     options = told.options[name]
     assert {"--nodes=2", "--ntasks=8", "--gpus=8", "--cpus-per-task=3"} <= set(options)
-    assert "srun --nodes=2 --ntasks=8 " in told.scripts[name]
+    assert (
+        "srun --nodes=2 --ntasks=8 --kill-on-bad-exit=1 --cpus-per-task=3 " in told.scripts[name]
+    )
+
+
+def test_a_prologue_that_reads_what_is_not_set(tmp_path):
+    """As modules and conda do; the submitted job and the script's own shell are strict."""
+    env = 'echo "A is ${A_VARIABLE_THAT_NOBODY_SETS}" >>events\npython() { false; }\n'
+    work = Work(tmp_path, "mp", sparsities=[0.5], train_env=env)
+    line = stage_line(work.plan, work.stages[0])
+    before = line[: line.index("exec ")]
+    for shell in ("bash", "bash -u"):
+        ended = start(f"{shell} -c {shlex.quote(before + 'echo ready')}", tmp_path)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ready\n", "")
+    assert (tmp_path / "events").read_text() == "A is \n" * 2
+
+
+def test_a_resource_that_sbatch_does_not_know(tmp_path):
+    work = Work(tmp_path, "mp", sparsities=[0.5],
+                resources={"gpus": 0, "train": {"mem_gb": 4, "constraint": "a100"}})  # fmt: skip
+    with pytest.raises(LotteryError) as refusal:
+        work.emit("sbatch")
+    assert str(refusal.value) == (
+        "the resource constraint has no option of sbatch; write what it means as slurm_extra"
+    )
+    assert "constraint" not in checked(work.emit("bash"))  # which books nothing
+    known = {"slurm_extra": "--constraint=a100", "runtime": 5, "mem_mb": 4000,
+             "slurm_account": "us", "slurm_partition": "gpu"}  # fmt: skip
+    work = Work(tmp_path, "mp", sparsities=[0.5], resources={"gpus": 2, "train": known},
+                executor="slurm")  # fmt: skip
+    assert "--constraint=a100" in checked(work.emit("sbatch"))
 
 
 def test_a_submission_that_fails_ends_the_script(work, tmp_path):

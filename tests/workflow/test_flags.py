@@ -32,14 +32,46 @@ def test_names_keep_their_order_and_values_follow_them():
 
 
 def test_negative_numbers_and_comments():
-    flags = Flags.parse("--dropout -1 # a thought\n--power -0.5e1\n")
+    flags = Flags.parse("--dropout -1\n--power -0.5e1\n")
     assert flags.items == (("--dropout", ("-1",)), ("--power", ("-0.5e1",)))
+    with pytest.raises(LotteryError, match="starts no comment among flags"):
+        Flags.parse("--lr 3e-3 # small\n--clip-norm 1.0")
 
 
 def test_short_flags_are_flags():
     flags = Flags.parse("-s en -t de --lr 1")
-    assert flags.items == (("-s", ("en",)), ("-t", ("de",)), ("--lr", ("1",)))
+    assert flags.items == (
+        ("--source-lang", ("en",)), ("--target-lang", ("de",)), ("--lr", ("1",)),
+    )  # fmt: skip
     assert Flags.parse("--lr 1 -s en").number("--lr") == 1
+
+
+@pytest.mark.parametrize("text", ["--lr 1 # small", "--lr 1#small", "# --lr 1", "--lr 1 #"])
+def test_a_comment_would_hide_the_flags_after_it(text):
+    with pytest.raises(LotteryError, match="^# starts no comment among flags; take it out, or qu"):
+        Flags.parse(text)
+
+
+def test_a_quoted_hash_is_a_value():
+    flags = Flags.parse("--note 'run #1' --mark \"#\" --color \\#fff --lr 1")
+    assert [flags.get(n) for n in ("--note", "--mark", "--color")] == ["run #1", "#", "#fff"]
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("-a big", "--arch big"),
+        ("-s en -t de", "--source-lang en --target-lang de"),
+        ("--max-sentences 8", "--batch-size 8"),
+        ("--wd=0.1", "--weight-decay 0.1"),
+    ],
+)
+def test_second_names_are_the_same_flags(short, long):
+    assert Flags.parse(short) == Flags.parse(long)
+    with pytest.raises(LotteryError, match="is given twice; give it once$"):
+        Flags.parse(f"{long} {short}")
+    changed = Flags.parse(long).plus(*shlex.split(short))
+    assert len(changed.names) == len(Flags.parse(long).names)
 
 
 def test_values():
@@ -148,3 +180,17 @@ def test_a_schedule_that_looks_at_validation_makes_it_count():
     assert found["--validate-interval"] == "3.0"
     assert "--best-checkpoint-metric" in found
     assert "--log-interval" not in found and "--save-interval" not in found
+
+
+CHOOSES = ("--best-checkpoint-metric", "--maximize-best-checkpoint-metric", "--valid-subset",
+           "--eval-bleu", "--eval-bleu-args")  # fmt: skip
+
+
+def test_what_chooses_the_best_checkpoint():
+    flags = Flags.parse(f"{DECIDES} {NOISE}")
+    assert set(flags.of_selection()) == set(CHOOSES)
+    assert flags.of_selection()["--best-checkpoint-metric"] == "bleu"
+    assert flags.of_selection()["--eval-bleu"] == ""
+    turned = Flags(flags.items[::-1])
+    assert turned.of_selection() == flags.of_selection()
+    assert flags.without(CHOOSES).of_selection() == {}

@@ -11,11 +11,12 @@ class Kept(Work):
     """A workflow that runs stage by stage, each followed by the cleaning."""
 
     def run(self, stage):
+        self.write_plan()
         self.finish(stage)
         if stage.kind == "train":
             for name in CHECKPOINTS:
                 (self.out / stage.folder / name).touch()
-        clean(self.out, stage, self.stages, list(self.configuration.keep))
+        clean(self.out, stage)
 
     def files(self, technique, sparsity):
         folder = self.out / self.cell(technique, sparsity).training.folder
@@ -82,8 +83,49 @@ def test_a_stage_that_failed_cleans_nothing(tmp_path):
     (work.out / train.record).unlink()
     for name in CHECKPOINTS:
         (work.out / train.folder / name).touch()
-    clean(work.out, train, work.stages, [])
+    clean(work.out, train)
     assert set(CHECKPOINTS) <= set(work.files("dense", 0.0))
+
+
+def test_the_plan_may_have_grown_since_a_stage_was_started(tmp_path):
+    """A training outlives its driver; another one has asked for more in the meantime."""
+    small = Kept(tmp_path, "slt", sparsities=[0.5])
+    small.run(small.stage("train", "dense", 0.0))
+    grown = Kept(tmp_path, "slt", "clt", sparsities=[0.5])
+    grown.write_plan()
+    draw = small.stage("draw", "slt", 0.5)
+    small.finish(draw)
+    clean(small.out, draw)
+    assert small.files("dense", 0.0) == [
+        "best.pt", "snapshot_1000.safetensors", "snapshot_50.safetensors"
+    ]  # fmt: skip
+    grown.run(grown.stage("draw", "clt", 0.5))
+    assert small.files("dense", 0.0) == ["best.pt"]
+
+
+def test_what_is_asked_for_later_is_kept(tmp_path):
+    work = Kept(tmp_path, "slt", sparsities=[0.5])
+    work.write_plan()
+    Kept(tmp_path, "slt", sparsities=[0.5], keep=["checkpoints"]).write_plan()
+    train = work.stage("train", "dense", 0.0)
+    work.interrupt(train, 1000)
+    work.finish(train)
+    clean(work.out, train)
+    assert "checkpoint_last.pt" in work.files("dense", 0.0)
+
+
+def test_other_settings_of_the_evaluation_clean_nothing(tmp_path):
+    """Its record is of other settings than the plan's: the stage is not finished."""
+    work = Kept(tmp_path, "slt", sparsities=[0.5])
+    for stage in work.stages[:2]:
+        work.run(stage)
+    (work.out / work.stages[0].folder / "snapshot_9.safetensors").touch()
+    other = Kept(tmp_path, "slt", sparsities=[0.5], generate="--remove-bpe")
+    other.write_plan()
+    clean(other.out, other.stages[1])
+    assert "snapshot_9.safetensors" in work.files("dense", 0.0)
+    clean(work.out, work.stages[1])
+    assert "snapshot_9.safetensors" not in work.files("dense", 0.0)
 
 
 def test_what_is_no_file_of_the_workflow_stays(tmp_path):

@@ -150,6 +150,55 @@ def test_a_technique_of_the_users(tmp_path):
         TECHNIQUES.pop("halves", None)
 
 
+@pytest.fixture
+def own(tmp_path):
+    """Plans a technique of the user's that yields what a test says; forgets it afterwards."""
+
+    def plan(yields, **settings):
+        (tmp_path / "own.py").write_text(
+            "from fairseq_lottery.workflow.techniques import technique\n"
+            "@technique('own', 'Own')\n"
+            f"def own(v):\n    {yields}\n"
+        )
+        return plan_of(tmp_path, "mp", "own", own_techniques="own.py", **settings)
+
+    yield plan
+    TECHNIQUES.pop("own", None)
+
+
+def test_a_row_that_is_not_its_trainings_is_refused(own, tmp_path):
+    with pytest.raises(LotteryError) as refusal:
+        own("yield 0.9, v.train(v.ticket(v.dense, 0.8))", sparsities=[0.9])
+    assert str(refusal.value) == (
+        f"{tmp_path}/small.yaml, line 6: own gives a training of sparsity 0.8 for the row 0.9"
+    )
+    with pytest.raises(LotteryError, match="gives a training of sparsity 0 for the row 0.5$"):
+        own("yield 0.5, v.dense", sparsities=[0.9])  # though it is no row that is asked for
+
+
+def test_a_row_is_met_in_spite_of_rounding(own):
+    thrice = "yield 0.1 + 0.2, v.train(v.ticket(v.dense, 0.1 * 3))"
+    assert 0.1 + 0.2 != 0.3
+    plan = own(f"{thrice}\n    yield 1 - 0.1, v.prune(1 - 0.1)", sparsities=[0.3, 0.9])
+    cells = [cell for cell in plan.cells if cell.technique == "own"]
+    assert [cell.sparsity for cell in cells] == [0.3, 0.9]
+    assert [cell.name for cell in cells] == ["own@0.3#1", "own@0.9#1"]
+    with pytest.raises(LotteryError, match="own has no cell at the sparsities 0.3$"):
+        own("yield 0.30001, v.prune(0.30001)", sparsities=[0.3])
+
+
+def test_pruning_from_a_ticket_begins_where_its_clock_does(tmp_path):
+    for rewind, prune, start in ((50, {}, 50), (50, {"start": 100}, 100), (0, {}, 0)):
+        plan = plan_of(tmp_path, "mp", {"slt-mp": {"clock": "rewind"}}, sparsities=[0.9],
+                       rewind=rewind, prune=prune)  # fmt: skip
+        mp, slt_mp = (cell.training for cell in plan.cells[1:])
+        assert (slt_mp.ticket.start.update, slt_mp.growth.start) == (rewind, start)
+        assert mp.growth.start == prune.get("start", 0)
+        assert (slt_mp.growth.end, slt_mp.growth.every) == (800, 20)
+    plan = plan_of(tmp_path, "slt-mp", sparsities=[0.9], rewind=50)
+    assert plan.cells[1].training.growth.start == 0  # its clock starts anew
+
+
 def test_processes_of_all_nodes_share_a_batch(tmp_path):
     plan = plan_of(tmp_path, resources={"gpus": 4, "nodes": 2})
     assert plan.trainings[0].processes == 8
@@ -168,6 +217,8 @@ def test_processes_of_all_nodes_share_a_batch(tmp_path):
         (("@0.9",), ["slt@0.9#1", "slt-mp@0.9#1"]),
         (("slt*@0.5", "dense"), ["dense@0#1", "slt@0.5#1", "slt-mp@0.5#1"]),
         (("slt@0.9", "slt"), ["slt@0.5#1", "slt@0.9#1"]),
+        (("slt@0.9#1",), ["slt@0.9#1"]),
+        (("dense#1", "slt-mp#*"), ["dense@0#1", "slt-mp@0.5#1", "slt-mp@0.9#1"]),
     ],
 )
 def test_patterns_choose_cells(tmp_path, only, names):
@@ -177,7 +228,36 @@ def test_patterns_choose_cells(tmp_path, only, names):
     assert [cell.name for cell in choose_cells(plan, only)] == names
 
 
-@pytest.mark.parametrize("only", ["mp", "slt@0.7", "clt@0.9"])
+@pytest.mark.parametrize(
+    ("only", "seeds", "names"),
+    [
+        ((), (2,), ["dense@0#2", "slt@0.5#2"]),
+        ((), (1, 12), ["dense@0#1", "dense@0#12", "slt@0.5#1", "slt@0.5#12"]),
+        (("slt",), (12,), ["slt@0.5#12"]),
+        (("slt#2", "dense#1"), None, ["dense@0#1", "slt@0.5#2"]),
+        (("slt#2", "dense#1"), (2,), ["slt@0.5#2"]),
+        (("slt#1",), None, ["slt@0.5#1"]),
+        (("#12",), None, ["dense@0#12", "slt@0.5#12"]),
+        (("*@0.5#1*",), None, ["slt@0.5#1", "slt@0.5#12"]),
+    ],
+)
+def test_seeds_choose_cells(tmp_path, only, seeds, names):
+    plan = plan_of(tmp_path, "slt", sparsities=[0.5], seeds=[1, 2, 12])
+    assert [cell.name for cell in choose_cells(plan, only, seeds)] == names
+
+
+def test_a_seed_that_is_not_the_configurations(tmp_path):
+    plan = plan_of(tmp_path, "slt", sparsities=[0.5], seeds=[1, 2])
+    with pytest.raises(LotteryError) as refusal:
+        choose_cells(plan, [], (2, 7))
+    assert str(refusal.value) == (
+        f"--seeds 7 is no seed of {tmp_path}/small.yaml; write it under seeds: there"
+    )
+    with pytest.raises(LotteryError, match="^--only slt#3 fits no cell; "):
+        choose_cells(plan, ["slt#3"], (1,))
+
+
+@pytest.mark.parametrize("only", ["mp", "slt@0.7", "clt@0.9", "slt@0.9#2"])
 def test_a_pattern_that_fits_no_cell(tmp_path, only):
     plan = plan_of(tmp_path, "slt", sparsities=[0.5, 0.9])
     with pytest.raises(LotteryError) as refusal:

@@ -16,7 +16,7 @@ train: >-
   --arch transformer --share-all-embeddings
   --optimizer masked_adam --adam-betas '(0.9, 0.98)'
   --lr 7e-4 --lr-scheduler inverse_sqrt
-  --max-tokens 4096 --max-update 1000
+  --max-tokens 4096 --max-update 1000 --save-interval-updates 100
 techniques:
   - mp
   - slt:
@@ -133,10 +133,8 @@ def test_what_need_not_be_said(tmp_path):
 
 
 def test_the_command_line_has_the_last_word(read, tmp_path):
-    found = read(out=tmp_path / "there", seeds=(7,))
-    assert found.out == tmp_path / "there"
-    assert found.seeds == (7,)
-    assert {request.seeds for request in found.requests} == {(7,)}
+    there = tmp_path / "there"
+    assert read(("title: Small task", "out: here"), out=there).out == there
 
 
 def test_paths_are_relative_to_the_file(read, tmp_path):
@@ -203,6 +201,37 @@ def test_two_processes_without_gpus(read):
     assert (found.resources.gpus, found.resources.processes) == (0, 2)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    ["--save-interval-updates 200", "--save-interval-updates 100 --keep-interval-updates 5",
+     "--save-interval-updates 100 --keep-interval-updates -1"],
+)  # fmt: skip
+def test_checkpoints_that_are_just_enough_for_a_mean(read, flags):
+    found = read(("--save-interval-updates 100", flags))
+    assert found.evaluations[1].checkpoint == "average:5"
+
+
+def test_the_last_checkpoint_needs_no_validation(read):
+    found = read(
+        ("--lr 7e-4", "--lr 7e-4 --disable-validation"), ("checkpoint: best,", "checkpoint: last,")
+    )
+    assert [e.checkpoint for e in found.evaluations] == ["last", "average:5"]
+
+
+def test_what_stays_dense_is_a_regular_expression(read):
+    found = read(("seeds: [1, 2]", r"keep_dense: decoder\.(fc1|fc2)$"))
+    assert found.growth["keep_dense"] == r"decoder\.(fc1|fc2)$"
+
+
+def test_second_names_of_flags_are_their_long_ones(read):
+    found = read(
+        ("--arch transformer", "-a transformer -s en -t de --wd 0.1"),
+        ("--max-tokens 4096", "--max-sentences 32"),
+    )
+    names = ("--arch", "--source-lang", "--target-lang", "--weight-decay", "--batch-size")
+    assert [found.train.get(name) for name in names] == ["transformer", "en", "de", "0.1", "32"]
+
+
 # --- what is refused, and on which line ---
 
 OWN_FLAG = "do without {flag}: the workflow gives it itself"
@@ -238,6 +267,10 @@ REFUSALS = [
     ("--lr 7e-4", "--no-save", 7, "train: do without --no-save: a killed training could not go on"),
     ("--lr 7e-4", "--max-tokens 1 --lr 1", 7, "train: --max-tokens is given twice; give it once"),
     ("  --arch", "  en-de --arch", 5, "train: 'en-de' belongs to no flag; write --name value"),
+    ("--lr 7e-4", "--lr 7e-4 # small", 7,
+     "train: # starts no comment among flags; take it out, or quote it"),
+    ("--lr 7e-4", "--lr 7e-4 --wd 0 --weight-decay 0.1", 7,
+     "train: --weight-decay is given twice; give it once"),
     ("'(0.9, 0.98)'", "'(0.9, 0.98)", 4, "train: a quote is not closed (No closing quotation)"),
     # techniques
     ("  - mp\n", "  - snip\n", 10, "there is no technique 'snip'; choose one of mp, lt, slt,"),
@@ -253,6 +286,10 @@ REFUSALS = [
      "slt-mp has no cell at the sparsities 0.5"),
     ("  - mp\n", "  - imp: {fraction: 0}\n", 10,
      "imp removes a share between 0 and 1 per round, not 0"),
+    ("  - mp\n", "  - fine-tune: {lr: 1e-4}\n", 10,
+     "the rate of fine-tune is a number, not '1e-4'; 1e-4 is 1.0e-4"),
+    ("{switch: [0.5]}", "{switch: [0.5], clock: rewind, rewind: 80%}", 14,
+     "pruning would start at update 800, where it has to be over"),
     ("  - mp\n", "  - lr-rewind: {rewind: 100%}\n", 10,
      "lr-rewind goes back to update 1000, the last one, and its clock with it: nothing would be"),
     ("--lr-scheduler inverse_sqrt", "--lr-scheduler cosine", 10,
@@ -298,6 +335,8 @@ REFUSALS = [
      "there is no scope 'matrix'; choose one of layer, global"),
     ("seeds: [1, 2]", "prunable: everything", 16,
      "there is no prunable 'everything'; choose one of all-matrices, no-embeddings, attention,"),
+    ("seeds: [1, 2]", "keep_dense: fc(1", 16, "keep_dense is no regular expression: missing ), un"),
+    ("seeds: [1, 2]", "keep_dense: 5", 16, "keep_dense 5 must be a text"),
     ("seeds: [1, 2]", "floor: some", 16, "floor 'some' must be a number"),
     # evaluation
     ("beam: 4}", "beams: 4}", 22, "there is no key 'beams' in evaluate"),
@@ -307,6 +346,13 @@ REFUSALS = [
      "there is no checkpoint 'average:0'; write best, last or average:5"),
     ("average:5", "checkpoint_best.pt", 23,
      "there is no checkpoint 'checkpoint_best.pt'; write best, last or average:5"),
+    (" --save-interval-updates 100", "", 23, "average:5 needs --save-interval-updates in train"),
+    ("--save-interval-updates 100", "--save-interval-updates 201", 23,
+     "average:5: a training saves 4 checkpoints"),
+    ("--save-interval-updates 100", "--save-interval-updates 100 --keep-interval-updates 4", 23,
+     "average:5: train keeps 4 checkpoints"),
+    ("--lr 7e-4", "--lr 7e-4 --disable-validation", 22,
+     "best needs validations; train has --disable-validation"),
     ("lenpen: 0.6", "lenpen: long", 24, "lenpen 'long' must be a number"),
     ("  - checkpoint: average:5\n    lenpen: 0.6", "  - {beam: 4}", 21,
      "evaluate has an entry twice"),

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from workflow.made import Work
+from workflow.made import TRAIN, Work
 
 from fairseq_lottery.workflow.records import collect, refresh, run_signature
 
@@ -124,10 +124,28 @@ def test_only_what_is_finished_has_rows(mp):
     assert {row["technique"] for row in rows(mp, "curve")} == {"dense"}
 
 
+def test_scores_of_other_settings_are_no_rows(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5], metrics=["BLEU"])
+    first.finish()
+    for stage in first.stages:
+        if stage.kind == "score":
+            scored(first, stage, stage.facts.get("sparsity", 0.0), 20.0, ["BLEU"])
+    first.write_plan()
+    refresh(first.out)
+    assert len(rows(first, "score")) == 2
+    other = Work(tmp_path, "mp", sparsities=[0.5], metrics=["TER"])
+    other.write_plan()
+    refresh(other.out)
+    assert rows(other, "score") == []
+    scored(other, other.stage("score", "mp", 0.5), 0.5, 60.0, ["TER"])
+    refresh(other.out)
+    assert [(row["technique"], row["metric"]) for row in rows(other, "score")] == [("mp", "TER")]
+
+
 def test_rows_are_in_the_order_of_the_plan_whatever_was_finished_first(tmp_path):
     work = Work(
         tmp_path, "slt", "mp", sparsities=[0.5, 0.9], seeds=[1, 2],
-        evaluate=[{}, {"checkpoint": "average:5"}],
+        evaluate=[{}, {"checkpoint": "average:5"}], train=f"{TRAIN} --save-interval-updates 100",
     )  # fmt: skip
     plan = work.write_plan()
     measured = {c: {"prunable": 10, "matrices": {}} for c in ("best", "average:5")}

@@ -91,3 +91,40 @@ def test_json_has_the_same_unrounded(tmp_path):
         {"cell": "slt@0.5#1", "training": fifty, "state": "pending", "drawn_from": [dense]},
         {"cell": "slt@0.9#1", "training": ninety, "state": "pending", "drawn_from": [fifty]},
     ]
+
+
+def states(work):
+    cost = estimate(work.configuration, work.stages, work.work, 1)
+    found = as_json(work.plan, work.work, cost, 1)["plan"]
+    return {cell["cell"]: cell["state"] for cell in found}
+
+
+def test_states_of_cells(tmp_path):
+    settings = {"sparsities": [0.5, 0.9], "seeds": [1, 2]}
+    work = Work(tmp_path, "slt", only=["slt@0.5"], only_seeds=[1], **settings)
+    work.finish(*work.stages[:3])
+    assert states(work) == {
+        "dense@0#1": "trained", "dense@0#2": "not asked for", "slt@0.5#1": "pending",
+        "slt@0.9#1": "not asked for", "slt@0.5#2": "not asked for", "slt@0.9#2": "not asked for",
+    }  # fmt: skip
+    assert set(states(Work(tmp_path, "slt", only_seeds=[2], **settings)).values()) == {
+        "trained", "not asked for", "pending"
+    }  # fmt: skip
+    work.finish()
+    assert set(states(work).values()) == {"trained"}
+
+
+def test_an_adopted_run_has_a_state(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5], adopt={"dense": "old"})
+    assert states(work) == {"dense@0#1": "pending", "slt@0.5#1": "pending"}
+    work.finish(work.stage("adopt", "dense", 0.0))
+    assert states(work) == {"dense@0#1": "trained", "slt@0.5#1": "pending"}
+
+
+def test_what_an_interrupted_training_has_left_is_told(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5, 0.9], cost=KNOWN)
+    work.interrupt(work.stages[0], 800)
+    assert told(work)[1] == "to do: 3 trainings, 2,200 updates, 11 stages"
+    cost = estimate(work.configuration, work.stages, work.work, 1)
+    pending = as_json(work.plan, work.work, cost, 1)["pending"]
+    assert (pending["updates"], pending["wall_seconds"]) == (2200, 1100)

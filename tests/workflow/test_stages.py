@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shlex
 import sys
@@ -10,7 +11,14 @@ from workflow.made import TABLE_1, TRAIN, Work, plan_of
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.stages import KINDS, Stage, interpreter, make_stages, prologue
+from fairseq_lottery.workflow.stages import (
+    KINDS,
+    Stage,
+    interpreter,
+    make_stages,
+    numbered_checkpoints,
+    prologue,
+)
 from fairseq_lottery.workflow.techniques import TECHNIQUES
 
 HERE = Path(fairseq_lottery.__file__).resolve().parent
@@ -55,7 +63,7 @@ def test_the_dense_run(small, tmp_path):
     assert stage.facts == {
         "updates": 1000, "first_update": 0, "sparsity": 0.0, "seed": 1, "label": "dense",
         "content": training.content, "fingerprint": training.fingerprint, "models": ["best"],
-        "processes": 1,
+        "processes": 1, "selection": {},
     }  # fmt: skip
 
 
@@ -132,6 +140,7 @@ def test_translating_and_scoring(tmp_path):
         evaluate=[{"beam": 4, "lenpen": 0.6},
                   {"checkpoint": "average:5", "subset": "valid", "references": "valid.de"}],
         score_command={"length": "wc -w {hypotheses}"}, metrics=["BLEU", "TER"],
+        train=f"{TRAIN} --save-interval-updates 100",
     )  # fmt: skip
     folder = work.cell("slt", 0.9).training.folder
     generate, other = (s for s in work.stages if s.kind == "generate" and folder in s.folder)
@@ -145,6 +154,8 @@ def test_translating_and_scoring(tmp_path):
     assert (generate.needs, generate.leaves) == (
         (f"{folder}/best.pt",), (f"{there}/generate-test.txt",)
     )  # fmt: skip
+    settings = {"flags": ["--remove-bpe", "--max-tokens", "8000"]}
+    assert generate.facts == {"settings": settings}
     assert generate.folder == there and generate.record == f"{there}/generate.json"
     assert other.folder == f"{folder}/average5-beam5-lenpen1-valid"
     assert after(other, "--path") == f"{folder}/average5.pt"
@@ -163,10 +174,43 @@ def test_translating_and_scoring(tmp_path):
         "evaluation": {"checkpoint": "best", "beam": 4, "lenpen": 0.6, "subset": "test",
                        "name": "best-beam4-lenpen0.6"},
         "references": f"{tmp_path}/test.de",
+        "settings": {
+            **settings, "metrics": ["BLEU", "TER"], "references": None,  # not there yet
+            "score_commands": {"length": "wc -w {hypotheses}"},
+        },
     }  # fmt: skip
     train = work.stage("train", "slt", 0.9)
     assert train.leaves == (f"{folder}/best.pt", f"{folder}/average5.pt")
     assert train.facts["models"] == ["best", "average:5"]
+
+
+def test_settings_of_a_score_hold_the_content_of_its_references(tmp_path):
+    (tmp_path / "test.de").write_text("ein Satz\n")
+    (tmp_path / "valid.de").write_text("noch einer\n")
+    work = Work(tmp_path, "mp", sparsities=[0.5],
+                evaluate=[{}, {"subset": "valid", "references": "valid.de"}])  # fmt: skip
+    found = {s.facts["evaluation"]["subset"]: s.facts["settings"]["references"]
+             for s in work.stages if s.kind == "score"}  # fmt: skip
+    assert found == {
+        "test": hashlib.sha256(b"ein Satz\n").hexdigest(),
+        "valid": hashlib.sha256(b"noch einer\n").hexdigest(),
+    }
+
+
+def test_what_chooses_the_best_checkpoint_is_noted(tmp_path):
+    chooses = "--eval-bleu --eval-bleu-args '{\"beam\": 4}' --best-checkpoint-metric bleu"
+    work = Work(tmp_path, "slt", sparsities=[0.9], rounds=[0.5, 0.9],
+                train=f"{TRAIN} --valid-subset valid1 {chooses}")  # fmt: skip
+    dense, fifty, ninety = (s for s in work.stages if s.kind == "train")
+    assert dense.facts["selection"] == ninety.facts["selection"] == {
+        "--best-checkpoint-metric": "bleu", "--eval-bleu": "",
+        "--eval-bleu-args": '{"beam": 4}', "--valid-subset": "valid1",
+    }  # fmt: skip
+    assert fifty.facts["selection"] == {}  # which fills no cell
+    last = Work(tmp_path, "slt", sparsities=[0.9], train=f"{TRAIN} {chooses}",
+                evaluate=[{"checkpoint": "last"}])  # fmt: skip
+    assert [s.facts["selection"] for s in last.stages if s.kind == "train"] == [{}, {}]
+    assert {s.folder for s in last.stages} & {dense.folder}  # the training is the same
 
 
 def test_an_adopted_run_is_copied(tmp_path):
@@ -187,6 +231,36 @@ def test_an_adopted_run_is_copied(tmp_path):
     assert Counter(s.kind for s in work.stages if s.kind in ("train", "adopt")) == {
         "adopt": 2, "train": 4
     }  # fmt: skip
+
+
+def test_of_an_adopted_run_only_what_is_read_is_copied(tmp_path):
+    """Nobody knows which updates it saved: more of them might not be there."""
+    work = Work(tmp_path, "slt", sparsities=[0.5], adopt={"dense": "old"}, keep=["snapshots"])
+    stage = work.stage("adopt", "dense", 0.0)
+    assert " --updates 50 1000 --last 1000 " in line(stage)
+    assert [Path(file).name for file in stage.leaves] == [
+        "snapshot_50.safetensors", "snapshot_1000.safetensors", "best.pt"
+    ]  # fmt: skip
+    assert after(work.stage("train", "slt", 0.5), "--snapshot-updates") == "0,50,1000"
+
+
+def test_an_adopted_run_that_is_another_is_another_training(tmp_path):
+    for name, content in (("one", b"a"), ("copy", b"a"), ("other", b"b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint_last.pt").write_bytes(content)
+    one, copy, other, none = (
+        plan_of(tmp_path, "slt", "mp", sparsities=[0.5], adopt={"dense": name})
+        for name in ("one", "copy", "other", "none")
+    )
+    sha = hashlib.sha256(b"a").hexdigest()
+    assert one.trainings[0].adopted == (f"{tmp_path}/one", sha)
+    assert copy.trainings[0].adopted == (f"{tmp_path}/copy", sha)
+    assert none.trainings[0].adopted == (f"{tmp_path}/none", "")
+    assert one.trainings == copy.trainings
+    own = plan_of(tmp_path, "slt", "mp", sparsities=[0.5])
+    for plan in (other, none, own):  # the dense run and its ticket differ, MP is the same
+        same = [a == b for a, b in zip(one.trainings, plan.trainings)]
+        assert (len(same), same) == (3, [False, False, True])
 
 
 # --- the graph ---
@@ -253,14 +327,38 @@ def test_retention(tmp_path):
     average = [{"checkpoint": "average:5"}, {"checkpoint": "average:3"}, {"checkpoint": "best"}]
     every = "--save-interval-updates 100"
     assert retention(tmp_path) == "--keep-last-epochs 1"
-    assert retention(tmp_path, evaluate=average) == "--keep-last-epochs 5"
+    assert retention(tmp_path, evaluate=[{"checkpoint": "last"}]) == "--keep-last-epochs 1"
+    assert retention(tmp_path, every, evaluate=average) == (
+        "--keep-interval-updates 5 --no-epoch-checkpoints"
+    )
     assert retention(tmp_path, every) == "--keep-interval-updates 1 --no-epoch-checkpoints"
     assert retention(tmp_path, f"{every} --no-epoch-checkpoints", evaluate=average) == (
         "--keep-interval-updates 5"
     )
     assert retention(tmp_path, keep=["checkpoints"]) == ""
     assert retention(tmp_path, every, keep=["checkpoints"]) == "--no-epoch-checkpoints"
-    assert retention(tmp_path, "--keep-last-epochs 7", evaluate=average) == ""
+    assert retention(tmp_path, "--keep-last-epochs 7") == ""
+    assert retention(tmp_path, f"{every} --keep-interval-updates 7", evaluate=average) == (
+        "--no-epoch-checkpoints"
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "settings", "count"),
+    [
+        ("", {}, 1),
+        ("--keep-last-epochs 7", {}, 7),
+        ("", {"keep": ["checkpoints"]}, 1),
+        ("--save-interval-updates 100", {}, 1),
+        ("--save-interval-updates 100", {"evaluate": [{"checkpoint": "average:5"}]}, 5),
+        ("--save-interval-updates 100 --keep-interval-updates 3", {}, 3),
+        ("--save-interval-updates 100 --keep-interval-updates 3", {"keep": ["checkpoints"]}, 3),
+        ("--save-interval-updates 300", {"keep": ["checkpoints"]}, 3),
+    ],
+)
+def test_numbered_checkpoints(tmp_path, train, settings, count):
+    plan = plan_of(tmp_path, train=f"{TRAIN} {train}", **settings)
+    assert numbered_checkpoints(plan.configuration) == count
 
 
 def test_kept_snapshots_are_those_of_every_rewind_the_start_and_the_end(tmp_path):
@@ -269,6 +367,17 @@ def test_kept_snapshots_are_those_of_every_rewind_the_start_and_the_end(tmp_path
         stage = work.stage("train", technique, sparsity)
         assert after(stage, "--snapshot-updates") == "0,20,50,1000"
         assert sum("snapshot_" in file for file in stage.leaves) == 4
+
+
+def test_a_run_that_starts_later_has_no_snapshot_of_before(tmp_path):
+    work = Work(tmp_path, "slt", {"lr-rewind": {"rewind": 200}}, sparsities=[0.5, 0.9],
+                keep=["snapshots"])  # fmt: skip
+    stages = {c: work.stage("train", *c) for c in (("slt", 0.5), ("lr-rewind", 0.5))}
+    assert after(stages["slt", 0.5], "--snapshot-updates") == "0,50,200,1000"
+    assert after(stages["lr-rewind", 0.5], "--snapshot-updates") == "200,1000"
+    assert [Path(file).name for file in stages["lr-rewind", 0.5].leaves] == [
+        "snapshot_200.safetensors", "snapshot_1000.safetensors", "best.pt"
+    ]  # fmt: skip
 
 
 def test_rewinding_to_the_end_reads_one_snapshot(tmp_path):
@@ -295,8 +404,10 @@ def test_several_processes(tmp_path):
     )
     assert command[-1] == "--cpu"
     several, command = starts(tmp_path, "slurm", gpus=4, nodes=2)
-    assert several == f"srun --nodes=2 --ntasks=8 --kill-on-bad-exit=1 {FAIRSEQ}"
+    assert several == f"srun --nodes=2 --ntasks=8 --kill-on-bad-exit=1 --cpus-per-task=1 {FAIRSEQ}"
     assert "--cpu" not in command
+    threads = starts(tmp_path, "slurm", gpus=2, threads=6)[0]
+    assert threads.startswith("srun --nodes=1 --ntasks=2 --kill-on-bad-exit=1 --cpus-per-task=6 ")
 
 
 def test_several_nodes_without_slurm(tmp_path):
@@ -318,7 +429,20 @@ def test_an_environment_as_a_file(tmp_path):
 def test_an_environment_as_lines_of_a_shell(tmp_path):
     plan = plan_of(tmp_path, train_env="module load cuda\nsource env/bin/activate\n")
     assert interpreter(plan.configuration) == "python"
-    assert prologue(plan.configuration) == "module load cuda\nsource env/bin/activate"
+    assert prologue(plan.configuration) == "set +u\nmodule load cuda\nsource env/bin/activate"
+    one = plan_of(tmp_path, train_env="source env/bin/activate")
+    assert interpreter(one.configuration) == "python"
+    assert prologue(one.configuration) == "set +u\nsource env/bin/activate"
+
+
+@pytest.mark.parametrize("env", ["env/bin/python", "python3", "~/none/bin/python"])
+def test_an_environment_that_is_not_there(tmp_path, env):
+    path = tmp_path / Path(env).expanduser()
+    with pytest.raises(LotteryError) as refusal:
+        make_stages(plan_of(tmp_path, train_env=env))
+    assert str(refusal.value) == (
+        f"{tmp_path}/small.yaml, line 8: train_env: there is no Python {path}"
+    )
 
 
 def test_the_environment_of_this_process(tmp_path):

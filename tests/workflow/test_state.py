@@ -2,7 +2,7 @@ import pytest
 from workflow.made import TRAIN, Work
 
 from fairseq_lottery.workflow.keep import clean
-from fairseq_lottery.workflow.state import find_work, read_record, still_needed
+from fairseq_lottery.workflow.state import find_work, read_record, saved_update, still_needed
 
 
 def kinds(pending):
@@ -17,9 +17,11 @@ def slt(tmp_path):
 
 def run(work, *stages):
     """Finish stages in turn, and clean up after each as a run does."""
-    for stage in stages or work.work.pending:
+    stages = stages or work.work.pending
+    work.write_plan()
+    for stage in stages:
         work.finish(stage)
-        clean(work.out, stage, work.stages, list(work.configuration.keep))
+        clean(work.out, stage)
 
 
 def files(work):
@@ -79,6 +81,18 @@ def test_only_some_cells(tmp_path):
     assert find_work(rest.out, rest.stages, set()).pending == ()
 
 
+def test_only_some_seeds(tmp_path):
+    one = Work(tmp_path, "slt", sparsities=[0.5], seeds=[1, 2], only_seeds=[2])
+    assert {stage.folder.split("/")[0] for stage in one.work.pending} == {"seed2"}
+    assert one.work.updates == 2 * 1000
+    run(one)
+    plan = one.write_plan()
+    assert plan["seeds"] == [1, 2] and len(plan["cells"]) == 4  # all of the table, as before
+    both = Work(tmp_path, "slt", sparsities=[0.5], seeds=[1, 2])
+    assert {stage.folder.split("/")[0] for stage in both.work.pending} == {"seed1"}
+    assert both.work.repeats == ()
+
+
 def test_shared_work_is_done_once(tmp_path):
     one = Work(tmp_path, "slt", sparsities=[0.5], keep=["snapshots"])
     run(one)
@@ -112,7 +126,7 @@ def test_a_row_more_needs_what_was_not_kept(tmp_path, slt):
     assert [stage.folder for stage in trained] == folders
     assert [repeat.stage.folder for repeat in found.repeats] == folders[:3]
     last = found.repeats[2]
-    needed = f"{folders[2]}/snapshot_1000.safetensors is needed by draw-{folders[3]} and not kept"
+    needed = f"{folders[2]}/snapshot_50.safetensors is needed by draw-{folders[3]} and not kept"
     assert last.why == needed.replace("draw-seed1/", "draw-seed1-")
     assert found.repeated_updates == 3000 and found.updates == 4000
     # their cells are scored and are not scored again
@@ -151,7 +165,244 @@ def test_another_model_of_the_same_training_is_a_repeat(tmp_path, slt):
     run(slt)
     more = Work(tmp_path, "slt", sparsities=[0.5, 0.9], evaluate=[{}, {"checkpoint": "last"}])
     assert len(more.work.repeats) == 3
-    assert more.work.repeats[0].why.endswith("last-beam5-lenpen1 and not kept")
+    assert more.work.repeats[2].why.endswith("last-beam5-lenpen1 and not kept")
+    # the last checkpoints are not there, nor the tickets to train them again
+    assert more.work.left == {s.name: 1000 for s in more.stages if s.kind == "train"}
+
+
+# --- checkpoints that were kept ---
+
+
+def keeping(folder, *techniques, **settings):
+    """A plan whose trainings keep their checkpoints, and nothing else."""
+    return Work(folder, *techniques, sparsities=[0.5, 0.9], keep=["checkpoints"], **settings)
+
+
+def finished_with_checkpoints(folder, *techniques, **settings):
+    work = keeping(folder, *techniques, **settings)
+    for stage in work.stages:
+        if stage.kind == "train":
+            work.interrupt(stage, 1000)
+    run(work, *work.stages)
+    return work
+
+
+def test_a_model_of_kept_checkpoints_is_chosen_anew(tmp_path):
+    finished_with_checkpoints(tmp_path, "mp")
+    more = keeping(tmp_path, "mp", evaluate=[{}, {"checkpoint": "last"}])
+    found = more.work
+    assert kinds(found.pending) == ["train", "generate", "score"] * 3
+    assert (found.repeats, found.updates, found.repeated_updates) == ((), 0, 0)
+    assert set(found.left.values()) == {0} and len(found.left) == 3
+    assert kinds(found.again) == ["train"] * 3
+
+    more.write_plan()
+    for stage in found.again:
+        assert read_record(more.out, stage) is None
+        assert (more.out / stage.folder / "checkpoint_last.pt").exists()
+        assert (more.out / stage.log).exists()
+    # killed before it was chosen: nothing is trained for it either
+    assert more.work.pending == found.pending
+    assert (more.work.repeats, more.work.updates) == ((), 0)
+    run(more)
+    assert more.work.pending == ()
+    assert files(more) == sorted(["best.pt", "checkpoint_last.pt", "last.pt"] * 3)
+
+
+def test_a_model_is_chosen_anew_where_nobody_draws(tmp_path):
+    work = finished_with_checkpoints(tmp_path, "mp")
+    stage = work.stage("train", "mp", 0.9)
+    (work.out / stage.folder / "best.pt").unlink()
+    assert work.work.pending == ()  # nobody asks for it
+    score, generate = (work.stage(kind, "mp", 0.9) for kind in ("score", "generate"))
+    for one in (score, generate):
+        (work.out / one.record).unlink()
+    assert work.work.pending == (stage, generate, score)
+    assert (work.work.again, work.work.repeats, work.work.updates) == ((stage,), (), 0)
+
+
+# --- trainings that were interrupted ---
+
+
+def test_an_interrupted_training_has_the_rest_to_do(slt):
+    dense = slt.stages[0]
+    slt.interrupt(dense, 400)
+    found = slt.work
+    assert found.left == {s.name: 1000 for s in slt.stages if s.kind == "train"} | {dense.name: 600}
+    assert found.updates == 2600
+    assert (found.again, found.repeats, found.pending) == ((), (), slt.stages)
+    slt.write_plan()
+    assert (slt.out / dense.folder / "checkpoint_last.pt").exists()
+    assert slt.work.updates == 2600
+
+
+def test_what_a_log_tells_counts_only_with_its_checkpoint(slt):
+    dense = slt.stages[0]
+    slt.interrupt(dense, 400)
+    (slt.out / dense.folder / "checkpoint_last.pt").unlink()
+    assert slt.work.updates == 3000
+    assert saved_update(slt.out, dense) == 0
+    slt.interrupt(dense, 1001)  # of an epoch that ended later than the training
+    assert saved_update(slt.out, dense) == 1000
+    assert slt.work.left[dense.name] == 0
+
+
+def test_a_clock_that_went_on_counts_from_its_start(tmp_path):
+    work = Work(tmp_path, "lr-rewind", sparsities=[0.5])
+    run(work, *work.stages[:4])  # up to the draw
+    train = work.stage("train", "lr-rewind", 0.5)
+    assert work.work.left == {train.name: 950}
+    work.interrupt(train, 50)
+    assert work.work.left == {train.name: 950}
+    work.interrupt(train, 300)
+    assert work.work.left == {train.name: 700}
+    (work.out / train.log).unlink()
+    assert work.work.left == {train.name: 950}
+
+
+def test_an_interrupted_training_that_passed_a_snapshot_is_a_repeat(tmp_path, slt):
+    dense = slt.stages[0]
+    slt.interrupt(dense, 400)
+    more = Work(tmp_path, "slt", "lt", sparsities=[0.5, 0.9])
+    assert (more.out / dense.folder).exists()
+    found = more.work
+    assert [(repeat.stage.name, repeat.why) for repeat in found.repeats] == [
+        (dense.name, f"{dense.folder}/snapshot_0.safetensors is needed, and the interrupted"
+         " training is at update 400 already")
+    ]  # fmt: skip
+    assert found.left[dense.name] == found.repeated_updates == 1000
+    assert found.again == (more.stages[0],)
+    more.write_plan()  # asked for with --yes: it begins anew
+    assert more.work.repeats == ()
+    assert more.work.left[dense.name] == 1000
+    assert not (more.out / dense.folder / "checkpoint_last.pt").exists()
+
+
+@pytest.mark.parametrize(("update", "repeats"), [(199, 0), (200, 1), (201, 1)])
+def test_a_snapshot_that_lies_ahead_is_still_written(tmp_path, slt, update, repeats):
+    dense = slt.stages[0]
+    slt.interrupt(dense, update)
+    more = Work(tmp_path, {"slt": {"rewind": [50, 200]}}, sparsities=[0.5, 0.9])
+    assert len(more.work.repeats) == repeats
+    assert more.work.left[dense.name] == (1000 if repeats else 1000 - update)
+
+
+def test_an_interrupted_training_opens_no_ticket(slt):
+    """It goes on from its own checkpoint, whose mask it takes."""
+    run(slt, *slt.stages[:4])  # the first ticket is drawn
+    train = slt.stage("train", "slt", 0.5)
+    slt.interrupt(train, 300)
+    (slt.out / train.folder / "ticket.safetensors").unlink()
+    found = slt.work
+    assert found.pending == slt.stages[4:]
+    assert (found.repeats, found.left[train.name]) == ((), 700)
+
+
+def test_a_repeat_begins_without_its_old_checkpoints_and_log(tmp_path, slt):
+    run(slt)
+    ended = slt.cell("slt", 0.9).training.folder
+    more = Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9, 0.95])
+    resumed = more.stage("train", "mp", 0.95)
+    more.interrupt(resumed, 300)
+    old = more.out / ended
+    for name in ("checkpoint_best.pt", "train.log", ".train.seconds", "draw.log"):
+        (old / name).touch()
+    assert [repeat.stage.folder for repeat in more.work.repeats][-1] == ended
+    assert more.work.left[resumed.name] == 700
+    more.write_plan()
+    left = {path.name for path in old.iterdir() if path.is_file()}
+    assert left == {"best.pt", "draw.log"}
+    assert (more.out / resumed.folder / "checkpoint_last.pt").exists()  # which goes on
+    assert more.work.left[resumed.name] == 700
+
+
+# --- an evaluation that has changed ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({"generate": "--remove-bpe"}, ["generate", "score"]),
+        ({"metrics": ["BLEU"]}, ["score"]),
+        ({"score_command": {"words": "wc -w {hypotheses}"}}, ["score"]),
+        ({"references": "other.de"}, ["score"]),
+        ({"references": "same.de"}, []),
+        ({"title": "other"}, []),
+    ],
+)
+def test_another_evaluation_runs_again_and_trains_nothing(tmp_path, changes, again):
+    for name, text in (("test", "ein Satz\n"), ("same", "ein Satz\n"), ("other", "noch einer\n")):
+        (tmp_path / f"{name}.de").write_text(text)
+    run(Work(tmp_path, "slt", sparsities=[0.5, 0.9]))
+    changed = Work(tmp_path, "slt", sparsities=[0.5, 0.9], **changes)
+    assert kinds(changed.work.pending) == again * 3
+    assert (changed.work.repeats, changed.work.updates, changed.work.again) == ((), 0, ())
+    run(changed)
+    assert changed.work.pending == ()
+    back = Work(tmp_path, "slt", sparsities=[0.5, 0.9])
+    assert kinds(back.work.pending) == again * 3
+
+
+def test_references_are_known_by_content(tmp_path):
+    (tmp_path / "test.de").write_text("ein Satz\n")
+    work = Work(tmp_path, "slt", sparsities=[0.5])
+    run(work)
+    (tmp_path / "test.de").write_text("noch einer\n")
+    other = Work(tmp_path, "slt", sparsities=[0.5])
+    assert kinds(other.work.pending) == ["score"] * 2
+    assert read_record(other.out, other.stages[2]) is None
+    assert read_record(work.out, work.stages[2]) is not None  # for the references it had
+
+
+def test_a_record_of_other_settings_is_none(tmp_path, slt):
+    run(slt)
+    other = Work(tmp_path, "slt", sparsities=[0.5, 0.9], generate="--remove-bpe", metrics=["TER"])
+    for stage in other.stages:
+        assert (read_record(other.out, stage) is None) == (stage.kind in ("generate", "score"))
+
+
+# --- what was called the best ---
+
+BLEU = f"{TRAIN} --eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
+
+
+def test_another_choice_of_the_best_matters_where_it_is_needed(tmp_path, slt):
+    run(slt)
+    same = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU)
+    assert same.work.pending == ()  # the scores are there
+    run(same)
+    more = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU, evaluate=[{"beam": 1}])
+    found = more.work
+    assert [repeat.stage.facts["label"] for repeat in found.repeats] == [
+        "dense", "rewind50-0.5", "rewind50-0.9"
+    ]  # fmt: skip
+    assert found.repeats[2].why == (
+        "its best checkpoint was chosen with --best-checkpoint-metric not given, not bleu"
+    )
+    assert found.updates == found.repeated_updates == 3000
+
+
+def test_the_last_of_a_chain_alone_is_chosen_otherwise(tmp_path):
+    run(Work(tmp_path, "mp", sparsities=[0.5], train=BLEU))
+    only = Work(tmp_path, "mp", sparsities=[0.5], only=["mp"], evaluate=[{"beam": 1}])
+    assert [(repeat.stage.facts["label"], repeat.why) for repeat in only.work.repeats] == [
+        ("prune-0.5", "its best checkpoint was chosen with --best-checkpoint-metric bleu, not not"
+         " given")
+    ]  # fmt: skip
+    assert kinds(only.work.pending) == ["train", "generate", "score"]
+    again = Work(tmp_path, "mp", sparsities=[0.5], train=BLEU, evaluate=[{"beam": 1}])
+    assert (again.work.repeats, kinds(again.work.pending)) == ((), ["generate", "score"] * 2)
+
+
+def test_the_last_checkpoint_is_the_last_whatever_is_called_the_best(tmp_path):
+    both = [{}, {"checkpoint": "last"}]
+    run(Work(tmp_path, "mp", sparsities=[0.5], train=BLEU, evaluate=both))
+    # the same choice, another one, and none at all
+    for train, evaluate in ((BLEU, {"beam": 1}), (TRAIN, {"beam": 1}), (BLEU, {"beam": 2})):
+        last = Work(tmp_path, "mp", sparsities=[0.5], train=train,
+                    evaluate=[{"checkpoint": "last", **evaluate}])  # fmt: skip
+        assert last.work.repeats == ()
+        assert kinds(last.work.pending) == ["generate", "score"] * 2
 
 
 # --- a recipe that has changed ---

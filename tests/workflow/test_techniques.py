@@ -118,6 +118,21 @@ def test_slt_mp_switches_elsewhere():
     assert ticket(found[0.5], takes_mask=True) == (found[0.3], found[0.3], 50, 0.3)
 
 
+def test_slt_mp_prunes_from_where_its_clock_goes_on():
+    found = rows("slt-mp", ROWS, clock="rewind")
+    assert ticket(found[0.7], takes_mask=True, clock="rewind") == (found[0.6], found[0.6], 50, 0.6)
+    assert found[0.7].growth == Growth(0.7, 50, 800, 20)
+    later = Growth(0.0, 200, 800, 20)
+    assert rows("slt-mp", clock="rewind", growth=later)[0.9].growth == Growth(0.9, 200, 800, 20)
+
+
+def test_slt_mp_has_no_update_left_to_prune():
+    rows("slt-mp", clock="rewind", rewind=799)
+    with pytest.raises(LotteryError, match="^pruning would start at update 800, where it has to b"):
+        rows("slt-mp", clock="rewind", rewind=800)
+    assert rows("slt-mp", rewind=800)[0.9].growth.start == 0
+
+
 def test_slt_mp_from_the_dense_weights():
     found = rows("slt-mp", ROWS, rewind_source="dense")
     assert ticket(found[0.7], takes_mask=True) == (found[0.6], DENSE, 50, 0.6)
@@ -175,6 +190,11 @@ def test_fine_tuning_does_not_guess_a_last_rate():
     with pytest.raises(LotteryError, match=r"write fine-tune: \{lr: RATE\}$"):
         rows("fine-tune", dense=other)
     assert len(rows("fine-tune", dense=other, options={"lr": 1e-4})) == 2
+
+
+def test_a_rate_that_yaml_reads_as_a_text():
+    with pytest.raises(LotteryError, match="^the rate of fine-tune is a number, not '1e-4'; 1e-4 "):
+        rows("fine-tune", options={"lr": "1e-4"})
 
 
 def test_one_shot_draws_everything_from_the_dense_run():

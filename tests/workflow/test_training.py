@@ -122,8 +122,16 @@ def test_seed_and_processes_change_it():
     assert dense().fingerprint != replace(dense(), processes=2).fingerprint
 
 
-def test_where_a_run_is_adopted_from_does_not():
-    assert dense() == replace(dense(), adopted="/runs/dense")
+def test_what_an_adopted_run_is_changes_it_and_where_it_lies_does_not():
+    run = replace(dense(), adopted=("/runs/dense", "a5" * 32))
+    assert run == replace(run, adopted=("/elsewhere", "a5" * 32))
+    assert run != dense() and run != replace(run, adopted=("/runs/dense", "b6" * 32))
+    assert run.content == {**dense().content, "adopted": "a5" * 32}
+    assert run.label == "dense" and run.folder != dense().folder
+    drawn = {t.ticket.mask_from for t in of("slt", 0.5, dense=run).ancestors() if t.ticket}
+    assert drawn == {run}
+    assert of("slt", 0.5, dense=run) != of("slt", 0.5)
+    assert of("mp", 0.5, dense=run) == of("mp", 0.5)  # which starts from nothing of it
 
 
 def test_paths_do_not(tmp_path):

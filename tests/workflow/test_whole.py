@@ -30,14 +30,15 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
-    plain = configure(one, toy_data)
+    lengths = {"score_command": {"words": "wc -w < {hypotheses}"}}
+    plain = configure(one, toy_data, **lengths)
     script = run(plain, "--emit", "bash", "--jobs", 2).stdout
     assert script.count("fairseq_lottery.launch") == 3
     done = subprocess.run(["bash", "-s"], input=script, env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert pending(plain)["stages"] == 0
 
-    killed = configure(other, toy_data)
+    killed = configure(other, toy_data, **lengths)
     slt = folder_of(killed, "slt@0.5#1")
     out = other / "runs"
     driver = subprocess.Popen(command(killed, "--jobs", 2), env=ALONE, stdout=subprocess.DEVNULL)
@@ -72,8 +73,12 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
         os.utime(path)
     moved = tmp_path / "moved"
     other.rename(moved)
-    again = configure(moved, toy_data, extra_flags="--no-progress-bar --keep-interval-updates 3")
+    saving = "--no-progress-bar --keep-interval-updates 3"
+    again = configure(moved, toy_data, extra_flags=saving, **lengths)
     assert pending(again)["stages"] == 0
+    # other ways to translate or to score do so again
+    assert pending(configure(moved, toy_data))["stages"] == 3
+    assert pending(configure(moved, toy_data, generate="--max-len-b 9", **lengths))["stages"] == 6
     # another evaluation translates and scores, and trains nothing
     wider = configure(moved, toy_data, evaluate=[{"checkpoint": "best", "beam": 3}])
     assert pending(wider) == {**pending(wider), "stages": 6, "trainings": 0}
@@ -146,12 +151,27 @@ def test_a_training_of_two_processes(toy_data, tmp_path):
         techniques=["one-shot"],
         resources={"gpus": 0, "processes": 2},
         evaluate=[{"checkpoint": "average:2", "beam": 1}],
+        keep=["checkpoints"],
     )
     often = configuration.read_text().replace("save-interval-updates 10", "save-interval-updates 4")
     configuration.write_text(often)
     run(configuration, "--jobs", 1)
     row = scores(tmp_path / "runs")["one-shot", 0.5]
     assert row["checkpoint"] == "average:2"
+    # killed between the last checkpoint and the record it is judged, and not trained on
+    training = tmp_path / "runs" / row["training"]
+    trained = json.loads((training / "train.json").read_text())
+    (training / "train.json").unlink()
+    next(training.glob("*/score.json")).unlink()
+    assert pending(configuration) == {**pending(configuration), "trainings": 1, "updates": 0}
+    run(configuration, "--jobs", 1)
+    judged = json.loads((training / "train.json").read_text())
+    assert judged["measured"] == trained["measured"] and judged["curves"] == trained["curves"]
+    # and another checkpoint that was kept is chosen without training
+    more = json.loads(configuration.read_text())
+    more["evaluate"].append({"checkpoint": "last", "beam": 1})
+    configuration.write_text(json.dumps(more, indent=1))
+    assert pending(configuration) == {**pending(configuration), "updates": 0, "stages": 6}
     record = json.loads((tmp_path / "runs" / row["training"] / "train.json").read_text())
     assert record["processes"] == 2 and "torch.distributed.run" in record["command"]
     assert row["pruned"] == 21_488
