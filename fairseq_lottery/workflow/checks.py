@@ -27,7 +27,7 @@ def refuse_repeats(work: Work, cost: Cost) -> None:
         return
     again = "; ".join(f"{repeat.stage.folder} ({repeat.why})" for repeat in work.repeats)
     seconds = (cost.rates.seconds or 0) * work.repeated_updates
-    hours = f", about {seconds / 3600:.1f} hours of training," if seconds else ""
+    hours = f" and about {seconds / 3600:.1f} hours of training" if seconds else ""
     raise LotteryError(
         f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
         f" updates{hours}: {again}; give --yes if that is meant, or another --out"

@@ -51,7 +51,8 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
             code, wanted = 0, ""
             # fairseq would add an update to a training that has all of them
-            if stage.kind != "train" or not last.is_file() or _update_of(last) != _end(stage):
+            ended = stage.kind == "train" and last.is_file() and _update_of(last) == _end(stage)
+            if not ended:
                 with borrowed(gpus) as (devices, held):
                     begin = time.time()
                     extra = {**devices, **_threads(threads)}
@@ -63,7 +64,7 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
                     " goes on where it was when it is started again"
                 )
             try:
-                found = _finish(stage, code)
+                found = _finish(stage, code, ended)
             except LotteryError as error:
                 raise _failed(stage, code, command, str(error)) from error
             record = {
@@ -160,7 +161,7 @@ def _ignore_usr1() -> None:
 # --- judging -------------------------------------------------------------------------------------
 
 
-def _finish(stage: Stage, code: int) -> dict[str, Any]:
+def _finish(stage: Stage, code: int, ended: bool) -> dict[str, Any]:
     """Check what a stage left, and say what its record keeps.
 
     torch now and then aborts while the interpreter leaves, after all work is done: what a
@@ -171,7 +172,9 @@ def _finish(stage: Stage, code: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if stage.kind in ("train", "adopt"):
         found = _finish_training(stage)
-    missing = [file for file in stage.leaves if not Path(file).is_file()]
+    # of a training that had ended before, snapshots may have been cleaned up since
+    left = [file for file in stage.leaves if not ended or file.endswith(".pt")]
+    missing = [file for file in left if not Path(file).is_file()]
     if missing:
         raise LotteryError(f"it left no {missing[0]}")
     if stage.kind == "generate" and "Generate " not in _tail(stage.leaves[0]):

@@ -155,7 +155,7 @@ class _Writer:
                 "fingerprint": training.fingerprint,
                 "models": models_of(chosen),
                 "processes": training.processes,
-                "selection": training.flags.of_selection() if "best" in models_of(chosen) else {},
+                "selection": training.flags.of_selection(),
             },
         )
 

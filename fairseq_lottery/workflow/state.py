@@ -85,13 +85,15 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
             return  # it goes on from its checkpoint and opens no ticket
         for file in stage.needs:
             producer = maker[file]
-            if producer.name not in done:
+            if producer.name not in done and not _has_ended(out, producer):
                 run(producer)
             elif not (out / file).exists():
                 # a model is chosen anew where the training's checkpoints were kept
                 if not (file.endswith(".pt") and _last_is_there(out, producer)):
                     why[producer.name] = f"{file} is needed by {stage.name} and not kept"
                     pending.discard(producer.name)  # from its start it needs more
+                run(producer)
+            elif producer.name not in done:
                 run(producer)
             elif file.endswith("/best.pt") and producer.kind == "train":
                 other = _chosen_otherwise(out, producer)
@@ -125,13 +127,18 @@ def saved_update(out: Path, stage: Stage) -> int:
     return min(last_saved(out / stage.log), int(stage.facts["updates"]))
 
 
+def _has_ended(out: Path, stage: Stage) -> bool:
+    """Whether a training has all its updates; only its models are to be chosen then."""
+    return saved_update(out, stage) == stage.facts.get("updates")
+
+
 def _last_is_there(out: Path, stage: Stage) -> bool:
     return (out / stage.folder / "checkpoint_last.pt").is_file()
 
 
 def _passed_snapshot(out: Path, stage: Stage) -> Optional[str]:
     """Why a training that was interrupted cannot go on: a snapshot lies behind it."""
-    if not _last_is_there(out, stage) or stage.kind != "train":
+    if not _last_is_there(out, stage) or stage.kind != "train" or _has_ended(out, stage):
         return None
     saved = saved_update(out, stage)
     for file in stage.leaves:

@@ -133,7 +133,7 @@ def test_trainings_that_would_run_again(tmp_path):
     )
     known = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"),
                  cost={"seconds_per_update": 9})  # fmt: skip
-    assert ", 2,000 updates, about 5.0 hours of training,: " in repeats(known)
+    assert ", 2,000 updates and about 5.0 hours of training: " in repeats(known)
 
 
 def test_an_interrupted_training_that_cannot_go_on(tmp_path):

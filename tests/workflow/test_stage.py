@@ -46,6 +46,22 @@ def test_a_training_with_all_its_updates_is_not_started_again(work):
     assert work.work.pending == work.stages[1:]
 
 
+def test_what_was_cleaned_up_is_not_missed_where_a_model_is_chosen_anew(tmp_path, monkeypatch):
+    work = Work(tmp_path, "slt", sparsities=[0.5], keep=["checkpoints"])
+    monkeypatch.chdir(work.out)
+    dense = work.stages[0]
+    work.finish()
+    saved(work, dense, 1000)
+    more = Work(tmp_path, "slt", sparsities=[0.5], keep=["checkpoints"],
+                evaluate=[{"checkpoint": "last"}])  # fmt: skip
+    for path in (work.out / dense.folder).glob("*.safetensors"):
+        path.unlink()
+    more.write_plan()
+    run_stage(more.stages[0], shell("exit 1"), 0, 1)
+    assert list(read_record(more.out, dense)["measured"]) == ["last"]
+    assert (more.out / dense.folder / "checkpoint_last.pt").exists()
+
+
 @pytest.mark.parametrize("update", [999, 1001])
 def test_a_training_with_other_updates_is_started(work, update):
     dense = work.stages[0]

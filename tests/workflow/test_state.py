@@ -221,6 +221,69 @@ def test_a_model_is_chosen_anew_where_nobody_draws(tmp_path):
     assert (work.work.again, work.work.repeats, work.work.updates) == ((stage,), (), 0)
 
 
+def test_a_model_is_chosen_anew_without_tickets_and_snapshots(tmp_path):
+    first = finished_with_checkpoints(tmp_path, "slt")
+    assert not list(first.out.rglob("*.safetensors"))
+    more = keeping(tmp_path, "slt", evaluate=[{}, {"checkpoint": "last"}])
+    found = more.work
+    # neither tickets nor snapshots are made for it, though none is there any more
+    assert kinds(found.pending) == ["train", "generate", "score"] * 3
+    assert (found.repeats, found.updates, found.repeated_updates) == ((), 0, 0)
+    assert set(found.left.values()) == {0} and len(found.left) == 3
+    assert kinds(found.again) == ["train"] * 3
+
+    more.write_plan()
+    for stage in found.again:
+        assert read_record(more.out, stage) is None
+        assert (more.out / stage.folder / "checkpoint_last.pt").exists()
+        assert (more.out / stage.log).exists()
+    # killed before it was chosen: it is not taken for a training that passed a snapshot
+    assert more.work.pending == found.pending
+    assert (more.work.repeats, more.work.updates) == ((), 0)
+    run(more)
+    assert more.work.pending == ()
+    assert files(more) == sorted(["best.pt", "checkpoint_last.pt", "last.pt"] * 3)
+
+
+def test_kept_checkpoints_give_no_snapshot_back(tmp_path):
+    finished_with_checkpoints(tmp_path, "slt")
+    more = Work(tmp_path, "slt", "lt", sparsities=[0.5, 0.9], keep=["checkpoints"],
+                evaluate=[{}, {"checkpoint": "last"}])  # fmt: skip
+    found = more.work
+    dense = more.stage("train", "dense", 0.0)
+    assert [repeat.stage for repeat in found.repeats] == [dense]
+    assert found.left[dense.name] == found.repeated_updates == 1000
+    assert [found.left[more.stage("train", "slt", s).name] for s in (0.5, 0.9)] == [0, 0]
+    assert found.updates == 3 * 1000  # the dense run and both of LT
+
+
+def needs_are_met(work):
+    """Every pending stage finds its files, or a pending stage that makes them."""
+    found = work.work
+    makers = {file: stage for stage in work.stages for file in stage.leaves}
+    resumed = {name for name, left in found.left.items() if left < 1000}
+    return all(
+        (work.out / file).exists() or makers[file] in found.pending
+        for stage in found.pending if stage.name not in resumed for file in stage.needs
+    )  # fmt: skip
+
+
+def test_what_is_chosen_anew_and_then_needed_from_its_start_has_its_ticket(tmp_path):
+    finished_with_checkpoints(tmp_path, "slt")
+    more = Work(tmp_path, "slt", sparsities=[0.5, 0.9, 0.95], keep=["checkpoints"],
+                evaluate=[{"checkpoint": "last"}])  # fmt: skip
+    assert len(more.work.repeats) == 3
+    assert needs_are_met(more)
+
+
+def test_what_is_chosen_anew_and_was_chosen_otherwise_has_its_ticket(tmp_path):
+    finished_with_checkpoints(tmp_path, "slt")
+    for evaluate in ([{"checkpoint": "last"}, {"beam": 1}], [{"beam": 1}, {"checkpoint": "last"}]):
+        more = keeping(tmp_path, "slt", train=BLEU, evaluate=evaluate)
+        assert len(more.work.repeats) == 3
+        assert needs_are_met(more)
+
+
 # --- trainings that were interrupted ---
 
 
