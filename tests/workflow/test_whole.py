@@ -30,7 +30,7 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
-    lengths = {"score_command": {"words": "wc -w < {hypotheses}"}}
+    lengths = {"score_command": {"words": "wc -w < {hypotheses}"}, "updates": 150}
     plain = configure(one, toy_data, **lengths)
     script = run(plain, "--emit", "bash", "--jobs", 2).stdout
     assert script.count("fairseq_lottery.launch") == 3
@@ -43,9 +43,10 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     out = other / "runs"
     driver = subprocess.Popen(command(killed, "--jobs", 2), env=ALONE, stdout=subprocess.DEVNULL)
     log = out / slt / "train.log"
-    wait_for(lambda: log.exists() and "@ 10 updates" in log.read_text())
+    wait_for(lambda: (out / "plan.json").exists())
     refused = run(killed, code=2).stderr
     assert "another run is at work in" in refused and refused.count("\n") == 1
+    wait_for(lambda: log.exists() and "@ 10 updates" in log.read_text())
     driver.kill()
     for process in processes_in(out):
         os.kill(process, signal.SIGKILL)
@@ -77,13 +78,13 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     again = configure(moved, toy_data, extra_flags=saving, **lengths)
     assert pending(again)["stages"] == 0
     # other ways to translate or to score do so again
-    assert pending(configure(moved, toy_data))["stages"] == 3
+    assert pending(configure(moved, toy_data, updates=150))["stages"] == 3
     assert pending(configure(moved, toy_data, generate="--max-len-b 9", **lengths))["stages"] == 6
     # another evaluation translates and scores, and trains nothing
-    wider = configure(moved, toy_data, evaluate=[{"checkpoint": "best", "beam": 3}])
+    wider = configure(moved, toy_data, evaluate=[{"checkpoint": "best", "beam": 3}], **lengths)
     assert pending(wider) == {**pending(wider), "stages": 6, "trainings": 0}
     # another rate is another run, and that is asked about
-    faster = configure(moved, toy_data, updates=30, extra_flags="--weight-decay 0.01")
+    faster = configure(moved, toy_data, extra_flags="--weight-decay 0.01", **lengths)
     said = run(faster, code=2).stderr
     assert "3 finished trainings would run again" in said
     assert "--weight-decay was 'not given' and is '0.01'" in said and "--yes" in said
