@@ -10,6 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from fairseq_lottery.workflow.curves import tail
 from fairseq_lottery.workflow.stages import Stage
 
 
@@ -80,11 +81,7 @@ class Board:
 
 def _updates_so_far(log: Path) -> int | None:
     """The last update that a training's log tells of; None where there is no log."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - 4000))
-            end = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    if not log.exists():
         return None
-    found = re.findall(r"num_updates\"?[=:] ?\"?(\d+)", end)
+    found = re.findall(r"num_updates\"?[=:] ?\"?(\d+)", tail(log))
     return int(found[-1]) if found else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.plan import Plan
-from fairseq_lottery.workflow.stages import fairseq_train, prologue
+from fairseq_lottery.workflow.stages import fairseq_train, in_environment
 
 #: updates of the measurement; the first half warms up and does not count
 UPDATES = 200
@@ -32,8 +32,7 @@ def calibrate(plan: Plan, executor: str) -> None:
         flags = dense.flags.plus("--max-update", updates, "--log-interval", half, "--log-format",
                                  "simple", "--disable-validation", "--no-save")  # fmt: skip
         words = fairseq_train(configuration, executor, dense.seed, folder, flags.words())
-        before = prologue(configuration)
-        line = (before + "\n" if before else "") + shlex.join(words)
+        line = in_environment(configuration, shlex.join(words))
         ended = subprocess.run(
             ["bash", "-c", line], cwd=configuration.out, capture_output=True, text=True, check=False
         )

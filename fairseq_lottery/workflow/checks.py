@@ -15,7 +15,7 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.config import Configuration
 from fairseq_lottery.workflow.cost import Cost
 from fairseq_lottery.workflow.plan import Plan
-from fairseq_lottery.workflow.stages import Stage, interpreter, prologue, user_dir
+from fairseq_lottery.workflow.stages import Stage, in_environment, interpreter, user_dir
 from fairseq_lottery.workflow.state import Work, read_record
 
 DATA = "data.json"
@@ -112,10 +112,9 @@ def check_environment(plan: Plan, executor: str) -> None:
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
-    before = prologue(configuration)
-    command = f"{interpreter(configuration)} -m fairseq_lottery.workflow.preflight"
+    command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.preflight"
     ended = subprocess.run(
-        ["bash", "-c", f"{before}\nexec {command}" if before else f"exec {command}"],
+        ["bash", "-c", in_environment(configuration, command)],
         input=json.dumps(question),
         capture_output=True,
         text=True,

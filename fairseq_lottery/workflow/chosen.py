@@ -29,6 +29,11 @@ class Measured:
     matrices: dict[str, float]
 
 
+def model_file(checkpoint: str) -> str:
+    """The name of the file of ``best``, ``last`` or ``average:N``."""
+    return f"{checkpoint.replace(':', '')}.pt"
+
+
 def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     """Write the model that ``checkpoint`` (best, last, average:N) names, without its optimizer.
 
@@ -46,7 +51,7 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     from fairseq_lottery.tickets.sources import read_checkpoint
 
     kind, _, count = checkpoint.partition(":")
-    target = (out or folder) / f"{kind}{count}.pt"
+    target = (out or folder) / model_file(checkpoint)
     if kind == "average":
         average(last_checkpoints([folder], int(count)), target, overwrite=True)
         return target

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.workflow.chosen import model_file
 from fairseq_lottery.workflow.flags import Flags
 from fairseq_lottery.workflow.lines import Key, Lines
 from fairseq_lottery.workflow.techniques import Technique
@@ -30,7 +31,7 @@ class Evaluation:
     @property
     def model(self) -> str:
         """The file of the chosen weights."""
-        return f"{self.checkpoint.replace(':', '')}.pt"
+        return model_file(self.checkpoint)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ def last_saved(log: Path) -> int:
     except FileNotFoundError:
         return 0
     return int(found[-1]) if found else 0
+
+
+def tail(path: Path, size: int = 4000) -> str:
+    """The end of a text file, empty where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _values(text: str, split: str) -> dict[str, float]:

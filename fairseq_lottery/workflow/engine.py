@@ -26,7 +26,7 @@ from fairseq_lottery.workflow.config import Configuration
 from fairseq_lottery.workflow.graph import after, updates_ahead
 from fairseq_lottery.workflow.plan import Plan, recipe
 from fairseq_lottery.workflow.records import refresh
-from fairseq_lottery.workflow.stages import Stage, interpreter, prologue
+from fairseq_lottery.workflow.stages import Stage, in_environment, interpreter
 from fairseq_lottery.workflow.state import Work, read_record, saved_update
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -163,9 +163,8 @@ def stage_line(plan: Plan, stage: Stage) -> str:
     """The shell line that runs a stage in the workflow's folder."""
     python = interpreter(plan.configuration)
     words = [python, "-m", "fairseq_lottery.workflow.stage", stage.name, "--", *stage.command]
-    before = prologue(plan.configuration)
     # what is started is the stage itself, so that signals reach it
-    return (before.rstrip() + "\n" if before else "") + f"exec {shlex.join(words)}"
+    return in_environment(plan.configuration, f"exec {shlex.join(words)}")
 
 
 def _snakemake(

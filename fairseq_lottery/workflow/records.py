@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.chosen import model_file
 from fairseq_lottery.workflow.stages import Stage
 from fairseq_lottery.workflow.state import read_record
 
@@ -39,7 +40,7 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
         if training is not None:
             rows += [{"kind": "curve", **who, **row} for row in training["curves"]]
             for checkpoint, measured in training["measured"].items():
-                file = f"{cell['training']}/{checkpoint.replace(':', '')}.pt"
+                file = f"{cell['training']}/{model_file(checkpoint)}"
                 rows.append({"kind": "model", **who, "file": file, "checkpoint": checkpoint,
                              "matrices": measured["matrices"]})  # fmt: skip
     return rows

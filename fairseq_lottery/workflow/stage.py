@@ -24,7 +24,7 @@ from fairseq_lottery.environment import versions
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
-from fairseq_lottery.workflow.curves import read_curves
+from fairseq_lottery.workflow.curves import read_curves, tail
 from fairseq_lottery.workflow.gpus import borrowed
 from fairseq_lottery.workflow.keep import clean
 from fairseq_lottery.workflow.records import refresh
@@ -177,7 +177,7 @@ def _finish(stage: Stage, code: int, ended: bool) -> dict[str, Any]:
     missing = [file for file in left if not Path(file).is_file()]
     if missing:
         raise LotteryError(f"it left no {missing[0]}")
-    if stage.kind == "generate" and "Generate " not in _tail(stage.leaves[0]):
+    if stage.kind == "generate" and "Generate " not in tail(Path(stage.leaves[0])):
         raise LotteryError(f"{stage.leaves[0]} is not complete")
     return found
 
@@ -186,15 +186,16 @@ def _finish_training(stage: Stage) -> dict[str, Any]:
     """Make the chosen models and count what is pruned in them."""
     from dataclasses import asdict
 
-    from fairseq_lottery.workflow.chosen import choose, measure
+    from fairseq_lottery.workflow.chosen import choose, measure, model_file
 
     folder, facts = Path(stage.folder), stage.facts
     if stage.kind == "train":
         _refuse_unfinished(folder, facts["updates"])
     measured = {}
     for checkpoint in facts["models"]:
-        adopted = folder / f"{checkpoint.replace(':', '')}.pt"
-        model = choose(folder, checkpoint) if stage.kind == "train" else adopted
+        model = folder / model_file(checkpoint)
+        if stage.kind == "train":
+            choose(folder, checkpoint)
         measured[checkpoint] = asdict(measure(model, facts["sparsity"]))
     return {"measured": measured, "curves": read_curves(Path(stage.log))}
 
@@ -234,7 +235,7 @@ def _seconds_file(stage: Stage) -> Path:
 
 
 def _failed(stage: Stage, code: int, command: list[str], reason: str) -> LotteryError:
-    lines = [line for line in _tail(stage.log).splitlines() if line.strip()]
+    lines = [line for line in tail(Path(stage.log)).splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("fairseq-lottery: ")]
     last = said[-1] if said else " / ".join(line[-160:] for line in lines[-2:])
     again = shlex.join(["cd", str(Path.cwd())]) + " && " + shlex.join(_wrapped(stage, command))
@@ -246,15 +247,6 @@ def _failed(stage: Stage, code: int, command: list[str], reason: str) -> Lottery
 
 def _wrapped(stage: Stage, command: list[str]) -> list[str]:
     return [sys.executable, "-m", "fairseq_lottery.workflow.stage", stage.name, "--", *command]
-
-
-def _tail(path: str, size: int = 4000) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def main() -> int:

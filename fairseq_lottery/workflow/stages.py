@@ -296,6 +296,12 @@ def prologue(configuration: Configuration) -> str:
     return f"set +u\n{env}" if env and interpreter(configuration) == "python" else ""
 
 
+def in_environment(configuration: Configuration, line: str) -> str:
+    """A shell line behind what leads into the training's environment."""
+    before = prologue(configuration)
+    return f"{before}\n{line}" if before else line
+
+
 def user_dir() -> str:
     """The package itself, as fairseq's ``--user-dir``."""
     return str(Path(fairseq_lottery.__file__).resolve().parent)
