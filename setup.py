@@ -52,7 +52,7 @@ setup(
     packages=find_packages(include=["fairseq_lottery", "fairseq_lottery.*"]),
     package_data={
         "fairseq_lottery": [
-            *("py.typed", "demo/demo.yaml", "workflow/Snakefile", "report/published/*"),
+            *("py.typed", "demo/demo.yaml", "workflow/engine/Snakefile", "report/published/*"),
         ]
     },
     extras_require={

@@ -41,7 +41,7 @@ except SystemExit as stop:
     assert loaded_by(code) == set()
 
 
-def imported_parts(folder):
+def imported_parts(folder, depth=2):
     """Parts of the package, and other packages, that a room's files import anywhere."""
     for path in (PACKAGE / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -55,7 +55,7 @@ def imported_parts(folder):
             for name in names:
                 parts = name.split(".")
                 own = parts[0] == "fairseq_lottery"
-                yield ".".join(parts[:2]) if own and len(parts) > 1 else parts[0]
+                yield ".".join(parts[:depth]) if own and len(parts) > 1 else parts[0]
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,15 @@ def test_a_room_imports_only_from_floors_below(room, below):
     own = {name.split(".")[1] for name in found if name.startswith("fairseq_lottery.")}
     assert own <= below | {room}
     assert not found & {"fairseq", "fairseq_cli", "hydra", "omegaconf"}
+
+
+WORKFLOW = ["trainings", "reading", "planning", "stages", "engine"]
+
+
+@pytest.mark.parametrize("room", WORKFLOW)
+def test_rooms_of_the_workflow_import_only_those_before_them(room):
+    found = set(imported_parts(f"workflow/{room}", depth=3))
+    rooms = {name.split(".")[2] for name in found if name.startswith("fairseq_lottery.workflow.")}
+    assert rooms <= set(WORKFLOW[: WORKFLOW.index(room) + 1])
+    assert room in rooms or room == "trainings"
+    assert room == "stages" or not found & {"torch", "fairseq", "fairseq_cli", "omegaconf"}

@@ -39,22 +39,22 @@ def run(args: argparse.Namespace) -> None:
     require("yaml", "rich")
     from rich.console import Console
 
-    from fairseq_lottery.workflow.calibrate import calibrate
-    from fairseq_lottery.workflow.checks import (
+    from fairseq_lottery.workflow.engine.calibrate import calibrate
+    from fairseq_lottery.workflow.engine.checks import (
         check_disk,
         check_environment,
         check_files,
         refuse_other_plan,
         refuse_repeats,
     )
-    from fairseq_lottery.workflow.cost import estimate
-    from fairseq_lottery.workflow.emit import emit
-    from fairseq_lottery.workflow.engine import carry_out, hold
-    from fairseq_lottery.workflow.plan import choose_cells, make_plan
-    from fairseq_lottery.workflow.reading import read_configuration
-    from fairseq_lottery.workflow.show import as_json, lines, show
-    from fairseq_lottery.workflow.stages import make_stages
-    from fairseq_lottery.workflow.state import find_work
+    from fairseq_lottery.workflow.engine.emit import emit
+    from fairseq_lottery.workflow.engine.snakemake import carry_out, hold
+    from fairseq_lottery.workflow.planning.commands import make_stages
+    from fairseq_lottery.workflow.planning.cost import estimate
+    from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+    from fairseq_lottery.workflow.planning.show import as_json, lines, show
+    from fairseq_lottery.workflow.planning.state import find_work
+    from fairseq_lottery.workflow.reading.read import read_configuration
 
     if args.jobs < 1:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")

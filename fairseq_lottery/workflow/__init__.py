@@ -1,8 +1,13 @@
 """From one configuration to all trainings of a paper's table, carried out by Snakemake.
 
-A configuration names techniques, sparsities and seeds. Techniques describe trainings by their
-axes (``techniques``, ``training``), a plan collects them and lets equal ones run once
-(``plan``), stages are their command lines (``stages``), and Snakemake runs what is not
-finished (``engine``). Nothing here imports torch or fairseq, except what a stage runs in the
-training's own environment.
+Five rooms, each of which imports only those before it:
+
+- ``trainings``: what a training is, by its axes, and the trainings that a technique is made of;
+- ``reading``: the configuration, checked line by line;
+- ``planning``: the trainings of a configuration, each once; their stages as command lines; what
+  of them is finished, and what the rest will cost;
+- ``stages``: what runs around each command line, in the training's own environment;
+- ``engine``: the checks before a start, Snakemake, or a script in its place.
+
+Nothing here imports torch or fairseq except ``stages``, and that only where a stage needs it.
 """

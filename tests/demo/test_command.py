@@ -5,7 +5,7 @@ import pytest
 from fairseq_lottery.cli import demo
 from fairseq_lottery.demo import prepare
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.reading import read_configuration
+from fairseq_lottery.workflow.reading.read import read_configuration
 
 
 def parse(*words):

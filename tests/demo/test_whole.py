@@ -11,8 +11,8 @@ pytest.importorskip("snakemake")
 from fairseq_lottery.cli import demo
 from fairseq_lottery.demo import prepare
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.plan import make_plan
-from fairseq_lottery.workflow.reading import read_configuration
+from fairseq_lottery.workflow.planning.plan import make_plan
+from fairseq_lottery.workflow.reading.read import read_configuration
 
 SIZES = {"train": 300, "valid": 20, "test": 21}
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import yaml
 
-from fairseq_lottery.workflow.emit import emit
-from fairseq_lottery.workflow.engine import write_plan
-from fairseq_lottery.workflow.flags import Flags
-from fairseq_lottery.workflow.plan import choose_cells, make_plan
-from fairseq_lottery.workflow.reading import read_configuration
-from fairseq_lottery.workflow.stages import make_stages
-from fairseq_lottery.workflow.state import find_work
-from fairseq_lottery.workflow.training import Growth, Training
-from fairseq_lottery.workflow.vocabulary import Vocabulary
+from fairseq_lottery.workflow.engine.emit import emit
+from fairseq_lottery.workflow.engine.snakemake import write_plan
+from fairseq_lottery.workflow.planning.commands import make_stages
+from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+from fairseq_lottery.workflow.planning.state import find_work
+from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.trainings.training import Growth, Training
+from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 TRAIN = (
     "--arch transformer --optimizer masked_adam --lr 7e-4 --lr-scheduler inverse_sqrt"

@@ -24,6 +24,7 @@ pytest.importorskip("snakemake")
 
 pytestmark = pytest.mark.slow
 
+
 def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, tmp_path):
     from toy import same
 

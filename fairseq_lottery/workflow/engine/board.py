@@ -1,0 +1,87 @@
+"""What is seen of a running workflow: lines that move on a terminal, else one per end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fairseq_lottery.workflow.planning.logs import tail
+from fairseq_lottery.workflow.planning.stage import Stage
+
+
+class Board:
+    """Shows a workflow by what its stages leave on disk, wherever they run."""
+
+    def __init__(self, console: Console) -> None:
+        """Make a board."""
+        self.console = console
+        self.done: set[str] = set()
+        self.lines: dict[str, TaskID] = {}
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            refresh_per_second=2,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Board:
+        """Begin to draw."""
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it is."""
+        self.progress.stop()
+
+    def look(self, out: Path, stages: Sequence[Stage]) -> None:
+        """Show what has changed since the last look."""
+        for stage in stages:
+            if stage.name in self.done:
+                continue
+            if (out / stage.record).exists():
+                self._finish(stage, len(stages))
+            elif stage.kind == "train" and self.console.is_terminal:
+                self._advance(stage, out / stage.log)
+
+    def _finish(self, stage: Stage, total: int) -> None:
+        self.done.add(stage.name)
+        line = self.lines.pop(stage.name, None)
+        if line is not None:
+            self.progress.remove_task(line)
+        self.console.print(
+            f"[{len(self.done)}/{max(total, len(self.done))}] {stage.title}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _advance(self, stage: Stage, log: Path) -> None:
+        updates = _updates_so_far(log)
+        if updates is None:
+            return
+        if stage.name not in self.lines:
+            total = stage.facts["updates"]
+            self.lines[stage.name] = self.progress.add_task(stage.title, total=total, state="")
+        state = f"{updates}/{stage.facts['updates']} updates"
+        self.progress.update(self.lines[stage.name], completed=updates, state=state)
+
+
+def _updates_so_far(log: Path) -> int | None:
+    """The last update that a training's log tells of; None where there is no log."""
+    if not log.exists():
+        return None
+    found = re.findall(r"num_updates\"?[=:] ?\"?(\d+)", tail(log))
+    return int(found[-1]) if found else 0

@@ -1,0 +1,51 @@
+"""Measuring what an update costs, before the plan is paid for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.planning.plan import Plan
+from fairseq_lottery.workflow.planning.train_env import fairseq_train, in_environment
+
+#: updates of the measurement; the first half warms up and does not count
+UPDATES = 200
+
+
+def calibrate(plan: Plan, executor: str) -> None:
+    """Train the dense model for 200 updates, saving nothing, and write ``calibration.json``.
+
+    Raises:
+        LotteryError: the training failed.
+    """
+    configuration = plan.configuration
+    dense = plan.trainings[0]
+    updates = min(UPDATES, dense.updates)
+    half = max(1, updates // 2)
+    with tempfile.TemporaryDirectory(dir=configuration.out) as folder:
+        flags = dense.flags.plus("--max-update", updates, "--log-interval", half, "--log-format",
+                                 "simple", "--disable-validation", "--no-save")  # fmt: skip
+        words = fairseq_train(configuration, executor, dense.seed, folder, flags.words())
+        line = in_environment(configuration, shlex.join(words))
+        ended = subprocess.run(
+            ["bash", "-c", line], cwd=configuration.out, capture_output=True, text=True, check=False
+        )
+    said = ended.stdout + ended.stderr
+    speeds = re.findall(r"ups=([\d.]+)", said)
+    parameters = re.search(r"num\. shared model params: ([\d,]+) \(num\. trained: ([\d,]+)", said)
+    if not speeds or not parameters or float(speeds[-1]) <= 0:
+        last = " / ".join(said.strip().splitlines()[-2:])
+        raise LotteryError(f"the calibration ended with code {ended.returncode}: {last[:400]}")
+    found = {
+        "seconds_per_update": 1 / float(speeds[-1]),
+        "parameters": int(parameters.group(2).replace(",", "")),
+        "updates": updates,
+    }
+    with replacing(Path(configuration.out) / "calibration.json") as path:
+        path.write_text(json.dumps(found) + "\n", encoding="utf-8")

@@ -1,0 +1,159 @@
+"""What is checked once, before the first stage starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.planning.cost import Cost
+from fairseq_lottery.workflow.planning.plan import Plan
+from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.state import Work, read_record
+from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter, user_dir
+from fairseq_lottery.workflow.reading.configuration import Configuration
+
+DATA = "data.json"
+
+
+def refuse_repeats(work: Work, cost: Cost) -> None:
+    """Refuse to train again what has been trained, unless that is asked for."""
+    if not work.repeats:
+        return
+    again = "; ".join(f"{repeat.stage.folder} ({repeat.why})" for repeat in work.repeats)
+    seconds = (cost.rates.seconds or 0) * work.repeated_updates
+    hours = f" and about {seconds / 3600:.1f} hours of training" if seconds else ""
+    raise LotteryError(
+        f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
+        f" updates{hours}: {again}; give --yes if that is meant, or another --out"
+    )
+
+
+def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
+    """Refuse a folder in which another plan is unfinished: its files would be cleaned up."""
+    stored = out / "plan.json"
+    if not stored.is_file():
+        return
+    before = json.loads(stored.read_text(encoding="utf-8"))
+    now = {stage.name for stage in stages}
+    then = [Stage.from_json(stage) for stage in before["stages"]]
+    lost = [s for s in then if s.kind == "score" and s.name not in now
+            and read_record(out, s) is None]  # fmt: skip
+    if lost:
+        raise LotteryError(
+            f"{out} has a plan of {before['configuration']} with {len(lost)} cells that are not"
+            f" finished and not in this one ({lost[0].folder}); finish it, give another --out, or"
+            " --yes to give them up"
+        )
+
+
+def check_files(configuration: Configuration) -> None:
+    """Refuse missing or other data, references or an adopted run.
+
+    The data of a folder are known by their content: with other data under the same name,
+    finished trainings would stand beside new ones that learned something else.
+    """
+    error = configuration.source.error
+    data = configuration.data
+    files = sorted(data.glob("dict.*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
+    if not any(path.name.startswith("train.") for path in files):
+        what = "has no train.*.bin" if data.is_dir() else "is not there"
+        raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
+    if not configuration.references.is_file():
+        raise error(
+            ("references",), f"the references {configuration.references} are not there; they are"
+            " the raw text of the test set"
+        )  # fmt: skip
+    if configuration.adopt:
+        for seed in configuration.seeds:
+            folder = Path(configuration.adopt.format(seed=seed))
+            if not (folder / "checkpoint_last.pt").is_file():
+                raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
+    _refuse_other_data(configuration, files)
+
+
+def check_disk(configuration: Configuration, cost: Cost) -> None:
+    """Refuse a plan that does not fit on the disk."""
+    free = shutil.disk_usage(configuration.out).free
+    if cost.peak is not None and cost.peak > free:
+        raise LotteryError(
+            f"the plan needs up to {cost.peak / 1e9:.1f} GB in {configuration.out}, where"
+            f" {free / 1e9:.1f} GB are free; give another --out or fewer --jobs"
+        )
+
+
+def check_environment(plan: Plan, executor: str) -> None:
+    """Ask the training's environment whether it takes the flags and has the GPUs."""
+    configuration = plan.configuration
+    fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
+    question = {
+        "train": [*fixed, *configuration.train.words()],
+        "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
+    }
+    found = _ask(configuration, question)
+    if found.get("problem"):
+        raise configuration.source.error(
+            (found["where"],) if "where" in found else ("train_env",),
+            found["problem"],
+            found.get("about", ""),
+        )
+    wanted = configuration.resources.gpus
+    if executor == "local" and found["gpus"] < wanted:
+        raise configuration.source.error(
+            ("resources", "gpus"),
+            f"a training wants {wanted} GPUs and this machine has {found['gpus']}; change gpus"
+            " (0 trains on the CPU), or give --executor",
+        )
+
+
+def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
+    command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.stages.preflight"
+    ended = subprocess.run(
+        ["bash", "-c", in_environment(configuration, command)],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    except (json.JSONDecodeError, IndexError):
+        last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
+        return {"problem": f"the training's environment does not start ({last[:200]}); install"
+                " this package there, or correct train_env"}  # fmt: skip
+    return answer
+
+
+def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
+    stored = configuration.out / DATA
+    before = json.loads(stored.read_text("utf-8")) if stored.is_file() else {}
+    now = {path.name: _identity(path, before.get(path.name)) for path in files}
+    for name, then in before.items():
+        if name not in now or now[name]["sha256"] != then["sha256"]:
+            raise configuration.source.error(
+                ("data",),
+                f"{configuration.data} holds other data than this folder's runs were trained on"
+                f" ({name} differs); give another --out",
+            )
+    if now != before:
+        with replacing(stored) as path:
+            path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _identity(path: Path, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Size, time and hash of a file; it is read only where size or time have changed."""
+    status = os.stat(path)
+    seen = {"size": status.st_size, "time": status.st_mtime_ns}
+    if before and all(before.get(key) == value for key, value in seen.items()):
+        return before
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return {**seen, "sha256": sha.hexdigest()}

@@ -1,0 +1,231 @@
+"""Stages: the plan as command lines, each with the files it reads and the files it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.workflow.planning.plan import Plan
+from fairseq_lottery.workflow.planning.retention import retention_flags
+from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.train_env import fairseq_train, interpreter, user_dir
+from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
+from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training
+
+
+def make_stages(plan: Plan, executor: str = "local") -> tuple[Stage, ...]:
+    """All stages of a plan, those that others need first."""
+    read: dict[Training, set[int]] = defaultdict(set)  # at which updates weights are read
+    for training in plan.trainings:
+        drawn = training.ticket
+        if drawn is not None:
+            read[drawn.mask_from].add(drawn.mask_from.updates)
+            read[drawn.start.training].add(drawn.start.update)
+    writer = _Writer(plan.configuration, executor)
+    found: list[Stage] = []
+    for training in plan.trainings:
+        updates = sorted(read[training])
+        if "snapshots" in plan.configuration.keep and training.adopted is None:
+            rewinds = {request.rewind for request in plan.configuration.requests}
+            all_of_them = {*updates, 0, *rewinds, training.updates}
+            updates = sorted(u for u in all_of_them if u >= _first_update(training))
+        is_cell = bool(plan.cells_of(training))
+        if training.ticket is not None:
+            found.append(writer.draw(training, training.ticket))
+        found.append(writer.train(training, updates, is_cell))
+        if is_cell:
+            for evaluation in plan.configuration.evaluations:
+                found.append(writer.generate(training, evaluation))
+                found.append(writer.score(training, evaluation))
+    return tuple(found)
+
+
+class _Writer:
+    """Writes command lines for one configuration."""
+
+    def __init__(self, configuration: Configuration, executor: str) -> None:
+        self.configuration = configuration
+        self.executor = executor
+        self.python = interpreter(configuration)
+
+    def draw(self, training: Training, drawn: Draw) -> Stage:
+        last = f"{drawn.mask_from.folder}/snapshot_{drawn.mask_from.updates}.safetensors"
+        start = f"{drawn.start.training.folder}/snapshot_{drawn.start.update}.safetensors"
+        words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
+        if drawn.takes_mask:
+            words += ["--mask-file", last]
+        else:
+            words += ["--sparsity", f"{drawn.sparsity:.10g}", "--score", drawn.score]
+            words += ["--scope", drawn.scope, "--floor", f"{drawn.floor:g}"]
+            words += ["--prunable", drawn.prunable]
+            words += ["--keep-dense", drawn.keep_dense] if drawn.keep_dense else []
+        ticket = f"{training.folder}/ticket.safetensors"
+        words += ["--reset", drawn.reset, "--clock", drawn.clock, "--seed", training.seed]
+        words += ["--out", ticket, "--overwrite"]
+        return Stage(
+            name=_name("draw", training.folder),
+            kind="draw",
+            folder=training.folder,
+            title=f"draw the ticket of {_title(training)}",
+            command=self.lottery(*words),
+            needs=tuple(dict.fromkeys((last, start))),
+            leaves=(ticket,),
+            facts={"sparsity": drawn.sparsity},
+        )
+
+    def train(self, training: Training, snapshots: list[int], is_cell: bool) -> Stage:
+        folder = training.folder
+        chosen = self.configuration.evaluations if is_cell else ()
+        models = dict.fromkeys(evaluation.model for evaluation in chosen)
+        files = [f"{folder}/snapshot_{update}.safetensors" for update in snapshots]
+        kind, command = "train", self.fairseq_train(training, snapshots)
+        if training.adopted is not None and training.ticket is None and training.growth is None:
+            kind = "adopt"
+            words = ["--run", training.adopted[0], "--out", folder]
+            words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
+            words += ["--models", *models_of(chosen)]
+            command = self.module("fairseq_lottery.workflow.stages.adopt", *words)
+        return Stage(
+            name=_name(kind, folder),
+            kind=kind,
+            folder=folder,
+            title=f"train {_title(training)}" if kind == "train" else "adopt the dense run",
+            command=command,
+            needs=(f"{folder}/ticket.safetensors",) if training.ticket is not None else (),
+            leaves=(*files, *(f"{folder}/{model}" for model in models)),
+            facts={
+                "updates": training.updates,
+                "first_update": _first_update(training),
+                "sparsity": training.sparsity,
+                "seed": training.seed,
+                "label": training.label,
+                "content": training.content,
+                "fingerprint": training.fingerprint,
+                "models": models_of(chosen),
+                "processes": training.processes,
+                "selection": training.flags.of_selection(),
+            },
+        )
+
+    def fairseq_train(self, training: Training, snapshots: list[int]) -> tuple[str, ...]:
+        words: list[object] = list(training.flags.words())
+        if training.ticket is not None:
+            words += ["--ticket", f"{training.folder}/ticket.safetensors"]
+        if training.growth is not None:
+            words += _growing(training.growth, training.seed, training.ticket is not None)
+        if snapshots:
+            words += ["--snapshot-updates", ",".join(map(str, snapshots))]
+        words += retention_flags(training, self.configuration)
+        return fairseq_train(
+            self.configuration, self.executor, training.seed, training.folder, words
+        )
+
+    def generate(self, training: Training, evaluation: Evaluation) -> Stage:
+        folder = f"{training.folder}/{evaluation.name}"
+        model = f"{training.folder}/{evaluation.model}"
+        words: list[object] = [self.data(), "--user-dir", user_dir(), "--task"]
+        words += ["translation_lottery", "--path", model, "--gen-subset", evaluation.subset]
+        words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
+        # without it fairseq drops what does not fill a multiple of eight sentences
+        words += ["--required-batch-size-multiple", 1, "--results-path", folder]
+        words += self.configuration.generate.words()
+        if not self.configuration.resources.gpus:
+            words += ["--cpu"]
+        return Stage(
+            name=_name("generate", folder),
+            kind="generate",
+            folder=folder,
+            title=f"translate with {_title(training)}, {evaluation.name}",
+            command=self.module("fairseq_cli.generate", *words),
+            needs=(model,),
+            leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
+            facts={"settings": self.translation()},
+        )
+
+    def score(self, training: Training, evaluation: Evaluation) -> Stage:
+        folder = f"{training.folder}/{evaluation.name}"
+        translations = f"{folder}/generate-{evaluation.subset}.txt"
+        words: list[object] = ["--translations", translations, "--out", folder]
+        references = evaluation.references or self.configuration.references
+        words += ["--references", references]
+        words += ["--model", f"{training.folder}/{evaluation.model}"]
+        words += ["--sparsity", f"{training.sparsity:.10g}"]
+        words += ["--metrics", *self.configuration.metrics]
+        for name, command in self.configuration.score_commands.items():
+            words += ["--score-command", name, command]
+        return Stage(
+            name=_name("score", folder),
+            kind="score",
+            folder=folder,
+            title=f"score {_title(training)}, {evaluation.name}",
+            command=self.module("fairseq_lottery.workflow.stages.score", *words),
+            needs=(translations, f"{training.folder}/{evaluation.model}"),
+            leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
+            facts={
+                "evaluation": {
+                    "name": evaluation.name,
+                    "checkpoint": evaluation.checkpoint,
+                    "beam": evaluation.beam,
+                    "lenpen": evaluation.lenpen,
+                    "subset": evaluation.subset,
+                },
+                "references": str(references),
+                "settings": {
+                    **self.translation(),
+                    "metrics": list(self.configuration.metrics),
+                    "score_commands": self.configuration.score_commands,
+                    "references": _digest(references),
+                },
+            },
+        )
+
+    def translation(self) -> dict[str, Any]:
+        """What decides a translation besides its folder's name."""
+        return {"flags": self.configuration.generate.words()}
+
+    def data(self) -> str:
+        return str(self.configuration.data)
+
+    def lottery(self, *words: object) -> tuple[str, ...]:
+        return self.module("fairseq_lottery.cli.main", *words)
+
+    def module(self, name: str, *words: object) -> tuple[str, ...]:
+        return (self.python, "-m", name, *map(str, words))
+
+
+def models_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The checkpoints that evaluations name, each once."""
+    return list(dict.fromkeys(evaluation.checkpoint for evaluation in evaluations))
+
+
+def _digest(path: Path) -> Optional[str]:
+    """SHA-256 of a file; None where it is not there yet."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
+    words: list[object] = ["--prune-to", f"{growth.sparsity:.10g}"]
+    words += ["--prune-start", growth.start, "--prune-end", growth.end]
+    words += ["--prune-every", growth.every, "--prune-schedule", growth.schedule]
+    words += ["--score", growth.score, "--scope", growth.scope, "--floor", f"{growth.floor:g}"]
+    words += ["--draw-seed", seed]
+    if not on_ticket:  # which says itself what is prunable
+        words += ["--prunable", growth.prunable]
+        words += ["--keep-dense", growth.keep_dense] if growth.keep_dense else []
+    return words
+
+
+def _first_update(training: Training) -> int:
+    drawn = training.ticket
+    return drawn.start.update if drawn is not None and drawn.clock == "rewind" else 0
+
+
+def _title(training: Training) -> str:
+    return f"{training.label}, seed {training.seed}"
+
+
+def _name(kind: str, folder: str) -> str:
+    return f"{kind}-{folder.replace('/', '-')}"

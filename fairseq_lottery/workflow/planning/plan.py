@@ -1,0 +1,209 @@
+"""The plan: every cell of the table, and every training that they depend on, once."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.trainings.training import Growth, Training
+from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the table: a technique at a sparsity with a seed, and who fills it."""
+
+    technique: str
+    sparsity: float
+    seed: int
+    training: Training
+
+    @property
+    def name(self) -> str:
+        """As ``--only`` and messages name it."""
+        return f"{self.technique}@{self.sparsity:g}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells, and the trainings behind them, parents first, each once."""
+
+    configuration: Configuration
+    cells: tuple[Cell, ...]
+    trainings: tuple[Training, ...]
+
+    @property
+    def unshared(self) -> int:
+        """How many trainings it would take if each distinct cell did all of its own."""
+        distinct = dict.fromkeys(cell.training for cell in self.cells)
+        return sum(len(list(training.ancestors())) for training in distinct)
+
+    def cells_of(self, training: Training) -> list[Cell]:
+        """The cells that a training fills; none for one that others only start from."""
+        return [cell for cell in self.cells if cell.training == training]
+
+
+def make_plan(configuration: Configuration) -> Plan:
+    """Ask every technique for its trainings.
+
+    Raises:
+        LotteryError: a technique fails, or has no cell at any sparsity.
+    """
+    cells = [Cell(DENSE, 0.0, seed, _dense(configuration, seed)) for seed in configuration.seeds]
+    for request in configuration.requests:
+        for seed in request.seeds:
+            cells += _cells(configuration, request, seed)
+    ancestors = (training for cell in cells for training in cell.training.ancestors())
+    return Plan(configuration, tuple(cells), tuple(dict.fromkeys(ancestors)))
+
+
+def _dense(configuration: Configuration, seed: int) -> Training:
+    resources = configuration.resources
+    return Training(
+        flags=configuration.train,
+        seed=seed,
+        updates=configuration.updates,
+        processes=resources.processes * resources.nodes,
+        adopted=_adopted(configuration.adopt.format(seed=seed)) if configuration.adopt else None,
+    )
+
+
+@cache
+def _adopted(folder: str) -> tuple[str, str]:
+    """A run's folder and what its last checkpoint is; empty where it is not there yet."""
+    sha = hashlib.sha256()
+    try:
+        with open(Path(folder) / "checkpoint_last.pt", "rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    except OSError:
+        return folder, ""
+    return folder, sha.hexdigest()
+
+
+def _cells(configuration: Configuration, request: Request, seed: int) -> list[Cell]:
+    vocabulary = Vocabulary(
+        dense=_dense(configuration, seed),
+        sparsities=request.sparsities,
+        rounds=request.rounds,
+        rewind=request.rewind,
+        rewind_source=request.rewind_source,
+        clock=request.clock or "restart",
+        growth=Growth(sparsity=0.0, **configuration.growth),
+    )
+    try:
+        found = list(request.technique.plan(vocabulary, **request.options))
+    except LotteryError as error:
+        raise configuration.source.error(request.key, str(error)) from error
+    except Exception as error:  # noqa: BLE001 - a user's own technique raises whatever it likes
+        raise configuration.source.error(
+            request.key, f"{request.name} fails with {type(error).__name__}: {error}"
+        ) from error
+    for _, training in found:
+        drawn = training.ticket
+        if drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates:
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} goes back to update {drawn.start.update}, the last one, and its"
+                " clock with it: nothing would be trained; set an earlier rewind",
+            )
+    rows = []
+    for sparsity, training in found:
+        if abs(sparsity - training.sparsity) > 1e-6:
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} gives a training of sparsity {training.sparsity:g} for the row"
+                f" {sparsity:g}",
+            )
+        row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
+        if row is not None:
+            rows.append(Cell(request.name, row, seed, training))
+    if not rows:
+        asked = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
+        raise configuration.source.error(
+            request.key, f"{request.name} has no cell at the sparsities {asked}"
+        )
+    return rows
+
+
+def choose_cells(
+    plan: Plan, only: Sequence[str], seeds: Optional[Sequence[int]] = None
+) -> list[Cell]:
+    """The cells that patterns as ``slt@0.9``, ``slt`` or ``*@0.9#1`` name; all for no pattern.
+
+    Args:
+        seeds: of these seeds only.
+
+    Raises:
+        LotteryError: a pattern fits no cell, or a seed is not the configuration's.
+    """
+    strange = set(seeds or ()) - set(plan.configuration.seeds)
+    if strange:
+        raise LotteryError(
+            f"--seeds {min(strange)} is no seed of {plan.configuration.source.path}; write it"
+            " under seeds: there"
+        )
+    if seeds is not None:
+        return [cell for cell in choose_cells(plan, only) if cell.seed in seeds]
+    if not only:
+        return list(plan.cells)
+    chosen: list[Cell] = []
+    for pattern in only:
+        name, _, seed = pattern.partition("#")
+        technique, _, sparsity = name.partition("@")
+        fits = [
+            cell
+            for cell in plan.cells
+            if fnmatch.fnmatchcase(cell.technique, technique or "*")
+            and fnmatch.fnmatchcase(f"{cell.sparsity:g}", sparsity or "*")
+            and fnmatch.fnmatchcase(str(cell.seed), seed or "*")
+        ]
+        if not fits:
+            known = ", ".join(dict.fromkeys(cell.technique for cell in plan.cells))
+            raise LotteryError(
+                f"--only {pattern} fits no cell; write technique@sparsity with one of {known}"
+            )
+        chosen += fits
+    return [cell for cell in plan.cells if cell in chosen]
+
+
+def recipe(plan: Plan) -> dict[str, Any]:
+    """What tables say of the run beside published ones."""
+    configuration = plan.configuration
+    flags = configuration.train
+    named = {
+        "architecture": "--arch",
+        "optimizer": "--optimizer",
+        "learning rate": "--lr",
+        "schedule": "--lr-scheduler",
+        "warm-up": "--warmup-updates",
+        "tokens per batch and process": "--max-tokens",
+        "update frequency": "--update-freq",
+        "dropout": "--dropout",
+        "label smoothing": "--label-smoothing",
+        "clipping": "--clip-norm",
+    }
+    found: dict[str, Any] = {what: flags.get(flag) for what, flag in named.items() if flag in flags}
+    pre_norm = "--encoder-normalize-before" in flags
+    rewinds = sorted({request.rewind for request in configuration.requests})
+    return {
+        **found,
+        "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
+        "processes": configuration.resources.processes * configuration.resources.nodes,
+        "updates": configuration.updates,
+        "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
+        "scope": configuration.growth["scope"],
+        "prunable": configuration.growth["prunable"],
+        "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
+        "beam": [evaluation.beam for evaluation in configuration.evaluations],
+        "length penalty": [evaluation.lenpen for evaluation in configuration.evaluations],
+    }

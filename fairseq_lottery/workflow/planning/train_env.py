@@ -1,0 +1,74 @@
+"""The environment that trains, which may be another than the workflow's own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import fairseq_lottery
+from fairseq_lottery.launch import torchrun_command
+from fairseq_lottery.workflow.reading.configuration import Configuration
+
+
+def interpreter(configuration: Configuration) -> str:
+    """The Python that trains: ``train_env`` where it is a file, else the one on its path."""
+    env = configuration.train_env.strip()
+    if not env:
+        return sys.executable
+    if re.search(r"\s", env):
+        return "python"
+    path = (configuration.source.path.parent / Path(env).expanduser()).absolute()
+    if not path.is_file():
+        raise configuration.source.error(("train_env",), f"train_env: there is no Python {path}")
+    return str(path)
+
+
+def prologue(configuration: Configuration) -> str:
+    """Shell lines that lead into the training's environment; empty where it is a file."""
+    env = configuration.train_env.strip()
+    # as in a shell at hand: what others wrote may read variables that are not set
+    return f"set +u\n{env}" if env and interpreter(configuration) == "python" else ""
+
+
+def in_environment(configuration: Configuration, line: str) -> str:
+    """A shell line behind what leads into the training's environment."""
+    before = prologue(configuration)
+    return f"{before}\n{line}" if before else line
+
+
+def user_dir() -> str:
+    """The package itself, as fairseq's ``--user-dir``."""
+    return str(Path(fairseq_lottery.__file__).resolve().parent)
+
+
+def fairseq_train(
+    configuration: Configuration, executor: str, seed: int, folder: str, words: Sequence[object]
+) -> tuple[str, ...]:
+    """fairseq-train in one process, or in several that ``fairseq_lottery.launch`` joins.
+
+    Args:
+        folder: its save-dir.
+        words: all further flags.
+
+    Raises:
+        LotteryError: several nodes without Slurm.
+    """
+    resources, python = configuration.resources, interpreter(configuration)
+    arguments: list[object] = [configuration.data, "--user-dir", user_dir()]
+    arguments += ["--task", "translation_lottery", "--save-dir", folder, "--seed", seed, *words]
+    arguments += [] if resources.gpus else ["--cpu"]
+    tasks = resources.processes * resources.nodes
+    words_of_one = [python, "-m", "fairseq_lottery.launch", *map(str, arguments)]
+    if tasks == 1:
+        return tuple(words_of_one)
+    if executor == "slurm":
+        several = [f"--nodes={resources.nodes}", f"--ntasks={tasks}", "--kill-on-bad-exit=1"]
+        several += [f"--cpus-per-task={resources.threads}"]  # which srun does not inherit
+        return ("srun", *several, *words_of_one)
+    if resources.nodes > 1:
+        raise configuration.source.error(
+            ("resources", "nodes"), "several nodes want --executor slurm, or --emit sbatch"
+        )
+    return (python, *torchrun_command(resources.processes, list(map(str, arguments)))[1:])

@@ -1,0 +1,126 @@
+"""The techniques of a configuration: each with its rows, seeds and what differs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fairseq_lottery.workflow.reading.configuration import Request
+from fairseq_lottery.workflow.reading.lines import Key
+from fairseq_lottery.workflow.reading.values import Values
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, Technique
+
+#: the rows of Brix et al. 2020, tables 1 and 2
+ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+#: settings of a technique that stand for all of them where they are keys of the file
+SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "clock")
+
+
+def read_requests(values: Values) -> tuple[Request, ...]:
+    """Take ``techniques``, and the settings that stand for all of them."""
+    whole: dict[str, Any] = {}
+    for name in SETTINGS:
+        if name in values.left:
+            whole[name] = ((name,), values.left.pop(name))
+    asked = values.take("techniques", list, required=True)
+    if not asked:
+        raise values.lines.error(("techniques",), "techniques is empty")
+    found: list[Request] = []
+    for number, item in enumerate(asked):
+        key: Key = ("techniques", number)
+        if isinstance(item, dict) and len(item) == 1:
+            name, changes = next(iter(item.items()))
+            found += _variants(values, (*key, name), name, changes or {}, whole)
+        elif isinstance(item, str):
+            found += _variants(values, key, item, {}, whole)
+        else:
+            raise values.lines.error(key, "a technique is a name, or name: {settings}")
+    names = [request.name for request in found]
+    for request in found:
+        if names.count(request.name) > 1:
+            raise values.lines.error(request.key, f"{request.name} is asked for twice")
+    return tuple(found)
+
+
+def _variants(
+    values: Values, key: Key, name: Any, changes: Any, whole: dict[str, Any]
+) -> Iterator[Request]:
+    """One technique; several where its ``rewind`` is a list."""
+    if name not in TECHNIQUES:
+        raise values.lines.error(
+            key, f"there is no technique {name!r}; choose one of {', '.join(TECHNIQUES)}"
+        )
+    technique = TECHNIQUES[name]
+    changes = values.typed(key, changes, dict)
+    known = {*SETTINGS, "title"}
+    for setting in changes:
+        if setting not in known and setting not in technique.options:
+            raise values.lines.error(
+                (*key, setting),
+                f"{name} has no setting {setting!r}; choose one of"
+                f" {', '.join(sorted(known | set(technique.options)))}",
+            )
+    given = {n: ((*key, n), value) for n, value in changes.items()}
+    settings = {**whole, **given}
+    rewinds = settings.pop("rewind", (("rewind",), "5%"))
+    grid = rewinds[1] if isinstance(rewinds[1], list) else [rewinds[1]]
+    if not grid:
+        raise values.lines.error(rewinds[0], "rewind is empty")
+    title = given.pop("title", (key, technique.title))[1]
+    for value in grid:
+        one = {**settings, "rewind": (rewinds[0], value)}
+        several = f"{name}-t{value}" if len(grid) > 1 else name
+        named = f"{title}, t = {value}" if len(grid) > 1 else title
+        yield _request(values, key, technique, several.replace("%", "pc"), str(named), one)
+
+
+def _request(
+    values: Values, key: Key, technique: Technique, name: str, title: str, settings: dict[str, Any]
+) -> Request:
+    at = {n: settings[n][0] for n in settings}
+    given = {n: settings[n][1] for n in settings}
+    sparsities = values.numbers(
+        at.get("sparsities", key), given.get("sparsities", list(ROWS)), values.sparsity
+    )
+    rounds = values.numbers(
+        at.get("rounds", key), given.get("rounds", list(sparsities)), values.sparsity
+    )
+    missing = [row for row in sparsities if row not in rounds]
+    if "rounds" in given and missing:
+        raise values.lines.error(
+            at["rounds"], f"rounds leave out the sparsity {missing[0]:g} of the table"
+        )
+    seeds = values.numbers(at.get("seeds", key), given.get("seeds", [1]), values.seed)
+    clock = given.get("clock")
+    if clock is not None:
+        values.choice(at["clock"], clock, ("restart", "rewind"))
+    options = {n: _option(values, at[n], technique, n, given[n])
+               for n in technique.options if n in given}  # fmt: skip
+    return Request(
+        technique=technique,
+        name=name,
+        title=title,
+        sparsities=sparsities,
+        rounds=rounds,
+        seeds=seeds,
+        rewind=values.update(at["rewind"], given["rewind"]),
+        rewind_source=values.choice(
+            at.get("rewind_source", ("rewind_source",)),
+            given.get("rewind_source", "latest"),
+            ("latest", "dense"),
+        ),
+        clock=clock,
+        options=options,
+        key=key,
+    )
+
+
+def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
+    """A setting of a technique's own; ``switch`` is a sparsity, or several in their order."""
+    if name == "switch":
+        found = values.numbers(key, value, values.sparsity)
+        several = isinstance(technique.options[name], tuple)
+        if not several and len(found) > 1:
+            raise values.lines.error(key, f"{technique.name} switches once, not {len(found)} times")
+        return found if several else found[0]
+    return tuple(value) if isinstance(value, list) else value

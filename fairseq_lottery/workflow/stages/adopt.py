@@ -1,0 +1,84 @@
+"""An existing run of fairseq as the dense run of a workflow.
+
+Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.adopt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tickets.sources import read_source
+from fairseq_lottery.workflow.stages.chosen import choose
+
+
+def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int) -> None:
+    """Copy what tickets need of a run's weights, and the models that are judged.
+
+    Args:
+        run: its save-dir; read, never changed.
+        out: folder of the adopted training.
+        updates: at which the weights are needed.
+        models: of ``best``, ``last`` and ``average:N``.
+        last: ``--max-update`` of the configuration.
+
+    Raises:
+        LotteryError: the run is not there, ended elsewhere, or has no checkpoint at an update.
+    """
+    from fairseq_lottery.tickets import save_snapshot
+
+    if not (run / "checkpoint_last.pt").is_file():
+        raise LotteryError(f"{run} has no checkpoint_last.pt to adopt; name a fairseq save-dir")
+    files = _files(run)
+    if last not in files:
+        ends = max(files)
+        raise LotteryError(
+            f"the run in {run} ended at update {ends}, not at --max-update {last}; write"
+            f" --max-update {ends} or adopt another"
+        )
+    for update in updates:
+        if update not in files:
+            there = ", ".join(map(str, sorted(files)))
+            raise LotteryError(
+                f"the run in {run} has no checkpoint of update {update} that survivors could go"
+                f" back to, only of {there}; set rewind: to one of these, or train the dense run"
+            )
+        source = read_source(files[update])
+        if source.is_pruned:
+            raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
+        record = {"update": update, "masters": source.masters, "adopted": str(run),
+                  "architecture": source.architecture}  # fmt: skip
+        path = out / f"snapshot_{update}.safetensors"
+        save_snapshot(path, source.weights, source.mask, source.dictionaries, record)
+    for model in models:
+        choose(run, model, out)
+
+
+def _files(run: Path) -> dict[int, Path]:
+    """Update -> a file with the weights of it; one at a time is in memory."""
+    found: dict[int, Path] = {}
+    for path in (*run.glob("checkpoint*.pt"), *run.glob("snapshot_*.safetensors")):
+        found[int(read_source(path).update or 0)] = path
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse and adopt."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--updates", type=int, nargs="*", default=[])
+    parser.add_argument("--models", nargs="*", default=[])
+    parser.add_argument("--last", type=int, required=True)
+    args = parser.parse_args(argv)
+    adopt(args.run, args.out, args.updates, args.models, args.last)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LotteryError as error:
+        print(f"fairseq-lottery: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,115 @@
+"""The weights that a cell is judged by: best, last or averaged, at the cell's own sparsity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.training import model_file
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model is, counted in the model itself.
+
+    Attributes:
+        update: updates behind it.
+        pruned, prunable: weights that its mask removes, of how many.
+        denominator: the prunable set.
+        signature: of the ticket that it started from, None without one.
+        matrices: matrix -> share of its prunable weights that is left.
+    """
+
+    update: int
+    pruned: int
+    prunable: int
+    denominator: str
+    signature: Optional[str]
+    matrices: dict[str, float]
+
+
+def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
+    """Write the model that ``checkpoint`` (best, last, average:N) names, without its optimizer.
+
+    Args:
+        folder: the save-dir.
+        out: where to; beside it unless given.
+
+    Raises:
+        LotteryError: fairseq left no such checkpoint.
+    """
+    import torch
+
+    from fairseq_lottery.files import replacing
+    from fairseq_lottery.tickets.average import average, last_checkpoints
+    from fairseq_lottery.tickets.sources import read_checkpoint
+
+    kind, _, count = checkpoint.partition(":")
+    target = (out or folder) / model_file(checkpoint)
+    if kind == "average":
+        average(last_checkpoints([folder], int(count)), target, overwrite=True)
+        return target
+    source = folder / f"checkpoint_{kind}.pt"
+    if not source.is_file():
+        hint = (
+            "; it is written when a validation finds one, so give --validate-interval-updates"
+            " (while a mask grows none counts)"
+        )
+        raise LotteryError(f"{folder} has no {source.name}{hint if kind == 'best' else ''}")
+    state = read_checkpoint(source)
+    with replacing(target) as temporary, open(temporary, "wb") as file:
+        torch.save({**state, "last_optimizer_state": None}, file)  # a name would be stored in it
+    return target
+
+
+def measure(model: Path, sparsity: float) -> Measured:
+    """Count what a model's mask removes, and refuse a model that is not its row's.
+
+    Args:
+        sparsity: the row's.
+
+    Raises:
+        LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
+            whole weights, or weights that its mask removes are not zero.
+    """
+    from fairseq_lottery.masks import Mask, prunable_matrices
+    from fairseq_lottery.tickets.sources import read_checkpoint, read_source
+
+    state = read_checkpoint(model)
+    source = read_source(model)
+    lottery: dict[str, Any] = (state.get("task_state") or {}).get("lottery") or {}
+    mask = source.mask
+    if mask is None:
+        rows = prunable_matrices(source.shapes)
+        protected = {name: row for name, row in rows.items() if row is not None}
+        mask = Mask.full({name: source.shapes[name] for name in rows}, protected)
+    for name, keep in mask.items():
+        if bool((source.weights[name][~keep] != 0).any()):
+            raise LotteryError(f"{model}: {name} has weights that its mask removes")
+    if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
+        raise LotteryError(
+            f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
+            f" its row is {sparsity:g}; it was saved before its mask was complete, so train again"
+            " or evaluate checkpoint: last"
+        )
+    ticket = lottery.get("ticket") or {}
+    return Measured(
+        update=int(source.update or 0),
+        pruned=mask.pruned,
+        prunable=mask.prunable,
+        denominator=_set_of(mask, source.shapes),
+        signature=ticket.get("signature"),
+        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+    )
+
+
+def _set_of(mask: Any, shapes: dict[str, tuple[int, ...]]) -> str:
+    """The name of the prunable set that a mask covers."""
+    from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
+
+    for name in PRUNABLE_SETS:
+        if set(prunable_matrices(shapes, name)) == set(mask):
+            return name
+    return "selected-matrices"

@@ -1,0 +1,55 @@
+"""What only the training's environment knows, asked before anything starts.
+
+Run there as ``python -m fairseq_lottery.workflow.stages.preflight``, with the question as JSON on
+stdin; answers with JSON: ``problem``, a flag it is ``about``, and the ``gpus`` it sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from typing import Any
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Whether fairseq takes these flags, and which GPUs are there.
+
+    Args:
+        question: ``train`` and ``generate``: the words of the two command lines.
+    """
+    from fairseq_lottery.environment import require
+    from fairseq_lottery.errors import LotteryError
+
+    try:
+        require("torch", "numpy", "safetensors", "fairseq", "sacrebleu")
+    except LotteryError as error:
+        return {"problem": f"the training's environment: {error}"}
+    import torch
+    from fairseq import options
+
+    from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
+
+    parsers = {
+        "train": options.get_training_parser,
+        "generate": options.get_generation_parser,
+    }
+    gpus = torch.cuda.device_count()
+    for kind, parser in parsers.items():
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+                options.parse_args_and_arch(parser(), input_args=question[kind])
+        except SystemExit:
+            lines = said.getvalue().strip().splitlines() or ["it refuses the flags"]
+            text = re.sub(r"^.*?error: ", "", lines[-1])
+            flag = re.search(r"--[\w-]+", text)
+            return {"problem": f"{kind}: {text}", "about": flag.group() if flag else "",
+                    "where": kind}  # fmt: skip
+    return {"gpus": gpus}
+
+
+if __name__ == "__main__":
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)

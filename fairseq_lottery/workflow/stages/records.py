@@ -1,0 +1,83 @@
+"""``records.jsonl``: what the runs of a workflow say, one line per cell and number."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.state import read_record
+from fairseq_lottery.workflow.trainings.training import model_file
+
+FILE = "records.jsonl"
+
+
+def refresh(out: Path) -> None:
+    """Write the records of every cell that is scored by now."""
+    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    rows = collect(out, plan)
+    with replacing(out / FILE) as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of scores, learning curves and models, in the order of the plan's cells."""
+    stages = [Stage.from_json(stage) for stage in plan["stages"]]
+    trained = {s.folder: read_record(out, s) for s in stages if s.kind in ("train", "adopt")}
+    scores = [stage for stage in stages if stage.kind == "score"]
+    rows: list[dict[str, Any]] = []
+    for cell in plan["cells"]:
+        who = {name: cell[name] for name in ("technique", "sparsity", "seed", "training")}
+        training = trained[cell["training"]]
+        mine = [s for s in scores if Path(s.folder).parent.as_posix() == cell["training"]]
+        for stage in mine:
+            if training is not None and read_record(out, stage) is not None:
+                version = training["versions"]["fairseq_lottery"]
+                rows += _scores(out, who, stage, version)
+        if training is not None:
+            rows += [{"kind": "curve", **who, **row} for row in training["curves"]]
+            for checkpoint, measured in training["measured"].items():
+                file = f"{cell['training']}/{model_file(checkpoint)}"
+                rows.append({"kind": "model", **who, "file": file, "checkpoint": checkpoint,
+                             "matrices": measured["matrices"]})  # fmt: skip
+    return rows
+
+
+def _scores(out: Path, who: dict[str, Any], stage: Stage, version: str) -> list[dict[str, Any]]:
+    evaluation = dict(stage.facts["evaluation"])
+    name = evaluation.pop("name")
+    rows = []
+    for line in (out / stage.folder / "scores.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        drawn = row.pop("signature_of_ticket", None)
+        rows.append(
+            {
+                "kind": "score",
+                **who,
+                "evaluation": name,
+                **evaluation,
+                **row,
+                "run": run_signature(who, row, drawn, version),
+                "hypotheses": f"{stage.folder}/hypotheses.txt",
+                "references": os.path.relpath(stage.facts["references"], out),
+            }
+        )
+    return rows
+
+
+def run_signature(who: dict[str, Any], row: dict[str, Any], drawn: str | None, version: str) -> str:
+    """The short string that says how the model behind a number was made."""
+    measured = row["pruned"] / row["prunable"]
+    parts = [
+        f"technique:{who['technique']}",
+        f"sparsity:{measured:.4f}",
+        f"of:{row['denominator']}:{row['prunable']}",
+        f"update:{row['update']}",
+        f"seed:{who['seed']}",
+        f"training:{who['training']}",
+        f"version:{version}",
+    ]
+    return "|".join(parts) + (f" from {drawn}" if drawn else "")

@@ -1,0 +1,149 @@
+"""Scoring translations: all sentences, in order, by the model that the row says.
+
+Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.score``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.stages.chosen import measure
+
+_LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines as fairseq counts them: U+2028 and its like are part of a sentence."""
+    with open(path, encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in lines]
+
+
+def read_translations(path: Path, references: list[str]) -> tuple[list[str], list[str]]:
+    """Hypotheses and sources that fairseq-generate wrote, in the order of the test set.
+
+    Args:
+        references: raw text, one sentence each.
+
+    Raises:
+        LotteryError: a sentence is missing, twice, or beside another one's reference.
+    """
+    found: dict[str, dict[int, str]] = {kind: {} for kind in "DHST"}
+    for line in read_lines(path):
+        match = _LINE.match(line)
+        if match:
+            kind, number, rest = match.group(1), int(match.group(2)), match.group(3)
+            if number in found[kind] and kind == "H":
+                raise LotteryError(f"{path} translates sentence {number} twice; delete it")
+            found[kind][number] = rest.split("\t", 1)[-1] if kind in "DH" else rest
+    hypotheses = found["D"] or found["H"]  # detokenised, where fairseq was asked to
+    missing = [n for n in range(len(references)) if n not in hypotheses]
+    if missing or len(hypotheses) != len(references):
+        raise LotteryError(
+            f"{path} has {len(hypotheses)} translations for {len(references)} references"
+            f"{f' (sentence {missing[0]} is missing)' if missing else ''}; the references must be"
+            " those of the test set that was preprocessed"
+        )
+    _refuse_other_order(path, found["T"], references)
+    order = range(len(references))
+    return [hypotheses[n] for n in order], [found["S"].get(n, "") for n in order]
+
+
+def _refuse_other_order(path: Path, targets: dict[int, str], references: list[str]) -> None:
+    """The data's own targets must be the references, up to spaces and unknown words."""
+
+    def bare(text: str) -> str:
+        return re.sub(r"\s+|@-@", "", html.unescape(text))
+
+    known = {n: text for n, text in targets.items() if "<unk>" not in text and n < len(references)}
+    same = sum(bare(text) == bare(references[n]) for n, text in known.items())
+    if known and same * 2 < len(known):
+        number = next(n for n, text in known.items() if bare(text) != bare(references[n]))
+        raise LotteryError(
+            f"{path} and the references are different texts: sentence {number} is"
+            f" {known[number][:60]!r} there and {references[number][:60]!r} here"
+        )
+
+
+def scores(
+    hypotheses: list[str], references: list[str], metrics: list[str]
+) -> list[dict[str, Any]]:
+    """Corpus scores by sacreBLEU, each with its signature."""
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    makers: dict[str, Any] = {"BLEU": BLEU, "chrF": CHRF, "TER": TER}
+    rows: list[dict[str, Any]] = []
+    for name in metrics:
+        metric = makers[name]()
+        value = metric.corpus_score(hypotheses, [references]).score
+        rows.append({"metric": name, "score": value, "signature": str(metric.get_signature())})
+    return rows
+
+
+def extra_score(name: str, command: str, places: dict[str, str]) -> dict[str, Any]:
+    """The number that ends the output of a command of the user's."""
+    filled = command.format(**{name: shlex.quote(path) for name, path in places.items()})
+    ended = subprocess.run(filled, shell=True, capture_output=True, text=True, check=False)
+    numbers = re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", ended.stdout)
+    if ended.returncode or not numbers:
+        last = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
+        raise LotteryError(
+            f"score_command {name} ended with exit code {ended.returncode} and"
+            f" {len(numbers)} numbers: {' '.join(last)[:200]}"
+        )
+    return {"metric": name, "score": float(numbers[-1]), "signature": command}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Score one file of translations; writes hypotheses.txt, sources.txt and scores.jsonl."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--translations", type=Path, required=True)
+    parser.add_argument("--references", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--sparsity", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--metrics", nargs="*", default=["BLEU"])
+    parser.add_argument("--score-command", nargs=2, action="append", default=[])
+    args = parser.parse_args(argv)
+    measured = measure(args.model, args.sparsity)
+    try:
+        references = read_lines(args.references)
+    except OSError as error:
+        raise LotteryError(f"the references {args.references} cannot be read: {error}") from error
+    hypotheses, sources = read_translations(args.translations, references)
+    for name, lines in (("hypotheses", hypotheses), ("sources", sources)):
+        with replacing(args.out / f"{name}.txt") as path:
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    rows = scores(hypotheses, references, args.metrics)
+    places = {
+        "hypotheses": str(args.out / "hypotheses.txt"),
+        "sources": str(args.out / "sources.txt"),
+        "references": str(args.references),
+    }
+    rows += [extra_score(name, command, places) for name, command in args.score_command]
+    facts = asdict(measured)
+    facts.pop("matrices")
+    facts["signature_of_ticket"] = facts.pop("signature")
+    with replacing(args.out / "scores.jsonl") as path:
+        lines = [json.dumps({**row, "sentences": len(references), **facts}) for row in rows]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for row in rows:
+        print(f"{row['metric']} {row['score']:.2f} {row['signature']}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LotteryError as error:
+        print(f"fairseq-lottery: {error}", file=sys.stderr)
+        sys.exit(2)

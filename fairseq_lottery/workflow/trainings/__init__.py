@@ -1,0 +1,1 @@
+"""What a training is, and which trainings a technique is made of."""

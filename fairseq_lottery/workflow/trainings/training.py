@@ -1,0 +1,180 @@
+"""Trainings described by their axes; equal descriptions are one training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Optional
+
+from fairseq_lottery.workflow.trainings.flags import Flags
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a training at one update: what a snapshot holds."""
+
+    training: Training
+    update: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A ticket: whose mask, on whose weights.
+
+    Attributes:
+        mask_from: the training whose last weights are ranked.
+        start: what survivors go back to.
+        sparsity: share of the prunable weights that is pruned.
+        takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
+        score, scope, floor, reset, clock: see ``fairseq_lottery.tickets.draw.DrawPlan``.
+    """
+
+    mask_from: Training
+    start: Weights
+    sparsity: float
+    takes_mask: bool = False
+    score: str = "magnitude"
+    scope: str = "layer"
+    floor: float = 0.0
+    prunable: str = "all-matrices"
+    keep_dense: Optional[str] = None
+    reset: str = "rewind"
+    clock: str = "restart"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A mask that grows during the training, at updates (Brix et al. 2020, section 2.1)."""
+
+    sparsity: float
+    start: int
+    end: int
+    every: int
+    schedule: str = "cubic"
+    score: str = "magnitude"
+    scope: str = "layer"
+    floor: float = 0.0
+    prunable: str = "all-matrices"
+    keep_dense: Optional[str] = None
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One fairseq-train: its flags, its seed, what it starts from, how its mask grows.
+
+    Two are equal when their fingerprints are.
+
+    Attributes:
+        flags: the user's, with what a technique changes of them.
+        updates: ``--max-update``.
+        processes: how many share a batch; more of them make it larger.
+        adopted: an existing run of fairseq that stands for this training: its folder, and the
+            SHA-256 of its last checkpoint.
+    """
+
+    flags: Flags
+    seed: int
+    updates: int
+    processes: int = 1
+    ticket: Optional[Draw] = None
+    growth: Optional[Growth] = None
+    adopted: Optional[tuple[str, str]] = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Training) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def at(self, update: int) -> Weights:
+        """Its weights after ``update`` updates."""
+        return Weights(self, update)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the prunable weights that its last model has lost."""
+        if self.growth is not None:
+            return self.growth.sparsity
+        return self.ticket.sparsity if self.ticket is not None else 0.0
+
+    @property
+    def parents(self) -> tuple[Training, ...]:
+        """The trainings that its ticket is drawn from."""
+        if self.ticket is None:
+            return ()
+        return tuple(dict.fromkeys((self.ticket.mask_from, self.ticket.start.training)))
+
+    def ancestors(self) -> Iterator[Training]:
+        """Every training that it depends on, itself last, each once."""
+        seen: set[Training] = set()
+
+        def walk(training: Training) -> Iterator[Training]:
+            if training in seen:
+                return
+            seen.add(training)
+            for parent in training.parents:
+                yield from walk(parent)
+            yield training
+
+        yield from walk(self)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that decides its weights; flags of logging and saving, and paths, do not."""
+        content: dict[str, Any] = {
+            "flags": self.flags.of_weights(),
+            "seed": self.seed,
+            "processes": self.processes,
+        }
+        if self.adopted is not None:
+            content["adopted"] = self.adopted[1]
+        if self.ticket is not None:
+            drawn = self.ticket
+            content["ticket"] = {
+                **_axes(drawn, ("mask_from", "start")),
+                "mask_from": drawn.mask_from.fingerprint,
+                "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
+            }
+        if self.growth is not None:
+            content["growth"] = _axes(self.growth)
+        return content
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ``content``: which training this is, wherever and whenever it runs."""
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def label(self) -> str:
+        """Its kind for a reader, as ``rewind5000-0.9``; not unique."""
+        parts: list[str] = []
+        if self.ticket is not None:
+            drawn = self.ticket
+            parts += [drawn.score.replace(":", ".")] if drawn.score != "magnitude" else []
+            parts += [drawn.scope] if drawn.scope != "layer" else []
+            parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
+        if self.growth is not None:
+            parts += ["prune", f"{self.growth.sparsity:g}"]
+        return "-".join(parts) or "dense"
+
+    @cached_property
+    def folder(self) -> str:
+        """Where it lives in the workflow's folder: the seed, its kind and its fingerprint."""
+        return f"seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
+
+
+def _axes(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The axes that differ from their defaults: a new axis leaves old fingerprints alone."""
+    return {
+        name: getattr(value, name)
+        for name, axis in type(value).__dataclass_fields__.items()
+        if name not in without and getattr(value, name) != axis.default
+    }
+
+
+def model_file(checkpoint: str) -> str:
+    """The name of the file of ``best``, ``last`` or ``average:N``."""
+    return f"{checkpoint.replace(':', '')}.pt"

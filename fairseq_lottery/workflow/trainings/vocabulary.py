@@ -1,0 +1,108 @@
+"""The words that techniques are told in: dense, ticket, train, prune, iterate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, Weights
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a technique may say, for one seed.
+
+    Attributes:
+        dense: the unpruned training that tickets are first drawn from.
+        sparsities: the rows of the table.
+        rounds: the steps of iterative techniques.
+        rewind: the update t that survivors go back to.
+        rewind_source: ``latest``: t of the run that was just pruned, as in Brix et al. 2020;
+            ``dense``: always of the dense run, as in Frankle et al. 2019.
+        clock: ``restart`` or ``rewind``.
+        growth: start, end, step and shape of magnitude pruning.
+    """
+
+    dense: Training
+    sparsities: tuple[float, ...]
+    rounds: tuple[float, ...]
+    rewind: int
+    rewind_source: str
+    clock: str
+    growth: Growth
+
+    @property
+    def _axes(self) -> dict[str, Any]:
+        names = ("scope", "floor", "prunable", "keep_dense", "score")
+        return {name: getattr(self.growth, name) for name in names}
+
+    def ticket(
+        self,
+        run: Training,
+        sparsity: Optional[float] = None,
+        back: Optional[Weights] = None,
+        **axes: Any,
+    ) -> Draw:
+        """Draw from the last weights of ``run``; survivors go back to ``back``, or to t.
+
+        ``takes_mask=True`` takes the mask of ``run`` itself and needs no sparsity.
+        """
+        source = run if self.rewind_source == "latest" else self.dense
+        return Draw(
+            mask_from=run,
+            start=back or source.at(self.rewind),
+            sparsity=run.sparsity if sparsity is None else sparsity,
+            **{**self._axes, "clock": self.clock, **axes},
+        )
+
+    def train(self, ticket: Draw, flags: Optional[Flags] = None) -> Training:
+        """Train a ticket as the dense run was trained, or with other flags."""
+        return replace(self.dense, flags=flags or self.dense.flags, ticket=ticket, adopted=None)
+
+    def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
+        """Train, from scratch or from a ticket, while the mask grows to ``sparsity``."""
+        first = ticket.start.update if ticket and ticket.clock == "rewind" else 0
+        start = max(self.growth.start, first)
+        if start >= self.growth.end and self.growth.schedule != "one-shot":
+            raise LotteryError(f"pruning would start at update {start}, where it has to be over")
+        growth = replace(self.growth, sparsity=sparsity, start=start)
+        return replace(self.dense, ticket=ticket, growth=growth, adopted=None)
+
+    def iterate(
+        self,
+        run: Training,
+        rounds: Sequence[float],
+        back_to: Optional[int] = None,
+        **axes: Any,
+    ) -> Iterator[tuple[float, Training]]:
+        """Prune the latest run, reset, train, once per round."""
+        for sparsity in rounds:
+            source = run if self.rewind_source == "latest" else self.dense
+            update = self.rewind if back_to is None else back_to
+            run = self.train(self.ticket(run, sparsity, source.at(update), **axes))
+            yield sparsity, run
+
+    def at_constant_rate(self, rate: Optional[float] = None) -> Flags:
+        """The flags of the dense run with a constant learning rate: its last one, or ``rate``.
+
+        Raises:
+            LotteryError: the last rate is not known for this scheduler.
+        """
+        flags = self.dense.flags
+        if rate is not None and not isinstance(rate, (int, float)):
+            raise LotteryError(f"the rate of fine-tune is a number, not {rate!r}; 1e-4 is 1.0e-4")
+        if rate is None:
+            warmup = flags.number("--warmup-updates", 4000)
+            peak = flags.number("--lr", 0.25)
+            if flags.get("--lr-scheduler") != "inverse_sqrt" or not warmup or not peak:
+                raise LotteryError(
+                    "fine-tune knows the last learning rate of --lr-scheduler inverse_sqrt only;"
+                    " write fine-tune: {lr: RATE}"
+                )
+            rate = peak * math.sqrt(warmup / self.dense.updates)
+        scheduled = ("--warmup-updates", "--warmup-init-lr", "--lr", "--lr-scheduler")
+        return flags.without(scheduled).plus("--lr", f"{rate:.6g}", "--lr-scheduler", "fixed")

@@ -1,0 +1,241 @@
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+from workflow.made import TRAIN, Work
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.engine import checks
+from fairseq_lottery.workflow.engine.checks import (
+    check_disk,
+    check_environment,
+    check_files,
+    refuse_other_plan,
+    refuse_repeats,
+)
+from fairseq_lottery.workflow.planning.cost import estimate
+
+FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin",
+         "test.en-de.en.bin")  # fmt: skip
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A plan whose data and references are there."""
+    data = tmp_path / "data-bin"
+    data.mkdir()
+    for name in FILES:
+        (data / name).write_text(f"content of {name}")
+    (tmp_path / "test.de").write_text("ein Satz\n")
+    return Work(tmp_path, "slt", sparsities=[0.5], resources={"gpus": 2})
+
+
+def refused(work):
+    with pytest.raises(LotteryError) as refusal:
+        check_files(work.configuration)
+    return str(refusal.value).replace(str(work.configuration.source.path), "FILE")
+
+
+def test_data_that_are_not_there(work, tmp_path):
+    shutil.rmtree(tmp_path / "data-bin")
+    assert refused(work) == (
+        f"FILE, line 1: the data folder {tmp_path}/data-bin is not there; run fairseq-preprocess"
+        " first"
+    )
+    (tmp_path / "data-bin").mkdir()
+    assert "data-bin has no train.*.bin; run fairseq-preprocess first" in refused(work)
+
+
+def test_references_that_are_not_there(work, tmp_path):
+    (tmp_path / "test.de").unlink()
+    assert refused(work) == (
+        f"FILE, line 2: the references {tmp_path}/test.de are not there; they are the raw text of"
+        " the test set"
+    )
+
+
+def test_an_adopted_run_that_is_not_there(work, tmp_path):
+    adopting = Work(tmp_path, "slt", adopt={"dense": "old/{seed}"}, seeds=[1, 2])
+    (tmp_path / "old" / "1").mkdir(parents=True)
+    (tmp_path / "old" / "1" / "checkpoint_last.pt").touch()
+    assert refused(adopting).endswith(f": {tmp_path}/old/2 has no checkpoint_last.pt to adopt")
+    (tmp_path / "old" / "2").mkdir()
+    (tmp_path / "old" / "2" / "checkpoint_last.pt").touch()
+    check_files(adopting.configuration)
+
+
+def test_the_data_of_a_folder_are_known_by_content(work, tmp_path):
+    check_files(work.configuration)
+    first = json.loads((work.out / "data.json").read_text())
+    assert sorted(first) == sorted(FILES)
+    check_files(work.configuration)
+
+    file = tmp_path / "data-bin" / "train.en-de.en.bin"
+    os.utime(file, (5, 5))  # copied: another time, the same content
+    check_files(work.configuration)
+    touched = json.loads((work.out / "data.json").read_text())
+    assert touched["train.en-de.en.bin"]["time"] == 5_000_000_000
+    assert touched["train.en-de.en.bin"]["sha256"] == first["train.en-de.en.bin"]["sha256"]
+
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "data-bin", moved)
+    check_files(replace(work.configuration, data=moved))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_other_data_under_the_same_name(work, tmp_path, name):
+    check_files(work.configuration)
+    before = (work.out / "data.json").read_text()
+    file = tmp_path / "data-bin" / name
+    file.write_text(file.read_text().upper())  # of the same length
+    assert refused(work) == (
+        f"FILE, line 1: {tmp_path}/data-bin holds other data than this folder's runs were trained"
+        f" on ({name} differs); give another --out"
+    )
+    assert (work.out / "data.json").read_text() == before
+
+
+def test_data_that_are_gone_in_part(work, tmp_path):
+    check_files(work.configuration)
+    (tmp_path / "data-bin" / "dict.de.txt").unlink()
+    assert "(dict.de.txt differs)" in refused(work)
+
+
+def test_unchanged_data_are_not_read_again(work, tmp_path, monkeypatch):
+    check_files(work.configuration)
+    monkeypatch.setattr(checks.hashlib, "sha256", None)
+    check_files(work.configuration)
+
+
+# --- what has been done before ---
+
+
+def repeats(work):
+    with pytest.raises(LotteryError) as refusal:
+        refuse_repeats(work.work, estimate(work.configuration, work.stages, work.work, 1))
+    return str(refusal.value)
+
+
+def test_trainings_that_would_run_again(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    refuse_repeats(first.work, estimate(first.configuration, first.stages, first.work, 1))
+    first.finish()
+    other = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
+    now, then = ([c.training.folder for c in work.plan.cells] for work in (other, first))
+    listed = "; ".join(
+        f"{a} (finished as {b}, but --lr was '0.0007' and is '0.0005')" for a, b in zip(now, then)
+    )
+    assert repeats(other) == (
+        f"2 finished trainings would run again, 2,000 updates: {listed}; give --yes if that is"
+        " meant, or another --out"
+    )
+    known = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"),
+                 cost={"seconds_per_update": 9})  # fmt: skip
+    assert ", 2,000 updates and about 5.0 hours of training: " in repeats(known)
+
+
+def test_an_interrupted_training_that_cannot_go_on(tmp_path):
+    first = Work(tmp_path, "slt", sparsities=[0.5])
+    first.interrupt(first.stages[0], 400)
+    refuse_repeats(first.work, estimate(first.configuration, first.stages, first.work, 1))
+    other = Work(tmp_path, "slt", "lt", sparsities=[0.5])
+    assert "snapshot_0.safetensors is needed, and the interrupted training is at" in repeats(other)
+
+
+def test_another_plan_that_is_not_finished(tmp_path):
+    first = Work(tmp_path, "slt", sparsities=[0.5, 0.9])
+    refuse_other_plan(first.out, first.stages)  # there is none
+    first.write_plan()
+    refuse_other_plan(first.out, first.stages)
+    for more in (Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9]),
+                 Work(tmp_path, "slt", sparsities=[0.5, 0.9], only=["dense"]),
+                 Work(tmp_path, "slt", sparsities=[0.5, 0.9], metrics=["TER"])):  # fmt: skip
+        refuse_other_plan(more.out, more.stages)
+
+    fewer = Work(tmp_path, "slt", sparsities=[0.5], name="other.yaml")
+    before = (first.out / "plan.json").read_text()
+    with pytest.raises(LotteryError) as refusal:
+        refuse_other_plan(first.out, fewer.stages)
+    lost = first.stage("score", "slt", 0.9)
+    assert str(refusal.value) == (
+        f"{first.out} has a plan of {tmp_path}/small.yaml with 1 cells that are not finished and"
+        f" not in this one ({lost.folder}); finish it, give another --out, or --yes to give them up"
+    )
+    assert (first.out / "plan.json").read_text() == before
+    first.finish(lost)
+    refuse_other_plan(first.out, fewer.stages)
+
+
+def test_cells_of_a_changed_recipe_are_another_plan(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    first.write_plan()
+    other = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
+    with pytest.raises(LotteryError, match="with 2 cells that are not finished and not in this"):
+        refuse_other_plan(other.out, other.stages)
+    first.finish(first.stage("score", "dense", 0.0))
+    with pytest.raises(LotteryError, match="with 1 cells that are not finished and not in this"):
+        refuse_other_plan(other.out, other.stages)
+
+
+def test_a_disk_that_is_too_small(work):
+    found = estimate(work.configuration, work.stages, work.work, 1)
+    check_disk(work.configuration, found)  # nothing is known of its size
+    check_disk(work.configuration, replace(found, peak=1.0))
+    with pytest.raises(LotteryError, match=r"^the plan needs up to 1000000000\.0 GB in .*, where"):
+        check_disk(work.configuration, replace(found, peak=1e18))
+
+
+# --- the environment that trains ---
+
+
+@pytest.fixture
+def environment(work, tmp_path):
+    """Lets the training's Python answer with a text, and returns the plan that asks it."""
+
+    def answering(text, **settings):
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\ncat >{tmp_path}/question\ncat <<'END'\n{text}\nEND\n")
+        python.chmod(0o755)
+        return Work(tmp_path, "slt", train_env="python", resources={"gpus": 2}, **settings).plan
+
+    return answering
+
+
+def test_an_environment_that_fits(environment, tmp_path):
+    check_environment(environment('a warning\n{"gpus": 2}', generate="--remove-bpe"), "local")
+    asked = json.loads((tmp_path / "question").read_text())
+    assert asked["train"][0] == str(tmp_path / "data-bin")
+    assert asked["train"][-2:] == ["--max-update", "1000"]
+    assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ('{"problem": "train: unrecognized arguments: --lrr 1", "about": "--lr", "where": "train"}',
+         "line 3: train: unrecognized arguments: --lrr 1"),
+        ('{"problem": "the training\'s environment: fairseq is not installed"}',
+         "line 8: the training's environment: fairseq is not installed"),
+        ('{"gpus": 1}', "line 7: a training wants 2 GPUs and this machine has 1; change gpus"),
+        ("", "line 8: the training's environment does not start (no output); install this package"),
+        ("Segmentation fault", "line 8: the training's environment does not start (no output);"),
+    ],
+)  # fmt: skip
+def test_an_environment_that_does_not(environment, answer, message):
+    with pytest.raises(LotteryError) as refusal:
+        check_environment(environment(answer), "local")
+    assert f"small.yaml, {message}" in str(refusal.value)
+
+
+def test_a_prologue_that_reads_what_is_not_set(work, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"gpus\": 2}'\n")
+    (tmp_path / "python").chmod(0o755)
+    env = f'export PATH={tmp_path}:$PATH\nexport SEEN="${{A_VARIABLE_THAT_NOBODY_SETS}}"'
+    plan = Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}).plan
+    check_environment(plan, "local")
+
+
+def test_gpus_of_a_cluster_are_not_counted_here(environment):
+    check_environment(environment('{"gpus": 0}'), "slurm")

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+from workflow.made import Work
+
+from fairseq_lottery.workflow.engine.snakemake import jobs_of
+
+
+def jobs(work, executor="local"):
+    """Kind of stage -> what Snakemake is told of one of them."""
+    return {
+        stage.kind: job
+        for stage, job in zip(work.work.pending, jobs_of(work.plan, work.work, executor))
+    }
+
+
+@pytest.mark.parametrize(
+    ("executor", "resources", "threads"),
+    [
+        ("local", {"gpus": 0, "processes": 3, "threads": 4}, 12),
+        ("slurm", {"gpus": 0, "processes": 3, "threads": 4}, 4),  # of each task
+        ("local", {"gpus": 2, "threads": 4}, 8),
+    ],
+)
+def test_threads(tmp_path, executor, resources, threads):
+    work = Work(tmp_path, "slt", sparsities=[0.5], executor=executor, resources=resources)
+    found = {kind: job["threads"] for kind, job in jobs(work, executor).items()}
+    assert found == {"train": threads, "generate": 4, "draw": 1, "score": 1}
+
+
+def test_every_stage_takes_a_slot_of_this_machine(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5],
+                resources={"gpus": 2, "train": {"mem_mb": 9}, "other": {"disk_mb": 7}})  # fmt: skip
+    assert {kind: job["resources"] for kind, job in jobs(work).items()} == {
+        "train": {"slot": 1, "gpu": 2, "mem_mb": 9},
+        "generate": {"slot": 1, "gpu": 1, "disk_mb": 7},
+        "draw": {"slot": 1, "disk_mb": 7},
+        "score": {"slot": 1, "disk_mb": 7},
+    }
+
+
+def test_a_cluster_counts_its_jobs_itself(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5], executor="slurm",
+                resources={"gpus": 2, "nodes": 2, "other": {"runtime": 5}})  # fmt: skip
+    signal = {"slurm_extra": "--signal=TERM@120"}
+    assert {kind: job["resources"] for kind, job in jobs(work, "slurm").items()} == {
+        "train": {"mpi": "srun", "tasks": 4, "nodes": 2, "tasks_per_gpu": 1, "gpu": 4, **signal},
+        "generate": {"gpu": 1, "runtime": 5, **signal},
+        "draw": {"runtime": 5},
+        "score": {"runtime": 5},
+    }
+
+
+def test_a_plan_holds_what_stages_read(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5], keep=["tickets"], resources={"gpus": 0})
+    work.finish(*work.stages[:3])
+    plan = work.write_plan()
+    assert plan["keep"] == ["tickets"]
+    assert [stage["name"] for stage in plan["stages"]] == [stage.name for stage in work.stages]
+    assert [job["name"] for job in plan["jobs"]] == [stage.name for stage in work.stages[3:]]
+    assert (work.out / ".markers").is_dir()
+
+
+def test_markers_of_an_earlier_start_are_gone(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5])
+    work.write_plan()
+    (work.out / ".markers" / work.stages[0].name).touch()
+    work.write_plan()
+    assert list((work.out / ".markers").iterdir()) == []
+
+
+def test_records_of_what_runs_again_are_gone_and_of_nothing_else(tmp_path):
+    first = Work(tmp_path, "mp", sparsities=[0.5])
+    first.finish()
+    more = Work(tmp_path, "mp", sparsities=[0.5], only=["mp"], evaluate=[{"checkpoint": "last"}])
+    ended = more.stage("train", "mp", 0.5)
+    assert [repeat.stage for repeat in more.work.repeats] == [ended]
+    (more.out / ended.folder / "checkpoint_1_50.pt").touch()
+    (more.out / ended.log).touch()
+    before = {path for path in more.out.rglob("*.json") if path.name != "plan.json"}
+    more.write_plan()
+    after = {path for path in more.out.rglob("*.json") if path.name != "plan.json"}
+    assert before - after == {more.out / ended.record}
+    assert not list((more.out / ended.folder).glob("checkpoint*"))
+    assert not (more.out / ended.log).exists()
+    assert json.loads((more.out / first.stages[0].record).read_text())["stage"].startswith("train-")

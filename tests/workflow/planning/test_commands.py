@@ -1,0 +1,319 @@
+import hashlib
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from workflow.made import TABLE_1, TRAIN, Work, plan_of
+
+import fairseq_lottery
+from fairseq_lottery.cli.main import build_parser
+from fairseq_lottery.workflow.planning.stage import KINDS
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+
+HERE = Path(fairseq_lottery.__file__).resolve().parent
+FAIRSEQ = f"{sys.executable} -m fairseq_lottery.launch"
+
+
+def line(stage):
+    return shlex.join(stage.command)
+
+
+def after(stage, flag):
+    """The value of a flag in a stage's command line."""
+    return stage.command[stage.command.index(flag) + 1]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """SLT and SLT-MP at 50 and 90 %; ``at`` finds the stages of a cell by their kind."""
+    return Work(tmp_path, "slt", {"slt-mp": {"switch": [0.5]}}, sparsities=[0.5, 0.9])
+
+
+def test_the_dense_run(small, tmp_path):
+    stage = small.stage("train", "dense", 0.0)
+    folder = small.cell("dense", 0.0).training.folder
+    assert line(stage) == (
+        f"{FAIRSEQ} {tmp_path}/data-bin --user-dir {HERE} --task translation_lottery"
+        f" --save-dir {folder} --seed 1 {TRAIN} --snapshot-updates 50,1000 --keep-last-epochs 1"
+        " --cpu"
+    )
+    assert stage.needs == ()
+    assert stage.leaves == (
+        f"{folder}/snapshot_50.safetensors", f"{folder}/snapshot_1000.safetensors",
+        f"{folder}/best.pt",
+    )  # fmt: skip
+    assert stage.name == f"train-{folder.replace('/', '-')}"
+    assert stage.title == "train dense, seed 1"
+    assert (stage.record, stage.log) == (f"{folder}/train.json", f"{folder}/train.log")
+    training = small.cell("dense", 0.0).training
+    assert stage.facts == {
+        "updates": 1000, "first_update": 0, "sparsity": 0.0, "seed": 1, "label": "dense",
+        "content": training.content, "fingerprint": training.fingerprint, "models": ["best"],
+        "processes": 1, "selection": {},
+    }  # fmt: skip
+
+
+def test_a_ticket_is_drawn_and_trained(small, tmp_path):
+    dense = small.cell("dense", 0.0).training.folder
+    folder = small.cell("slt", 0.5).training.folder
+    draw, train = small.stage("draw", "slt", 0.5), small.stage("train", "slt", 0.5)
+    assert line(draw) == (
+        f"{sys.executable} -m fairseq_lottery.cli.main ticket"
+        f" --mask-from {dense}/snapshot_1000.safetensors"
+        f" --start-from {dense}/snapshot_50.safetensors --sparsity 0.5 --score magnitude"
+        " --scope layer --floor 0 --prunable all-matrices --reset rewind --clock restart --seed 1"
+        f" --out {folder}/ticket.safetensors --overwrite"
+    )
+    assert draw.needs == (f"{dense}/snapshot_1000.safetensors", f"{dense}/snapshot_50.safetensors")
+    assert draw.leaves == (f"{folder}/ticket.safetensors",)
+    assert line(train) == (
+        f"{FAIRSEQ} {tmp_path}/data-bin --user-dir {HERE} --task translation_lottery"
+        f" --save-dir {folder} --seed 1 {TRAIN} --ticket {folder}/ticket.safetensors"
+        " --snapshot-updates 50,1000 --keep-last-epochs 1 --cpu"
+    )
+    assert train.needs == draw.leaves
+    assert train.facts["sparsity"] == 0.5
+
+
+def test_pruning_from_a_ticket(small):
+    slt = small.cell("slt", 0.5).training.folder
+    folder = small.cell("slt-mp", 0.9).training.folder
+    draw, train = small.stage("draw", "slt-mp", 0.9), small.stage("train", "slt-mp", 0.9)
+    assert line(draw).endswith(
+        f" ticket --mask-from {slt}/snapshot_1000.safetensors"
+        f" --start-from {slt}/snapshot_50.safetensors --mask-file {slt}/snapshot_1000.safetensors"
+        f" --reset rewind --clock restart --seed 1 --out {folder}/ticket.safetensors --overwrite"
+    )
+    assert line(train).endswith(
+        f" {TRAIN} --ticket {folder}/ticket.safetensors --prune-to 0.9 --prune-start 0"
+        " --prune-end 800 --prune-every 20 --prune-schedule cubic --score magnitude --scope layer"
+        " --floor 0 --draw-seed 1 --keep-last-epochs 1 --cpu"
+    )
+    assert train.leaves == (f"{folder}/best.pt",)  # nobody draws from it
+
+
+def test_pruning_from_scratch(tmp_path):
+    work = Work(
+        tmp_path, "mp", sparsities=[0.8], scope="global", floor=0.25, keep_dense="fc1",
+        prunable="no-embeddings", prune={"start": 100, "end": 900, "every": 50,
+                                         "schedule": "linear"},
+    )  # fmt: skip
+    assert line(work.stage("train", "mp", 0.8)).endswith(
+        f" {TRAIN} --prune-to 0.8 --prune-start 100 --prune-end 900 --prune-every 50"
+        " --prune-schedule linear --score magnitude --scope global --floor 0.25 --draw-seed 1"
+        " --prunable no-embeddings --keep-dense fc1 --keep-last-epochs 1 --cpu"
+    )
+    assert "draw" not in {stage.kind for stage in work.stages}
+
+
+def test_axes_of_a_draw(tmp_path):
+    work = Work(
+        tmp_path, {"clt": {"clock": "rewind"}}, sparsities=[0.8], scope="global", floor=0.25,
+        keep_dense="fc1|fc2", prunable="ffn", score="movement", seeds=[3],
+    )  # fmt: skip
+    stage = work.stage("draw", "clt", 0.8, seed=3)
+    assert " ".join(stage.command[stage.command.index("--sparsity") :]).startswith(
+        "--sparsity 0.8 --score movement --scope global --floor 0.25 --prunable ffn --keep-dense"
+        " fc1|fc2 --reset sign --clock rewind --seed 3"
+    )
+    train = work.stage("train", "clt", 0.8, seed=3)
+    assert (train.facts["first_update"], train.facts["updates"]) == (50, 1000)
+
+
+def test_translating_and_scoring(tmp_path):
+    work = Work(
+        tmp_path, "slt", sparsities=[0.9], generate="--remove-bpe --max-tokens 8000",
+        evaluate=[{"beam": 4, "lenpen": 0.6},
+                  {"checkpoint": "average:5", "subset": "valid", "references": "valid.de"}],
+        score_command={"length": "wc -w {hypotheses}"}, metrics=["BLEU", "TER"],
+        train=f"{TRAIN} --save-interval-updates 100",
+    )  # fmt: skip
+    folder = work.cell("slt", 0.9).training.folder
+    generate, other = (s for s in work.stages if s.kind == "generate" and folder in s.folder)
+    there = f"{folder}/best-beam4-lenpen0.6"
+    assert line(generate) == (
+        f"{sys.executable} -m fairseq_cli.generate {tmp_path}/data-bin --user-dir {HERE} --task"
+        f" translation_lottery --path {folder}/best.pt --gen-subset test --beam 4 --lenpen 0.6"
+        f" --required-batch-size-multiple 1 --results-path {there} --remove-bpe --max-tokens 8000"
+        " --cpu"
+    )
+    assert (generate.needs, generate.leaves) == (
+        (f"{folder}/best.pt",), (f"{there}/generate-test.txt",)
+    )  # fmt: skip
+    settings = {"flags": ["--remove-bpe", "--max-tokens", "8000"]}
+    assert generate.facts == {"settings": settings}
+    assert generate.folder == there and generate.record == f"{there}/generate.json"
+    assert other.folder == f"{folder}/average5-beam5-lenpen1-valid"
+    assert after(other, "--path") == f"{folder}/average5.pt"
+    assert other.leaves == (f"{other.folder}/generate-valid.txt",)
+
+    score = work.stage("score", "slt", 0.9)
+    assert line(score) == (
+        f"{sys.executable} -m fairseq_lottery.workflow.stages.score --translations"
+        f" {there}/generate-test.txt --out {there} --references {tmp_path}/test.de --model"
+        f" {folder}/best.pt --sparsity 0.9 --metrics BLEU TER --score-command length"
+        " 'wc -w {hypotheses}'"
+    )
+    assert score.needs == (f"{there}/generate-test.txt", f"{folder}/best.pt")
+    assert score.leaves == (f"{there}/scores.jsonl", f"{there}/hypotheses.txt")
+    assert score.facts == {
+        "evaluation": {"checkpoint": "best", "beam": 4, "lenpen": 0.6, "subset": "test",
+                       "name": "best-beam4-lenpen0.6"},
+        "references": f"{tmp_path}/test.de",
+        "settings": {
+            **settings, "metrics": ["BLEU", "TER"], "references": None,  # not there yet
+            "score_commands": {"length": "wc -w {hypotheses}"},
+        },
+    }  # fmt: skip
+    train = work.stage("train", "slt", 0.9)
+    assert train.leaves == (f"{folder}/best.pt", f"{folder}/average5.pt")
+    assert train.facts["models"] == ["best", "average:5"]
+
+
+def test_settings_of_a_score_hold_the_content_of_its_references(tmp_path):
+    (tmp_path / "test.de").write_text("ein Satz\n")
+    (tmp_path / "valid.de").write_text("noch einer\n")
+    work = Work(tmp_path, "mp", sparsities=[0.5],
+                evaluate=[{}, {"subset": "valid", "references": "valid.de"}])  # fmt: skip
+    found = {s.facts["evaluation"]["subset"]: s.facts["settings"]["references"]
+             for s in work.stages if s.kind == "score"}  # fmt: skip
+    assert found == {
+        "test": hashlib.sha256(b"ein Satz\n").hexdigest(),
+        "valid": hashlib.sha256(b"noch einer\n").hexdigest(),
+    }
+
+
+def test_what_chooses_the_best_checkpoint_is_noted(tmp_path):
+    chooses = "--eval-bleu --eval-bleu-args '{\"beam\": 4}' --best-checkpoint-metric bleu"
+    work = Work(tmp_path, "slt", sparsities=[0.9], rounds=[0.5, 0.9],
+                train=f"{TRAIN} --valid-subset valid1 {chooses}")  # fmt: skip
+    dense, fifty, ninety = (s for s in work.stages if s.kind == "train")
+    # of every training, whichever evaluation it has by now
+    assert dense.facts["selection"] == ninety.facts["selection"] == fifty.facts["selection"] == {
+        "--best-checkpoint-metric": "bleu", "--eval-bleu": "",
+        "--eval-bleu-args": '{"beam": 4}', "--valid-subset": "valid1",
+    }  # fmt: skip
+    plain = Work(tmp_path, "slt", sparsities=[0.9])
+    assert {s.folder for s in plain.stages} & {dense.folder}  # the training is the same
+
+
+def test_an_adopted_run_is_copied(tmp_path):
+    work = Work(
+        tmp_path, "slt", "lt", sparsities=[0.5], adopt={"dense": "old/seed{seed}"}, seeds=[1, 2],
+        evaluate=[{}, {"beam": 1}],
+    )  # fmt: skip
+    stage = work.stage("adopt", "dense", 0.0, seed=2)
+    folder = work.cell("dense", 0.0, 2).training.folder
+    assert line(stage) == (
+        f"{sys.executable} -m fairseq_lottery.workflow.stages.adopt --run {tmp_path}/old/seed2"
+        f" --out {folder} --updates 0 50 1000 --last 1000 --models best"
+    )
+    assert stage.needs == ()
+    assert [Path(file).name for file in stage.leaves] == [
+        "snapshot_0.safetensors", "snapshot_50.safetensors", "snapshot_1000.safetensors", "best.pt"
+    ]  # fmt: skip
+    assert Counter(s.kind for s in work.stages if s.kind in ("train", "adopt")) == {
+        "adopt": 2, "train": 4
+    }  # fmt: skip
+
+
+def test_of_an_adopted_run_only_what_is_read_is_copied(tmp_path):
+    """Nobody knows which updates it saved: more of them might not be there."""
+    work = Work(tmp_path, "slt", sparsities=[0.5], adopt={"dense": "old"}, keep=["snapshots"])
+    stage = work.stage("adopt", "dense", 0.0)
+    assert " --updates 50 1000 --last 1000 " in line(stage)
+    assert [Path(file).name for file in stage.leaves] == [
+        "snapshot_50.safetensors", "snapshot_1000.safetensors", "best.pt"
+    ]  # fmt: skip
+    assert after(work.stage("train", "slt", 0.5), "--snapshot-updates") == "0,50,1000"
+
+
+def test_an_adopted_run_that_is_another_is_another_training(tmp_path):
+    for name, content in (("one", b"a"), ("copy", b"a"), ("other", b"b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint_last.pt").write_bytes(content)
+    one, copy, other, none = (
+        plan_of(tmp_path, "slt", "mp", sparsities=[0.5], adopt={"dense": name})
+        for name in ("one", "copy", "other", "none")
+    )
+    sha = hashlib.sha256(b"a").hexdigest()
+    assert one.trainings[0].adopted == (f"{tmp_path}/one", sha)
+    assert copy.trainings[0].adopted == (f"{tmp_path}/copy", sha)
+    assert none.trainings[0].adopted == (f"{tmp_path}/none", "")
+    assert one.trainings == copy.trainings
+    own = plan_of(tmp_path, "slt", "mp", sparsities=[0.5])
+    for plan in (other, none, own):  # the dense run and its ticket differ, MP is the same
+        same = [a == b for a, b in zip(one.trainings, plan.trainings)]
+        assert (len(same), same) == (3, [False, False, True])
+
+
+# --- the graph ---
+
+
+@pytest.mark.parametrize("keep", [[], ["snapshots", "tickets", "checkpoints"]])
+def test_every_file_is_left_by_exactly_one_stage(tmp_path, keep):
+    work = Work(tmp_path, *TECHNIQUES, seeds=[1, 2], keep=keep,
+                evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}])  # fmt: skip
+    left = Counter(file for stage in work.stages for file in stage.leaves)
+    assert set(left.values()) == {1}
+    seen = set()
+    for stage in work.stages:  # and by one that comes earlier
+        assert set(stage.needs) <= seen
+        seen |= set(stage.leaves)
+    assert len({stage.name for stage in work.stages}) == len(work.stages)
+    assert len({stage.record for stage in work.stages}) == len(work.stages)
+    assert {stage.kind for stage in work.stages} == set(KINDS) - {"adopt"}
+
+
+def test_no_snapshot_without_a_reader(tmp_path):
+    work = Work(tmp_path, *TABLE_1)
+    read = {file for stage in work.stages for file in stage.needs}
+    written = {f for s in work.stages for f in s.leaves if f.endswith(".safetensors")}
+    assert written <= read
+
+
+def test_stages_of_table_1(tmp_path):
+    stages = Work(tmp_path, *TABLE_1).stages
+    # a draw for all but the dense run and MP's 12; 63 trainings fill cells
+    assert Counter(stage.kind for stage in stages) == {
+        "train": 64, "draw": 51, "generate": 63, "score": 63
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("technique", list(TECHNIQUES))
+def test_the_ticket_command_takes_every_draw(tmp_path, technique):
+    work = Work(tmp_path, technique, sparsities=[0.5, 0.7, 0.9], keep_dense="fc1")
+    parser = build_parser()
+    for stage in work.stages:
+        if stage.kind == "draw":
+            args = parser.parse_args(list(stage.command[3:]))
+            assert args.mask_file is None if args.sparsity else args.mask_file == args.mask_from
+            assert [args.out] == list(stage.leaves)
+            assert {args.mask_from, args.start_from} == set(stage.needs)
+
+
+def test_kept_snapshots_are_those_of_every_rewind_the_start_and_the_end(tmp_path):
+    work = Work(tmp_path, "slt", {"clt": {"rewind": 20}}, sparsities=[0.5, 0.9], keep=["snapshots"])
+    for technique, sparsity in (("dense", 0.0), ("slt", 0.9), ("clt", 0.5)):
+        stage = work.stage("train", technique, sparsity)
+        assert after(stage, "--snapshot-updates") == "0,20,50,1000"
+        assert sum("snapshot_" in file for file in stage.leaves) == 4
+
+
+def test_a_run_that_starts_later_has_no_snapshot_of_before(tmp_path):
+    work = Work(tmp_path, "slt", {"lr-rewind": {"rewind": 200}}, sparsities=[0.5, 0.9],
+                keep=["snapshots"])  # fmt: skip
+    stages = {c: work.stage("train", *c) for c in (("slt", 0.5), ("lr-rewind", 0.5))}
+    assert after(stages["slt", 0.5], "--snapshot-updates") == "0,50,200,1000"
+    assert after(stages["lr-rewind", 0.5], "--snapshot-updates") == "200,1000"
+    assert [Path(file).name for file in stages["lr-rewind", 0.5].leaves] == [
+        "snapshot_200.safetensors", "snapshot_1000.safetensors", "best.pt"
+    ]  # fmt: skip
+
+
+def test_rewinding_to_the_end_reads_one_snapshot(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.9], rewind="100%")
+    assert len(work.stage("draw", "slt", 0.9).needs) == 1
+    assert after(work.stage("train", "dense", 0.0), "--snapshot-updates") == "1000"

@@ -1,0 +1,73 @@
+import sys
+from pathlib import Path
+
+import pytest
+from workflow.made import plan_of
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.planning.commands import make_stages
+from fairseq_lottery.workflow.planning.train_env import interpreter, prologue
+
+FAIRSEQ = f"{sys.executable} -m fairseq_lottery.launch"
+
+
+def starts(folder, executor="local", **resources):
+    plan = plan_of(folder, "mp", sparsities=[0.9], resources=resources)
+    command = make_stages(plan, executor)[0].command
+    return " ".join(command[: command.index(str(folder / "data-bin"))]), command
+
+
+def test_several_processes(tmp_path):
+    here = sys.executable
+    assert starts(tmp_path, gpus=1)[0] == FAIRSEQ
+    one, command = starts(tmp_path, gpus=0, processes=2)
+    assert one == (
+        f"{here} -m torch.distributed.run --standalone --nproc_per_node 2 -m fairseq_lottery.launch"
+    )
+    assert command[-1] == "--cpu"
+    several, command = starts(tmp_path, "slurm", gpus=4, nodes=2)
+    assert several == f"srun --nodes=2 --ntasks=8 --kill-on-bad-exit=1 --cpus-per-task=1 {FAIRSEQ}"
+    assert "--cpu" not in command
+    threads = starts(tmp_path, "slurm", gpus=2, threads=6)[0]
+    assert threads.startswith("srun --nodes=1 --ntasks=2 --kill-on-bad-exit=1 --cpus-per-task=6 ")
+
+
+def test_several_nodes_without_slurm(tmp_path):
+    message = r"small.yaml, line 8: several nodes want --executor slurm, or --emit sbatch$"
+    with pytest.raises(LotteryError, match=message):
+        starts(tmp_path, gpus=4, nodes=2)
+
+
+def test_an_environment_as_a_file(tmp_path):
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    plan = plan_of(tmp_path, train_env="env/bin/python")
+    assert interpreter(plan.configuration) == str(python)
+    assert prologue(plan.configuration) == ""
+    assert {stage.command[0] for stage in make_stages(plan)} == {str(python)}
+
+
+def test_an_environment_as_lines_of_a_shell(tmp_path):
+    plan = plan_of(tmp_path, train_env="module load cuda\nsource env/bin/activate\n")
+    assert interpreter(plan.configuration) == "python"
+    assert prologue(plan.configuration) == "set +u\nmodule load cuda\nsource env/bin/activate"
+    one = plan_of(tmp_path, train_env="source env/bin/activate")
+    assert interpreter(one.configuration) == "python"
+    assert prologue(one.configuration) == "set +u\nsource env/bin/activate"
+
+
+@pytest.mark.parametrize("env", ["env/bin/python", "python3", "~/none/bin/python"])
+def test_an_environment_that_is_not_there(tmp_path, env):
+    path = tmp_path / Path(env).expanduser()
+    with pytest.raises(LotteryError) as refusal:
+        make_stages(plan_of(tmp_path, train_env=env))
+    assert str(refusal.value) == (
+        f"{tmp_path}/small.yaml, line 8: train_env: there is no Python {path}"
+    )
+
+
+def test_the_environment_of_this_process(tmp_path):
+    plan = plan_of(tmp_path)
+    assert interpreter(plan.configuration) == sys.executable
+    assert prologue(plan.configuration) == ""

@@ -1,0 +1,94 @@
+import pytest
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.reading.lines import Lines
+
+TEXT = """\
+# a comment
+title: Small
+train: >-
+  --lr 7e-4
+
+  --seed=3 --clip-norm 1
+techniques:
+  - mp
+  - slt:
+      rewind: [10, 20]
+      clock: restart
+resources: {gpus: 1,
+            train: {runtime: 600}}
+"""
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(TEXT)
+    return Lines(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "near", "line"),
+    [
+        (("title",), "", 2),
+        (("train",), "", 3),
+        (("train",), "--lr", 4),
+        (("train",), "--seed", 6),
+        (("train",), "--none", 3),
+        (("techniques",), "", 7),
+        (("techniques", 0), "", 8),
+        (("techniques", 1, "slt"), "", 9),
+        (("techniques", 1, "slt", "rewind"), "", 10),
+        (("techniques", 1, "slt", "rewind", 1), "", 10),
+        (("techniques", 1, "slt", "clock"), "", 11),
+        (("techniques", 1, "slt", "none", 5), "", 9),
+        (("resources", "train", "runtime"), "", 13),
+        (("nowhere",), "", 1),
+        ((), "", 1),
+    ],
+)
+def test_every_value_knows_its_line(lines, key, near, line):
+    error = lines.error(key, "it is wrong", near)
+    assert isinstance(error, LotteryError)
+    assert str(error) == f"{lines.path}, line {line}: it is wrong"
+
+
+def test_values(lines):
+    assert lines.values["techniques"][1] == {"slt": {"rewind": [10, 20], "clock": "restart"}}
+    assert lines.values["train"] == "--lr 7e-4\n--seed=3 --clip-norm 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", ", line 3: a is given twice"),
+        ("a:\n  - b: {c: 1,\n        c: 2}\n", ", line 3: c is given twice"),
+        ("a: 1\nb: [1, 2\nc: 3\n", ", line 3: no YAML ("),
+        ("a: 1\n\tb: 2\n", ", line 2: no YAML ("),
+        ("a: 1\n---\nb: 2\n", ", line 2: no YAML ("),
+        ("a: *none\n", ", line 1: no YAML ("),
+        ("a: 1\nb: !own 2\n", ", line 2: no YAML ("),
+        ("a: 1\n? [b]\n: 2\n", ", line 2: no YAML ("),
+        ("a: 1\nb: \x07\n", ": no YAML ("),
+        ("a: 2020-13-45\n", ": no YAML (month must be in 1..12"),
+        ("- a\n- b\n", ": a configuration is a list of 'key: value' lines"),
+        ("just text\n", ": a configuration is a list of 'key: value' lines"),
+        ("", ": a configuration is a list of 'key: value' lines"),
+    ],
+)
+def test_what_is_no_configuration(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(LotteryError) as refusal:
+        Lines(path)
+    assert str(refusal.value).startswith(f"{path}{message}")
+
+
+def test_no_file_at_all(tmp_path):
+    with pytest.raises(LotteryError, match="^there is no file .*none.yaml$"):
+        Lines(tmp_path / "none.yaml")
+    with pytest.raises(LotteryError, match="cannot be read: .*Is a directory"):
+        Lines(tmp_path)
+    (tmp_path / "latin").write_bytes(b"title: \xe4\n")
+    with pytest.raises(LotteryError, match="latin cannot be read: 'utf-8' codec"):
+        Lines(tmp_path / "latin")

@@ -1,0 +1,78 @@
+import pytest
+from small import full_mask, save_checkpoint, save_snapshot_of, weights
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tickets.sources import read_source
+from fairseq_lottery.workflow.stages.adopt import adopt
+
+NAME = "encoder.layers.0.fc1.weight"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A run that ended at update 100, with checkpoints of 20 and 60 and a snapshot of 5."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    run.mkdir()
+    out.mkdir()
+    for name, update in (("1_20", 20), ("2_60", 60), ("_best", 60), ("_last", 100)):
+        save_checkpoint(run / f"checkpoint{name}.pt", weights(update), update)
+    save_snapshot_of(run / "snapshot_5.safetensors", weights(5), 5)
+    return run, out
+
+
+def names(out):
+    return sorted(path.name for path in out.iterdir())
+
+
+def test_only_what_is_asked_for_is_copied(folders):
+    run, out = folders
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    adopt(run, out, [5, 60, 100], ["best", "last"], 100)
+    assert names(out) == [
+        "best.pt", "last.pt", "snapshot_100.safetensors", "snapshot_5.safetensors",
+        "snapshot_60.safetensors",
+    ]  # fmt: skip
+    for update in (5, 60, 100):
+        source = read_source(out / f"snapshot_{update}.safetensors")
+        assert source.update == update and not source.is_pruned
+        assert source.weights[NAME].equal(weights(update)[NAME])
+    assert read_source(out / "best.pt").update == 60
+    assert before == {path: path.read_bytes() for path in run.iterdir()}
+
+
+def test_a_run_whose_weights_nobody_reads(folders):
+    run, out = folders
+    adopt(run, out, [], [], 100)
+    assert names(out) == []
+
+
+@pytest.mark.parametrize(
+    ("updates", "last", "message"),
+    [
+        ([7], 100, "has no checkpoint of update 7 that survivors could go back to, only of 5, 20"),
+        ([], 99, "ended at update 100, not at --max-update 99; write --max-update 100 or adopt"),
+    ],
+)
+def test_refusals(folders, updates, last, message):
+    run, out = folders
+    with pytest.raises(LotteryError) as refusal:
+        adopt(run, out, updates, ["best"], last)
+    assert str(refusal.value).startswith(f"the run in {run} {message}")
+    assert names(out) == []
+
+
+def test_a_pruned_run_is_no_dense_one(folders):
+    run, out = folders
+    mask = full_mask()
+    mask[NAME][0] = False
+    pruned = weights(20)
+    pruned[NAME][0] = 0
+    save_checkpoint(run / "checkpoint1_20.pt", pruned, 20, mask)
+    with pytest.raises(LotteryError, match="checkpoint1_20.pt is pruned; only a dense run can be"):
+        adopt(run, out, [20], [], 100)
+    assert names(out) == []
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(LotteryError, match="has no checkpoint_last.pt to adopt; name a fairseq"):
+        adopt(tmp_path, tmp_path, [], [], 100)

@@ -1,0 +1,365 @@
+import json
+import random
+
+import pytest
+import torch
+from small import (
+    DICTIONARIES,
+    MATRICES,
+    PRUNABLE,
+    SHAPES,
+    save_checkpoint,
+    weights,
+)
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets import mask_to_state, read_checkpoint
+from fairseq_lottery.workflow.stages.chosen import choose, measure
+from fairseq_lottery.workflow.stages.score import extra_score, main, read_translations, scores
+
+SIGNATURE = "score:magnitude|scope:layer|reset:rewind@50"
+
+
+def sentences(count, seed=1):
+    """Sentences of six invented words and a full stop."""
+    chance = random.Random(seed)
+    words = [a + b for a in "bdfgk" for b in ("al", "em", "in", "or")]
+    return [" ".join(chance.choices(words, k=6)) + "." for _ in range(count)]
+
+
+def translations(path, hypotheses, targets=None, kinds="STHD", order=None):
+    """A file as fairseq-generate writes it: longest sentences first, so in no order."""
+    lines = ["| INFO | loaded checkpoint"]
+    for n in order or random.Random(5).sample(range(len(hypotheses)), len(hypotheses)):
+        texts = {
+            "S": f"source {n}",
+            "T": (targets or hypotheses)[n],
+            "H": f"-0.5\t{hypotheses[n]}",
+            "D": f"-0.5\t{hypotheses[n]}",
+        }
+        lines += [f"{kind}-{n}\t{texts[kind]}" for kind in kinds]
+        lines += [f"P-{n}\t-0.1 -0.2"]
+    lines += ["Generate test with beam=5: BLEU4 = 1.0"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def mask_of(sparsity):
+    """A mask that prunes this share of every matrix, but no padding row."""
+    generator = torch.Generator().manual_seed(1)
+    entries, protected = {}, {}
+    for name, row in prunable_matrices(SHAPES).items():
+        keep = torch.ones(SHAPES[name], dtype=torch.bool)
+        free = torch.ones_like(keep)
+        if row is not None:
+            protected[name], free[row] = row, False
+        places = free.flatten().nonzero().flatten()
+        chosen = places[torch.randperm(len(places), generator=generator)]
+        keep.view(-1)[chosen[: round(sparsity * len(places))]] = False
+        entries[name] = keep
+    return Mask(entries, protected)
+
+
+def model(path, sparsity, leaks=0, **changes):
+    """A checkpoint at a sparsity; ``leaks`` of its pruned weights are not zero."""
+    parameters = weights(3)
+    mask = mask_of(sparsity) if sparsity else None
+    for name, keep in (mask or {}).items():
+        parameters[name][~keep] = 0
+    if leaks:
+        pruned = (~mask["encoder.layers.0.fc1.weight"]).nonzero()[:leaks]
+        for row, column in pruned:
+            parameters["encoder.layers.0.fc1.weight"][row, column] = 1e-30
+    lottery = {
+        "mask": mask_to_state(mask) if mask else None,
+        "dictionaries": DICTIONARIES.to_tensors(),
+        "ticket": {"denominator": "all-matrices", "signature": SIGNATURE} if mask else None,
+    }
+    save_checkpoint(path, parameters, 980, task_state={"lottery": lottery}, **changes)
+    return path
+
+
+# --- which translations are scored ---
+
+
+def test_translations_in_the_order_of_the_references(tmp_path):
+    texts = sentences(50)
+    found, sources = read_translations(translations(tmp_path / "g", texts), texts)
+    assert found == texts
+    assert sources == [f"source {n}" for n in range(50)]
+
+
+def test_what_fairseq_detokenised_is_preferred(tmp_path):
+    texts = ["ein Satz.", "noch einer!"]
+    path = translations(tmp_path / "g", texts)
+    path.write_text(path.read_text().replace("H-0\t-0.5\tein Satz.", "H-0\t-0.5\tein Satz ."))
+    assert read_translations(path, texts)[0] == texts
+    plain = translations(tmp_path / "h", texts, kinds="STH")
+    assert read_translations(plain, texts)[0] == texts
+
+
+def test_an_empty_translation_and_tabs(tmp_path):
+    hypotheses, texts = ["", "a\tb"], ["ein Satz", "zwei"]
+    path = translations(tmp_path / "g", hypotheses, targets=texts)
+    assert read_translations(path, texts)[0] == hypotheses
+
+
+def test_separators_inside_a_sentence_end_no_line(tmp_path):
+    texts = ["ein\u2028Satz", "noch\x85einer", "und\x0bnoch\x1ceiner", "Ende"]
+    references = tmp_path / "test.de"
+    references.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    path = translations(tmp_path / "g", texts)
+    assert read_translations(path, texts)[0] == texts
+    run(tmp_path, path, references, model(tmp_path / "m.pt", 0.0), 0.0)
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert {row["sentences"] for row in rows} == {4}
+
+
+def refused(path, references):
+    with pytest.raises(LotteryError) as refusal:
+        read_translations(path, references)
+    return str(refusal.value).replace(str(path), "FILE")
+
+
+def test_1008_of_1014_sentences(tmp_path):
+    """fairseq drops what does not fill a multiple of eight sentences."""
+    texts = sentences(1014)
+    path = translations(tmp_path / "g", texts[:1008])
+    assert refused(path, texts) == (
+        "FILE has 1008 translations for 1014 references (sentence 1008 is missing); the references"
+        " must be those of the test set that was preprocessed"
+    )
+
+
+def test_a_sentence_that_is_missing_in_between(tmp_path):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", texts, order=[n for n in range(20) if n != 7])
+    assert "19 translations for 20 references (sentence 7 is missing)" in refused(path, texts)
+
+
+def test_more_translations_than_references(tmp_path):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", texts)
+    assert "has 20 translations for 19 references; the" in refused(path, texts[:19])
+
+
+def test_doubled_translations(tmp_path):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", texts)
+    path.write_text(path.read_text() * 2)
+    assert refused(path, texts).startswith("FILE translates sentence ")
+    one = translations(tmp_path / "h", texts, kinds="STH")
+    one.write_text(one.read_text() + "H-3\t-0.5\tund noch einmal\n")
+    assert refused(one, texts) == f"{one} translates sentence 3 twice; delete it".replace(
+        str(one), "FILE"
+    )
+
+
+def test_references_in_another_order(tmp_path):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", texts)
+    said = refused(path, texts[::-1])
+    assert said.startswith("FILE and the references are different texts: sentence ")
+    assert "there and" in said and said.endswith("here")
+    assert refused(path, [*texts[1:], texts[0]]).startswith("FILE and the references are different")
+
+
+def test_references_of_another_text(tmp_path):
+    path = translations(tmp_path / "g", sentences(20, seed=1))
+    assert "different texts" in refused(path, sentences(20, seed=2))
+
+
+def test_some_sentences_are_in_every_text(tmp_path):
+    """Normalised quotes make some targets differ; a few equal sentences make no equal text."""
+    texts, others = sentences(20, seed=1), sentences(20, seed=2)
+    path = translations(tmp_path / "g", texts)
+    assert "different texts" in refused(path, texts[:9] + others[9:])
+    assert read_translations(path, texts[:10] + others[10:])[0] == texts
+
+
+def test_translations_may_be_as_bad_as_they_like(tmp_path):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", ["?"] * 20, targets=texts)
+    assert read_translations(path, texts)[0] == ["?"] * 20
+
+
+def test_unknown_words_and_tokens_are_no_other_text(tmp_path):
+    texts = ["Ein Zug fährt.", "Er sagt: 'Es ist so-und-so.'", "Ja & nein.", "Ende."]
+    targets = ["Ein <<unk>> fährt .", "Er sagt : &apos; Es ist so @-@ und @-@ so . &apos;",
+               "Ja &amp; nein .", "Ende ."]  # fmt: skip
+    path = translations(tmp_path / "g", texts, targets=targets)
+    assert read_translations(path, texts)[0] == texts
+    unknown = translations(tmp_path / "h", texts, targets=["<<unk>>"] * 4)
+    assert read_translations(unknown, texts)[0] == texts
+
+
+# --- scores ---
+
+
+def test_perfect_translations():
+    texts = sentences(30)
+    rows = scores(texts, texts, ["BLEU", "chrF", "TER"])
+    assert [(row["metric"], round(row["score"], 6)) for row in rows] == [
+        ("BLEU", 100.0), ("chrF", 100.0), ("TER", 0.0)
+    ]  # fmt: skip
+    assert rows[0]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+
+
+def test_one_wrong_word_of_ten():
+    rows = scores(["a b c d e f g h i x"], ["a b c d e f g h i j"], ["TER", "BLEU"])
+    assert rows[0]["score"] == pytest.approx(10.0)
+    # 9 of 10, 8 of 9, 7 of 8, 6 of 7 n-grams
+    assert rows[1]["score"] == pytest.approx(100 * (0.9 * 8 / 9 * 7 / 8 * 6 / 7) ** 0.25)
+
+
+def test_a_score_of_the_users_own(tmp_path):
+    (tmp_path / "h").write_text("a b\nc\n")
+    places = {"hypotheses": f"{tmp_path}/h", "references": "r", "sources": "s"}
+    row = extra_score("words", "echo 12 of 3 && wc -w <{hypotheses}", places)
+    assert row == {
+        "metric": "words", "score": 3.0, "signature": "echo 12 of 3 && wc -w <{hypotheses}"
+    }  # fmt: skip
+    assert extra_score("x", "echo score = -1.5e-2 done", places)["score"] == -0.015
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("echo no number", "score_command own ended with exit code 0 and 0 numbers: no number"),
+        ("echo 5; echo it broke >&2; exit 3",
+         "score_command own ended with exit code 3 and 1 numbers: it broke"),
+    ],
+)  # fmt: skip
+def test_a_score_that_fails(command, message):
+    with pytest.raises(LotteryError) as refusal:
+        extra_score("own", command, {})
+    assert str(refusal.value) == message
+
+
+# --- the model behind them ---
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+def test_what_a_model_has_lost_is_counted_in_it(tmp_path, sparsity):
+    found = measure(model(tmp_path / "m.pt", sparsity), sparsity)
+    mask = mask_of(sparsity)
+    assert (found.update, found.prunable, found.denominator) == (980, PRUNABLE, "all-matrices")
+    assert found.pruned == mask.pruned
+    assert abs(found.pruned - sparsity * PRUNABLE) <= 0.5 * MATRICES
+    assert len(found.matrices) == MATRICES
+    assert found.matrices["encoder.layers.0.fc1.weight"] == pytest.approx(1 - sparsity, abs=0.03)
+    assert found.signature == (SIGNATURE if sparsity else None)
+
+
+@pytest.mark.parametrize(("has", "row"), [(0.5, 0.9), (0.5, 0.6), (0.5, 0.0), (0.0, 0.5)])
+def test_a_model_of_another_sparsity(tmp_path, has, row):
+    path = model(tmp_path / "m.pt", has)
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, row)
+    lost = mask_of(has).pruned
+    assert str(refusal.value).startswith(
+        f"{path} has lost {lost} of {PRUNABLE} weights ({lost / PRUNABLE:.4f}), but its row is"
+        f" {row:g}; it was saved before its mask was complete"
+    )
+
+
+def test_a_single_weight_that_leaks(tmp_path):
+    path = model(tmp_path / "m.pt", 0.5, leaks=1)
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, 0.5)
+    assert str(refusal.value) == (
+        f"{path}: encoder.layers.0.fc1.weight has weights that its mask removes"
+    )
+
+
+def test_the_best_and_the_last_model(tmp_path):
+    for name, update in (("best", 500), ("last", 1000)):
+        save_checkpoint(
+            tmp_path / f"checkpoint_{name}.pt", weights(update), update,
+            last_optimizer_state={"state": torch.ones(1000)},
+        )  # fmt: skip
+    for name, update in (("best", 500), ("last", 1000)):
+        path = choose(tmp_path, name)
+        state = read_checkpoint(path)
+        assert path == tmp_path / f"{name}.pt"
+        assert state["last_optimizer_state"] is None
+        assert state["optimizer_history"][-1]["num_updates"] == update
+        assert path.stat().st_size < (tmp_path / f"checkpoint_{name}.pt").stat().st_size
+        assert measure(path, 0.0).update == update
+
+
+def test_the_mean_of_the_last_models(tmp_path):
+    for epoch in (1, 2, 3, 10):
+        save_checkpoint(
+            tmp_path / f"checkpoint{epoch}.pt", weights(epoch), 10 * epoch
+        )  # fmt: skip
+    path = choose(tmp_path, "average:2")
+    assert path == tmp_path / "average2.pt"
+    found = read_checkpoint(path)["model"]["encoder.layers.0.fc1.weight"]
+    name = "encoder.layers.0.fc1.weight"
+    assert torch.allclose(found, (weights(3)[name] + weights(10)[name]) / 2)
+    assert measure(path, 0.0).update == 100
+
+
+def test_a_model_elsewhere(tmp_path):
+    save_checkpoint(tmp_path / "checkpoint_last.pt", weights(1))
+    (tmp_path / "out").mkdir()
+    assert choose(tmp_path, "last", tmp_path / "out") == tmp_path / "out" / "last.pt"
+
+
+def test_there_is_no_best_model(tmp_path):
+    with pytest.raises(LotteryError, match="has no checkpoint_best.pt; it is written when a vali"):
+        choose(tmp_path, "best")
+    with pytest.raises(LotteryError, match="has no checkpoint_last.pt$"):
+        choose(tmp_path, "last")
+
+
+# --- all of it ---
+
+
+def run(folder, path, references, checkpoint, sparsity, *more):
+    main(
+        ["--translations", str(path), "--references", str(references), "--model", str(checkpoint),
+         "--sparsity", str(sparsity), "--out", str(folder), "--metrics", "BLEU", "TER", *more]
+    )  # fmt: skip
+
+
+def test_rows_for_the_records(tmp_path, capsys):
+    texts = sentences(30)
+    (tmp_path / "test.de").write_text("".join(f"{text}\n" for text in texts))
+    checkpoint = model(tmp_path / "best.pt", 0.5)
+    path = translations(tmp_path / "g", texts)
+    run(tmp_path, path, tmp_path / "test.de", checkpoint, 0.5,
+        "--score-command", "words", "wc -w <{sources}")  # fmt: skip
+    assert (tmp_path / "hypotheses.txt").read_text().splitlines() == texts
+    assert (tmp_path / "sources.txt").read_text().splitlines()[3] == "source 3"
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert [(row["metric"], round(row["score"], 6)) for row in rows] == [
+        ("BLEU", 100.0), ("TER", 0.0), ("words", 60.0)
+    ]  # fmt: skip
+    for row in rows:
+        assert {key: row[key] for key in row if key not in ("metric", "score", "signature")} == {
+            "sentences": 30,
+            "update": 980,
+            "pruned": mask_of(0.5).pruned,
+            "prunable": PRUNABLE,
+            "denominator": "all-matrices",
+            "signature_of_ticket": SIGNATURE,
+        }
+    assert capsys.readouterr().out.startswith("BLEU 100.00 nrefs:1|case:mixed")
+
+
+def test_what_is_refused_leaves_nothing(tmp_path):
+    texts = sentences(10)
+    (tmp_path / "test.de").write_text("".join(f"{text}\n" for text in texts))
+    path = translations(tmp_path / "g", texts)
+    checkpoint = model(tmp_path / "best.pt", 0.5)
+    with pytest.raises(LotteryError, match="but its row is 0.9"):
+        run(tmp_path, path, tmp_path / "test.de", checkpoint, 0.9)
+    with pytest.raises(LotteryError, match="^the references .*none.de cannot be read: "):
+        run(tmp_path, path, tmp_path / "none.de", checkpoint, 0.5)
+    with pytest.raises(LotteryError, match="score_command words ended with exit code 1"):
+        run(tmp_path, path, tmp_path / "test.de", checkpoint, 0.5, "--score-command", "words",
+            "exit 1")  # fmt: skip
+    assert not (tmp_path / "scores.jsonl").exists()

@@ -1,0 +1,325 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import PROPERTY
+from workflow.made import ROWS, dense, vocabulary
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
+from fairseq_lottery.workflow.trainings.training import Growth
+
+FEW = settings(PROPERTY, max_examples=60)
+DENSE = dense()
+#: by what a draw or a growth is told apart; the rest are defaults
+AXES = ("scope", "reset", "clock", "score", "takes_mask")
+PLAIN = {"scope": "layer", "reset": "rewind", "clock": "restart", "score": "magnitude",
+         "takes_mask": False}  # fmt: skip
+
+
+def rows(name, sparsities=(0.5, 0.9), options=(), **changes):
+    """Sparsity -> training, in the order in which the technique gives them."""
+    found = TECHNIQUES[name].plan(vocabulary(sparsities, **changes), **dict(options))
+    return dict(found)
+
+
+def ticket(training, **axes):
+    """Whose mask, whose weights at which update, and the draw's sparsity; the axes as expected."""
+    drawn = training.ticket
+    assert {name: getattr(drawn, name) for name in AXES} == {**PLAIN, **axes}
+    return drawn.mask_from, drawn.start.training, drawn.start.update, drawn.sparsity
+
+
+@pytest.fixture
+def own():
+    """Forgets techniques that a test registers."""
+    before = dict(TECHNIQUES)
+    yield
+    TECHNIQUES.clear()
+    TECHNIQUES.update(before)
+
+
+def test_names_and_titles():
+    assert {name: t.title for name, t in TECHNIQUES.items()} == {
+        "mp": "MP", "lt": "LT", "slt": "SLT", "clt": "CLT", "slt-mp": "SLT-MP",
+        "mp-slt": "MP-SLT", "lr-rewind": "LR rewinding", "fine-tune": "fine-tuning",
+        "one-shot": "one-shot SLT", "imp": "global IMP", "random": "random mask",
+        "random-reinit": "random reinit", "random-sign": "random signs",
+    }  # fmt: skip
+    options = {name: tuple(t.options) for name, t in TECHNIQUES.items() if t.options}
+    assert options == {
+        "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",), "imp": ("fraction",)
+    }  # fmt: skip
+
+
+# --- Brix et al. 2020 ---
+
+
+def test_mp_grows_one_mask_per_sparsity():
+    found = rows("mp", ROWS)
+    assert list(found) == list(ROWS)
+    for sparsity, run in found.items():
+        assert run.ticket is None and run.parents == ()
+        assert run.growth == Growth(sparsity, 0, 800, 20)
+        assert run.flags == DENSE.flags
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "reset"), [("lt", 0, "rewind"), ("slt", 50, "rewind"), ("clt", 50, "sign")]
+)
+def test_rounds_prune_the_latest_run_and_take_its_own_weights(name, update, reset):
+    found = rows(name, ROWS)
+    assert list(found) == list(ROWS)
+    latest = DENSE
+    for sparsity, run in found.items():
+        assert ticket(run, reset=reset) == (latest, latest, update, sparsity)
+        assert run.growth is None and run.flags == DENSE.flags
+        latest = run
+
+
+@pytest.mark.parametrize("name", ["lt", "slt", "clt"])
+def test_weights_of_the_dense_run_as_in_frankle(name):
+    latest = DENSE
+    for sparsity, run in rows(name, rewind_source="dense").items():
+        reset = "sign" if name == "clt" else "rewind"
+        update = 0 if name == "lt" else 50
+        assert ticket(run, reset=reset) == (latest, DENSE, update, sparsity)
+        latest = run
+
+
+def test_a_clock_for_all():
+    for run in rows("slt", clock="rewind").values():
+        ticket(run, clock="rewind")
+    for run in rows("mp", clock="rewind").values():
+        assert run.ticket is None
+
+
+def test_rounds_between_rows():
+    found = rows("slt", (0.5, 0.9), rounds=(0.2, 0.5, 0.7, 0.9))
+    assert list(found) == [0.2, 0.5, 0.7, 0.9]
+    assert found[0.9].ticket.mask_from == found[0.7]
+
+
+def test_slt_mp_switches_after_two_rounds():
+    found = rows("slt-mp", ROWS)
+    assert list(found) == [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]
+    assert ticket(found[0.5]) == (DENSE, DENSE, 50, 0.5)
+    assert ticket(found[0.6]) == (found[0.5], found[0.5], 50, 0.6)
+    for sparsity in ROWS[6:]:
+        run = found[sparsity]
+        assert ticket(run, takes_mask=True) == (found[0.6], found[0.6], 50, 0.6)
+        assert run.growth == Growth(sparsity, 0, 800, 20)
+
+
+def test_slt_mp_switches_elsewhere():
+    found = rows("slt-mp", (0.3, 0.5, 0.9), options={"switch": (0.3,)})
+    assert list(found) == [0.3, 0.5, 0.9]
+    assert ticket(found[0.5], takes_mask=True) == (found[0.3], found[0.3], 50, 0.3)
+
+
+def test_slt_mp_prunes_from_where_its_clock_goes_on():
+    found = rows("slt-mp", ROWS, clock="rewind")
+    assert ticket(found[0.7], takes_mask=True, clock="rewind") == (found[0.6], found[0.6], 50, 0.6)
+    assert found[0.7].growth == Growth(0.7, 50, 800, 20)
+    later = Growth(0.0, 200, 800, 20)
+    assert rows("slt-mp", clock="rewind", growth=later)[0.9].growth == Growth(0.9, 200, 800, 20)
+
+
+def test_slt_mp_has_no_update_left_to_prune():
+    rows("slt-mp", clock="rewind", rewind=799)
+    with pytest.raises(LotteryError, match="^pruning would start at update 800, where it has to b"):
+        rows("slt-mp", clock="rewind", rewind=800)
+    assert rows("slt-mp", rewind=800)[0.9].growth.start == 0
+
+
+def test_slt_mp_from_the_dense_weights():
+    found = rows("slt-mp", ROWS, rewind_source="dense")
+    assert ticket(found[0.7], takes_mask=True) == (found[0.6], DENSE, 50, 0.6)
+
+
+def test_mp_slt_goes_on_from_the_mask_of_mp():
+    found = rows("mp-slt", ROWS)
+    assert list(found) == [0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]
+    pruned = found[0.6]
+    assert pruned == rows("mp", ROWS)[0.6]
+    first = found[0.7].ticket.mask_from
+    assert ticket(first, takes_mask=True) == (pruned, pruned, 50, 0.6)
+    assert first.growth is None
+    latest = first
+    for sparsity in ROWS[6:]:
+        assert ticket(found[sparsity]) == (latest, latest, 50, sparsity)
+        latest = found[sparsity]
+
+
+def test_mp_slt_on_the_dense_weights():
+    first = rows("mp-slt", ROWS, rewind_source="dense")[0.7].ticket.mask_from
+    assert ticket(first, takes_mask=True) == (first.ticket.mask_from, DENSE, 50, 0.6)
+
+
+# --- other papers, and controls ---
+
+
+def test_learning_rate_rewinding_keeps_values_and_turns_the_clock_back():
+    latest = DENSE
+    for sparsity, run in rows("lr-rewind", ROWS).items():
+        assert ticket(run, reset="keep", clock="rewind") == (latest, latest, 50, sparsity)
+        assert run.flags == DENSE.flags
+        latest = run
+
+
+def test_fine_tuning_keeps_values_at_the_last_rate():
+    latest = DENSE
+    for sparsity, run in rows("fine-tune", ROWS).items():
+        assert ticket(run, reset="keep") == (latest, latest, 50, sparsity)
+        latest = run
+        # 7e-4 after 100 of warm-up is 7e-4 x sqrt(100 / 1000) at the end
+        assert run.flags.number("--lr") == pytest.approx(7e-4 * math.sqrt(0.1), rel=1e-5)
+        assert run.flags.get("--lr-scheduler") == "fixed"
+        assert "--warmup-updates" not in run.flags
+        assert run.flags.get("--max-update") == "1000"
+
+
+def test_fine_tuning_at_a_rate_of_the_users():
+    run = rows("fine-tune", options={"lr": 2e-5})[0.5]
+    assert run.flags.get("--lr") == "2e-05"
+
+
+def test_fine_tuning_does_not_guess_a_last_rate():
+    other = dense(train="--optimizer masked_adam --lr 1 --lr-scheduler cosine --max-update 1000")
+    with pytest.raises(LotteryError, match=r"write fine-tune: \{lr: RATE\}$"):
+        rows("fine-tune", dense=other)
+    assert len(rows("fine-tune", dense=other, options={"lr": 1e-4})) == 2
+
+
+def test_a_rate_that_yaml_reads_as_a_text():
+    with pytest.raises(LotteryError, match="^the rate of fine-tune is a number, not '1e-4'; 1e-4 "):
+        rows("fine-tune", options={"lr": "1e-4"})
+
+
+def test_one_shot_draws_everything_from_the_dense_run():
+    for sparsity, run in rows("one-shot", ROWS).items():
+        assert ticket(run) == (DENSE, DENSE, 50, sparsity)
+
+
+def test_random_masks_are_drawn_in_rounds_too():
+    latest = DENSE
+    for sparsity, run in rows("random", ROWS).items():
+        assert ticket(run, score="random") == (latest, latest, 50, sparsity)
+        latest = run
+
+
+@pytest.mark.parametrize(
+    ("control", "of", "reset"), [("random-reinit", "slt", "random"),
+                                 ("random-sign", "clt", "random-sign")],
+)  # fmt: skip
+def test_controls_have_the_masks_of_what_they_control(control, of, reset):
+    controlled = rows(of, ROWS)
+    sources = [DENSE, *controlled.values()]
+    for source, (sparsity, run) in zip(sources, rows(control, ROWS).items()):
+        assert ticket(run, reset=reset) == (source, source, 50, sparsity)
+        twin = controlled[sparsity].ticket
+        assert (run.ticket.mask_from, run.ticket.sparsity) == (twin.mask_from, twin.sparsity)
+
+
+def chain(training):
+    """A run of IMP and those before it, the first one first."""
+    found = []
+    while training.ticket is not None:
+        found.insert(0, training)
+        training = training.ticket.mask_from
+    return found
+
+
+def test_imp_rounds_by_hand():
+    # from 0 to 50 %: log 0.5 / log 0.8 = 3.1, so 4 rounds, each keeping 0.5 ** 0.25 = 0.8409;
+    # from there to 90 %: log 0.2 / log 0.8 = 7.2, so 8 rounds, each keeping 0.2 ** 0.125 = 0.8178
+    found = rows("imp")
+    assert len(found) == 12
+    first = [0.159104, 0.292893, 0.405396, 0.5]
+    second = [0.591117, 0.665630, 0.726563, 0.776393, 0.817142, 0.850465, 0.877716, 0.9]
+    assert list(found) == pytest.approx(first + second, abs=2e-6)
+    runs = chain(found[0.9])
+    assert [run.sparsity for run in runs] == list(found)
+    latest = DENSE
+    for run in runs:
+        assert ticket(run, scope="global") == (latest, DENSE, 50, run.sparsity)
+        latest = run
+
+
+def test_imp_of_exact_powers_takes_no_round_more():
+    assert list(rows("imp", (0.2, 0.36))) == [0.2, 0.36]
+    assert len(rows("imp", (0.5, 0.75), options={"fraction": 0.5})) == 2
+
+
+@FEW
+@given(
+    st.lists(st.integers(1, 99), min_size=1, max_size=5, unique=True),
+    st.sampled_from([0.1, 0.2, 0.5]),
+)
+def test_imp_never_removes_more_than_the_fraction_of_the_rest(percents, fraction):
+    sparsities = tuple(sorted(p / 100 for p in percents))
+    found = rows("imp", sparsities, options={"fraction": fraction})
+    assert set(sparsities) <= set(found)
+    left = 1.0
+    for sparsity in found:
+        share = (left - (1 - sparsity)) / left
+        assert 0 < share <= fraction + 1e-6 / left
+        left = 1 - sparsity
+
+
+# --- axes of the configuration ---
+
+
+def test_scope_and_prunable_set_reach_every_draw():
+    axes = {"scope": "global", "floor": 0.1, "prunable": "no-embeddings", "keep_dense": "fc1",
+            "score": "movement"}  # fmt: skip
+    growth = Growth(0.0, 0, 800, 20, **axes)
+    for name in ("slt", "clt", "one-shot", "imp", "slt-mp", "mp-slt"):
+        for run in rows(name, ROWS, growth=growth).values():
+            for part in (run.ticket, run.growth):
+                assert part is None or {n: getattr(part, n) for n in axes} == axes
+
+
+# --- a user's own ---
+
+OWN = """
+from fairseq_lottery.workflow.trainings.techniques import technique
+
+@technique("late", "late LT")
+def late(v, share=0.5):
+    for sparsity in v.sparsities:
+        yield sparsity, v.train(v.ticket(v.dense, sparsity, v.dense.at(round(1000 * share))))
+"""
+
+
+def test_own_techniques(tmp_path, own):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    load_own(path)
+    assert TECHNIQUES["late"].title == "late LT"
+    assert TECHNIQUES["late"].options == {"share": 0.5}
+    assert ticket(rows("late")[0.9]) == (DENSE, DENSE, 500, 0.9)
+    assert ticket(rows("late", options={"share": 0.1})[0.9]) == (DENSE, DENSE, 100, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no file {path} with techniques"),
+        ("1 / 0\n", "{path} fails with ZeroDivisionError: division by zero"),
+        ("def (:\n", "{path} fails with SyntaxError: invalid syntax"),
+    ],
+)
+def test_own_techniques_that_cannot_be_loaded(tmp_path, own, text, message):
+    path = tmp_path / "own.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LotteryError) as refusal:
+        load_own(path)
+    assert str(refusal.value).startswith(message.format(path=path))
+
+
+def test_every_technique_says_what_it_is():
+    for name, one in TECHNIQUES.items():
+        assert one.plan.__doc__, name
