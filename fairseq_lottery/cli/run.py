@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> None:
             return
         if work.pending:
             require("snakemake")
-            check_environment(plan, executor)
-            for line in lines(plan, work, cost, args.jobs):
+            notes = [f"note: {note}" for note in check_environment(plan, executor)]
+            for line in notes + lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         carry_out(plan, stages, work, args.jobs, executor, console)
     console.print(f"done; fairseq-lottery report {out} --out report", soft_wrap=True)

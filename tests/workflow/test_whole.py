@@ -100,11 +100,18 @@ def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
     configuration = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt)
     assert pending(configuration)["trainings"] == 1
     before = {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
-    run(configuration, "--jobs", 2)
+    said = run(configuration, "--jobs", 2).stdout
+    assert "note:" not in said  # plain adam is what masked_adam is without a mask
     assert before == {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
     assert scores(tmp_path / "runs")["slt", 0.5]["pruned"] == 21_488
-    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7)
-    said = run(other, code=2).stderr
+    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7,
+                      extra_flags="--weight-decay 0.5 --update-freq 2")  # fmt: skip
+    done = run(other, code=2)
+    said = done.stderr
+    assert (
+        f"note: the run in {adopt['dense']} was trained with --update-freq 1 instead of 2,"
+        " --weight-decay 0.01 instead of 0.5\n"
+    ) in done.stdout
     assert "has no checkpoint of update 7 that survivors could go back to, only of 5, " in said
 
 

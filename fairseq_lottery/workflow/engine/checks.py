@@ -70,11 +70,9 @@ def check_files(configuration: Configuration) -> None:
             ("references",), f"the references {configuration.references} are not there; they are"
             " the raw text of the test set"
         )  # fmt: skip
-    if configuration.adopt:
-        for seed in configuration.seeds:
-            folder = Path(configuration.adopt.format(seed=seed))
-            if not (folder / "checkpoint_last.pt").is_file():
-                raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
+    for folder in configuration.adopted_folders:
+        if not Path(folder, "checkpoint_last.pt").is_file():
+            raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
     _refuse_other_data(configuration, files)
 
 
@@ -88,13 +86,19 @@ def check_disk(configuration: Configuration, cost: Cost) -> None:
         )
 
 
-def check_environment(plan: Plan, executor: str) -> None:
-    """Ask the training's environment whether it takes the flags and has the GPUs."""
+def check_environment(plan: Plan, executor: str) -> list[str]:
+    """Ask the training's environment whether it takes the flags and has the GPUs.
+
+    Returns:
+        What a user should know besides: where an adopted run was trained with other flags.
+    """
     configuration = plan.configuration
     fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
     question = {
         "train": [*fixed, *configuration.train.words()],
         "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
+        "weights": list(configuration.train.of_weights()),
+        "adopt": configuration.adopted_folders,
     }
     found = _ask(configuration, question)
     if found.get("problem"):
@@ -110,6 +114,7 @@ def check_environment(plan: Plan, executor: str) -> None:
             f"a training wants {wanted} GPUs and this machine has {found['gpus']}; change gpus"
             " (0 trains on the CPU), or give --executor",
         )
+    return list(found["notes"])
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:

@@ -102,3 +102,8 @@ class Configuration:
     def seeds(self) -> tuple[int, ...]:
         """All seeds, in order."""
         return tuple(sorted({seed for request in self.requests for seed in request.seeds}))
+
+    @property
+    def adopted_folders(self) -> list[str]:
+        """The run of each seed that stands for the dense training, if there are any."""
+        return [self.adopt.format(seed=seed) for seed in self.seeds] if self.adopt else []

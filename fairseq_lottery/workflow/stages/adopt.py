@@ -6,11 +6,14 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.sources import read_source
+from fairseq_lottery.tickets.sources import read_checkpoint, read_source
 from fairseq_lottery.workflow.stages.chosen import choose
 
 
@@ -54,6 +57,44 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
         save_snapshot(path, source.weights, source.mask, source.dictionaries, record)
     for model in models:
         choose(run, model, out)
+
+
+def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:
+    """Where a run was trained otherwise than meant; a flag that its fairseq lacks is passed over.
+
+    Args:
+        run: its save-dir.
+        meant: flag, as ``--dropout``, -> its parsed value.
+    """
+    state = read_checkpoint(run / "checkpoint_last.pt")
+    trained = _settings(state.get("args")) | _settings(state.get("cfg"))
+    found = []
+    for flag, value in meant.items():
+        name = flag.lstrip("-").replace("-", "_")
+        if name in trained and _plain(trained[name]) != _plain(value):
+            found.append(f"{flag} {_plain(trained[name])} instead of {_plain(value)}")
+    return found
+
+
+def _settings(stored: Any) -> dict[str, Any]:
+    """All settings of a checkpoint in one level, whichever fairseq stored them."""
+    found: dict[str, Any] = {}
+    if isinstance(stored, argparse.Namespace):
+        stored = vars(stored)
+    for name, value in stored.items() if isinstance(stored, Mapping) else ():
+        if isinstance(value, (argparse.Namespace, Mapping)):
+            found.update(_settings(value))
+            # an optimizer's, a criterion's or a schedule's section says which it is by _name
+            found[name] = found.pop("_name", None) or found.get(name)
+        else:
+            found[name] = value
+    return found
+
+
+def _plain(value: Any) -> str:
+    """``[0.0005]`` and ``0.0005``, ``adam`` and ``masked_adam`` are the same."""
+    text = re.sub(r"[\s\[\]()']", "", str(value))
+    return re.sub(r"^masked_|_lottery$", "", text)
 
 
 def _files(run: Path) -> dict[int, Path]:

@@ -1,7 +1,7 @@
 """What only the training's environment knows, asked before anything starts.
 
 Run there as ``python -m fairseq_lottery.workflow.stages.preflight``, with the question as JSON on
-stdin; answers with JSON: ``problem``, a flag it is ``about``, and the ``gpus`` it sees.
+stdin; answers with JSON: ``problem``, a flag it is ``about``, the ``gpus`` it sees, and ``notes``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -18,7 +19,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Whether fairseq takes these flags, and which GPUs are there.
 
     Args:
-        question: ``train`` and ``generate``: the words of the two command lines.
+        question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
+            the flags of ``train`` that decide weights; ``adopt``: folders of adopted runs.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -31,24 +33,36 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq import options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
+    from fairseq_lottery.workflow.stages.adopt import differences
 
     parsers = {
         "train": options.get_training_parser,
         "generate": options.get_generation_parser,
     }
     gpus = torch.cuda.device_count()
+    parsed = {}
     for kind, parser in parsers.items():
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                options.parse_args_and_arch(parser(), input_args=question[kind])
+                parsed[kind] = options.parse_args_and_arch(parser(), input_args=question[kind])
         except SystemExit:
             lines = said.getvalue().strip().splitlines() or ["it refuses the flags"]
             text = re.sub(r"^.*?error: ", "", lines[-1])
             flag = re.search(r"--[\w-]+", text)
             return {"problem": f"{kind}: {text}", "about": flag.group() if flag else "",
                     "where": kind}  # fmt: skip
-    return {"gpus": gpus}
+    names = {flag: flag.lstrip("-").replace("-", "_") for flag in question["weights"]}
+    given = vars(parsed["train"])
+    meant = {flag: given[name] for flag, name in names.items() if name in given}
+    notes = []
+    try:
+        for folder in question["adopt"]:
+            other = differences(Path(folder), meant)
+            notes += [f"the run in {folder} was trained with {', '.join(other)}"] if other else []
+    except LotteryError as error:
+        return {"problem": str(error), "where": "adopt"}
+    return {"gpus": gpus, "notes": notes}
 
 
 if __name__ == "__main__":
