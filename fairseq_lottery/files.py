@@ -1,7 +1,11 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+"""Writing files so that a crash leaves the old one or the new one, never half of one.
+
+And holding a folder, so that two processes never write into it at once.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +45,30 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         os.fsync(folder)  # the rename itself survives a power cut
     finally:
         os.close(folder)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make and hold a folder; the lock ends with this process, however it ends.
+
+    Raises:
+        LotteryError: another process holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the work ends
+    except OSError as error:
+        raise LotteryError(
+            f"{folder} cannot be written ({error.strerror}); give another --out"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LotteryError(
+                f"another run is at work in {folder}; wait for it, or give another --out"
+            ) from None
+        yield
 
 
 def _umask() -> int:

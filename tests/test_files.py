@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import alone_in, replacing
 
 
 @pytest.fixture
@@ -110,3 +110,19 @@ def test_the_file_is_as_public_as_any_other(tmp_path):
         torch.save({}, temporary)
         temporary.chmod(0o600)  # as safetensors does
     assert written.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with alone_in(folder):
+        with pytest.raises(LotteryError, match=f"another run is at work in {folder}; wait for it"):
+            with alone_in(folder):
+                raise AssertionError("held twice")
+    with alone_in(folder):
+        pass
+
+
+def test_a_folder_that_is_a_file(old):
+    with pytest.raises(LotteryError, match=r"written \(File exists\); give another --out"):
+        with alone_in(old):
+            raise AssertionError("held a file")

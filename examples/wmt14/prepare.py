@@ -9,11 +9,8 @@ Broken off at any point, the same command goes on with what is missing.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Optional
@@ -24,6 +21,7 @@ from preparation.plan import RESULTS, Job
 from preparation.sources import OFFICIAL, load_sources
 
 from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.files import alone_in
 
 PAIRS = ("en-de", "en-fr")
 PACKAGES = ("fairseq", "fairseq-fixed", "fairseq-lottery", "sacremoses", "sentencepiece", "torch")
@@ -52,7 +50,7 @@ def prepare(args: argparse.Namespace) -> None:
     settings = {"pair": args.pair, "bpe": args.bpe, "sources": sources.digest}
     if not google:
         settings |= {"vocabulary": args.vocabulary, "sample": args.sample}
-    with _alone(args.out):
+    with alone_in(args.out):
         out = args.out / (f"{args.pair}-google" if google else args.pair)
         downloads = args.out / "downloads"
         downloads.mkdir(exist_ok=True)
@@ -139,26 +137,6 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Two runs in one folder would write the same files."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = open(out / ".lock", "w")
-    except OSError as error:
-        raise LotteryError(
-            f"{out} cannot be written: {error.strerror}; choose another --out"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LotteryError(
-                f"another run is preparing {out}; wait for it, or choose another --out"
-            ) from None
-        yield
 
 
 if __name__ == "__main__":

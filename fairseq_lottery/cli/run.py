@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.files import alone_in
 
     require("yaml", "rich")
     from rich.console import Console
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         refuse_repeats,
     )
     from fairseq_lottery.workflow.engine.emit import emit
-    from fairseq_lottery.workflow.engine.snakemake import carry_out, hold
+    from fairseq_lottery.workflow.engine.snakemake import carry_out
     from fairseq_lottery.workflow.planning.commands import make_stages
     from fairseq_lottery.workflow.planning.cost import estimate
     from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     stages = make_stages(plan, executor)
     out, console = configuration.out, Console()
     if args.calibrate:
-        with hold(out):
+        with alone_in(out):
             check_files(configuration)
             calibrate(plan, executor)
     if args.dry_run:
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             show(console, plan, work, cost, args.jobs)
         return
-    with hold(out):
+    with alone_in(out):
         work = find_work(out, stages, wanted)
         cost = estimate(configuration, stages, work, args.jobs)
         if not args.yes:

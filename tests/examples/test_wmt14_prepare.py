@@ -286,7 +286,7 @@ def test_two_runs_do_not_write_into_one_folder(en_de):
     en_de.out.mkdir()
     with open(en_de.out / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is preparing" in refused(en_de.prepare())
+        assert "another run is at work in" in refused(en_de.prepare())
     assert en_de.mirror.requests == []
 
 

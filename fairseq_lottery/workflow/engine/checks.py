@@ -99,6 +99,7 @@ def check_environment(plan: Plan, executor: str) -> list[str]:
         "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
         "weights": list(configuration.train.of_weights()),
         "adopt": configuration.adopted_folders,
+        "scores": sorted(plan.scores),
     }
     found = _ask(configuration, question)
     if found.get("problem"):
@@ -121,6 +122,7 @@ def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, An
     command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.stages.preflight"
     ended = subprocess.run(
         ["bash", "-c", in_environment(configuration, command)],
+        cwd=configuration.out,  # as every stage: what is found from here is found there
         input=json.dumps(question),
         capture_output=True,
         text=True,

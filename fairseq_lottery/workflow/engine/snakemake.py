@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import re
@@ -12,8 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,23 +232,3 @@ def _failure(out: Path, pending: tuple[Stage, ...]) -> LotteryError:
     said = failures[0].read_text(encoding="utf-8").strip()
     more = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
     return LotteryError(f"{said}{more}")
-
-
-@contextmanager
-def hold(out: Path) -> Iterator[None]:
-    """Hold the folder; the lock ends with this process, however it ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the workflow ends
-    except OSError as error:
-        raise LotteryError(
-            f"{out} cannot be written ({error.strerror}); give another --out"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LotteryError(
-                f"another run is at work in {out}; wait for it, or give another --out"
-            ) from None
-        yield

@@ -47,6 +47,12 @@ class Plan:
         distinct = dict.fromkeys(cell.training for cell in self.cells)
         return sum(len(list(training.ancestors())) for training in distinct)
 
+    @property
+    def scores(self) -> set[str]:
+        """Whatever ranks weights in a training or in the ticket that it starts from."""
+        axes = [axis for training in self.trainings for axis in (training.ticket, training.growth)]
+        return {axis.score for axis in axes if axis is not None}
+
     def cells_of(self, training: Training) -> list[Cell]:
         """The cells that a training fills; none for one that others only start from."""
         return [cell for cell in self.cells if cell.training == training]
@@ -118,6 +124,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
             )
     rows = []
     for sparsity, training in found:
+        _refuse_short_average(configuration, request, training)
         if abs(sparsity - training.sparsity) > 1e-6:
             raise configuration.source.error(
                 request.key,
@@ -133,6 +140,26 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
             request.key, f"{request.name} has no cell at the sparsities {asked}"
         )
     return rows
+
+
+def _refuse_short_average(
+    configuration: Configuration, request: Request, training: Training
+) -> None:
+    """Checkpoints of one mask alone can be averaged, and none lies before a rewound clock."""
+    drawn, growth = training.ticket, training.growth
+    first = drawn.start.update if drawn is not None and drawn.clock == "rewind" else 0
+    if growth is not None:
+        first = max(first, growth.end - 1)
+    every = int(training.flags.number("--save-interval-updates") or 0)
+    for number, evaluation in enumerate(configuration.evaluations):
+        kind, _, count = evaluation.checkpoint.partition(":")
+        there = training.updates // every - first // every if every else 0
+        if kind == "average" and there < int(count):
+            raise configuration.source.error(
+                ("evaluate", number),
+                f"{evaluation.checkpoint}: {request.name} saves {there} checkpoints after update"
+                f" {first}, from which on it has its last mask; save more often, or average fewer",
+            )
 
 
 def choose_cells(

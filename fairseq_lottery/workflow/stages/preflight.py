@@ -20,7 +20,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
-            the flags of ``train`` that decide weights; ``adopt``: folders of adopted runs.
+            the flags of ``train`` that decide weights; ``adopt``: folders of adopted runs;
+            ``scores``: names of scores, of which a user's own must be importable.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -33,6 +34,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq import options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
+    from fairseq_lottery.masks.scores import find_score
     from fairseq_lottery.workflow.stages.adopt import differences
 
     parsers = {
@@ -52,6 +54,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             flag = re.search(r"--[\w-]+", text)
             return {"problem": f"{kind}: {text}", "about": flag.group() if flag else "",
                     "where": kind}  # fmt: skip
+    for score in question["scores"]:
+        try:
+            find_score(score)
+        except LotteryError as error:
+            return {"problem": str(error), "where": "score"}
     names = {flag: flag.lstrip("-").replace("-", "_") for flag in question["weights"]}
     given = vars(parsed["train"])
     meant = {flag: given[name] for flag, name in names.items() if name in given}

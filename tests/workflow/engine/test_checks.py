@@ -204,11 +204,14 @@ def environment(work, tmp_path):
 
 
 def test_an_environment_that_fits(environment, tmp_path):
-    check_environment(environment('a warning\n{"gpus": 2}', generate="--remove-bpe"), "local")
+    plan = environment('a warning\n{"gpus": 2, "notes": ["so"]}', generate="--remove-bpe")
+    assert check_environment(plan, "local") == ["so"]
     asked = json.loads((tmp_path / "question").read_text())
     assert asked["train"][0] == str(tmp_path / "data-bin")
     assert asked["train"][-2:] == ["--max-update", "1000"]
     assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
+    assert asked["scores"] == ["magnitude"] and asked["adopt"] == []
+    assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ def test_an_environment_that_does_not(environment, answer, message):
 
 
 def test_a_prologue_that_reads_what_is_not_set(work, tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"gpus\": 2}'\n")
+    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"gpus\": 2, \"notes\": []}'\n")
     (tmp_path / "python").chmod(0o755)
     env = f'export PATH={tmp_path}:$PATH\nexport SEEN="${{A_VARIABLE_THAT_NOBODY_SETS}}"'
     plan = Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}).plan
@@ -238,4 +241,4 @@ def test_a_prologue_that_reads_what_is_not_set(work, tmp_path):
 
 
 def test_gpus_of_a_cluster_are_not_counted_here(environment):
-    check_environment(environment('{"gpus": 0}'), "slurm")
+    check_environment(environment('{"gpus": 0, "notes": []}'), "slurm")

@@ -110,7 +110,7 @@ def test_disk_by_hand(tmp_path):
     ("settings", "count"),
     [
         ({}, 3),
-        ({"evaluate": [{"checkpoint": "average:5"}, {}]}, 7),
+        ({"evaluate": [{"checkpoint": "average:3"}, {}]}, 5),
         ({"train": f"{TRAIN} --save-interval-updates 100 --keep-interval-updates 4"}, 6),
         ({"keep": ["checkpoints"]}, 12),
         ({"keep": ["checkpoints"], "train": f"{TRAIN} --save-interval-updates 250"}, 6),

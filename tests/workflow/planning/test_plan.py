@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from workflow.made import ROWS, TABLE_1, configure, plan_of
+from workflow.made import ROWS, TABLE_1, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan, recipe
@@ -296,3 +296,18 @@ def test_the_recipe(tmp_path):
         "beam": [4],
         "length penalty": [0.6],
     }
+
+
+@pytest.mark.parametrize(
+    ("technique", "every", "count", "there"),
+    [
+        ("mp", 50, 6, 5),  # 800 is the update of the last mask: 800, 850, ..., 1000
+        ("mp", 60, 4, 3),
+        ({"lr-rewind": {"rewind": 600}}, 100, 5, 4),
+    ],
+)
+def test_a_mean_of_more_checkpoints_than_there_are(tmp_path, technique, every, count, there):
+    settings = {"train": f"{TRAIN} --save-interval-updates {every}", "sparsities": [0.5]}
+    plan_of(tmp_path, technique, evaluate=[{"checkpoint": f"average:{there}"}], **settings)
+    with pytest.raises(LotteryError, match=f"average:{count}: .* saves {there} checkpoints after"):
+        plan_of(tmp_path, technique, evaluate=[{"checkpoint": f"average:{count}"}], **settings)

@@ -16,7 +16,7 @@ train: >-
   --arch transformer --share-all-embeddings
   --optimizer masked_adam --adam-betas '(0.9, 0.98)'
   --lr 7e-4 --lr-scheduler inverse_sqrt
-  --max-tokens 4096 --max-update 1000 --save-interval-updates 100
+  --max-tokens 4096 --max-update 1000 --save-interval-updates 50
 techniques:
   - mp
   - slt:
@@ -203,11 +203,11 @@ def test_two_processes_without_gpus(read):
 
 @pytest.mark.parametrize(
     "flags",
-    ["--save-interval-updates 200", "--save-interval-updates 100 --keep-interval-updates 5",
-     "--save-interval-updates 100 --keep-interval-updates -1"],
+    ["--save-interval-updates 200", "--save-interval-updates 50 --keep-interval-updates 5",
+     "--save-interval-updates 50 --keep-interval-updates -1"],
 )  # fmt: skip
 def test_checkpoints_that_are_just_enough_for_a_mean(read, flags):
-    found = read(("--save-interval-updates 100", flags))
+    found = read(("--save-interval-updates 50", flags))
     assert found.evaluations[1].checkpoint == "average:5"
 
 
@@ -346,10 +346,10 @@ REFUSALS = [
      "there is no checkpoint 'average:0'; write best, last or average:5"),
     ("average:5", "checkpoint_best.pt", 23,
      "there is no checkpoint 'checkpoint_best.pt'; write best, last or average:5"),
-    (" --save-interval-updates 100", "", 23, "average:5 needs --save-interval-updates in train"),
-    ("--save-interval-updates 100", "--save-interval-updates 201", 23,
+    (" --save-interval-updates 50", "", 23, "average:5 needs --save-interval-updates in train"),
+    ("--save-interval-updates 50", "--save-interval-updates 201", 23,
      "average:5: a training saves 4 checkpoints"),
-    ("--save-interval-updates 100", "--save-interval-updates 100 --keep-interval-updates 4", 23,
+    ("--save-interval-updates 50", "--save-interval-updates 50 --keep-interval-updates 4", 23,
      "average:5: train keeps 4 checkpoints"),
     ("--lr 7e-4", "--lr 7e-4 --disable-validation", 22,
      "best needs validations; train has --disable-validation"),
