@@ -4,36 +4,47 @@
 PYTHON ?= python3
 VENV ?= .venv
 
+# a fairseq checkout of your own, for test-editable
+FAIRSEQ ?=
+# a fairseq git tree with fairseq's own tests, for test-fairseq
+TREE ?=
+
 BIN := $(VENV)/bin
-STACK := $(shell $(PYTHON) -c 'import sys; print("modern" if sys.version_info >= (3, 11) else "classic")')
+STACK := $(if $(FAIRSEQ),editable,$(shell $(PYTHON) -c 'import sys; print("modern" if sys.version_info >= (3, 11) else "classic")'))
 CONSTRAINTS := constraints/$(STACK).txt
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) $(BIN)/python -m pip install
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: help install demo test test-unit lint clean
+.PHONY: help install demo test test-unit test-classic test-editable test-fairseq lint clean
 
 help:
-	@echo "make install    the environment in $(VENV), with everything in it"
-	@echo "make demo       lottery tickets against random masks, in minutes"
-	@echo "make test       all tests: units first, then those that start fairseq"
-	@echo "make test-unit  the units alone"
-	@echo "make lint       ruff and mypy"
-	@echo "make clean      remove build leftovers and caches"
+	@echo "make install        the environment in $(VENV), with everything in it"
+	@echo "make demo           lottery tickets against random masks, in minutes"
+	@echo "make test           all tests: units first, then those that start fairseq"
+	@echo "make test-unit      the units alone"
+	@echo "make test-classic   all tests under Python 3.10 and official fairseq 0.12.2"
+	@echo "make test-editable FAIRSEQ=PATH  all tests on a fairseq checkout of yours"
+	@echo "make test-fairseq TREE=PATH      fairseq's own tests, without and with this plugin"
+	@echo "make lint           ruff and mypy"
+	@echo "make clean          remove build leftovers and caches"
 
 install: $(INSTALLED)
 
 # fairseq has to be compiled. fairseq-fixed needs torch for that: torch comes first and is used
 # as it stands, where an isolated build would fetch a second one. The official release compiles
 # only out of torch's sight (its archive lacks the sources that it would then want): in isolation.
-BUILD_modern := --no-build-isolation
-BUILD_classic :=
+# A checkout is compiled in place, and no extra of ours may put another fairseq over it.
+PACKAGES_modern := --no-build-isolation --editable ".[demo,test]"
+PACKAGES_classic := --editable ".[demo,test]"
+PACKAGES_editable := --no-build-isolation --editable $(FAIRSEQ) \
+    --editable ".[torch,workflow,report,test]" sacrebleu sentencepiece
 
 $(INSTALLED): setup.py pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) pip
 	$(PIP_INSTALL) setuptools wheel cython numpy torch
-	$(PIP_INSTALL) $(BUILD_$(STACK)) --editable ".[demo,test]"
+	$(PIP_INSTALL) $(PACKAGES_$(STACK))
 	@touch $@
 
 demo: install
@@ -44,6 +55,21 @@ test: install
 
 test-unit: install
 	$(PYTEST) -m "not slow"
+
+# Each in an environment of its own. Tickets that are drawn on one stack are trained on the
+# other where `make install` has been run before.
+test-classic:
+	LOTTERY_OTHER_STACK=$(wildcard $(abspath $(BIN)/python)) \
+	    $(MAKE) test PYTHON=python3.10 VENV=.venv-classic
+
+test-editable:
+	$(if $(FAIRSEQ),,$(error give the checkout: make test-editable FAIRSEQ=PATH))
+	LOTTERY_OTHER_STACK=$(wildcard $(abspath $(BIN)/python)) \
+	    $(MAKE) test PYTHON=python3.10 VENV=.venv-editable FAIRSEQ=$(abspath $(FAIRSEQ))
+
+test-fairseq: install
+	$(if $(TREE),,$(error give the git tree: make test-fairseq TREE=PATH))
+	$(BIN)/python tests/outside/fairseq_tests.py $(TREE)
 
 lint: install
 	$(BIN)/ruff check

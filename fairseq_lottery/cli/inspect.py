@@ -1,4 +1,7 @@
-"""Show what a ticket, checkpoint or snapshot holds: density, dead matrices, signs, record."""
+"""Show what a ticket, checkpoint or snapshot holds: density, dead matrices, signs, record.
+
+With --check a whole folder is verified: every file whole, at its sparsity, zero where it is pruned.
+"""
 
 import argparse
 from typing import Any
@@ -7,8 +10,9 @@ EXAMPLE = "fairseq-lottery inspect slt50.safetensors --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One file, as a table or as JSON."""
-    parser.add_argument("file", help="ticket, checkpoint or snapshot")
+    """One file, as a table or as JSON; or a folder to verify."""
+    parser.add_argument("file", help="ticket, checkpoint or snapshot; with --check a folder")
+    parser.add_argument("--check", action="store_true", help="verify all files of a run's folder")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -20,10 +24,37 @@ def run(args: argparse.Namespace) -> None:
         require(package)
     import json
 
+    if args.check:
+        _check(args.file, args.json)
+        return
     from fairseq_lottery.tickets.inspection import inspect_file
 
     found = inspect_file(args.file)
     print(json.dumps(found, indent=2, sort_keys=True) if args.json else _table(found))
+
+
+def _check(folder: str, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.tickets.check import check_folder
+
+    found = check_folder(folder)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        for one in found:
+            what = "dense" if one.pruned is None else f"{one.pruned}/{one.prunable} pruned"
+            print(f"{one.file}: {one.kind}, update {one.update}, {what}; zero in"
+                  f" {', '.join(one.looked_at) or 'nothing to look at'}" if not one.problems
+                  else f"{one.file}: {'; '.join(one.problems)}")  # fmt: skip
+    bad = [one for one in found if one.problems]
+    if bad:
+        raise LotteryError(
+            f"{len(bad)} of {len(found)} files in {folder} are not what they should be, the first"
+            f" {bad[0].file}: {bad[0].problems[0]}"
+        )
 
 
 def _table(found: dict[str, Any]) -> str:

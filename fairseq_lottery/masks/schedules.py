@@ -74,6 +74,12 @@ class Gradual:
         left = 1 - (update - self.start) / (self.end - self.start)
         return self.final + (self.initial - self.final) * left ** SCHEDULES[self.schedule]
 
+    def reached(self, update: int) -> float:
+        """Sparsity that a mask has after ``update`` updates: what was due last."""
+        if not self.is_growing(update) or update < self.start:
+            return self.sparsity_at(update)
+        return self.sparsity_at(update - (update - self.start) % self.every)
+
     def is_growing(self, update: int) -> bool:
         """Whether the target is still ahead after ``update`` updates."""
         return update < (self.start if self.schedule == "one-shot" else self.end)
