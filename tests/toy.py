@@ -178,12 +178,20 @@ def same(a, b):
     import torch
 
     if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        alike = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
+        return alike and torch.equal(bits(a), bits(b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+def bits(tensor):
+    """The bytes of a tensor: 0.0 and -0.0 differ, and a NaN equals itself."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def assert_same_training(a, b):
@@ -194,6 +202,17 @@ def assert_same_training(a, b):
     assert same(untie(a["model"]), untie(b["model"]))
     assert same(a["last_optimizer_state"], b["last_optimizer_state"])
     assert same(a["task_state"], b["task_state"])
+
+
+def half_precision_trains_on_cpu():
+    """Whether this torch has half-precision dropout on a CPU."""
+    import torch
+
+    try:
+        torch.nn.functional.dropout(torch.ones(1, dtype=torch.float16), 0.5)
+    except RuntimeError:
+        return False
+    return True
 
 
 def pretend_cuda():

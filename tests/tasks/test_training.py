@@ -13,6 +13,7 @@ from toy import (
     assert_same_training,
     call,
     drawing,
+    half_precision_trains_on_cpu,
     hypotheses,
     kill_at,
     pretend_cuda,
@@ -150,14 +151,6 @@ PRECISIONS = {
     "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
     "amp": ["--amp"],
 }
-
-
-def half_precision_trains_on_cpu():
-    try:
-        torch.nn.functional.dropout(torch.ones(1, dtype=torch.float16), 0.5)
-    except RuntimeError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
