@@ -18,6 +18,8 @@ def clean(out: Path, stage: Stage) -> None:
     keep = plan["keep"]
     if read_record(out, stage) is None:
         return
+    for path in (out / stage.folder).glob(".*.tmp"):  # of attempts that were killed as they wrote
+        path.unlink(missing_ok=True)
     if stage.kind == "train" and "checkpoints" not in keep:
         for path in (out / stage.folder).glob("checkpoint*.pt*"):
             path.unlink(missing_ok=True)

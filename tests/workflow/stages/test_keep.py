@@ -14,7 +14,7 @@ class Kept(Work):
         self.write_plan()
         self.finish(stage)
         if stage.kind == "train":
-            for name in CHECKPOINTS:
+            for name in (*CHECKPOINTS, ".snapshot_50.safetensors.77.tmp"):
                 (self.out / stage.folder / name).touch()
         clean(self.out, stage)
 
