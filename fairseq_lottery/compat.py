@@ -14,6 +14,8 @@ from typing import Any, Union
 import numpy as np
 import torch
 
+from fairseq_lottery.pickles import names_in
+
 # The encoder layers of official fairseq 0.12.2 carry zero-filled copies of their weights for
 # BetterTransformer. Removable when 0.12.2 is no longer supported.
 PHANTOM_PARAMETER = r"^(encoder\.)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
@@ -68,15 +70,23 @@ def safe_load(path: Union[str, Path]) -> dict[str, Any]:
     Raises:
         pickle.UnpicklingError, RuntimeError, OSError, ...: whatever torch says of the file.
     """
+    for module, name in sorted(names_in(path)):
+        if not _is_allowed(module, name):
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
     if hasattr(torch.serialization, "safe_globals"):
         # on leaving it forgets all it was given, also what the plugin had registered before
         known = torch.serialization.get_safe_globals()
         with torch.serialization.safe_globals([c for c in safe_classes() if c not in known]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mapped(path))
     return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
 
 
-def _is_zip(path: Union[str, Path]) -> bool:
+def _is_mapped(path: Union[str, Path]) -> bool:
+    """Whether torch can map a file: a zip archive whose name is text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
     with open(path, "rb") as file:
         return file.read(2) == b"PK"
 
@@ -86,26 +96,46 @@ def _old_name(module: str) -> str:
     return module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
 
 
-def _restricted_pickle() -> types.ModuleType:
-    """A pickle module for torch < 2.5, whose safe loader cannot be told what else is safe."""
+def _allowed() -> dict[tuple[str, str], Any]:
+    """Module and name -> what a checkpoint may ask for, types of storages and tensors aside."""
     allowed = {(_old_name(c.__module__), c.__qualname__): c for c in safe_classes() if c is not Any}
     allowed["typing", "Any"] = Any
     allowed["builtins", "long"], allowed["builtins", "unicode"] = int, str  # in protocol 2
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
         allowed["torch._utils", name] = getattr(torch._utils, name)
+    allowed["torch", "Size"] = torch.Size
     allowed["_codecs", "encode"] = codecs.encode  # how protocol 2 writes the bytes of a number
-    storages = {n for n in dir(torch) if n.endswith("Storage")}
-    dtypes = {n for n in dir(torch) if isinstance(getattr(torch, n), torch.dtype)}
+    return allowed
+
+
+def _is_type(module: str, name: str) -> bool:
+    """Whether it is a type of storage or of tensor."""
+    if module == "torch.storage":
+        return name in ("UntypedStorage", "TypedStorage")
+    found = getattr(torch, name, None) if "." not in name else None
+    storage = name.endswith("Storage") and module in ("torch", "torch.cuda")
+    return found is not None and (storage or (module == "torch" and isinstance(found, torch.dtype)))
+
+
+def _is_allowed(module: str, name: str) -> bool:
+    if (_old_name(module), name) in _allowed() or _is_type(module, name):
+        return True
+    # what the user has allowed torch to load
+    given: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()
+    classes = (one for one in given if not isinstance(one, tuple))
+    return (module, name) in {(c.__module__, c.__qualname__) for c in classes}
+
+
+def _restricted_pickle() -> types.ModuleType:
+    """A pickle module for torch < 2.5, whose safe loader cannot be told what else is safe."""
+    allowed = _allowed()
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            module = _old_name(module)
-            if (module, name) in allowed:
-                return allowed[module, name]
-            if module == "torch" and name in storages | dtypes:
-                return getattr(torch, name)
-            if module == "torch.storage" and name in ("UntypedStorage", "TypedStorage"):
-                return getattr(torch.storage, name)
+            if (_old_name(module), name) in allowed:
+                return allowed[_old_name(module), name]
+            if _is_type(module, name):
+                return getattr(torch.storage if module == "torch.storage" else torch, name)
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
 
     restricted = types.ModuleType("restricted_pickle")
@@ -122,6 +152,16 @@ def whole_config(task_cfg: Any) -> Any:
     takes them for True. Removable when fairseq hands a task the whole configuration.
     """
     return task_cfg._get_root()
+
+
+def as_written(section: Any) -> Any:
+    """A section of a checkpoint's configuration as plain values, its references as texts.
+
+    omegaconf looks a reference up when it is read, in the environment as well: whoever made the
+    file would decide what of ours stands in the record of a ticket. Removable when no fairseq
+    saves omegaconf's own classes.
+    """
+    return importlib.import_module("omegaconf").OmegaConf.to_container(section, resolve=False)
 
 
 def forget_best() -> None:

@@ -16,7 +16,17 @@ class LotteryError(ValueError):
 
     The command prints it and exits with 2; inside ``fairseq-train`` the same sentence
     ends the run before its first update.
+
+    A sentence often quotes names out of somebody's file. What a terminal would act on, or
+    take for the end of the line, stands in it as an escape.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(_printable(sentence))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """Writing files so that a crash leaves the old one or the new one, never half of one.
 
-And holding a folder, so that two processes never write into it at once.
+Holding a folder, so that two processes never write into it at once. And reading files that
+anybody may have put there: a pipe in the place of a file never makes a command wait.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Union
 
@@ -24,9 +28,9 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
             ``overwrite`` is false.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise LotteryError(f"the folder {target.parent} does not exist; make it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -39,12 +43,53 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error
         raise LotteryError(f"{target} cannot be written: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its name is none
+            temporary.unlink()
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself survives a power cut
     finally:
         os.close(folder)
+
+
+def is_plain(path: Union[str, Path]) -> bool:
+    """Whether there is a plain file (or a link to one); False also for what is no path at all."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):  # a name that is too long, or holds a null byte
+        return False
+
+
+def read_bytes(path: Union[str, Path], most: int) -> bytes:
+    """The content of a plain file of at most ``most`` bytes.
+
+    Raises:
+        OSError: it cannot be read, is a pipe or a device, or is larger; ``strerror`` says which.
+    """
+    try:
+        # without O_NONBLOCK, opening a pipe waits until somebody writes into it
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "its name holds a null byte") from error
+    with open(number, "rb") as file:
+        status = os.fstat(number)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device and no plain file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {most}")
+        return file.read(status.st_size)  # read(most) would ask for all of it first
+
+
+def read_text(path: Union[str, Path], most: int) -> str:
+    """As ``read_bytes``: UTF-8 text, with any line ends as newlines.
+
+    Raises:
+        OSError: see there.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    return io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8").read()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import alone_in, replacing
+from fairseq_lottery.files import alone_in, is_plain, read_bytes, read_text, replacing
 
 
 @pytest.fixture
@@ -126,3 +126,46 @@ def test_a_folder_that_is_a_file(old):
     with pytest.raises(LotteryError, match=r"written \(File exists\); give another --out"):
         with alone_in(old):
             raise AssertionError("held a file")
+
+
+def test_a_name_that_no_system_takes_is_refused(tmp_path):
+    for path, why in (
+        (tmp_path / ("a" * 300), "cannot be written: File name too long"),
+        (tmp_path / ("a" * 300) / "b", "does not exist; make it first"),
+    ):
+        with pytest.raises(LotteryError, match=why), replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+    assert not list(tmp_path.iterdir())
+
+
+# --- reading what anybody may have put there ------------------------------------------------------
+
+
+def test_a_plain_file_is_read_and_nothing_else(tmp_path):
+    (tmp_path / "file").write_bytes(b"a\r\nb\rc\xc3\xa4\n")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_bytes(tmp_path / "link", 100) == b"a\r\nb\rc\xc3\xa4\n"
+    assert read_text(tmp_path / "file", 100) == "a\nb\ncä\n"
+    assert is_plain(tmp_path / "link")
+    for path, why in (
+        (tmp_path / "pipe", "it is a pipe or a device and no plain file"),
+        ("/dev/zero", "it is a pipe or a device and no plain file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "gone", "No such file or directory"),
+        (tmp_path / "file" / "below", "Not a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+        (tmp_path / "a\0b", "its name holds a null byte"),
+    ):
+        assert not is_plain(path)
+        with pytest.raises(OSError) as refused:
+            read_bytes(path, 100)
+        assert refused.value.strerror == why
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(OSError) as refused:
+        read_bytes(tmp_path / "file", 4)
+    assert refused.value.strerror == "it has 5 bytes, more than 4"

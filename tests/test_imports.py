@@ -62,8 +62,9 @@ def imported_parts(folder, depth=2):
     "room, below",
     [
         ("masks", {"errors"}),
-        ("tickets", {"errors", "files", "compat", "masks"}),
-        ("report", {"errors", "files", "masks", "tickets"}),
+        ("compact", {"errors"}),
+        ("tickets", {"errors", "files", "compat", "environment", "masks", "compact", "strict"}),
+        ("report", {"errors", "files", "masks", "tickets", "strict"}),
     ],
 )
 def test_a_room_imports_only_from_floors_below(room, below):

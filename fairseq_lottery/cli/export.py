@@ -1,4 +1,8 @@
-"""Write a checkpoint that any plain fairseq loads, without this plugin."""
+"""Write a checkpoint that any plain fairseq loads, or any file of ours as small as can be.
+
+--to dense (the default) gives a checkpoint without this plugin's parts, also of a compact one.
+--to compact takes checkpoints, tickets and snapshots; docs/format.md says how they are coded.
+"""
 
 import argparse
 
@@ -6,21 +10,30 @@ EXAMPLE = "fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A checkpoint in, a checkpoint out."""
-    parser.add_argument("checkpoint", help="trained with --task translation_lottery")
-    parser.add_argument("--out", required=True, metavar="FILE", help="checkpoint to write")
+    """A file in, a file out."""
+    parser.add_argument("file", help="checkpoint, ticket, snapshot or compact file")
+    parser.add_argument("--to", choices=("dense", "compact"), default="dense", help="(dense)")
+    parser.add_argument(
+        "--round", choices=("fp16", "bf16"), dest="round_to", help="with --to compact: lossy"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Strip what only this plugin knows and write the rest."""
+    """Convert, and say how large the result is."""
     from fairseq_lottery.environment import require
 
-    for package in ("torch", "numpy", "safetensors", "fairseq"):
-        require(package)
+    require("torch", "numpy", "safetensors", "zstandard", "fairseq")
     import fairseq  # noqa: F401 - loaded first, so that the plugin registers
 
     from fairseq_lottery.tasks.export import export
 
-    export(args.checkpoint, args.out, overwrite=args.overwrite)
-    print(f"{args.out}: loads with plain fairseq, without --user-dir")
+    export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
+    if args.out.endswith(".safetensors"):
+        from fairseq_lottery.tickets.inspection import inspect_file
+        from fairseq_lottery.tickets.size import line
+
+        print(f"{args.out}: {line(inspect_file(args.out))}")
+    else:
+        print(f"{args.out}: loads with plain fairseq, without --user-dir")

@@ -58,12 +58,15 @@ def _check(folder: str, as_json: bool) -> None:
 
 
 def _table(found: dict[str, Any]) -> str:
+    from fairseq_lottery.tickets.size import line
+
     lines = [
         f"{found['file']}: {found['kind']} at update {found['update']}",
         f"sparsity {found['sparsity']:.4f}: {found['pruned']} of {found['prunable']} prunable"
         f" weights ({found['parameters']} parameters in all)",
         f"mask {found['mask_digest'] or 'none: zeros were counted in every weight matrix'}",
         "zeros and mask agree" if found["agrees"] else "zeros and mask DISAGREE",
+        line(found),
         f"full precision: {'yes' if found['masters'] else 'no, rounded to half precision'}",
         "",
         f"{'matrix':<52} {'size':>10} {'pruned':>10} {'density':>8} {'negative':>8}",

@@ -25,7 +25,8 @@ def main() -> None:
     )
     model = sentencepiece.SentencePieceProcessor(model_file=str(args.out / "spm.model"))
     for path in sorted(args.text.iterdir()):
-        pieces = model.encode(path.read_text(encoding="utf-8").splitlines(), out_type=str)
+        with open(path, encoding="utf-8") as lines:  # as fairseq counts them
+            pieces = model.encode([line.rstrip("\n") for line in lines], out_type=str)
         encoded = "".join(" ".join(line) + "\n" for line in pieces)
         (args.out / path.name).write_text(encoded, encoding="utf-8")
     print(f"wrote {args.out}")

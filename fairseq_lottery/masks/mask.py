@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Optional
 
@@ -47,6 +48,8 @@ class Mask(Mapping[str, Tensor]):
             if name not in self._entries:
                 raise LotteryError(f"a row of {name} is protected, but the mask has no {name}")
             keep = self._entries[name]
+            if type(row) is not int:  # True would be all rows at once
+                raise LotteryError(f"the protected row of {name} is {row!r}, which is no number")
             if not 0 <= row < keep.shape[0]:
                 raise LotteryError(f"{name} has {keep.shape[0]} rows, so row {row} is none of them")
             if not bool(keep[row].all()):
@@ -156,10 +159,14 @@ class Mask(Mapping[str, Tensor]):
     ) -> Mask:
         """The inverse of ``pack``, given each matrix's shape."""
         entries = {}
+        for name in sorted(set(shapes) - set(packed)):
+            raise LotteryError(f"the mask has a shape of {name}, but no bits")
         for name, bits in packed.items():
             if name not in shapes:
                 raise LotteryError(f"the mask of {name} has no shape")
-            count = int(np.prod(shapes[name], dtype=np.int64))
+            if not all(type(size) is int and size >= 0 for size in shapes[name]):
+                raise LotteryError(f"the mask of {name} has the shape {shapes[name]!r}")
+            count = math.prod(shapes[name])  # numpy's would wrap around beyond 64 bits
             if bits.dtype != np.uint8 or bits.ndim != 1 or bits.size != (count + 7) // 8:
                 raise LotteryError(f"the packed mask of {name} does not fit {count} weights")
             if count % 8 and bits[-1] >> (count % 8):

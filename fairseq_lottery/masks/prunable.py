@@ -63,7 +63,7 @@ def prunable_matrices(
     if keep_dense:
         try:
             pattern = re.compile(keep_dense)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise LotteryError(
                 f"--keep-dense {keep_dense!r} is no regular expression: {error}"
             ) from error

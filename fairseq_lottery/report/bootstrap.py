@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.report.groups import Cell, Evaluation, Group
 from fairseq_lottery.report.records import DENSE
 from fairseq_lottery.report.significance import BOOTSTRAP, Comparison, adjusted, cell_of
@@ -80,7 +81,7 @@ def _systems(
     reasons: Counter[str] = Counter()
     for cell, score in group.tables[key].items():
         hypotheses, path = group.files[key, cell]
-        if hypotheses is None or path is None or not (hypotheses.is_file() and path.is_file()):
+        if hypotheses is None or path is None or not (is_plain(hypotheses) and is_plain(path)):
             reasons["their translations or references are not in the run's folder"] += 1
             continue
         try:
@@ -89,7 +90,7 @@ def _systems(
         except (OSError, UnicodeDecodeError):
             reasons["their translations or references cannot be read"] += 1
             continue
-        if len(lines) != len(references):
+        if not len(lines) == len(references) == (score.sentences or len(lines)):
             reasons["they have not as many translations as references"] += 1
             continue
         again = BLEU(**settings).corpus_score(lines, [references]).score
@@ -132,8 +133,9 @@ def _settings(group: Group, key: Evaluation) -> Optional[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """One sentence a line; only a newline ends one."""
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    """One sentence a line; only a newline ends one, and the last may be empty as well."""
+    with open(path, encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in lines]
 
 
 def _bootstrap(family: _Family) -> list[Comparison]:

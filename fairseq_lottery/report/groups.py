@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.report.records import DENSE, Curve, Model, Plan, Run, Score
 
 #: technique, sparsity, seed
@@ -85,7 +86,8 @@ def gather(runs: Iterable[Run]) -> list[Group]:
 
     Raises:
         LotteryError: two runs give one cell different scores, or one table would mix
-            signatures, references or what a technique's sparsity is a share of.
+            signatures, numbers of sentences, references or what a technique's sparsity is a
+            share of.
     """
     families: dict[str, list[Run]] = {}
     for run in runs:
@@ -174,6 +176,13 @@ def _planned(plan: Plan) -> set[Cell]:
     return cells | {(DENSE, 0.0, seed) for seed in plan.seeds}
 
 
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise LotteryError(f"the references {path} cannot be read: {error.strerror}") from error
+
+
 def _name(cell: Cell) -> str:
     technique, sparsity, seed = cell
     return f"{technique} at {sparsity:.4g}, seed {seed}"
@@ -186,20 +195,29 @@ def _check(
     where = f"{key.metric} ({key.evaluation}, {key.subset})"
     signatures: dict[Optional[str], Cell] = {}
     texts: dict[str, Cell] = {}
+    counts: dict[int, Cell] = {}
     shares: dict[tuple[str, float, Optional[str]], Cell] = {}
     known: dict[Path, str] = {}
     for cell, score in table.items():
         signatures.setdefault(score.signature, cell)
+        if score.sentences is not None:
+            counts.setdefault(score.sentences, cell)
         path = references[cell]
-        if path is not None and path.is_file():
+        if path is not None and is_plain(path):
             if path not in known:
-                known[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+                known[path] = _digest(path)
             texts.setdefault(known[path], cell)
         shares.setdefault((score.technique, score.sparsity, score.denominator), cell)
     if len(signatures) > 1:
         (one, a), (two, b) = list(signatures.items())[:2]
         raise LotteryError(
             f"{where} of {_name(a)} is signed {one} and of {_name(b)} {two}; report them apart"
+        )
+    if len(counts) > 1:
+        (fewer, a), (more, b) = sorted(counts.items())[:2]
+        raise LotteryError(
+            f"{where} of {_name(a)} is over {fewer:,} sentences and of {_name(b)} over {more:,}; a"
+            " score over a part of the test set is not comparable"
         )
     if len(texts) > 1:
         a, b = list(texts.values())[:2]

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.masks import Mask, overlap
 from fairseq_lottery.report.groups import Cell, Group
 from fairseq_lottery.report.records import DENSE
@@ -64,7 +65,7 @@ def look(group: Group) -> Masks:
             path, model = group.models[cell]
             if model.matrices:
                 densities[cell] = dict(sorted(model.matrices.items()))
-            if not path.is_file():
+            if not is_plain(path):
                 missing += 1
                 continue
             mask = read_source(path).mask

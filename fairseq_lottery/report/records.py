@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_text
+from fairseq_lottery.strict import read_json
 
 DENSE = "dense"
 
@@ -97,6 +99,12 @@ class Run:
 
 KINDS: dict[str, Any] = {"score": Score, "curve": Curve, "model": Model}
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "dict": dict}
+#: of records and plans in bytes: a thousand long trainings have a hundredth of it
+_LARGEST = 1 << 30
+#: characters of a name, a signature or a path
+_LONGEST = 4096
+#: no training, however long, counts to more
+_MOST = 10**15
 
 
 def read_run(folder: Union[str, Path]) -> Run:
@@ -121,7 +129,7 @@ def read_run(folder: Union[str, Path]) -> Run:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, _LARGEST)
     except FileNotFoundError as error:
         raise LotteryError(
             f"{path.parent} has no {path.name}; name a folder that fairseq-lottery run has scored"
@@ -133,15 +141,17 @@ def _text(path: Path) -> str:
 
 def _read_line(line: str, where: str) -> Any:
     try:
-        entries = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise LotteryError(f"{where} is not JSON; let fairseq-lottery run write it anew") from error
+        entries = read_json(line, allow_nan=True)
+    except ValueError as error:
+        raise LotteryError(
+            f"{where} is not JSON ({error}); let fairseq-lottery run write it anew"
+        ) from error
     if not isinstance(entries, dict) or not isinstance(entries.get("kind"), str):
         raise LotteryError(f"{where} is no record: it has no kind")
     kind = KINDS.get(entries["kind"])
     if kind is None:
         raise LotteryError(
-            f"{where} is of kind {entries['kind']!r}; this version knows {', '.join(KINDS)}"
+            f"{where} is of kind {_short(entries['kind'])}; this version knows {', '.join(KINDS)}"
         )
     values: dict[str, Any] = {}
     for field in fields(kind):
@@ -160,7 +170,11 @@ def _read_line(line: str, where: str) -> Any:
 
 def _checked(name: str, value: Any, expected: str, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, _TYPES[expected]):
-        raise LotteryError(f"{where}: {name} is {value!r}, which is no {expected}")
+        raise LotteryError(f"{where}: {name} is {_short(value)}, which is no {expected}")
+    if expected == "str" and not is_text(value):
+        raise LotteryError(f"{where}: {name} is {_short(value)}, which is no line of text")
+    if expected == "int" and not 0 <= value <= _MOST:
+        raise LotteryError(f"{where}: {name} is {value}, which nothing counts to")
     if expected == "float":
         # a training that diverged has a curve of NaN; a score has to be a number
         if name != "value" and not math.isfinite(value):
@@ -168,33 +182,78 @@ def _checked(name: str, value: Any, expected: str, where: str) -> Any:
         return round(float(value), 6) if name == "sparsity" else float(value)
     if expected == "dict":
         for matrix, density in value.items():
-            if not isinstance(density, (int, float)) or not 0 <= density <= 1:
-                raise LotteryError(f"{where}: {density!r} is no density of {matrix}")
+            number = isinstance(density, (int, float)) and not isinstance(density, bool)
+            if not is_text(matrix) or not number or not 0 <= density <= 1:
+                raise LotteryError(f"{where}: {_short(density)} is no density of {matrix}")
     return value
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that can stand in a table: no control characters, not endless."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return False
+    return all(unicodedata.category(c) not in ("Cc", "Cs") for c in value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _read_plan(path: Path) -> Plan:
     try:
-        plan = json.loads(_text(path))
+        plan = read_json(_text(path))
         published = plan.get("published")
-        if published is not None and not isinstance(published, str):
+        if published is not None and not is_text(published):
             raise ValueError("published is no name")
+        if not isinstance(plan["recipe"], dict):
+            raise ValueError("recipe is no mapping")
         return Plan(
-            title=str(plan["title"]),
-            techniques={str(t["name"]): str(t["title"]) for t in plan["techniques"]},
-            sparsities=tuple(round(float(s), 6) for s in plan["sparsities"]),
-            seeds=tuple(int(s) for s in plan["seeds"]),
+            title=_line(plan["title"]),
+            techniques={_line(t["name"]): _line(t["title"]) for t in plan["techniques"]},
+            sparsities=tuple(map(_share, plan["sparsities"])),
+            seeds=tuple(map(_seed, plan["seeds"])),
             published=published,
-            recipe={str(k): v for k, v in dict(plan["recipe"]).items()},
+            recipe={_line(k): _entry(v) for k, v in plan["recipe"].items()},
             cells=frozenset(map(_cell, plan["cells"])) if "cells" in plan else None,
         )
     except LotteryError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LotteryError(
             f"{path} is no plan of fairseq-lottery run ({type(error).__name__}: {error})"
         ) from error
 
 
 def _cell(entry: Mapping[str, Any]) -> tuple[str, float, int]:
-    return str(entry["technique"]), round(float(entry["sparsity"]), 6), int(entry["seed"])
+    return _line(entry["technique"]), _share(entry["sparsity"]), _seed(entry["seed"])
+
+
+def _line(value: Any) -> str:
+    text = " ".join(value.split()) if isinstance(value, str) else value  # a folded YAML text
+    if not is_text(text):
+        raise ValueError(f"{_short(value)} is no line of text")
+    return str(text)
+
+
+def _share(value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise ValueError(f"{_short(value)} is no sparsity")
+    return round(float(value), 6)
+
+
+def _seed(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise ValueError(f"{_short(value)} is no seed")
+    return value
+
+
+def _entry(value: Any) -> Any:
+    """An entry of a recipe: a text, a number, or a list of them."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str):
+            _line(one)
+        elif not (one is None or isinstance(one, (bool, int, float))):
+            raise ValueError(f"the recipe holds {_short(one)}")
+    return value

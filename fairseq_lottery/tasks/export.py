@@ -1,4 +1,4 @@
-"""A checkpoint of ours as plain fairseq would have written it."""
+"""A file of ours in another form: as plain fairseq would have written it, or as small as can be."""
 
 from __future__ import annotations
 
@@ -6,16 +6,86 @@ import re
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import torch
 from fairseq.tasks.translation import TranslationConfig
+from torch import Tensor
 
 from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tickets import read_checkpoint
+from fairseq_lottery.tickets import container, read_checkpoint, read_source
+from fairseq_lottery.tickets.checkpoint import refuse_not_finite
+from fairseq_lottery.tickets.model import KIND, from_state, load_model
+from fairseq_lottery.tickets.size import rounded
+
+#: forms of a file; ``dense`` holds every weight, ``compact`` codes the mask and what survives
+FORMS = ("dense", "compact")
+#: shorter types that values may be rounded to
+ROUNDINGS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def export(
+    path: Union[str, Path],
+    out: Union[str, Path],
+    to: str = "dense",
+    round_to: Optional[str] = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a checkpoint, ticket or snapshot in another form.
+
+    A checkpoint becomes one that plain fairseq loads, or a compact model; that, a plain
+    checkpoint again. Tickets and snapshots are what they are in either form. Both ways nothing
+    changes by a bit, unless values are to be rounded.
+
+    Args:
+        to: one of ``FORMS``.
+        round_to: one of ``ROUNDINGS``, for ``compact``: each value loses the bits that the
+            shorter type does not hold.
+
+    Raises:
+        LotteryError: no file of ours or of fairseq's, or rounding for ``dense``.
+    """
+    if round_to and to != "compact":
+        raise LotteryError("--round makes a compact file smaller; give --to compact with it")
+    if Path(path).suffix != ".safetensors":
+        state = plain_state(path)
+        if to == "dense":
+            _save_checkpoint(state, out, overwrite)
+        else:
+            tensors, record = from_state(state, read_source(path).mask)
+            _save(out, KIND, tensors, record, round_to, overwrite)
+        return
+    kind = container.kind_of(path)
+    if kind == KIND and to == "dense":
+        _save_checkpoint(load_model(path)[0], out, overwrite)
+        return
+    tensors, record = container.load(path, kind)
+    if to == "dense":
+        container.save(out, kind, tensors, record, overwrite)
+    else:
+        _save(out, kind, tensors, record, round_to, overwrite)
+
+
+def _save(
+    out: Union[str, Path],
+    kind: str,
+    tensors: dict[str, Tensor],
+    record: dict[str, Any],
+    round_to: Optional[str],
+    overwrite: bool,
+) -> None:
+    if round_to:
+        tensors = rounded(tensors, ROUNDINGS[round_to])
+        record = {**record, "rounded": round_to}
+    container.save(out, kind, tensors, record, overwrite, compact=True)
+
+
+def _save_checkpoint(state: dict[str, Any], out: Union[str, Path], overwrite: bool) -> None:
+    with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
 
 
 def _plain(values: Any) -> dict[str, Any]:
@@ -28,28 +98,29 @@ def _unprefixed(name: Any, start: str = "", end: str = "") -> Any:
     return name
 
 
-def export(path: Union[str, Path], out: Union[str, Path], overwrite: bool = False) -> None:
-    """Write the model of ``path`` with the names of fairseq's own task, loss and optimizer.
+def plain_state(path: Union[str, Path]) -> dict[str, Any]:
+    """The model of a checkpoint, with the names of fairseq's own task, loss and optimizer.
 
     Optimizer and task state are left out, and so are the copies of weights that official
-    0.12.2 carries: the file loads on both stacks without switches.
+    0.12.2 carries: saved, it loads on both stacks without switches.
     """
     state = read_checkpoint(path)
+    refuse_not_finite(state["model"], path)
     cfg = state.get("cfg")
     if not cfg:
         raise LotteryError(f"{path} has no configuration (it is only a prepared start); train it")
     ours = {f.name for f in fields(LotteryConfig)} - {f.name for f in fields(TranslationConfig)}
     cfg = {part: _plain(v) if isinstance(v, Namespace) else v for part, v in dict(cfg).items()}
-    task = {key: value for key, value in _plain(cfg["task"]).items() if key not in ours}
+    task = {key: value for key, value in _plain(cfg.get("task")).items() if key not in ours}
     cfg["task"] = {**task, "_name": _unprefixed(task.get("_name"), end="_lottery")}
-    model = {key: value for key, value in _plain(cfg["model"]).items() if key not in ours}
+    model = {key: value for key, value in _plain(cfg.get("model")).items() if key not in ours}
     cfg["model"] = model
     for part, start, end in (("optimizer", "masked_", ""), ("criterion", "", "_lottery")):
         values = _plain(cfg.get(part))
         cfg[part] = {**values, "_name": _unprefixed(values.get("_name"), start, end)}
     cfg["common"] = {**_plain(cfg.get("common")), "user_dir": None}
     phantom = re.compile(PHANTOM_PARAMETER)
-    plain = {
+    return {
         "args": None,
         "cfg": cfg,
         "model": {n: t.clone() for n, t in state["model"].items() if not phantom.match(n)},
@@ -59,5 +130,3 @@ def export(path: Union[str, Path], out: Union[str, Path], overwrite: bool = Fals
         "extra_state": {"train_iterator": {"epoch": 1}, "val_loss": None},
         "last_optimizer_state": None,
     }
-    with replacing(out, overwrite) as temporary:
-        torch.save(plain, temporary)

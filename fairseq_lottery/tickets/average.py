@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite
 from fairseq_lottery.tickets.maskstate import mask_from_state
-from fairseq_lottery.tickets.sources import read_checkpoint
 from fairseq_lottery.tickets.ticket import refuse_other_shapes
 
 _EPOCH = re.compile(r"^checkpoint(\d+)\.pt$")
@@ -57,6 +57,7 @@ def average(
         if Path(path).is_dir():
             raise LotteryError(f"{path} is a folder; say how many of its last with --last N")
         state = read_checkpoint(path)
+        refuse_not_finite(state["model"], path)
         mask = _mask_digest(state)
         if not first:
             first, digest = state, mask

@@ -1,9 +1,14 @@
-"""One safetensors file with named tensors, a JSON record and a digest over both."""
+"""One safetensors file with named tensors, a JSON record and a digest over both.
+
+Plain, each tensor is one of the file's; compact, all are coded (``compact.layout``). Either way
+the content is the same, and so is its digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
@@ -13,11 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import is_plain, replacing
+from fairseq_lottery.strict import read_json
 
 _KEY = "fairseq_lottery"
-_VERSION = 1
+#: versions of the format: plain, and compact
+_PLAIN, _COMPACT = 1, 2
+#: of a header in bytes; one of the largest Transformers has a few hundred thousand
+_LONGEST = 100_000_000
+#: what weights, moments, bits and counters are; others are not read at all
+_TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
 
 
 def digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
@@ -41,14 +53,18 @@ def save(
     tensors: Mapping[str, Tensor],
     record: Mapping[str, Any],
     overwrite: bool = True,
+    compact: bool = False,
 ) -> None:
     """Write the file atomically; the same content gives the same bytes."""
-    header = {
-        "kind": kind,
-        "version": _VERSION,
-        "record": record,
-        "digest": digest(tensors, record),
-    }
+    header: dict[str, Any] = {"kind": kind, "digest": digest(tensors, record)}
+    if compact:
+        require("zstandard")
+        from fairseq_lottery.compact.layout import pack
+
+        header["version"] = _COMPACT
+        tensors = pack(tensors, record)  # the record too
+    else:
+        header.update(version=_PLAIN, record=record)
     with replacing(path, overwrite) as temporary:
         contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
         try:
@@ -69,24 +85,52 @@ def digest_of(path: Union[str, Path]) -> str:
 
 
 def _header(path: Union[str, Path]) -> dict[str, Any]:
-    if not Path(path).is_file():
+    if not is_plain(path):
         raise LotteryError(f"there is no file {path}")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+        outer = _outer_header(path)
+        with safe_open(str(path), framework="pt"):  # checks types, shapes and places
+            header = read_json(outer["__metadata__"][_KEY])
         version = header["version"]
-        types = {"kind": str, "record": dict, "digest": str}
-        if version == _VERSION and not all(isinstance(header[k], types[k]) for k in types):
+        if type(version) is not int:  # to Python, true is 1
+            raise TypeError("its version is malformed")
+        types = {"kind": str, "digest": str, **({"record": dict} if version == _PLAIN else {})}
+        known = version in (_PLAIN, _COMPACT)
+        if known and not all(isinstance(header[k], types[k]) for k in types):
             raise TypeError("its record is malformed")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise LotteryError(
             f"{path} is damaged or was not written by fairseq-lottery ({error})"
         ) from error
-    if version != _VERSION:
+    if not known:
         raise LotteryError(
-            f"{path} has format version {version}, this fairseq-lottery reads {_VERSION};"
+            f"{path} has format version {version}, this fairseq-lottery reads up to {_COMPACT};"
             " update fairseq-lottery"
         )
+    return header
+
+
+def _outer_header(path: Union[str, Path]) -> dict[str, Any]:
+    """The JSON that starts a safetensors file, read more strictly than safetensors does.
+
+    Of a name that is given twice it would take either, and it knows types that torch can
+    hold but not calculate with.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if not length <= min(size - 8, _LONGEST):
+            raise ValueError(f"its header would have {length} bytes")
+        header: dict[str, Any] = read_json(file.read(length).decode())
+    if set(header["__metadata__"]) != {_KEY}:
+        raise ValueError("its record is not the only one")
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"the entry of {name} is malformed")
+        if entry["dtype"] not in _TYPES:
+            raise ValueError(f"{name} is of the type {entry['dtype']}")
     return header
 
 
@@ -103,11 +147,21 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise LotteryError(f"{path} is damaged ({error})") from error
-    if digest(tensors, header["record"]) != header["digest"]:
+    record = header.get("record")
+    if header["version"] == _COMPACT:
+        require("zstandard")
+        from fairseq_lottery.compact.layout import unpack
+
+        try:
+            tensors, record = unpack(tensors)
+        except LotteryError as error:
+            raise LotteryError(f"{path} is damaged: {error}") from error
+    assert record is not None
+    if digest(tensors, record) != header["digest"]:
         raise LotteryError(f"{path} was changed after it was written; its digest does not match")
-    return tensors, header["record"]
+    return tensors, record
 
 
 def split(

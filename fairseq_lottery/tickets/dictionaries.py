@@ -6,19 +6,25 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_text
+
+#: of a dictionary in bytes; a million symbols have a tenth of it
+_LARGEST = 1 << 28
 
 
 def _encode(symbols: tuple[str, ...]) -> Tensor:
     return torch.frombuffer(bytearray("\n".join(symbols).encode()), dtype=torch.uint8)
 
 
-def _decode(text: Tensor) -> tuple[str, ...]:
+def _decode(text: Any) -> tuple[str, ...]:
+    if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
+        raise LotteryError("the stored dictionary is no text; the file is damaged")
     try:
         return tuple(text.numpy().tobytes().decode().split("\n"))
     except UnicodeDecodeError as error:
@@ -65,7 +71,12 @@ class Dictionaries:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Dictionaries:
-        """The inverse of ``to_tensors``."""
+        """The inverse of ``to_tensors``; refuses what is malformed."""
+        if not isinstance(tensors, Mapping) or not {"source"} <= set(tensors) <= {
+            "source",
+            "target",
+        }:
+            raise LotteryError("the stored dictionaries are not those of two sides")
         source = _decode(tensors["source"])
         return cls(source, _decode(tensors["target"]) if "target" in tensors else source)
 
@@ -76,7 +87,7 @@ def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dic
     def symbols(language: str) -> tuple[str, ...]:
         path = Path(folder) / f"dict.{language}.txt"
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = read_text(path, _LARGEST).split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
         return tuple(

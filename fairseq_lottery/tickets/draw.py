@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.masks import (
     Mask,
     find_score,
@@ -216,9 +217,11 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
 
 
 def _tensors(path: str, flag: str) -> dict[str, Tensor]:
+    if not is_plain(path):
+        raise LotteryError(f"{flag} {path} is no readable safetensors file (there is none)")
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise LotteryError(f"{flag} {path} is no readable safetensors file ({error})") from error
 
 

@@ -8,6 +8,8 @@ from typing import Any, Union
 import torch
 
 from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets.model import KIND as MODEL
+from fairseq_lottery.tickets.size import sizes
 from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import load_ticket
@@ -21,7 +23,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     whose zeros are counted over all matrices instead), ``agrees`` (every weight that the
     mask prunes is zero), ``matrices`` (name -> ``size``, ``pruned``, ``density``,
     ``negative``: share of negative survivors, ``zero_survivors``), ``dead`` (matrices
-    without a survivor), ``record`` (of the ticket, where there is one).
+    without a survivor), ``record`` (of the ticket, where there is one), and the sizes of
+    ``size.sizes``.
     """
     source = read_source(path)
     mask = source.mask if source.mask is not None else _from_zeros(source)
@@ -55,6 +58,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "matrices": matrices,
         "dead": [name for name in mask if mask.sparsity_of(name) == 1],
         "record": _record(source),
+        **sizes(path, source.weights, mask),
     }
 
 
@@ -76,4 +80,6 @@ def _record(source: Source) -> Any:
     if source.kind == "checkpoint":
         state = read_checkpoint(source.path).get("task_state") or {}
         return (state.get("lottery") or {}).get("ticket")
+    if source.kind == MODEL:
+        return None
     return load_snapshot(source.path)["record"]

@@ -25,5 +25,5 @@ def mask_from_state(state: Mapping[str, Any]) -> Mask:
     try:
         bits = {name: tensor.numpy() for name, tensor in state["bits"].items()}
         return Mask.unpack(bits, state["shapes"], state["protected"])
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise LotteryError(f"the stored mask is malformed: {error}") from error

@@ -2,8 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
+
+from fairseq_lottery.errors import LotteryError
+
+_NUMBER = (int, float)
+#: what the record of a ticket or snapshot says, and of which type it is; None says nothing
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("update", "values_update", "seed", "pruned"), int),
+    **dict.fromkeys(("score", "score_source", "scope", "keep_dense", "reset", "alpha"), str),
+    **dict.fromkeys(("clock", "moments", "prunable"), str),
+    **dict.fromkeys(("asked", "sparsity", "floor"), _NUMBER),
+    **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions"), dict),
+    "dictionaries": dict,
+    "masters": bool,
+}
+#: of values in a record; one of the largest Transformers' has some hundreds
+_MOST, _DEEPEST = 100_000, 50
+
+
+def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
+    """Refuse the record of a ticket or snapshot whose entries are not what they should be.
+
+    Raises:
+        LotteryError: an entry of another type, a text that cannot be shown, a negative update,
+            or a clock that goes back to no update.
+    """
+    for name, kind in _TYPES.items():
+        value = record.get(name)
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if value is not None and not fits:
+            raise LotteryError(f"{path} is damaged (its {name} is {_short(value)})")
+    for name, value in record.items():
+        if isinstance(value, str) and not value.isprintable():  # a terminal would act on it
+            raise LotteryError(f"{path} is damaged (its {name} is {_short(value)})")
+    for name in ("update", "values_update"):
+        if (record.get(name) or 0) < 0:
+            raise LotteryError(f"{path} is damaged (its {name} is {record[name]})")
+    if record.get("clock") == "rewind" and record.get("update") is None:
+        raise LotteryError(f"{path} is damaged (its clock goes back to no update)")
+
+
+def refuse_other_than_json(value: Any, what: str) -> None:
+    """Refuse what JSON cannot say: a checkpoint's pickle can hold rings, and one list many times.
+
+    Raises:
+        LotteryError: another type than JSON's, a number that is none, or more than anything
+            of ours has.
+    """
+    count, level = 0, [value]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for one in level:
+            count += 1
+            if isinstance(one, dict) and all(isinstance(name, str) for name in one):
+                inner += one.values()
+            elif isinstance(one, (list, tuple)):
+                inner += one
+            elif not (one is None or isinstance(one, (str, bool, int, float))):
+                raise LotteryError(f"{what} holds a {type(one).__name__}")
+            elif isinstance(one, float) and not math.isfinite(one):
+                raise LotteryError(f"{what} holds {one}")
+            if count + len(inner) > _MOST:
+                raise LotteryError(f"{what} holds more than {_MOST} values")
+        level = inner
+    if level:
+        raise LotteryError(f"{what} is nested too deeply")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
 
 
 def signature(record: Mapping[str, Any]) -> str:

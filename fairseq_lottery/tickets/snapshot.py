@@ -8,10 +8,13 @@ from typing import Any, Optional, Union
 
 from torch import Tensor
 
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+from fairseq_lottery.tickets.record import refuse_malformed
+from fairseq_lottery.tickets.ticket import refuse_other_types
 
 
 def save_snapshot(
@@ -38,9 +41,13 @@ def load_snapshot(path: Union[str, Path]) -> dict[str, Any]:
     tensors, record = container.load(path, "snapshot")
     parts = container.split(path, tensors, ("weights", "mask", "dictionary"))
     mask = record.pop("mask", None)
+    if not isinstance(mask, (dict, type(None))) or (mask is None and parts["mask"]):
+        raise LotteryError(f"{path} is damaged (its mask has no shapes)")
+    refuse_malformed(record, path)
+    refuse_other_types(parts["weights"], path)
     return {
         "weights": parts["weights"],
-        "mask": mask_from_state({**mask, "bits": parts["mask"]}) if mask else None,
+        "mask": mask_from_state({**mask, "bits": parts["mask"]}) if mask is not None else None,
         "dictionaries": (
             Dictionaries.from_tensors(parts["dictionary"]) if parts["dictionary"] else None
         ),

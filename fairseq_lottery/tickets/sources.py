@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,19 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq_lottery.compat import safe_load
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.checkpoint import (
+    read_checkpoint,
+    refuse_not_finite,
+    settings_of,
+)
 from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.maskstate import mask_from_state
+from fairseq_lottery.tickets.model import KIND as MODEL
+from fairseq_lottery.tickets.model import load_model
 from fairseq_lottery.tickets.parameters import untie
 from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.ticket import load_ticket
@@ -39,7 +46,7 @@ class Source:
 
     Attributes:
         path: the file.
-        kind: ``checkpoint``, ``snapshot`` or ``ticket``.
+        kind: ``checkpoint``, ``snapshot``, ``ticket``, or ``model``, a checkpoint made compact.
         weights: name -> full tensor, a tied tensor once.
         update: number of updates behind the weights, None where the file does not say.
         masters: whether the weights have their full precision: fp32 weights, or the fp32
@@ -83,23 +90,30 @@ def read_source(path: Union[str, Path]) -> Source:
             a mask of another model.
     """
     file = Path(path)
-    if file.is_dir():
-        raise LotteryError(f"{file} is a folder; name a checkpoint, snapshot or ticket in it")
-    if not file.is_file():
-        near = sorted(p.name for p in file.parent.glob(f"*{file.suffix or '.pt'}"))
+    if not is_plain(file):
+        if os.path.isdir(file):
+            raise LotteryError(f"{file} is a folder; name a checkpoint, snapshot or ticket in it")
+        near = _beside(file)
         hint = f"; beside it are {', '.join(near)}" if near else ""
         raise LotteryError(f"there is no file {file}{hint}")
     if file.suffix == ".safetensors":
         kind = container.kind_of(file)
-        source = _from_ticket(file) if kind == "ticket" else _from_snapshot(file)
+        readers = {"ticket": _from_ticket, MODEL: _from_model}
+        source = readers.get(kind, _from_snapshot)(file)
     else:
         source = _from_checkpoint(file)
-    for name, tensor in source.weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise LotteryError(f"{file}: {name} has entries that are NaN or infinite")
+    refuse_not_finite(source.weights, file)
     if source.mask is not None:
         source.mask.check(source.shapes)
     return source
+
+
+def _beside(file: Path) -> list[str]:
+    """Names of files that may be meant instead."""
+    try:
+        return sorted(path.name for path in file.parent.glob(f"*{file.suffix or '.pt'}"))
+    except (OSError, ValueError):  # the path is none
+        return []
 
 
 def _from_ticket(path: Path) -> Source:
@@ -130,32 +144,20 @@ def _from_snapshot(path: Path) -> Source:
     )
 
 
-def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
-    """Load a fairseq checkpoint through the safe loader; one sentence where that fails."""
-    try:
-        state = safe_load(path)
-    except FileNotFoundError as error:
-        raise LotteryError(f"there is no file {path}") from error
-    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
-        raise LotteryError(
-            f"{path} is no fairseq checkpoint that can be loaded safely ({_reason(error)})"
-        ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise LotteryError(f"{path} is no fairseq checkpoint: it has no model")
-    if not all(isinstance(value, Tensor) for value in state["model"].values()):
-        raise LotteryError(f"{path} is no fairseq checkpoint: its model holds more than tensors")
-    return state
-
-
-def _reason(error: Exception) -> str:
-    """Why a load failed, without torch's advice to switch the safe loader off."""
-    text = str(error)
-    unsafe = re.search(r"GLOBAL ([\w.]+)|(\S+) is not allowed in a checkpoint", text)
-    if unsafe:
-        return f"it asks for {unsafe.group(1) or unsafe.group(2)}, which is no plain data"
-    if isinstance(error, (IsADirectoryError, PermissionError)):
-        return str(error.strerror)
-    return "it is truncated, damaged or of another kind"
+def _from_model(path: Path) -> Source:
+    state, mask = load_model(path)
+    cfg = settings_of(state.get("cfg"))
+    common = settings_of(cfg.get("common"))
+    return Source(
+        path=str(path),
+        kind=MODEL,
+        weights={name: tensor.float() for name, tensor in untie(state["model"])[0].items()},
+        update=(state.get("optimizer_history") or [{}])[-1].get("num_updates"),
+        masters=not (common.get("fp16") or common.get("bf16")),
+        mask=mask,
+        architecture=architecture_of(cfg.get("model") or {}),
+        dictionaries=_beside_data(cfg.get("task") or {}),
+    )
 
 
 def _from_checkpoint(path: Path) -> Source:
@@ -168,7 +170,7 @@ def _from_checkpoint(path: Path) -> Source:
             weights[name] = master
     cfg = state.get("cfg") or {}
     # fairseq stores half-precision weights as fp32: only the configuration tells
-    common = cfg.get("common") or {}
+    common = settings_of(cfg.get("common"))
     half = bool(common.get("fp16") or common.get("bf16")) or any(
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
     )
@@ -191,12 +193,12 @@ def _from_checkpoint(path: Path) -> Source:
     )
 
 
-def _beside_data(task: Mapping[str, Any]) -> Optional[Dictionaries]:
+def _beside_data(task: Any) -> Optional[Dictionaries]:
     """The dictionaries in the data folder that a plain fairseq run was started with."""
-    task = vars(task) if isinstance(task, Namespace) else task
+    task = settings_of(task)
     folder = str(task.get("data") or "").split(":")[0]
     languages = task.get("source_lang"), task.get("target_lang")
-    if not all(languages) or not (Path(folder) / f"dict.{languages[0]}.txt").is_file():
+    if not all(languages) or not is_plain(Path(folder) / f"dict.{languages[0]}.txt"):
         return None
     logger.warning("the dictionaries are those in %s now", Path(folder).resolve())
     return read_dictionaries(folder, str(languages[0]), str(languages[1]))
@@ -204,7 +206,7 @@ def _beside_data(task: Mapping[str, Any]) -> Optional[Dictionaries]:
 
 def architecture_of(model: Any) -> dict[str, Any]:
     """The arguments that shape a model, out of its Namespace or config."""
-    values = vars(model) if isinstance(model, Namespace) else dict(model)
+    values = settings_of(model)
     flat = dict(values)
     for part in ("encoder", "decoder"):
         nested = values.get(part)

@@ -15,6 +15,7 @@ from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+from fairseq_lottery.tickets.record import refuse_malformed
 
 #: update counter and schedule from 0 (Brix et al. 2020), or on from the rewind update
 #: (Frankle et al. 2019, Renda et al. 2020)
@@ -34,8 +35,8 @@ class Ticket:
             keeps the optimizer state (zero where pruned); empty for fresh moments.
 
     Raises:
-        LotteryError: the mask is of another model, a pruned weight is not zero, or a value
-            or moment is not finite.
+        LotteryError: the mask is of another model, a moment of another shape, a pruned weight
+            is not zero, or a value or moment is not finite.
     """
 
     mask: Mask
@@ -46,7 +47,10 @@ class Ticket:
 
     def __post_init__(self) -> None:
         self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
-        moments = {f"{m} of {n}": t for m, named in self.moments.items() for n, t in named.items()}
+        moments = {}
+        for moment, by_name in self.moments.items():
+            refuse_other_moments(moment, by_name, self.values)
+            moments.update({f"{moment} of {name}": value for name, value in by_name.items()})
         for name, value in {**self.values, **moments}.items():
             if not bool(torch.isfinite(value).all()):
                 raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
@@ -67,6 +71,18 @@ class Ticket:
     def digest(self) -> str:
         """SHA-256 over everything that is in the file."""
         return container.digest(*_to_file(self))
+
+
+def refuse_other_moments(
+    moment: str, by_name: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> None:
+    """Refuse the optimizer's state of a parameter that is not there, or of another shape."""
+    for name, tensor in by_name.items():
+        if name not in values or values[name].shape != tensor.shape:
+            raise LotteryError(
+                f"the ticket's {moment} of {name} has the shape {tuple(tensor.shape)}, which is"
+                " not that of its parameter"
+            )
 
 
 def refuse_other_shapes(
@@ -129,9 +145,18 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
         dictionaries = Dictionaries.from_tensors(parts["dictionary"])
         if record["clock"] not in CLOCKS:
             raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
+        refuse_malformed(record, path)
+        refuse_other_types(values, path)
         return Ticket(mask, values, record, dictionaries, moments)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise LotteryError(f"{path} is damaged ({error})") from error
+
+
+def refuse_other_types(weights: Mapping[str, Tensor], path: Union[str, Path]) -> None:
+    """Refuse parameters that are no floating-point numbers, or whose name cannot be shown."""
+    for name, tensor in weights.items():
+        if not name or not name.isprintable() or not tensor.is_floating_point():
+            raise LotteryError(f"{path} is damaged ({name or 'a parameter'} is {tensor.dtype})")
 
 
 def _scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     save_ticket(path, ticket)
     assert main(["inspect", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop(4).startswith("size 0.02 MB, ")
     assert lines[:5] == [
         f"{path}: ticket at update 5",
         "sparsity 0.5000: 310 of 620 prunable weights (768 parameters in all)",

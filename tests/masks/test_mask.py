@@ -224,3 +224,22 @@ def test_packed_bits_that_do_not_fit_are_refused(bits, shape, sentence):
         Mask.unpack({"w": bits}, {"w": shape})
     with pytest.raises(LotteryError, match="the mask of w has no shape"):
         Mask.unpack({"w": bits}, {})
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**40, 2**40), (2**70,), (-2, -4), (2.0, 4), ("2", "4"), (True, 8), (0, 8), "24"]
+)
+def test_shapes_out_of_a_file_are_whole_numbers(shape):
+    bits = np.array([255], dtype=np.uint8)
+    assert Mask.unpack({"w": bits}, {"w": (2, 4)})["w"].shape == (2, 4)
+    with pytest.raises(LotteryError, match="the mask of w has the shape|does not fit"):
+        Mask.unpack({"w": bits}, {"w": shape})
+    with pytest.raises(LotteryError, match="the mask has a shape of v, but no bits"):
+        Mask.unpack({"w": bits}, {"w": (2, 4), "v": (2, 4)})
+
+
+@pytest.mark.parametrize("row", [True, 1.0, "1", None, [1]])
+def test_a_protected_row_is_a_number(row):
+    """To torch, row True is all rows."""
+    with pytest.raises(LotteryError, match="the protected row of w is .*, which is no number"):
+        Mask({"w": torch.ones(2, 4, dtype=torch.bool)}, {"w": row})

@@ -8,7 +8,6 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from small import PROPERTY
-from torch.nn.utils import prune
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, count_to_prune, score_all, select
@@ -234,34 +233,6 @@ def test_a_sample_that_misleads_costs_looks_and_no_exactness(pattern, looks):
     mask = select(scores, full, 0.5)
     assert mask.digest() == sorted_digest(scores.scores, full, 150_000)
     assert scores.looks >= looks
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_equals_torch_prune_on_weights_without_ties(seed):
-    generator = torch.Generator().manual_seed(seed)
-    distinct = torch.randperm(2400, generator=generator).float() + 1
-    signs = torch.randint(0, 2, (2400,), generator=generator) * 2 - 1
-    one, two = (distinct * signs).split([1000, 1400])
-    linear = [torch.nn.Linear(25, 40), torch.nn.Linear(28, 50)]
-    for module, values in zip(linear, (one, two)):
-        module.weight.data = values.reshape(module.weight.shape).clone()
-    scores = {name: m.weight.detach().abs() for name, m in zip("ab", linear)}
-    full = Mask.full({name: tuple(s.shape) for name, s in scores.items()})
-    counts = [count_to_prune(0.7, s.numel()) for s in scores.values()]
-
-    per_layer = select(scores, full, 0.7)
-    for name, module, count in zip("ab", linear, counts):
-        prune.l1_unstructured(module, "weight", amount=count)
-        assert torch.equal(per_layer[name], module.weight_mask.bool())
-        prune.remove(module, "weight")
-        module.weight.data = (one if name == "a" else two).reshape(module.weight.shape).clone()
-
-    together = select(scores, full, 0.7, "global")
-    prune.global_unstructured(
-        [(m, "weight") for m in linear], prune.L1Unstructured, amount=count_to_prune(0.7, 2400)
-    )
-    for name, module in zip("ab", linear):
-        assert torch.equal(together[name], module.weight_mask.bool())
 
 
 def test_a_floor_keeps_the_best_of_each_matrix():

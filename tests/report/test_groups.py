@@ -68,6 +68,19 @@ def test_what_cannot_stand_in_one_table_is_refused(tmp_path, changes, said):
     assert said in str(caught.value) and str(caught.value).endswith("report them apart")
 
 
+def test_a_score_over_a_part_of_the_test_set_is_refused(tmp_path):
+    whole, part = score_record(sentences=1014), score_record(seed=2, sentences=1008)
+    with pytest.raises(LotteryError) as caught:
+        gather([run(tmp_path / "a", whole, part)])
+    assert str(caught.value) == (
+        "BLEU (best-beam4-lenpen0.6, test) of slt at 0.9, seed 2 is over 1,008 sentences and of slt"
+        " at 0.9, seed 1 over 1,014; a score over a part of the test set is not comparable"
+    )
+    unknown = score_record(seed=3, sentences=None)
+    (group,) = gather([run(tmp_path / "b", whole, unknown)])
+    assert len(group.values(BLEU, "slt", 0.9)) == 2
+
+
 def test_other_references_are_refused(tmp_path):
     one = run(tmp_path / "a", score_record())
     two = run(tmp_path / "b", score_record(seed=2))

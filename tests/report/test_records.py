@@ -57,6 +57,15 @@ def test_sparsities_that_differ_by_rounding_are_one(folder):
         (score_record(score=float("nan")), "line 2: score is nan; score the cell again"),
         (score_record(seed=1.5), "line 2: seed is 1.5, which is no int"),
         (score_record(sparsity=90), "line 2: sparsity 90.0 is not between 0 and 1"),
+        (score_record(seed=-1), "line 2: seed is -1, which nothing counts to"),
+        (score_record(technique="a\x1b[2J"),
+        "line 2: technique is 'a\\x1b[2J', which is no line"),
+        (score_record(training="x" * 5000), "line 2: training is 'xxx"),
+        (json.dumps(score_record()).replace("26.6", "9" * 400),
+        "line 2 is not JSON (the number 99"),
+        (json.dumps(score_record()).replace('"slt"', '"\\ud800"'), "line 2 is not JSON ('utf-8'"),
+        (json.dumps(score_record())[:-1] + ', "seed": 2}',
+        "line 2 is not JSON ('seed' is given twice"),
     ],
 )
 def test_a_bad_line_is_named(folder, line, said):
@@ -78,6 +87,28 @@ def test_what_is_missing_is_named(folder, tmp_path):
         read_run(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": 3}, {"title": "a\x1b[2J"}, {"seeds": ["1"]}, {"seeds": [1.0]}, {"seeds": [-1]},
+        {"sparsities": ["0.5"]}, {"sparsities": [float("inf")]}, {"sparsities": [2]},
+        {"recipe": [["a", 1]]}, {"recipe": {"a": {}}}, {"published": 3},
+        {"techniques": [{"name": 1, "title": "x"}]}, {"cells": [{"technique": "slt"}]},
+    ],
+)  # fmt: skip
+def test_a_plan_with_entries_of_other_types(folder, change):
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({**plan, **change}))
+    with pytest.raises(LotteryError, match="plan.json is no plan of fairseq-lottery run"):
+        read_run(folder)
+
+
+def test_a_folded_title_is_one_line(folder):
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({**plan, "title": "Small\ntask\n"}))
+    assert read_run(folder).plan.title == "Small task"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"title": "t", "techniques": [1]}'])
 def test_a_plan_that_is_none(folder, text):
     (folder / "plan.json").write_text(text)
@@ -88,6 +119,10 @@ def test_a_plan_that_is_none(folder, text):
 def test_a_file_that_is_no_text(folder):
     (folder / "records.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(LotteryError, match="records.jsonl cannot be read: it is not UTF-8"):
+        read_run(folder)
+    (folder / "records.jsonl").unlink()
+    os.mkfifo(folder / "records.jsonl")
+    with pytest.raises(LotteryError, match="records.jsonl cannot be read: it is a pipe"):
         read_run(folder)
 
 

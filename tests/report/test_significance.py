@@ -84,6 +84,44 @@ def test_cells_without_translations_are_left_out_with_a_reason(tmp_path):
     ]
 
 
+def test_empty_translations_at_the_end_are_translations(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2})
+    path = tmp_path / "a" / "mp"
+    lines = path.read_text().splitlines()[:-2] + ["", ""]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    made.records[1]["score"] = Bleu().corpus_score(lines, [made.lines]).score
+    found, reasons = within_seeds(group_of(made), BLEU)
+    assert [(c.a, c.b) for c in found] == [("slt", "mp")] and not reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda lines: lines[:-1], "they have not as many translations as references"),
+        (lambda lines: [*lines, lines[-1]], "they have not as many translations as references"),
+        (lambda lines: lines[1:] + lines[:1], "do not give the score that is recorded"),
+        (lambda lines: [*lines[:-1], lines[0]], "do not give the score that is recorded"),
+    ],
+    ids=["lost", "added", "moved", "doubled"],
+)
+def test_translations_that_changed_since_they_were_scored(tmp_path, change, reason):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2})
+    path = tmp_path / "a" / "mp"
+    path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
+    found, (said,) = within_seeds(group_of(made), BLEU)
+    assert found == [] and reason in said
+
+
+def test_translations_and_references_that_lost_the_same_sentence(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2})
+    group = group_of(made)
+    for name in ("slt", "mp", "references.test.txt"):
+        path = tmp_path / "a" / name
+        path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:-1]))
+    found, (said,) = within_seeds(group, BLEU)
+    assert found == [] and "2 cells are left out: they have not as many translations" in said
+
+
 def test_a_signature_that_cannot_be_computed_is_not_guessed(tmp_path):
     made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2})
     for record in made.records:

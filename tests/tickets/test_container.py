@@ -126,7 +126,7 @@ def rewritten(small, change):
         (lambda ours: {**ours, "digest": None}, "is damaged .* .its record is malformed"),
         (lambda ours: {k: v for k, v in ours.items() if k != "kind"}, "is damaged .* .'kind'"),
         (lambda ours: list(ours), "is damaged"),
-        (lambda ours: {"version": 2}, "has format version 2, this fairseq-lottery reads 1; update"),
+        (lambda ours: {"version": 3}, "version 3, this fairseq-lottery reads up to 2; update"),
     ],
 )
 def test_a_header_of_another_kind_is_refused(path, small, change, sentence):
@@ -186,3 +186,85 @@ def test_entries_are_sorted_by_part(path):
     assert container.split(path, {}, ("a",)) == {"a": {}}
     with pytest.raises(LotteryError, match="has an unknown entry 'c/x'"):
         container.split(path, {"c/x": TENSORS["f/step"]}, ("a", "b"))
+
+
+COMPACT = {name: tensor for name, tensor in TENSORS.items() if tensor.dtype != torch.bool}
+
+
+def test_a_compact_file_has_the_same_content_and_digest(path):
+    plain = path.with_name("plain.safetensors")
+    container.save(plain, "thing", COMPACT, RECORD)
+    container.save(path, "thing", COMPACT, RECORD, compact=True)
+    tensors, record = container.load(path, "thing")
+    assert same(tensors, COMPACT) and record == RECORD
+    assert tensors["b/float"].view(torch.int32)[0, 1] == -(2**31), "negative zero"
+    assert container.kind_of(path) == "thing"
+    assert container.digest_of(path) == container.digest_of(plain)
+    first = path.read_bytes()
+    container.save(path, "thing", COMPACT, RECORD, compact=True)
+    assert path.read_bytes() == first
+    container.save(path, "thing", tensors, record)
+    assert path.read_bytes() == plain.read_bytes()
+
+
+@pytest.mark.parametrize("place", range(40, 600, 7))
+def test_a_byte_of_a_compact_file_is_changed(path, place):
+    container.save(path, "thing", COMPACT, RECORD, compact=True)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 0x20
+    path.write_bytes(content)
+    try:
+        tensors, record = container.load(path, "thing")
+        # in a checksum of zstandard's, or in bits that round a stream up to bytes
+        assert same(tensors, COMPACT) and record == RECORD
+    except LotteryError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_compact_file_without_the_library_that_reads_it(path, monkeypatch):
+    container.save(path, "thing", COMPACT, RECORD, compact=True)
+    monkeypatch.setattr("fairseq_lottery.environment._folder", lambda package: None)
+    with pytest.raises(LotteryError, match="zstandard is not installed: "):
+        container.load(path, "thing")
+
+
+def headed(small, header):
+    length = struct.unpack("<Q", small[:8])[0]
+    return struct.pack("<Q", len(header)) + header + small[8 + length :]
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda text: text.replace(b'"v":',
+        b'"v":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"v":'),
+         "'v' is given twice"),
+        (lambda text: text.replace(b'"__metadata__":{', b'"__metadata__":{"format":"pt",'),
+         "its record is not the only one"),
+        (lambda text: text.replace(b'"shape":[1]', b'"shape":[1],"strides":[1]'),
+         "the entry of v is malformed"),
+        (lambda text: text.replace(b'"dtype":"F32","shape":[1]', b'"dtype":"F8_E4M3","shape":[4]'),
+         "v is of the type F8_E4M3"),
+        (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":1,\\"seed\\":1'),
+        "'seed' is given twice"),
+        (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":NaN'), "NaN is no number"),
+        (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":\\"\\\\ud800\\"'), "surrogates"),
+        (lambda text: text.replace(b'\\"version\\":1', b'\\"version\\":true'),
+        "its version is malformed"),
+    ],
+)  # fmt: skip
+def test_headers_that_can_be_read_in_two_ways_are_refused(path, small, change, sentence):
+    """safetensors itself reads each of them."""
+    length = struct.unpack("<Q", small[:8])[0]
+    header = small[8 : 8 + length]
+    assert change(header) != header
+    path.write_bytes(headed(small, change(header)))
+    with pytest.raises(LotteryError, match=f"is damaged .*{sentence}"):
+        container.load(path, "thing")
+
+
+@pytest.mark.parametrize("length", [10**8 + 1, 2**31, 2**63, 2**64 - 1])
+def test_a_header_longer_than_the_file_is_not_waited_for(path, small, length):
+    path.write_bytes(struct.pack("<Q", length) + small[8:])
+    with pytest.raises(LotteryError, match=f"its header would have {length} bytes"):
+        container.load(path, "thing")

@@ -25,7 +25,8 @@ def test_a_ticket(tmp_path):
     save_ticket(path, ticket)
     found = inspect_file(path)
     assert json.loads(json.dumps(found)) == found
-    assert {key: found[key] for key in found if key not in ("matrices", "record")} == {
+    assert {key: found[key] for key in found if key not in ("matrices", "record")
+            and not key.endswith("bytes")} == {
         "file": str(path), "kind": "ticket", "update": 5, "masters": True, "sparsity": 0.5,
         "pruned": 310, "prunable": PRUNABLE, "mask_digest": ticket.mask.digest(),
         "agrees": True, "dead": [], "parameters": 624 + 24 * 4 + 6 * 4 + 4 * 6,

@@ -94,7 +94,7 @@ def test_a_file_whose_mask_and_values_disagree_is_refused(ticket, path):
             lambda t, r: t.pop(f"values/{FC1}"),
             f"the mask prunes {FC1}, which the model does not have",
         ),
-        (lambda t, r: t.pop("dictionary/source"), "is damaged .'source'"),
+        (lambda t, r: t.pop("dictionary/source"), "dictionaries are not those of two sides"),
         (lambda t, r: t.update({"other/x": torch.ones(1)}), "has an unknown entry 'other/x'"),
         (lambda t, r: r.pop("mask"), "is damaged .'mask'"),
         (lambda t, r: r["mask"]["shapes"].pop(FC1), "the stored mask is malformed"),
@@ -203,3 +203,22 @@ def test_a_ticket_file_is_fixed(path):
         "values/w": [1], "mask/w": [1], "dictionary/source": [1], "dictionary/target": [1],
     }  # fmt: skip
     assert content[8 + length :] == struct.pack("<f", 2.0) + b"a" + b"b" + b"\x01"
+
+
+def test_moments_of_another_model_are_refused(ticket):
+    bias = "encoder.layers.0.fc1.bias"
+    for name, moment in ((bias, torch.ones(5)), ("x", torch.ones(6))):
+        moments = {"exp_avg": {**ticket.moments["exp_avg"], name: moment}}
+        with pytest.raises(LotteryError, match=f"exp_avg of {name} has the shape"):
+            replace(ticket, moments=moments)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_weights_that_are_whole_numbers_are_refused(ticket, path, dtype):
+    """Under a digest that fits: training would start from them, rounded."""
+    save_ticket(path, ticket)
+    tensors, record = container.load(path, "ticket")
+    name = "values/encoder.layers.0.fc1.bias"
+    container.save(path, "ticket", {**tensors, name: tensors[name].to(dtype)}, record)
+    with pytest.raises(LotteryError, match="is damaged .encoder.layers.0.fc1.bias is torch"):
+        load_ticket(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.strict import read_json
 
 #: where a packed command looks for the ticket and the data and writes its checkpoints
 TICKET, DATA, SAVE_DIR = "ticket.safetensors", "data-bin", "checkpoints"
@@ -34,6 +34,8 @@ _SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch"}
 #: a language as it stands in the names of files
 LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _FLAG = re.compile(r"--?[A-Za-z]")
+#: of a command in characters; shlex takes a second for this many
+_LONGEST = 100_000
 _SHELL = re.compile(r"[$`|&;<>#\\]")
 
 Flags = list[tuple[str, list[str]]]
@@ -120,6 +122,8 @@ def _words(text: str) -> list[str]:
     if text.lstrip().startswith("{"):
         lines = [_recorded(text)]
     else:
+        if len(text) > _LONGEST:
+            raise LotteryError(f"the command has {len(text)} characters, as no command has")
         whole = re.sub(r'"?\$\(fairseq-lottery user-dir\)"?', f"'{USER_DIR}'", text)
         rows = whole.replace("\\\n", " ").splitlines()
         try:
@@ -143,8 +147,8 @@ def _words(text: str) -> list[str]:
 
 def _recorded(text: str) -> list[str]:
     try:
-        words = json.loads(text)["command"]
-    except (ValueError, KeyError, RecursionError) as error:
+        words = read_json(text, allow_nan=True)["command"]
+    except (ValueError, KeyError) as error:
         raise LotteryError(f"the command file is no record of a stage ({error!r})") from None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise LotteryError("the command file is no record of a stage: its command is no list")

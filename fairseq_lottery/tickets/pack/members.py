@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.strict import read_json
 from fairseq_lottery.tickets.pack.command import LANGUAGE, TICKET
 from fairseq_lottery.tickets.ticket import Ticket
 
@@ -75,13 +76,13 @@ def read_manifest(content: bytes) -> dict[str, tuple[int, str]]:
         LotteryError: malformed, or of another format.
     """
     try:
-        found = json.loads(content.decode())
-        if found["format"] == FORMAT:
+        found = read_json(content.decode())
+        if found["format"] == FORMAT and found["format"] is not True:
             rows = {name: (row["bytes"], row["sha256"]) for name, row in found["members"].items()}
             if all(type(size) is int and _DIGEST.fullmatch(sha) for size, sha in rows.values()):
                 return rows
             raise TypeError("a size or digest is none")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LotteryError(f"its {MANIFEST} is malformed ({error!r})") from None
     raise LotteryError(
         f"its format is {found['format']!r}, this fairseq-lottery reads {FORMAT}; update"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Union
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
+from fairseq_lottery.strict import read_json
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
@@ -24,7 +25,7 @@ _LARGEST_TEXT = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
-    *(NotImplementedError, RuntimeError, ValueError),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
 )
 
 
@@ -44,7 +45,7 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
     """
     target = Path(os.path.abspath(out))
     _refuse_target(target)
-    if not Path(archive).is_file():
+    if not is_plain(archive):
         raise LotteryError(f"there is no file {archive}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -63,13 +64,22 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
     except LotteryError as error:
         raise LotteryError(f"{archive} is not unpacked: {error}") from error
     except _DAMAGE as error:
-        raise LotteryError(f"{archive} is no archive of a ticket, or damaged ({error})") from error
+        # zipfile's reasons quote as many bytes as the archive likes
+        reason = str(error)[:200]
+        raise LotteryError(f"{archive} is no archive of a ticket, or damaged ({reason})") from error
     except OSError as error:
         raise LotteryError(f"{archive} cannot be unpacked into {target}: {error}") from error
     return result
 
 
 def _refuse_target(target: Path) -> None:
+    try:
+        _refuse_taken(target)
+    except OSError as error:  # a name that no system takes, or a folder that is locked
+        raise LotteryError(f"--out {target} cannot be made: {error.strerror}") from error
+
+
+def _refuse_taken(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise LotteryError(f"--out {target} is there and is no folder; choose another name")
     if target.is_dir() and any(target.iterdir()):
@@ -163,11 +173,21 @@ def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
         raise LotteryError(str(error).replace(f"{folder}{os.sep}", "its ")) from None
     if dictionaries != ticket.dictionaries:
         raise LotteryError("its dictionaries are not those of its ticket")
-    record = json.loads((folder / members.RECORD).read_bytes().decode())
+    record = read_json((folder / members.RECORD).read_bytes().decode())
     about = members.describe(ticket)
     if not isinstance(record, dict) or {key: record.get(key) for key in about} != about:
         raise LotteryError(f"its {members.RECORD} is not about its ticket")
+    subwords = sorted(Path(name).name for name in names if members.is_subwords(name))
+    if record.get("subwords") != subwords or record.get("command") != text:
+        raise LotteryError(f"its {members.RECORD} is not about its other members")
+    _refuse_unprintable((folder / members.README).read_bytes())
     return ticket, guide.steps(command, _heads(folder))
+
+
+def _refuse_unprintable(readme: bytes) -> None:
+    """A README is shown on a terminal, which acts on some characters."""
+    if not all(line.isprintable() for line in readme.decode().split("\n")):
+        raise LotteryError(f"its {members.README} holds characters that cannot be printed")
 
 
 def _heads(folder: Path) -> dict[str, bytes]:

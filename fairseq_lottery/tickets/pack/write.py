@@ -10,7 +10,7 @@ from typing import Optional, Union
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import read_bytes, replacing
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
@@ -18,6 +18,8 @@ from fairseq_lottery.tickets.ticket import Ticket, load_ticket
 
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _OVERWRITE = " #fairseq:overwrite"
+#: of a member in bytes: what a ZIP without extensions holds
+_LARGEST = 2**32 - 2
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _write_zip(path: Path, content: Mapping[str, bytes], method: int) -> float:
 
 def _read(path: Union[str, Path]) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_bytes(path, _LARGEST)
     except OSError as error:
         raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
 

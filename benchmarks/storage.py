@@ -1,0 +1,171 @@
+"""Bytes and seconds of storing a pruned Transformer, against its bound and its peers.
+
+    python benchmarks/storage.py [--layers 6] [--json]
+
+Every form holds the same matrices, in a file that is written and read again in one thread, each
+in a process of its own. Random weights under random masks: of trained ones the exponents are more
+alike, and take less. "of the bound" is against n H(p) bits of masks and 32 bits a survivor, or one
+bit where only signs are kept.
+"""
+
+import argparse
+import math
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import zstandard
+from common import base_shapes, report, spread
+
+from fairseq_lottery.tickets import container
+
+SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
+
+
+def matrices(layers, sparsity, signs):
+    """Name -> weight with a share of exact zeros; of survivors that are signs, one magnitude."""
+    generator = torch.Generator().manual_seed(1)
+    for name, shape in base_shapes(layers).items():
+        weight = torch.randn(shape, generator=generator) * 0.05
+        weight = weight.sign() * 0.05 if signs else weight
+        yield name, weight.mul_(torch.rand(shape, generator=generator) >= sparsity)
+
+
+def content(weights):
+    """As the container of a model holds it."""
+    tensors, shapes = {}, {}
+    for name, weight in weights.items():
+        keep = weight != 0
+        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(keep.numpy()))
+        tensors[f"values/{name}"] = weight[keep]
+        shapes[name] = list(weight.shape)
+    return tensors, {"mask": {"shapes": shapes}}
+
+
+def write_ours(weights, path):
+    container.save(path, "model", *content(weights), compact=True)
+
+
+def read_ours(path):
+    tensors, record = container.load(path, "model")
+    for name, shape in record["mask"]["shapes"].items():
+        keep = np.unpackbits(tensors[f"mask/{name}"].numpy(), count=math.prod(shape)).astype(bool)
+        weight = torch.zeros(shape)
+        weight[torch.from_numpy(keep).view(shape)] = tensors[f"values/{name}"]
+
+
+def write_dense(weights, path):
+    torch.save(weights, path)
+
+
+def read_dense(path):
+    torch.load(path, weights_only=True)
+
+
+def write_csr(weights, path):
+    rows = {}
+    for name, weight in weights.items():
+        sparse = weight.to_sparse_csr()
+        rows[name] = (sparse.crow_indices().int(), sparse.col_indices().int(), sparse.values())
+    torch.save(rows, path)
+
+
+def read_csr(path):
+    for crow, col, values in torch.load(path, weights_only=True).values():
+        torch.sparse_csr_tensor(crow, col, values, check_invariants=False).to_dense()
+
+
+def write_bits(weights, path):
+    compress = zstandard.ZstdCompressor(level=3).compress
+    with open(path, "wb") as file:
+        for weight in weights.values():
+            keep = weight != 0
+            for part in (np.packbits(keep.numpy()), weight[keep].numpy()):
+                piece = compress(part.tobytes())
+                file.write(len(piece).to_bytes(8, "little") + piece)
+
+
+def read_bits(path):
+    decompress = zstandard.ZstdDecompressor().decompress
+    with open(path, "rb") as file:
+        while length := file.read(8):
+            decompress(file.read(int.from_bytes(length, "little")))
+
+
+FORMS = {
+    "fairseq_lottery compact": (write_ours, read_ours),
+    "torch.save, dense": (write_dense, read_dense),
+    "torch.save, CSR int32": (write_csr, read_csr),
+    "packed bits + zstd": (write_bits, read_bits),
+}
+
+
+def bound(weights, signs):
+    bits = 0.0
+    for weight in weights.values():
+        size, kept = weight.numel(), int(torch.count_nonzero(weight))
+        shares = [share for share in (kept / size, 1 - kept / size) if share]
+        bits -= size * sum(share * math.log2(share) for share in shares)
+        bits += kept if signs else 32 * kept
+    return bits / 8
+
+
+def measure(form, layers, sparsity, signs, repeats, queue):
+    torch.set_num_threads(1)
+    weights = dict(matrices(layers, sparsity, signs))
+    write, read = FORMS[form]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"write": [], "read": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.safetensors"
+        for _ in range(repeats):
+            for what, action in (("write", write), ("read", lambda _, path: read(path))):
+                start = time.perf_counter()
+                action(weights, path)
+                found[what].append(time.perf_counter() - start)
+        size = path.stat().st_size
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    number = sum(weight.numel() for weight in weights.values())
+    limit = bound(weights, signs)
+    queue.put({**found, "bytes": size, "bound": limit, "extra_mb": peak, "weights": number})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=6, help="6, 44 M weights, is base")
+    parser.add_argument("--sparsities", default=",".join(map(str, SPARSITIES)))
+    args = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    rows, found = [], []
+    for signs in (False, True):
+        for sparsity in map(float, args.sparsities.split(",")):
+            for form in FORMS:
+                queue = context.Queue()
+                arguments = (form, args.layers, sparsity, signs, args.repeats, queue)
+                process = context.Process(target=measure, args=arguments)
+                process.start()
+                row = queue.get()
+                process.join()
+                kept = "signs" if signs else "values"
+                found.append({"form": form, "sparsity": sparsity, "kept": kept, **row})
+                times = [spread(row[what]) for what in ("write", "read")]
+                size = [f"{row['bytes'] / 1e6:.2f}", f"{row['bytes'] / row['bound']:.3f}"]
+                extra = f"{row['extra_mb']:.0f}"
+                rows.append([kept, f"{sparsity:.0%}", form, *size, *times, extra])
+    torch.set_num_threads(1)
+    title = f"Storing {found[0]['weights']:,} weights, one thread"
+    header = ["kept", "sparsity", "form", "MB", "of the bound", "write s", "read s", "extra MB"]
+    ours = [row for row in found if row["form"] == "fairseq_lottery compact"]
+    worst = max(statistics.median(row[what]) for row in ours for what in ("write", "read"))
+    report(title, header, rows, {"rows": found, "slowest_of_ours_s": worst}, args.json)
+
+
+if __name__ == "__main__":
+    main()

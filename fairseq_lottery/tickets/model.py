@@ -1,0 +1,101 @@
+"""A trained model as one container: its mask, what survives, and all that fairseq needs to load it.
+
+The counterpart of a plain fairseq checkpoint without an optimizer, as ``export`` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+from fairseq_lottery.tickets.parameters import untie
+
+KIND = "model"
+
+
+def from_state(
+    state: Mapping[str, Any], mask: Optional[Mask] = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and record of the container that holds a plain checkpoint.
+
+    Args:
+        state: as ``tasks.export.plain_state`` gives it.
+        mask: that it was trained under; without one, weights of matrices that are zero to the
+            bit are left out.
+
+    Raises:
+        LotteryError: a setting that JSON does not hold.
+    """
+    weights, ties = untie(state["model"])
+    rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
+    mask = mask if mask is not None else _of_zeros(weights)
+    kept = mask_to_state(mask)
+    tensors = {f"mask/{name}": bits for name, bits in kept["bits"].items()}
+    tensors.update({f"buffer/{name}": tensor for name, tensor in rest.items()})
+    for name, tensor in weights.items():
+        tensors[f"values/{name}"] = tensor[mask[name]] if name in mask else tensor
+    settings = {key: value for key, value in state.items() if key != "model"}
+    try:
+        same = json.loads(json.dumps(settings, allow_nan=False)) == settings
+    except (TypeError, ValueError) as error:
+        raise LotteryError(
+            f"the checkpoint's settings cannot be written as JSON ({error})"
+        ) from None
+    if not same:
+        raise LotteryError("the checkpoint's settings cannot be written as JSON and read again")
+    record = {
+        "names": list(state["model"]),
+        "ties": ties,
+        "mask": {"shapes": kept["shapes"], "protected": kept["protected"]},
+        "settings": settings,
+    }
+    return tensors, record
+
+
+def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
+    """The plain checkpoint again, to the bit, and its mask.
+
+    Raises:
+        LotteryError: missing, damaged, or inconsistent.
+    """
+    tensors, record = container.load(path, KIND)
+    parts = container.split(path, tensors, ("mask", "values", "buffer"))
+    try:
+        mask = mask_from_state({**record["mask"], "bits": parts["mask"]})
+        full = {name: _scatter(mask, name, kept) for name, kept in parts["values"].items()}
+        full.update(parts["buffer"])
+        full.update({alias: full[name] for alias, name in record["ties"].items()})
+        if set(record["names"]) != set(full):
+            raise LotteryError(f"{path} is damaged (its names and its tensors differ)")
+        return {"model": {n: full[n].clone() for n in record["names"]}, **record["settings"]}, mask
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise LotteryError(f"{path} is damaged ({error})") from error
+
+
+def _scatter(mask: Mask, name: str, kept: Tensor) -> Tensor:
+    if name not in mask:
+        return kept
+    full = torch.zeros(mask[name].shape, dtype=kept.dtype)
+    full[mask[name]] = kept
+    return full
+
+
+def _of_zeros(weights: Mapping[str, Tensor]) -> Mask:
+    """What is not zero to the bit: a negative zero is a value that comes back."""
+    rows = prunable_matrices({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    protected = {name: row for name, row in rows.items() if row is not None}
+    entries: dict[str, Tensor] = {}
+    for name in rows:
+        entries[name] = (weights[name] != 0) | torch.signbit(weights[name])
+        if name in protected:
+            entries[name][protected[name]] = True
+    return Mask(entries, protected)

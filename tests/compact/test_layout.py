@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from small import PROPERTY, SHAPES
+
+from fairseq_lottery.compact.layout import pack, unpack
+from fairseq_lottery.errors import LotteryError
+
+TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64]
+
+
+def contents(seed=0, keep=0.5, reset="rewind"):
+    """What a ticket's file holds: packed masks, survivors, a vocabulary; and its record."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors, shapes = {}, {}
+    for name, shape in SHAPES.items():
+        if len(shape) == 1:
+            tensors[f"values/{name}"] = torch.randn(shape, generator=generator)
+            continue
+        mask = torch.rand(shape, generator=generator) < keep
+        values = torch.randn(int(mask.sum()), generator=generator)
+        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(mask.numpy().reshape(-1)))
+        tensors[f"values/{name}"] = values.sign() * 0.25 if reset == "sign" else values
+        shapes[name] = list(shape)
+    tensors["dictionary/source"] = torch.arange(40, dtype=torch.uint8)
+    return tensors, {"update": 5, "mask": {"shapes": shapes}}
+
+
+def same_bits(a, b):
+    alike = a.dtype == b.dtype and a.shape == b.shape
+    return alike and a.reshape(-1).numpy().tobytes() == b.reshape(-1).numpy().tobytes()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.1, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("reset", ["rewind", "sign"])
+def test_there_and_back(keep, reset):
+    tensors, record = contents(keep=keep, reset=reset)
+    coded = pack(tensors, record)
+    assert all(one.dtype == torch.uint8 and one.dim() == 1 for one in coded.values())
+    found, back = unpack(coded)
+    assert back == record and found.keys() == tensors.keys()
+    assert all(same_bits(found[name], tensors[name]) for name in tensors)
+    again = pack(found, back)
+    assert all(torch.equal(again[name], coded[name]) for name in coded), "same content, same bytes"
+
+
+@given(st.data())
+@PROPERTY
+def test_any_tensors_there_and_back(data):
+    tensors = {}
+    for number in range(data.draw(st.integers(0, 5))):
+        dtype = data.draw(st.sampled_from(TYPES))
+        shape = data.draw(st.lists(st.integers(0, 5), max_size=3))
+        size = int(np.prod(shape, dtype=int)) * torch.empty(0, dtype=dtype).element_size()
+        raw = data.draw(st.binary(min_size=size, max_size=size))
+        flat = torch.from_numpy(np.frombuffer(raw, np.uint8).copy())
+        whole = flat.view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
+        tensors[f"values/{number}"] = whole
+    found, _ = unpack(pack(tensors, {}))
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        a, b = found[name], tensor
+        assert a.shape == b.shape and a.dtype == b.dtype
+        assert not a.numel() or torch.equal(*(t.reshape(-1).view(torch.uint8) for t in (a, b)))
+
+
+def test_one_magnitude_takes_one_bit_a_value():
+    signs = torch.randn(80_000).sign()
+    coded = pack({"values/w": signs * 0.3, "values/zero": signs * 0}, {})
+    assert {name: stream.numel() for name, stream in coded.items() if name != "layout"} == {
+        "signs": 20_000
+    }
+    found, _ = unpack(coded)
+    assert same_bits(found["values/w"], signs * 0.3)
+    assert same_bits(found["values/zero"], signs * 0), "the signs of zeros too"
+
+
+def test_other_types_are_refused():
+    with pytest.raises(LotteryError, match="values/x is torch.float64, which no compact file"):
+        pack({"values/x": torch.zeros(3, dtype=torch.float64)}, {})
+
+
+def changed(change):
+    """The streams of a ticket with its layout changed."""
+    tensors, record = contents(keep=0.1)
+    coded = dict(pack(tensors, record))
+    frame = coded["layout"].numpy().tobytes()
+    layout = json.loads(zstandard.ZstdDecompressor().decompress(frame))
+    change(layout, coded)
+    text = zstandard.ZstdCompressor().compress(json.dumps(layout).encode())
+    if "layout" in coded:
+        coded["layout"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
+    return coded
+
+
+FC1 = "encoder.layers.0.fc1.weight"
+CHANGES = {
+    "no layout": lambda layout, coded: coded.pop("layout"),
+    "no record": lambda layout, coded: layout.pop("record"),
+    "no masks": lambda layout, coded: layout.pop("masks"),
+    "a list for a dictionary": lambda layout, coded: layout.update(planes=[]),
+    "an unknown coder": lambda layout, coded: layout["masks"].update(runs=[]),
+    "an unknown type": lambda layout, coded: layout["planes"].update(float8=[["x", [1]]]),
+    "a missing stream": lambda layout, coded: coded.pop("float32.2"),
+    "an unknown stream": lambda layout, coded: coded.update(more=torch.zeros(1)),
+    "a name twice": lambda layout, coded: layout["planes"]["uint8"].__setitem__(
+        0, [layout["planes"]["float32"][0][0], [40]]
+    ),
+    "no shape": lambda layout, coded: layout["record"]["mask"]["shapes"].pop(FC1),
+    "a shape that is none": lambda layout, coded: layout["record"]["mask"]["shapes"].update(
+        {FC1: [-4, 6]}
+    ),
+    "a shape of floats": lambda layout, coded: layout["record"]["mask"]["shapes"].update(
+        {FC1: [4.0, 6.0]}
+    ),
+    "terabytes of weights": lambda layout, coded: layout["record"]["mask"]["shapes"].update(
+        {FC1: [2**20, 2**24]}
+    ),
+    "terabytes of values": lambda layout, coded: layout["planes"]["float32"][0].__setitem__(
+        1, [2**40]
+    ),
+    "a value more": lambda layout, coded: layout["planes"]["float32"][-1].__setitem__(1, [9000]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_damaged_layouts(change):
+    with pytest.raises(LotteryError) as refusal:
+        unpack(changed(CHANGES[change]))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_endless_layout():
+    bomb = zstandard.ZstdCompressor().compress(b" " * (1 << 27))
+    assert len(bomb) < 10_000
+    with pytest.raises(LotteryError, match="absurdly large"):
+        unpack({"layout": torch.from_numpy(np.frombuffer(bomb, np.uint8).copy())})

@@ -1,0 +1,177 @@
+"""The commands themselves: one line on stderr, exit code 2, nothing run, nothing written."""
+
+import os
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hostile import configurations, pickled, runs, watch
+from safetensors.torch import save_file
+from small import Run, save_checkpoint, weights
+
+from fairseq_lottery.tickets import save_ticket
+from fairseq_lottery.tickets.pack import pack
+
+PACKAGE = Path(__file__).parents[2]
+LINE = "fairseq-train /bin -s en -t de --task translation_lottery --ticket t"
+#: seconds after which a command hangs; on a busy machine it starts slowly
+PATIENCE = 600
+
+#: a command with files for the names in braces, and what the sentence says
+REFUSED = {
+    "a ticket of 8 EB": ("inspect {endless}", "is damaged or was not written by"),
+    "a pipe as a ticket": ("inspect {pipe}.safetensors", "there is no file"),
+    "a pipe as a checkpoint": ("inspect {pipe}.pt", "there is no file"),
+    "code in a checkpoint": ("inspect {evil}", "asks for posix.system, which is no plain data"),
+    "code in a checkpoint of old": ("average {old} --out {out}.pt", "asks for posix.system"),
+    "terabytes in a checkpoint": ("inspect {large}", "no fairseq checkpoint"),
+    "an average of a pipe": ("average {pipe}.pt --out {out}.pt", "there is no file"),
+    "an average with NaN": ("average {nan} {last} --out {out}.pt", "that are NaN or infinite"),
+    "an export of code": ("export {evil} --out {out}.pt", "asks for posix.system"),
+    "an export of a pipe": ("export {pipe}.pt --out {out}.pt", "there is no file"),
+    "a comparison with a folder": ("compare {ticket} {folder}", "is a folder"),
+    "a comparison with text": ("compare {ticket} {text}", "can be loaded safely"),
+    "a mask out of a pipe": (
+        "ticket --mask-from {last} --mask-file {pipe}.safetensors --out {out}.safetensors",
+        "there is no file",
+    ),
+    "scores out of a pipe": (
+        "ticket --mask-from {last} --sparsity 0.5 --score-file {pipe}.safetensors"
+        " --out {out}.safetensors",
+        "is no readable safetensors file",
+    ),
+    "scores that are NaN": (
+        "ticket --mask-from {last} --sparsity 0.5 --score-file {scores} --out {out}.safetensors",
+        "are not all finite",
+    ),
+    "gradients out of a pipe": (
+        "ticket --mask-from {last} --sparsity 0.5 --gradients {pipe}.safetensors"
+        " --out {out}.safetensors",
+        "is no readable safetensors file",
+    ),
+    "a command out of a pipe": (
+        "pack {ticket} --command {pipe}.txt --out {out}.zip", "cannot be read: it is a pipe"
+    ),
+    "an archive of a bomb": ("unpack {bomb} --out {out}", "would grow from"),
+    "an archive that leads out": ("unpack {way} --out {out}", "is not unpacked"),
+    "laughs as a configuration": ("run {laughs} -n", "counting what its aliases stand for"),
+    "code in a configuration": ("run {tagged} -n", "no YAML"),
+    "a pipe as a configuration": ("run {pipe}.yaml -n", "cannot be read: it is a pipe"),
+    "records out of a pipe": ("report {runs} --out {out}", "cannot be read: it is a pipe"),
+    "records that are none": ("report {strange} --out {out}", "which is no float"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Everything that the commands name; ``out`` is not there and must not come to be."""
+    folder = tmp_path_factory.mktemp("files")
+    run = Run(folder)
+    ticket = folder / "ticket.safetensors"
+    save_ticket(ticket, run.draw(sparsity=0.9))
+    for name in ("pipe.safetensors", "pipe.pt", "pipe.txt", "pipe.yaml"):
+        os.mkfifo(folder / name)
+    (folder / "endless.safetensors").write_bytes(struct.pack("<Q", 2**63) + b"{}" * 99)
+    call = pickled.Call(os.system, f"touch {watch.CANARY}")
+    save_checkpoint(folder / "evil.pt", weights(), extra_state={"x": call})
+    torch.save(
+        {"model": weights(), "x": call}, folder / "old.pt", _use_new_zipfile_serialization=False
+    )
+    torch.save({"model": {"w": pickled.sizes()["a repeated number"]}}, folder / "large.pt")
+    broken = weights()
+    broken["encoder.layers.0.fc1.bias"][0] = torch.nan
+    save_checkpoint(folder / "nan.pt", broken)
+    (folder / "text.pt").write_text("no checkpoint")
+    scores = {name: torch.full_like(weight, torch.nan) for name, weight in weights().items()}
+    save_file(scores, str(folder / "scores.safetensors"))
+    (folder / "train.txt").write_text(LINE)
+    pack(ticket, folder / "whole.zip", folder / "train.txt")
+    for name, member, content in (("bomb", "README.txt", bytes(1 << 24)), ("way", "../evil", b"x")):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(member, content)
+    laughs = configurations.yamls()["YAML: a billion laughs as a title"]
+    laughs(folder).rename(folder / "laughs.yaml")
+    tagged = configurations.yamls()["YAML: the tag object/apply:os.system [touch canary]"]
+    tagged(folder).rename(folder / "tagged.yaml")
+    bad = runs.RECORDS[0] | {"score": True}
+    runs.folder_with(**{"records.jsonl": runs.json.dumps(bad)})(folder / "strange")
+    runs.folder_with(**{"records.jsonl": None})(folder / "runs")
+    os.mkfifo(folder / "runs" / "run" / "records.jsonl")
+    named = ("endless.safetensors", "evil.pt", "old.pt", "large.pt", "nan.pt", "last.pt", "text.pt",
+             "ticket.safetensors", "scores.safetensors", "bomb.zip", "way.zip", "laughs.yaml",
+             "tagged.yaml")  # fmt: skip
+    return {
+        **{name.partition(".")[0]: folder / name for name in named},
+        "pipe": folder / "pipe", "out": folder / "out", "folder": folder,
+        "runs": folder / "runs" / "run", "strange": folder / "strange" / "run",
+    }  # fmt: skip
+
+
+def refused(files, arguments, said, call):
+    """Run one command and look at all that it may have left."""
+    pytest.importorskip({"export": "fairseq", "run": "rich", "report": "matplotlib"}.get(
+        arguments.split()[0], "torch"
+    ))  # fmt: skip
+    before = watch.listing(files["folder"])
+    code, stdout, stderr = call([word.format(**files) for word in arguments.split()])
+    assert (code, stdout) == (2, ""), stderr
+    assert stderr.startswith("fairseq-lottery: ") and said in stderr
+    assert stderr.count("\n") == 1 and not watch.one_sentence(stderr.rstrip("\n"))
+    assert watch.listing(files["folder"]) == before and not (Path.cwd() / watch.CANARY).exists()
+
+
+def in_a_fork(arguments):
+    """The command in a child of this process, which has imported everything already."""
+    from fairseq_lottery.cli.main import main
+
+    ends = [os.pipe(), os.pipe()]
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            for number, (_, end) in enumerate(ends, 1):
+                os.dup2(end, number)
+            sys.stdout, sys.stderr = open(1, "w"), open(2, "w")
+            code = main(arguments)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    for _, end in ends:
+        os.close(end)
+    deadline = time.monotonic() + PATIENCE
+    ended, status = 0, 0
+    while not ended:
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            pytest.fail(f"{arguments} hangs")
+        time.sleep(0.01)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    texts = [open(end).read() for end, _ in ends]
+    return os.waitstatus_to_exitcode(status), *texts
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_command_refuses_in_one_line(files, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)  # where code would leave its canary
+    refused(files, *REFUSED[name], in_a_fork)
+
+
+@pytest.mark.parametrize("name", ["code in a checkpoint", "a pipe as a ticket"])
+def test_and_so_does_its_process(files, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+
+    def call(arguments):
+        command = [sys.executable, "-m", "fairseq_lottery.cli.main", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False
+        )
+        return ended.returncode, ended.stdout, ended.stderr
+
+    refused(files, *REFUSED[name], call)
