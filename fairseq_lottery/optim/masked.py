@@ -33,6 +33,8 @@ class MaskedOptimizer:
     _shapes: Sequence[list[int]] = ()
     #: whether ``load_state_dict`` found fp32 masters
     masters_restored = False
+    #: whether an update followed the last norm: amp passes over one with infinite gradients
+    stepped = False
     _has_masters = False
     _save_masters = True
     _gradients: Optional[list[Tensor]] = None
@@ -53,10 +55,14 @@ class MaskedOptimizer:
         self._save_masters = save_masters
 
     def accumulate_gradients(self) -> list[Tensor]:
-        """From now on sum the gradients of every update, for scores that need them."""
+        """From now on sum the gradients of every update, for scores that need them.
+
+        In fp32 whatever the model has: a sum of halves stands still after a few hundred updates.
+        """
         if self._gradients is None:
-            loaded = self._loaded_gradients
-            self._gradients = loaded or [torch.zeros_like(p.data) for p in self._tensors()]
+            self._gradients = self._loaded_gradients or [
+                torch.zeros_like(p.data, dtype=torch.float32) for p in self._tensors()
+            ]
         return self._gradients
 
     def set_keep(self, rows: Sequence[tuple[Tensor, Optional[Tensor]]]) -> None:
@@ -73,6 +79,7 @@ class MaskedOptimizer:
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
         """As fairseq's, over the gradients of survivors only."""
+        self.stepped = False
         for tensor, keep in self._rows:
             if keep is not None and tensor.grad is not None:
                 zero_pruned_(tensor.grad, keep)
@@ -86,6 +93,7 @@ class MaskedOptimizer:
                 if tensor.grad is not None:
                     total.add_(tensor.grad.to(total.dtype), alpha=1.0 / float(scale))
         super().step(*args, **kwargs)  # type: ignore[misc]
+        self.stepped = True
         for tensor, keep in self._rows:
             if keep is not None:
                 zero_pruned_(tensor, keep)
@@ -137,5 +145,5 @@ class MaskedOptimizer:
         self.masters_restored = bool(masters)
         saved = extra.get("gradients")
         self._loaded_gradients = (
-            [s.to(t.device) for s, t in zip(saved, tensors)] if saved is not None else None
+            [s.to(t.device, torch.float32) for s, t in zip(saved, tensors)] if saved else None
         )

@@ -53,7 +53,6 @@ class MasterTensors:
     Attributes:
         own: the optimizer's tensors in its order.
         names, shapes: of the parameters in ``own``, in order.
-        views: name -> view of the parameter's shape into the tensor that is updated.
         has_masters: whether ``own`` are fp32 copies.
     """
 
@@ -68,7 +67,14 @@ class MasterTensors:
         if missing:
             raise LotteryError(f"the optimizer does not update {sorted(missing)[0]}")
         self._flat = len(self.own) == 1 and len(parameters) > 1
-        self.views = self.by_name([tensor.data for tensor in self.own])
+
+    @property
+    def views(self) -> dict[str, Tensor]:
+        """Name -> view of the parameter's shape into the tensor that is updated.
+
+        Of what it holds now: fairseq's ``--quant-noise-pq`` gives parameters other data.
+        """
+        return self.by_name([tensor.data for tensor in self.own])
 
     def by_name(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Name -> part of tensors that are laid out as ``own``."""

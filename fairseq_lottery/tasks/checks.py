@@ -25,13 +25,17 @@ def refuse_setup(cfg: Any) -> None:
     if "distributed_training" not in whole:
         return  # a task alone, as from a checkpoint
     distributed = whole.distributed_training
+    # fairseq-train takes --bf16 for a TPU's
+    tpu = "--bf16 (in fairseq-train; fairseq-hydra-train common.bf16=true does not)"
     reasons = {
         "--ddp-backend fully_sharded": str(distributed.ddp_backend) == "fully_sharded",
+        "--ddp-backend slowmo": str(distributed.ddp_backend) == "slowmo",
         "--zero-sharding": str(distributed.zero_sharding) != "none",
         "--pipeline-model-parallel": bool(distributed.pipeline_model_parallel),
         "--use-bmuf": bool(whole.optimization.use_bmuf),
         "--model-parallel-size": int(whole.common.model_parallel_size) > 1,
-        "--tpu": bool(whole.common.tpu),
+        "--quantization-config-path": whole.common.quantization_config_path is not None,
+        tpu if whole.common.bf16 else "--tpu": bool(whole.common.tpu),
     }
     for flag, given in reasons.items():
         if given:

@@ -49,7 +49,7 @@ class LotteryTask:
     @property
     def uses_ema(self) -> bool:
         """Whether the trainer hands in its EMA, which must be pruned with the model."""
-        return self.run is not None and self.run.growth is not None
+        return self.run is not None and self.run.growth is not None and self.run.ema_exists
 
     def train_step(  # noqa: D102 - fairseq's own event
         self,
@@ -124,6 +124,14 @@ class LotteryTask:
                     len(dataset),
                 )
             given["required_batch_size_multiple"] = 1
+            shards = given.get("num_shards", 1)
+            if shards > 1 and self.run is None:
+                logger.warning(
+                    "this process takes one share in %d of the %d sentences; score all shares"
+                    " together, for a share's BLEU is not the test set's",
+                    shards,
+                    len(dataset),
+                )
             if given.get("ignore_invalid_inputs") and self.run is None:
                 with one_sentence():
                     raise LotteryError(

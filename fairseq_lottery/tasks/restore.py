@@ -26,12 +26,14 @@ class Restored:
         state: our part of it, empty if another task wrote it.
         update: what fairseq's counter will be: the checkpoint's, or 0 without its optimizer.
         same_run: it is the last checkpoint of the save-dir itself.
+        ema: it holds averaged weights.
     """
 
     path: Path
     state: dict[str, Any]
     update: int
     same_run: bool
+    ema: bool
 
 
 def _restored_path(settings: Settings) -> tuple[Optional[Path], bool]:
@@ -69,7 +71,8 @@ def find_restored(settings: Settings) -> Optional[Restored]:
     history = whole.get("optimizer_history") or [{}]
     update = int(history[-1].get("num_updates") or 0) if keeps and not finetunes else 0
     last = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
-    return Restored(path, state, update, path == last)
+    ema = "ema" in (whole.get("extra_state") or {})
+    return Restored(path, state, update, path == last, ema)
 
 
 def choices(cfg: Any) -> Optional[dict[str, Any]]:

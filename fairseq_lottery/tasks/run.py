@@ -75,6 +75,11 @@ class LotteryRun:
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
         self._ema: Optional[torch.nn.Module] = None
+        #: fairseq makes a fresh run's EMA of the weights after its first update, unless it is
+        #: asked for before: a mask must not change what it starts from
+        self.ema_exists = start.restored is not None or (
+            start.ticket is not None and start.ticket.clock_update > 0
+        )
         self._start_signs: dict[str, np.ndarray] = {}
         self._update = 0
         self._figures: tuple[int, dict[str, float]] = (-1, {})
@@ -134,8 +139,11 @@ class LotteryRun:
             self._write_snapshot(update)
 
     def after_update(self, update: int) -> None:
-        """Called when ``update`` updates are done."""
+        """Called when ``update`` updates are done, or when amp has passed over the last one."""
+        if self._masked is not None and not self._masked.stepped:
+            return
         self._update = update
+        self.ema_exists = True
         if self.growth is not None and self.growth.gradual.is_due(update):
             self._grow(update)
         if update in self._snapshots:
@@ -180,8 +188,9 @@ class LotteryRun:
         self._optimizer = optimizer
         if self.mask is None:
             return
+        views = self._tensors.views
         for name, keep in self.mask.items():
-            view = self._tensors.views[name]
+            view = views[name]
             if bool((view[~keep.to(view.device)] != 0).any()):
                 raise LotteryError(
                     f"{name} has weights where the mask prunes; the checkpoint was changed by"
@@ -197,6 +206,7 @@ class LotteryRun:
     def _start_exactly(self, ticket: Ticket) -> None:
         """Give masters the ticket's own values: the model's were rounded to half precision."""
         assert self._tensors is not None
+        views = self._tensors.views
         for name, parameter in trainable(self._model).items():
             value = ticket.values[name].to(parameter.device, parameter.dtype)
             if not torch.equal(parameter.data, value):
@@ -205,7 +215,7 @@ class LotteryRun:
                     " replaced it, so give either a ticket or a checkpoint"
                 )
             if self._tensors.has_masters:
-                self._tensors.views[name].copy_(ticket.values[name])
+                views[name].copy_(ticket.values[name])
         set_moments(
             self._masked, self._tensors, ticket.moments, ticket.record["moment_numbers"]
         )
@@ -224,9 +234,10 @@ class LotteryRun:
         if self._wants_gradients():
             gradients = self._masked.accumulate_gradients()
         score, _ = find_score(self._cfg.score)
+        views = self._tensors.views
         scores = score_all(
             score,
-            {name: self._tensors.views[name] for name in self.mask},
+            {name: views[name] for name in self.mask},
             gradients=self._tensors.by_name(gradients) if gradients is not None else None,
             seed=self._cfg.draw_seed,
         )

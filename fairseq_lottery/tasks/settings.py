@@ -27,6 +27,7 @@ class Settings:
     amp: bool
     ema: bool
     ema_fp32: bool
+    ema_seed_model: Optional[str]
     optimizer: str
     criterion: str
     lr_scheduler: str
@@ -52,6 +53,7 @@ class Settings:
             amp=bool(common.get("amp")),
             ema=bool(whole.ema.store_ema),
             ema_fp32=bool(whole.ema.ema_fp32),
+            ema_seed_model=whole.ema.ema_seed_model,
             optimizer=whole.optimizer._name,
             criterion=whole.criterion._name,
             lr_scheduler=whole.lr_scheduler._name,

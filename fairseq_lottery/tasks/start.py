@@ -83,6 +83,7 @@ def decide(
         protected = {name: row for name, row in rows.items() if row is not None}
         mask = Mask.full({name: shapes[name] for name in rows}, protected)
     growth = plan_growth(cfg, settings, mask, ticket, restored) if mask is not None else None
+    _refuse_ema(settings, mask, restored)
     if mask is not None and not issubclass(
         OPTIMIZER_REGISTRY.get(settings.optimizer, object), MaskedOptimizer
     ):
@@ -124,6 +125,19 @@ def _ticket(
         Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
         save_ticket(Path(settings.save_dir) / "ticket.safetensors", ticket)
     return ticket
+
+
+def _refuse_ema(settings: Settings, mask: Optional[Mask], restored: Optional[Restored]) -> None:
+    """Averaged weights start from the model's, or nobody has pruned them."""
+    if settings.ema and settings.ema_seed_model and mask is not None:
+        raise LotteryError(
+            "--ema-seed-model starts the EMA from weights that no mask has pruned; do without it"
+        )
+    if settings.ema and restored is not None and not restored.ema:
+        raise LotteryError(
+            f"{restored.path} holds no EMA, and fairseq starts none in the middle of a run; do"
+            " without --store-ema"
+        )
 
 
 def _refuse_clock(settings: Settings) -> None:

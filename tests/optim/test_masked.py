@@ -155,6 +155,39 @@ def test_summed_gradients_are_what_the_optimizer_saw():
     assert all(torch.equal(a, b) for a, b in zip(resumed, expected))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_of_halves_are_summed_in_fp32(dtype):
+    named = named_parameters(dtype=dtype)
+    optimizer = bound("masked_sgd", named)
+    total = optimizer.accumulate_gradients()
+    for value in (2048.0, 1.0):  # 2048 and 1 are 2048 in half precision
+        for parameter in named.values():
+            parameter.grad = torch.full_like(parameter, value)
+        optimizer.step()
+    assert all(sum_.dtype == torch.float32 and bool((sum_ == 2049).all()) for sum_ in total)
+    again = bound("masked_sgd", named)
+    again.load_state_dict(optimizer.state_dict())
+    assert all(sum_.dtype == torch.float32 for sum_ in again.accumulate_gradients())
+
+
+def test_a_parameter_that_is_given_other_data_is_still_found():
+    named = named_parameters()
+    tensors = MasterTensors(build("masked_sgd", list(named.values())), named)
+    named["a.weight"].data = torch.full((6, 5), 3.0)
+    assert torch.equal(tensors.views["a.weight"], torch.full((6, 5), 3.0))
+    tensors.views["a.weight"].zero_()
+    assert not named["a.weight"].any()
+
+
+def test_it_says_whether_an_update_followed_the_norm():
+    named = named_parameters()
+    optimizer = bound("masked_adam", named)
+    update(optimizer, named, 0)
+    assert optimizer.stepped
+    optimizer.clip_grad_norm(1.0)
+    assert not optimizer.stepped
+
+
 def test_state_goes_by_name_through_a_ticket():
     named = named_parameters()
     optimizer = bound("masked_adam", named)
