@@ -35,6 +35,7 @@ def configure(folder, data, *, updates=30, extra_flags="", **keys):
         "resources": {"gpus": 0},
         **keys,
     }
+    content.setdefault("rounds", content["sparsities"])  # short plans: a round for each row
     path = folder / "toy.yaml"
     path.write_text(json.dumps(content, indent=1))  # which is YAML too
     return path

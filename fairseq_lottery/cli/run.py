@@ -7,6 +7,7 @@ was killed goes on where it stopped when it is started again.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     require("yaml", "rich")
     from rich.console import Console
 
+    from fairseq_lottery.report.published import names
     from fairseq_lottery.workflow.engine.calibrate import calibrate
     from fairseq_lottery.workflow.engine.checks import (
         check_disk,
@@ -51,19 +53,23 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.workflow.engine.emit import emit
     from fairseq_lottery.workflow.engine.snakemake import carry_out
     from fairseq_lottery.workflow.planning.commands import make_stages
-    from fairseq_lottery.workflow.planning.cost import estimate
+    from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
     from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
     from fairseq_lottery.workflow.planning.show import as_json, lines, show
     from fairseq_lottery.workflow.planning.state import find_work
     from fairseq_lottery.workflow.reading.read import read_configuration
 
+    if args.json and not args.dry_run:
+        raise LotteryError("--json shows a plan and runs nothing; give -n with it")
+    if args.emit and args.dry_run:
+        raise LotteryError("-n shows the plan and --emit prints a script; give one of them")
     if args.jobs < 1:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
     configuration = read_configuration(args.configuration, args.out)
     plan = make_plan(configuration)
     wanted = {cell.training.folder for cell in choose_cells(plan, args.only, _seeds(args.seeds))}
     executor = "slurm" if args.emit == "sbatch" else args.executor
-    stages = make_stages(plan, executor)
+    stages = make_stages(plan, executor, wanted)
     out, console = configuration.out, Console()
     if args.calibrate:
         with alone_in(out):
@@ -84,13 +90,27 @@ def run(args: argparse.Namespace) -> None:
             refuse_repeats(work, cost)
             refuse_other_plan(out, stages)
         check_files(configuration)
-        check_disk(configuration, cost)
+        if configuration.published and configuration.published not in names():
+            raise configuration.source.error(
+                ("published",),
+                f"there are no published figures {configuration.published}; choose one of"
+                f" {', '.join(names())}",
+            )
+        if work.pending:
+            # a script is for any machine: only what holds for all of them is asked
+            asked = check_environment(plan, work, "other" if args.emit else executor, cost)
+            if asked.parameters:
+                note_parameters(out, asked.parameters)
+                cost = estimate(configuration, stages, work, args.jobs)
+            check_disk(configuration, cost)
         if args.emit:
+            for note in asked.notes if work.pending else ():
+                print(f"note: {note}", file=sys.stderr)
             print(emit(plan, stages, work, args.emit, args.jobs), end="")
             return
         if work.pending:
             require("snakemake")
-            notes = [f"note: {note}" for note in check_environment(plan, executor)]
+            notes = [f"note: {note}" for note in asked.notes]
             for line in notes + lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         carry_out(plan, stages, work, args.jobs, executor, console)

@@ -38,6 +38,8 @@ def write(folder, *techniques, name="small.yaml", **settings):
         "resources": {"gpus": 0},
         **settings,
     }
+    if "sparsities" in settings:  # short plans: a round for each row
+        values.setdefault("rounds", settings["sparsities"])
     path = Path(folder) / name
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
     path.write_text(text, encoding="utf-8")

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
@@ -16,10 +17,25 @@ from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record
+from fairseq_lottery.workflow.planning.stored import read_object, read_plan
 from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter, user_dir
-from fairseq_lottery.workflow.reading.configuration import Configuration
+from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
+from fairseq_lottery.workflow.reading.lines import Key
 
 DATA = "data.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the training's environment has to say of a plan that it can carry out.
+
+    Attributes:
+        notes: where an adopted run was trained with other flags.
+        parameters: of the model, where nobody knew.
+    """
+
+    notes: list[str]
+    parameters: Optional[int]
 
 
 def refuse_repeats(work: Work, cost: Cost) -> None:
@@ -38,9 +54,9 @@ def refuse_repeats(work: Work, cost: Cost) -> None:
 def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
     """Refuse a folder in which another plan is unfinished: its files would be cleaned up."""
     stored = out / "plan.json"
-    if not stored.is_file():
+    if not stored.exists():
         return
-    before = json.loads(stored.read_text(encoding="utf-8"))
+    before = read_plan(out)
     now = {stage.name for stage in stages}
     then = [Stage.from_json(stage) for stage in before["stages"]]
     lost = [s for s in then if s.kind == "score" and s.name not in now
@@ -54,7 +70,7 @@ def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
 
 
 def check_files(configuration: Configuration) -> None:
-    """Refuse missing or other data, references or an adopted run.
+    """Refuse missing or other data, references of other sentences, or a missing adopted run.
 
     The data of a folder are known by their content: with other data under the same name,
     finished trainings would stand beside new ones that learned something else.
@@ -65,32 +81,62 @@ def check_files(configuration: Configuration) -> None:
     if not any(path.name.startswith("train.") for path in files):
         what = "has no train.*.bin" if data.is_dir() else "is not there"
         raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
-    if not configuration.references.is_file():
-        raise error(
-            ("references",), f"the references {configuration.references} are not there; they are"
-            " the raw text of the test set"
-        )  # fmt: skip
+    for subset in ("train", "valid", *(e.subset for e in configuration.evaluations)):
+        if not any(path.name.startswith(f"{subset}.") for path in files):
+            raise error(("data",), f"the data folder {data} has no {subset}.*.bin; give"
+                        f" fairseq-preprocess --{subset}pref")  # fmt: skip
+    for number, evaluation in enumerate(configuration.evaluations):
+        key = ("references",) if evaluation.references is None else ("evaluate", number)
+        _refuse_other_references(configuration, evaluation, key)
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
     _refuse_other_data(configuration, files)
 
 
+def _refuse_other_references(
+    configuration: Configuration, evaluation: Evaluation, key: Key
+) -> None:
+    path = evaluation.references or configuration.references
+    if not path.is_file():
+        raise configuration.source.error(
+            key, f"the references {path} are not there; they are the raw text of the test set"
+        )
+    with open(path, "rb") as file:
+        lines = sum(1 for _ in file)
+    for index in configuration.data.glob(f"{evaluation.subset}.*.idx"):
+        sentences = _sentences(index)
+        if sentences is not None and sentences != lines:
+            raise configuration.source.error(
+                key, f"{path} has {lines} lines, and {index.name} {sentences} sentences"
+            )
+
+
+def _sentences(index: Path) -> Optional[int]:
+    """How many an index of fairseq-preprocess says there are; None of another kind."""
+    with open(index, "rb") as file:
+        head = file.read(26)
+    if len(head) < 26 or not head.startswith(b"MMIDIDX"):
+        return None
+    return int.from_bytes(head[18:26], "little")
+
+
 def check_disk(configuration: Configuration, cost: Cost) -> None:
     """Refuse a plan that does not fit on the disk."""
     free = shutil.disk_usage(configuration.out).free
     if cost.peak is not None and cost.peak > free:
-        raise LotteryError(
+        raise configuration.source.error(
+            ("out",),
             f"the plan needs up to {cost.peak / 1e9:.1f} GB in {configuration.out}, where"
-            f" {free / 1e9:.1f} GB are free; give another --out or fewer --jobs"
+            f" {free / 1e9:.1f} GB are free; give another --out or fewer --jobs",
         )
 
 
-def check_environment(plan: Plan, executor: str) -> list[str]:
-    """Ask the training's environment whether it takes the flags and has the GPUs.
+def check_environment(plan: Plan, work: Work, executor: str, cost: Cost) -> Asked:
+    """Ask the training's environment whether it takes the flags and has what is needed.
 
-    Returns:
-        What a user should know besides: where an adopted run was trained with other flags.
+    Raises:
+        LotteryError: it does not start, or refuses something; with the line of the file.
     """
     configuration = plan.configuration
     fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
@@ -98,10 +144,14 @@ def check_environment(plan: Plan, executor: str) -> list[str]:
         "train": [*fixed, *configuration.train.words()],
         "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
         "weights": list(configuration.train.of_weights()),
-        "adopt": configuration.adopted_folders,
+        "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),
+        "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
+        "count": cost.peak is None,
     }
     found = _ask(configuration, question)
+    if found.get("absent") and executor == "other":
+        return Asked([f"nothing was checked in it: {found['problem']}"], None)
     if found.get("problem"):
         raise configuration.source.error(
             (found["where"],) if "where" in found else ("train_env",),
@@ -115,7 +165,7 @@ def check_environment(plan: Plan, executor: str) -> list[str]:
             f"a training wants {wanted} GPUs and this machine has {found['gpus']}; change gpus"
             " (0 trains on the CPU), or give --executor",
         )
-    return list(found["notes"])
+    return Asked(list(found["notes"]), found["parameters"])
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
@@ -132,14 +182,20 @@ def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, An
         answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
     except (json.JSONDecodeError, IndexError):
         last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-        return {"problem": f"the training's environment does not start ({last[:200]}); install"
-                " this package there, or correct train_env"}  # fmt: skip
+        problem = (
+            f"the training's environment does not start ({last[:200]}); install this package"
+            " there, or correct train_env"
+        )
+        return {"absent": True, "problem": problem}
     return answer
 
 
 def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
     stored = configuration.out / DATA
-    before = json.loads(stored.read_text("utf-8")) if stored.is_file() else {}
+    before = read_object(stored) or {}
+    for name, then in before.items():
+        if not isinstance(then, dict) or not isinstance(then.get("sha256"), str):
+            raise LotteryError(f"{stored} is damaged (its {name} has no sha256); delete it")
     now = {path.name: _identity(path, before.get(path.name)) for path in files}
     for name, then in before.items():
         if name not in now or now[name]["sha256"] != then["sha256"]:

@@ -21,6 +21,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.engine.board import Board
 from fairseq_lottery.workflow.planning.graph import after, updates_ahead
+from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.planning.plan import Plan, recipe
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record, saved_update
@@ -228,7 +229,9 @@ def _failure(out: Path, pending: tuple[Stage, ...]) -> LotteryError:
     """The first stage that failed, in its own words."""
     failures = _failures(out, pending)
     if not failures:
-        return LotteryError(f"the engine failed; its log is {out / LOG}")
+        last = [line for line in tail(out / LOG).splitlines() if line.strip()][-1:]
+        why = f" ({last[0].strip()[:200]})" if last else ""
+        return LotteryError(f"the engine failed{why}; its log is {out / LOG}")
     said = failures[0].read_text(encoding="utf-8").strip()
     more = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
     return LotteryError(f"{said}{more}")

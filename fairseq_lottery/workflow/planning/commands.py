@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,14 +16,31 @@ from fairseq_lottery.workflow.reading.configuration import Configuration, Evalua
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training
 
 
-def make_stages(plan: Plan, executor: str = "local") -> tuple[Stage, ...]:
-    """All stages of a plan, those that others need first."""
+def make_stages(
+    plan: Plan, executor: str = "local", wanted: Optional[Collection[str]] = None
+) -> tuple[Stage, ...]:
+    """All stages of a plan, those that others need first.
+
+    Args:
+        wanted: folders of the trainings that are asked for, all unless given: an adopted run has
+            the checkpoints that it has, so it is asked for no others than these need.
+    """
+    asked = {
+        ancestor
+        for training in plan.trainings
+        if wanted is None or training.folder in wanted
+        for ancestor in training.ancestors()
+    }
     read: dict[Training, set[int]] = defaultdict(set)  # at which updates weights are read
     for training in plan.trainings:
         drawn = training.ticket
         if drawn is not None:
-            read[drawn.mask_from].add(drawn.mask_from.updates)
-            read[drawn.start.training].add(drawn.start.update)
+            for source, update in (
+                (drawn.mask_from, drawn.mask_from.updates),
+                (drawn.start.training, drawn.start.update),
+            ):
+                if source.adopted is None or training in asked:
+                    read[source].add(update)
     writer = _Writer(plan.configuration, executor)
     found: list[Stage] = []
     for training in plan.trainings:
@@ -82,8 +99,11 @@ class _Writer:
         models = dict.fromkeys(evaluation.model for evaluation in chosen)
         files = [f"{folder}/snapshot_{update}.safetensors" for update in snapshots]
         kind, command = "train", self.fairseq_train(training, snapshots)
+        adopts: dict[str, Any] = {}
         if training.adopted is not None and training.ticket is None and training.growth is None:
             kind = "adopt"
+            asked = {"run": training.adopted[0], "updates": snapshots, "last": training.updates}
+            adopts["adopts"] = asked
             words = ["--run", training.adopted[0], "--out", folder]
             words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
             words += ["--models", *models_of(chosen)]
@@ -107,6 +127,7 @@ class _Writer:
                 "models": models_of(chosen),
                 "processes": training.processes,
                 "selection": training.flags.of_selection(),
+                **adopts,
             },
         )
 
@@ -131,6 +152,10 @@ class _Writer:
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
         # without it fairseq drops what does not fill a multiple of eight sentences
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
+        for flag in ("--source-lang", "--target-lang"):
+            language = training.flags.get(flag)
+            if language and flag not in self.configuration.generate:
+                words += [flag, language]
         words += self.configuration.generate.words()
         if not self.configuration.resources.gpus:
             words += ["--cpu"]

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.planning.graph import after, updates_ahead
 from fairseq_lottery.workflow.planning.retention import numbered_checkpoints
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record
+from fairseq_lottery.workflow.planning.stored import read_object
 from fairseq_lottery.workflow.reading.configuration import Configuration
 
 #: bytes of a parameter: its fp32 value, and with Adam's two moments beside it
@@ -68,11 +71,11 @@ def find_rates(configuration: Configuration, stages: Sequence[Stage]) -> Rates:
     for stage, record in records:
         if record is None:
             continue
-        seconds = record["seconds"]
+        seconds = record.get("seconds") or 0.0
         if stage.kind == "train":
             seconds /= stage.facts["updates"] - stage.facts["first_update"]
-            for model in record["measured"].values():
-                parameters = max(parameters or 0, model["prunable"])
+            for model in (record.get("measured") or {}).values():
+                parameters = max(parameters or 0, model.get("prunable", 0))
         measured.setdefault(stage.kind, []).append(seconds)
     medians = {kind: statistics.median(values) for kind, values in measured.items()}
     calibrated = read_calibration(out)
@@ -91,8 +94,20 @@ def find_rates(configuration: Configuration, stages: Sequence[Stage]) -> Rates:
 def read_calibration(out: Path) -> dict[str, float]:
     """What ``--calibrate`` measured, empty where it never ran."""
     path = out / "calibration.json"
-    found: dict[str, float] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    found = read_object(path) or {}
+    for name in ("seconds_per_update", "parameters"):
+        value = found.get(name, 1)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 < value < float("inf"):
+            raise LotteryError(f"{path} is damaged (its {name} is {value!r}); delete it")
     return found
+
+
+def note_parameters(out: Path, parameters: int) -> None:
+    """Keep how many parameters the model has, for every later estimate of the disk."""
+    found = {**read_calibration(out), "parameters": parameters}
+    with replacing(out / "calibration.json") as path:
+        path.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def estimate(

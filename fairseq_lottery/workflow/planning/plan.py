@@ -142,6 +142,14 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
     return rows
 
 
+def _fits(sparsity: float, pattern: str) -> bool:
+    """A number as anybody writes it, ``.8`` and ``0.80`` too, or a pattern."""
+    try:
+        return abs(float(pattern) - sparsity) < 1e-9
+    except ValueError:
+        return fnmatch.fnmatchcase(f"{sparsity:g}", pattern or "*")
+
+
 def _refuse_short_average(
     configuration: Configuration, request: Request, training: Training
 ) -> None:
@@ -191,7 +199,7 @@ def choose_cells(
             cell
             for cell in plan.cells
             if fnmatch.fnmatchcase(cell.technique, technique or "*")
-            and fnmatch.fnmatchcase(f"{cell.sparsity:g}", sparsity or "*")
+            and _fits(cell.sparsity, sparsity)
             and fnmatch.fnmatchcase(str(cell.seed), seed or "*")
         ]
         if not fits:

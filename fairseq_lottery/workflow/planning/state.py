@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.workflow.planning.logs import last_saved
 from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stored import read_stage_record
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _first(stage: Stage) -> int:
 
 def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
     """The record of a finished stage; None where it is not, or was finished with other settings."""
-    record = _read(out / stage.record)
+    record = read_stage_record(out / stage.record)
     if record is None or record.get("settings") != stage.facts.get("settings"):
         return None
     return record
@@ -107,6 +107,12 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
         asked = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
         if asked and stage.name not in done:
             run(stage)
+    # what was translated and scored is of weights that will be gone
+    anew = {s.folder for s in stages if s.kind == "train" and s.name in why}
+    for stage in stages:
+        judges = stage.kind in ("generate", "score")
+        if judges and stage.name in done and Path(stage.folder).parent.as_posix() in anew:
+            pending.add(stage.name)
     todo = tuple(stage for stage in stages if stage.name in pending)
     repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
     known = {repeat.stage.name for repeat in repeats}
@@ -151,7 +157,7 @@ def _passed_snapshot(out: Path, stage: Stage) -> Optional[str]:
 def _chosen_otherwise(out: Path, stage: Stage) -> Optional[str]:
     """Why the models of a finished training are not those that would be chosen now."""
     record = read_record(out, stage) or {}
-    then, now = record.get("selection", {}), stage.facts["selection"]
+    then, now = record.get("selection") or {}, stage.facts["selection"]
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             return (
@@ -177,8 +183,8 @@ def _changed(
         parent = (out / stage.folder).parent
         for record in sorted(parent.glob(f"{stage.facts['label']}-????????/train.json")):
             folder = record.parent.relative_to(out).as_posix()
-            before = _read(record)
-            if before is None or folder in planned:
+            before = read_stage_record(record)
+            if before is None or folder in planned or "content" not in before:
                 continue
             if _draw(before["content"]) != _draw(stage.facts["content"]):
                 continue  # of another technique whose trainings are called the same
@@ -191,28 +197,21 @@ def _changed(
 
 def _draw(content: dict[str, Any]) -> dict[str, Any]:
     """The axes of a training's ticket, whatever it is drawn from."""
-    ticket = content.get("ticket", {})
+    ticket = content.get("ticket") or {}
     return {name: axis for name, axis in ticket.items() if name not in ("mask_from", "start")}
 
 
 def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
     """What of the user's own differs; a parent that differs tells of itself."""
+    flags_then = then.get("flags") or {}
     flags = [
-        f"{name} was {then['flags'].get(name, 'not given')!r}"
+        f"{name} was {flags_then.get(name, 'not given')!r}"
         f" and is {now['flags'].get(name, 'not given')!r}"
-        for name in sorted({*then["flags"], *now["flags"]})
-        if then["flags"].get(name) != now["flags"].get(name)
+        for name in sorted({*flags_then, *now["flags"]})
+        if flags_then.get(name) != now["flags"].get(name)
     ]
     if then.get("processes") != now.get("processes"):
-        flags.append(f"processes were {then['processes']} and are {now['processes']}")
+        flags.append(f"processes were {then.get('processes')} and are {now['processes']}")
     if then.get("growth") != now.get("growth"):
         flags.append("the schedule of pruning is another")
     return ", ".join(flags)
-
-
-def _read(path: Path) -> Optional[dict[str, Any]]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return None
-    return value

@@ -17,10 +17,11 @@ def interpreter(configuration: Configuration) -> str:
     env = configuration.train_env.strip()
     if not env:
         return sys.executable
-    if re.search(r"\s", env):
-        return "python"
     path = (configuration.source.path.parent / Path(env).expanduser()).absolute()
-    if not path.is_file():
+    there = "\n" not in env and path.is_file()
+    if not there and re.search(r"\s", env):
+        return "python"
+    if not there:
         raise configuration.source.error(("train_env",), f"train_env: there is no Python {path}")
     return str(path)
 
@@ -28,8 +29,9 @@ def interpreter(configuration: Configuration) -> str:
 def prologue(configuration: Configuration) -> str:
     """Shell lines that lead into the training's environment; empty where it is a file."""
     env = configuration.train_env.strip()
-    # as in a shell at hand: what others wrote may read variables that are not set
-    return f"set +u\n{env}" if env and interpreter(configuration) == "python" else ""
+    # as in a shell at hand, what others wrote may read variables that are not set; but a line
+    # that fails must not leave another Python to train
+    return f"set -e +u\n{env}" if env and interpreter(configuration) == "python" else ""
 
 
 def in_environment(configuration: Configuration, line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from pathlib import Path
 from typing import Any, Optional
 
@@ -29,7 +30,9 @@ _OWN = frozenset(
 #: flags of a translation that say what its row says
 _OWN_GENERATE = frozenset(
     "--path --task --user-dir --gen-subset --beam --lenpen --results-path --cpu"
-    " --required-batch-size-multiple --num-shards --shard-id".split()
+    " --required-batch-size-multiple --num-shards --shard-id --distributed-world-size"
+    " --distributed-rank --skip-invalid-size-inputs-valid-test --truncate-source --quiet --nbest"
+    " --score-reference --prefix-size".split()
 )
 _WHY = {
     "--max-epoch": "a training would end before its schedule; give --max-update",
@@ -40,6 +43,11 @@ _WHY = {
     "--no-last-checkpoints": "a killed training could not go on",
     "--no-save-optimizer-state": "a killed training could not go on",
     "--cpu": "write resources: {gpus: 0}",
+    "--skip-invalid-size-inputs-valid-test": "no sentence is left out of a score",
+    "--truncate-source": "no sentence is cut for a score",
+    "--quiet": "the translations are what is scored",
+    "--nbest": "a sentence is scored by one translation",
+    **dict.fromkeys(("--score-reference", "--prefix-size"), "references are no translations"),
     **dict.fromkeys(("--scope", "--score", "--floor", "--prunable", "--keep-dense"),
                     "write it as a key of the configuration"),
 }  # fmt: skip
@@ -57,6 +65,18 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
     return _Reader(Lines(path)).read(out)
 
 
+def _has_only(text: str, places: tuple[str, ...]) -> bool:
+    """Whether a text has no places to be filled in but these, as they are: ``{name}``."""
+    try:
+        found = list(string.Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(
+        name is None or (name in places and not spec and conversion is None)
+        for _, name, spec, conversion in found
+    )
+
+
 class _Reader(Values):
     """Takes every key of a configuration."""
 
@@ -71,7 +91,7 @@ class _Reader(Values):
         growth = self.growth()
         found = Configuration(
             source=self.lines,
-            title=self.take("title", str, self.lines.path.stem),
+            title=" ".join(self.take("title", str, self.lines.path.stem).split()),
             out=self.where(out),
             data=self.path(("data",), self.take("data", str, required=True)),
             references=self.path(("references",), self.take("references", str, required=True)),
@@ -116,7 +136,7 @@ class _Reader(Values):
                 why = _WHY.get(name, "the workflow gives it itself")
                 raise refuse(f"train: do without {name}: {why}", name)
         updates = flags.get("--max-update")
-        if not updates or not updates.isdecimal() or int(updates) < 1:
+        if not re.fullmatch(r"0*[1-9][0-9]{0,14}", updates or ""):
             raise refuse("train: --max-update N is needed; every schedule counts updates")
         optimizer = flags.get("--optimizer", "")
         if not str(optimizer).startswith("masked_"):
@@ -125,7 +145,12 @@ class _Reader(Values):
                 f" --optimizer masked_{optimizer or 'adam'}",
                 "--optimizer",
             )
-        self.updates = int(updates)
+        self.updates = int(str(updates))
+        for name in ("--save-interval-updates", "--keep-interval-updates"):
+            try:
+                flags.number(name)
+            except LotteryError as error:
+                raise refuse(f"train: {error}", name) from error
         return flags
 
     def generate(self) -> Flags:
@@ -133,7 +158,8 @@ class _Reader(Values):
         for name in flags.names:
             if name in _OWN_GENERATE:
                 says = name in ("--beam", "--lenpen", "--gen-subset")
-                why = "write it under evaluate" if says else "the workflow gives it itself"
+                own = "write it under evaluate" if says else "the workflow gives it itself"
+                why = _WHY.get(name, own)
                 raise self.lines.error(("generate",), f"generate: do without {name}: {why}", name)
         return flags
 
@@ -173,7 +199,7 @@ class _Reader(Values):
         text: Optional[str] = self.take(name, str)
         try:
             re.compile(text or "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise self.lines.error((name,), f"{name} is no regular expression: {error}") from error
         return text
 
@@ -214,7 +240,7 @@ class _Reader(Values):
             key: Key = ("evaluate", number)
             item = dict(self.typed(key, item, dict))
             checkpoint = self.typed((*key, "checkpoint"), item.pop("checkpoint", "best"), str)
-            if not re.fullmatch(r"best|last|average:[1-9]\d*", checkpoint):
+            if not re.fullmatch(r"best|last|average:[1-9][0-9]{0,8}", checkpoint):
                 raise self.lines.error(
                     key, f"there is no checkpoint {checkpoint!r}; write best, last or average:5"
                 )
@@ -233,8 +259,10 @@ class _Reader(Values):
             for name in item:
                 raise self.lines.error((*key, name), f"there is no key {name!r} in evaluate")
             found.append(Evaluation(checkpoint, beam, lenpen, subset, references))
-        if len(set(found)) != len(found):
-            raise self.lines.error(("evaluate",), "evaluate has an entry twice")
+        names = [evaluation.name for evaluation in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise self.lines.error(("evaluate",), f"evaluate has two entries called {name}")
         if not found:
             raise self.lines.error(("evaluate",), "evaluate is empty")
         for number, evaluation in enumerate(found):
@@ -255,12 +283,12 @@ class _Reader(Values):
         key: Key = ("score_command",)
         for name, command in given.items():
             self.typed((*key, name), command, str)
-            try:
-                command.format(hypotheses="", references="", sources="")
-            except (KeyError, IndexError, ValueError) as error:
+            if name in ("BLEU", "chrF", "TER"):
+                raise self.lines.error((*key, name), f"{name} is sacreBLEU's; call yours otherwise")
+            if not _has_only(command, ("hypotheses", "references", "sources")):
                 raise self.lines.error(
                     (*key, name), "its places are {hypotheses}, {references} and {sources}"
-                ) from error
+                )
         return dict(given)
 
     def resources(self) -> Resources:
@@ -314,10 +342,8 @@ class _Reader(Values):
             return None
         key: Key = ("adopt", "dense")
         path = str(self.path(key, self.typed(key, folder, str)))
-        try:
-            path.format(seed=1)
-        except (KeyError, IndexError, ValueError) as error:
-            raise self.lines.error(key, "the only place in an adopted folder is {seed}") from error
+        if not _has_only(path, ("seed",)):
+            raise self.lines.error(key, "the only place in an adopted folder is {seed}")
         return path
 
     def cost(self) -> dict[str, float]:

@@ -82,8 +82,11 @@ def _request(
     sparsities = values.numbers(
         at.get("sparsities", key), given.get("sparsities", list(ROWS)), values.sparsity
     )
+    between = [row for row in ROWS if row < sparsities[-1]]
     rounds = values.numbers(
-        at.get("rounds", key), given.get("rounds", list(sparsities)), values.sparsity
+        at.get("rounds", key),
+        given.get("rounds", sorted({*between, *sparsities})),
+        values.sparsity,
     )
     missing = [row for row in sparsities if row not in rounds]
     if "rounds" in given and missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,7 +48,14 @@ class Values:
 
     def path(self, key: Key, value: str) -> Path:
         """A path, relative to the file's folder."""
-        return Path(self.lines.path.parent, Path(value).expanduser()).resolve()
+        try:
+            path = Path(self.lines.path.parent, Path(value).expanduser()).resolve()
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass  # it may come to be
+        except (OSError, RuntimeError, ValueError) as error:  # of a user, or a ring of links
+            raise self.lines.error(key, f"{value[:80]!r} is no path ({error})") from error
+        return path
 
     def flags(self, name: str, required: bool = False) -> Flags:
         """A command line."""
@@ -87,7 +95,7 @@ class Values:
     def update(self, key: Key, value: Any) -> int:
         """An update, or a share of the training as ``5%``."""
         share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
-        if share:
+        if share and len(share.group(1)) < 20:
             value = round(float(share.group(1)) / 100 * self.updates)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.lines.error(key, f"{value!r} is no update: write 5000, or 5%")

@@ -32,6 +32,21 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
     """
     from fairseq_lottery.tickets import save_snapshot
 
+    files = adoptable(run, updates, last)
+    for update in updates:
+        source = read_source(files[update])
+        if source.is_pruned:
+            raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
+        record = {"update": update, "masters": source.masters, "adopted": str(run),
+                  "architecture": source.architecture}  # fmt: skip
+        path = out / f"snapshot_{update}.safetensors"
+        save_snapshot(path, source.weights, source.mask, source.dictionaries, record)
+    for model in models:
+        choose(run, model, out)
+
+
+def adoptable(run: Path, updates: list[int], last: int) -> dict[int, Path]:
+    """Update -> file of a run that has what is asked of it; see ``adopt``."""
     if not (run / "checkpoint_last.pt").is_file():
         raise LotteryError(f"{run} has no checkpoint_last.pt to adopt; name a fairseq save-dir")
     files = _files(run)
@@ -46,17 +61,10 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
             there = ", ".join(map(str, sorted(files)))
             raise LotteryError(
                 f"the run in {run} has no checkpoint of update {update} that survivors could go"
-                f" back to, only of {there}; set rewind: to one of these, or train the dense run"
+                f" back to, only of {there}; set rewind: to one of these (lt goes back to 0), or"
+                " train the dense run"
             )
-        source = read_source(files[update])
-        if source.is_pruned:
-            raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
-        record = {"update": update, "masters": source.masters, "adopted": str(run),
-                  "architecture": source.architecture}  # fmt: skip
-        path = out / f"snapshot_{update}.safetensors"
-        save_snapshot(path, source.weights, source.mask, source.dictionaries, record)
-    for model in models:
-        choose(run, model, out)
+    return files
 
 
 def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import read_record, still_needed
+from fairseq_lottery.workflow.planning.stored import read_plan
 
 
 def clean(out: Path, stage: Stage) -> None:
@@ -14,7 +14,7 @@ def clean(out: Path, stage: Stage) -> None:
 
     The plan is read anew: it may have grown since the stage was started.
     """
-    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    plan = read_plan(out)
     keep = plan["keep"]
     if read_record(out, stage) is None:
         return

@@ -20,8 +20,10 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
-            the flags of ``train`` that decide weights; ``adopt``: folders of adopted runs;
-            ``scores``: names of scores, of which a user's own must be importable.
+            the flags of ``train`` that decide weights; ``adopt``: ``run``, ``updates`` and
+            ``last`` of runs to adopt; ``scores``: names of scores, of which a user's own must be
+            importable; ``growing``: those of masks that grow; ``count``: whether to build the
+            model and count its ``parameters``.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -35,7 +37,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
     from fairseq_lottery.masks.scores import find_score
-    from fairseq_lottery.workflow.stages.adopt import differences
+    from fairseq_lottery.workflow.stages.adopt import adoptable, differences
 
     parsers = {
         "train": options.get_training_parser,
@@ -56,20 +58,40 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
                     "where": kind}  # fmt: skip
     for score in question["scores"]:
         try:
-            find_score(score)
+            needs = getattr(find_score(score)[0], "needs", ())
         except LotteryError as error:
             return {"problem": str(error), "where": "score"}
+        if score in question["growing"] and "start" in needs:
+            return {"problem": f"the score {score} needs start weights, which no mask that grows"
+                    " during training has; choose another, or techniques that draw tickets",
+                    "where": "score"}  # fmt: skip
     names = {flag: flag.lstrip("-").replace("-", "_") for flag in question["weights"]}
     given = vars(parsed["train"])
     meant = {flag: given[name] for flag, name in names.items() if name in given}
     notes = []
     try:
-        for folder in question["adopt"]:
-            other = differences(Path(folder), meant)
-            notes += [f"the run in {folder} was trained with {', '.join(other)}"] if other else []
+        for one in question["adopt"]:
+            run = Path(one["run"])
+            adoptable(run, one["updates"], one["last"])
+            other = differences(run, meant)
+            notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
-    return {"gpus": gpus, "notes": notes}
+    parameters = _parameters(question["train"]) if question["count"] else None
+    return {"gpus": gpus, "notes": notes, "parameters": parameters}
+
+
+def _parameters(words: list[str]) -> int:
+    """How many the model has, by building it; as plain fairseq would, without any mask."""
+    from fairseq import options, tasks
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    plain = ["translation" if word == "translation_lottery" else word for word in words]
+    cfg = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), input_args=plain)
+    )
+    model = tasks.setup_task(cfg.task).build_model(cfg.model)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 if __name__ == "__main__":

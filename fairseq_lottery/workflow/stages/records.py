@@ -10,6 +10,7 @@ from typing import Any
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import read_record
+from fairseq_lottery.workflow.planning.stored import read_plan, read_scores
 from fairseq_lottery.workflow.trainings.training import model_file
 
 FILE = "records.jsonl"
@@ -17,7 +18,7 @@ FILE = "records.jsonl"
 
 def refresh(out: Path) -> None:
     """Write the records of every cell that is scored by now."""
-    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    plan = read_plan(out)
     rows = collect(out, plan)
     with replacing(out / FILE) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -31,18 +32,18 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for cell in plan["cells"]:
         who = {name: cell[name] for name in ("technique", "sparsity", "seed", "training")}
-        training = trained[cell["training"]]
+        training = trained.get(cell["training"])
         mine = [s for s in scores if Path(s.folder).parent.as_posix() == cell["training"]]
         for stage in mine:
             if training is not None and read_record(out, stage) is not None:
-                version = training["versions"]["fairseq_lottery"]
+                version = str(training.get("versions", {}).get("fairseq_lottery"))
                 rows += _scores(out, who, stage, version)
         if training is not None:
-            rows += [{"kind": "curve", **who, **row} for row in training["curves"]]
-            for checkpoint, measured in training["measured"].items():
+            rows += [{"kind": "curve", **who, **row} for row in training.get("curves", [])]
+            for checkpoint, measured in training.get("measured", {}).items():
                 file = f"{cell['training']}/{model_file(checkpoint)}"
                 rows.append({"kind": "model", **who, "file": file, "checkpoint": checkpoint,
-                             "matrices": measured["matrices"]})  # fmt: skip
+                             "matrices": measured.get("matrices")})  # fmt: skip
     return rows
 
 
@@ -50,8 +51,7 @@ def _scores(out: Path, who: dict[str, Any], stage: Stage, version: str) -> list[
     evaluation = dict(stage.facts["evaluation"])
     name = evaluation.pop("name")
     rows = []
-    for line in (out / stage.folder / "scores.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_scores(out / stage.folder / "scores.jsonl"):
         drawn = row.pop("signature_of_ticket", None)
         rows.append(
             {

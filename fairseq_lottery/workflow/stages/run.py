@@ -22,11 +22,12 @@ from typing import IO, Any, Optional
 
 from fairseq_lottery.environment import versions
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import read_record
+from fairseq_lottery.workflow.planning.stored import read_plan
 from fairseq_lottery.workflow.stages.curves import read_curves
 from fairseq_lottery.workflow.stages.gpus import borrowed
 from fairseq_lottery.workflow.stages.keep import clean
@@ -57,7 +58,7 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
             if not ended:
                 with borrowed(gpus) as (devices, held):
                     begin = time.time()
-                    extra = {**devices, **_threads(threads)}
+                    extra = {**devices, **_environment(command, threads)}
                     code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
             seconds = _spent(stage, time.time() - begin)
             if code and (wanted or _saved(stage, told)):
@@ -97,8 +98,11 @@ def _alone(stage: Stage) -> Iterator[IO[str]]:
         yield lock
 
 
-def _threads(threads: int) -> dict[str, str]:
+def _environment(command: list[str], threads: int) -> dict[str, str]:
     numbers = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if "srun" not in command[:1]:
+        # inside an allocation of several tasks: this stage is one, and starts others itself
+        numbers["SLURM_NTASKS"] = "1"
     return {**numbers, "PYTHONUTF8": "1", **TORCHRUN_ENVIRONMENT}
 
 
@@ -226,7 +230,10 @@ def _end(stage: Stage) -> int:
 def _spent(stage: Stage, seconds: float) -> float:
     """The seconds of this start and of those before it that did not finish the stage."""
     path = _seconds_file(stage)
-    before = float(path.read_text("utf-8")) if path.is_file() else 0.0
+    try:
+        before = float(read_text(path, 100))
+    except (OSError, ValueError):  # there is none, or it was cut off
+        before = 0.0
     with replacing(path) as temporary:
         temporary.write_text(f"{before + seconds:.1f}", encoding="utf-8")
     return round(before + seconds, 1)
@@ -258,10 +265,7 @@ def main() -> int:
         if dashes != "--" or not command or not re.match(r"\w+-", name):
             module = "fairseq_lottery.workflow.stages.run"
             raise LotteryError(f"usage: python -m {module} NAME -- COMMAND...")
-        try:
-            plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise LotteryError(f"{Path.cwd()} is no folder of a workflow; cd into one") from None
+        plan = read_plan(Path())
         stages = tuple(Stage.from_json(stage) for stage in plan["stages"])
         found = [stage for stage in stages if stage.name == name]
         if not found:

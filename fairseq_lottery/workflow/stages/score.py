@@ -47,6 +47,8 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
                 raise LotteryError(f"{path} translates sentence {number} twice; delete it")
             found[kind][number] = rest.split("\t", 1)[-1] if kind in "DH" else rest
     hypotheses = found["D"] or found["H"]  # detokenised, where fairseq was asked to
+    if not references:
+        raise LotteryError(f"{path} has no references to be compared with; they are empty")
     missing = [n for n in range(len(references)) if n not in hypotheses]
     if missing or len(hypotheses) != len(references):
         raise LotteryError(
@@ -60,17 +62,25 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
 
 
 def _refuse_other_order(path: Path, targets: dict[int, str], references: list[str]) -> None:
-    """The data's own targets must be the references, up to spaces and unknown words."""
+    """The data's own targets must be the references, up to spaces and unknown words.
+
+    References are often normalised otherwise than the data, so up to half of them may differ. But
+    none may be a target elsewhere: then a line was lost, doubled or moved, and every sentence
+    behind it is compared with its neighbour's reference.
+    """
 
     def bare(text: str) -> str:
         return re.sub(r"\s+|@-@", "", html.unescape(text))
 
     known = {n: text for n, text in targets.items() if "<unk>" not in text and n < len(references)}
-    same = sum(bare(text) == bare(references[n]) for n, text in known.items())
-    if known and same * 2 < len(known):
-        number = next(n for n, text in known.items() if bare(text) != bare(references[n]))
+    differing = [n for n, text in sorted(known.items()) if bare(text) != bare(references[n])]
+    lost = {bare(references[n]) for n in differing}
+    moved = [n for n in differing if bare(known[n]) in lost]
+    if moved or len(differing) * 2 > len(known):
+        number = (moved or differing)[0]
+        what = "in another order" if moved else "different texts"
         raise LotteryError(
-            f"{path} and the references are different texts: sentence {number} is"
+            f"{path} and the references are {what}: sentence {number} is"
             f" {known[number][:60]!r} there and {references[number][:60]!r} here"
         )
 
@@ -94,14 +104,15 @@ def extra_score(name: str, command: str, places: dict[str, str]) -> dict[str, An
     """The number that ends the output of a command of the user's."""
     filled = command.format(**{name: shlex.quote(path) for name, path in places.items()})
     ended = subprocess.run(filled, shell=True, capture_output=True, text=True, check=False)
-    numbers = re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", ended.stdout)
-    if ended.returncode or not numbers:
+    # the last word, or what follows a colon or an equals sign in it: no number out of a sentence
+    number = re.search(r"(?:^|[\s:=])([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*$", ended.stdout)
+    if ended.returncode or not number:
         last = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
         raise LotteryError(
             f"score_command {name} ended with exit code {ended.returncode} and"
-            f" {len(numbers)} numbers: {' '.join(last)[:200]}"
+            f" {'a' if number else 'no'} number at the end: {' '.join(last)[:200]}"
         )
-    return {"metric": name, "score": float(numbers[-1]), "signature": command}
+    return {"metric": name, "score": float(number.group(1)), "signature": command}
 
 
 def main(argv: list[str] | None = None) -> None:

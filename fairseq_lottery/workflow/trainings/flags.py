@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable
@@ -93,9 +94,12 @@ class Flags:
         if text is None:
             return default
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            raise LotteryError(f"{name} {text} is no number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise LotteryError(f"{name} {text} is no number")
+        return number
 
     def without(self, names: Iterable[str]) -> Flags:
         """All flags but these."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
@@ -96,8 +97,12 @@ def pruned_then_stabilized(v: Vocabulary, switch: float = 0.6) -> Cells:
     """The mask of magnitude pruning on the weights of update t, then SLT (section 2.5).
 
     The first ticket's weights are those of update t of the magnitude pruning run itself, which
-    is the latest run there is; with ``rewind_source: dense`` they are the dense run's.
+    is the latest run there is; with ``rewind_source: dense`` they are the dense run's. Below
+    ``switch`` it is magnitude pruning, as in table 1.
     """
+    for sparsity in v.sparsities:
+        if sparsity < switch:
+            yield sparsity, v.prune(sparsity)
     pruned = v.prune(switch)
     yield switch, pruned
     first = v.train(v.ticket(pruned, takes_mask=True))
@@ -136,7 +141,7 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
 
     Yu et al. 2020 and Chen et al. 2020. Between two rows the rounds remove equal shares.
     """
-    if not 0 < fraction < 1:
+    if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise LotteryError(f"imp removes a share between 0 and 1 per round, not {fraction}")
     run, done = v.dense, 0.0
     for row in v.sparsities:
@@ -180,8 +185,10 @@ def load_own(path: Path) -> None:
     Raises:
         LotteryError: no such file, or it fails.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise LotteryError(f"there is no file {path} with techniques")
+    if path.suffix != ".py":
+        raise LotteryError(f"{path} is no Python; the name of a file with techniques ends in .py")
     spec = importlib.util.spec_from_file_location(f"own_techniques_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     try:

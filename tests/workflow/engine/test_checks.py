@@ -9,6 +9,7 @@ from workflow.made import TRAIN, Work
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine import checks
 from fairseq_lottery.workflow.engine.checks import (
+    Asked,
     check_disk,
     check_environment,
     check_files,
@@ -18,7 +19,7 @@ from fairseq_lottery.workflow.engine.checks import (
 from fairseq_lottery.workflow.planning.cost import estimate
 
 FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin",
-         "test.en-de.en.bin")  # fmt: skip
+         "valid.en-de.en.bin", "test.en-de.en.bin")  # fmt: skip
 
 
 @pytest.fixture
@@ -54,6 +55,41 @@ def test_references_that_are_not_there(work, tmp_path):
         f"FILE, line 2: the references {tmp_path}/test.de are not there; they are the raw text of"
         " the test set"
     )
+
+
+def index(path, sentences):
+    """The start of an index as fairseq-preprocess writes it."""
+    head = b"MMIDIDX\x00\x00" + (1).to_bytes(8, "little") + b"\x04"
+    path.write_bytes(head + sentences.to_bytes(8, "little") + b"\0" * 20)
+
+
+def test_references_of_another_number(work, tmp_path):
+    data = tmp_path / "data-bin"
+    index(data / "test.en-de.en.idx", 1)
+    check_files(work.configuration)
+    index(data / "test.en-de.en.idx", 3)
+    assert refused(work) == (
+        f"FILE, line 2: {tmp_path}/test.de has 1 lines, and test.en-de.en.idx 3 sentences"
+    )
+    (data / "test.en-de.en.idx").write_bytes(b"another kind")
+    check_files(work.configuration)
+
+
+@pytest.mark.parametrize("subset", ["valid", "test"])
+def test_a_set_that_was_not_made(work, tmp_path, subset):
+    (tmp_path / "data-bin" / f"{subset}.en-de.en.bin").unlink()
+    assert refused(work) == (
+        f"FILE, line 1: the data folder {tmp_path}/data-bin has no {subset}.*.bin; give"
+        f" fairseq-preprocess --{subset}pref"
+    )
+
+
+def test_another_set_has_references_of_its_own(tmp_path, work):
+    (tmp_path / "data-bin" / "test1.en-de.en.bin").touch()
+    more = Work(tmp_path, "slt", evaluate=[{}, {"subset": "test1", "references": "more.de"}])
+    assert refused(more).startswith("FILE, line 10: the references")
+    (tmp_path / "more.de").write_text("noch einer\n")
+    check_files(more.configuration)
 
 
 def test_an_adopted_run_that_is_not_there(work, tmp_path):
@@ -183,7 +219,7 @@ def test_a_disk_that_is_too_small(work):
     found = estimate(work.configuration, work.stages, work.work, 1)
     check_disk(work.configuration, found)  # nothing is known of its size
     check_disk(work.configuration, replace(found, peak=1.0))
-    with pytest.raises(LotteryError, match=r"^the plan needs up to 1000000000\.0 GB in .*, where"):
+    with pytest.raises(LotteryError, match=r"line 1: the plan needs up to 1000000000\.0 GB in "):
         check_disk(work.configuration, replace(found, peak=1e18))
 
 
@@ -198,19 +234,25 @@ def environment(work, tmp_path):
         python = tmp_path / "python"
         python.write_text(f"#!/bin/sh\ncat >{tmp_path}/question\ncat <<'END'\n{text}\nEND\n")
         python.chmod(0o755)
-        return Work(tmp_path, "slt", train_env="python", resources={"gpus": 2}, **settings).plan
+        return Work(tmp_path, "slt", train_env="python", resources={"gpus": 2}, **settings)
 
     return answering
 
 
+def ask(work, executor):
+    cost = estimate(work.configuration, work.stages, work.work, 1)
+    return check_environment(work.plan, work.work, executor, cost)
+
+
 def test_an_environment_that_fits(environment, tmp_path):
-    plan = environment('a warning\n{"gpus": 2, "notes": ["so"]}', generate="--remove-bpe")
-    assert check_environment(plan, "local") == ["so"]
+    answer = 'a warning\n{"gpus": 2, "notes": ["so"], "parameters": 7}'
+    assert ask(environment(answer, generate="--remove-bpe"), "local") == Asked(["so"], 7)
     asked = json.loads((tmp_path / "question").read_text())
     assert asked["train"][0] == str(tmp_path / "data-bin")
     assert asked["train"][-2:] == ["--max-update", "1000"]
     assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
-    assert asked["scores"] == ["magnitude"] and asked["adopt"] == []
+    assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
+    assert asked["count"], "nobody knows how many parameters the model has"
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
 
 
@@ -228,17 +270,26 @@ def test_an_environment_that_fits(environment, tmp_path):
 )  # fmt: skip
 def test_an_environment_that_does_not(environment, answer, message):
     with pytest.raises(LotteryError) as refusal:
-        check_environment(environment(answer), "local")
+        ask(environment(answer), "local")
     assert f"small.yaml, {message}" in str(refusal.value)
 
 
 def test_a_prologue_that_reads_what_is_not_set(work, tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"gpus\": 2, \"notes\": []}'\n")
+    answer = '{"gpus": 2, "notes": [], "parameters": 1}'
+    (tmp_path / "python").write_text(f"#!/bin/sh\necho '{answer}'\n")
     (tmp_path / "python").chmod(0o755)
     env = f'export PATH={tmp_path}:$PATH\nexport SEEN="${{A_VARIABLE_THAT_NOBODY_SETS}}"'
-    plan = Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}).plan
-    check_environment(plan, "local")
+    ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "local")
+
+
+def test_a_prologue_that_fails(work, tmp_path):
+    env = f"source {tmp_path}/none/activate\ntrue"
+    with pytest.raises(LotteryError, match="line 8: the training's environment does not start"):
+        ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "local")
+    # a script is for another machine, where it may be
+    (note,) = ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "other").notes
+    assert note.startswith("nothing was checked in it: the training's environment does not start")
 
 
 def test_gpus_of_a_cluster_are_not_counted_here(environment):
-    check_environment(environment('{"gpus": 0, "notes": []}'), "slurm")
+    ask(environment('{"gpus": 0, "notes": [], "parameters": null}'), "slurm")

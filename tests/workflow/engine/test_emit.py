@@ -139,7 +139,7 @@ def test_titles_and_folders_with_spaces_and_quotes(tmp_path):
     )  # fmt: skip
     for kind in ("bash", "sbatch"):
         script = checked_titles(work.emit(kind))
-        before = "set +u\nexport A='1 2'\necho ready\n"
+        before = "set -e +u\nexport A='1 2'\necho ready\n"
         assert f"<<'RUN'\n{before}exec python -m fairseq_lottery.workflow.stages.run" in script
         assert "--adam-betas '(0.9, 0.98)'" in script
     ended = start(cheap(work), tmp_path)

@@ -9,6 +9,7 @@ from workflow.made import TABLE_1, TRAIN, Work, plan_of
 
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
+from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.stage import KINDS
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
@@ -317,3 +318,22 @@ def test_rewinding_to_the_end_reads_one_snapshot(tmp_path):
     work = Work(tmp_path, "slt", sparsities=[0.9], rewind="100%")
     assert len(work.stage("draw", "slt", 0.9).needs) == 1
     assert after(work.stage("train", "dense", 0.0), "--snapshot-updates") == "1000"
+
+
+def test_a_translation_goes_the_way_of_the_training(tmp_path):
+    train = f"{TRAIN} --source-lang de --target-lang en"
+    stage = Work(tmp_path, sparsities=[0.5], train=train).stage("generate", "dense", 0.0)
+    assert after(stage, "--source-lang") == "de" and after(stage, "--target-lang") == "en"
+    own = Work(tmp_path, sparsities=[0.5], train=train, generate="--source-lang fr")
+    words = own.stage("generate", "dense", 0.0).command
+    assert words.count("--source-lang") == 1 and words.count("--target-lang") == 1
+
+
+def test_of_an_adopted_run_only_what_is_asked_for_is_read(tmp_path):
+    """Plain fairseq saves no checkpoint of update 0, which LT would need."""
+    work = Work(tmp_path, "lt", "slt", sparsities=[0.5], adopt={"dense": "old"}, only=["slt@0.5"])
+    stages = make_stages(work.plan, "local", work.wanted)
+    adopted = next(stage for stage in stages if stage.kind == "adopt")
+    assert adopted.facts["adopts"]["updates"] == [50, 1000]
+    all_of_them = next(stage for stage in work.stages if stage.kind == "adopt")
+    assert all_of_them.facts["adopts"]["updates"] == [0, 50, 1000]

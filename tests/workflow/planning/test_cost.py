@@ -52,7 +52,7 @@ def test_the_longest_chain_starts_first(tmp_path):
     # two rows of MP first would leave the chain of 1,500 s for the end: 2,000 s
     assert cost_of(small(tmp_path, "mp", "slt"), 2).wall == 1500
     # four of MP and the chain on two: 7 x 500 s are 3.5 rounds
-    slt = {"slt": {"sparsities": [0.5, 0.9]}}
+    slt = {"slt": {"sparsities": [0.5, 0.9], "rounds": [0.5, 0.9]}}
     work = small(tmp_path, "mp", slt, sparsities=[0.2, 0.4, 0.6, 0.8])
     assert cost_of(work, 2).wall == 2000
 

@@ -29,7 +29,7 @@ def test_a_plan_in_words(tmp_path):
 def test_a_plan_that_nothing_is_known_of(tmp_path):
     work = Work(tmp_path, *TABLE_1, resources={"gpus": 1})
     assert told(work) == [
-        "64 cells by 64 trainings (345 if none were shared)",
+        "69 cells by 64 trainings (345 if none were shared)",
         "to do: 64 trainings, 64,000 updates, 241 stages",
         "time: known from nothing: give --calibrate, or cost: in the file",
         "disk: unknown without the number of parameters",
@@ -41,8 +41,8 @@ def test_a_plan_that_nothing_is_known_of(tmp_path):
     [(0.1, "100 s"), (0.5, "8 min"), (10.0, "2.8 h"), (400.0, "4.6 days")],
 )
 def test_times(tmp_path, seconds, text):
-    work = Work(tmp_path, {"slt": {"sparsities": [0.5]}}, cost={"seconds_per_update": seconds},
-                resources={"gpus": 8})  # fmt: skip
+    slt = {"slt": {"sparsities": [0.5], "rounds": [0.5]}}
+    work = Work(tmp_path, slt, cost={"seconds_per_update": seconds}, resources={"gpus": 8})
     work.finish(work.stages[0], seconds=seconds * 1000)
     assert f"; {text} on the longest chain" in told(work)[2]
 

@@ -51,10 +51,10 @@ def test_an_environment_as_a_file(tmp_path):
 def test_an_environment_as_lines_of_a_shell(tmp_path):
     plan = plan_of(tmp_path, train_env="module load cuda\nsource env/bin/activate\n")
     assert interpreter(plan.configuration) == "python"
-    assert prologue(plan.configuration) == "set +u\nmodule load cuda\nsource env/bin/activate"
+    assert prologue(plan.configuration) == "set -e +u\nmodule load cuda\nsource env/bin/activate"
     one = plan_of(tmp_path, train_env="source env/bin/activate")
     assert interpreter(one.configuration) == "python"
-    assert prologue(one.configuration) == "set +u\nsource env/bin/activate"
+    assert prologue(one.configuration) == "set -e +u\nsource env/bin/activate"
 
 
 @pytest.mark.parametrize("env", ["env/bin/python", "python3", "~/none/bin/python"])

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from fairseq_lottery.errors import LotteryError
@@ -92,3 +94,51 @@ def test_no_file_at_all(tmp_path):
     (tmp_path / "latin").write_bytes(b"title: \xe4\n")
     with pytest.raises(LotteryError, match="latin cannot be read: 'utf-8' codec"):
         Lines(tmp_path / "latin")
+
+
+LAUGHS = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+)
+MERGES = "m0: &m0 {a: 1}\n" + "".join(
+    f"m{n}: &m{n}\n  <<: [{', '.join([f'*m{n - 1}'] * 10)}]\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, " has over 100000 values, counting what its aliases stand for"),
+        (MERGES, " has over 100000 values, counting what its aliases stand for"),
+        ("a: &a [*a]\n", " is nested too deeply, counting what its aliases stand for"),
+        ("a: " + "[" * 40 + "]" * 40, " is nested too deeply, counting"),
+        ("a: " + "[" * 5000 + "]" * 5000, ": no YAML (it is nested too deeply)"),
+        ("a: 1\nb: 2020-01-01\n", ", line 2: a date has no meaning here; put quotes around it"),
+        ("a:\n  - !!binary aGVsbG8=\n", ", line 2: a bytes has no meaning here"),
+        ("a: {b: .nan}\n", ", line 1: nan is no number to go by"),
+        ("a: 0x" + "f" * 5000 + "\n", ", line 1: a number is beyond 64 bits"),
+        ("a: 1\n1: 2\n", ", line 2: the key 1 has to be a text"),
+        ('a: "\\e[2J"\n', ", line 1: the text '\\x1b[2J' holds characters that cannot be shown"),
+    ],
+)
+def test_what_stands_for_more_than_a_configuration_has(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(LotteryError) as refusal:
+        Lines(path)
+    assert str(refusal.value).startswith(f"{path}{message}")
+
+
+def test_aliases_are_welcome(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: &a {x: 1, y: [1, 2]}\nb: {<<: *a, x: 3}\nc: *a\n")
+    assert Lines(path).values["b"] == {"x": 3, "y": [1, 2]}
+    assert Lines(path).values["c"] == Lines(path).values["a"]
+
+
+def test_a_pipe_and_a_file_that_is_too_large(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LotteryError, match="pipe cannot be read: it is a pipe or a device"):
+        Lines(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(LotteryError, match="cannot be read: it has 1048577 bytes, more than"):
+        Lines(tmp_path / "large")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from workflow.made import ROWS, configure, write
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
@@ -91,7 +92,8 @@ def test_a_whole_configuration(read, tmp_path):
         ("mp", "MP", 100, (1, 2)), ("slt", "SLT", 50, (1, 2)), ("slt-mp", "SLT-MP", 100, (1, 2))
     ]  # fmt: skip
     assert {r.sparsities for r in found.requests} == {(0.5, 0.9)}
-    assert {r.rounds for r in found.requests} == {(0.5, 0.9)}
+    steps = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
+    assert {r.rounds for r in found.requests} == {steps}, "the paper's, up to the last row"
     assert [r.options for r in found.requests] == [{}, {}, {"switch": (0.5,)}]
     assert found.growth == {
         "start": 0, "end": 800, "every": 20, "schedule": "cubic", "score": "magnitude",
@@ -355,7 +357,7 @@ REFUSALS = [
      "best needs validations; train has --disable-validation"),
     ("lenpen: 0.6", "lenpen: long", 24, "lenpen 'long' must be a number"),
     ("  - checkpoint: average:5\n    lenpen: 0.6", "  - {beam: 4}", 21,
-     "evaluate has an entry twice"),
+     "evaluate has two entries called best-beam4-lenpen1"),
     ("  - checkpoint: average:5\n    lenpen: 0.6", "  - best", 23, "1 'best' must be a mapping"),
     ("  - {checkpoint: best, beam: 4}\n  - checkpoint: average:5\n    lenpen: 0.6", "  []", 21,
      "evaluate is empty"),
@@ -365,6 +367,21 @@ REFUSALS = [
      "generate: do without --beam: write it under evaluate"),
     ("--remove-bpe", "--path x.pt", 25,
      "generate: do without --path: the workflow gives it itself"),
+    ("--remove-bpe", "--skip-invalid-size-inputs-valid-test", 25,
+     "generate: do without --skip-invalid-size-inputs-valid-test: no sentence is left out of a"
+     " score"),
+    ("--remove-bpe", "--truncate-source", 25,
+     "generate: do without --truncate-source: no sentence is cut for a score"),
+    ("--remove-bpe", "--nbest 2", 25,
+     "generate: do without --nbest: a sentence is scored by one translation"),
+    ("--remove-bpe", "--quiet", 25,
+     "generate: do without --quiet: the translations are what is scored"),
+    ("--remove-bpe", "--score-reference", 25,
+     "generate: do without --score-reference: references are no translations"),
+    ("--remove-bpe", "--prefix-size 3", 25,
+     "generate: do without --prefix-size: references are no translations"),
+    ("--remove-bpe", "--distributed-world-size 2", 25,
+     "generate: do without --distributed-world-size: the workflow gives it itself"),
     ("[BLEU, TER]", "[BLEU, METEOR]", 26,
      "there is no 1 'METEOR'; choose one of BLEU, chrF, TER"),
     ("[BLEU, TER]\nscore_command:\n  length: wc -w {hypotheses}", "[]", 26, "metrics is empty"),
@@ -408,3 +425,48 @@ def test_a_quote_that_is_not_closed_is_not_looked_for_elsewhere(refused):
     """The sentence begins with "a", which is a word of some line below."""
     changes = ("'(0.9, 0.98)'", "'(0.9, 0.98)"), ("generate:", "# a comment\ngenerate:")
     assert refused(*changes)[0] == 4
+
+
+def test_rounds_are_the_papers_unless_they_are_given(tmp_path):
+    def rounds(**settings):
+        (request,) = configure(tmp_path, "slt", **settings).requests
+        return request.rounds
+
+    assert rounds() == ROWS
+    paper = write(tmp_path, {"slt": {"sparsities": [0.25, 0.7]}})
+    (request,) = read_configuration(paper).requests
+    assert request.rounds == (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
+    assert rounds(sparsities=[0.5, 0.9], rounds=[0.5, 0.9]) == (0.5, 0.9)
+
+
+def test_a_title_is_one_line(tmp_path):
+    title = configure(tmp_path, title="one\nrm -rf /x\n").title
+    assert title == "one rm -rf /x"
+
+
+def test_a_score_of_a_name_that_is_taken(tmp_path):
+    with pytest.raises(LotteryError, match="BLEU is sacreBLEU's; call yours otherwise"):
+        configure(tmp_path, score_command={"BLEU": "echo 1"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{hypotheses}", "{hypotheses:>99999999999}", "its places are {hypotheses}, {references}"),
+        ("{hypotheses}", "{hypotheses.__class__}", "its places are {hypotheses}, {references}"),
+        ("{hypotheses}", "{hypotheses!r}", "its places are {hypotheses}, {references}"),
+        ("title: Small task", "adopt: {dense: 'x{seed:>99999999999}'}", "the only place in an ad"),
+        ("title: Small task", "adopt: {dense: 'x{seed.real}'}", "the only place in an adopted"),
+        ("title: Small task", "keep_dense: 'a{99999999999}'", "keep_dense is no regular expr"),
+        ("data: data-bin", "data: ~nobody-of-this-name/data", "-name/data' is no path"),
+        ("data: data-bin", f"data: {'x' * 300}", f"'{'x' * 80}' is no path ("),
+        ("--max-update 1000", f"--max-update {'9' * 5000}", "train: --max-update N is needed"),
+        ("average:5", f"average:{'9' * 5000}", "there is no checkpoint 'average:999"),
+        ("rewind: 5%", f"rewind: {'9' * 400}%", "is no update: write 5000, or 5%"),
+        ("--save-interval-updates 50", "--save-interval-updates nan", "nan is no number"),
+        ("title: Small task", "own_techniques: small.yaml", "the name of a file with techniques e"),
+    ],
+)
+def test_what_would_take_all_memory_or_fail_later_is_refused(refused, old, new, said):
+    _, message = refused((old, new), plan=True)
+    assert said in message and len(message) < 1200

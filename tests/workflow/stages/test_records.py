@@ -145,7 +145,7 @@ def test_scores_of_other_settings_are_no_rows(tmp_path):
 def test_rows_are_in_the_order_of_the_plan_whatever_was_finished_first(tmp_path):
     work = Work(
         tmp_path, "slt", "mp", sparsities=[0.5, 0.9], seeds=[1, 2],
-        evaluate=[{}, {"checkpoint": "average:5"}], train=f"{TRAIN} --save-interval-updates 100",
+        evaluate=[{}, {"checkpoint": "average:5"}], train=f"{TRAIN} --save-interval-updates 50",
     )  # fmt: skip
     plan = work.write_plan()
     measured = {c: {"prunable": 10, "matrices": {}} for c in ("best", "average:5")}

@@ -74,7 +74,7 @@ def model(path, sparsity, leaks=0, **changes):
     lottery = {
         "mask": mask_to_state(mask) if mask else None,
         "dictionaries": DICTIONARIES.to_tensors(),
-        "ticket": {"denominator": "all-matrices", "signature": SIGNATURE} if mask else None,
+        "ticket": {"denominator": PRUNABLE, "signature": SIGNATURE} if mask else None,
     }
     save_checkpoint(path, parameters, 980, task_state={"lottery": lottery}, **changes)
     return path
@@ -160,9 +160,39 @@ def test_references_in_another_order(tmp_path):
     texts = sentences(20)
     path = translations(tmp_path / "g", texts)
     said = refused(path, texts[::-1])
-    assert said.startswith("FILE and the references are different texts: sentence ")
+    assert said.startswith("FILE and the references are in another order: sentence 0 is ")
     assert "there and" in said and said.endswith("here")
-    assert refused(path, [*texts[1:], texts[0]]).startswith("FILE and the references are different")
+    assert "in another order: sentence 0 " in refused(path, [*texts[1:], texts[0]])
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        (lambda texts: [*texts[:15], *texts[16:], "und noch einer."], 16),  # 15 was lost
+        (lambda texts: [*texts[:16], texts[15], *texts[16:19]], 16),  # one is there twice
+        (lambda texts: [*texts[:18], texts[19], texts[18]], 18),  # two have changed places
+    ],
+    ids=["lost", "doubled", "moved"],
+)
+def test_references_that_are_right_for_most_sentences(tmp_path, change, number):
+    texts = sentences(20)
+    path = translations(tmp_path / "g", texts)
+    assert len(change(texts)) == 20
+    assert refused(path, change(texts)).startswith(
+        f"FILE and the references are in another order: sentence {number} is {texts[number]!r}"
+    )
+
+
+def test_a_sentence_that_is_normalised_into_another_one(tmp_path):
+    """Its own reference differs, and the other one stands where it belongs."""
+    texts = ["“Ja.”", "Nein.", '"Ja."', "Ende."]
+    path = translations(tmp_path / "g", texts, targets=['"Ja."', "Nein.", '"Ja."', "Ende."])
+    assert read_translations(path, texts)[0] == texts
+
+
+def test_references_that_are_empty(tmp_path):
+    path = translations(tmp_path / "g", [])
+    assert refused(path, []) == "FILE has no references to be compared with; they are empty"
 
 
 def test_references_of_another_text(tmp_path):
@@ -220,15 +250,21 @@ def test_a_score_of_the_users_own(tmp_path):
     assert row == {
         "metric": "words", "score": 3.0, "signature": "echo 12 of 3 && wc -w <{hypotheses}"
     }  # fmt: skip
-    assert extra_score("x", "echo score = -1.5e-2 done", places)["score"] == -0.015
+    for said in ("score = -1.5e-2", "COMET:-0.015", "score=-.015 -0.015"):
+        assert extra_score("x", f"echo '{said}'", places)["score"] == -0.015
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("echo no number", "score_command own ended with exit code 0 and 0 numbers: no number"),
+        ("echo no number",
+         "score_command own ended with exit code 0 and no number at the end: no number"),
+        ("echo 'score: 0.83 (n=1000)'",
+         "score_command own ended with exit code 0 and no number at the end: score: 0.83 (n=1000)"),
+        ("echo COMET-22",
+         "score_command own ended with exit code 0 and no number at the end: COMET-22"),
         ("echo 5; echo it broke >&2; exit 3",
-         "score_command own ended with exit code 3 and 1 numbers: it broke"),
+         "score_command own ended with exit code 3 and a number at the end: it broke"),
     ],
 )  # fmt: skip
 def test_a_score_that_fails(command, message):
