@@ -4,8 +4,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 
+# the Python of test-classic and test-editable: 3.9 or 3.10
+CLASSIC ?= python3.10
 # a fairseq checkout of your own, for test-editable
 FAIRSEQ ?=
+# of test-crash, and of fuzz
+KILLS ?= 50
+SECONDS ?= 600
 # a fairseq git tree with fairseq's own tests, for test-fairseq
 TREE ?=
 
@@ -16,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 PIP_INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) $(BIN)/python -m pip install
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: help install demo test test-unit test-classic test-editable test-fairseq lint clean
+.PHONY: help install demo test test-unit test-classic test-editable test-fairseq test-crash test-gpu fuzz lint clean
 
 help:
 	@echo "make install        the environment in $(VENV), with everything in it"
@@ -26,6 +31,9 @@ help:
 	@echo "make test-classic   all tests under Python 3.10 and official fairseq 0.12.2"
 	@echo "make test-editable FAIRSEQ=PATH  all tests on a fairseq checkout of yours"
 	@echo "make test-fairseq TREE=PATH      fairseq's own tests, without and with this plugin"
+	@echo "make test-crash     trainings killed at random and resumed, KILLS of them (50)"
+	@echo "make test-gpu       the tests that need a GPU; skipped where there is none"
+	@echo "make fuzz           tickets changed at random, for SECONDS (600)"
 	@echo "make lint           ruff and mypy"
 	@echo "make clean          remove build leftovers and caches"
 
@@ -60,16 +68,25 @@ test-unit: install
 # other where `make install` has been run before.
 test-classic:
 	LOTTERY_OTHER_STACK=$(wildcard $(abspath $(BIN)/python)) \
-	    $(MAKE) test PYTHON=python3.10 VENV=.venv-classic
+	    $(MAKE) test PYTHON=$(CLASSIC) VENV=.venv-classic
 
 test-editable:
 	$(if $(FAIRSEQ),,$(error give the checkout: make test-editable FAIRSEQ=PATH))
 	LOTTERY_OTHER_STACK=$(wildcard $(abspath $(BIN)/python)) \
-	    $(MAKE) test PYTHON=python3.10 VENV=.venv-editable FAIRSEQ=$(abspath $(FAIRSEQ))
+	    $(MAKE) test PYTHON=$(CLASSIC) VENV=.venv-editable FAIRSEQ=$(abspath $(FAIRSEQ))
 
 test-fairseq: install
 	$(if $(TREE),,$(error give the git tree: make test-fairseq TREE=PATH))
 	$(BIN)/python tests/outside/fairseq_tests.py $(TREE)
+
+test-crash: install
+	LOTTERY_KILLS=$(KILLS) $(PYTEST) tests/crash
+
+test-gpu: install
+	$(PYTEST) -m cuda
+
+fuzz: install
+	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS)
 
 lint: install
 	$(BIN)/ruff check

