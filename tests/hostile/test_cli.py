@@ -1,5 +1,6 @@
 """The commands themselves: one line on stderr, exit code 2, nothing run, nothing written."""
 
+import json
 import os
 import struct
 import subprocess
@@ -99,7 +100,7 @@ def files(tmp_path_factory):
     tagged = configurations.yamls()["YAML: the tag object/apply:os.system [touch canary]"]
     tagged(folder).rename(folder / "tagged.yaml")
     bad = runs.RECORDS[0] | {"score": True}
-    runs.folder_with(**{"records.jsonl": runs.json.dumps(bad)})(folder / "strange")
+    runs.folder_with(**{"records.jsonl": json.dumps(bad)})(folder / "strange")
     runs.folder_with(**{"records.jsonl": None})(folder / "runs")
     os.mkfifo(folder / "runs" / "run" / "records.jsonl")
     named = ("endless.safetensors", "evil.pt", "old.pt", "large.pt", "nan.pt", "last.pt", "text.pt",
