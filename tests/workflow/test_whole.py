@@ -24,6 +24,8 @@ pytest.importorskip("snakemake")
 
 pytestmark = pytest.mark.slow
 
+HEADS = "--encoder-attention-heads"
+
 
 def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, tmp_path):
     from toy import same
@@ -104,26 +106,42 @@ def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
     assert "note:" not in said  # plain adam is what masked_adam is without a mask
     assert before == {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
     assert scores(tmp_path / "runs")["slt", 0.5]["pruned"] == 21_488
-    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7,
+    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7)
+    said = run(other, code=2).stderr
+    assert "has no checkpoint of update 7 that survivors could go back to, only of 5, " in said
+    assert said.startswith(f"fairseq-lottery: {other}, line ") and said.count("\n") == 1
+
+
+def test_where_an_adopted_run_differs_is_said(toy_data, tmp_path, toy):
+    toy.train("plain", "--task", "translation", lottery=False, optimizer="adam", updates=30).ok()
+    adopt = {"dense": str(toy.path("plain"))}
+    other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt,
                       extra_flags="--weight-decay 0.5 --update-freq 2")  # fmt: skip
-    done = run(other, code=2)
-    said = done.stderr
+    said = run(other, "--only", "dense").stdout
     assert (
         f"note: the run in {adopt['dense']} was trained with --update-freq 1 instead of 2,"
         " --weight-decay 0.01 instead of 0.5\n"
-    ) in done.stdout
-    assert "has no checkpoint of update 7 that survivors could go back to, only of 5, " in said
+    ) in said
+    assert len(scores(tmp_path / "runs")) == 1
 
 
 def test_a_failed_stage_names_its_log_and_how_to_repeat_it(toy_data, tmp_path):
-    configuration = configure(tmp_path, toy_data)
-    heads = "--encoder-attention-heads"
-    configuration.write_text(configuration.read_text().replace(f"{heads} 2", f"{heads} 3"))
+    # the size of the model is known: it is not built before, where it would be refused
+    configuration = configure(tmp_path, toy_data, cost={"parameters": 44_800})
+    configuration.write_text(configuration.read_text().replace(f"{HEADS} 2", f"{HEADS} 3"))
     said = run(configuration, "--only", "dense", code=2).stderr
     assert said.count("\n") == 1
     assert "the stage train-seed1-dense-" in said and "embed_dim must be divisible" in said
     assert f"its log {tmp_path / 'runs'}/seed1/dense-" in said
     assert "repeat it with: cd " in said and "fairseq_lottery.launch" in said
+
+
+def test_a_model_that_cannot_be_built_is_refused_before(toy_data, tmp_path):
+    configuration = configure(tmp_path, toy_data)
+    configuration.write_text(configuration.read_text().replace(f"{HEADS} 2", f"{HEADS} 3"))
+    said = run(configuration, code=2).stderr
+    assert "line 5: train: the model cannot be built (AssertionError: embed_dim must be" in said
+    assert not (tmp_path / "runs/plan.json").exists()
 
 
 @pytest.mark.parametrize(

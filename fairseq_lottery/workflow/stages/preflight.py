@@ -77,7 +77,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
-    parameters = _parameters(question["train"]) if question["count"] else None
+    try:
+        parameters = _parameters(question["train"]) if question["count"] else None
+    except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
+        said = f"{type(error).__name__}: {error}"
+        return {"problem": f"train: the model cannot be built ({said})", "where": "train"}
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
 
