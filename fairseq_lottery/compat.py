@@ -111,7 +111,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
 def _is_type(module: str, name: str) -> bool:
     """Whether it is a type of storage or of tensor."""
     if module == "torch.storage":
-        return name in ("UntypedStorage", "TypedStorage")
+        return name in ("UntypedStorage", "TypedStorage") and hasattr(torch.storage, name)
     found = getattr(torch, name, None) if "." not in name else None
     storage = name.endswith("Storage") and module in ("torch", "torch.cuda")
     return found is not None and (storage or (module == "torch" and isinstance(found, torch.dtype)))

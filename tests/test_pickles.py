@@ -30,7 +30,7 @@ def test_a_damage_that_only_a_checksum_sees_is_seen(path):
     data[data.find(torch.arange(1000.0).numpy().tobytes()) + 5] ^= 1
     path.write_bytes(data)
     assert torch.load(path)["w"].shape == (1000,), "torch does not look"
-    with pytest.raises(ValueError, match="the checksum of checkpoint/data/0 is wrong"):
+    with pytest.raises(ValueError, match=r"the checksum of \w+/data/0 is wrong"):
         names_in(path)
 
 

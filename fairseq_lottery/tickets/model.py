@@ -95,7 +95,9 @@ def _of_zeros(weights: Mapping[str, Tensor]) -> Mask:
     protected = {name: row for name, row in rows.items() if row is not None}
     entries: dict[str, Tensor] = {}
     for name in rows:
-        entries[name] = (weights[name] != 0) | torch.signbit(weights[name])
+        weight = weights[name].contiguous()
+        numbers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+        entries[name] = weight.view(numbers) != 0
         if name in protected:
             entries[name][protected[name]] = True
     return Mask(entries, protected)

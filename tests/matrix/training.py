@@ -20,6 +20,7 @@ from omegaconf import open_dict
 from toy import ADAM
 
 from fairseq_lottery.tasks.stopping import Stopping
+from fairseq_lottery.tickets.parameters import is_parameter
 
 #: a Transformer of two thousand weights, one attention head of each kind in a layer
 MODEL = {
@@ -136,12 +137,17 @@ class Training:
         state = self.trainer.state_dict()
         extra = state["extra_state"]
         return {
-            "model": state["model"],
+            "model": _parameters(state["model"]),
             "optimizer": state.get("last_optimizer_state"),
             "task": state["task_state"],
-            "ema": extra.get("ema"),
-            "ema_fp32": extra.get("ema_fp32_params"),
+            "ema": _parameters(extra.get("ema") or {}),
+            "ema_fp32": _parameters(extra.get("ema_fp32_params") or {}),
         }
+
+
+def _parameters(state):
+    """Without buffers that fairseq leaves as they are, and 0.12.2's untrained copies."""
+    return {name: tensor for name, tensor in state.items() if is_parameter(name)}
 
 
 @contextmanager

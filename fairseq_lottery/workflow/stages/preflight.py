@@ -80,8 +80,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         parameters = _parameters(question["train"]) if question["count"] else None
     except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
-        said = f"{type(error).__name__}: {error}"
-        return {"problem": f"train: the model cannot be built ({said})", "where": "train"}
+        why = f"{type(error).__name__}: {error}"
+        return {"problem": f"train: the model cannot be built ({why})", "where": "train"}
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
 
