@@ -9,7 +9,6 @@ bit where only signs are kept.
 """
 
 import argparse
-import math
 import multiprocessing
 import resource
 import statistics
@@ -23,6 +22,9 @@ import zstandard
 from common import base_shapes, report, spread
 
 from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.maskstate import mask_of_zeros
+from fairseq_lottery.tickets.model import KIND, from_state, load_model
+from fairseq_lottery.tickets.size import sizes
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
 
@@ -36,27 +38,12 @@ def matrices(layers, sparsity, signs):
         yield name, weight.mul_(torch.rand(shape, generator=generator) >= sparsity)
 
 
-def content(weights):
-    """As the container of a model holds it."""
-    tensors, shapes = {}, {}
-    for name, weight in weights.items():
-        keep = weight != 0
-        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(keep.numpy()))
-        tensors[f"values/{name}"] = weight[keep]
-        shapes[name] = list(weight.shape)
-    return tensors, {"mask": {"shapes": shapes}}
-
-
 def write_ours(weights, path):
-    container.save(path, "model", *content(weights), compact=True)
+    container.save(path, KIND, *from_state({"model": weights}), compact=True)
 
 
 def read_ours(path):
-    tensors, record = container.load(path, "model")
-    for name, shape in record["mask"]["shapes"].items():
-        keep = np.unpackbits(tensors[f"mask/{name}"].numpy(), count=math.prod(shape)).astype(bool)
-        weight = torch.zeros(shape)
-        weight[torch.from_numpy(keep).view(shape)] = tensors[f"values/{name}"]
+    load_model(path)
 
 
 def write_dense(weights, path):
@@ -105,16 +92,6 @@ FORMS = {
 }
 
 
-def bound(weights, signs):
-    bits = 0.0
-    for weight in weights.values():
-        size, kept = weight.numel(), int(torch.count_nonzero(weight))
-        shares = [share for share in (kept / size, 1 - kept / size) if share]
-        bits -= size * sum(share * math.log2(share) for share in shares)
-        bits += kept if signs else 32 * kept
-    return bits / 8
-
-
 def measure(form, layers, sparsity, signs, repeats, queue):
     torch.set_num_threads(1)
     weights = dict(matrices(layers, sparsity, signs))
@@ -128,11 +105,10 @@ def measure(form, layers, sparsity, signs, repeats, queue):
                 start = time.perf_counter()
                 action(weights, path)
                 found[what].append(time.perf_counter() - start)
-        size = path.stat().st_size
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        size = sizes(path, weights, mask_of_zeros(weights, lambda weight: weight != 0))
     number = sum(weight.numel() for weight in weights.values())
-    limit = bound(weights, signs)
-    queue.put({**found, "bytes": size, "bound": limit, "extra_mb": peak, "weights": number})
+    queue.put({**found, **size, "extra_mb": peak, "weights": number})
 
 
 def main():
@@ -156,7 +132,7 @@ def main():
                 kept = "signs" if signs else "values"
                 found.append({"form": form, "sparsity": sparsity, "kept": kept, **row})
                 times = [spread(row[what]) for what in ("write", "read")]
-                size = [f"{row['bytes'] / 1e6:.2f}", f"{row['bytes'] / row['bound']:.3f}"]
+                size = [f"{row['bytes'] / 1e6:.2f}", f"{row['bytes'] / row['bound_bytes']:.3f}"]
                 extra = f"{row['extra_mb']:.0f}"
                 rows.append([kept, f"{sparsity:.0%}", form, *size, *times, extra])
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import stat
@@ -80,6 +81,19 @@ def read_bytes(path: Union[str, Path], most: int) -> bytes:
         if status.st_size > most:
             raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {most}")
         return file.read(status.st_size)  # read(most) would ask for all of it first
+
+
+def sha256_of(path: Union[str, Path]) -> str:
+    """SHA-256 of a file of any size.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def read_text(path: Union[str, Path], most: int) -> str:

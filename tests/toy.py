@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
 import traceback
 from dataclasses import dataclass
@@ -33,6 +34,16 @@ LOTTERY = (
     f"--user-dir {PACKAGE} --task translation_lottery"
     " --criterion label_smoothed_cross_entropy_lottery"
 ).split()
+
+
+HALF = ["--fp16", "--fp16-init-scale", "4"]
+PRECISIONS = {
+    "fp32": [],
+    "fp16-flat": HALF,
+    "fp16-no-flatten": [*HALF, "--fp16-no-flatten-grads"],
+    "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
+    "amp": ["--amp"],
+}
 
 
 @dataclass
@@ -220,6 +231,22 @@ def pretend_cuda():
     import torch
 
     torch.cuda.current_device = lambda: None
+
+
+def free_port():
+    """A port that two processes can meet at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def sharing(port, rank):
+    """Flags of one of two processes over gloo."""
+    return [
+        "--distributed-world-size", 2, "--distributed-rank", rank, "--device-id", 0,
+        "--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-no-spawn",
+        "--distributed-backend", "gloo",
+    ]  # fmt: skip
 
 
 def kill_at(update):

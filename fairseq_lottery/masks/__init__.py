@@ -6,7 +6,7 @@ the exact selection turn ranks into a mask, schedules say when and how much.
 
 from fairseq_lottery.masks.groups import GROUPS, group_of
 from fairseq_lottery.masks.mask import Mask, overlap
-from fairseq_lottery.masks.prunable import PAD_ROW, PRUNABLE_SETS, prunable_matrices
+from fairseq_lottery.masks.prunable import PAD_ROW, PRUNABLE_SETS, full_mask, prunable_matrices
 from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
 from fairseq_lottery.masks.scores import SCORES, ScoreInput, find_score, needs, score_all
 from fairseq_lottery.masks.select import SCOPES, check_scope, count_to_prune, droppable, select
@@ -25,6 +25,7 @@ __all__ = [
     "count_to_prune",
     "droppable",
     "find_score",
+    "full_mask",
     "group_of",
     "needs",
     "overlap",

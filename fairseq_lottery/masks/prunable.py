@@ -8,6 +8,7 @@ from typing import Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.groups import group_of
+from fairseq_lottery.masks.mask import Mask
 
 #: fairseq's dictionaries put <pad> at index 1
 PAD_ROW = 1
@@ -80,3 +81,14 @@ def prunable_matrices(
             " or a narrower --keep-dense"
         )
     return {n: PAD_ROW if group_of(n) == "embedding" else None for n in names}
+
+
+def full_mask(
+    shapes: Mapping[str, tuple[int, ...]],
+    prunable: str = "all-matrices",
+    keep_dense: Optional[str] = None,
+) -> Mask:
+    """The mask that keeps everything, over ``prunable_matrices`` of the same arguments."""
+    rows = prunable_matrices(shapes, prunable, keep_dense)
+    protected = {name: row for name, row in rows.items() if row is not None}
+    return Mask.full({name: shapes[name] for name in rows}, protected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain
+from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.report.records import DENSE, Curve, Model, Plan, Run, Score
 
 #: technique, sparsity, seed
@@ -178,7 +177,7 @@ def _planned(plan: Plan) -> set[Cell]:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise LotteryError(f"the references {path} cannot be read: {error.strerror}") from error
 

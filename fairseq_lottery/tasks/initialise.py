@@ -18,9 +18,7 @@ class _Vocabulary:
 
     def __init__(self, source: int, target: int) -> None:
         self.source_dictionary = _numbered(source)
-        self.target_dictionary = (
-            self.source_dictionary if source == target else _numbered(target)
-        )
+        self.target_dictionary = self.source_dictionary if source == target else _numbered(target)
 
 
 def _numbered(size: int) -> Dictionary:

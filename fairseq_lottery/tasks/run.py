@@ -216,9 +216,7 @@ class LotteryRun:
                 )
             if self._tensors.has_masters:
                 views[name].copy_(ticket.values[name])
-        set_moments(
-            self._masked, self._tensors, ticket.moments, ticket.record["moment_numbers"]
-        )
+        set_moments(self._masked, self._tensors, ticket.moments, ticket.record["moment_numbers"])
 
     def _wants_gradients(self) -> bool:
         if self.growth is None:

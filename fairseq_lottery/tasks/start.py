@@ -11,7 +11,7 @@ from typing import Any, Optional
 from fairseq.optim import OPTIMIZER_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.masks import Mask, full_mask
 from fairseq_lottery.optim import MaskedOptimizer
 from fairseq_lottery.tasks.checks import refuse_stray_flags, snapshot_updates
 from fairseq_lottery.tasks.growth import Growth, plan_growth
@@ -79,9 +79,7 @@ def decide(
     if mask is not None:
         mask.check(shapes)
     elif cfg.prune_to is not None:
-        rows = prunable_matrices(shapes, cfg.prunable, cfg.keep_dense)
-        protected = {name: row for name, row in rows.items() if row is not None}
-        mask = Mask.full({name: shapes[name] for name in rows}, protected)
+        mask = full_mask(shapes, cfg.prunable, cfg.keep_dense)
     growth = plan_growth(cfg, settings, mask, ticket, restored) if mask is not None else None
     _refuse_ema(settings, mask, restored)
     if mask is not None and not issubclass(

@@ -13,7 +13,6 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual, Mask, count_to_prune
 from fairseq_lottery.tickets import container
-from fairseq_lottery.tickets.mend import is_whole
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.parameters import untie
 from fairseq_lottery.tickets.sources import read_checkpoint, read_source
@@ -93,8 +92,6 @@ class _Run:
         if source.kind == "checkpoint":
             state = read_checkpoint(path)
             stored = (state.get("task_state") or {}).get("lottery") or {}
-            if not is_whole(path):
-                problems.append("its bytes are not as they were written")
         elif source.kind == "ticket":
             self.tickets[path.name] = container.digest_of(path)
         mask, update = source.mask, int(source.update or 0)

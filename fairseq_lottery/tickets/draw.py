@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Optional
 
 import torch
@@ -15,14 +13,8 @@ from torch import Tensor
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain
-from fairseq_lottery.masks import (
-    Mask,
-    find_score,
-    prunable_matrices,
-    score_all,
-    select,
-)
+from fairseq_lottery.files import is_plain, sha256_of
+from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
@@ -180,20 +172,19 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
             "prunable": "mask-file",
             "keep_dense": None,
         }
-    rows = prunable_matrices(trained.shapes, plan.prunable, plan.keep_dense)
-    protected = {name: row for name, row in rows.items() if row is not None}
+    full = full_mask(trained.shapes, plan.prunable, plan.keep_dense)
     current = trained.mask
     if current is None:
-        current = Mask.full({name: trained.shapes[name] for name in rows}, protected)
-    elif set(current) != set(rows) or current.protected != protected:
+        current = full
+    elif set(current) != set(full) or current.protected != full.protected:
         raise LotteryError(
             f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
-            f" {plan.prunable} names {len(rows)}; use the prunable set of its own mask"
+            f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
         )
     matrices = {name: trained.weights[name] for name in current}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
-        name, source = "score-file", _file_digest(plan.score_file)
+        name, source = "score-file", sha256_of(plan.score_file)
     else:
         score, source = find_score(plan.score)
         name = plan.score
@@ -223,10 +214,6 @@ def _tensors(path: str, flag: str) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise LotteryError(f"{flag} {path} is no readable safetensors file ({error})") from error
-
-
-def _file_digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Union
 
-import torch
-
-from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.tickets.maskstate import mask_of_zeros
 from fairseq_lottery.tickets.model import KIND as MODEL
 from fairseq_lottery.tickets.size import sizes
 from fairseq_lottery.tickets.snapshot import load_snapshot
@@ -27,7 +25,9 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     ``size.sizes``.
     """
     source = read_source(path)
-    mask = source.mask if source.mask is not None else _from_zeros(source)
+    mask = source.mask
+    if mask is None:
+        mask = mask_of_zeros(source.weights, lambda weight: weight != 0)
     matrices = {}
     agrees = True
     for name, keep in mask.items():
@@ -60,18 +60,6 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "record": _record(source),
         **sizes(path, source.weights, mask),
     }
-
-
-def _from_zeros(source: Source) -> Mask:
-    """The zeros of a file without a mask, over every weight matrix."""
-    rows = prunable_matrices(source.shapes)
-    protected = {name: row for name, row in rows.items() if row is not None}
-    entries: dict[str, torch.Tensor] = {}
-    for name in rows:
-        entries[name] = source.weights[name] != 0
-        if name in protected:
-            entries[name][protected[name]] = True
-    return Mask(entries, protected)
 
 
 def _record(source: Source) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, Union
 
 import torch
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, full_mask
 
 
 def mask_to_state(mask: Mask) -> dict[str, Any]:
@@ -18,6 +20,39 @@ def mask_to_state(mask: Mask) -> dict[str, Any]:
         "shapes": {name: list(keep.shape) for name, keep in mask.items()},
         "protected": dict(mask.protected),
     }
+
+
+def survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
+    """What a file holds of a tensor: what its mask keeps, in row-major order, or all of it."""
+    return full[mask[name]] if name in mask else full
+
+
+def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:
+    """The inverse of ``survivors``; pruned entries are zero.
+
+    Raises:
+        LotteryError: the mask keeps another number of entries.
+    """
+    if name not in mask:
+        return kept
+    keep = mask[name]
+    expected = int(torch.count_nonzero(keep))
+    if kept.dim() != 1 or kept.numel() != expected:
+        raise LotteryError(
+            f"{path}: the mask of {name} keeps {expected} weights, the file has {kept.numel()}"
+        )
+    full = torch.zeros(keep.shape, dtype=kept.dtype)
+    full[keep] = kept
+    return full
+
+
+def mask_of_zeros(weights: Mapping[str, Tensor], is_kept: Callable[[Tensor], Tensor]) -> Mask:
+    """The mask of a file that has none, over every weight matrix; protected rows are kept."""
+    full = full_mask({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    entries = {name: is_kept(weights[name]) for name in full}
+    for name, row in full.protected.items():
+        entries[name][row] = True
+    return Mask(entries, full.protected)
 
 
 def mask_from_state(state: Mapping[str, Any]) -> Mask:

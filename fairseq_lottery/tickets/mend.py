@@ -26,28 +26,20 @@ _NAMES = r"checkpoint(\d+|_\d+_\d+|_best)%s\.pt"
 def is_whole(path: Union[str, Path]) -> bool:
     """Whether every byte of a checkpoint that counts is as it was written.
 
-    torch writes zip archives, with a checksum of everything in them: all of it is read. Their
-    table of contents has none, so the file is loaded as well. Of the format before that only
-    a missing end is seen. A whole file that the safe loader refuses is whole.
+    torch writes zip archives, and reading one looks at the checksum of everything in it. Of the
+    format before that only a missing end is seen. A whole archive that the safe loader refuses
+    is whole.
     """
-    try:
-        if not zipfile.is_zipfile(path):
-            read_checkpoint(path)  # of the old format, or half of a new one
-            return True
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return False
-    except Exception:  # noqa: BLE001 - a damaged file raises whatever it likes
-        return False
     try:
         read_checkpoint(path)
     except LotteryError as error:
-        return error.__cause__ is None or isinstance(error.__cause__, pickle.UnpicklingError)
+        refused = error.__cause__ is None or isinstance(error.__cause__, pickle.UnpicklingError)
+        return refused and zipfile.is_zipfile(path)
     return True
 
 
 def _newest_first(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
-    """Update and path of the checkpoints that can be read at all."""
+    """Update and path of the checkpoints that are whole, and that can be read."""
     found = []
     for path in sorted(folder.glob("checkpoint*.pt")):
         if not re.fullmatch(_NAMES % re.escape(suffix), path.name):
@@ -79,7 +71,7 @@ def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
     last = folder / f"checkpoint_last{suffix}.pt"
     if not last.is_file() or is_whole(last):
         return None
-    newest = next((one for one in _newest_first(folder, suffix) if is_whole(one[1])), None)
+    newest = next(_newest_first(folder, suffix), None)
     if newest is None:
         raise LotteryError(
             f"{last} is damaged and no whole checkpoint lies beside it; remove it to train from"

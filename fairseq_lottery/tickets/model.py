@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
-from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+from fairseq_lottery.tickets.maskstate import (
+    mask_from_state,
+    mask_of_zeros,
+    mask_to_state,
+    scatter,
+    survivors,
+)
 from fairseq_lottery.tickets.parameters import untie
 
 KIND = "model"
@@ -37,12 +43,12 @@ def from_state(
     """
     weights, ties = untie(state["model"])
     rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
-    mask = mask if mask is not None else _of_zeros(weights)
+    mask = mask if mask is not None else mask_of_zeros(weights, _is_kept)
     kept = mask_to_state(mask)
     tensors = {f"mask/{name}": bits for name, bits in kept["bits"].items()}
     tensors.update({f"buffer/{name}": tensor for name, tensor in rest.items()})
     for name, tensor in weights.items():
-        tensors[f"values/{name}"] = tensor[mask[name]] if name in mask else tensor
+        tensors[f"values/{name}"] = survivors(mask, name, tensor)
     settings = {key: value for key, value in state.items() if key != "model"}
     try:
         same = json.loads(json.dumps(settings, allow_nan=False)) == settings
@@ -71,7 +77,7 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
     parts = container.split(path, tensors, ("mask", "values", "buffer"))
     try:
         mask = mask_from_state({**record["mask"], "bits": parts["mask"]})
-        full = {name: _scatter(mask, name, kept) for name, kept in parts["values"].items()}
+        full = {name: scatter(path, mask, name, kept) for name, kept in parts["values"].items()}
         full.update(parts["buffer"])
         full.update({alias: full[name] for alias, name in record["ties"].items()})
         if set(record["names"]) != set(full):
@@ -81,23 +87,7 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
         raise LotteryError(f"{path} is damaged ({error})") from error
 
 
-def _scatter(mask: Mask, name: str, kept: Tensor) -> Tensor:
-    if name not in mask:
-        return kept
-    full = torch.zeros(mask[name].shape, dtype=kept.dtype)
-    full[mask[name]] = kept
-    return full
-
-
-def _of_zeros(weights: Mapping[str, Tensor]) -> Mask:
+def _is_kept(weight: Tensor) -> Tensor:
     """What is not zero to the bit: a negative zero is a value that comes back."""
-    rows = prunable_matrices({name: tuple(tensor.shape) for name, tensor in weights.items()})
-    protected = {name: row for name, row in rows.items() if row is not None}
-    entries: dict[str, Tensor] = {}
-    for name in rows:
-        weight = weights[name].contiguous()
-        numbers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-        entries[name] = weight.view(numbers) != 0
-        if name in protected:
-            entries[name][protected[name]] = True
-    return Mask(entries, protected)
+    numbers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    return weight.contiguous().view(numbers) != 0

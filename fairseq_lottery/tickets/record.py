@@ -78,7 +78,6 @@ def _short(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-
 def signature(record: Mapping[str, Any]) -> str:
     """The short string that stands beside a number made with this ticket.
 

@@ -14,7 +14,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.dictionaries import Dictionaries
-from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state
+from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state, scatter, survivors
 from fairseq_lottery.tickets.record import refuse_malformed
 
 #: update counter and schedule from 0 (Brix et al. 2020), or on from the rewind update
@@ -101,18 +101,14 @@ def refuse_other_shapes(
             )
 
 
-def _survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
-    return full[mask[name]] if name in mask else full
-
-
 def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state = mask_to_state(ticket.mask)
     tensors = {f"mask/{name}": bits for name, bits in state["bits"].items()}
     for name, value in ticket.values.items():
-        tensors[f"values/{name}"] = _survivors(ticket.mask, name, value).float()
+        tensors[f"values/{name}"] = survivors(ticket.mask, name, value).float()
     for moment, by_name in ticket.moments.items():
         for name, value in by_name.items():
-            tensors[f"moments/{moment}/{name}"] = _survivors(ticket.mask, name, value)
+            tensors[f"moments/{moment}/{name}"] = survivors(ticket.mask, name, value)
     for side, text in ticket.dictionaries.to_tensors().items():
         tensors[f"dictionary/{side}"] = text
     layout = {"shapes": state["shapes"], "protected": state["protected"]}
@@ -135,13 +131,11 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
     parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
     try:
         mask = mask_from_state({**record.pop("mask"), "bits": parts["mask"]})
-        values = {
-            name: _scatter(path, mask, name, value) for name, value in parts["values"].items()
-        }
+        values = {name: scatter(path, mask, name, value) for name, value in parts["values"].items()}
         moments: dict[str, dict[str, Tensor]] = {}
         for key, value in parts["moments"].items():
             moment, _, name = key.partition("/")
-            moments.setdefault(moment, {})[name] = _scatter(path, mask, name, value)
+            moments.setdefault(moment, {})[name] = scatter(path, mask, name, value)
         dictionaries = Dictionaries.from_tensors(parts["dictionary"])
         if record["clock"] not in CLOCKS:
             raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
@@ -157,17 +151,3 @@ def refuse_other_types(weights: Mapping[str, Tensor], path: Union[str, Path]) ->
     for name, tensor in weights.items():
         if not name or not name.isprintable() or not tensor.is_floating_point():
             raise LotteryError(f"{path} is damaged ({name or 'a parameter'} is {tensor.dtype})")
-
-
-def _scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:
-    if name not in mask:
-        return kept
-    keep = mask[name]
-    expected = int(torch.count_nonzero(keep))
-    if kept.dim() != 1 or kept.numel() != expected:
-        raise LotteryError(
-            f"{path}: the mask of {name} keeps {expected} weights, the file has {kept.numel()}"
-        )
-    full = torch.zeros(keep.shape, dtype=kept.dtype)
-    full[keep] = kept
-    return full

@@ -2,16 +2,14 @@
 
 import os
 import signal
-import socket
 from dataclasses import dataclass
 
-from toy import call, drawing, pretend_cuda, start, wait
+from toy import HALF, call, drawing, free_port, pretend_cuda, sharing, start, wait
 
 UPDATES = 20
 SAVING = ("--save-interval-updates", 4, "--validate-interval-updates", 4)
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 3)
 SNAPSHOTS = ("--snapshot-updates", "3,8,14")
-HALF = ("--fp16", "--fp16-init-scale", 4)
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ KINDS = {
     "ticket": Kind((), draws=True),
     "growing": Kind(GROWING),
     "ticket that is pruned on": Kind(GROWING, draws=True),
-    "ticket, fp16 with masters": Kind(HALF, draws=True),
+    "ticket, fp16 with masters": Kind((*HALF,), draws=True),
     "growing, fp16 not flattened": Kind((*HALF, "--fp16-no-flatten-grads", *GROWING)),
     "growing, two processes": Kind(GROWING, processes=2),
-    "ticket, two processes, fp16": Kind(HALF, draws=True, processes=2),
+    "ticket, two processes, fp16": Kind((*HALF,), draws=True, processes=2),
 }
 
 
@@ -55,18 +53,11 @@ def train(toy, kind, save_dir, dense, prelude=None, rank=0):
     arguments = toy.arguments(save_dir, *flags, updates=UPDATES)
     if kind.processes == 1:
         return call("fairseq_cli.train", arguments, toy.folder, prelude=prelude or pretend_cuda)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    together = [
-        *("--distributed-world-size", kind.processes, "--device-id", 0, "--distributed-no-spawn"),
-        *("--distributed-init-method", f"tcp://127.0.0.1:{port}"),
-        *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
-    ]
+    port = free_port()
     ranks = []
     for number in range(kind.processes):
         own = prelude if prelude is not None and number == rank else pretend_cuda
-        words = [*arguments, *together, "--distributed-rank", number]
+        words = [*arguments, *sharing(port, number), "--ddp-backend", "legacy_ddp"]
         ranks.append(start("fairseq_cli.train", words, toy.folder, prelude=own))
     if prelude is not None:
         os.waitid(os.P_PID, ranks[rank][0], os.WEXITED | os.WNOWAIT)

@@ -15,8 +15,8 @@ pytest.importorskip("fairseq")
 
 import torch
 from matrix.cells import KINDS, PRECISIONS, ROWS, outcome_of
-from matrix.test_two_processes import assert_same_bits, free_port, reports
-from toy import PACKAGE
+from matrix.test_two_processes import assert_same_bits, reports
+from toy import PACKAGE, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.cuda]
 

@@ -1,7 +1,6 @@
 """Rows of the matrix that two processes train, over gloo: the same bits in both."""
 
 import json
-import socket
 
 import pytest
 
@@ -9,7 +8,7 @@ pytest.importorskip("fairseq")
 
 from matrix.cells import Refused, cells
 from matrix.training import ON_CPU
-from toy import start, wait
+from toy import free_port, start, wait
 
 pytestmark = pytest.mark.slow
 
@@ -19,12 +18,6 @@ HERE = {}
 for _row, _kind, _outcome in cells(lambda row: row.processes != "1" and row.precision in ON_CPU):
     if not isinstance(_outcome, Refused):
         HERE.setdefault(_row.processes, []).append(f"{_row.name}/{_kind}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def reports(folder, world):

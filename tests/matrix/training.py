@@ -97,7 +97,8 @@ class Training:
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg
-        checkpoint_utils.verify_checkpoint_directory(cfg.checkpoint.save_dir)
+        if cfg.distributed_training.distributed_rank == 0:  # as fairseq-train: ranks would race
+            checkpoint_utils.verify_checkpoint_directory(cfg.checkpoint.save_dir)
         np.random.seed(cfg.common.seed)
         torch.manual_seed(cfg.common.seed)
         self.task = tasks.setup_task(cfg.task)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -14,7 +13,9 @@ from toy import (
     assert_same_training,
     call,
     drawing,
+    free_port,
     kill_at,
+    sharing,
     start,
     wait,
 )
@@ -24,22 +25,13 @@ from fairseq_lottery.masks import count_to_prune
 pytestmark = pytest.mark.slow
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def train_two(toy, save_dir, *extra, prelude=None, **kwargs):
     """Both ranks of one training; returns what each printed."""
     port = free_port()
     ranks = []
     for rank in (0, 1):
-        arguments = toy.arguments(save_dir, *extra, **kwargs) + [
-            "--distributed-world-size", 2, "--distributed-rank", rank, "--device-id", 0,
-            "--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-no-spawn",
-            "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp",
-        ]  # fmt: skip
+        flags = [*extra, *sharing(port, rank), "--ddp-backend", "legacy_ddp"]
+        arguments = toy.arguments(save_dir, *flags, **kwargs)
         ranks.append(start("fairseq_cli.train", arguments, toy.folder, prelude=prelude))
     return [wait(rank) for rank in ranks]
 

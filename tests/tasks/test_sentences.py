@@ -6,12 +6,11 @@ in ``tests/report/test_significance.py``.
 
 import os
 import re
-import socket
 import subprocess
 import sys
 
 import pytest
-from toy import LOTTERY, PACKAGE, call, hypotheses, start, wait
+from toy import LOTTERY, PACKAGE, call, free_port, hypotheses, sharing, start, wait
 
 pytestmark = pytest.mark.slow
 
@@ -109,20 +108,6 @@ def test_interactive_skips_no_line(odd, dense):
     done = interactive(odd, dense, "--buffer-size", 13, *flags)
     assert done.code == 2 and "translation through this task drops no sentence" in done.out
     assert not hypotheses(done)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def sharing(port, rank):
-    return [
-        "--distributed-world-size", 2, "--distributed-rank", rank, "--device-id", 0,
-        "--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-no-spawn",
-        "--distributed-backend", "gloo",
-    ]  # fmt: skip
 
 
 def test_shares_of_a_translation_are_called_shares(toy, dense):

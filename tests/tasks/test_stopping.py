@@ -4,7 +4,6 @@ import atexit
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,21 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import assert_same_training, drawing, pretend_cuda, start, wait
+from toy import (
+    PRECISIONS,
+    assert_same_training,
+    drawing,
+    free_port,
+    pretend_cuda,
+    start,
+    wait,
+)
 
 from fairseq_lottery.errors import STOPPED
 from fairseq_lottery.launch import Place, flags
 from fairseq_lottery.tasks import stopping
 from fairseq_lottery.tasks.stopping import Stopping, stop_on_signals
 
-HALF = ["--fp16", "--fp16-init-scale", "4"]
-PRECISIONS = {
-    "fp32": [],
-    "fp16-flat": HALF,
-    "fp16-no-flatten": [*HALF, "--fp16-no-flatten-grads"],
-    "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
-    "amp": ["--amp"],
-}
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 4)
 
 
@@ -57,9 +56,7 @@ def during(update, action=send):
         from fairseq.trainer import Trainer
 
         pretend_cuda()
-        before(
-            Trainer, "train_step", action, lambda self, *_: self.get_num_updates() == update - 1
-        )
+        before(Trainer, "train_step", action, lambda self, *_: self.get_num_updates() == update - 1)
 
     return prelude
 
@@ -204,9 +201,7 @@ def test_processes_that_load_data_do_not_die_of_it(toy, number):
 
 def train_two(toy, save_dir, *extra, preludes=(None, None)):
     """Both ranks of one training, each with a prelude of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = []
     for rank, prelude in enumerate(preludes):

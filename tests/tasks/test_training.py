@@ -8,6 +8,7 @@ import pytest
 import torch
 from toy import (
     PARAMETERS,
+    PRECISIONS,
     PRUNABLE,
     assert_pruned,
     assert_same_training,
@@ -141,16 +142,6 @@ def test_pruning_goes_on_from_the_tickets_sparsity(toy, dense):
     assert mask.is_subset_of(ticket)
     assert mask.sparsity == pytest.approx(0.9, abs=1e-3)
     assert f"pruned at update 0: {ticket.pruned} of" in done.out
-
-
-HALF = ["--fp16", "--fp16-init-scale", "4"]
-PRECISIONS = {
-    "fp32": [],
-    "fp16-flat": HALF,
-    "fp16-no-flatten": [*HALF, "--fp16-no-flatten-grads"],
-    "fp16-memory-efficient": [*HALF, "--memory-efficient-fp16"],
-    "amp": ["--amp"],
-}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import replacing, sha256_of
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import Stage
@@ -81,7 +80,7 @@ def check_files(configuration: Configuration) -> None:
     if not any(path.name.startswith("train.") for path in files):
         what = "has no train.*.bin" if data.is_dir() else "is not there"
         raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
-    for subset in ("train", "valid", *(e.subset for e in configuration.evaluations)):
+    for subset in ("valid", *(e.subset for e in configuration.evaluations)):
         if not any(path.name.startswith(f"{subset}.") for path in files):
             raise error(("data",), f"the data folder {data} has no {subset}.*.bin; give"
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
@@ -215,8 +214,4 @@ def _identity(path: Path, before: dict[str, Any] | None) -> dict[str, Any]:
     seen = {"size": status.st_size, "time": status.st_mtime_ns}
     if before and all(before.get(key) == value for key, value in seen.items()):
         return before
-    sha = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return {**seen, "sha256": sha.hexdigest()}
+    return {**seen, "sha256": sha256_of(path)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.files import sha256_of
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.planning.stage import Stage
@@ -228,7 +228,7 @@ def models_of(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _digest(path: Path) -> Optional[str]:
     """SHA-256 of a file; None where it is not there yet."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return sha256_of(path) if path.is_file() else None
 
 
 def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:

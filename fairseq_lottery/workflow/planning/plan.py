@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import sha256_of
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.training import Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
@@ -86,14 +86,10 @@ def _dense(configuration: Configuration, seed: int) -> Training:
 @cache
 def _adopted(folder: str) -> tuple[str, str]:
     """A run's folder and what its last checkpoint is; empty where it is not there yet."""
-    sha = hashlib.sha256()
     try:
-        with open(Path(folder) / "checkpoint_last.pt", "rb") as file:
-            while block := file.read(1 << 20):
-                sha.update(block)
+        return folder, sha256_of(Path(folder) / "checkpoint_last.pt")
     except OSError:
         return folder, ""
-    return folder, sha.hexdigest()
 
 
 def _cells(configuration: Configuration, request: Request, seed: int) -> list[Cell]:

@@ -74,17 +74,13 @@ def measure(model: Path, sparsity: float) -> Measured:
         LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
             whole weights, or weights that its mask removes are not zero.
     """
-    from fairseq_lottery.masks import Mask, prunable_matrices
+    from fairseq_lottery.masks import full_mask
     from fairseq_lottery.tickets.sources import read_checkpoint, read_source
 
     state = read_checkpoint(model)
     source = read_source(model)
     lottery: dict[str, Any] = (state.get("task_state") or {}).get("lottery") or {}
-    mask = source.mask
-    if mask is None:
-        rows = prunable_matrices(source.shapes)
-        protected = {name: row for name, row in rows.items() if row is not None}
-        mask = Mask.full({name: source.shapes[name] for name in rows}, protected)
+    mask = source.mask if source.mask is not None else full_mask(source.shapes)
     for name, keep in mask.items():
         if bool((source.weights[name][~keep] != 0).any()):
             raise LotteryError(f"{model}: {name} has weights that its mask removes")

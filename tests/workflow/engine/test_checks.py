@@ -141,7 +141,7 @@ def test_data_that_are_gone_in_part(work, tmp_path):
 
 def test_unchanged_data_are_not_read_again(work, tmp_path, monkeypatch):
     check_files(work.configuration)
-    monkeypatch.setattr(checks.hashlib, "sha256", None)
+    monkeypatch.setattr(checks, "sha256_of", None)
     check_files(work.configuration)
 
 
