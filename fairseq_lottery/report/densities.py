@@ -80,7 +80,9 @@ def _density_figure(group: Group, masks: Masks, matrices: list[str], page: Size)
     each_row = len(matrices) <= _MOST_LABELS
     margin = tick * 0.62 * max(len(place(name)[2 if each_row else 1]) for name in matrices)
     inner = Size(max(page.width - margin, 1), page.font)
-    titles = {name: group.title_of(name).replace(" ", "\n") for name in names}
+    together = "\u00a0=\u00a0"  # as in "t = 5%"
+    wrapped = (group.title_of(n).replace(" = ", together).replace(" ", "\n") for n in names)
+    titles = dict(zip(names, wrapped))
     longest = max(len(line) for title in titles.values() for line in title.split("\n"))
     narrowest = 0.62 * page.font / 72 * max(longest, 4)
     rows, columns = grid_of(len(names), narrowest, inner)
