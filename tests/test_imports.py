@@ -61,9 +61,12 @@ def imported_parts(folder, depth=2):
 @pytest.mark.parametrize(
     "room, below",
     [
-        ("masks", {"errors"}),
+        ("masks", {"errors", "pattern"}),
         ("compact", {"errors"}),
-        ("tickets", {"errors", "files", "compat", "environment", "masks", "compact", "strict"}),
+        (
+            "tickets",
+            {"errors", "files", "compat", "environment", "masks", "compact", "pattern", "strict"},
+        ),
         ("report", {"errors", "files", "masks", "tickets", "strict"}),
     ],
 )

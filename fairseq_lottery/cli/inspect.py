@@ -57,6 +57,10 @@ def _check(folder: str, as_json: bool) -> None:
         )
 
 
+def _patterns(found: dict[str, int]) -> str:
+    return ", ".join(f"{count} x {pattern}" for pattern, count in sorted(found.items())) or "none"
+
+
 def _table(found: dict[str, Any]) -> str:
     from fairseq_lottery.tickets.size import line
 
@@ -68,13 +72,15 @@ def _table(found: dict[str, Any]) -> str:
         "zeros and mask agree" if found["agrees"] else "zeros and mask DISAGREE",
         line(found),
         f"full precision: {'yes' if found['masters'] else 'no, rounded to half precision'}",
+        f"patterns N:M (of M weights in a row at most N stay): {_patterns(found['patterns'])}",
         "",
-        f"{'matrix':<52} {'size':>10} {'pruned':>10} {'density':>8} {'negative':>8}",
+        f"{'matrix':<52} {'size':>10} {'pruned':>10} {'density':>8} {'negative':>8}"
+        f" {'pattern':>8}",
     ]
     for name, row in found["matrices"].items():
         lines.append(
             f"{name:<52} {row['size']:>10} {row['pruned']:>10} {row['density']:>8.4f}"
-            f" {row['negative']:>8.4f}"
+            f" {row['negative']:>8.4f} {row['pattern'] or '-':>8}"
         )
     lines.append("")
     lines.append(f"dead matrices: {', '.join(found['dead']) or 'none'}")

@@ -17,11 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--mask-from", required=True, metavar="FILE", help="weights to rank")
     add("--start-from", metavar="FILE", help="weights that survivors go back to")
-    add("--sparsity", type=float, metavar="S", help="share of the prunable weights pruned")
+    add("--sparsity", type=float, metavar="S", help="share of the prunable weights pruned;"
+        " a scope N:M says it itself")  # fmt: skip
     add("--out", required=True, metavar="FILE", help="ticket to write, as .safetensors")
     add("--score", default="magnitude", metavar="NAME", help="magnitude, magnitude-increase,"
         " movement, random, or package.module:function")  # fmt: skip
-    add("--scope", default="layer", help="layer (per matrix) or global")
+    add("--scope", default="layer", help="layer (per matrix), global, or N:M as 2:4 (N of every"
+        " M weights in a row stay)")  # fmt: skip
     add("--floor", type=float, default=0.0, help="least density per matrix under global scope")
     add("--prunable", default="all-matrices", metavar="SET", help="all-matrices, no-embeddings,"
         " attention, ffn")  # fmt: skip

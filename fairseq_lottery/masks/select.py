@@ -27,11 +27,14 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.nm import select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
+from fairseq_lottery.pattern import Pattern
 
 Ranked = Callable[[str], Tensor]
 
-#: per matrix (Brix et al. 2020), or one threshold for all ("class-blind", See et al. 2016)
+#: per matrix (Brix et al. 2020), or one threshold for all ("class-blind", See et al. 2016);
+#: beside them N:M, see ``fairseq_lottery.masks.nm``
 SCOPES = ("layer", "global")
 
 #: every 509th score is a sample: a prime, so that it walks through all columns
@@ -58,12 +61,14 @@ def select(
         scores: name -> finite scores of the matrix's shape, for every matrix of ``current``.
         current: what stays so far.
         sparsity: the share of the prunable weights that is pruned afterwards, in [0, 1).
-        scope: ``layer`` prunes every matrix to the sparsity, ``global`` all as one.
+        scope: ``layer`` prunes every matrix to the sparsity, ``global`` all as one, and N:M,
+            as ``2:4``, keeps N of every M consecutive weights of a row.
         floor: least density of each matrix under ``global``.
 
     Raises:
         LotteryError: sparsity or floor out of range, scores missing, misshapen, not finite
-            or different at each look, or a sparsity below what is pruned already.
+            or different at each look, or a sparsity below what is pruned already; for N:M
+            also another sparsity than 1 - N/M, and rows that M does not divide.
     """
     check_sparsity(sparsity)
     check_scope(scope, floor)
@@ -73,6 +78,10 @@ def select(
         raise LotteryError(f"there are no scores for {missing[0]}")
 
     ranked: Ranked = partial(_ranked, scores, current)
+    pattern = Pattern.parse(scope)
+    if pattern is not None:
+        pattern.refuse_other(sparsity)
+        return select_pattern(current, ranked, pattern)
     if scope == "layer":
         entries = {}
         for name in current:
@@ -90,8 +99,11 @@ def select(
 
 def check_scope(scope: str, floor: float) -> None:
     """Refuse an unknown scope, and a floor that is out of range or without global scope."""
-    if scope not in SCOPES:
-        raise LotteryError(f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}")
+    if scope not in SCOPES and Pattern.parse(scope) is None:
+        raise LotteryError(
+            f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}, or N:M with N below"
+            " M, as 2:4"
+        )
     if not 0 <= floor <= 1 or (floor and scope != "global"):
         raise LotteryError(f"--floor {floor:g} must lie in [0, 1] and needs --scope global")
 

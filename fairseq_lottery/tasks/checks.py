@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq_lottery.compat import whole_config
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.settings import Settings
 
@@ -56,6 +57,11 @@ def refuse_stray_flags(cfg: Any) -> None:
         _refuse_given(cfg, _RANKING, "ranks weights and needs --mask-from or --prune-to")
     if not cfg.mask_from and (cfg.ticket or not prunes):
         _refuse_given(cfg, _PRUNABLE, "is decided by the ticket, or needs --prune-to")
+    if prunes and Pattern.parse(cfg.scope) is not None:
+        raise LotteryError(
+            f"--scope {cfg.scope} is a pattern that a mask has or has not, and --prune-to lets one"
+            f" grow; draw a ticket with --mask-from and --scope {cfg.scope} instead"
+        )
     if not prunes:
         _refuse_given(cfg, _PRUNING, "is about pruning during training and needs --prune-to")
 

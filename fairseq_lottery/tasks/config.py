@@ -22,7 +22,9 @@ class LotteryConfig(FairseqDataclass):
     start_from: Optional[str] = _flag(
         None, "with --mask-from: survivors go back to the weights in this file"
     )
-    sparsity: Optional[float] = _flag(None, "with --mask-from: share of prunable weights pruned")
+    sparsity: Optional[float] = _flag(
+        None, "with --mask-from: share of prunable weights pruned; a scope N:M says it itself"
+    )
     mask_file: Optional[str] = _flag(None, "with --mask-from: take the mask of this file as it is")
     score_file: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> scores")
     gradients: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> gradient")
@@ -41,7 +43,9 @@ class LotteryConfig(FairseqDataclass):
         "what ranks a weight: magnitude, magnitude-increase, movement, random, or your own as"
         " package.module:function",
     )
-    scope: str = _flag("layer", "layer (every matrix to the sparsity) or global")
+    scope: str = _flag(
+        "layer", "layer (every matrix to the sparsity), global, or for a draw N:M, as 2:4"
+    )
     floor: float = _flag(0.0, "least density of each matrix under --scope global")
     prunable: str = _flag(
         "all-matrices", "prunable set: all-matrices, no-embeddings, attention, ffn"

@@ -14,8 +14,9 @@ from torch import Tensor
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
-from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
+from fairseq_lottery.masks import Mask, check_scope, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
@@ -35,7 +36,7 @@ class DrawPlan:
     Attributes:
         mask_from: checkpoint, snapshot or ticket whose weights are ranked.
         start_from: what survivors go back to; ``mask_from`` itself where not given.
-        sparsity: share of the prunable weights that is pruned, in [0, 1).
+        sparsity: share of the prunable weights that is pruned, in [0, 1); a scope N:M says it too.
         score, scope, floor, prunable, keep_dense: see ``fairseq_lottery.masks``.
         score_file: safetensors with name -> scores, instead of ``score``.
         mask_file: a ticket, snapshot or checkpoint whose mask is taken as it is.
@@ -76,9 +77,10 @@ class DrawPlan:
                     f"there is no {what} {value!r}; choose one of {', '.join(choices)}"
                 )
         if self.mask_file is None:
-            if self.sparsity is None:
+            check_scope(self.scope, self.floor)
+            if self.asked is None:
                 raise LotteryError("give --sparsity, or a --mask-file whose mask is taken as it is")
-            check_sparsity(self.sparsity)
+            check_sparsity(self.asked)
         else:
             for name in _RANKING:
                 if getattr(self, name) != getattr(type(self), name, None):
@@ -86,6 +88,20 @@ class DrawPlan:
                     raise LotteryError(f"--mask-file says what is pruned; drop {flag}")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError("--score-file and --score both say what ranks a weight; give one")
+
+    @property
+    def asked(self) -> Optional[float]:
+        """The sparsity, which a scope N:M says by itself; None where nothing says one.
+
+        Raises:
+            LotteryError: a sparsity that is not the scope's.
+        """
+        pattern = Pattern.parse(self.scope)
+        if pattern is None:
+            return self.sparsity
+        if self.sparsity is not None:
+            pattern.refuse_other(self.sparsity)
+        return pattern.sparsity
 
 
 def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
@@ -130,7 +146,7 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     origin = trained if plan.reset == "keep" else start
     record: dict[str, Any] = {
         **how,
-        "asked": plan.sparsity,
+        "asked": plan.asked,
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,
         "denominator": mask.prunable,
@@ -195,8 +211,8 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
-    assert plan.sparsity is not None
-    mask = select(scores, current, plan.sparsity, plan.scope, plan.floor)
+    assert plan.asked is not None
+    mask = select(scores, current, plan.asked, plan.scope, plan.floor)
     return mask, {
         "score": name,
         "score_source": source,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
+from torch import Tensor
+
+from fairseq_lottery.masks import densest
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tickets.maskstate import mask_of_zeros
 from fairseq_lottery.tickets.model import KIND as MODEL
 from fairseq_lottery.tickets.size import sizes
 from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import load_ticket
+
+#: consecutive weights that sparse tensor cores look at together
+_GROUP = 4
 
 
 def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
@@ -20,14 +28,21 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     model), ``sparsity`` = ``pruned`` / ``prunable``, ``mask_digest`` (None for a dense file,
     whose zeros are counted over all matrices instead), ``agrees`` (every weight that the
     mask prunes is zero), ``matrices`` (name -> ``size``, ``pruned``, ``density``,
-    ``negative``: share of negative survivors, ``zero_survivors``), ``dead`` (matrices
-    without a survivor), ``record`` (of the ticket, where there is one), and the sizes of
-    ``size.sizes``.
+    ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``), ``dead``
+    (matrices without a survivor), ``patterns`` (how many matrices have each), ``record`` (of
+    the ticket, where there is one), and the sizes of ``size.sizes``.
+
+    A ``pattern`` N:M says that of M consecutive weights of a row never more than N stay, a
+    protected row's among them. M is that of the ticket's scope, 4 where it has none; a matrix
+    whose rows M does not divide has None.
     """
     source = read_source(path)
     mask = source.mask
     if mask is None:
         mask = mask_of_zeros(source.weights, lambda weight: weight != 0)
+    record = _record(source)
+    drawn = Pattern.parse(str((record or {}).get("scope")))
+    group = drawn.group if drawn else _GROUP
     matrices = {}
     agrees = True
     for name, keep in mask.items():
@@ -43,6 +58,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
             "density": 1 - mask.sparsity_of(name),
             "negative": int((survivors < 0).sum()) / max(survivors.numel(), 1),
             "zero_survivors": int((survivors == 0).sum()),
+            "pattern": _pattern(keep, group),
         }
     return {
         "file": str(path),
@@ -57,9 +73,15 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "agrees": agrees,
         "matrices": matrices,
         "dead": [name for name in mask if mask.sparsity_of(name) == 1],
-        "record": _record(source),
+        "patterns": dict(Counter(row["pattern"] for row in matrices.values() if row["pattern"])),
+        "record": record,
         **sizes(path, source.weights, mask),
     }
+
+
+def _pattern(keep: Tensor, group: int) -> Optional[str]:
+    most = densest(keep, group)
+    return None if most is None else f"{most}:{group}"
 
 
 def _record(source: Source) -> Any:

@@ -27,6 +27,9 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     assert main(["inspect", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop(4).startswith("size 0.02 MB, ")
+    assert lines.pop(5) == (
+        "patterns N:M (of M weights in a row at most N stay): 4 x 2:4, 18 x 3:4, 7 x 4:4"
+    )
     assert lines[:5] == [
         f"{path}: ticket at update 5",
         "sparsity 0.5000: 310 of 620 prunable weights (768 parameters in all)",
@@ -36,8 +39,21 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     ]
     rows = [line.split() for line in lines if line.startswith("encoder.embed_tokens.weight")]
     assert [row[1:4] for row in rows] == [["44", "22", "0.5000"]]
+    assert [row[5] for row in rows] == ["4:4"], "the padding row is kept whole"
     assert "dead matrices: none" in lines
     assert f"signature: {ticket.record['signature']}" in lines
+
+
+def test_the_table_of_a_pattern(tmp_path, capsys):
+    path = tmp_path / "ticket.safetensors"
+    save_ticket(path, Run(tmp_path).draw(scope="2:4", keep_dense="fc2"))
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "patterns N:M (of M weights in a row at most N stay): 28 x 2:4, 1 x 4:4" in lines
+    ends = {line.split()[0]: line.split()[-1] for line in lines if ".weight " in line}
+    assert len(ends) == 29 and ends.pop("encoder.embed_tokens.weight") == "4:4"
+    assert set(ends.values()) == {"2:4"}
+    assert "scope: 2:4" in lines
 
 
 def test_the_table_of_a_dense_file(tmp_path, capsys):

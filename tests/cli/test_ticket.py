@@ -2,7 +2,7 @@ import argparse
 import shlex
 
 import pytest
-from small import PRUNABLE, Run, save_checkpoint
+from small import EMBEDDING, MATRICES, PRUNABLE, Run, save_checkpoint
 
 from fairseq_lottery.cli import ticket as command
 from fairseq_lottery.cli.main import build_parser, main
@@ -44,6 +44,52 @@ def test_every_axis_reaches_the_draw(run):
     ticket = load_ticket(call(run, *flags))
     numbers = {"floor": 0.1, "sparsity": 0.6, "seed": 3}
     assert ticket.digest() == run.draw(**{**axes, **numbers}).digest()
+
+
+def test_two_of_four(run, capsys):
+    """fc2 has rows of six weights; the padding row of the embedding is neither counted nor cut."""
+    axes = ("--scope", "2:4", "--keep-dense", "fc2")
+    ticket = load_ticket(call(run, *axes))
+    assert (ticket.mask.pruned, ticket.mask.prunable, len(ticket.mask)) == (262, 524, MATRICES - 4)
+    for name, keep in ticket.mask.items():
+        groups = keep.reshape(-1, 4).sum(1).tolist()
+        assert groups == [2, 4, *[2] * 10] if name == EMBEDDING else set(groups) == {2}
+    assert (ticket.record["scope"], ticket.record["asked"]) == ("2:4", 0.5)
+    signature = "score:magnitude|scope:2:4|sparsity:0.5000|of:524:all-matrices|reset:rewind@5"
+    out = run.folder / "out.safetensors"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 262 of 524 weights pruned",
+        f"{signature}|clock:restart|moments:fresh|seed:1|version:0.1.0",
+    ]
+    plain = out.read_bytes()
+    assert call(run, *axes, "--sparsity", "0.5", "--overwrite").read_bytes() == plain
+
+
+def test_other_patterns_have_other_sparsities(run):
+    for scope, pruned in (("1:2", 310), ("1:4", 465 - 72)):
+        more = ("--keep-dense", "fc2", "--overwrite") if scope == "1:4" else ()
+        ticket = load_ticket(call(run, "--scope", scope, *more))
+        assert (ticket.mask.pruned, ticket.record["scope"]) == (pruned, scope)
+
+
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        ("--scope 2:4", "needs rows of a multiple of 4 weights, and those of decoder.layers.0.fc2"),
+        ("--scope 2:4 --sparsity 0.6 --prunable attention", "--sparsity 0.6 is not that of --scop"),
+        ("--scope 4:2", "there is no scope '4:2'; choose one of layer, global, or N:M with N b"),
+        ("--scope 3:3 --sparsity 0", "there is no scope '3:3'"),
+        ("--scope 2:4 --floor 0.1 --prunable attention", "needs --scope global"),
+        ("--scope 2:4 --mask-file {run.last}", "--mask-file says what is pruned; drop --scope"),
+    ],
+)
+def test_a_pattern_that_cannot_be_drawn(run, capsys, flags, sentence):
+    out = run.folder / "out.safetensors"
+    words = [word.format(run=run) for word in flags.split()]
+    assert main(["ticket", "--mask-from", run.last, "--out", str(out), *words]) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1 and sentence in printed[0]
+    assert not out.exists()
 
 
 def test_every_field_of_a_plan_has_a_flag_with_its_default():

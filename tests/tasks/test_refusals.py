@@ -38,6 +38,10 @@ REFUSED = {
         "leaves 30059 weights to prune, fewer than --prune-to 0.8 asks",
     ),
     "floor without global": ((*MP, "--floor", 0.1), "needs --scope global"),
+    "a pattern that grows": (
+        ("--prune-to", 0.5, "--prune-end", 10, "--scope", "2:4"),
+        "--scope 2:4 is a pattern that a mask has or has not, and --prune-to lets one grow; draw",
+    ),
     "no end": ((*MP, "--max-update", 0, "--max-epoch", 1), "only --max-update says how many"),
     "reset without drawing": (("--reset", "sign"), "--reset is about drawing a ticket"),
     "score without pruning": (("--score", "random"), "--score ranks weights and needs"),

@@ -258,6 +258,20 @@ def test_a_global_ticket_grows_globally_only(toy, dense):
     assert toy.mask("global", "checkpoint_last.pt").pruned == count_to_prune(0.9, PRUNABLE)
 
 
+def test_two_of_four_are_drawn_at_the_start_and_stay(toy, dense):
+    """No --sparsity: the pattern says it. All rows have 32 or 64 weights."""
+    source = ("--mask-from", dense / "checkpoint_last.pt", "--scope", "2:4")
+    toy.train("run", *source, "--prunable", "no-embeddings", updates=5).ok()
+    toy.train("run", *source, "--prunable", "no-embeddings", updates=8).ok()
+    mask = toy.mask("run", "checkpoint_last.pt")
+    assert mask.pruned * 2 == mask.prunable == PRUNABLE - 63 * 32
+    assert all((keep.reshape(-1, 4).sum(1) == 2).all() for keep in mask.values())
+    assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)
+    record = load_ticket(toy.path("run", "ticket.safetensors")).record
+    assert (record["scope"], record["asked"]) == ("2:4", 0.5)
+    assert "|scope:2:4|sparsity:0.5000|" in record["signature"]
+
+
 def test_gradient_accumulation_and_other_models(toy):
     """Two batches an update; untied embeddings; pre-norm; learned positions."""
     pruning = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 8, "--prune-every", 2)

@@ -84,6 +84,20 @@ def test_the_record_says_everything_in_plain_json(run):
     )
 
 
+def test_a_pattern_is_drawn_once_more_from_its_own_run_and_not_from_another(run, tmp_path):
+    """A run under 2:4 has nothing left to prune for 2:4; one under 50 % a matrix has no room."""
+    plan = {"scope": "2:4", "sparsity": None, "keep_dense": "fc2"}
+    ticket = run.draw(**plan)
+    trained = {n: w * ticket.mask[n] if n in ticket.mask else w for n, w in weights(9).items()}
+    path = save_checkpoint(tmp_path / "pattern.pt", trained, mask=ticket.mask)
+    assert run.draw(**plan, mask_from=path).mask == ticket.mask
+    assert run.draw(**{**plan, "scope": "1:4"}, mask_from=path).mask.is_subset_of(ticket.mask)
+    other = run.draw(keep_dense="fc2").mask
+    path = save_checkpoint(tmp_path / "other.pt", run.trained, mask=other)
+    with pytest.raises(LotteryError, match="of 4 consecutive weights pruned already, and --scope"):
+        run.draw(**plan, mask_from=path)
+
+
 def test_the_same_plan_gives_the_same_bytes(run, save, tmp_path):
     torch.manual_seed(1)
     np.random.seed(1)

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.training import Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
@@ -118,6 +119,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
                 f"{request.name} goes back to update {drawn.start.update}, the last one, and its"
                 " clock with it: nothing would be trained; set an earlier rewind",
             )
+        _refuse_unfit(configuration, request, training)
     rows = []
     for sparsity, training in found:
         _refuse_short_average(configuration, request, training)
@@ -136,6 +138,26 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
             request.key, f"{request.name} has no cell at the sparsities {asked}"
         )
     return rows
+
+
+def _refuse_unfit(configuration: Configuration, request: Request, training: Training) -> None:
+    """A scope N:M has one sparsity, and a mask has it or not: nothing grows to it."""
+    for run in training.ancestors():
+        drawn, grown = run.ticket, run.growth
+        pattern = Pattern.parse(drawn.scope) if drawn and not drawn.takes_mask else None
+        if drawn and pattern and not pattern.has(drawn.sparsity):
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} draws at {drawn.sparsity:g}, and scope: {pattern} has the sparsity"
+                f" {pattern.sparsity:.6g} only; write sparsities: [{pattern.sparsity:.6g}], and no"
+                " rounds",
+            )
+        if grown and Pattern.parse(grown.scope):
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} prunes during training, and scope: {grown.scope} is only for"
+                " tickets that are drawn; write one-shot, or another scope",
+            )
 
 
 def _fits(sparsity: float, pattern: str) -> bool:

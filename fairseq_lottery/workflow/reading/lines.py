@@ -33,6 +33,7 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[Key, int] = {}
+        self._written: dict[Key, str] = {}
         try:
             text = read_text(path, _LARGEST)
         except FileNotFoundError:
@@ -76,6 +77,13 @@ class Lines:
             message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
         return LotteryError(f"{self.path}, line {line}: {message}")
 
+    def written(self, key: Key) -> str:
+        """The text of a single value, without its quotes; empty for a list or a mapping.
+
+        YAML 1.1 takes ``2:4`` for minutes and seconds, 124, unless there are quotes.
+        """
+        return self._written.get(key, "")
+
     def _note(self, node: Any, key: Key) -> None:
         if len(self._lines) > _MOST or len(key) > _DEEPEST:
             what = "is nested too deeply" if len(key) > _DEEPEST else f"has over {_MOST} values"
@@ -95,6 +103,8 @@ class Lines:
             for number, value in enumerate(node.value):
                 self._lines[(*key, number)] = value.start_mark.line + 1
                 self._note(value, (*key, number))
+        elif isinstance(node, yaml.ScalarNode):
+            self._written[key] = node.value
 
     def _refuse_strange(self, value: Any, key: Key) -> None:
         """Refuse dates, bytes and sets, endless numbers, and what no file or table can hold."""

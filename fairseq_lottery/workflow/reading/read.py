@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Resources
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.reading.requests import read_requests
@@ -178,7 +179,7 @@ class _Reader(Values):
             raise self.lines.error((*key, name), f"there is no key {name!r} in prune")
         if start > end or (start == end and schedule != "one-shot"):
             raise self.lines.error(key, f"prune starts at update {start} and ends at {end}")
-        scope = self.choice(("scope",), self.left.pop("scope", "layer"), ("layer", "global"))
+        scope = self.scope()
         return {
             "start": start,
             "end": end,
@@ -194,6 +195,20 @@ class _Reader(Values):
             ),
             "keep_dense": self.regex("keep_dense"),
         }
+
+    def scope(self) -> str:
+        """The scope, an N:M as it is written: ``2:4`` may be a number by now."""
+        key: Key = ("scope",)
+        given = str(self.left.pop("scope", "layer"))
+        scope = self.lines.written(key) or given
+        self.pattern = Pattern.parse(scope)
+        if self.pattern is None and scope not in ("layer", "global"):
+            raise self.lines.error(
+                key,
+                f"there is no scope {scope!r}; choose one of layer, global, or N:M with N below M,"
+                " as 2:4",
+            )
+        return scope
 
     def regex(self, name: str) -> Optional[str]:
         text: Optional[str] = self.take(name, str)

@@ -79,10 +79,11 @@ def _request(
 ) -> Request:
     at = {n: settings[n][0] for n in settings}
     given = {n: settings[n][1] for n in settings}
+    rows = [values.pattern.sparsity] if values.pattern else list(ROWS)
     sparsities = values.numbers(
-        at.get("sparsities", key), given.get("sparsities", list(ROWS)), values.sparsity
+        at.get("sparsities", key), given.get("sparsities", rows), values.sparsity
     )
-    between = [row for row in ROWS if row < sparsities[-1]]
+    between = [row for row in rows if row < sparsities[-1]]
     rounds = values.numbers(
         at.get("rounds", key),
         given.get("rounds", sorted({*between, *sparsities})),

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.trainings.flags import Flags
 
@@ -19,6 +20,7 @@ class Values:
     Attributes:
         left: what is not taken yet.
         updates: of a training, once known: shares of it become updates.
+        pattern: of the scope, once known: N:M has one sparsity only.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -26,6 +28,7 @@ class Values:
         self.lines = lines
         self.left: dict[str, Any] = dict(lines.values)
         self.updates = 0
+        self.pattern: Optional[Pattern] = None
 
     def take(self, name: str, kind: Any, default: Any = None, required: bool = False) -> Any:
         """The value of a key of the file's top, checked for its kind."""

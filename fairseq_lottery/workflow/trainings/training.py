@@ -154,7 +154,7 @@ class Training:
         if self.ticket is not None:
             drawn = self.ticket
             parts += [drawn.score.replace(":", ".")] if drawn.score != "magnitude" else []
-            parts += [drawn.scope] if drawn.scope != "layer" else []
+            parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
             parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
         if self.growth is not None:
             parts += ["prune", f"{self.growth.sparsity:g}"]

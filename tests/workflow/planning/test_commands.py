@@ -123,6 +123,14 @@ def test_axes_of_a_draw(tmp_path):
     assert (train.facts["first_update"], train.facts["updates"]) == (50, 1000)
 
 
+def test_a_pattern_is_drawn_into_a_folder_without_a_colon(tmp_path):
+    """fairseq cuts paths at colons."""
+    work = Work(tmp_path, "one-shot", sparsities=[0.75], scope="1:4")
+    stage = work.stage("draw", "one-shot", 0.75)
+    assert "--sparsity 0.75 --score magnitude --scope 1:4 --floor 0 " in line(stage)
+    assert stage.folder.startswith("seed1/1of4-rewind50-0.75-") and ":" not in stage.folder
+
+
 def test_translating_and_scoring(tmp_path):
     work = Work(
         tmp_path, "slt", sparsities=[0.9], generate="--remove-bpe --max-tokens 8000",

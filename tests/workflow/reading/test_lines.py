@@ -29,6 +29,17 @@ def lines(tmp_path):
     return Lines(path)
 
 
+@pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"', "!!str 2:4", "2:4 # of each row"])
+def test_a_value_as_it_is_written(tmp_path, text):
+    """Without quotes YAML 1.1 has two minutes and four seconds."""
+    path = tmp_path / "c.yaml"
+    path.write_text(f"scope: {text}\nlist: [2:4]\nnothing:\n")
+    found = Lines(path)
+    assert found.written(("scope",)) == "2:4" and found.values["scope"] in (124, "2:4")
+    assert found.written(("list", 0)) == "2:4"
+    assert [found.written((name,)) for name in ("list", "nothing", "none")] == ["", "", ""]
+
+
 @pytest.mark.parametrize(
     ("key", "near", "line"),
     [

@@ -237,6 +237,40 @@ def test_second_names_of_flags_are_their_long_ones(read):
 # --- what is refused, and on which line ---
 
 OWN_FLAG = "do without {flag}: the workflow gives it itself"
+@pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"'])
+def test_a_pattern_with_and_without_quotes(tmp_path, text):
+    """The pattern has one sparsity, which need not be said and is the only round."""
+    path = write(tmp_path, "slt", "one-shot", "imp")
+    for told in ("", "sparsities: [0.5]\n"):
+        path.write_text(path.read_text() + f"scope: {text}\n{told}")
+        plan = make_plan(read_configuration(path))
+        assert plan.configuration.growth["scope"] == "2:4"
+        drawn = {c.technique: c.training.ticket for c in plan.cells if c.training.ticket}
+        assert {name: (d.scope, d.sparsity) for name, d in drawn.items()} == {
+            "slt": ("2:4", 0.5), "one-shot": ("2:4", 0.5), "imp": ("global", 0.5)
+        }  # fmt: skip
+        assert len(plan.trainings) == 1 + 1 + 4, "of imp, 20 % of the rest each"
+        path = write(tmp_path, "slt", "one-shot", "imp")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("sparsities: [0.5, 0.6]", "slt draws at 0.6, and scope: 2:4 has the sparsity 0.5 only;"),
+        ("rounds: [0.2, 0.5]", "slt draws at 0.2, and scope: 2:4 has the sparsity 0.5 only; write"),
+    ],
+)
+def test_a_pattern_at_another_sparsity_is_refused(tmp_path, changes, message):
+    path = write(tmp_path, "slt")
+    text = path.read_text() + f"scope: 2:4\n{changes}\n"
+    path.write_text(text)
+    line = text.splitlines().index("- slt") + 1
+    with pytest.raises(LotteryError) as refusal:
+        make_plan(read_configuration(path))
+    assert str(refusal.value).startswith(f"{path}, line {line}: {message}")
+    assert "write sparsities: [0.5], and no rounds" in str(refusal.value)
+
+
 REFUSALS = [
     # the file
     ("title: Small task", "titel: x", 1, "there is no key 'titel' in a configuration"),
@@ -335,6 +369,13 @@ REFUSALS = [
      "there is no schedule 'steps'; choose one of cubic, linear, one-shot"),
     ("seeds: [1, 2]", "scope: matrix", 16,
      "there is no scope 'matrix'; choose one of layer, global"),
+    ("seeds: [1, 2]", "scope: 124", 16,
+     "there is no scope '124'; choose one of layer, global, or N:M with N below M, as 2:4"),
+    ("seeds: [1, 2]", "scope: 4:2", 16, "there is no scope '4:2'"),
+    ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope '[124]'"),
+    ("seeds: [1, 2]", "scope: 2:4\nfloor: 0.1", 17, "a floor is for scope: global"),
+    ("seeds: [1, 2]", "scope: 2:4", 10,
+     "mp prunes during training, and scope: 2:4 is only for tickets that are drawn; write one-sho"),
     ("seeds: [1, 2]", "prunable: everything", 16,
      "there is no prunable 'everything'; choose one of all-matrices, no-embeddings, attention,"),
     ("seeds: [1, 2]", "keep_dense: fc(1", 16, "keep_dense is no regular expression: missing ), un"),
