@@ -46,7 +46,7 @@ install: $(INSTALLED)
 PACKAGES_modern := --no-build-isolation --editable ".[demo,test]"
 PACKAGES_classic := --editable ".[demo,test]"
 PACKAGES_editable := --no-build-isolation --editable $(FAIRSEQ) \
-    --editable ".[torch,workflow,report,test]" sacrebleu sentencepiece
+    --editable ".[torch,workflow,report,sparse,test]" sacrebleu sentencepiece
 
 $(INSTALLED): setup.py pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -34,7 +34,9 @@ WORKFLOW = [
     'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
 ]
 REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
-DEMO = [*FAIRSEQ, *WORKFLOW, *REPORT]
+# torch's loader of extensions wants it, to compile the sparse product with the machine's compiler
+SPARSE = ["ninja"]
+DEMO = [*FAIRSEQ, *WORKFLOW, *REPORT, *SPARSE]
 TEST = [
     *("hypothesis", "pytest", "pytest-xdist", "ruff", "mypy", "pip", "setuptools", "wheel"),
     "sacremoses",  # of examples/wmt14
@@ -53,6 +55,7 @@ setup(
     package_data={
         "fairseq_lottery": [
             *("py.typed", "demo/demo.yaml", "workflow/engine/Snakefile", "report/published/*"),
+            "sparse/kernel.cpp",
         ]
     },
     extras_require={
@@ -60,6 +63,7 @@ setup(
         "fairseq": FAIRSEQ,
         "workflow": WORKFLOW,
         "report": REPORT,
+        "sparse": SPARSE,
         "demo": DEMO,
         "test": TEST,
     },

@@ -68,6 +68,7 @@ def imported_parts(folder, depth=2):
             {"errors", "files", "compat", "environment", "masks", "compact", "pattern", "strict"},
         ),
         ("report", {"errors", "files", "masks", "tickets", "strict"}),
+        ("sparse", {"errors", "compat"}),
     ],
 )
 def test_a_room_imports_only_from_floors_below(room, below):

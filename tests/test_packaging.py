@@ -10,8 +10,11 @@ import pytest
 import fairseq_lottery
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report")
-EXTRAS = ["demo", "fairseq", "report", "test", "torch", "workflow"]
+ROOMS = (
+    *("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report"),
+    *("compact", "sparse"),
+)
+EXTRAS = ["demo", "fairseq", "report", "sparse", "test", "torch", "workflow"]
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,8 @@ def refuse_setup(cfg: Any) -> None:
 
 def refuse_stray_flags(cfg: Any) -> None:
     """Refuse flags that would be ignored: a run must not be another than it looks."""
+    if cfg.sparse_decode:
+        raise LotteryError("--sparse-decode is for translating; train without it")
     if cfg.ticket and cfg.mask_from:
         raise LotteryError("--ticket and --mask-from both say what to start from; give one")
     prunes = cfg.prune_to is not None

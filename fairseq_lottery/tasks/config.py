@@ -62,3 +62,6 @@ class LotteryConfig(FairseqDataclass):
     no_save_masters: bool = _flag(
         False, "leave the fp32 masters of half-precision runs out of checkpoints"
     )
+    sparse_decode: bool = _flag(
+        False, "translate with sparse matrices, on a CPU; for fairseq-generate and -interactive"
+    )

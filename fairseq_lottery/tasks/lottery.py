@@ -9,6 +9,7 @@ from typing import Any, Optional
 import torch
 
 from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.run import LotteryRun
 from fairseq_lottery.tasks.stopping import stop_on_signals
@@ -25,6 +26,7 @@ class LotteryTask:
     """
 
     run: Optional[LotteryRun] = None
+    is_building = False
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -35,7 +37,9 @@ class LotteryTask:
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         """As the task's; for a training, also what it starts from."""
+        self.is_building = True
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
+        self.is_building = False
         if not from_checkpoint:
             with one_sentence():
                 self.run = LotteryRun(
@@ -45,6 +49,15 @@ class LotteryTask:
                     dictionaries_of(self),
                 )
         return model
+
+    def build_generator(self, models: Any, args: Any, *given: Any, **kwargs: Any) -> Any:
+        """As the task's; with ``--sparse-decode`` the models decode with sparse matrices."""
+        # --eval-bleu asks for a generator before there are weights
+        if self.cfg.sparse_decode and not self.is_building:  # type: ignore[attr-defined]
+            with one_sentence():
+                for model in models:
+                    logger.info("%s", sparsify(model, rows=getattr(args, "beam", 1)))
+        return super().build_generator(models, args, *given, **kwargs)  # type: ignore[misc]
 
     @property
     def uses_ema(self) -> bool:

@@ -1,0 +1,8 @@
+"""Decoding with sparse matrices on a CPU: what a pruned model is good for there.
+
+``sparsify`` takes any ``nn.Module``; ``--sparse-decode`` of the task calls it.
+"""
+
+from fairseq_lottery.sparse.decode import Sparse, sparsify
+
+__all__ = ["Sparse", "sparsify"]

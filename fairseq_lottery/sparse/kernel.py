@@ -1,0 +1,93 @@
+"""The compiled product with a sparse matrix: built once per machine, then loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+_SOURCE = Path(__file__).with_name("kernel.cpp")
+#: what torch has found the processor to be able to do -> what the compiler may use
+_FLAGS = {
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+    "AVX2": ("-mavx2", "-mfma"),
+}
+
+
+def capability() -> str:
+    """The vector instructions that torch uses here, for instance ``AVX512``.
+
+    The environment variable ``ATEN_CPU_CAPABILITY`` lowers it, for torch and for the kernel.
+    """
+    found = re.search(r"CPU capability usage: (.+)", torch.__config__.show())
+    return found.group(1).strip() if found else "DEFAULT"
+
+
+@cache
+def sparse_linear() -> Optional[Any]:
+    """``(x, starts, columns, values, bias) -> x W^T + bias``, None where it cannot be built.
+
+    The first process on a machine compiles it, for half a minute; the result is kept in the
+    user's cache, by processor, torch and source. A log line says why it cannot be built.
+    """
+    path = _cached()
+    try:
+        if path.is_file():
+            torch.ops.load_library(str(path))
+        else:
+            _build(path)
+        return torch.ops.fairseq_lottery.sparse_linear
+    except Exception as error:  # noqa: BLE001 - no compiler, no ninja, no folder: all the same
+        logger.warning("the sparse kernel cannot be built (%s)", str(error).splitlines()[0])
+        return None
+
+
+def _cached() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    made_of = _SOURCE.read_bytes() + repr((torch.__version__, _FLAGS)).encode()
+    name = f"sparse-{capability().replace(' ', '-')}-{hashlib.sha256(made_of).hexdigest()[:12]}.so"
+    return Path(cache) / "fairseq_lottery" / name
+
+
+@contextmanager
+def _ninja_on_path() -> Iterator[None]:
+    """Let torch find the ninja that pip puts beside the interpreter."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+def _build(path: Path) -> None:
+    """Compile beside ``path`` and load it.
+
+    torch's loader leaves a lock behind when it is killed, and waits for it for ever the next
+    time; in a folder of its own it meets no lock.
+    """
+    from torch.utils import cpp_extension
+
+    logger.info("compiling the sparse kernel for %s into %s, once", capability(), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _ninja_on_path():
+        cpp_extension.load(
+            name=path.stem,
+            sources=[str(_SOURCE)],
+            extra_cflags=["-O3", "-fopenmp", *_FLAGS.get(capability(), ())],
+            build_directory=folder,
+            is_python_module=False,
+        )
+        os.replace(Path(folder) / path.name, path)

@@ -1,0 +1,92 @@
+"""A weight matrix that holds only what is not zero, and its products."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_lottery.sparse.kernel import sparse_linear
+
+
+class SparseMatrix(nn.Module):
+    """Compressed rows of fp32 weights of shape (outputs, inputs), multiplied by torch.
+
+    Its buffers are no part of a checkpoint: what was read dense is only held otherwise.
+
+    Attributes:
+        starts: int32, (outputs + 1): where each row begins.
+        columns: int32, (weights).
+        values: fp32, (weights).
+    """
+
+    column_type = torch.int32
+    starts: Tensor
+    columns: Tensor
+    values: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.outputs, self.inputs = weight.shape
+        row, column = torch.nonzero(weight, as_tuple=True)
+        starts = torch.zeros(self.outputs + 1, dtype=torch.int64)
+        torch.cumsum(torch.bincount(row, minlength=self.outputs), 0, out=starts[1:])
+        for name, tensor in (
+            ("starts", starts.to(torch.int32)),
+            ("columns", column.to(self.column_type)),
+            ("values", weight[row, column]),
+        ):
+            self.register_buffer(name, tensor, persistent=False)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return sum(b.numel() * b.element_size() for b in self.buffers())
+
+    def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        rows = x.reshape(-1, self.inputs).t()
+        if bias is None:
+            product = torch.mm(self._csr, rows)
+        else:
+            product = torch.addmm(bias[:, None].expand(-1, rows.shape[1]), self._csr, rows)
+        return product.t().contiguous().view(*x.shape[:-1], self.outputs)
+
+    @cached_property
+    def _csr(self) -> Tensor:
+        with warnings.catch_warnings():  # a beta, says torch 1.12, and unchecked, torch 2.13
+            warnings.filterwarnings("ignore", message="Sparse")
+            shape = (self.outputs, self.inputs)
+            return torch.sparse_csr_tensor(self.starts, self.columns, self.values, size=shape)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows of an index of any shape, dense: (...) -> (..., inputs)."""
+        flat = index.reshape(-1)
+        first = self.starts[flat].long()
+        counts = self.starts[flat + 1].long() - first
+        row = torch.repeat_interleave(torch.arange(len(flat)), counts)
+        entry = torch.arange(len(row)) + (first - torch.cumsum(counts, 0) + counts)[row]
+        dense = self.values.new_zeros(len(flat), self.inputs)
+        dense[row, self._columns(entry)] = self.values[entry]
+        return dense.view(*index.shape, self.inputs)
+
+    def _columns(self, entry: Tensor) -> Tensor:
+        return self.columns[entry].long()
+
+
+class KernelMatrix(SparseMatrix):
+    """The same, with columns of 16 bits, multiplied by the compiled kernel."""
+
+    column_type = torch.int16
+
+    def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        product: Any = sparse_linear()
+        found: Tensor = product(x, self.starts, self.columns, self.values, bias)
+        return found
+
+    def _columns(self, entry: Tensor) -> Tensor:
+        return self.columns[entry].long() & 0xFFFF  # torch's only 16-bit numbers are signed

@@ -1,0 +1,13 @@
+"""The ways to multiply, as parameters of a test."""
+
+import pytest
+
+from fairseq_lottery.sparse.kernel import sparse_linear
+from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
+
+built = pytest.mark.skipif(
+    sparse_linear() is None, reason="the kernel needs a C++ compiler and ninja"
+)
+engines = pytest.mark.parametrize(
+    "engine", [SparseMatrix, pytest.param(KernelMatrix, marks=built)]
+)

@@ -1,0 +1,190 @@
+"""Whole models: the same translations, held in less."""
+
+import argparse
+import copy
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.transformer import TransformerModel, base_architecture
+from fairseq.sequence_generator import SequenceGenerator
+from sparse.engines import engines
+from torch import nn
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.sparse import decode, sparsify
+from fairseq_lottery.sparse.matrix import SparseMatrix
+from fairseq_lottery.sparse.modules import SparseEmbedding, SparseLinear
+
+WORDS, DIM, FFN = 80, 32, 48
+#: 2 x 6 in the encoder, 2 x 10 in the decoder, the shared embedding
+MATRICES = 33
+
+
+def dictionary():
+    found = Dictionary()
+    for number in range(WORDS - found.nspecial):
+        found.add_symbol(str(number))
+    return found
+
+
+class Task:
+    source_dictionary = target_dictionary = dictionary()
+
+
+def transformer(density, **changes):
+    """A Transformer of random weights, whose scores lie apart as a trained one's do."""
+    args = argparse.Namespace(
+        encoder_layers=2, decoder_layers=2, encoder_embed_dim=DIM, decoder_embed_dim=DIM,
+        encoder_ffn_embed_dim=FFN, decoder_ffn_embed_dim=FFN, encoder_attention_heads=2,
+        decoder_attention_heads=2, **{"share_all_embeddings": True, **changes},
+    )  # fmt: skip
+    base_architecture(args)
+    torch.manual_seed(1)
+    model = TransformerModel.build_model(args, Task)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(3.0 * (torch.rand_like(parameter) < density))
+    return model.eval()
+
+
+def translate(model, sentences, beam, lengths):
+    generator = SequenceGenerator([model], Task.target_dictionary, beam_size=beam, max_len_b=12)
+    sample = {"net_input": {"src_tokens": sentences, "src_lengths": lengths}}
+    return [one[0] for one in generator.generate([model], sample)]
+
+
+def batches(count, size):
+    """Sentences of 3 to 9 words with padding at the left, as fairseq-generate makes them."""
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(count // size):
+        tokens = torch.full((size, 10), 1)
+        lengths = torch.randint(4, 11, (size,), generator=generator)
+        for row, length in enumerate(lengths):
+            words = torch.randint(4, WORDS, (int(length) - 1,), generator=generator)
+            tokens[row, 10 - length :] = torch.cat([words, torch.tensor([2])])
+        yield tokens, lengths
+
+
+def assert_same_translations(dense, sparse, beam, count, size):
+    for tokens, lengths in batches(count, size):
+        for a, b in zip(
+            translate(dense, tokens, beam, lengths), translate(sparse, tokens, beam, lengths)
+        ):
+            assert torch.equal(a["tokens"], b["tokens"])
+            assert torch.allclose(a["positional_scores"], b["positional_scores"], atol=1e-4)
+
+
+@engines
+@pytest.mark.parametrize("beam, count, size", [(1, 20, 1), (2, 60, 20), (5, 300, 30), (10, 60, 20)])
+def test_translations_are_those_of_the_dense_model(engine, beam, count, size):
+    dense = transformer(0.03)
+    sparse = copy.deepcopy(dense)
+    found = sparsify(sparse, rows=beam, matrix=engine)
+    assert (found.sparse, found.dense) == (MATRICES, 0)
+    assert_same_translations(dense, sparse, beam, count, size)
+
+
+@engines
+@pytest.mark.parametrize(
+    "changes, further",
+    [
+        ({"share_all_embeddings": False}, 2),
+        ({"share_all_embeddings": False, "share_decoder_input_output_embed": True}, 1),
+        ({"encoder_normalize_before": True, "decoder_normalize_before": True}, 0),
+    ],
+)
+def test_other_models(engine, changes, further):
+    dense = transformer(0.03, **changes)
+    sparse = copy.deepcopy(dense)
+    assert sparsify(sparse, 5, engine).sparse == MATRICES + further
+    assert_same_translations(dense, sparse, 5, 20, 20)
+
+
+@engines
+def test_tied_matrices_are_held_once(engine):
+    model = transformer(0.03)
+    found = sparsify(model, 5, engine)
+    embedding, output = model.encoder.embed_tokens, model.decoder.output_projection
+    assert isinstance(embedding, SparseEmbedding) and isinstance(output, SparseLinear)
+    assert embedding.matrix is model.decoder.embed_tokens.matrix
+    assert embedding.matrix is output.matrix
+    assert found.dense_bytes == 4 * (WORDS * DIM + 24 * DIM * DIM + 8 * DIM * FFN)
+    assert found.bytes < found.dense_bytes / 5
+    assert all(parameter.dim() < 2 for parameter in model.parameters())
+
+
+@engines
+def test_a_second_time_changes_nothing(engine):
+    model = transformer(0.03)
+    first = sparsify(model, 5, engine)
+    before = list(model.modules())
+    assert sparsify(model, 1, engine) == first
+    assert all(a is b for a, b in zip(before, model.modules()))
+
+
+def test_what_is_too_dense_stays_as_it_is():
+    model = transformer(0.9)
+    before = list(model.modules())
+    assert sparsify(model, 80).sparse == 0
+    assert all(a is b for a, b in zip(before, model.modules()))
+    assert not model.encoder.layers[0].self_attn.skip_embed_dim_check
+
+
+def test_one_matrix_alone():
+    model = transformer(0.9)
+    with torch.no_grad():
+        model.decoder.layers[1].fc1.weight[:, 1:] = 0
+    dense = copy.deepcopy(model)
+    assert sparsify(model, 5).sparse == 1
+    assert isinstance(model.decoder.layers[1].fc1, SparseLinear)
+    assert_same_translations(dense, model, 5, 20, 20)
+
+
+def test_layers_that_do_more_than_multiply_stay():
+    class Doubling(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = nn.Sequential(nn.Embedding(10, 8, max_norm=1.0), Doubling(8, 8), nn.Linear(8, 8))
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.zero_()
+    assert sparsify(model).sparse == 1
+    assert [type(layer) for layer in model] == [nn.Embedding, Doubling, SparseLinear]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_refused(kind):
+    with pytest.raises(LotteryError, match="fp32 weights on a CPU; add --cpu and do without"):
+        sparsify(transformer(0.03).to(kind))
+
+
+def test_matrices_wider_than_16_bits_can_number():
+    model = nn.Sequential(nn.Linear(70_000, 2, bias=False))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[1, 69_999] = 2
+    x = torch.randn(3, 70_000)
+    expected = model(x)
+    sparsify(model)
+    assert type(model[0].matrix) is SparseMatrix
+    assert torch.equal(model(x), expected)
+
+
+def test_without_any_engine_everything_stays_dense(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("addmm: sparse CSR on a CPU needs MKL")
+
+    monkeypatch.setattr(decode, "sparse_linear", lambda: None)
+    assert decode.engine() is SparseMatrix
+    monkeypatch.setattr(SparseMatrix, "linear", refuse)
+    assert decode.engine() is None
+    assert sparsify(transformer(0.03), 5).sparse == 0
+
+
+def test_the_line_that_is_logged():
+    assert str(decode.Sparse(97, 0, 38_210_000, 251_900_000)) == (
+        "97 of 97 matrices are sparse: 38.2 MB, dense 251.9 MB"
+    )

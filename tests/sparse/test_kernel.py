@@ -1,0 +1,67 @@
+"""Building the kernel: in processes of their own, each with an empty cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sparse.engines import built
+
+from fairseq_lottery.sparse import kernel
+
+ROOT = Path(kernel.__file__).resolve().parents[2]
+
+USE = """
+import logging, torch
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from fairseq_lottery.sparse.decode import engine
+from fairseq_lottery.sparse.kernel import capability
+x, w = torch.randn(70, 40), torch.randn(30, 40) * (torch.rand(30, 40) < 0.3)
+found = engine()
+assert torch.allclose(found(w).linear(x, None), x @ w.t(), atol=1e-4)
+print(capability(), found.__name__)
+"""
+
+
+def use(cache, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", USE], capture_output=True, text=True, cwd=ROOT, timeout=300,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split("\n")[-2], done.stderr
+
+
+@built
+@pytest.mark.slow
+def test_it_is_built_once_for_what_the_processor_can_do(tmp_path):
+    """No vector instructions beyond the least: as on a machine without AVX."""
+    least = {"ATEN_CPU_CAPABILITY": "default"}
+    said, log = use(tmp_path, **least)
+    assert said in ("DEFAULT KernelMatrix", "NO AVX KernelMatrix") and "compiling" in log
+    (cached,) = (tmp_path / "fairseq_lottery").iterdir()
+    assert cached.name.startswith(f"sparse-{said.rsplit(' ', 1)[0].replace(' ', '-')}-")
+    said, log = use(tmp_path, **least)
+    assert said.endswith("KernelMatrix") and "compiling" not in log
+    assert list((tmp_path / "fairseq_lottery").iterdir()) == [cached]
+
+
+@pytest.mark.slow
+def test_without_a_compiler_torch_multiplies(tmp_path):
+    said, log = use(tmp_path, PATH="/nowhere", CXX="/nowhere/c++")
+    assert said.endswith(" SparseMatrix")
+    assert "the sparse kernel cannot be built (" in log
+    assert list((tmp_path / "fairseq_lottery").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "fairseq_lottery").write_text("in the way")
+    said, log = use(tmp_path)
+    assert said.endswith(" SparseMatrix") and "the sparse kernel cannot be built (" in log
+
+
+def test_the_source_is_small():
+    """It has its place only as long as it is."""
+    assert len(Path(kernel.__file__).with_name("kernel.cpp").read_text().splitlines()) < 300
