@@ -34,6 +34,8 @@ WORKFLOW = [
     'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
 ]
 REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
+# its converter loads checkpoints in a way that the torch of the classic stack does not know
+CTRANSLATE2 = ['ctranslate2>=4.8; python_version >= "3.11"']
 # torch's loader of extensions wants it, to compile the sparse product with the machine's compiler
 SPARSE = ["ninja"]
 DEMO = [*FAIRSEQ, *WORKFLOW, *REPORT, *SPARSE]
@@ -64,6 +66,7 @@ setup(
         "workflow": WORKFLOW,
         "report": REPORT,
         "sparse": SPARSE,
+        "ctranslate2": CTRANSLATE2,
         "demo": DEMO,
         "test": TEST,
     },

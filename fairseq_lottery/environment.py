@@ -33,6 +33,7 @@ FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name
 _EXTRAS = {
     **dict.fromkeys(("matplotlib", "scipy"), "report"),
     **dict.fromkeys(("rich", "snakemake", "yaml"), "workflow"),
+    "ctranslate2": "ctranslate2",
 }
 #: what numbers depend on
 _RECORDED = ("torch", *FAIRSEQ_DISTRIBUTIONS, "numpy", "sacrebleu", "sentencepiece")

@@ -14,7 +14,7 @@ ROOMS = (
     *("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report"),
     *("compact", "sparse"),
 )
-EXTRAS = ["demo", "fairseq", "report", "sparse", "test", "torch", "workflow"]
+EXTRAS = ["ctranslate2", "demo", "fairseq", "report", "sparse", "test", "torch", "workflow"]
 
 
 @pytest.fixture(scope="module")

@@ -1,32 +1,61 @@
-"""Write a checkpoint that any plain fairseq loads, or any file of ours as small as can be.
+"""Write a checkpoint that any plain fairseq loads, or any file of ours in a form to use.
 
 --to dense (the default) gives a checkpoint without this plugin's parts, also of a compact one.
 --to compact takes checkpoints, tickets and snapshots; docs/format.md says how they are coded.
+--to ctranslate2 gives a folder for CTranslate2, the fastest way to translate on a CPU, and
+checks that it translates as fairseq does.
 """
 
 import argparse
 
-EXAMPLE = "fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt"
+from fairseq_lottery.errors import LotteryError
+
+EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
+  fairseq-lottery export slt50.pt --to ctranslate2 --quantization int8 --out slt50-int8"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A file in, a file out."""
+    """A file in, a file or a folder out."""
     parser.add_argument("file", help="checkpoint, ticket, snapshot or compact file")
-    parser.add_argument("--to", choices=("dense", "compact"), default="dense", help="(dense)")
+    parser.add_argument(
+        "--to", choices=("dense", "compact", "ctranslate2"), default="dense", help="(dense)"
+    )
     parser.add_argument(
         "--round", choices=("fp16", "bf16"), dest="round_to", help="with --to compact: lossy"
     )
-    parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    deployed = parser.add_argument_group("with --to ctranslate2")
+    deployed.add_argument(
+        "--quantization",
+        choices=("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16"),
+        help="what weights are stored as (float32)",
+    )
+    deployed.add_argument(
+        "--data", metavar="FOLDER", help="fairseq-preprocess's (the one that it was trained on)"
+    )
+    deployed.add_argument(
+        "--check-on",
+        metavar="FILE",
+        help="tokenised source sentences to check with, one a line (up to 100 of the data's valid"
+        " or test set)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert, and say how large the result is."""
+    """Convert, and say what the result is."""
     from fairseq_lottery.environment import require
 
+    for flag in ("quantization", "data", "check_on"):
+        if getattr(args, flag) is not None and args.to != "ctranslate2":
+            name = flag.replace("_", "-")
+            raise LotteryError(f"--{name} is of --to ctranslate2; give that with it, or neither")
     require("torch", "numpy", "safetensors", "zstandard", "fairseq")
     import fairseq  # noqa: F401 - loaded first, so that the plugin registers
 
+    if args.to == "ctranslate2":
+        _deploy(args)
+        return
     from fairseq_lottery.tasks.export import export
 
     export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
@@ -37,3 +66,19 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.out}: {line(inspect_file(args.out))}")
     else:
         print(f"{args.out}: loads with plain fairseq, without --user-dir")
+
+
+def _deploy(args: argparse.Namespace) -> None:
+    import logging
+
+    from fairseq_lottery.environment import require
+
+    if args.round_to:
+        raise LotteryError("--round is of --to compact; CTranslate2 has --quantization")
+    require("ctranslate2")
+    logging.getLogger("fairseq").setLevel(logging.WARNING)  # it tells of each dictionary twice
+    from fairseq_lottery.tasks.deploy import deploy
+
+    found = deploy(args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite)
+    print(f"{args.out}: a CTranslate2 model, weights in {args.quantization or 'float32'}")
+    print(found.describe())

@@ -1,7 +1,8 @@
-"""Fresh weights by a model's own initialiser, for ``--reset random``."""
+"""A model built anew: its own initialiser gives the weights of ``--reset random``."""
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 
 import torch
@@ -11,6 +12,13 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets import Source, trainable
+
+#: settings that are texts and looked up in a table
+_NAMES = ("arch", "_name", "activation_fn")
+#: of any other a model makes numbers, or evaluates it as Python
+_NUMBERS = r"True|False|\d+(,\d+)*"
+#: a file of embeddings, which would be read only to be replaced
+_FILE = r"(en|de)coder_embed_path"
 
 
 class _Vocabulary:
@@ -28,14 +36,13 @@ def _numbered(size: int) -> Dictionary:
     return dictionary
 
 
-def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:
-    """Build the model that ``source`` describes, under ``seed``; name -> fresh weight.
+def untrained(source: Source) -> torch.nn.Module:
+    """Build the model that ``source`` describes, with fresh weights.
 
-    torch's global generator is left as it was.
+    Raises:
+        LotteryError: it does not say what it is, or has a setting that might be a program.
     """
-    arch = source.architecture.get("arch") or source.architecture.get("_name")
-    if arch not in ARCH_MODEL_REGISTRY:
-        raise LotteryError(f"{source.path} does not say which architecture it has ({arch!r})")
+    arguments = arguments_of(source)
     sizes = {
         side: source.weights[f"{side}.embed_tokens.weight"].shape[0]
         for side in ("encoder", "decoder")
@@ -44,10 +51,40 @@ def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:
     encoder = sizes.get("encoder", sizes.get("decoder"))
     if encoder is None:
         raise LotteryError(f"{source.path} has no embedding, so it cannot be built anew")
-    arguments = Namespace(**{**source.architecture, "arch": arch})
+    return ARCH_MODEL_REGISTRY[arguments.arch].build_model(
+        arguments, _Vocabulary(encoder, sizes.get("decoder", encoder))
+    )
+
+
+def arguments_of(source: Source) -> Namespace:
+    """The settings of an architecture, none of which runs anything or reads a file.
+
+    fairseq evaluates some texts, and anybody may have written the file that they come from.
+
+    Raises:
+        LotteryError: see ``untrained``.
+    """
+    arch = source.architecture.get("arch") or source.architecture.get("_name")
+    if arch not in ARCH_MODEL_REGISTRY:
+        raise LotteryError(f"{source.path} does not say which architecture it has ({arch!r})")
+    values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
+    for key, value in values.items():
+        is_text = isinstance(value, str) and key not in _NAMES
+        harmless = isinstance(value, (str, bool, int, float, type(None)))
+        if not harmless or (is_text and not re.fullmatch(_NUMBERS, value)):
+            raise LotteryError(
+                f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
+                " might run as a program; it is not built anew"
+            )
+    return Namespace(**{**values, "arch": arch})
+
+
+def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:
+    """The weights of ``untrained`` under ``seed``; name -> fresh weight.
+
+    torch's global generator is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ARCH_MODEL_REGISTRY[arch].build_model(
-            arguments, _Vocabulary(encoder, sizes.get("decoder", encoder))
-        )
+        model = untrained(source)
     return {name: parameter.detach() for name, parameter in trainable(model).items()}

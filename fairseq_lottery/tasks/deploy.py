@@ -1,0 +1,186 @@
+"""A CTranslate2 model out of a file of ours, and the proof that it translates as fairseq does.
+
+CTranslate2's own converter does the work. It loads pickles and builds what they describe, so it
+never sees the file that was given: that goes through the safe loader, and a checkpoint that is
+written here, in a private folder, is converted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
+from torch import Tensor
+
+from fairseq_lottery.compat import allow_fairseq_checkpoints
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.folders import replacing_folder
+from fairseq_lottery.tasks.agreement import TOLERANCE, Agreement, compare
+from fairseq_lottery.tasks.initialise import arguments_of, untrained
+from fairseq_lottery.tasks.sentences import Text, sentences_of, text_of
+from fairseq_lottery.tasks.translator import load_translator
+from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
+from fairseq_lottery.tickets.checkpoint import settings_of
+from fairseq_lottery.tickets.model import KIND, load_model
+
+#: models of fairseq's that its translation task trains and CTranslate2 knows
+_MODELS = ("transformer", "transformer_align")
+#: what stores weights in IEEE's half precision
+_HALF = ("float16", "int8_float16")
+#: a file that every CTranslate2 model has
+_MARKER = "model.bin"
+
+
+def deploy(
+    path: Union[str, Path],
+    out: Union[str, Path],
+    quantization: Optional[str] = None,
+    data: Optional[str] = None,
+    check_on: Optional[str] = None,
+    overwrite: bool = False,
+) -> Agreement:
+    """Write the model of a checkpoint, compact file, ticket or snapshot as a CTranslate2 folder.
+
+    Args:
+        out: the folder; its parent exists.
+        quantization: what CTranslate2 stores weights as, such as ``int8``; None for float32.
+        data: folder of ``fairseq-preprocess`` instead of the one that the training had.
+        check_on: file of source sentences to translate with both, instead of the data's.
+
+    Returns:
+        How far CTranslate2 and fairseq agree. With float32 it is exact; quantized weights
+        are other weights, and nothing is asked of their translations.
+
+    Raises:
+        LotteryError: what CTranslate2 cannot represent, or translates otherwise than fairseq;
+            then there is nothing new at ``out``.
+    """
+    with replacing_folder(out, _MARKER, overwrite) as (new, private):
+        source = read_source(path)
+        weights, task = _stored(source)
+        text = text_of(source, task, data, check_on is None)
+        model = _model(source, weights, text)
+        if quantization in _HALF:
+            _refuse_large(model, quantization)
+        sentences = sentences_of(text, check_on, model.max_positions()[0])
+        _convert(source, model, text, private, new, quantization)
+        translator = load_translator(new, quantization, torch.get_num_threads())
+        known = text.dictionaries
+        dictionaries = (_dictionary(known.source), _dictionary(known.target))
+        try:
+            found = compare(model, *dictionaries, translator, sentences, quantization is None)
+        except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+            raise LotteryError(
+                f"the model of {path} cannot be made to translate: {_line(error)}"
+            ) from error
+        if quantization is None and not found.is_exact:
+            raise LotteryError(
+                f"CTranslate2 does not represent the model of {path}: a token's log-probability"
+                f" differs from fairseq's by up to {found.worst:.1e} ({TOLERANCE:.0e} is allowed),"
+                f" {found.other} of {found.sentences} translations by more than rounding; nothing"
+                " is written, translate with fairseq"
+            )
+    return found
+
+
+def _stored(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """The weights that fairseq would translate with, and the task's settings.
+
+    Those of a half-precision checkpoint are rounded; ``source`` has its fp32 masters.
+    """
+    if source.kind == "checkpoint":
+        state = read_checkpoint(source.path)
+    elif source.kind == KIND:
+        state = load_model(source.path)[0]
+    else:
+        return source.weights, {}
+    task = settings_of(settings_of(state.get("cfg")).get("task"))
+    return untie(state["model"])[0], task
+
+
+def _model(source: Source, weights: Mapping[str, Tensor], text: Text) -> Any:
+    """The model in fairseq, to translate with."""
+    name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
+    if name not in _MODELS:
+        raise LotteryError(
+            f"CTranslate2 does not know the model of {source.path} ({name}), Transformers only;"
+            " translate with fairseq"
+        )
+    try:
+        model: Any = untrained(source)
+        parameters = trainable(model)
+        if set(parameters) != set(weights):
+            one = min(set(parameters) ^ set(weights))
+            raise LotteryError(f"{one} is not in both")
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                if parameter.shape != weights[key].shape:
+                    raise LotteryError(f"{key} has another shape")
+                parameter.copy_(weights[key])
+    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+        raise LotteryError(
+            f"the weights in {source.path} are not of the architecture in it: {_line(error)}"
+        ) from error
+    for side, symbols in (
+        (model.encoder, text.dictionaries.source),
+        (model.decoder, text.dictionaries.target),
+    ):
+        rows = side.embed_tokens.weight.shape[0]
+        if rows != len(_dictionary(symbols)):
+            raise LotteryError(
+                f"the model of {source.path} has {rows} symbols and a dictionary"
+                f" {len(_dictionary(symbols))}; give the data that it was trained on with --data"
+            )
+    return model.eval()
+
+
+def _refuse_large(model: Any, quantization: str) -> None:
+    for name, parameter in model.named_parameters():
+        if float(parameter.detach().abs().max()) > torch.finfo(torch.float16).max:
+            raise LotteryError(
+                f"{name} has weights that {quantization} does not hold; give another --quantization"
+            )
+
+
+def _dictionary(symbols: tuple[str, ...]) -> Dictionary:
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol, overwrite=True)
+    return dictionary
+
+
+def _convert(
+    source: Source, model: Any, text: Text, private: Path, out: Path, quantization: Optional[str]
+) -> None:
+    from ctranslate2.converters import FairseqConverter
+
+    text.write_dictionaries(private)
+    arguments = arguments_of(source)
+    arguments.task = "translation"
+    arguments.source_lang, arguments.target_lang = text.source, text.target
+    # of a layer that is not there, CTranslate2 dies; no translation needs alignments
+    arguments.alignment_layer, arguments.alignment_heads = -1, 0
+    ARCH_CONFIG_REGISTRY[arguments.arch](arguments)  # what a configuration of Hydra's leaves out
+    torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")
+    allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
+    try:
+        converter = FairseqConverter(str(private / "model.pt"), str(private))
+        converter.convert(str(out), quantization=quantization, force=True)
+    except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
+        known = isinstance(error, (ValueError, NotImplementedError))
+        reason = _line(error) if known else f"its converter fails on it ({_line(error)})"
+        raise LotteryError(
+            f"CTranslate2 cannot represent the model of {source.path}: {reason}; translate with"
+            " fairseq"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, in one line, without CTranslate2's preamble."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^The model you are trying .* following reasons: - ", "", text)[:300]

@@ -1,0 +1,83 @@
+"""A CTranslate2 model as ``export --to ctranslate2`` leaves it: loading it, and translating.
+
+Sentences are lists of the dictionary's symbols, without ``</s>``. The search is fairseq's beam
+search: hypotheses are divided by their length with ``</s>``, and as many are finished as the
+beam is wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+#: what CTranslate2 calls ``<pad>``, which fairseq never selects
+_PAD = "<blank>"
+
+
+def load_translator(
+    folder: Union[str, Path], quantization: Optional[str] = None, threads: int = 0
+) -> Any:
+    """Load a folder for translating on the CPU.
+
+    Args:
+        quantization: what the folder was exported with. It is computed in where this CPU can;
+            elsewhere int8 with float32 around it, or float32. CTranslate2 would do so as well,
+            with a warning.
+        threads: 0 for CTranslate2's own choice.
+
+    Returns:
+        A ``ctranslate2.Translator``; ``compute_type`` says what it computes in.
+    """
+    import ctranslate2
+
+    kind = quantization or "float32"
+    if kind not in ctranslate2.get_supported_compute_types("cpu"):
+        kind = "int8_float32" if kind.startswith("int8") else "float32"
+    return ctranslate2.Translator(
+        str(folder), device="cpu", compute_type=kind, inter_threads=1, intra_threads=threads
+    )
+
+
+def translate(
+    translator: Any,
+    sentences: Sequence[Sequence[str]],
+    beam: int = 5,
+    lenpen: float = 1.0,
+    shortest: int = 1,
+    longest: int = 200,
+    batch: int = 16,
+) -> list[list[str]]:
+    """Translate; the best hypothesis of each sentence, in the order of ``sentences``.
+
+    Args:
+        shortest, longest: limits in tokens without ``</s>``; equal, they force the length.
+        batch: sentences at once.
+    """
+    results = translator.translate_batch(
+        [list(sentence) for sentence in sentences],
+        beam_size=beam,
+        length_penalty=lenpen,
+        min_decoding_length=shortest,
+        max_decoding_length=longest,
+        max_batch_size=batch,
+        max_input_length=0,  # by default it cuts sentences off
+        suppress_sequences=[[_PAD]],
+    )
+    return [result.hypotheses[0] for result in results]
+
+
+def score(
+    translator: Any,
+    sentences: Sequence[Sequence[str]],
+    translations: Sequence[Sequence[str]],
+    batch: int = 16,
+) -> list[list[float]]:
+    """Log-probability of every token of given translations, the ``</s>`` at their end included."""
+    results = translator.score_batch(
+        [list(sentence) for sentence in sentences],
+        [list(translation) for translation in translations],
+        max_batch_size=batch,
+        max_input_length=0,
+    )
+    return [list(result.log_probs) for result in results]
