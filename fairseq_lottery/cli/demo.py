@@ -4,6 +4,7 @@ It makes the task up, then calls fairseq-lottery run and fairseq-lottery report 
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 from fairseq_lottery.environment import require
@@ -58,3 +59,11 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
     tables = (report / "tables").glob("bleu-*.md")
     for table in sorted(tables, key=lambda path: len(path.name)):  # scores, then their order
         print(f"\n{table.read_text(encoding='utf-8')}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
+        import fairseq  # noqa: F401 - loaded first, so that the plugin registers
+
+        from fairseq_lottery.demo.worth import lines
+
+        for line in lines(out / "runs"):
+            print(line)

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare
+from fairseq_lottery.demo import prepare, worth
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.reading.read import read_configuration
 
@@ -72,10 +72,12 @@ def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
     ran = []
     for command in ("run", "report"):
         monkeypatch.setattr(f"fairseq_lottery.cli.{command}.run", ran.append)
+    monkeypatch.setattr(worth, "lines", lambda runs: [f"what {runs.name} is worth"])
     demo.show(path, path.parent, 4)
     run, _ = ran
     assert (run.configuration, run.jobs, run.seeds, run.only, run.yes) == (path, 4, None, [], False)
     assert capsys.readouterr().out.splitlines() == [
         f"$ fairseq-lottery run {path} --jobs 4",
         f"$ fairseq-lottery report {path.parent}/runs --out {path.parent}/report",
+        "what runs is worth",
     ]

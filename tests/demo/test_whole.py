@@ -9,7 +9,7 @@ pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare
+from fairseq_lottery.demo import prepare, worth
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.read import read_configuration
@@ -20,6 +20,8 @@ SIZES = {"train": 300, "valid": 20, "test": 21}
 @pytest.mark.slow
 def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "VOCABULARY", 300)
+    monkeypatch.setattr(worth, "TECHNIQUE", "one-shot")
+    monkeypatch.setattr(worth, "SPARSITY", 0.8)
     out = tmp_path / "demo"
     configuration = prepare.prepare(out, 1, SIZES)
     plan = make_plan(read_configuration(configuration))
@@ -43,6 +45,11 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "$ fairseq-lottery run" in said and "$ fairseq-lottery report" in said
     assert "one-shot SLT" in said
+    kilobytes = re.search(r"(\d+) kB as a compact file, (\d+) kB dense", said)
+    compact, dense = map(int, kilobytes.groups())
+    assert dense / 6 < compact < dense / 3  # a fifth of the weights, their places, the rest
+    sparse, plain = re.search(r"in (\S+) s with --sparse-decode and in (\S+) s", said).groups()
+    assert float(sparse) > 0 and float(plain) > 0
     assert (out / "report/report.html").stat().st_size > 10_000
 
 
