@@ -105,7 +105,7 @@ def _hold(
     if weight.shape[1] > 1 << 16:
         kind = SparseMatrix  # more columns than the kernel can number
     density = int(torch.count_nonzero(weight)) / max(weight.numel(), 1)
-    return kind(weight) if density <= largest_density(kind, rows) else None
+    return kind(weight) if density <= largest_density(kind, rows, weight.numel()) else None
 
 
 def _replacement(layer: Layer, matrix: SparseMatrix) -> nn.Module:

@@ -15,6 +15,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.sparse import decode, sparsify
 from fairseq_lottery.sparse.matrix import SparseMatrix
 from fairseq_lottery.sparse.modules import SparseEmbedding, SparseLinear
+from fairseq_lottery.tickets import is_parameter
 
 WORDS, DIM, FFN = 80, 32, 48
 #: 2 x 6 in the encoder, 2 x 10 in the decoder, the shared embedding
@@ -79,7 +80,7 @@ def assert_same_translations(dense, sparse, beam, count, size):
 @engines
 @pytest.mark.parametrize("beam, count, size", [(1, 20, 1), (2, 60, 20), (5, 300, 30), (10, 60, 20)])
 def test_translations_are_those_of_the_dense_model(engine, beam, count, size):
-    dense = transformer(0.03)
+    dense = transformer(0.03 if beam > 1 else 0.005)
     sparse = copy.deepcopy(dense)
     found = sparsify(sparse, rows=beam, matrix=engine)
     assert (found.sparse, found.dense) == (MATRICES, 0)
@@ -112,7 +113,9 @@ def test_tied_matrices_are_held_once(engine):
     assert embedding.matrix is output.matrix
     assert found.dense_bytes == 4 * (WORDS * DIM + 24 * DIM * DIM + 8 * DIM * FFN)
     assert found.bytes < found.dense_bytes / 5
-    assert all(parameter.dim() < 2 for parameter in model.parameters())
+    # but for the untrained copies that models of 0.12.2 carry
+    left = [name for name, parameter in model.named_parameters() if parameter.dim() > 1]
+    assert not any(map(is_parameter, left)), left
 
 
 @engines
