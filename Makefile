@@ -32,8 +32,8 @@ help:
 	@echo "make test-editable FAIRSEQ=PATH  all tests on a fairseq checkout of yours"
 	@echo "make test-fairseq TREE=PATH      fairseq's own tests, without and with this plugin"
 	@echo "make test-crash     trainings killed at random and resumed, KILLS of them (50)"
-	@echo "make test-gpu       the tests that need a GPU; skipped where there is none"
-	@echo "make fuzz           tickets changed at random, for SECONDS (600)"
+	@echo "make test-gpu       the tests that need a GPU; an error where there is none"
+	@echo "make fuzz           tickets, snapshots, compact files changed at random, SECONDS (600)"
 	@echo "make lint           ruff and mypy"
 	@echo "make clean          remove build leftovers and caches"
 
@@ -82,7 +82,10 @@ test-fairseq: install
 test-crash: install
 	LOTTERY_KILLS=$(KILLS) $(PYTEST) tests/crash
 
+# Skipped tests would end with success.
 test-gpu: install
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or \
+	    sys.exit('there is no CUDA device here: no test that needs one was run')"
 	$(PYTEST) -m cuda
 
 fuzz: install

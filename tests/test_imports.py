@@ -62,7 +62,7 @@ def imported_parts(folder, depth=2):
     "room, below",
     [
         ("masks", {"errors", "pattern"}),
-        ("compact", {"errors"}),
+        ("compact", {"errors", "strict"}),
         (
             "tickets",
             {"errors", "files", "compat", "environment", "masks", "compact", "pattern", "strict"},

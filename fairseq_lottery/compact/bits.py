@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fairseq_lottery.compact.streams import Deflated
 from fairseq_lottery.errors import LotteryError
 
 #: the rarer value's share below which its gaps are coded
@@ -62,33 +63,23 @@ def decode(
         LotteryError: the stream is damaged, or is not of these arrays.
     """
     _refuse_sizes(len(stream), coder, lengths, ones, sizes)
-    inflate = zlib.decompressobj(-15)
-    rest = stream
-    for length, count, size in zip(lengths, ones, sizes):
-        pieces, got = [], 0
-        while got < size:
-            try:
-                piece = inflate.decompress(rest, size - got)
-            except zlib.error as error:
-                raise LotteryError(f"its coded mask is damaged ({error})") from error
-            rest = inflate.unconsumed_tail
-            if not piece:
-                raise LotteryError("its coded mask is cut short")
-            pieces.append(piece)
-            got += len(piece)
-        symbols = np.frombuffer(b"".join(pieces), np.uint8)
-        array = (
-            _from_bits(symbols, length) if coder == "bits" else _from_gaps(symbols, length, count)
-        )
-        if np.count_nonzero(array) != count:
-            raise LotteryError("its coded mask keeps another number of weights than it says")
-        yield array
+    reader = Deflated(stream)
     try:
-        surplus = inflate.decompress(rest, 1) or not inflate.eof or inflate.unused_data
+        for length, count, size in zip(lengths, ones, sizes):
+            symbols = np.frombuffer(reader.read(size), np.uint8)
+            if symbols.size != size:
+                raise LotteryError("its coded mask is cut short")
+            if coder == "bits":
+                array = _from_bits(symbols, length)
+            else:
+                array = _from_gaps(symbols, length, count)
+            if np.count_nonzero(array) != count:
+                raise LotteryError("its coded mask keeps another number of weights than it says")
+            yield array
+        if not reader.is_over():
+            raise LotteryError("its coded mask is cut short, or longer than it says")
     except zlib.error as error:
         raise LotteryError(f"its coded mask is damaged ({error})") from error
-    if surplus:
-        raise LotteryError("its coded mask is longer than it says")
 
 
 def _refuse_sizes(

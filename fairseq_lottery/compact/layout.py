@@ -11,6 +11,7 @@ A stream is a one-dimensional tensor of bytes:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +21,9 @@ import zstandard
 from torch import Tensor
 
 from fairseq_lottery.compact import bits, planes
+from fairseq_lottery.compact.streams import Frame
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.strict import read_json
 
 #: types that tensors may have, as numpy reads their bits: it has no bfloat16
 _TYPES: dict[str, tuple[torch.dtype, str]] = {
@@ -31,9 +34,13 @@ _TYPES: dict[str, tuple[torch.dtype, str]] = {
     "int64": (torch.int64, "<u8"),
 }
 _SIGN = np.uint32(1 << 31)
-#: what a file may expand to, as a multiple of its size and besides: far more than ours do
-_MULTIPLE, _BESIDES = 64, 1 << 26
-_MOST_LAYOUT = 1 << 26
+#: bytes of values, and weights under masks, that a file may stand for: so many times its bytes,
+#: and so many besides. Ours stand for a few, and for 1,400 where one weight in 4,000 survives
+_MOST_VALUES, _MOST_WEIGHTS, _BESIDES = 64, 2048, 1 << 26
+#: bytes of JSON; one of the largest Transformers has less than a twentieth
+_MOST_LAYOUT = 1 << 23
+#: torch calculates with no more
+_MOST_DIMENSIONS = 64
 
 
 def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -44,7 +51,8 @@ def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, 
             are coded by their type.
 
     Raises:
-        LotteryError: a tensor of a type that no file of ours holds.
+        LotteryError: a tensor of a type that no file of ours holds, or content so empty that
+            a file of it would be refused when it is read.
     """
     layout: dict[str, Any] = {"record": record, "masks": {}, "signs": [], "planes": {}}
     streams: dict[str, bytes] = {}
@@ -82,6 +90,10 @@ def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, 
         for plane, frame in enumerate(planes.encode([array for _, array, _ in items])):
             streams[f"{type_}.{plane}"] = frame
     text = json.dumps(layout, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    try:
+        _refuse_absurd(layout, shapes, sum(map(len, streams.values())))
+    except LotteryError as error:
+        raise LotteryError(f"too much of it is alike for a compact file ({error})") from None
     streams["layout"] = zstandard.ZstdCompressor(level=19).compress(text.encode())
     return {
         name: torch.from_numpy(np.frombuffer(stream, np.uint8).copy())
@@ -95,9 +107,13 @@ def unpack(coded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, An
     Raises:
         LotteryError: streams are missing, damaged, inconsistent, or hold more than they may.
     """
+    for name, tensor in coded.items():
+        if tensor.dtype != torch.uint8 or tensor.dim() != 1:
+            raise LotteryError(f"its stream {name!r} is no row of bytes")
     streams = {name: tensor.numpy().tobytes() for name, tensor in coded.items()}
     try:
         layout = _layout(streams.pop("layout"))
+        _refuse_other_rows(layout)
         record = layout["record"]
         shapes = (record.get("mask") or {}).get("shapes") or {}
         _refuse_absurd(layout, shapes, sum(map(len, streams.values())))
@@ -106,7 +122,9 @@ def unpack(coded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, An
             if name in tensors:
                 raise LotteryError(f"it holds {name} twice")
             tensors[name] = tensor
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except LotteryError:  # which is a ValueError
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LotteryError(f"its layout is malformed ({error})") from error
     if streams:
         raise LotteryError(f"it has an unknown stream {sorted(streams)[0]!r}")
@@ -120,7 +138,7 @@ def _decoded(
         names, ones, sizes = ([row[i] for row in rows] for i in range(3))
         lengths = [_size(shapes[name]) for name in names]
         found = bits.decode(streams.pop(f"mask.{coder}"), coder, lengths, ones, sizes)
-        for name, array in zip(names, found):
+        for array, name in zip(found, names):  # in this order ``found`` is asked for its end
             yield f"mask/{name}", torch.from_numpy(np.packbits(array))
     if layout["signs"]:
         stream = np.frombuffer(streams.pop("signs"), np.uint8)
@@ -142,44 +160,65 @@ def _decoded(
         signed = dtype if dtype.itemsize == 1 else np.dtype(numbers.replace("u", "i"))
         frames = [streams.pop(f"{type_}.{plane}") for plane in range(dtype.itemsize)]
         arrays = planes.decode(frames, dtype, [_size(shape) for _, shape in rows])
-        for (name, shape), array in zip(rows, arrays):
+        for array, (name, shape) in zip(arrays, rows):  # as above
             yield name, torch.from_numpy(array.view(signed).copy()).view(torch_type).reshape(shape)
 
 
 def _layout(frame: bytes) -> dict[str, Any]:
     """Read the layout; a frame that would expand without end is refused."""
+    reader = Frame(frame)
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(frame)
         text = reader.read(_MOST_LAYOUT + 1)
+        if len(text) > _MOST_LAYOUT:
+            raise LotteryError("its layout is absurdly large")
+        if not reader.is_over():
+            raise LotteryError("its layout is cut short, or something stands behind it")
     except zstandard.ZstdError as error:
         raise LotteryError(f"its layout is damaged ({error})") from error
-    if len(text) > _MOST_LAYOUT:
-        raise LotteryError("its layout is absurdly large")
-    layout = json.loads(text)
-    if not isinstance(layout, dict) or not isinstance(layout["record"], dict):
+    layout = read_json(text.decode())
+    kinds = {"record": dict, "masks": dict, "signs": list, "planes": dict}
+    if not isinstance(layout, dict) or layout.keys() != kinds.keys():
+        raise LotteryError("its layout has other parts than a layout has")
+    if not all(isinstance(layout[name], kind) for name, kind in kinds.items()):
         raise LotteryError("its layout is malformed")
     return layout
 
 
+def _refuse_other_rows(layout: Mapping[str, Any]) -> None:
+    """Refuse rows that do not say what rows of their part say."""
+    tables: list[tuple[Any, tuple[type, ...]]] = [(layout["signs"], (str, list, int))]
+    tables += [(rows, (str, int, int)) for rows in layout["masks"].values()]
+    tables += [(rows, (str, list)) for rows in layout["planes"].values()]
+    for rows, kinds in tables:
+        if not isinstance(rows, list):
+            raise LotteryError("its layout is malformed")
+        for row in rows:
+            # to Python, true is a whole number
+            if not isinstance(row, list) or tuple(map(type, row)) != kinds:
+                raise LotteryError("its layout has a row that is malformed")
+    if not all(0 <= magnitude < _SIGN for _, _, magnitude in layout["signs"]):
+        raise LotteryError("its layout has a magnitude that is none")
+
+
 def _refuse_absurd(layout: Mapping[str, Any], shapes: Mapping[str, Any], coded: int) -> None:
     """Refuse sizes that a file of these many bytes does not have, before memory is taken."""
-    total = sum(_size(shape) / 8 for shape in shapes.values())
-    total += sum(4 * _size(shape) for _, shape, _ in layout["signs"])
+    total = sum(4 * _size(shape) for _, shape, _ in layout["signs"])
     for type_, rows in layout["planes"].items():
         width = np.dtype(_TYPES[type_][1]).itemsize
         total += sum(width * _size(shape) for _, shape in rows)
-    if total > _MULTIPLE * coded + _BESIDES:
-        raise LotteryError(f"it says that it holds {total:.0f} bytes, in a file of {coded}")
+    if total > _MOST_VALUES * coded + _BESIDES:
+        raise LotteryError(f"it says that it holds {total} bytes, in a file of {coded}")
+    weights = sum(_size(shape) for shape in shapes.values())
+    if weights > _MOST_WEIGHTS * coded + _BESIDES:
+        raise LotteryError(f"it says that it masks {weights} weights, in a file of {coded} bytes")
 
 
 def _size(shape: Any) -> int:
     """Entries of a tensor of this shape."""
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise LotteryError(f"{shape!r} is no shape")
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+    fits = isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS
+    if not fits or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise LotteryError(f"{str(shape)[:80]} is no shape")
+    return math.prod(shape)
 
 
 def _numbers(name: str, tensor: Tensor) -> tuple[str, np.ndarray]:

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import zstandard
 
+from fairseq_lottery.compact.streams import Frame
 from fairseq_lottery.errors import LotteryError
 
 #: higher levels take ten times as long for less than one percent
 _LEVEL = 3
-#: memory that a frame may ask a reader to set aside, in bytes
-_WINDOW = 1 << 27
 #: items that are read at a time
 _PIECE = 1 << 22
 
@@ -47,20 +46,18 @@ def decode(
     """
     if len(frames) != dtype.itemsize:
         raise LotteryError("its coded values are inconsistent")
-    readers = [
-        zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(frame) for frame in frames
-    ]
+    readers = [Frame(frame) for frame in frames]
     try:
         for length in lengths:
             rows = _rows(readers, length)
             yield rows.view(dtype.newbyteorder("<"))[:, 0].astype(dtype, copy=False)
-        if any(reader.read(1) for reader in readers):
-            raise LotteryError("its coded values are longer than it says")
+        if not all(reader.is_over() for reader in readers):
+            raise LotteryError("its coded values are cut short, or longer than it says")
     except zstandard.ZstdError as error:
         raise LotteryError(f"its coded values are damaged ({error})") from error
 
 
-def _rows(readers: Sequence[zstandard.ZstdDecompressionReader], length: int) -> np.ndarray:
+def _rows(readers: Sequence[Frame], length: int) -> np.ndarray:
     """``length`` items as rows of bytes; no more is allocated than what was there to be read."""
     pieces = []
     for start in range(0, length, _PIECE):

@@ -19,6 +19,8 @@ from fairseq_lottery.tickets.record import refuse_malformed, refuse_other_than_j
 #: names may share one tensor, as tied embeddings do; all names together stay within this
 #: many times the file
 _MOST_SHARED = 32
+#: torch calculates with no more
+_MOST_DIMENSIONS = 64
 #: settings of one training, which has a few hundred, and how deep they are nested
 _MOST_SETTINGS, _DEEPEST = 1_000_000, 50
 #: entries of a checkpoint, and what each is; None where a run has none
@@ -51,7 +53,7 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise LotteryError(f"{path} is no fairseq checkpoint: it has no model")
     try:
-        _look_through(state, Path(path).stat().st_size)
+        look_through(state, Path(path).stat().st_size)
     except LotteryError as error:
         raise LotteryError(f"{path} is no fairseq checkpoint: {error}") from None
     return state
@@ -89,11 +91,14 @@ def _reason(error: Exception) -> str:
     return "it is truncated, damaged or of another kind"
 
 
-def _look_through(state: dict[str, Any], size: int) -> None:
+def look_through(state: dict[str, Any], size: int) -> None:
     """Refuse entries that are not what everything that reads them takes for granted.
 
     Args:
-        size: of the file, in bytes.
+        size: of what the tensors were read from, in bytes.
+
+    Raises:
+        LotteryError: what it is instead, without the file's name.
     """
     _refuse_other_tensors(state["model"], "model", size)
     for name, kind in _ENTRIES.items():
@@ -217,6 +222,7 @@ def _refuse_other_tensors(tensors: Mapping[str, Any], what: str, size: int) -> N
 
 def _is_plain_tensor(tensor: Tensor) -> bool:
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    plain = plain and tensor.dim() <= _MOST_DIMENSIONS
     if not plain or tensor.is_quantized or tensor.is_complex() or tensor.element_size() < 1:
         return False
     kinds: Iterable[torch.dtype] = (

@@ -16,6 +16,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.checkpoint import look_through, refuse_not_finite
 from fairseq_lottery.tickets.maskstate import (
     mask_from_state,
     mask_of_zeros,
@@ -71,7 +72,7 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
     """The plain checkpoint again, to the bit, and its mask.
 
     Raises:
-        LotteryError: missing, damaged, or inconsistent.
+        LotteryError: missing, damaged, inconsistent, not finite, or no fairseq checkpoint.
     """
     tensors, record = container.load(path, KIND)
     parts = container.split(path, tensors, ("mask", "values", "buffer"))
@@ -79,10 +80,14 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
         mask = mask_from_state({**record["mask"], "bits": parts["mask"]})
         full = {name: scatter(path, mask, name, kept) for name, kept in parts["values"].items()}
         full.update(parts["buffer"])
+        refuse_not_finite(full, path)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in full.values())
         full.update({alias: full[name] for alias, name in record["ties"].items()})
-        if set(record["names"]) != set(full):
+        if sorted(record["names"]) != sorted(full) or "model" in record["settings"]:
             raise LotteryError(f"{path} is damaged (its names and its tensors differ)")
-        return {"model": {n: full[n].clone() for n in record["names"]}, **record["settings"]}, mask
+        state = {"model": {n: full[n].clone() for n in record["names"]}, **record["settings"]}
+        look_through(state, size)
+        return state, mask
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise LotteryError(f"{path} is damaged ({error})") from error
 

@@ -1,4 +1,5 @@
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -125,6 +126,24 @@ CHANGES = {
         1, [2**40]
     ),
     "a value more": lambda layout, coded: layout["planes"]["float32"][-1].__setitem__(1, [9000]),
+    "a value less": lambda layout, coded: layout["planes"]["float32"].pop(),
+    "a mask less": lambda layout, coded: layout["masks"]["gaps"].pop(),
+    "a row that says more": lambda layout, coded: layout["planes"]["uint8"][0].append(1),
+    "a name that is a number": lambda layout, coded: layout["planes"]["uint8"][0].__setitem__(0, 7),
+    "a count that is true": lambda layout, coded: layout["masks"]["bits"][0].__setitem__(1, True),
+    "a magnitude with a sign": lambda layout, coded: layout["signs"].append(["x", [0], 2**31]),
+    "a magnitude of 33 bits": lambda layout, coded: layout["signs"].append(["x", [0], 2**32]),
+    "a part more": lambda layout, coded: layout.update(more={}),
+    "a hundred dimensions": lambda layout, coded: layout["planes"]["float32"][0].__setitem__(
+        1, [1] * 100
+    ),
+    "a stream of floats": lambda layout, coded: coded.update({"uint8.0": coded["uint8.0"].float()}),
+    "a stream that goes on": lambda layout, coded: coded.update(
+        {"mask.gaps": torch.cat([coded["mask.gaps"], coded["uint8.0"]])}
+    ),
+    "a frame with something behind it": lambda layout, coded: coded.update(
+        {"uint8.0": torch.cat([coded["uint8.0"], coded["uint8.0"][:1]])}
+    ),
 }
 
 
@@ -133,6 +152,58 @@ def test_damaged_layouts(change):
     with pytest.raises(LotteryError) as refusal:
         unpack(changed(CHANGES[change]))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"record": {}, "record": {}}', "is given twice"),
+        (b'{"record": NaN}', "NaN is no number"),
+        (b'{"record": {"\\ud800": 1}}', "malformed"),
+        (b"\xff", "malformed"),
+        (b"[]", "other parts"),
+    ],
+)
+def test_layouts_that_two_readers_would_not_read_alike(text, said):
+    stream = np.frombuffer(zstandard.ZstdCompressor().compress(text), np.uint8).copy()
+    with pytest.raises(LotteryError, match=said):
+        unpack({"layout": torch.from_numpy(stream)})
+
+
+def test_more_pruned_weights_than_a_file_may_stand_for():
+    """Half a billion of them would be 65 kB of deflate, and as many bytes once they are read."""
+    tensors, record = {"mask/w": torch.zeros(8, dtype=torch.uint8)}, {"mask": {"shapes": {}}}
+    record["mask"]["shapes"]["w"] = [8, 8]
+    coded = pack(tensors, record)
+    side = 1 << 14
+    layout = json.loads(zstandard.ZstdDecompressor().decompress(coded["layout"].numpy().tobytes()))
+    layout["record"]["mask"]["shapes"]["w"] = [side, 2 * side]
+    layout["masks"]["bits"] = [["w", 0, side * side // 4]]
+    text = zstandard.ZstdCompressor().compress(json.dumps(layout).encode())
+    stream = zlib.compress(bytes(side * side // 4), 9)[2:-4]
+    assert len(stream) < 66_000
+    forged = {"layout": text, "mask.bits": stream}
+    with pytest.raises(LotteryError, match="it masks 536870912 weights, in a file of 65"):
+        unpack({n: torch.from_numpy(np.frombuffer(s, np.uint8).copy()) for n, s in forged.items()})
+
+
+def test_one_survivor_in_four_thousand_is_no_bomb():
+    """The fewest bytes for a weight that a file of ours has."""
+    size = 4000 * 4096
+    mask = np.zeros(size, bool)
+    mask[::4096] = True
+    record = {"mask": {"shapes": {"w": [4000, 4096]}}}
+    tensors = {"mask/w": torch.from_numpy(np.packbits(mask)), "values/w": torch.ones(4000)}
+    coded = pack(tensors, record)
+    assert size / sum(stream.numel() for stream in coded.values()) < 2048
+    found, _ = unpack(coded)
+    assert torch.equal(found["mask/w"], tensors["mask/w"])
+
+
+def test_what_could_not_be_read_again_is_not_written():
+    with pytest.raises(LotteryError, match="too much of it is alike for a compact file .it says"):
+        pack({"values/x": torch.zeros(65 << 20, dtype=torch.uint8)}, {})
 
 
 def test_an_endless_layout():

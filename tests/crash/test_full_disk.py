@@ -11,6 +11,8 @@ from fairseq_lottery.tickets.mend import is_whole
 
 pytestmark = pytest.mark.slow
 
+#: what fairseq or we say; torch 1.12 and 1.13 abort in the middle of a checkpoint, and say this
+FULL = ("No space left on device", "enforce fail at inline_container.cc")
 FLAGS = (*SAVING, *GROWING, "--snapshot-updates", "3,14")
 
 
@@ -63,7 +65,7 @@ def test_a_disk_that_fills_up(toy, dense, whole, disk, room, left):
     disk(first + 20 if room == "0.2" else ours + int(float(room) * checkpoint))
     flags = (*drawing(dense, 0.6), *FLAGS)
     failed = toy.train("run", *flags, updates=UPDATES)
-    assert failed.code != 0 and "No space left on device" in failed.out
+    assert failed.code != 0 and any(said in failed.out for said in FULL), failed.out[-3000:]
     if room == "0.2":
         assert "snapshot_3.safetensors cannot be written: " in failed.out
     good = {path.name for path in toy.path("run").iterdir() if is_good(path)}

@@ -13,7 +13,7 @@ from crash.killing import after_seconds, at_update, in_checkpoint, in_copy, in_o
 from crash.kinds import KINDS, UPDATES, train
 from toy import Toy, assert_same_training, half_precision_trains_on_cpu, same
 
-from fairseq_lottery.tickets import read_checkpoint
+from fairseq_lottery.tickets import read_checkpoint, untie
 from fairseq_lottery.tickets.check import check_folder
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def compare(expected, run):
     assert states[0]["optimizer_history"][-1]["num_updates"] == UPDATES
     assert_same_training(*states)
     best = [read_checkpoint(folder / "checkpoint_best.pt")["model"] for folder in (expected, run)]
-    assert same(*best)
+    assert same(*map(untie, best))  # without the untrained copies that 0.12.2 carries
     ours = sorted(path.name for path in expected.glob("*.safetensors"))
     assert ours == sorted(path.name for path in run.glob("*.safetensors"))
     for file in ours:

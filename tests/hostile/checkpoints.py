@@ -137,6 +137,9 @@ def tensors(state):
     found["a master that is NaN"] = lazily(
         full, "last_optimizer_state", "lottery", "masters", to={name: torch.full((6, 4), torch.nan)}
     )
+    found["a weight of 65 dimensions"] = lazily(
+        state, "model", "encoder.layers.0.fc1.bias", to=torch.ones([1] * 64 + [6])
+    )
     shared = torch.ones(100_000)
     found["a thousand names for one tensor"] = lazily(
         state, "model", to={f"w{n}": shared for n in range(1000)}

@@ -4,9 +4,12 @@ import json
 import struct
 
 import torch
+import zstandard
 from hostile.damage import cuts, flips, garbage, places, written
 from safetensors.torch import load, save
 
+from fairseq_lottery.compact import layout
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets import container
 
 KEY = "fairseq_lottery"
@@ -14,7 +17,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 class Good:
-    """A whole file, taken apart: its header, its record and its tensors."""
+    """A whole file, plain or compact, taken apart: its header, its record and its tensors."""
 
     def __init__(self, path):
         self.name, self.bytes = path.name, path.read_bytes()
@@ -22,8 +25,9 @@ class Good:
         self.data = self.bytes[8 + self.length :]
         self.outer = json.loads(self.bytes[8 : 8 + self.length])
         self.header = json.loads(self.outer["__metadata__"][KEY])
-        self.kind, self.record = self.header["kind"], self.header["record"]
-        self.tensors = load(self.bytes)
+        self.kind, self.compact = self.header["kind"], self.header["version"] == 2
+        self.stored = load(self.bytes)  # of a compact file: its streams
+        self.tensors, self.record = container.load(path, self.kind)
 
     def raw(self, outer, data=None, length=None):
         """The file with another header: a value, or bytes as they are."""
@@ -37,17 +41,54 @@ class Good:
         return self.raw({**self.outer, "__metadata__": {KEY: text}})
 
     def signed(self, tensors=None, record=None):
-        """Other content with the digest that belongs to it, so that only its sense is wrong."""
+        """Other content with the digest that belongs to it, so that only its sense is wrong.
+
+        None where it cannot be coded, so that no compact file could have it.
+        """
         tensors = self.tensors if tensors is None else tensors
         record = self.record if record is None else record
+        content = self.coded(tensors, record)
+        if content is None:
+            return None
         digest = container.digest(tensors, record)
         header = {"kind": self.kind, "version": 1, "record": record, "digest": digest}
-        content = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+        if self.compact:
+            header = {"kind": self.kind, "version": 2, "digest": digest}
         return written(save(content, {KEY: json.dumps(header)}), self.name)
+
+    def coded(self, tensors, record):
+        """The tensors of a file with this content; None where there can be none."""
+        if not self.compact:
+            return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+        try:
+            streams = layout.pack(tensors, self.record)
+        except (LotteryError, LookupError, TypeError, ValueError):
+            return None
+        changed = {**unpacked(streams["layout"]), "record": record}
+        return {**streams, "layout": packed(json.dumps(changed))}
 
     def first(self, part):
         """The name of the first tensor of a part."""
         return min(name for name in self.tensors if name.startswith(part))
+
+
+def packed(text):
+    """A layout, a value or text as it is, as the stream that it makes."""
+    text = text if isinstance(text, (str, bytes)) else json.dumps(text)
+    text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return stream(zstandard.ZstdCompressor().compress(text))
+
+
+def unpacked(stream):
+    """The layout again."""
+    return json.loads(zstandard.ZstdDecompressor().decompress(stream.numpy().tobytes()))
+
+
+def stream(content):
+    """Bytes as a tensor."""
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(
+        0, dtype=torch.uint8
+    )  # fmt: skip
 
 
 def structural(good):
@@ -117,10 +158,9 @@ def entries(good):
     return found
 
 
-def records(good):
-    """What is wrong with our own record; the digest fits wherever that can be."""
-    ours, record = good.header, good.record
-    found = {}
+def headers(good):
+    """What is wrong with our own header."""
+    ours, found = good.header, {}
     for key in ("kind", "version", "record", "digest"):
         without = {k: v for k, v in ours.items() if k != key}
         found[f"without {key}"] = good.headed(without)
@@ -145,6 +185,12 @@ def records(good):
         "a list": "[]", "nothing": "null", "no JSON": text[:-1], "empty": "",
     }.items():  # fmt: skip
         found[f"our header: {what}"] = good.headed(other)
+    return found
+
+
+def records(good):
+    """What is wrong with our own record, under a digest that fits."""
+    record, found = good.record, {}
     for key in ("update", "values_update", "seed", "masters", "architecture", "clock", "sparsity",
                 "moment_numbers", "sources", "versions", "mask"):  # fmt: skip
         if key in record:
@@ -224,6 +270,7 @@ def values(good):
             "complex": weight.to(torch.complex64), "8-bit floats": weight.to(torch.float8_e4m3fn),
             "unsigned": weight.abs().to(torch.uint16), "NaN": weight * NAN,
             "infinite": weight / 0, "-infinite": -weight.abs() / 0,
+            "65 dimensions": weight.reshape([1] * 64 + [-1]),
         }.items():  # fmt: skip
             found[f"{short}: {what}"] = good.signed({**good.tensors, name: tensor})
         one = weight.clone()
@@ -248,10 +295,10 @@ def values(good):
     }.items():  # fmt: skip
         found[f"a dictionary: {what}"] = good.signed({**good.tensors, "dictionary/source": tensor})
     if good.kind == "ticket":
-        name = good.first("moments/")
-        moment = good.tensors[name]
-        found["a moment that is NaN"] = good.signed({**good.tensors, name: moment * NAN})
-        found["a moment of another size"] = good.signed({**good.tensors, name: moment[:-1]})
+        for name in sorted(name for name in good.tensors if name.startswith("moments/"))[:1]:
+            moment = good.tensors[name]
+            found["a moment that is NaN"] = good.signed({**good.tensors, name: moment * NAN})
+            found["a moment of another size"] = good.signed({**good.tensors, name: moment[:-1]})
         less = {n: t for n, t in good.tensors.items() if n != "dictionary/source"}
         found["no dictionary"] = good.signed(less)
     return found
@@ -260,5 +307,5 @@ def values(good):
 def all_of(path):
     """Every bad file that one good ticket or snapshot makes."""
     good = Good(path)
-    found = structural(good) | entries(good) | records(good) | masks(good) | values(good)
-    return found
+    found = structural(good) | entries(good) | headers(good) | records(good)
+    return found | masks(good) | values(good)

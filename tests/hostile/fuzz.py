@@ -1,13 +1,14 @@
-"""Tickets and snapshots changed at random, for as long as asked: ``make fuzz SECONDS=600``.
+"""Tickets, snapshots and compact files changed at random: ``make fuzz SECONDS=600``.
 
-Half of the changes are to the bytes. The others know the format: they change a header, a record
-or a tensor, and most of these are signed again, so that what checks the sense of a file is
-reached. What is not refused in one sentence has to be equal to the good file or, where it was
-signed again, a whole file of its own. An input that fails is kept, and read again with
-``--replay FILE``.
+Many changes are to the bytes. The others know the format: they change a header, a compact file's
+layout or one of its streams, or a record or a tensor, and most of these two are signed again, so
+that what checks the sense of a file is reached. What is not refused in one sentence has to be
+equal to the good file or, where it was signed again, a whole file of its own. An input that fails
+is kept, and read again with ``--replay FILE``.
 """
 
 import argparse
+import copy
 import json
 import random
 import struct
@@ -21,7 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from hostile import containers, watch
+from hostile import compacts, containers, watch
 from hostile.damage import written
 from safetensors.torch import save
 from small import Run, full_mask, save_snapshot_of, weights
@@ -53,20 +54,44 @@ class Fuzzer:
 
     def change(self):
         """Bytes, and whether they were signed again: then they may be another whole file."""
-        kind = self.chance.choice((self.bytes, self.bytes, self.header, self.record, self.tensor))
-        return kind()
+        kinds = (self.bytes, self.bytes, self.header, self.record, self.tensor)
+        if self.good.compact:
+            kinds = (self.bytes, self.header, self.record, self.tensor)
+            kinds += (self.stream, self.stream, self.layout, self.layout)
+        return self.chance.choice(kinds)()
 
     def bytes(self):
         """Some bytes changed, cut out, put in, or put elsewhere."""
-        data, chance = bytearray(self.good.bytes), self.chance
+        # the header is the smaller part, and the one with more to get wrong
+        return self._damaged(self.good.bytes, 8 + self.good.length), False
+
+    def stream(self):
+        """A stream damaged, the others and the digest as they were."""
+        name = self.chance.choice(sorted(self.good.stored))
+        data = self.good.stored[name].numpy().tobytes()
+        return self._with_streams(**{name: containers.stream(self._damaged(data))}), False
+
+    def layout(self):
+        """Another layout of the same streams."""
+        changed = containers.unpacked(self.good.stored["layout"])
+        for _ in range(self.chance.choice((1, 1, 2))):
+            self._mutate(changed)
+        return self._with_streams(layout=containers.packed(changed)), False
+
+    def _with_streams(self, **changes):
+        streams = {name: one.clone() for name, one in {**self.good.stored, **changes}.items()}
+        return save(streams, {containers.KEY: json.dumps(self.good.header)})
+
+    def _damaged(self, content, likely=0):
+        """The content with changes, seven of ten of them among its ``likely`` first bytes."""
+        data, chance = bytearray(content), self.chance
         for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-            # the header is the smaller part, and the one with more to get wrong
-            end = 8 + self.good.length if chance.random() < 0.7 else len(data)
+            end = likely if likely and chance.random() < 0.7 else len(data)
             at = chance.randrange(max(min(end, len(data)), 1))
             size = chance.choice((1, 1, 2, 8, 64))
             what = chance.randrange(6)
             if what == 0:
-                data[at : at + 1] = bytes([data[at] ^ 1 << chance.randrange(8)]) if data else b""
+                data[at : at + 1] = bytes(b ^ 1 << chance.randrange(8) for b in data[at : at + 1])
             elif what == 1:
                 data[at : at + size] = chance.randbytes(size)
             elif what == 2:
@@ -78,8 +103,7 @@ class Fuzzer:
             else:
                 value = chance.choice(NUMBERS) % 2**64
                 data[at : at + 8] = struct.pack("<Q", value)
-        return bytes(data[: chance.randrange(len(data) + 1)] if chance.random() < 0.1
-        else data), False
+        return bytes(data[: chance.randrange(len(data) + 1)] if chance.random() < 0.1 else data)
 
     def header(self):
         """Another header of safetensors; nothing of ours is signed again."""
@@ -121,18 +145,20 @@ class Fuzzer:
             elif what == 5:
                 other = chance.choice(sorted(tensors))
                 tensors[name], tensors[other] = tensors[other], tensor
-            else:
+            elif tensor.numel():
                 raw = bytearray(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-                if raw:
-                    raw[chance.randrange(len(raw))] = chance.randrange(256)
-                    flat = torch.frombuffer(raw, dtype=torch.uint8).view(tensor.dtype)
-                    tensors[name] = flat.reshape(tensor.shape)
+                raw[chance.randrange(len(raw))] = chance.randrange(256)
+                flat = torch.frombuffer(raw, dtype=torch.uint8).view(tensor.dtype)
+                tensors[name] = flat.reshape(tensor.shape)
             if not tensors:
                 break
         return self._signed(tensors, self.good.record)
 
     def _signed(self, tensors, record):
-        header = {**self.good.header, "record": record}
+        content = self.good.coded(tensors, record)
+        if content is None:  # no compact file could have it
+            return self.bytes()
+        header = {**self.good.header, **({} if self.good.compact else {"record": record})}
         signed = self.chance.random() < 0.9
         try:
             digest = container.digest(tensors, record)
@@ -142,7 +168,6 @@ class Fuzzer:
             header["digest"] = digest
         if self.chance.random() < 0.05:
             self._mutate(header)
-        content = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
         return save(content, {containers.KEY: json.dumps(header)}), signed
 
     def _mutate(self, value):
@@ -162,25 +187,29 @@ class Fuzzer:
         elif what == 1 and isinstance(place, dict):
             place[self.chance.choice(("x", "", "update", "clock", "mask", "\ud800"))] = place[key]
         else:
-            place[key] = self.chance.choice(STRANGE)
+            place[key] = copy.deepcopy(self.chance.choice(STRANGE))  # it may be changed in turn
 
 
-def good_files(folder):
-    """The two files that everything is made of."""
+def good_files(folder, only=""):
+    """The files that everything is made of; of one kind only, where one is named."""
     save_ticket(folder / "ticket.safetensors", Run(folder).draw(moments="keep", reset="keep"))
     save_snapshot_of(folder / "snapshot.safetensors", weights(), mask=full_mask())
-    return folder / "ticket.safetensors", folder / "snapshot.safetensors"
+    (folder / "compact").mkdir()
+    found = [folder / "ticket.safetensors", folder / "snapshot.safetensors"]
+    for name, path in compacts.good_files(folder / "compact").items():
+        found.append(path.rename(folder / f"compact-{name}.safetensors"))
+    return [path for path in found if path.name.startswith(only)]
 
 
-def fuzz(folder, seed, enough):
+def fuzz(folder, seed, enough, only=""):
     """Try batches until ``enough`` of the counts; returns them and the bytes of every failure."""
     (folder / "good").mkdir()
     (folder / "tried").mkdir()
     found, failures = Counter(), {}
-    files = good_files(folder / "good")
+    files = good_files(folder / "good", only)
     fuzzers = [(path, read(path), Fuzzer(path, f"{seed}|{path.name}")) for path in files]
     while not enough(found):
-        path, content, fuzzer = fuzzers[found["batches"] % 2]
+        path, content, fuzzer = fuzzers[found["batches"] % len(fuzzers)]
         changes = {f"{path.stem}-{found['batches']}-{n}": fuzzer.change() for n in range(BATCH)}
         inputs = {name: written(data, path.name) for name, (data, _) in changes.items()}
         signed = {name for name, (_, again) in changes.items() if again}
@@ -196,6 +225,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", default="", help="start of a file's name: compact, ticket, ...")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="failures go here")
     parser.add_argument("--replay", type=Path, metavar="FILE")
     args = parser.parse_args()
@@ -204,7 +234,7 @@ def main():
         return
     end = time.monotonic() + args.seconds
     with tempfile.TemporaryDirectory() as folder:
-        found, failures = fuzz(Path(folder), args.seed, lambda _: time.monotonic() > end)
+        found, failures = fuzz(Path(folder), args.seed, lambda _: time.monotonic() > end, args.only)
     for name, (said, data) in failures.items():
         args.keep.mkdir(exist_ok=True)
         path = args.keep / f"{args.seed}-{name}.safetensors"

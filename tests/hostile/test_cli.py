@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import configurations, pickled, runs, watch
+from hostile import bombs, compacts, configurations, containers, pickled, runs, watch
 from safetensors.torch import save_file
 from small import Run, save_checkpoint, weights
 
@@ -26,6 +26,17 @@ PATIENCE = 600
 #: a command with files for the names in braces, and what the sentence says
 REFUSED = {
     "a ticket of 8 EB": ("inspect {endless}", "is damaged or was not written by"),
+    "a compact ticket of terabytes": ("inspect {terabytes}", "it masks 1099511"),
+    "a compact ticket cut short": ("inspect {short}", "its coded"),
+    "a compact ticket of next year": ("inspect {newer}", "format version 3, this fairseq-lottery"),
+    "an endless layout": ("export {endless_layout} --out {out}.safetensors", "absurdly large"),
+    "a compact model of a bomb": ("export {bombed} --out {out}.pt", "its coded values are"),
+    "a mask out of a compact bomb": (
+        "ticket --mask-from {bombed} --sparsity 0.9 --out {out}.safetensors", "its coded values are"
+    ),
+    "an archive of a compact bomb": (
+        "pack {endless_layout} --command {line} --out {out}.zip", "absurdly large"
+    ),
     "a pipe as a ticket": ("inspect {pipe}.safetensors", "there is no file"),
     "a pipe as a checkpoint": ("inspect {pipe}.pt", "there is no file"),
     "code in a checkpoint": ("inspect {evil}", "asks for posix.system, which is no plain data"),
@@ -103,14 +114,37 @@ def files(tmp_path_factory):
     runs.folder_with(**{"records.jsonl": json.dumps(bad)})(folder / "strange")
     runs.folder_with(**{"records.jsonl": None})(folder / "runs")
     os.mkfifo(folder / "runs" / "run" / "records.jsonl")
-    named = ("endless.safetensors", "evil.pt", "old.pt", "large.pt", "nan.pt", "last.pt", "text.pt",
+    compact_files(folder)
+    named = ("endless.safetensors", "terabytes.safetensors", "short.safetensors",
+             "newer.safetensors", "endless_layout.safetensors", "bombed.safetensors",
+             "evil.pt", "old.pt", "large.pt", "nan.pt", "last.pt", "text.pt",
              "ticket.safetensors", "scores.safetensors", "bomb.zip", "way.zip", "laughs.yaml",
              "tagged.yaml")  # fmt: skip
     return {
         **{name.partition(".")[0]: folder / name for name in named},
-        "pipe": folder / "pipe", "out": folder / "out", "folder": folder,
+        "pipe": folder / "pipe", "line": folder / "train.txt", "out": folder / "out",
+        "folder": folder,
         "runs": folder / "runs" / "run", "strange": folder / "strange" / "run",
     }  # fmt: skip
+
+
+def compact_files(folder):
+    """Compact files that are none, made of a good ticket and a good model."""
+    (folder / "compact").mkdir()
+    paths = compacts.good_files(folder / "compact")
+    ticket, model = compacts.Good(paths["ticket"]), compacts.Good(paths["model"])
+    absurd = ticket.changed(
+        "record", "mask", "shapes", "encoder.layers.0.fc1.weight", to=[2**20, 2**20]
+    )
+    made = {
+        "terabytes": ticket.with_layout(absurd),
+        "short": ticket.with_streams(float32__3=ticket.stored["float32.3"][:-3]),
+        "newer": ticket.headed({**ticket.header, "version": 3}),
+        "endless_layout": ticket.with_streams(layout=containers.stream(bombs.repeated(1 << 15))),
+        "bombed": model.with_streams(float32__0=containers.stream(bombs.repeated(1 << 15))),
+    }
+    for name, make in made.items():
+        make(folder / "compact").rename(folder / f"{name}.safetensors")
 
 
 def refused(files, arguments, said, call):

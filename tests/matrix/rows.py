@@ -1,6 +1,7 @@
 """Running one row of the matrix, in this process or in each of two."""
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from matrix.invariants import matrices
 from matrix.training import Training, configuration
 from omegaconf import open_dict
 from toy import same
+
+from fairseq_lottery.compat import PHANTOM_PARAMETER
+from fairseq_lottery.tickets import read_checkpoint
 
 UPDATES = 8
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
@@ -43,6 +47,8 @@ class Place:
         parallel = ()
         if row.processes != "1":
             parallel = (*self.distributed, "--ddp-backend", row.processes)
+            if row.processes in ("c10d", "pytorch_ddp") and self.has_untrained_copies():
+                parallel += ("--find-unused-parameters",)  # or the second update would not start
         precision = row.precision
         if precision == "bf16" and row.command == "fairseq-train":
             precision, flags = "fp32", (*flags, "--bf16")
@@ -51,6 +57,11 @@ class Place:
             "--update-freq", row.frequency, *EMA[row.ema], *parallel, *flags,
             precision=precision, cpu=self.cpu,
         )  # fmt: skip
+
+    def has_untrained_copies(self):
+        """Whether models carry parameters that are not trained, as those of official 0.12.2 do."""
+        names = read_checkpoint(self.dense / "checkpoint_last.pt")["model"]
+        return any(re.match(PHANTOM_PARAMETER, name) for name in names)
 
     def drawing(self, clock):
         start = "snapshot_2.safetensors" if clock else "snapshot_0.safetensors"
