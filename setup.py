@@ -15,7 +15,7 @@ def version() -> str:
 # A bare install requires nothing, so it changes no version that is installed already.
 # Two fairseqs share one import name: the official release stops at Python 3.10 and before
 # torch 2.6, its maintained fork takes over from there.
-TORCH = ["torch>=1.12", "numpy", "safetensors", "zstandard"]
+TORCH = ["torch>=1.12", "numpy", "safetensors", "zstandard>=0.19"]
 FAIRSEQ = [
     *TORCH,
     'fairseq==0.12.2; python_version < "3.11"',

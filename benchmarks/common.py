@@ -1,9 +1,11 @@
 """What every benchmark says of itself: the machine, medians with spread, a table and JSON."""
 
 import json
+import multiprocessing
 import platform
 import statistics
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
@@ -33,6 +35,12 @@ def base_shapes(layers=6, width=512, ffn=2048):
             shapes[f"{prefix}.fc1.weight"] = (ffn, width)
             shapes[f"{prefix}.fc2.weight"] = (width, ffn)
     return shapes
+
+
+def apart(function, *arguments):
+    """What a function returns in a process of its own, so that its peak of memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def spread(values):

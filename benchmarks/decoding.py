@@ -171,6 +171,7 @@ def main():
             results = {way: run() for way, run in ways.items()}  # the first warms up
             for _ in range(args.repeats):
                 for way, run in ways.items():
+                    time.sleep(0.5)  # until the threads of the way before wait no more
                     start = time.perf_counter()
                     run()
                     seconds[way].append(time.perf_counter() - start)

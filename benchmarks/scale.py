@@ -8,7 +8,6 @@ for masking, gradients and masks) take. Figures per weight stay the same where g
 """
 
 import argparse
-import multiprocessing
 import resource
 import statistics
 import tempfile
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import base_shapes, report, spread
+from common import apart, base_shapes, report, spread
 from storage import matrices, read_ours, write_ours
 
 from fairseq_lottery.masks import Mask, find_score, score_all, select
@@ -66,7 +65,7 @@ def resident():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(name, layers, repeats, queue):
+def measure(name, layers, repeats):
     torch.set_num_threads(1)
     dense = name == "selection, global"
     weights = dict(matrices(layers, 0.0 if dense else SPARSITY, False))
@@ -77,7 +76,7 @@ def measure(name, layers, repeats, queue):
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)
-    queue.put({"weights": number, "seconds": seconds, "extra": resident() - before})
+    return {"weights": number, "seconds": seconds, "extra": resident() - before}
 
 
 def main():
@@ -88,16 +87,10 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     a_layer = sum(rows * columns for rows, columns in base_shapes(1).values())
-    context = multiprocessing.get_context("spawn")
     table, found = [], []
     for name in OPERATIONS:
         for size in map(float, args.sizes.split(",")):
-            queue = context.Queue()
-            layers = max(1, round(size * 1e6 / a_layer))
-            process = context.Process(target=measure, args=(name, layers, args.repeats, queue))
-            process.start()
-            row = queue.get()
-            process.join()
+            row = apart(measure, name, max(1, round(size * 1e6 / a_layer)), args.repeats)
             found.append({"operation": name, **row})
             nanoseconds = 1e9 * statistics.median(row["seconds"]) / row["weights"]
             extra = f"{row['extra'] / 1e6:.0f}", f"{row['extra'] / row['weights']:.2f}"

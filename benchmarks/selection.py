@@ -8,14 +8,13 @@ resident set over what the weights and masks take anyway. Every method finds the
 
 import argparse
 import json
-import multiprocessing
 import resource
 import statistics
 import time
 
 import numpy as np
 import torch
-from common import base_shapes, report, spread
+from common import apart, base_shapes, report, spread
 
 from fairseq_lottery.masks import Mask, count_to_prune, find_score, score_all, select
 
@@ -61,7 +60,7 @@ def partition(weights):
 METHODS = {"fairseq_lottery": ours, "np.partition": partition, "kthvalue": kthvalue, "sort": sort}
 
 
-def measure(name, repeats, threads, queue):
+def measure(name, repeats, threads):
     torch.set_num_threads(threads)
     weights = weights_of(base_shapes())
     small = {n: w[:2, :2].clone() for n, w in weights.items()}
@@ -74,7 +73,7 @@ def measure(name, repeats, threads, queue):
         count = METHODS[name](weights)
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    queue.put({"seconds": seconds, "extra_mb": peak, "masks_mb": masks, "pruned": count})
+    return {"seconds": seconds, "extra_mb": peak, "masks_mb": masks, "pruned": count}
 
 
 def main():
@@ -84,14 +83,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    context = multiprocessing.get_context("spawn")
-    found = {}
-    for name in METHODS:
-        queue = context.Queue()
-        process = context.Process(target=measure, args=(name, args.repeats, args.threads, queue))
-        process.start()
-        found[name] = queue.get()
-        process.join()
+    found = {name: apart(measure, name, args.repeats, args.threads) for name in METHODS}
     reference = statistics.median(found["fairseq_lottery"]["seconds"])
     rows = [
         [

@@ -9,7 +9,6 @@ bit where only signs are kept.
 """
 
 import argparse
-import multiprocessing
 import resource
 import statistics
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import zstandard
-from common import base_shapes, report, spread
+from common import apart, base_shapes, report, spread
 
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.maskstate import mask_of_zeros
@@ -92,14 +91,15 @@ FORMS = {
 }
 
 
-def measure(form, layers, sparsity, signs, repeats, queue):
+def measure(form, layers, sparsity, signs, repeats):
     torch.set_num_threads(1)
     weights = dict(matrices(layers, sparsity, signs))
     write, read = FORMS[form]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"write": [], "read": []}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.safetensors"
+        # by its suffix torch.load knows a safetensors file
+        path = Path(folder) / ("file.safetensors" if write is write_ours else "file.pt")
         for _ in range(repeats):
             for what, action in (("write", write), ("read", lambda _, path: read(path))):
                 start = time.perf_counter()
@@ -108,7 +108,7 @@ def measure(form, layers, sparsity, signs, repeats, queue):
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         size = sizes(path, weights, mask_of_zeros(weights, lambda weight: weight != 0))
     number = sum(weight.numel() for weight in weights.values())
-    queue.put({**found, **size, "extra_mb": peak, "weights": number})
+    return {**found, **size, "extra_mb": peak, "weights": number}
 
 
 def main():
@@ -118,17 +118,11 @@ def main():
     parser.add_argument("--layers", type=int, default=6, help="6, 44 M weights, is base")
     parser.add_argument("--sparsities", default=",".join(map(str, SPARSITIES)))
     args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
     rows, found = [], []
     for signs in (False, True):
         for sparsity in map(float, args.sparsities.split(",")):
             for form in FORMS:
-                queue = context.Queue()
-                arguments = (form, args.layers, sparsity, signs, args.repeats, queue)
-                process = context.Process(target=measure, args=arguments)
-                process.start()
-                row = queue.get()
-                process.join()
+                row = apart(measure, form, args.layers, sparsity, signs, args.repeats)
                 kept = "signs" if signs else "values"
                 found.append({"form": form, "sparsity": sparsity, "kept": kept, **row})
                 times = [spread(row[what]) for what in ("write", "read")]

@@ -93,8 +93,7 @@ def test_the_python_interface(pruned):
 
 def test_a_model_that_was_validated_by_bleu(pruned):
     """fairseq then asks for a generator while it builds the model, before it has weights."""
-    path = pruned.folder / "run/checkpoint_last.pt"
-    state = torch.load(path, weights_only=False)
+    state = pruned.load("run", "checkpoint_last.pt")
     state["cfg"]["task"]["eval_bleu"] = True
     state["cfg"]["task"]["eval_bleu_args"] = json.dumps({"beam": 4})
     torch.save(state, pruned.folder / "run/bleu.pt")
