@@ -34,7 +34,8 @@ def matrices(layers, sparsity, signs):
     for name, shape in base_shapes(layers).items():
         weight = torch.randn(shape, generator=generator) * 0.05
         weight = weight.sign() * 0.05 if signs else weight
-        yield name, weight.mul_(torch.rand(shape, generator=generator) >= sparsity)
+        # filled and not multiplied: a negative zero is a value, which comes back to the bit
+        yield name, weight.masked_fill_(torch.rand(shape, generator=generator) < sparsity, 0.0)
 
 
 def write_ours(weights, path):

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.workflow.engine.checks import (
         check_disk,
         check_environment,
+        check_executor,
         check_files,
+        note_data,
         refuse_other_plan,
         refuse_repeats,
     )
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.yes:
             refuse_repeats(work, cost)
             refuse_other_plan(out, stages)
-        check_files(configuration)
+        data = check_files(configuration)
         if configuration.published and configuration.published not in names():
             raise configuration.source.error(
                 ("published",),
@@ -98,18 +100,23 @@ def run(args: argparse.Namespace) -> None:
             )
         if work.pending:
             # a script is for any machine: only what holds for all of them is asked
-            asked = check_environment(plan, work, "other" if args.emit else executor, cost)
-            if asked.parameters:
-                note_parameters(out, asked.parameters)
-                cost = estimate(configuration, stages, work, args.jobs)
+            asked = check_environment(plan, work, "other" if args.emit else executor)
+            cost = estimate(configuration, stages, work, args.jobs, asked.parameters)
             check_disk(configuration, cost)
+        if work.pending and not args.emit:
+            require("snakemake")
+            check_executor(executor)
+        script = emit(plan, stages, work, args.emit, args.jobs) if args.emit else ""
+        # nothing is refused any more
+        note_data(configuration, data)
+        if work.pending and asked.parameters:
+            note_parameters(out, asked.parameters)
         if args.emit:
             for note in asked.notes if work.pending else ():
                 print(f"note: {note}", file=sys.stderr)
-            print(emit(plan, stages, work, args.emit, args.jobs), end="")
+            print(script, end="")
             return
         if work.pending:
-            require("snakemake")
             notes = [f"note: {note}" for note in asked.notes]
             for line in notes + lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)

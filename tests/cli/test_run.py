@@ -1,4 +1,7 @@
+import json
+
 import pytest
+from workflow.made import write
 
 from fairseq_lottery.cli.main import main
 
@@ -15,3 +18,49 @@ def test_flags_that_contradict_each_other_start_nothing(tmp_path, capsys, flags,
     assert main(["run", str(tmp_path / "none.yaml"), *flags]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def start(tmp_path, capsys):
+    """Starts a small plan with flags, its environment a script; gives the sentence it ends with."""
+    pytest.importorskip("snakemake")
+    for name in ("data-bin", "other-bin"):
+        (tmp_path / name).mkdir()
+        for file in ("dict.en.txt", "train.en-de.en.bin", "valid.en-de.en.bin",
+                     "test.en-de.en.bin"):  # fmt: skip
+            (tmp_path / name / file).write_text(f"{file} of {name}")
+    (tmp_path / "test.de").write_text("ein Satz\n")
+
+    def started(*flags, says=None, **settings):
+        python = tmp_path / "python"
+        said = json.dumps({"gpus": 0, "notes": [], "parameters": 7, **(says or {})})
+        python.write_text(f"#!/bin/sh\necho '{said}'\n")
+        python.chmod(0o755)
+        path = write(tmp_path, "slt", sparsities=[0.5], train_env="python", out="runs", **settings)
+        code = main(["run", str(path), *flags])
+        return code, capsys.readouterr().err
+
+    return started
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes", "message"),
+    [
+        ((), {"says": {"problem": "train: no such flag", "where": "train"}}, "no such flag"),
+        ((), {"resources": {"gpus": 2}}, "wants 2 GPUs and this machine has 0"),
+        ((), {"says": {"parameters": 10**15}}, "GB are free; give another --out"),
+        (("--executor", "nosuch"), {}, "Snakemake has no executor 'nosuch'"),
+        (("--emit", "nosuch"), {}, "there is no script for 'nosuch'"),
+    ],
+)
+def test_a_refused_start_leaves_nothing(start, tmp_path, flags, changes, message):
+    code, said = start(*flags, data="other-bin", **changes)
+    assert code == 2 and message in said and said.count("\n") == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".lock"]
+    # the same folder with the right data
+    assert start("--emit", "bash") == (0, "")
+    noted = json.loads((tmp_path / "runs" / "data.json").read_text())
+    assert sorted(noted) == ["dict.en.txt", "train.en-de.en.bin", "valid.en-de.en.bin"]
+    assert json.loads((tmp_path / "runs" / "calibration.json").read_text()) == {"parameters": 7}
+    code, said = start("--emit", "bash", data="other-bin")
+    assert code == 2 and "holds other data than this folder's runs were trained on" in said

@@ -49,7 +49,7 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     wait_for(lambda: (out / "plan.json").exists())
     refused = run(killed, code=2).stderr
     assert "another run is at work in" in refused and refused.count("\n") == 1
-    wait_for(lambda: log.exists() and "@ 10 updates" in log.read_text())
+    wait_for(lambda: log.exists() and "Saved checkpoint" in log.read_text())
     driver.kill()
     for process in processes_in(out):
         os.kill(process, signal.SIGKILL)
@@ -150,6 +150,10 @@ def test_a_model_that_cannot_be_built_is_refused_before(toy_data, tmp_path):
         ({"extra_flags": "--no-such-flag 3"}, "line 5: train: unrecognized arguments: --no-such"),
         ({"extra_flags": "--attention-dropout few"}, "line 5: train: argument --attention-dropout"),
         ({"generate": "--beam-width 3"}, "generate: unrecognized arguments: --beam-width 3"),
+        ({"extra_flags": "--encoder-learned-pos --max-source-positions -9",
+          "cost": {"parameters": 44_800}}, "train: the model cannot be built ("),
+        ({"scope": "1:5", "techniques": ["one-shot"], "sparsities": [0.8]},
+         "scope: 1:5 needs rows of a multiple of 5 weights, and those of "),
         ({"resources": {"gpus": 99}}, "a training wants 99 GPUs and this machine has"),
         ({"train_env": "exit 3"}, "the training's environment does not start"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from fairseq_lottery.workflow.reading.configuration import Configuration, Evalua
 from fairseq_lottery.workflow.reading.lines import Key
 
 DATA = "data.json"
+#: seconds that the training's environment has for its answer; it builds the model for it
+PATIENCE = 600
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Asked:
 
     Attributes:
         notes: where an adopted run was trained with other flags.
-        parameters: of the model, where nobody knew.
+        parameters: of the model, None where nothing could be asked.
     """
 
     notes: list[str]
@@ -68,11 +72,14 @@ def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
         )
 
 
-def check_files(configuration: Configuration) -> None:
+def check_files(configuration: Configuration) -> dict[str, Any]:
     """Refuse missing or other data, references of other sentences, or a missing adopted run.
 
     The data of a folder are known by their content: with other data under the same name,
     finished trainings would stand beside new ones that learned something else.
+
+    Returns:
+        size, time and hash of each file that trainings depend on, for ``note_data``.
     """
     error = configuration.source.error
     data = configuration.data
@@ -80,9 +87,13 @@ def check_files(configuration: Configuration) -> None:
     if not any(path.name.startswith("train.") for path in files):
         what = "has no train.*.bin" if data.is_dir() else "is not there"
         raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
-    for subset in ("valid", *(e.subset for e in configuration.evaluations)):
+    asked: list[tuple[str, Key]] = [("valid", ("data",))]
+    for number, evaluation in enumerate(configuration.evaluations):
+        written = "evaluate" in configuration.source.values
+        asked.append((evaluation.subset, ("evaluate", number, "subset") if written else ("data",)))
+    for subset, key in asked:
         if not any(path.name.startswith(f"{subset}.") for path in files):
-            raise error(("data",), f"the data folder {data} has no {subset}.*.bin; give"
+            raise error(key, f"the data folder {data} has no {subset}.*.bin; give"
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
     for number, evaluation in enumerate(configuration.evaluations):
         key = ("references",) if evaluation.references is None else ("evaluate", number)
@@ -90,7 +101,28 @@ def check_files(configuration: Configuration) -> None:
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
-    _refuse_other_data(configuration, files)
+    return _refuse_other_data(configuration, [p for p in files if _is_learned(p, configuration)])
+
+
+def _is_learned(path: Path, configuration: Configuration) -> bool:
+    """Whether trainings depend on a file: a test set may come to be another."""
+    flags = configuration.train
+    named = (flags.get(name, "") for name in ("--train-subset", "--valid-subset"))
+    subsets = ",".join(map(str, named)).split(",")
+    stem = path.name.partition(".")[0]
+    # fairseq reads train1, train2, ... along with train
+    return stem in subsets or bool(re.fullmatch(r"dict|(train|valid)\d*", stem))
+
+
+def check_executor(executor: str) -> None:
+    """Refuse an executor that the installed Snakemake does not have."""
+    plugins = importlib.import_module("snakemake_interface_executor_plugins.registry")
+    known = sorted(plugins.ExecutorPluginRegistry().plugins)
+    if executor not in known:
+        raise LotteryError(
+            f"Snakemake has no executor {executor!r}; choose one of {', '.join(known)}, or install"
+            f" snakemake-executor-plugin-{executor}"
+        )
 
 
 def _refuse_other_references(
@@ -131,7 +163,7 @@ def check_disk(configuration: Configuration, cost: Cost) -> None:
         )
 
 
-def check_environment(plan: Plan, work: Work, executor: str, cost: Cost) -> Asked:
+def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
     """Ask the training's environment whether it takes the flags and has what is needed.
 
     Raises:
@@ -139,6 +171,8 @@ def check_environment(plan: Plan, work: Work, executor: str, cost: Cost) -> Aske
     """
     configuration = plan.configuration
     fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
+    axes = [axis for training in plan.trainings for axis in (training.ticket, training.growth)]
+    masks = {(a.scope, a.prunable, a.keep_dense) for a in axes if a is not None}
     question = {
         "train": [*fixed, *configuration.train.words()],
         "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
@@ -146,7 +180,7 @@ def check_environment(plan: Plan, work: Work, executor: str, cost: Cost) -> Aske
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),
         "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
-        "count": cost.peak is None,
+        "masks": sorted(masks, key=str),
     }
     found = _ask(configuration, question)
     if found.get("absent") and executor == "other":
@@ -169,14 +203,22 @@ def check_environment(plan: Plan, work: Work, executor: str, cost: Cost) -> Aske
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
     command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.stages.preflight"
-    ended = subprocess.run(
-        ["bash", "-c", in_environment(configuration, command)],
-        cwd=configuration.out,  # as every stage: what is found from here is found there
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        ended = subprocess.run(
+            ["bash", "-c", in_environment(configuration, command)],
+            cwd=configuration.out,  # as every stage: what is found from here is found there
+            input=json.dumps(question),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        problem = (
+            f"the training's environment does not answer within {PATIENCE} seconds; see what"
+            " train_env waits for"
+        )
+        return {"absent": True, "problem": problem}
     try:
         answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
     except (json.JSONDecodeError, IndexError):
@@ -189,7 +231,18 @@ def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, An
     return answer
 
 
-def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
+def note_data(configuration: Configuration, data: dict[str, Any]) -> None:
+    """Keep what the folder's runs are trained on, as ``check_files`` found it.
+
+    Once a start is accepted: a refused one must not tie a folder to its data.
+    """
+    stored = configuration.out / DATA
+    if data != read_object(stored):
+        with replacing(stored) as path:
+            path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _refuse_other_data(configuration: Configuration, files: list[Path]) -> dict[str, Any]:
     stored = configuration.out / DATA
     before = read_object(stored) or {}
     for name, then in before.items():
@@ -197,15 +250,15 @@ def _refuse_other_data(configuration: Configuration, files: list[Path]) -> None:
             raise LotteryError(f"{stored} is damaged (its {name} has no sha256); delete it")
     now = {path.name: _identity(path, before.get(path.name)) for path in files}
     for name, then in before.items():
+        if not _is_learned(Path(name), configuration):
+            continue
         if name not in now or now[name]["sha256"] != then["sha256"]:
             raise configuration.source.error(
                 ("data",),
                 f"{configuration.data} holds other data than this folder's runs were trained on"
                 f" ({name} differs); give another --out",
             )
-    if now != before:
-        with replacing(stored) as path:
-            path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    return now
 
 
 def _identity(path: Path, before: dict[str, Any] | None) -> dict[str, Any]:

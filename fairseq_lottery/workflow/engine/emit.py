@@ -93,8 +93,8 @@ def emit(plan: Plan, stages: tuple[Stage, ...], work: Work, kind: str, jobs: int
         raise LotteryError(f"there is no script for {kind!r}; choose one of {', '.join(makers)}")
     whole, one = makers[kind]
     executor = "slurm" if kind == "sbatch" else "local"
-    write_plan(plan, stages, work, executor)
     listed = [one(job) for job in jobs_of(plan, work, executor)]
+    write_plan(plan, stages, work, executor)
     return whole.format(
         title=plan.configuration.title,
         count=len(listed),

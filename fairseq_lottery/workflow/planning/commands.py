@@ -67,6 +67,7 @@ class _Writer:
         self.configuration = configuration
         self.executor = executor
         self.python = interpreter(configuration)
+        self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
 
     def draw(self, training: Training, drawn: Draw) -> Stage:
         last = f"{drawn.mask_from.folder}/snapshot_{drawn.mask_from.updates}.safetensors"
@@ -167,7 +168,7 @@ class _Writer:
             command=self.module("fairseq_cli.generate", *words),
             needs=(model,),
             leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
-            facts={"settings": self.translation()},
+            facts={"settings": self.translation(evaluation)},
         )
 
     def score(self, training: Training, evaluation: Evaluation) -> Stage:
@@ -199,7 +200,7 @@ class _Writer:
                 },
                 "references": str(references),
                 "settings": {
-                    **self.translation(),
+                    **self.translation(evaluation),
                     "metrics": list(self.configuration.metrics),
                     "score_commands": self.configuration.score_commands,
                     "references": _digest(references),
@@ -207,9 +208,17 @@ class _Writer:
             },
         )
 
-    def translation(self) -> dict[str, Any]:
+    def translation(self, evaluation: Evaluation) -> dict[str, Any]:
         """What decides a translation besides its folder's name."""
-        return {"flags": self.configuration.generate.words()}
+        subset = evaluation.subset
+        if subset not in self.sentences:
+            files = sorted(self.configuration.data.glob(f"{subset}.*"))
+            kinds = (".bin", ".idx")
+            self.sentences[subset] = {p.name: _digest(p) for p in files if p.suffix in kinds}
+        return {
+            "flags": self.configuration.generate.words(),
+            "sentences": self.sentences[subset],
+        }
 
     def data(self) -> str:
         return str(self.configuration.data)

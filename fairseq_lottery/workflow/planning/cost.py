@@ -62,8 +62,14 @@ class Cost:
     rates: Rates
 
 
-def find_rates(configuration: Configuration, stages: Sequence[Stage]) -> Rates:
-    """Finished trainings know best, then a calibration, then the configuration's ``cost``."""
+def find_rates(
+    configuration: Configuration, stages: Sequence[Stage], counted: Optional[int] = None
+) -> Rates:
+    """Finished trainings know best, then a calibration, then the configuration's ``cost``.
+
+    Args:
+        counted: parameters of the model, where it has just been built.
+    """
     out = configuration.out
     records = [(stage, read_record(out, stage)) for stage in stages]
     measured: dict[str, list[float]] = {}
@@ -80,7 +86,8 @@ def find_rates(configuration: Configuration, stages: Sequence[Stage]) -> Rates:
     medians = {kind: statistics.median(values) for kind, values in measured.items()}
     calibrated = read_calibration(out)
     hints = configuration.cost
-    parameters = calibrated.get("parameters") or hints.get("parameters") or parameters
+    noted = calibrated.get("parameters") or hints.get("parameters")
+    parameters = counted or noted or parameters
     for seconds, basis in (
         (medians.pop("train", None), f"{len(measured.get('train', ()))} finished trainings"),
         (calibrated.get("seconds_per_update"), "a calibration in this folder"),
@@ -111,10 +118,18 @@ def note_parameters(out: Path, parameters: int) -> None:
 
 
 def estimate(
-    configuration: Configuration, stages: tuple[Stage, ...], work: Work, jobs: int
+    configuration: Configuration,
+    stages: tuple[Stage, ...],
+    work: Work,
+    jobs: int,
+    counted: Optional[int] = None,
 ) -> Cost:
-    """Simulate the pending stages, those with the longest way ahead first."""
-    rates = find_rates(configuration, stages)
+    """Simulate the pending stages, those with the longest way ahead first.
+
+    Args:
+        counted: parameters of the model, where it has just been built.
+    """
+    rates = find_rates(configuration, stages, counted)
     trainings = [stage for stage in work.pending if stage.kind == "train"]
     resources = configuration.resources
     units = (resources.gpus or resources.processes) * resources.nodes

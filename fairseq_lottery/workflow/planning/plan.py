@@ -213,18 +213,21 @@ def choose_cells(
     for pattern in only:
         name, _, seed = pattern.partition("#")
         technique, _, sparsity = name.partition("@")
-        fits = [
-            cell
-            for cell in plan.cells
-            if fnmatch.fnmatchcase(cell.technique, technique or "*")
-            and _fits(cell.sparsity, sparsity)
-            and fnmatch.fnmatchcase(str(cell.seed), seed or "*")
-        ]
+        if not (technique or sparsity or seed):
+            raise LotteryError(f"--only {pattern!r} names no cell; write technique@sparsity")
+        of_it = [c for c in plan.cells if fnmatch.fnmatchcase(c.technique, technique or "*")]
+        in_row = [cell for cell in of_it if _fits(cell.sparsity, sparsity)]
+        fits = [cell for cell in in_row if fnmatch.fnmatchcase(str(cell.seed), seed or "*")]
         if not fits:
-            known = ", ".join(dict.fromkeys(cell.technique for cell in plan.cells))
-            raise LotteryError(
-                f"--only {pattern} fits no cell; write technique@sparsity with one of {known}"
-            )
+            known = [cell.technique for cell in plan.cells]
+            what = "technique@sparsity with"
+            if in_row:
+                known, what = [str(cell.seed) for cell in in_row], f"{name}#seed with"
+            elif of_it:
+                known = [f"{cell.sparsity:g}" for cell in of_it]
+                what = f"{technique or '*'}@sparsity with"
+            listed = ", ".join(dict.fromkeys(known))
+            raise LotteryError(f"--only {pattern} fits no cell; write {what} one of {listed}")
         chosen += fits
     return [cell for cell in plan.cells if cell in chosen]
 

@@ -58,9 +58,13 @@ def _first(stage: Stage) -> int:
 def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
     """The record of a finished stage; None where it is not, or was finished with other settings."""
     record = read_stage_record(out / stage.record)
-    if record is None or record.get("settings") != stage.facts.get("settings"):
+    if record is None:
         return None
-    return record
+    then, now = record.get("settings"), stage.facts.get("settings")
+    if isinstance(then, dict) and isinstance(now, dict) and "sentences" not in then:
+        # an older record, of when a folder had one test set for good
+        now = {name: value for name, value in now.items() if name != "sentences"}
+    return record if then == now else None
 
 
 def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> Work:
@@ -107,6 +111,15 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
         asked = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
         if asked and stage.name not in done:
             run(stage)
+    # a cell whose best weights were chosen otherwise is not that of the plan, scored or not
+    for stage in stages:
+        judged = stage.folder in wanted and "best" in stage.facts.get("models", ())
+        if stage.kind == "train" and judged and stage.name in done and stage.name not in why:
+            other = _chosen_otherwise(out, stage)
+            if other:
+                why[stage.name] = other
+                pending.discard(stage.name)
+                run(stage)
     # what was translated and scored is of weights that will be gone
     anew = {s.folder for s in stages if s.kind == "train" and s.name in why}
     for stage in stages:

@@ -26,7 +26,7 @@ _OWN = frozenset(
     " --prune-schedule --distributed-world-size --distributed-rank --distributed-init-method"
     " --distributed-no-spawn --distributed-port --device-id --max-epoch --patience"
     " --stop-time-hours --stop-min-lr --no-save --no-last-checkpoints --cpu"
-    " --no-save-optimizer-state".split()
+    " --no-save-optimizer-state --checkpoint-suffix".split()
 )
 #: flags of a translation that say what its row says
 _OWN_GENERATE = frozenset(
@@ -43,6 +43,7 @@ _WHY = {
     "--no-save": "a killed training could not go on",
     "--no-last-checkpoints": "a killed training could not go on",
     "--no-save-optimizer-state": "a killed training could not go on",
+    "--checkpoint-suffix": "a killed training goes on from checkpoint_last.pt, by this name",
     "--cpu": "write resources: {gpus: 0}",
     "--skip-invalid-size-inputs-valid-test": "no sentence is left out of a score",
     "--truncate-source": "no sentence is cut for a score",
@@ -115,6 +116,10 @@ class _Reader(Values):
         )
         for name in self.left:
             raise self.lines.error((name,), f"there is no key {name!r} in a configuration")
+        if found.data in (found.out, *found.out.parents):
+            raise self.lines.error(
+                ("out",), f"the folder {found.out} lies in the data; give another --out"
+            )
         if found.adopt and len(found.seeds) > 1 and "{seed}" not in found.adopt:
             raise self.lines.error(
                 ("adopt",), "with several seeds the adopted folder must name its {seed}"
@@ -262,6 +267,11 @@ class _Reader(Values):
             beam = self.typed((*key, "beam"), item.pop("beam", 5), int)
             lenpen = self.typed((*key, "lenpen"), item.pop("lenpen", 1.0), float)
             subset = self.typed((*key, "subset"), item.pop("subset", "test"), str)
+            if not re.fullmatch(r"\w+", subset):
+                raise self.lines.error(
+                    (*key, "subset"),
+                    f"{subset!r} is no subset; write one of fairseq-preprocess's, as test or test1",
+                )
             references = item.pop("references", None)
             if references is not None:
                 references = self.path(key, self.typed((*key, "references"), references, str))

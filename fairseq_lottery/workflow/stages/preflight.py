@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -22,8 +23,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
             the flags of ``train`` that decide weights; ``adopt``: ``run``, ``updates`` and
             ``last`` of runs to adopt; ``scores``: names of scores, of which a user's own must be
-            importable; ``growing``: those of masks that grow; ``count``: whether to build the
-            model and count its ``parameters``.
+            importable; ``growing``: those of masks that grow; ``masks``: scope, prunable set
+            and what is kept dense of every mask, which have to fit the model.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -36,7 +37,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq import options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
+    from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score
+    from fairseq_lottery.pattern import Pattern
     from fairseq_lottery.workflow.stages.adopt import adoptable, differences
 
     parsers = {
@@ -78,15 +81,27 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
     try:
-        parameters = _parameters(question["train"]) if question["count"] else None
+        shapes = _shapes(question["train"])
     except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
         why = f"{type(error).__name__}: {error}"
         return {"problem": f"train: the model cannot be built ({why})", "where": "train"}
+    for scope, prunable, keep_dense in question["masks"]:
+        try:
+            matrices = prunable_matrices(shapes, prunable, keep_dense)
+        except LotteryError as error:
+            return {"problem": str(error), "where": "keep_dense" if keep_dense else "prunable"}
+        pattern = Pattern.parse(scope)
+        odd = [n for n in matrices if pattern and shapes[n][1] % pattern.group]
+        if pattern and odd:
+            return {"problem": f"scope: {scope} needs rows of a multiple of {pattern.group}"
+                    f" weights, and those of {odd[0]} have {shapes[odd[0]][1]}; leave the matrix"
+                    " out by keep_dense or prunable", "where": "scope"}  # fmt: skip
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
 
-def _parameters(words: list[str]) -> int:
-    """How many the model has, by building it; as plain fairseq would, without any mask."""
+def _shapes(words: list[str]) -> dict[str, tuple[int, ...]]:
+    """Of the model's parameters, by building it; as plain fairseq would, without any mask."""
     from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
@@ -95,7 +110,7 @@ def _parameters(words: list[str]) -> int:
         options.parse_args_and_arch(options.get_training_parser(), input_args=plain)
     )
     model = tasks.setup_task(cfg.task).build_model(cfg.model)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 if __name__ == "__main__":

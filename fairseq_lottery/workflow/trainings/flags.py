@@ -17,7 +17,8 @@ _NO_WEIGHT = re.compile(
     r"|save-.*|keep-(interval|last|best).*|no-(save|epoch-checkpoints|last-checkpoints"
     r"|save-optimizer-state)|write-checkpoints-asynchronously|checkpoint-verbose|profile"
     r"|num-workers|data-buffer-size|dataset-impl|user-dir|suppress-crashes|report-accuracy"
-    r"|nccl-timeout|heartbeat-timeout|all-gather-list-size|empty-cache-freq)"
+    r"|nccl-timeout|heartbeat-timeout|all-gather-list-size|empty-cache-freq|reset-logging"
+    r"|distributed-timeout|load-checkpoint-on-all-dp-ranks|plasma-path|use-plasma-view)"
 )
 #: flags of validation; they reach the weights only through a schedule that looks at it
 _VALIDATION = re.compile(
@@ -31,6 +32,8 @@ _LONG = {
     "-t": "--target-lang",
     "-a": "--arch",
     "--max-sentences": "--batch-size",
+    "--max-sentences-valid": "--batch-size-valid",
+    "--nval": "--max-valid-steps",
     "--wd": "--weight-decay",
 }
 #: flags that decide which checkpoint is the best

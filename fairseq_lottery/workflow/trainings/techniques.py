@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
@@ -143,6 +144,11 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise LotteryError(f"imp removes a share between 0 and 1 per round, not {fraction}")
+    if Pattern.parse(v.growth.scope):
+        raise LotteryError(
+            f"imp ranks all matrices as one, which scope: {v.growth.scope} does not; write another"
+            " technique, or leave scope out"
+        )
     run, done = v.dense, 0.0
     for row in v.sparsities:
         count = math.ceil(math.log((1 - row) / (1 - done)) / math.log(1 - fraction) - 1e-9)

@@ -12,14 +12,20 @@ from fairseq_lottery.workflow.engine.checks import (
     Asked,
     check_disk,
     check_environment,
+    check_executor,
     check_files,
+    note_data,
     refuse_other_plan,
     refuse_repeats,
 )
 from fairseq_lottery.workflow.planning.cost import estimate
 
+#: what trainings depend on, and the test set
 FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin",
          "valid.en-de.en.bin", "test.en-de.en.bin")  # fmt: skip
+
+
+LEARNED = FILES[:-1]
 
 
 @pytest.fixture
@@ -31,6 +37,11 @@ def work(tmp_path):
         (data / name).write_text(f"content of {name}")
     (tmp_path / "test.de").write_text("ein Satz\n")
     return Work(tmp_path, "slt", sparsities=[0.5], resources={"gpus": 2})
+
+
+def accept(configuration):
+    """Check the data as a start does that nothing refuses."""
+    note_data(configuration, check_files(configuration))
 
 
 def refused(work):
@@ -75,6 +86,14 @@ def test_references_of_another_number(work, tmp_path):
     check_files(work.configuration)
 
 
+def test_a_set_that_an_evaluation_wants(tmp_path, work):
+    more = Work(tmp_path, "slt", evaluate=[{}, {"subset": "test1", "references": "test.de"}])
+    line = more.configuration.source.path.read_text().splitlines().index("- subset: test1") + 1
+    assert refused(more).startswith(
+        f"FILE, line {line}: the data folder {tmp_path}/data-bin has no test1.*.bin"
+    )
+
+
 @pytest.mark.parametrize("subset", ["valid", "test"])
 def test_a_set_that_was_not_made(work, tmp_path, subset):
     (tmp_path / "data-bin" / f"{subset}.en-de.en.bin").unlink()
@@ -103,14 +122,14 @@ def test_an_adopted_run_that_is_not_there(work, tmp_path):
 
 
 def test_the_data_of_a_folder_are_known_by_content(work, tmp_path):
-    check_files(work.configuration)
+    accept(work.configuration)
     first = json.loads((work.out / "data.json").read_text())
-    assert sorted(first) == sorted(FILES)
-    check_files(work.configuration)
+    assert sorted(first) == sorted(LEARNED)
+    accept(work.configuration)
 
     file = tmp_path / "data-bin" / "train.en-de.en.bin"
     os.utime(file, (5, 5))  # copied: another time, the same content
-    check_files(work.configuration)
+    accept(work.configuration)
     touched = json.loads((work.out / "data.json").read_text())
     assert touched["train.en-de.en.bin"]["time"] == 5_000_000_000
     assert touched["train.en-de.en.bin"]["sha256"] == first["train.en-de.en.bin"]["sha256"]
@@ -120,9 +139,39 @@ def test_the_data_of_a_folder_are_known_by_content(work, tmp_path):
     check_files(replace(work.configuration, data=moved))
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_other_data_under_the_same_name(work, tmp_path, name):
+def test_a_refused_start_ties_its_folder_to_no_data(work, tmp_path):
     check_files(work.configuration)
+    assert list(work.out.iterdir()) == []
+    file = tmp_path / "data-bin" / "train.en-de.en.bin"
+    file.write_text("the right one")
+    accept(work.configuration)
+    assert [path.name for path in work.out.iterdir()] == ["data.json"]
+
+
+def test_another_test_set_is_no_other_training(work, tmp_path):
+    accept(work.configuration)
+    # as folders were noted before
+    stored = work.out / "data.json"
+    before = json.loads(stored.read_text())
+    whole = {**before, "test.en-de.en.bin": {"size": 1, "time": 1, "sha256": "0"}}
+    stored.write_text(json.dumps(whole))
+    (tmp_path / "data-bin" / "test.en-de.en.bin").write_text("another test set")
+    accept(work.configuration)
+    assert json.loads(stored.read_text()) == before
+
+
+@pytest.mark.parametrize("flag", ["--train-subset", "--valid-subset"])
+def test_sets_of_another_name_that_trainings_depend_on(work, tmp_path, flag):
+    file = tmp_path / "data-bin" / "mine.en-de.en.bin"
+    file.touch()
+    (tmp_path / "data-bin" / "train1.en-de.en.bin").touch()
+    own = Work(tmp_path, "slt", train=f"{TRAIN} {flag} mine", resources={"gpus": 2})
+    assert set(check_files(own.configuration)) == {*LEARNED, "train1.en-de.en.bin", file.name}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_other_data_under_the_same_name(work, tmp_path, name):
+    accept(work.configuration)
     before = (work.out / "data.json").read_text()
     file = tmp_path / "data-bin" / name
     file.write_text(file.read_text().upper())  # of the same length
@@ -134,13 +183,13 @@ def test_other_data_under_the_same_name(work, tmp_path, name):
 
 
 def test_data_that_are_gone_in_part(work, tmp_path):
-    check_files(work.configuration)
+    accept(work.configuration)
     (tmp_path / "data-bin" / "dict.de.txt").unlink()
     assert "(dict.de.txt differs)" in refused(work)
 
 
 def test_unchanged_data_are_not_read_again(work, tmp_path, monkeypatch):
-    check_files(work.configuration)
+    accept(work.configuration)
     monkeypatch.setattr(checks, "sha256_of", None)
     check_files(work.configuration)
 
@@ -240,8 +289,7 @@ def environment(work, tmp_path):
 
 
 def ask(work, executor):
-    cost = estimate(work.configuration, work.stages, work.work, 1)
-    return check_environment(work.plan, work.work, executor, cost)
+    return check_environment(work.plan, work.work, executor)
 
 
 def test_an_environment_that_fits(environment, tmp_path):
@@ -252,7 +300,7 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert asked["train"][-2:] == ["--max-update", "1000"]
     assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
-    assert asked["count"], "nobody knows how many parameters the model has"
+    assert asked["masks"] == [["layer", "all-matrices", None]]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
 
 
@@ -289,6 +337,27 @@ def test_a_prologue_that_fails(work, tmp_path):
     # a script is for another machine, where it may be
     (note,) = ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "other").notes
     assert note.startswith("nothing was checked in it: the training's environment does not start")
+
+
+def test_an_environment_that_never_answers(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "PATIENCE", 0.2)
+    waiting = Work(tmp_path, "slt", train_env="sleep 60", resources={"gpus": 2})
+    with pytest.raises(LotteryError) as refusal:
+        ask(waiting, "local")
+    assert str(refusal.value).endswith(
+        "line 8: the training's environment does not answer within 0.2 seconds; see what"
+        " train_env waits for"
+    )
+
+
+def test_an_executor_that_nobody_has():
+    pytest.importorskip("snakemake")
+    check_executor("local")
+    with pytest.raises(LotteryError) as refusal:
+        check_executor("nosuch")
+    said = str(refusal.value)
+    assert said.startswith("Snakemake has no executor 'nosuch'; choose one of ")
+    assert " local" in said and said.endswith(", or install snakemake-executor-plugin-nosuch")
 
 
 def test_gpus_of_a_cluster_are_not_counted_here(environment):

@@ -277,6 +277,7 @@ def test_a_resource_that_sbatch_does_not_know(tmp_path):
     assert str(refusal.value) == (
         "the resource constraint has no option of sbatch; write what it means as slurm_extra"
     )
+    assert list(work.out.iterdir()) == []
     assert "constraint" not in checked(work.emit("bash"))  # which books nothing
     known = {"slurm_extra": "--constraint=a100", "runtime": 5, "mem_mb": 4000,
              "slurm_account": "us", "slurm_partition": "gpu"}  # fmt: skip

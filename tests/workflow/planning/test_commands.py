@@ -151,7 +151,7 @@ def test_translating_and_scoring(tmp_path):
     assert (generate.needs, generate.leaves) == (
         (f"{folder}/best.pt",), (f"{there}/generate-test.txt",)
     )  # fmt: skip
-    settings = {"flags": ["--remove-bpe", "--max-tokens", "8000"]}
+    settings = {"flags": ["--remove-bpe", "--max-tokens", "8000"], "sentences": {}}
     assert generate.facts == {"settings": settings}
     assert generate.folder == there and generate.record == f"{there}/generate.json"
     assert other.folder == f"{folder}/average5-beam5-lenpen1-valid"
@@ -179,6 +179,18 @@ def test_translating_and_scoring(tmp_path):
     train = work.stage("train", "slt", 0.9)
     assert train.leaves == (f"{folder}/best.pt", f"{folder}/average5.pt")
     assert train.facts["models"] == ["best", "average:5"]
+
+
+def test_settings_of_a_translation_hold_the_content_of_its_test_set(tmp_path):
+    (tmp_path / "data-bin").mkdir()
+    for name in ("test.en-de.en.bin", "test.en-de.en.idx", "test1.en-de.en.bin", "dict.en.txt"):
+        (tmp_path / "data-bin" / name).write_text(name)
+    work = Work(tmp_path, "mp", sparsities=[0.5])
+    names = ("test.en-de.en.bin", "test.en-de.en.idx")
+    found = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    judging = [stage for stage in work.stages if stage.kind in ("generate", "score")]
+    assert len(judging) == 4
+    assert all(stage.facts["settings"]["sentences"] == found for stage in judging)
 
 
 def test_settings_of_a_score_hold_the_content_of_its_references(tmp_path):

@@ -186,6 +186,8 @@ def test_finished_trainings_are_best(tmp_path):
     assert rates.basis == "3 finished trainings"
     unknown = small(tmp_path, "lr-rewind", cost={})
     assert find_rates(unknown.configuration, unknown.stages).parameters == 900_000
+    # what has just been counted knows best
+    assert find_rates(unknown.configuration, unknown.stages, 5).parameters == 5
 
 
 def test_other_stages_count_once_they_are_measured(tmp_path):

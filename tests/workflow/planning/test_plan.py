@@ -258,14 +258,29 @@ def test_a_seed_that_is_not_the_configurations(tmp_path):
         choose_cells(plan, ["slt#3"], (1,))
 
 
-@pytest.mark.parametrize("only", ["mp", "slt@0.7", "clt@0.9", "slt@0.9#2"])
-def test_a_pattern_that_fits_no_cell(tmp_path, only):
+@pytest.mark.parametrize(
+    ("only", "known"),
+    [
+        ("mp", "technique@sparsity with one of dense, slt"),
+        ("clt@0.9", "technique@sparsity with one of dense, slt"),
+        ("slt@0.7", "slt@sparsity with one of 0.5, 0.9"),
+        ("@0.7", "*@sparsity with one of 0, 0.5, 0.9"),
+        ("slt@0.9#2", "slt@0.9#seed with one of 1"),
+    ],
+)
+def test_a_pattern_that_fits_no_cell(tmp_path, only, known):
     plan = plan_of(tmp_path, "slt", sparsities=[0.5, 0.9])
     with pytest.raises(LotteryError) as refusal:
         choose_cells(plan, [only])
-    assert str(refusal.value) == (
-        f"--only {only} fits no cell; write technique@sparsity with one of dense, slt"
-    )
+    assert str(refusal.value) == f"--only {only} fits no cell; write {known}"
+
+
+@pytest.mark.parametrize("only", ["", "@", "#", "@#"])
+def test_an_empty_pattern_does_not_choose_all(tmp_path, only):
+    plan = plan_of(tmp_path, "slt", sparsities=[0.5])
+    with pytest.raises(LotteryError) as refusal:
+        choose_cells(plan, ["slt", only])
+    assert str(refusal.value) == f"--only {only!r} names no cell; write technique@sparsity"
 
 
 # --- what tables say ---

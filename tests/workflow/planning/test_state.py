@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from workflow.made import TRAIN, Work
 
@@ -422,6 +424,31 @@ def test_references_are_known_by_content(tmp_path):
     assert read_record(work.out, work.stages[2]) is not None  # for the references it had
 
 
+def test_another_test_set_is_translated_and_scored_again(tmp_path):
+    (tmp_path / "data-bin").mkdir()
+    binary = tmp_path / "data-bin" / "test.en-de.en.bin"
+    binary.write_text("one")
+    work = Work(tmp_path, "slt", sparsities=[0.5])
+    run(work)
+    binary.write_text("other")
+    other = Work(tmp_path, "slt", sparsities=[0.5])
+    assert kinds(other.work.pending) == ["generate", "score"] * 2
+    assert other.work.repeats == ()
+    binary.write_text("one")
+    assert Work(tmp_path, "slt", sparsities=[0.5]).work.pending == ()
+
+
+def test_a_record_that_knows_no_test_set_stands(slt):
+    run(slt)
+    for stage in slt.stages:
+        if stage.kind in ("generate", "score"):
+            path = slt.out / stage.record
+            record = json.loads(path.read_text())
+            del record["settings"]["sentences"]
+            path.write_text(json.dumps(record))
+    assert slt.work.pending == ()
+
+
 def test_a_record_of_other_settings_is_none(tmp_path, slt):
     run(slt)
     other = Work(tmp_path, "slt", sparsities=[0.5, 0.9], generate="--remove-bpe", metrics=["TER"])
@@ -434,12 +461,10 @@ def test_a_record_of_other_settings_is_none(tmp_path, slt):
 BLEU = f"{TRAIN} --eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
 
 
-def test_another_choice_of_the_best_matters_where_it_is_needed(tmp_path, slt):
+@pytest.mark.parametrize("beam", [5, 1])  # whether the scores are there or not
+def test_another_choice_of_the_best_is_told_and_repeats(tmp_path, slt, beam):
     run(slt)
-    same = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU)
-    assert same.work.pending == ()  # the scores are there
-    run(same)
-    more = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU, evaluate=[{"beam": 1}])
+    more = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU, evaluate=[{"beam": beam}])
     found = more.work
     assert [repeat.stage.facts["label"] for repeat in found.repeats] == [
         "dense", "rewind50-0.5", "rewind50-0.9"
@@ -448,6 +473,31 @@ def test_another_choice_of_the_best_matters_where_it_is_needed(tmp_path, slt):
         "its best checkpoint was chosen with --best-checkpoint-metric not given, not bleu"
     )
     assert found.updates == found.repeated_updates == 3000
+    assert kinds(found.pending) == (
+        ["train", "generate", "score"] + ["draw", "train", "generate", "score"] * 2
+    )
+    run(more)
+    assert more.work.pending == () and more.work.repeats == ()
+
+
+def test_a_best_of_which_nobody_asks_may_be_chosen_in_any_way(tmp_path):
+    run(Work(tmp_path, "slt", sparsities=[0.5, 0.9]))
+    some = Work(tmp_path, "slt", sparsities=[0.5, 0.9], train=BLEU, only=["slt@0.5"])
+    # the dense run is only drawn from, and what it leaves for that is the same
+    assert [repeat.stage.facts["label"] for repeat in some.work.repeats][-1] == "rewind50-0.5"
+    last = [{"checkpoint": "last"}]
+    run(Work(tmp_path, "slt", sparsities=[0.5, 0.9], evaluate=last, name="last.yaml", out="last"))
+    other = Work(tmp_path, "slt", sparsities=[0.5, 0.9], evaluate=last, name="last.yaml",
+                 out="last", train=BLEU)  # fmt: skip
+    assert other.work.pending == () and other.work.repeats == ()
+
+
+def test_a_cell_chosen_otherwise_beside_one_that_is_not(tmp_path):
+    run(Work(tmp_path, "mp", "one-shot", sparsities=[0.5], keep=["snapshots"]))
+    some = Work(tmp_path, "mp", "one-shot", sparsities=[0.5], train=BLEU, keep=["snapshots"],
+                only=["one-shot"])  # fmt: skip
+    assert [repeat.stage.facts["label"] for repeat in some.work.repeats] == ["rewind50-0.5"]
+    assert kinds(some.work.pending) == ["draw", "train", "generate", "score"]
 
 
 def test_the_last_of_a_chain_alone_is_chosen_otherwise(tmp_path):

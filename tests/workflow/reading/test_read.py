@@ -240,17 +240,42 @@ OWN_FLAG = "do without {flag}: the workflow gives it itself"
 @pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"'])
 def test_a_pattern_with_and_without_quotes(tmp_path, text):
     """The pattern has one sparsity, which need not be said and is the only round."""
-    path = write(tmp_path, "slt", "one-shot", "imp")
+    path = write(tmp_path, "slt", "one-shot")
     for told in ("", "sparsities: [0.5]\n"):
         path.write_text(path.read_text() + f"scope: {text}\n{told}")
         plan = make_plan(read_configuration(path))
         assert plan.configuration.growth["scope"] == "2:4"
         drawn = {c.technique: c.training.ticket for c in plan.cells if c.training.ticket}
         assert {name: (d.scope, d.sparsity) for name, d in drawn.items()} == {
-            "slt": ("2:4", 0.5), "one-shot": ("2:4", 0.5), "imp": ("global", 0.5)
+            "slt": ("2:4", 0.5), "one-shot": ("2:4", 0.5)
         }  # fmt: skip
-        assert len(plan.trainings) == 1 + 1 + 4, "of imp, 20 % of the rest each"
-        path = write(tmp_path, "slt", "one-shot", "imp")
+        assert len(plan.trainings) == 1 + 1
+        path = write(tmp_path, "slt", "one-shot")
+
+
+def test_what_ranks_all_matrices_as_one_takes_no_pattern(tmp_path):
+    with pytest.raises(LotteryError) as refusal:
+        make_plan(configure(tmp_path, "slt", "imp", scope="2:4"))
+    assert str(refusal.value) == (
+        f"{tmp_path}/small.yaml, line 6: imp ranks all matrices as one, which scope: 2:4 does not;"
+        " write another technique, or leave scope out"
+    )
+
+
+@pytest.mark.parametrize("out", ["data-bin", "data-bin/runs", "data-bin/../data-bin/a/b"])
+def test_a_folder_in_the_data(tmp_path, out):
+    path = write(tmp_path, "slt", out=out)
+    line = path.read_text().splitlines().index(f"out: {out}") + 1
+    said = f"small.yaml, line {line}: the folder {tmp_path}/data-bin.* lies in the data; give"
+    with pytest.raises(LotteryError, match=said):
+        read_configuration(path)
+    read_configuration(path, tmp_path / "data-bin-runs")
+    with pytest.raises(LotteryError, match="lies in the data; give another --out"):
+        read_configuration(path, tmp_path / "data-bin")
+
+
+def test_data_in_the_folder(tmp_path):
+    read_configuration(write(tmp_path, "slt", out="."))
 
 
 @pytest.mark.parametrize(
@@ -295,6 +320,11 @@ REFUSALS = [
     ("--lr 7e-4", "--lr 7e-4 --save-dir x", 7, "train: " + OWN_FLAG.format(flag="--save-dir")),
     ("--lr 7e-4", "--lr=7e-4 --seed=3", 7, "train: " + OWN_FLAG.format(flag="--seed")),
     ("--lr 7e-4", "--prune-to 0.5", 7, "train: " + OWN_FLAG.format(flag="--prune-to")),
+    ("--lr 7e-4", "--checkpoint-suffix _2", 7, "train: do without --checkpoint-suffix: a killed"
+     " training goes on from checkpoint_last.pt, by this name"),
+    ("    lenpen: 0.6", "    subset: '../test'\n    references: test.de", 24,
+     "'../test' is no subset; write one of fairseq-preprocess's, as test or test1"),
+    ("    lenpen: 0.6", "    subset: te*\n    references: test.de", 24, "'te*' is no subset;"),
     ("--lr 7e-4", "--cpu", 7, "train: do without --cpu: write resources: {gpus: 0}"),
     ("--lr 7e-4", "--scope global", 7,
      "train: do without --scope: write it as a key of the configuration"),

@@ -107,4 +107,4 @@ def test_a_stage_of_other_settings_runs_again(work, tmp_path):
     run_stage(other.stages[1], shell(line), 0, 1)
     assert runs.read_text() == "one\none\n"
     record = json.loads((work.out / generate.record).read_text())
-    assert record["settings"] == {"flags": ["--remove-bpe"]}
+    assert record["settings"] == {"flags": ["--remove-bpe"], "sentences": {}}

@@ -64,6 +64,8 @@ def test_a_quoted_hash_is_a_value():
         ("-s en -t de", "--source-lang en --target-lang de"),
         ("--max-sentences 8", "--batch-size 8"),
         ("--wd=0.1", "--weight-decay 0.1"),
+        ("--max-sentences-valid 8", "--batch-size-valid 8"),
+        ("--nval 5", "--max-valid-steps 5"),
     ],
 )
 def test_second_names_are_the_same_flags(short, long):
@@ -151,6 +153,8 @@ NOISE = (
     " --fixed-validation-seed 1 --valid-subset valid1 --max-tokens-valid 4096"
     " --batch-size-valid 8 --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
     " --eval-bleu --eval-bleu-args {} --skip-invalid-size-inputs-valid-test --empty-cache-freq 5"
+    " --max-valid-steps 5 --reset-logging --distributed-timeout 60 --plasma-path /tmp/plasma"
+    " --load-checkpoint-on-all-dp-ranks --use-plasma-view"
 )
 
 
