@@ -76,9 +76,16 @@ def _deploy(args: argparse.Namespace) -> None:
     if args.round_to:
         raise LotteryError("--round is of --to compact; CTranslate2 has --quantization")
     require("ctranslate2")
-    logging.getLogger("fairseq").setLevel(logging.WARNING)  # it tells of each dictionary twice
     from fairseq_lottery.tasks.deploy import deploy
 
-    found = deploy(args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite)
+    loud = logging.getLogger("fairseq")
+    level = loud.level
+    loud.setLevel(logging.WARNING)  # it tells of each dictionary twice
+    try:
+        found = deploy(
+            args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite
+        )
+    finally:
+        loud.setLevel(level)
     print(f"{args.out}: a CTranslate2 model, weights in {args.quantization or 'float32'}")
     print(found.describe())

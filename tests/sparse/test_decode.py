@@ -5,10 +5,10 @@ import copy
 
 import pytest
 import torch
+from engines import engines
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
-from sparse.engines import engines
 from torch import nn
 
 from fairseq_lottery.errors import LotteryError

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sparse.engines import built
+from engines import built
 
 from fairseq_lottery.sparse import kernel
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from engines import built, engines
 from hypothesis import given
 from hypothesis import strategies as st
 from small import PROPERTY
-from sparse.engines import built, engines
 
 from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
 

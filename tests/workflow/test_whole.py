@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -126,12 +127,14 @@ def test_where_an_adopted_run_differs_is_said(toy_data, tmp_path, toy):
 
 
 def test_a_failed_stage_names_its_log_and_how_to_repeat_it(toy_data, tmp_path):
-    # the size of the model is known: it is not built before, where it would be refused
-    configuration = configure(tmp_path, toy_data, cost={"parameters": 44_800})
-    configuration.write_text(configuration.read_text().replace(f"{HEADS} 2", f"{HEADS} 3"))
+    # only with the sentences in its hands fairseq sees that none fits into a batch
+    configuration = configure(tmp_path, toy_data)
+    few = re.sub(r"--max-tokens \d+", "--max-tokens 2", configuration.read_text())
+    configuration.write_text(few)
     said = run(configuration, "--only", "dense", code=2).stderr
     assert said.count("\n") == 1
-    assert "the stage train-seed1-dense-" in said and "embed_dim must be divisible" in said
+    assert "the stage train-seed1-dense-" in said and "failed (exit code 1)" in said
+    assert re.search(r"ends with: .*Error: ", said)  # fairseq's own last line
     assert f"its log {tmp_path / 'runs'}/seed1/dense-" in said
     assert "repeat it with: cd " in said and "fairseq_lottery.launch" in said
 

@@ -1,4 +1,4 @@
-"""The ways to multiply, as parameters of a test."""
+"""The ways to multiply with a sparse matrix, as parameters of a test."""
 
 import pytest
 
