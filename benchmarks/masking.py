@@ -22,7 +22,7 @@ from torch.nn.utils import prune
 
 import fairseq_lottery.plugin  # noqa: F401, E402, I001 - registers masked_adam
 from fairseq_lottery.compat import use_modules
-from fairseq_lottery.masks import Mask, find_score, prunable_matrices, score_all, select
+from fairseq_lottery.masks import find_score, full_mask, score_all, select
 from fairseq_lottery.optim import MasterTensors
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tickets import trainable
@@ -55,10 +55,7 @@ def optimizer_for(name, model):
 
 def mask_of(model):
     named = trainable(model)
-    rows = prunable_matrices({n: tuple(p.shape) for n, p in named.items()})
-    full = Mask.full(
-        {n: tuple(named[n].shape) for n in rows}, {n: r for n, r in rows.items() if r is not None}
-    )
+    full = full_mask({n: tuple(p.shape) for n, p in named.items()})
     score, _ = find_score("magnitude")
     return select(score_all(score, {n: named[n].detach() for n in full}), full, 0.9)
 

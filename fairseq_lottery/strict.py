@@ -1,4 +1,4 @@
-"""JSON that anybody may have written, read without second thoughts about what it means."""
+"""What anybody may have written: JSON read without second thoughts, and a limit of all readers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 #: whole numbers beyond 64 bits are none that anything here counts
 _LARGEST = 2**63
+#: of a tensor: torch calculates with no more
+MOST_DIMENSIONS = 64
 
 
 def read_json(text: str, allow_nan: bool = False) -> Any:

@@ -23,7 +23,7 @@ from torch import Tensor
 from fairseq_lottery.compact import bits, planes
 from fairseq_lottery.compact.streams import Frame
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.strict import read_json
+from fairseq_lottery.strict import MOST_DIMENSIONS, read_json
 
 #: types that tensors may have, as numpy reads their bits: it has no bfloat16
 _TYPES: dict[str, tuple[torch.dtype, str]] = {
@@ -39,8 +39,6 @@ _SIGN = np.uint32(1 << 31)
 _MOST_VALUES, _MOST_WEIGHTS, _BESIDES = 64, 2048, 1 << 26
 #: bytes of JSON; one of the largest Transformers has less than a twentieth
 _MOST_LAYOUT = 1 << 23
-#: torch calculates with no more
-_MOST_DIMENSIONS = 64
 
 
 def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -215,7 +213,7 @@ def _refuse_absurd(layout: Mapping[str, Any], shapes: Mapping[str, Any], coded: 
 
 def _size(shape: Any) -> int:
     """Entries of a tensor of this shape."""
-    fits = isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS
+    fits = isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS
     if not fits or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise LotteryError(f"{str(shape)[:80]} is no shape")
     return math.prod(shape)

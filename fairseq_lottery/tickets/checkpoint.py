@@ -14,13 +14,12 @@ from torch import Tensor
 from fairseq_lottery.compat import as_written, safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+from fairseq_lottery.strict import MOST_DIMENSIONS
 from fairseq_lottery.tickets.record import refuse_malformed, refuse_other_than_json
 
 #: names may share one tensor, as tied embeddings do; all names together stay within this
 #: many times the file
 _MOST_SHARED = 32
-#: torch calculates with no more
-_MOST_DIMENSIONS = 64
 #: settings of one training, which has a few hundred, and how deep they are nested
 _MOST_SETTINGS, _DEEPEST = 1_000_000, 50
 #: entries of a checkpoint, and what each is; None where a run has none
@@ -222,7 +221,7 @@ def _refuse_other_tensors(tensors: Mapping[str, Any], what: str, size: int) -> N
 
 def _is_plain_tensor(tensor: Tensor) -> bool:
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    plain = plain and tensor.dim() <= _MOST_DIMENSIONS
+    plain = plain and tensor.dim() <= MOST_DIMENSIONS
     if not plain or tensor.is_quantized or tensor.is_complex() or tensor.element_size() < 1:
         return False
     kinds: Iterable[torch.dtype] = (

@@ -21,7 +21,7 @@ from torch import Tensor
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, replacing
-from fairseq_lottery.strict import read_json
+from fairseq_lottery.strict import MOST_DIMENSIONS, read_json
 
 _KEY = "fairseq_lottery"
 #: versions of the format: plain, and compact
@@ -30,8 +30,6 @@ _PLAIN, _COMPACT = 1, 2
 _LONGEST = 100_000_000
 #: what weights, moments, bits and counters are; others are not read at all
 _TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
-#: torch calculates with no more
-_MOST_DIMENSIONS = 64
 
 
 def digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
@@ -133,7 +131,7 @@ def _outer_header(path: Union[str, Path]) -> dict[str, Any]:
             raise ValueError(f"the entry of {name} is malformed")
         if entry["dtype"] not in _TYPES:
             raise ValueError(f"{name} is of the type {entry['dtype']}")
-        if len(entry["shape"]) > _MOST_DIMENSIONS:
+        if len(entry["shape"]) > MOST_DIMENSIONS:
             raise ValueError(f"{name} has {len(entry['shape'])} dimensions")
     return header
 
