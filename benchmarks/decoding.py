@@ -28,6 +28,7 @@ from fairseq_lottery.compat import use_modules
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.sparse.kernel import sparse_linear
 from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
+from fairseq_lottery.sparse.modules import SparseLinear
 
 SOURCE, TARGET = 25, 26
 
@@ -78,6 +79,30 @@ def sparse(engine):
         return model
 
     return way
+
+
+class Free(nn.Module):
+    """A linear layer that costs nothing: the same random output for every input of one shape."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs, self.made = outputs, {}
+
+    def forward(self, x):
+        shape = (*x.shape[:-1], self.outputs)
+        if shape not in self.made:
+            self.made[shape] = torch.randn(shape) * 0.1
+        return self.made[shape]
+
+
+def free(model, beam):
+    """The bound: what is left when every product with a pruned matrix takes no time."""
+    sparsify(model, rows=beam)
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, SparseLinear):
+                setattr(parent, name, Free(layer.out_features))
+    return model
 
 
 class Fairseq:
@@ -133,6 +158,7 @@ def ways_at(sparsity, args, words, sentences, with_peers, folder):
     for name, engine in ((kernel, KernelMatrix), ("torch CSR", SparseMatrix)):
         if name:
             made[name] = sparse(engine)(copy.deepcopy(model), args.beam)
+    made["bound: free"] = free(copy.deepcopy(model), args.beam)
     if with_peers:
         made["oneDNN"] = onednn(copy.deepcopy(model))
         made["int8 (torch)"] = int8(copy.deepcopy(model))
