@@ -34,6 +34,16 @@ def coder_of(ones: int, size: int) -> str:
     return "gaps" if RAREST <= rarer < RARE else "bits"
 
 
+def packed(array: np.ndarray) -> np.ndarray:
+    """Bools as bytes, eight to one, the first in the lowest bit: as ``Mask.pack`` does."""
+    return np.packbits(array, bitorder="little")
+
+
+def unpacked(symbols: np.ndarray, length: int) -> np.ndarray:
+    """The inverse of ``packed``."""
+    return np.unpackbits(symbols, count=length, bitorder="little").astype(bool)
+
+
 def encode(arrays: Sequence[np.ndarray], coder: str) -> tuple[bytes, list[int]]:
     """One stream for all arrays, and how many bytes of it, uncoded, belong to each.
 
@@ -43,7 +53,7 @@ def encode(arrays: Sequence[np.ndarray], coder: str) -> tuple[bytes, list[int]]:
     stream = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
     coded, sizes = [], []
     for array in arrays:
-        symbols = np.packbits(array) if coder == "bits" else _to_gaps(array)
+        symbols = packed(array) if coder == "bits" else _to_gaps(array)
         coded.append(stream.compress(symbols.data))
         sizes.append(symbols.size)
     return b"".join([*coded, stream.flush()]), sizes
@@ -70,7 +80,7 @@ def decode(
             if symbols.size != size:
                 raise LotteryError("its coded mask is cut short")
             if coder == "bits":
-                array = _from_bits(symbols, length)
+                array = unpacked(symbols, length)
             else:
                 array = _from_gaps(symbols, length, count)
             if np.count_nonzero(array) != count:
@@ -96,10 +106,6 @@ def _refuse_sizes(
             raise LotteryError("its coded mask is inconsistent")
         if coder == "gaps" and not min(count, length - count) <= size <= length:
             raise LotteryError("its coded mask is inconsistent")
-
-
-def _from_bits(symbols: np.ndarray, length: int) -> np.ndarray:
-    return np.unpackbits(symbols, count=length).astype(bool)
 
 
 def _to_gaps(array: np.ndarray) -> np.ndarray:

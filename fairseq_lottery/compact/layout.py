@@ -62,7 +62,7 @@ def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, 
         tensor = tensors[name].detach().cpu().contiguous()
         part, _, short = name.partition("/")
         if part == "mask":
-            array = np.unpackbits(tensor.numpy(), count=_size(shapes[short])).astype(bool)
+            array = bits.unpacked(tensor.numpy(), _size(shapes[short]))
             ones = int(np.count_nonzero(array))
             coder = bits.coder_of(ones, array.size)
             masks.setdefault(coder, []).append((ones / max(array.size, 1), short, array))
@@ -137,7 +137,7 @@ def _decoded(
         lengths = [_size(shapes[name]) for name in names]
         found = bits.decode(streams.pop(f"mask.{coder}"), coder, lengths, ones, sizes)
         for array, name in zip(found, names):  # in this order ``found`` is asked for its end
-            yield f"mask/{name}", torch.from_numpy(np.packbits(array))
+            yield f"mask/{name}", torch.from_numpy(bits.packed(array))
     if layout["signs"]:
         stream = np.frombuffer(streams.pop("signs"), np.uint8)
         total = sum(_size(shape) for _, shape, _ in layout["signs"])

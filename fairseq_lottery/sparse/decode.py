@@ -100,7 +100,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
 def _hold(
     weight: Tensor, rows: int, kind: Optional[type[SparseMatrix]]
 ) -> Optional[SparseMatrix]:
-    if kind is None:
+    if kind is None or not weight.numel():
         return None
     if weight.shape[1] > 1 << 16:
         kind = SparseMatrix  # more columns than the kernel can number

@@ -128,7 +128,10 @@ void tile(const Csr& w, const float* x, int64_t rows, float* transposed, float* 
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& starts, const at::Tensor& columns,
-                  const at::Tensor& values, const c10::optional<at::Tensor>& bias) {
+                  const at::Tensor& values, const c10::optional<at::Tensor>& bias,
+                  int64_t inputs) {
+  TORCH_CHECK(x.dim() > 0 && x.size(-1) == inputs && inputs > 0, "x has not ", inputs, " columns");
+  TORCH_CHECK(columns.numel() == values.numel() && starts.numel() > 0, "W is malformed");
   const at::Tensor in = x.contiguous();
   std::vector<int64_t> sizes = in.sizes().vec();
   const Csr w{starts.data_ptr<int32_t>(),
@@ -136,7 +139,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& starts, const at::Tenso
               values.data_ptr<float>(),
               bias.has_value() ? bias->data_ptr<float>() : nullptr,
               starts.numel() - 1,
-              sizes.back()};
+              inputs};
   sizes.back() = w.outputs;
   at::Tensor out = at::empty(sizes, in.options());
   constexpr int64_t kMost = 4 * kLanes;
@@ -164,7 +167,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& starts, const at::Tenso
 
 TORCH_LIBRARY(fairseq_lottery, library) {
   library.def(
-      "sparse_linear(Tensor x, Tensor starts, Tensor columns, Tensor values, Tensor? bias)"
-      " -> Tensor",
+      "sparse_linear(Tensor x, Tensor starts, Tensor columns, Tensor values, Tensor? bias,"
+      " int inputs) -> Tensor",
       &linear);
 }

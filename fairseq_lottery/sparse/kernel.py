@@ -16,6 +16,8 @@ from typing import Any, Optional
 
 import torch
 
+from fairseq_lottery.files import sha256_of
+
 logger = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -37,21 +39,33 @@ def capability() -> str:
 
 @cache
 def sparse_linear() -> Optional[Any]:
-    """``(x, starts, columns, values, bias) -> x W^T + bias``, None where it cannot be built.
+    """``(x, starts, columns, values, bias, inputs) -> x W^T + bias``; None: it cannot be built.
 
     The first process on a machine compiles it, for half a minute; the result is kept in the
     user's cache, by processor, torch and source. A log line says why it cannot be built.
     """
     path = _cached()
     try:
-        if path.is_file():
+        if _is_whole(path):
             torch.ops.load_library(str(path))
         else:
             _build(path)
         return torch.ops.fairseq_lottery.sparse_linear
     except Exception as error:  # noqa: BLE001 - no compiler, no ninja, no folder: all the same
-        logger.warning("the sparse kernel cannot be built (%s)", str(error).splitlines()[0])
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        logger.warning("the sparse kernel cannot be built (%s)", reason)
         return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the cache has the kernel as it was built: loading a damaged one kills the process."""
+    if not path.is_file():
+        return False
+    known = path.with_suffix(".sha256")
+    whole = known.is_file() and known.read_text() == sha256_of(path)
+    if not whole:
+        logger.warning("the sparse kernel in %s is damaged and built anew", path)
+    return whole
 
 
 def _cached() -> Path:
@@ -90,4 +104,9 @@ def _build(path: Path) -> None:
             build_directory=folder,
             is_python_module=False,
         )
-        os.replace(Path(folder) / path.name, path)
+        made = Path(folder) / path.name
+        known = made.with_suffix(".sha256")
+        known.write_text(sha256_of(made))
+        # a process between the two builds it once more
+        os.replace(known, path.with_suffix(".sha256"))
+        os.replace(made, path)

@@ -48,6 +48,8 @@ class SparseMatrix(nn.Module):
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        if x.shape[-1] != self.inputs:
+            raise RuntimeError(f"x has not {self.inputs} columns")
         rows = x.reshape(-1, self.inputs).t()
         if bias is None:
             product = torch.mm(self._csr, rows)
@@ -85,7 +87,7 @@ class KernelMatrix(SparseMatrix):
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
         product: Any = sparse_linear()
-        found: Tensor = product(x, self.starts, self.columns, self.values, bias)
+        found: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
         return found
 
     def _columns(self, entry: Tensor) -> Tensor:

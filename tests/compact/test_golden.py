@@ -1,4 +1,4 @@
-"""Files of format version 2 that were written once: every later reader has to read them."""
+"""Files of format version 3 that were written once: every later reader has to read them."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def content(kind):
     for number, (name, kept) in enumerate(places.items()):
         mask = np.zeros(int(np.prod(shapes[name])), bool)
         mask[list(kept)] = True
-        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(mask))
+        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(mask, bitorder="little"))
         values = (torch.arange(len(kept)) * (number + 3) % 257 - 128) / 64
         tensors[f"values/{name}"] = values.sign().add(0.5).sign() / 8 if kind == "sign" else values
     tensors["values/bias"] = torch.tensor([0.5, -0.0, 3e38, 1e-40])
@@ -57,7 +57,7 @@ def test_a_reader_that_was_written_after_the_document():
             part, stream = stream[:size], stream[size:]
             count = int(np.prod(layout["record"]["mask"]["shapes"][name]))
             if coder == "bits":
-                masks[name] = [part[i // 8] >> (7 - i % 8) & 1 for i in range(count)]
+                masks[name] = [part[i // 8] >> i % 8 & 1 for i in range(count)]
                 continue
             places, place = [], -1
             for byte in part:
@@ -70,7 +70,8 @@ def test_a_reader_that_was_written_after_the_document():
         assert stream == b""
     expected, _ = content("sign")
     for name, mask in masks.items():
-        assert np.packbits(mask).tobytes() == expected[f"mask/{name}"].numpy().tobytes()
+        packed = np.packbits(mask, bitorder="little").tobytes()
+        assert packed == expected[f"mask/{name}"].numpy().tobytes()
     signs = np.unpackbits(np.frombuffer(streams["signs"], np.uint8))
     for name, shape, magnitude in layout["signs"]:
         size = int(np.prod(shape))

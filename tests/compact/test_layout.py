@@ -11,6 +11,9 @@ from small import PROPERTY, SHAPES
 
 from fairseq_lottery.compact.layout import pack, unpack
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import container, mask_from_state, mask_to_state
+from fairseq_lottery.tickets.maskstate import scatter, survivors
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64]
 
@@ -25,7 +28,8 @@ def contents(seed=0, keep=0.5, reset="rewind"):
             continue
         mask = torch.rand(shape, generator=generator) < keep
         values = torch.randn(int(mask.sum()), generator=generator)
-        tensors[f"mask/{name}"] = torch.from_numpy(np.packbits(mask.numpy().reshape(-1)))
+        bits = np.packbits(mask.numpy().reshape(-1), bitorder="little")
+        tensors[f"mask/{name}"] = torch.from_numpy(bits)
         tensors[f"values/{name}"] = values.sign() * 0.25 if reset == "sign" else values
         shapes[name] = list(shape)
     tensors["dictionary/source"] = torch.arange(40, dtype=torch.uint8)
@@ -194,7 +198,8 @@ def test_one_survivor_in_four_thousand_is_no_bomb():
     mask = np.zeros(size, bool)
     mask[::4096] = True
     record = {"mask": {"shapes": {"w": [4000, 4096]}}}
-    tensors = {"mask/w": torch.from_numpy(np.packbits(mask)), "values/w": torch.ones(4000)}
+    bits = torch.from_numpy(np.packbits(mask, bitorder="little"))
+    tensors = {"mask/w": bits, "values/w": torch.ones(4000)}
     coded = pack(tensors, record)
     assert size / sum(stream.numel() for stream in coded.values()) < 2048
     found, _ = unpack(coded)
@@ -211,3 +216,20 @@ def test_an_endless_layout():
     assert len(bomb) < 10_000
     with pytest.raises(LotteryError, match="absurdly large"):
         unpack({"layout": torch.from_numpy(np.frombuffer(bomb, np.uint8).copy())})
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(0, 1000))
+@PROPERTY
+def test_real_masks_of_any_size_come_back(tmp_path_factory, rows, columns, density, seed):
+    """As tickets hold them: sizes that eight does not divide, and bits where ``Mask`` puts them."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = Mask({"a": torch.rand((rows, columns), generator=generator) < density})
+    weight = torch.randn((rows, columns), generator=generator)
+    state = mask_to_state(mask)
+    tensors = {"mask/a": state["bits"]["a"], "values/a": survivors(mask, "a", weight)}
+    path = tmp_path_factory.mktemp("masks") / "a.safetensors"
+    container.save(path, "ticket", tensors, {"mask": {"shapes": state["shapes"]}}, compact=True)
+    found, record = container.load(path, "ticket")
+    again = mask_from_state({**record["mask"], "protected": {}, "bits": {"a": found["mask/a"]}})
+    assert again == mask
+    assert torch.equal(scatter(path, again, "a", found["values/a"]), weight * mask["a"])

@@ -176,6 +176,12 @@ def test_matrices_wider_than_16_bits_can_number():
     assert torch.equal(model(x), expected)
 
 
+def test_a_matrix_of_nothing_stays_dense():
+    layer = nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 0))
+    assert str(sparsify(layer, rows=5)).startswith("0 of 2 matrices")
+    assert layer(torch.ones(2, 0)).shape == (2, 0)
+
+
 def test_without_any_engine_everything_stays_dense(monkeypatch):
     def refuse(*_):
         raise RuntimeError("addmm: sparse CSR on a CPU needs MKL")

@@ -40,11 +40,26 @@ def test_it_is_built_once_for_what_the_processor_can_do(tmp_path):
     least = {"ATEN_CPU_CAPABILITY": "default"}
     said, log = use(tmp_path, **least)
     assert said in ("DEFAULT KernelMatrix", "NO AVX KernelMatrix") and "compiling" in log
-    (cached,) = (tmp_path / "fairseq_lottery").iterdir()
+    (cached,) = (tmp_path / "fairseq_lottery").glob("*.so")
+    known = cached.with_suffix(".sha256")
     assert cached.name.startswith(f"sparse-{said.rsplit(' ', 1)[0].replace(' ', '-')}-")
     said, log = use(tmp_path, **least)
     assert said.endswith("KernelMatrix") and "compiling" not in log
-    assert list((tmp_path / "fairseq_lottery").iterdir()) == [cached]
+    assert set((tmp_path / "fairseq_lottery").iterdir()) == {cached, known}
+
+
+@built
+@pytest.mark.slow
+def test_a_damaged_kernel_is_built_anew(tmp_path):
+    use(tmp_path)
+    (cached,) = (tmp_path / "fairseq_lottery").glob("*.so")
+    whole = cached.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b""):
+        cached.write_bytes(damaged)
+        said, log = use(tmp_path)
+        assert said.endswith("KernelMatrix") and "is damaged and built anew" in log
+        assert len(cached.read_bytes()) == len(whole)
+    assert "compiling" not in use(tmp_path)[1]
 
 
 @pytest.mark.slow

@@ -99,3 +99,18 @@ def test_memory_is_in_proportion_to_the_density():
     assert KernelMatrix(weight).bytes == 640 * (4 + 2) + 101 * 4
     assert SparseMatrix(weight).bytes == 640 * (4 + 4) + 101 * 4
     assert list(KernelMatrix(weight).state_dict()) == []
+
+
+@engines
+@pytest.mark.parametrize("width", [4, 7, 9, 16])
+def test_an_input_of_another_width_is_refused(engine, width):
+    """As torch's own product does; beyond its end lies somebody else's memory."""
+    with pytest.raises(RuntimeError, match="8 columns"):
+        engine(pruned(3, 8, 0.5)).linear(torch.ones(2, width), None)
+
+
+@engines
+def test_rows_of_columns_beyond_half_of_16_bits(engine):
+    weight = torch.zeros(2, 40_000)
+    weight[1, [5, 32_767, 32_768, 39_999]] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert torch.equal(engine(weight).rows(torch.tensor([1, 0])), weight[[1, 0]])
