@@ -8,6 +8,8 @@ import collections
 import importlib
 import pickle
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
@@ -64,15 +66,27 @@ def allow_fairseq_checkpoints() -> None:
         torch.serialization.add_safe_globals(safe_classes() + placeholder)
 
 
+def refuse_code(path: Union[str, Path]) -> None:
+    """Look at what a checkpoint asks for, and load nothing.
+
+    For files that fairseq itself is about to load: with torch before 2.6 it runs what they ask.
+
+    Raises:
+        pickle.UnpicklingError: it asks for more than plain data.
+        ValueError, OSError, ...: it is no checkpoint, or damaged.
+    """
+    for module, name in sorted(names_in(path)):
+        if not _is_allowed(module, name):
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
+
+
 def safe_load(path: Union[str, Path]) -> dict[str, Any]:
     """Load a fairseq checkpoint to the CPU without running anything from it.
 
     Raises:
         pickle.UnpicklingError, RuntimeError, OSError, ...: whatever torch says of the file.
     """
-    for module, name in sorted(names_in(path)):
-        if not _is_allowed(module, name):
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
+    refuse_code(path)
     if hasattr(torch.serialization, "safe_globals"):
         # on leaving it forgets all it was given, also what the plugin had registered before
         known = torch.serialization.get_safe_globals()
@@ -175,14 +189,32 @@ def forget_best() -> None:
     checkpoint_utils.save_checkpoint.__dict__.pop("best", None)
 
 
+#: attributes of fairseq's layers, and what they are where modules are called, not read
+_CALLS_MODULES = {"skip_embed_dim_check": True, "load_to_BT": False}
+
+
 def use_modules(model: Any) -> None:
     """Let fairseq's attention and encoder layers call their linear layers, not read their weights.
 
     The fused paths, of torch's attention function and of 0.12.2's encoder, know dense weights
     only. Removable when fairseq has one path that calls modules.
     """
+    for module, name in _switches(model):
+        setattr(module, name, _CALLS_MODULES[name])
+
+
+@contextmanager
+def modules_are_used(model: Any) -> Iterator[None]:
+    """While inside, as after ``use_modules``; afterwards as before."""
+    before = [(module, name, getattr(module, name)) for module, name in _switches(model)]
+    use_modules(model)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _switches(model: Any) -> Iterator[tuple[Any, str]]:
     for module in model.modules():
-        if hasattr(module, "skip_embed_dim_check"):
-            module.skip_embed_dim_check = True
-        if hasattr(module, "load_to_BT"):
-            module.load_to_BT = False
+        yield from ((module, name) for name in _CALLS_MODULES if hasattr(module, name))

@@ -2,7 +2,10 @@
 
 torch's safe loader runs nothing, but its list of what is harmless is longer than what fairseq
 writes: byte arrays and sparse tensors of any size out of a few bytes, tensors without values.
-And it checks no checksum.
+It checks no checksum. And torch before 2.6, inside fairseq's own commands, loads whatever a
+pickle asks for: there this look is all that stands before it, so what is looked at has to be
+what torch would load, and an archive or a pickle that two readers could take for two things is
+refused.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import io
 import mmap
 import pickle
 import pickletools
+import struct
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,40 +23,88 @@ from typing import Any, Union
 
 #: of the pickle in a zip; the largest checkpoints have a few megabytes
 _LARGEST = 1 << 28
-#: the first of the pickles in a file of torch < 1.6 that says anything is the fourth
-_PICKLES_OF_OLD_FORMAT = 4
+#: torch < 1.6 wrote five: a magic number, a version, the machine, the state, names of storages
+_PICKLES_OF_OLD_FORMAT = 5
+#: names put together from texts, classes by number; and frames, of which pickle reads all where
+#: others read to the end of the pickle
+_REFUSED = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "FRAME")
+#: how an archive ends: where its directory lies, in 64 bits, where that stands, in 32 bits
+_END_64 = struct.Struct("<4sQ2H2I4Q4sIQI")
+_END = struct.Struct("<4s4H2IH")
 
 
 def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
     """Module and name of everything that the pickles of a checkpoint ask for.
 
     A checkpoint of torch >= 1.6 is a zip archive, and all of it is read: nothing in it may be
-    compressed or overlap, and every checksum has to fit.
+    compressed or overlap, every checksum has to fit, and there is one pickle and one directory.
 
     Raises:
         ValueError, OSError, zipfile.BadZipFile, ...: a file that is damaged.
         pickle.UnpicklingError: a pickle that names things in another way than torch does.
     """
     with open(path, "rb") as file:
-        if file.read(2) != b"PK":
+        if file.read(4) != b"PK\3\4":
+            _refuse_tar(file)
             # mapped, a text that claims to be as long as the memory ends with the file
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 return {name for _ in range(_PICKLES_OF_OLD_FORMAT) for name in _names(whole)}
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if any(info.compress_type != zipfile.ZIP_STORED for info in members):
-            raise ValueError("it is compressed, as no checkpoint is")
-        if sum(info.compress_size for info in members) > Path(path).stat().st_size:
-            raise ValueError("its members overlap")
-        if len({info.filename for info in members}) < len(members):
-            raise ValueError("it has a member twice")
-        if any(i.filename.endswith(".pkl") and i.file_size > _LARGEST for i in members):
-            raise ValueError("its pickle is too large")
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong")
-        pickles = [info for info in members if info.filename.endswith(".pkl")]
-        return {name for info in pickles for name in _names(io.BytesIO(archive.read(info)))}
+        with zipfile.ZipFile(file) as archive:
+            return set(_names(io.BytesIO(archive.read(_pickle_of(archive, file)))))
+
+
+def _pickle_of(archive: zipfile.ZipFile, file: Any) -> zipfile.ZipInfo:
+    """The one pickle of an archive, all of which is looked at."""
+    members = archive.infolist()
+    size = file.seek(0, io.SEEK_END)
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+        raise ValueError("it is compressed, as no checkpoint is")
+    if sum(info.compress_size for info in members) > size:
+        raise ValueError("its members overlap")
+    # torch's reader takes DATA.PKL for data.pkl, and reads the name as it is written
+    names = [info.orig_filename.lower() for info in members]
+    if len(set(names)) < len(names):
+        raise ValueError("it has a member twice")
+    pickles = [info for info, name in zip(members, names) if name.endswith(".pkl")]
+    if len(pickles) != 1 or pickles[0].orig_filename.rpartition("/")[2] != "data.pkl":
+        raise ValueError("it has not one pickle")
+    if pickles[0].file_size > _LARGEST:
+        raise ValueError("its pickle is too large")
+    _refuse_other_end(file, size, len(members))
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    return pickles[0]
+
+
+def _refuse_other_end(file: Any, size: int, count: int) -> None:
+    """Refuse an archive whose directory might be found in two places, as readers look for it."""
+    file.seek(max(size - _END.size - _END_64.size, 0))
+    tail = file.read()
+    length, start = _END.unpack(tail[-_END.size :])[5:7]
+    end = size - _END.size
+    if tail[-_END.size - 20 :].startswith(b"PK\6\7"):
+        end -= _END_64.size
+        versions = struct.unpack_from("<2H", tail, 12)
+        length, start = struct.unpack_from("<2Q", tail, 40)
+        counts = (count, count, length, start)
+        expected = _END_64.pack(b"PK\6\6", 44, *versions, 0, 0, *counts, b"PK\6\7", 0, end, 1)
+    else:
+        expected = b""
+    short = (min(count, 0xFFFF),) * 2 + (min(length, 0xFFFFFFFF), min(start, 0xFFFFFFFF))
+    expected += _END.pack(b"PK\5\6", 0, 0, *short, 0)
+    if start + length != end or not tail.endswith(expected):
+        raise ValueError("its directory is not where torch writes it")
+
+
+def _refuse_tar(file: Any) -> None:
+    """Refuse the format of torch < 0.4, whatever else the file may be as well."""
+    file.seek(0)
+    try:
+        tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return
+    raise ValueError("it is a tar archive")
 
 
 def _names(file: Any) -> Iterator[tuple[str, str]]:
@@ -60,5 +113,5 @@ def _names(file: Any) -> Iterator[tuple[str, str]]:
         if code.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
             yield module, name
-        elif code.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+        elif code.name in _REFUSED:
             raise pickle.UnpicklingError(f"{code.name} is not allowed in a checkpoint")

@@ -124,3 +124,9 @@ class Run:
     def draw(self, initialise=None, **changes):
         """Draw SLT at 50 %, or what ``changes`` say instead."""
         return draw(replace(self.plan, **changes), initialise)
+
+
+def load(path):
+    """A checkpoint as it is, by whatever torch; torch 1.12 knows no ``weights_only``."""
+    trusting = {"weights_only": False} if hasattr(torch.serialization, "safe_globals") else {}
+    return torch.load(path, **trusting)

@@ -12,6 +12,7 @@ import torch
 from fairseq_lottery.compat import (
     PHANTOM_PARAMETER,
     allow_fairseq_checkpoints,
+    refuse_code,
     safe_classes,
     safe_load,
 )
@@ -90,6 +91,27 @@ def test_nothing_in_a_file_is_run(tmp_path, loader, make, zipped):
     with pytest.raises(Exception, match="(?i)unsupported|not allowed|weights.only"):
         safe_load(tmp_path / "file")
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_loader_itself_runs_nothing(tmp_path, loader, zipped, monkeypatch):
+    """Also where what was looked at was not what is loaded."""
+    monkeypatch.setattr("fairseq_lottery.compat.names_in", lambda path: set())
+    ran = tmp_path / "ran"
+    state = {"x": Call(os.mkdir, str(ran))}
+    torch.save(state, tmp_path / "file", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(pickle.UnpicklingError, match="(?i)unsupported|not allowed|weights.only"):
+        safe_load(tmp_path / "file")
+    assert not ran.exists()
+
+
+def test_what_a_file_asks_for_is_seen_without_loading_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("loaded"))
+    torch.save(DATA, tmp_path / "good")
+    refuse_code(tmp_path / "good")
+    torch.save({"x": Call(os.mkdir, str(tmp_path / "ran"))}, tmp_path / "bad")
+    with pytest.raises(pickle.UnpicklingError, match="^posix.mkdir is not allowed in a check"):
+        refuse_code(tmp_path / "bad")
 
 
 def test_all_safe_classes_are_plain_data():

@@ -25,6 +25,19 @@ def test_the_new_file_takes_the_place_of_the_old_one(old):
     assert list(old.parent.iterdir()) == [old]
 
 
+def test_the_file_and_then_its_folder_reach_the_disk(old, monkeypatch):
+    """A rename that survives a power cut, of a file whose content does as well."""
+    synced = []
+
+    def fsync(number):
+        synced.append((os.readlink(f"/proc/self/fd/{number}"), old.read_bytes()))
+
+    with replacing(old) as temporary:
+        temporary.write_bytes(b"new")
+        monkeypatch.setattr(os, "fsync", fsync)
+    assert synced == [(str(temporary), b"old"), (str(old.parent), b"new")]
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ZeroDivisionError, SystemExit])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(old, interruption):
     with pytest.raises(interruption):
@@ -141,7 +154,21 @@ def test_a_name_that_no_system_takes_is_refused(tmp_path):
 # --- reading what anybody may have put there ------------------------------------------------------
 
 
-def test_a_plain_file_is_read_and_nothing_else(tmp_path):
+@pytest.fixture
+def alarm():
+    """An end to waiting for a pipe that nobody writes into."""
+
+    def ring(number, frame):
+        raise AssertionError("a reader waits")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_plain_file_is_read_and_nothing_else(tmp_path, alarm):
     (tmp_path / "file").write_bytes(b"a\r\nb\rc\xc3\xa4\n")
     (tmp_path / "link").symlink_to("file")
     os.mkfifo(tmp_path / "pipe")

@@ -61,8 +61,6 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
         print(f"\n{table.read_text(encoding='utf-8')}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
-        import fairseq  # noqa: F401 - loaded first, so that the plugin registers
-
         from fairseq_lottery.demo.worth import lines
 
         for line in lines(out / "runs"):

@@ -2,8 +2,10 @@
 
 --to dense (the default) gives a checkpoint without this plugin's parts, also of a compact one.
 --to compact takes checkpoints, tickets and snapshots; docs/format.md says how they are coded.
+--to slim cuts out the attention heads and FFN units that are zero: a smaller dense checkpoint,
+which loads with this plugin and translates as before.
 --to ctranslate2 gives a folder for CTranslate2, the fastest way to translate on a CPU, and
-checks that it translates as fairseq does.
+checks that it translates as fairseq does. It takes slim checkpoints too.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import argparse
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
+  fairseq-lottery export heads50/checkpoint_best.pt --to slim --out heads50.pt
   fairseq-lottery export slt50.pt --to ctranslate2 --quantization int8 --out slt50-int8"""
 
 
@@ -18,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A file in, a file or a folder out."""
     parser.add_argument("file", help="checkpoint, ticket, snapshot or compact file")
     parser.add_argument(
-        "--to", choices=("dense", "compact", "ctranslate2"), default="dense", help="(dense)"
+        "--to",
+        choices=("dense", "compact", "slim", "ctranslate2"),
+        default="dense",
+        help="(dense)",
     )
     parser.add_argument(
         "--round", choices=("fp16", "bf16"), dest="round_to", help="with --to compact: lossy"
@@ -58,8 +64,11 @@ def run(args: argparse.Namespace) -> None:
         return
     from fairseq_lottery.tasks.export import export
 
-    export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
-    if args.out.endswith(".safetensors"):
+    cut = export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
+    if cut:
+        print(f"{args.out}: {cut.describe()}")
+        print("it loads with --user-dir of this plugin and --task translation_lottery")
+    elif args.out.endswith(".safetensors"):
         from fairseq_lottery.tickets.inspection import inspect_file
         from fairseq_lottery.tickets.size import line
 

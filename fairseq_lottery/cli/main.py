@@ -11,7 +11,7 @@ from fairseq_lottery.errors import LotteryError
 
 COMMANDS = (
     *("user-dir", "doctor", "ticket", "inspect", "compare", "export", "average", "pack", "unpack"),
-    *("run", "report", "demo"),
+    *("heads", "run", "report", "demo"),
 )
 
 

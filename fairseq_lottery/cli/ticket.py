@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--keep-dense", metavar="REGEX", help="parameters that stay dense")
     add("--score-file", metavar="FILE", help="safetensors with name -> scores")
     add("--mask-file", metavar="FILE", help="take the mask of this file as it is")
+    add("--parts", metavar="FILE", help="close the heads and FFN units that this file closes;"
+        " without --sparsity nothing else is pruned")  # fmt: skip
     add("--gradients", metavar="FILE", help="safetensors with name -> accumulated gradient")
     add("--reset", default="rewind", metavar="NAME", help="rewind, sign, keep, random,"
         " random-sign, shuffle, shuffle-layers")  # fmt: skip
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     ticket = draw(plan, initialise)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
     dead = [name for name in ticket.mask if ticket.mask.sparsity_of(name) == 1]
-    for name in dead:
+    for name in dead if plan.scope == "global" else ():
         print(f"warning: {name} has no weight left; a global scope wants a --floor")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")

@@ -66,8 +66,8 @@ def select(
         floor: least density of each matrix under ``global``.
 
     Raises:
-        LotteryError: sparsity or floor out of range, scores missing, misshapen, not finite
-            or different at each look, or a sparsity below what is pruned already; for N:M
+        LotteryError: sparsity or floor out of range, scores missing, misshapen, complex, not
+            finite or different at each look, or a sparsity below what is pruned already; for N:M
             also another sparsity than 1 - N/M, and rows that M does not divide.
     """
     check_sparsity(sparsity)
@@ -130,6 +130,8 @@ def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
         raise LotteryError(
             f"the scores of {name} have shape {tuple(found.shape)}, not {tuple(keep.shape)}"
         )
+    if found.is_complex():
+        raise LotteryError(f"the scores of {name} are complex numbers, which have no order")
     found = found.detach().float().cpu()
     # a sum is finite unless an entry is not, or it overflows; only then look closer
     if not math.isfinite(float(found.sum())) and not bool(torch.isfinite(found).all()):

@@ -22,6 +22,7 @@ from typing import Any, Optional
 
 from fairseq.data import Dictionary
 
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.searched import BATCH, BEAM, LIMIT, Translation, translate_with_fairseq
 from fairseq_lottery.tasks.translator import score, translate
 
@@ -103,11 +104,15 @@ def compare(
 
     Args:
         explain: whether to find out why sentences differ; with quantized weights they just do.
+
+    Raises:
+        LotteryError: a sentence, or a token's log-probability, is missing on either side.
     """
     limit = min(LIMIT, model.max_decoder_positions() - 1)
     wanted = translate_with_fairseq(model, source, target, sentences)
     found = translate(translator, sentences, beam=BEAM, longest=limit, batch=BATCH)
     scores = score(translator, sentences, [one.tokens for one in wanted], batch=BATCH)
+    _refuse_lost(sentences, wanted, found, scores)
     gaps = [
         abs(theirs - ours)
         for one, log_probs in zip(wanted, scores)
@@ -119,6 +124,10 @@ def compare(
     differ = [k for k, one in enumerate(wanted) if found[k] != one.tokens]
     unclear = [sentences[k] for k in differ if explain]
     again = translate_with_fairseq(model, source, target, unclear, shares=True)
+    if len(again) != len(unclear):
+        raise LotteryError(
+            f"of {len(unclear)} sentences that were translated once more came back {len(again)}"
+        )
     why = [_reason(wanted[k], found[k], shared, limit, error) for k, shared in zip(differ, again)]
     return Agreement(
         sentences=len(sentences),
@@ -130,6 +139,29 @@ def compare(
         worst=worst,
         mean=sum(gaps) / len(gaps),
     )
+
+
+def _refuse_lost(
+    sentences: Sequence[Sequence[str]],
+    wanted: Sequence[Translation],
+    found: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float]],
+) -> None:
+    """Refuse what would be compared in part: ``zip`` ends with the shorter one."""
+    for whose, count in (
+        ("fairseq", len(wanted)),
+        ("CTranslate2", len(found)),
+        ("CTranslate2's scoring", len(scores)),
+    ):
+        if count != len(sentences):
+            raise LotteryError(f"of {len(sentences)} sentences {whose} gave back {count}")
+    for number, (one, log_probs) in enumerate(zip(wanted, scores), 1):
+        # every token and the </s> after them
+        if not len(log_probs) == len(one.log_probs) == len(one.tokens) + 1:
+            raise LotteryError(
+                f"sentence {number} has {len(one.tokens)} tokens and </s>, of which fairseq scored"
+                f" {len(one.log_probs)} and CTranslate2 {len(log_probs)}"
+            )
 
 
 def _reason(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
 from typing import Any
 
-from fairseq_lottery.compat import whole_config
+from fairseq_lottery.compat import refuse_code, whole_config
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.settings import Settings
 
 #: flags that only a drawing run uses, and those that a drawing or a pruning run uses
 _DRAWING = (
-    *("start_from", "sparsity", "mask_file", "score_file", "gradients", "initial"),
+    *("start_from", "sparsity", "mask_file", "parts", "score_file", "gradients", "initial"),
     *("reset", "alpha", "clock", "moments"),
 )
 _RANKING = ("score", "scope", "floor", "draw_seed")
@@ -21,10 +24,15 @@ _PRUNING = ("prune_start", "prune_end", "prune_every", "prune_schedule")
 
 
 def refuse_setup(cfg: Any) -> None:
-    """Refuse ways of training in which masks cannot be enforced."""
+    """Refuse ways of training in which masks cannot be enforced, and models that run code.
+
+    fairseq sets its task up before it loads what it translates with.
+    """
     whole = whole_config(cfg)
     if "distributed_training" not in whole:
         return  # a task alone, as from a checkpoint
+    for path in _models_of(whole):
+        _refuse_unsafe(path)
     distributed = whole.distributed_training
     # fairseq-train takes --bf16 for a TPU's
     tpu = "--bf16 (in fairseq-train; fairseq-hydra-train common.bf16=true does not)"
@@ -44,6 +52,46 @@ def refuse_setup(cfg: Any) -> None:
                 f"{flag} hides the weights that are updated, so masks cannot be enforced; train"
                 " without it, for instance with --ddp-backend legacy_ddp"
             )
+
+
+def _models_of(whole: Any) -> Iterator[str]:
+    """Files that fairseq will load and nobody else looks at, under the names that it takes.
+
+    Those of fairseq-generate and fairseq-interactive, and what a training's EMA starts from.
+    """
+    from fairseq import checkpoint_utils, utils
+
+    if "common_eval" in whole and whole.common_eval.path is not None:
+        suffix, shards = whole.checkpoint.checkpoint_suffix, whole.checkpoint.checkpoint_shard_count
+        for path in utils.split_paths(whole.common_eval.path):
+            for shard in range(shards):
+                yield checkpoint_utils.get_maybe_sharded_checkpoint_filename(
+                    path, suffix, shard, shards
+                )
+    if "generation" in whole and whole.generation.lm_path is not None:
+        yield whole.generation.lm_path
+    if "ema" in whole and whole.ema.store_ema and whole.ema.ema_seed_model is not None:
+        yield whole.ema.ema_seed_model
+
+
+def _refuse_unsafe(path: str) -> None:
+    """Refuse what is no checkpoint of plain data.
+
+    fairseq loads it with whatever torch does by default: before 2.6, run what it asks for.
+    """
+    if not is_plain(path):
+        raise LotteryError(f"there is no file {path}; name a checkpoint")
+    try:
+        refuse_code(path)
+    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
+        reason = "it is truncated, damaged or of another kind"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = str(error)
+        elif isinstance(error, PermissionError):
+            reason = str(error.strerror)
+        raise LotteryError(
+            f"{path} is no fairseq checkpoint that can be loaded safely ({reason})"
+        ) from error
 
 
 def refuse_stray_flags(cfg: Any) -> None:

@@ -26,6 +26,9 @@ class LotteryConfig(FairseqDataclass):
         None, "with --mask-from: share of prunable weights pruned; a scope N:M says it itself"
     )
     mask_file: Optional[str] = _flag(None, "with --mask-from: take the mask of this file as it is")
+    parts: Optional[str] = _flag(
+        None, "with --mask-from: close the heads and FFN units that this file closes"
+    )
     score_file: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> scores")
     gradients: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> gradient")
     reset: str = _flag(

@@ -8,25 +8,24 @@ written here, in a private folder, is converted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
-from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
-from torch import Tensor
 
 from fairseq_lottery.compat import allow_fairseq_checkpoints
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.folders import replacing_folder
+from fairseq_lottery.structured import Parts
+from fairseq_lottery.structured.slim import refuse_other
 from fairseq_lottery.tasks.agreement import TOLERANCE, Agreement, compare
-from fairseq_lottery.tasks.initialise import arguments_of, untrained
+from fairseq_lottery.tasks.initialise import arguments_of
+from fairseq_lottery.tasks.live import built, dictionary, stored_weights
+from fairseq_lottery.tasks.narrowed import converter_of
 from fairseq_lottery.tasks.sentences import Text, sentences_of, text_of
 from fairseq_lottery.tasks.translator import load_translator
-from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
-from fairseq_lottery.tickets.checkpoint import settings_of
-from fairseq_lottery.tickets.model import KIND, load_model
+from fairseq_lottery.tickets import Source, read_source
 
 #: models of fairseq's that its translation task trains and CTranslate2 knows
 _MODELS = ("transformer", "transformer_align")
@@ -62,16 +61,20 @@ def deploy(
     """
     with replacing_folder(out, _MARKER, overwrite) as (new, private):
         source = read_source(path)
-        weights, task = _stored(source)
+        source.refuse_leaks()
+        weights, task, parts = stored_weights(source)
         text = text_of(source, task, data, check_on is None)
-        model = _model(source, weights, text)
+        _refuse_unknown(source)
+        known = text.dictionaries
+        dictionaries = (dictionary(known.source), dictionary(known.target))
+        model = built(source, weights, dictionaries)
+        if parts:
+            refuse_other(model, parts)
         if quantization in _HALF:
             _refuse_large(model, quantization)
         sentences = sentences_of(text, check_on, model.max_positions()[0])
-        _convert(source, model, text, private, new, quantization)
+        _convert(source, model, text, private, new, quantization, parts)
         translator = load_translator(new, quantization, torch.get_num_threads())
-        known = text.dictionaries
-        dictionaries = (_dictionary(known.source), _dictionary(known.target))
         try:
             found = compare(model, *dictionaries, translator, sentences, quantization is None)
         except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
@@ -88,55 +91,13 @@ def deploy(
     return found
 
 
-def _stored(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """The weights that fairseq would translate with, and the task's settings.
-
-    Those of a half-precision checkpoint are rounded; ``source`` has its fp32 masters.
-    """
-    if source.kind == "checkpoint":
-        state = read_checkpoint(source.path)
-    elif source.kind == KIND:
-        state = load_model(source.path)[0]
-    else:
-        return source.weights, {}
-    task = settings_of(settings_of(state.get("cfg")).get("task"))
-    return untie(state["model"])[0], task
-
-
-def _model(source: Source, weights: Mapping[str, Tensor], text: Text) -> Any:
-    """The model in fairseq, to translate with."""
+def _refuse_unknown(source: Source) -> None:
     name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
     if name not in _MODELS:
         raise LotteryError(
             f"CTranslate2 does not know the model of {source.path} ({name}), Transformers only;"
             " translate with fairseq"
         )
-    try:
-        model: Any = untrained(source)
-        parameters = trainable(model)
-        if set(parameters) != set(weights):
-            one = min(set(parameters) ^ set(weights))
-            raise LotteryError(f"{one} is not in both")
-        with torch.no_grad():
-            for key, parameter in parameters.items():
-                if parameter.shape != weights[key].shape:
-                    raise LotteryError(f"{key} has another shape")
-                parameter.copy_(weights[key])
-    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
-        raise LotteryError(
-            f"the weights in {source.path} are not of the architecture in it: {_line(error)}"
-        ) from error
-    for side, symbols in (
-        (model.encoder, text.dictionaries.source),
-        (model.decoder, text.dictionaries.target),
-    ):
-        rows = side.embed_tokens.weight.shape[0]
-        if rows != len(_dictionary(symbols)):
-            raise LotteryError(
-                f"the model of {source.path} has {rows} symbols and a dictionary"
-                f" {len(_dictionary(symbols))}; give the data that it was trained on with --data"
-            )
-    return model.eval()
 
 
 def _refuse_large(model: Any, quantization: str) -> None:
@@ -147,15 +108,14 @@ def _refuse_large(model: Any, quantization: str) -> None:
             )
 
 
-def _dictionary(symbols: tuple[str, ...]) -> Dictionary:
-    dictionary = Dictionary()
-    for symbol in symbols:
-        dictionary.add_symbol(symbol, overwrite=True)
-    return dictionary
-
-
 def _convert(
-    source: Source, model: Any, text: Text, private: Path, out: Path, quantization: Optional[str]
+    source: Source,
+    model: Any,
+    text: Text,
+    private: Path,
+    out: Path,
+    quantization: Optional[str],
+    parts: Optional[Parts],
 ) -> None:
     from ctranslate2.converters import FairseqConverter
 
@@ -169,7 +129,10 @@ def _convert(
     torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")
     allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
     try:
-        converter = FairseqConverter(str(private / "model.pt"), str(private))
+        if parts:
+            converter = converter_of(private / "model.pt", private, parts)
+        else:
+            converter = FairseqConverter(str(private / "model.pt"), str(private))
         converter.convert(str(out), quantization=quantization, force=True)
     except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
         known = isinstance(error, (ValueError, NotImplementedError))

@@ -1,4 +1,7 @@
-"""A file of ours in another form: as plain fairseq would have written it, or as small as can be."""
+"""A file of ours in another form: as plain fairseq would have written it, or as small as can be.
+
+Or smaller as a model: without the heads and FFN units that contribute nothing (``tasks.slim``).
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tickets import container, read_checkpoint, read_source
+from fairseq_lottery.tasks.slim import SETTING, Cut, slimmed, whole
+from fairseq_lottery.tickets import container, read_checkpoint, read_source, untie
 from fairseq_lottery.tickets.checkpoint import refuse_not_finite
+from fairseq_lottery.tickets.leaks import refuse_leaking
 from fairseq_lottery.tickets.model import KIND, from_state, load_model
 from fairseq_lottery.tickets.size import rounded
 
-#: forms of a file; ``dense`` holds every weight, ``compact`` codes the mask and what survives
-FORMS = ("dense", "compact")
+#: forms of a file; ``dense`` holds every weight, ``compact`` codes the mask and what survives,
+#: ``slim`` holds every weight of a model without the heads and units that contribute nothing
+FORMS = ("dense", "compact", "slim")
 #: shorter types that values may be rounded to
 ROUNDINGS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -33,40 +39,63 @@ def export(
     to: str = "dense",
     round_to: Optional[str] = None,
     overwrite: bool = False,
-) -> None:
+) -> Optional[Cut]:
     """Write a checkpoint, ticket or snapshot in another form.
 
     A checkpoint becomes one that plain fairseq loads, or a compact model; that, a plain
     checkpoint again. Tickets and snapshots are what they are in either form. Both ways nothing
     changes by a bit, unless values are to be rounded.
 
+    A slim checkpoint, whole or compact, becomes dense with zeros where something was cut out.
+
     Args:
         to: one of ``FORMS``.
         round_to: one of ``ROUNDINGS``, for ``compact``: each value loses the bits that the
             shorter type does not hold.
 
+    Returns:
+        What was cut out, for ``slim``.
+
     Raises:
-        LotteryError: no file of ours or of fairseq's, or rounding for ``dense``.
+        LotteryError: no file of ours or of fairseq's, one with weights where its mask prunes,
+            rounding for another form than ``compact``, or nothing to cut out.
     """
     if round_to and to != "compact":
         raise LotteryError("--round makes a compact file smaller; give --to compact with it")
-    if Path(path).suffix != ".safetensors":
-        state = plain_state(path)
-        if to == "dense":
-            _save_checkpoint(state, out, overwrite)
-        else:
-            tensors, record = from_state(state, read_source(path).mask)
-            _save(out, KIND, tensors, record, round_to, overwrite)
-        return
-    kind = container.kind_of(path)
-    if kind == KIND and to == "dense":
-        _save_checkpoint(load_model(path)[0], out, overwrite)
-        return
+    kind = None if Path(path).suffix != ".safetensors" else container.kind_of(path)
+    if to == "slim" and kind not in (None, KIND):
+        raise LotteryError(
+            f"{path} is a {kind}, which a training starts from; --to slim takes the checkpoint of"
+            " that training"
+        )
+    _refuse_misnamed(out, to == "compact" or kind not in (None, KIND), kind or "checkpoint")
+    if kind in (None, KIND) and to != "compact":
+        state = load_model(path)[0] if kind else plain_state(path)
+        cut = None
+        if to == "slim":
+            state, cut = slimmed(state, path)
+        _save_checkpoint(state if cut else whole(state), out, overwrite)
+        return cut
+    if kind is None:
+        tensors, record = from_state(plain_state(path), read_source(path).mask)
+        _save(out, KIND, tensors, record, round_to, overwrite)
+        return None
+    read_source(path)  # it is what it says, not only whole
     tensors, record = container.load(path, kind)
     if to == "dense":
         container.save(out, kind, tensors, record, overwrite)
     else:
         _save(out, kind, tensors, record, round_to, overwrite)
+    return None
+
+
+def _refuse_misnamed(out: Union[str, Path], contained: bool, kind: str) -> None:
+    """Files of ours are known by their names; everything else is taken for a checkpoint."""
+    named = Path(out).suffix == ".safetensors"
+    if contained and not named:
+        raise LotteryError(f"--out {out} will be a {kind} of ours, whose name ends in .safetensors")
+    if named and not contained:
+        raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
 
 
 def _save(
@@ -84,6 +113,9 @@ def _save(
 
 
 def _save_checkpoint(state: dict[str, Any], out: Union[str, Path], overwrite: bool) -> None:
+    _, ties = untie(state["model"])  # a tied embedding is stored once
+    model = {name: state["model"][ties.get(name, name)] for name in state["model"]}
+    state = {**state, "model": model}
     with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)
 
@@ -102,19 +134,22 @@ def plain_state(path: Union[str, Path]) -> dict[str, Any]:
     """The model of a checkpoint, with the names of fairseq's own task, loss and optimizer.
 
     Optimizer and task state are left out, and so are the copies of weights that official
-    0.12.2 carries: saved, it loads on both stacks without switches.
+    0.12.2 carries: saved, it loads on both stacks without switches. One that something was cut
+    out of stays so, and keeps the name of our task, which alone can load it.
     """
     state = read_checkpoint(path)
     refuse_not_finite(state["model"], path)
+    refuse_leaking(state, path)
     cfg = state.get("cfg")
     if not cfg:
         raise LotteryError(f"{path} has no configuration (it is only a prepared start); train it")
     ours = {f.name for f in fields(LotteryConfig)} - {f.name for f in fields(TranslationConfig)}
     cfg = {part: _plain(v) if isinstance(v, Namespace) else v for part, v in dict(cfg).items()}
     task = {key: value for key, value in _plain(cfg.get("task")).items() if key not in ours}
-    cfg["task"] = {**task, "_name": _unprefixed(task.get("_name"), end="_lottery")}
     model = {key: value for key, value in _plain(cfg.get("model")).items() if key not in ours}
     cfg["model"] = model
+    end = "" if SETTING in model else "_lottery"
+    cfg["task"] = {**task, "_name": _unprefixed(task.get("_name"), end=end)}
     for part, start, end in (("optimizer", "masked_", ""), ("criterion", "", "_lottery")):
         values = _plain(cfg.get(part))
         cfg[part] = {**values, "_name": _unprefixed(values.get("_name"), start, end)}

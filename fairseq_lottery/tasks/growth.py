@@ -19,6 +19,10 @@ from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import Ticket
 
+#: what decides which weights a growing mask prunes; which there are to choose from
+_RANKING = ("score", "scope", "floor", "draw_seed")
+_PRUNABLE = ("prunable", "keep_dense")
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -38,12 +42,12 @@ def plan_growth(
     """The growth that ``cfg`` asks for, from the sparsity of ``mask``; None if it does not grow.
 
     Raises:
-        LotteryError: a schedule that cannot be carried out, or another one than that in the
-            middle of which ``restored`` was saved.
+        LotteryError: a schedule that cannot be carried out; or another one than that in the
+            middle of which ``restored`` was saved, or another way to rank its weights.
     """
     first = restored.update if restored else (ticket.clock_update if ticket else 0)
     if cfg.prune_to is None:
-        _refuse_unfinished(mask, restored)
+        _refuse_unfinished(restored)
         return None
     stored = restored.state.get("growth") if restored and first else None
     _refuse_score(cfg, settings)
@@ -52,13 +56,15 @@ def plan_growth(
     if stored:
         then = Gradual(**stored)
         same = (then.final, then.start, then.end, then.every, then.schedule) == asked
-        if same:
-            return Growth(then, begins=False)
-        if then.is_growing(first):
+        if then.is_growing(first) and not same:
             raise LotteryError(
                 f"the run was pruning to {then.final:g} from update {then.start} to {then.end},"
                 f" every {then.every}, {then.schedule}; finish that schedule before another"
             )
+        if restored:
+            _refuse_other_ranking(cfg, restored, then.is_growing(first))
+        if same:
+            return Growth(then, begins=False)
     gradual = Gradual(_sparsity_now(cfg.scope, mask, ticket), *asked)
     if gradual.start < first:
         raise LotteryError(
@@ -74,19 +80,61 @@ def plan_growth(
     return Growth(gradual, begins=True)
 
 
-def _refuse_unfinished(mask: Mask, restored: Optional[Restored]) -> None:
+def _refuse_unfinished(restored: Optional[Restored]) -> None:
     """Refuse to resume a run that was pruning without saying how it goes on."""
     stored = restored.state.get("growth") if restored and restored.same_run else None
-    if restored and stored and stored["final"] - mask.sparsity > 0.005:
+    if restored and stored and Gradual(**stored).is_growing(restored.behind):
         raise LotteryError(
             f"{restored.path} is of a run that was pruning to {stored['final']:g} until update"
             f" {stored['end']}; give its --prune flags again"
         )
 
 
+def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> None:
+    """Refuse to rank otherwise in the middle of a schedule, or over other matrices ever.
+
+    Checkpoints of versions that did not keep how they ranked are taken as they are.
+    """
+    then, now = restored.state.get("ranking") or {}, _ranking(cfg)
+    names = _PRUNABLE if is_growing or restored.same_run else ()
+    for name in (*names, *(_RANKING if is_growing else ())):
+        if name in then and then[name] != now[name]:
+            flag = "--" + name.replace("_", "-")
+            raise LotteryError(
+                f"{restored.path} is of a run that was pruning with {flag} {then[name]}, not"
+                f" {now[name]}; go on as it began, or choose another --save-dir"
+            )
+    source = then.get("score_source")
+    if is_growing and source and source != now["score_source"]:
+        raise LotteryError(
+            f"the score {cfg.score} is not the one that {restored.path} was pruning with; give it"
+            " its source back, or choose another --save-dir"
+        )
+
+
+def _ranking(cfg: Any) -> dict[str, Any]:
+    """How ``cfg`` ranks; the source of a score of ours may change with the version."""
+    own = find_score(cfg.score)[1] if ":" in cfg.score else None
+    return {**{name: getattr(cfg, name) for name in (*_RANKING, *_PRUNABLE)}, "score_source": own}
+
+
 def growth_state(gradual: Gradual) -> dict[str, Any]:
     """The schedule as a checkpoint keeps it."""
     return asdict(gradual)
+
+
+def schedule_state(
+    cfg: Any, growth: Optional[Growth], restored: Optional[Restored]
+) -> dict[str, Any]:
+    """``growth`` and ``ranking`` as every checkpoint of the run keeps them.
+
+    Also of a schedule that had ended when the run was resumed: the mask is held against it.
+    """
+    stored = restored.state if restored and restored.goes_on else {}
+    if growth is None:
+        return {"growth": stored.get("growth"), "ranking": stored.get("ranking")}
+    ranking = None if growth.begins else stored.get("ranking")
+    return {"growth": growth_state(growth.gradual), "ranking": ranking or _ranking(cfg)}
 
 
 def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:

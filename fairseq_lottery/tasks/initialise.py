@@ -11,6 +11,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tasks.sizes import refuse_other_sizes
 from fairseq_lottery.tickets import Source, trainable
 
 #: settings that are texts and looked up in a table
@@ -40,20 +41,28 @@ def untrained(source: Source) -> torch.nn.Module:
     """Build the model that ``source`` describes, with fresh weights.
 
     Raises:
-        LotteryError: it does not say what it is, or has a setting that might be a program.
+        LotteryError: it does not say what it is, has a setting that might be a program, or
+            describes a model that is larger than its weights or that cannot be built.
     """
     arguments = arguments_of(source)
+    refuse_other_sizes(source.weights, vars(arguments), source.path)
     sizes = {
-        side: source.weights[f"{side}.embed_tokens.weight"].shape[0]
+        side: len(source.weights[f"{side}.embed_tokens.weight"])
         for side in ("encoder", "decoder")
         if f"{side}.embed_tokens.weight" in source.weights
+        and source.weights[f"{side}.embed_tokens.weight"].dim() == 2
     }
     encoder = sizes.get("encoder", sizes.get("decoder"))
     if encoder is None:
         raise LotteryError(f"{source.path} has no embedding, so it cannot be built anew")
-    return ARCH_MODEL_REGISTRY[arguments.arch].build_model(
-        arguments, _Vocabulary(encoder, sizes.get("decoder", encoder))
-    )
+    vocabulary = _Vocabulary(encoder, sizes.get("decoder", encoder))
+    try:
+        return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, vocabulary)
+    except Exception as error:  # noqa: BLE001 - settings that fit nobody's model
+        raise LotteryError(
+            f"{source.path} cannot be built anew as its architecture says it is:"
+            f" {str(error)[:200] or type(error).__name__}"
+        ) from error
 
 
 def arguments_of(source: Source) -> Namespace:

@@ -10,8 +10,10 @@ import torch
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.sparse import sparsify
+from fairseq_lottery.structured.slim import cut
 from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.run import LotteryRun
+from fairseq_lottery.tasks.slim import parts_in
 from fairseq_lottery.tasks.stopping import stop_on_signals
 from fairseq_lottery.tickets import Dictionaries
 
@@ -36,10 +38,18 @@ class LotteryTask:
         return super().setup_task(cfg, **kwargs)  # type: ignore[misc]
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
-        """As the task's; for a training, also what it starts from."""
+        """As the task's; for a training, also what it starts from.
+
+        For a checkpoint that heads and units were cut out of, without these.
+        """
+        with one_sentence():
+            parts = parts_in(cfg) if from_checkpoint else None
         self.is_building = True
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         self.is_building = False
+        if parts is not None:
+            with one_sentence():
+                cut(model, parts)
         if not from_checkpoint:
             with one_sentence():
                 self.run = LotteryRun(

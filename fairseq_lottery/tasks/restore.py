@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.settings import Settings
-from fairseq_lottery.tickets import Dictionaries, read_checkpoint, ticket_digest
-
-#: what a drawn ticket depends on besides its files
-_CHOICES = (
-    *("sparsity", "score", "scope", "floor", "prunable", "keep_dense"),
-    *("reset", "alpha", "clock", "moments", "draw_seed"),
-)
+from fairseq_lottery.tickets import read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -25,6 +20,7 @@ class Restored:
         path: the file.
         state: our part of it, empty if another task wrote it.
         update: what fairseq's counter will be: the checkpoint's, or 0 without its optimizer.
+        behind: updates behind the checkpoint, whatever the counter will be.
         same_run: it is the last checkpoint of the save-dir itself.
         ema: it holds averaged weights.
     """
@@ -32,8 +28,14 @@ class Restored:
     path: Path
     state: dict[str, Any]
     update: int
+    behind: int
     same_run: bool
     ema: bool
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run goes on where it was, and its counter with it."""
+        return self.same_run and self.update == self.behind
 
 
 def _restored_path(settings: Settings) -> tuple[Optional[Path], bool]:
@@ -52,12 +54,19 @@ def _restored_path(settings: Settings) -> tuple[Optional[Path], bool]:
     return None, False
 
 
-def find_restored(settings: Settings) -> Optional[Restored]:
+def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
     """What fairseq will restore; None for a fresh start.
+
+    Args:
+        has_ticket: the run is given a ticket, or draws one.
 
     ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's
     with ``--reset-optimizer``: so it is read here, from the checkpoint itself. A start that
     was only prepared, for a ticket whose clock rewinds, is prepared again.
+
+    Raises:
+        LotteryError: it is damaged, of a run whose ticket is not given again, or something has
+            taken out of it what the run needs.
     """
     path, finetunes = _restored_path(settings)
     if path is None:
@@ -65,46 +74,33 @@ def find_restored(settings: Settings) -> Optional[Restored]:
     whole = read_checkpoint(path)
     state = (whole.get("task_state") or {}).get("lottery") or {}
     if state.get("prepared"):
+        if not has_ticket:
+            raise LotteryError(
+                f"{path} is the start of a ticket whose clock rewinds; give that ticket again"
+            )
         return None
     # fairseq restores its counter together with the optimizer only
     keeps = whole.get("last_optimizer_state") is not None and not settings.reset_optimizer
-    history = whole.get("optimizer_history") or [{}]
-    update = int(history[-1].get("num_updates") or 0) if keeps and not finetunes else 0
+    history = whole.get("optimizer_history") or []
+    counted = history[-1].get("num_updates") if history else None
+    _refuse_incomplete(path, state, counted is not None or not (state or (keeps and not history)))
+    behind = int(counted or 0)
+    update = behind if keeps and not finetunes else 0
     last = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
     ema = "ema" in (whole.get("extra_state") or {})
-    return Restored(path, state, update, path == last, ema)
+    return Restored(path, state, update, behind, path == last, ema)
 
 
-def choices(cfg: Any) -> Optional[dict[str, Any]]:
-    """What the ticket that ``cfg`` draws depends on besides its files; None if it draws none."""
-    return {name: getattr(cfg, name) for name in _CHOICES} if cfg.mask_from else None
-
-
-def refuse_other_run(cfg: Any, restored: Restored, dictionaries: Dictionaries) -> None:
-    """Refuse to go on from a checkpoint that is not what ``cfg`` asks for."""
-    state, path = restored.state, restored.path
-    if state.get("dictionaries"):
-        stored = Dictionaries.from_tensors(state["dictionaries"])
-        stored.refuse_other(dictionaries, str(path))
-    asked = cfg.ticket or cfg.mask_from
-    if not asked:
-        return
-    if not restored.same_run or not state.get("ticket"):
-        raise LotteryError(
-            f"{path} would replace the weights of {asked}; choose another --save-dir, or do"
-            " without --restore-file, --continue-once and --finetune-from-model"
-        )
-    if cfg.ticket and Path(cfg.ticket).is_file():
-        if state.get("ticket_digest") != ticket_digest(cfg.ticket):
+def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:
+    """Refuse a checkpoint out of which something has taken what the run needs."""
+    ticket = state.get("ticket") or {}
+    missing = {
+        "number of updates": not is_counted,
+        "mask": bool(ticket or state.get("growth")) and not state.get("mask"),
+        "ticket's signature": bool(ticket) and not isinstance(ticket.get("signature"), str),
+    }
+    for what, is_missing in missing.items():
+        if is_missing:
             raise LotteryError(
-                f"{path} is of a run with another ticket than {cfg.ticket}; choose another"
-                " --save-dir"
-            )
-    then, now = state.get("choices"), choices(cfg)
-    for name in now or {}:
-        if then and now and then[name] != now[name]:
-            flag = "--" + name.replace("_", "-")
-            raise LotteryError(
-                f"{path} is of a run with {flag} {then[name]}, not {now[name]}; choose another"
-                " --save-dir"
+                f"{path} has lost its {what}; go on from another checkpoint of the run"
             )

@@ -16,11 +16,13 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, find_score, score_all, select
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
+from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.tasks.figures import figures, signs_of
-from fairseq_lottery.tasks.growth import growth_state
+from fairseq_lottery.tasks.growth import schedule_state
+from fairseq_lottery.tasks.origin import origin_of
+from fairseq_lottery.tasks.patience import patience_state, restore_patience
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere, wait_for_all
-from fairseq_lottery.tasks.restore import choices
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide
 from fairseq_lottery.tickets import (
@@ -67,10 +69,11 @@ class LotteryRun:
         #: what every checkpoint keeps of the run's origin
         stored = start.restored.state if start.restored else {}
         self._origin: dict[str, Any] = {
-            "ticket": start.ticket.record if start.ticket else stored.get("ticket"),
-            "ticket_digest": start.ticket.digest() if start.ticket else stored.get("ticket_digest"),
-            "choices": stored.get("choices") if start.restored else choices(cfg),
+            **origin_of(cfg, start.ticket, start.restored),
+            **schedule_state(cfg, start.growth, start.restored),
         }
+        if start.restored and start.restored.goes_on and not (start.growth and start.growth.begins):
+            restore_patience(cfg, stored.get("patience"))
         self._tensors: Optional[MasterTensors] = None
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
@@ -93,6 +96,17 @@ class LotteryRun:
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
 
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model itself, whatever wraps it."""
+        return self._model
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Its heads and FFN units."""
+        shapes = {name: tuple(p.shape) for name, p in trainable(self._model).items()}
+        return Anatomy.of(shapes, self._architecture)
+
     def _mend_last(self) -> None:
         """See to it, in one process for all, that the checkpoint to go on from is whole."""
         if is_first() and self._settings.restore_file == "checkpoint_last.pt":
@@ -114,7 +128,7 @@ class LotteryRun:
             "version": __version__,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
             **self._origin,
-            "growth": growth_state(self.growth.gradual) if self.growth else None,
+            "patience": patience_state(),
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
         }

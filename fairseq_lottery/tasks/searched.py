@@ -100,7 +100,7 @@ def translate_with_fairseq(
         sentences: as symbols of ``source``, without ``</s>``.
         shares: whether to follow CTranslate2's rule for tokens that may not be selected.
     """
-    done: list[Optional[Translation]] = [None] * len(sentences)
+    done: dict[int, Translation] = {}
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
     for start in range(0, len(order), BATCH):
         numbers = order[start : start + BATCH]
@@ -128,4 +128,4 @@ def translate_with_fairseq(
                 best["positional_scores"].tolist(),
                 min(float(search.slack[place]), lead / 2),
             )
-    return [one for one in done if one is not None]
+    return [done[number] for number in range(len(sentences))]

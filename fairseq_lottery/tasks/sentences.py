@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, read_text
 from fairseq_lottery.tickets import Dictionaries, Source
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
+
+logger = logging.getLogger(__name__)
 
 #: fairseq's own symbols, in front of those of every dictionary
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -89,7 +92,8 @@ def sentences_of(text: Text, check_on: Optional[Union[str, Path]], most: int) ->
     """Source sentences as symbols, without ``</s>``.
 
     Args:
-        check_on: a file, one sentence a line, its tokens between blanks; all of it is taken.
+        check_on: a file, one sentence a line, its tokens between blanks; all of it is taken,
+            and how many lines are blank is said.
             Without one, up to 100 sentences of the data folder's valid or test set, evenly
             spread.
         most: tokens of a sentence that the model takes, ``</s>`` included.
@@ -117,7 +121,11 @@ def _of_file(path: Union[str, Path], most: int) -> list[list[str]]:
                 f"line {number} of {path} has {len(sentence)} tokens, the model takes {most - 1};"
                 " take it out"
             )
-    return [sentence for sentence in sentences if sentence]
+    found = [sentence for sentence in sentences if sentence]
+    blank = len(sentences) - len(found) - (not sentences[-1])  # after the last line end is none
+    if blank:
+        logger.warning("%d of the %d lines of %s are blank", blank, len(found) + blank, path)
+    return found
 
 
 def _of_folder(text: Text, most: int) -> list[list[str]]:

@@ -16,8 +16,9 @@ from fairseq_lottery.optim import MaskedOptimizer
 from fairseq_lottery.tasks.checks import refuse_stray_flags, snapshot_updates
 from fairseq_lottery.tasks.growth import Growth, plan_growth
 from fairseq_lottery.tasks.initialise import initial_weights
+from fairseq_lottery.tasks.origin import refuse_other_run
 from fairseq_lottery.tasks.ranks import is_first
-from fairseq_lottery.tasks.restore import Restored, find_restored, refuse_other_run
+from fairseq_lottery.tasks.restore import Restored, find_restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import (
     Dictionaries,
@@ -67,7 +68,7 @@ def decide(
         LotteryError: anything that would go wrong later, before any training.
     """
     refuse_stray_flags(cfg)
-    restored = find_restored(settings)
+    restored = find_restored(settings, has_ticket=bool(cfg.ticket or cfg.mask_from))
     ticket = None
     if restored is not None:
         refuse_other_run(cfg, restored, dictionaries)
@@ -112,7 +113,7 @@ def _ticket(
     ticket.dictionaries.refuse_other(dictionaries, whose)
     ticket.refuse_model(shapes)
     if ticket.clock_update:
-        _refuse_clock(settings)
+        _refuse_clock(settings, ticket.clock_update)
     logger.info("starting from the ticket %s", ticket.record["signature"])
     if not ticket.record["masters"]:
         logger.warning(
@@ -138,8 +139,13 @@ def _refuse_ema(settings: Settings, mask: Optional[Mask], restored: Optional[Res
         )
 
 
-def _refuse_clock(settings: Settings) -> None:
-    """A rewound clock needs fairseq to restore the checkpoint that is prepared for it."""
+def _refuse_clock(settings: Settings, update: int) -> None:
+    """A rewound clock needs updates left, and the checkpoint that is prepared for it."""
+    if settings.max_update and update >= settings.max_update:
+        raise LotteryError(
+            f"the ticket's clock starts at update {update}, where --max-update"
+            f" {settings.max_update} ends the run; raise it, or draw with --clock restart"
+        )
     if settings.amp:
         raise LotteryError(
             "a ticket whose clock rewinds cannot start under --amp, where fairseq restores the"

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite
-from fairseq_lottery.tickets.maskstate import mask_from_state
+from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite, settings_of
+from fairseq_lottery.tickets.leaks import refuse_leaking, stored_mask
+from fairseq_lottery.tickets.parameters import is_parameter
 from fairseq_lottery.tickets.ticket import refuse_other_shapes
 
 _EPOCH = re.compile(r"^checkpoint(\d+)\.pt$")
@@ -45,7 +46,8 @@ def average(
     All but the weights is the latest checkpoint's, its update counter with it.
 
     Raises:
-        LotteryError: checkpoints of different models or under different masks.
+        LotteryError: checkpoints of different models or under different masks, or one that is
+            not finite or has weights where its mask prunes.
     """
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise LotteryError("a checkpoint is named twice; name each once")
@@ -57,7 +59,9 @@ def average(
         if Path(path).is_dir():
             raise LotteryError(f"{path} is a folder; say how many of its last with --last N")
         state = read_checkpoint(path)
-        refuse_not_finite(state["model"], path)
+        # fairseq's buffers are not initialised: there anything may stand
+        refuse_not_finite({n: t for n, t in state["model"].items() if is_parameter(n)}, path)
+        refuse_leaking(state, path)
         mask = _mask_digest(state)
         if not first:
             first, digest = state, mask
@@ -68,6 +72,11 @@ def average(
             raise LotteryError(
                 f"{path} and {paths[0]} have different masks; average only within one run after"
                 " its mask has stopped growing"
+            )
+        if _cut(state) != _cut(first):
+            raise LotteryError(
+                f"{path} and {paths[0]} had different heads or units cut out; average first, then"
+                " export --to slim"
             )
         shapes = [{n: tuple(t.shape) for n, t in s["model"].items()} for s in (first, state)]
         refuse_other_shapes(shapes[0], shapes[1], str(paths[0]))
@@ -88,6 +97,11 @@ def _updates(state: dict[str, Any]) -> int:
     return int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
 
 
+def _cut(state: dict[str, Any]) -> Any:
+    """What ``export --to slim`` says that it has cut out, if it has."""
+    return settings_of(settings_of(state.get("cfg")).get("model")).get("slim")
+
+
 def _mask_digest(state: dict[str, Any]) -> str:
-    stored = ((state.get("task_state") or {}).get("lottery") or {}).get("mask")
-    return mask_from_state(stored).digest() if stored else "dense"
+    mask = stored_mask(state)
+    return mask.digest() if mask is not None else "dense"

@@ -13,9 +13,16 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual, Mask, count_to_prune
 from fairseq_lottery.tickets import container
-from fairseq_lottery.tickets.moments import read_moments
-from fairseq_lottery.tickets.parameters import untie
-from fairseq_lottery.tickets.sources import read_checkpoint, read_source
+from fairseq_lottery.tickets.checkpoint import settings_of
+from fairseq_lottery.tickets.leaks import count_leaks
+from fairseq_lottery.tickets.moments import moments_per_weight
+from fairseq_lottery.tickets.parameters import is_parameter
+from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
+
+#: what has an entry for every matrix; moments only where there was a gradient already
+_WHOLE = ("weights", "masters", "ema", "ema_fp32_params")
+#: settings of a task whose run has a mask
+_MASKED = ("ticket", "mask_from", "prune_to")
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,10 @@ class Checked:
 def check_folder(folder: Union[str, Path]) -> list[Checked]:
     """Check every checkpoint, snapshot and ticket in a folder and in those below it.
 
-    Each file has to be whole and finite, zero wherever its mask prunes (weights, masters,
-    optimizer state and EMA), and at the sparsity that its ticket or its schedule says. In one
-    folder masks only shrink, and its ticket is the one that its checkpoints name.
+    Each file has to be whole, and finite and zero wherever its mask prunes (weights, masters,
+    optimizer state and EMA, each of all matrices), and at the sparsity that its ticket or its
+    schedule says; a snapshot, that the next checkpoint's say. In one folder masks only shrink,
+    and its ticket is the one that its checkpoints name.
 
     Raises:
         LotteryError: there is no such folder, or nothing in it to check.
@@ -74,9 +82,12 @@ class _Run:
         self.folder = folder
         self.masks: list[tuple[int, str, Optional[Mask]]] = []
         self.tickets: dict[str, str] = {}
+        #: update -> what checkpoints keep of the run
+        self.stored: list[tuple[int, Mapping[str, Any]]] = []
 
     def check(self) -> list[Checked]:
-        paths = sorted(path for path in _files(self.folder) if path.parent == self.folder)
+        paths = [path for path in _files(self.folder) if path.parent == self.folder]
+        paths.sort(key=lambda path: (path.suffix != ".pt", path))  # snapshots ask checkpoints
         tickets = [path for path in paths if path.name == "ticket.safetensors"]
         found = [self._check(path) for path in tickets]  # what all others are held against
         return found + [self._check(path) for path in paths if path not in tickets]
@@ -95,11 +106,23 @@ class _Run:
         elif source.kind == "ticket":
             self.tickets[path.name] = container.digest_of(path)
         mask, update = source.mask, int(source.update or 0)
-        groups = _tensors(source.weights, state, path) if mask is not None else {}
-        for group, tensors in groups.items():
-            problems += _not_zero(group, tensors, mask) if mask is not None else []
+        groups: dict[str, Any] = {}
         if mask is not None:
-            problems += _other_count(mask, update, stored)
+            try:
+                groups = _groups(source, state, path)
+            except LotteryError as error:
+                problems.append(str(error))
+                groups = dict(source.groups)
+            for group, tensors in groups.items():
+                problems += _problems_in(group, tensors, groups, mask)
+            if source.kind == "snapshot":
+                problems += _other_count(mask, update - 1, update, self._stored_at(update))
+            else:
+                problems += _other_count(mask, update, update, stored)
+        elif _had_mask(state, stored):
+            problems.append("it was trained under a mask, which has been taken out of it")
+        if source.kind == "checkpoint":
+            self.stored.append((update, stored))
         problems += self._other_ticket(stored)
         # a ticket is what its run starts from, whatever update its values are of
         problems += self._grown(0 if source.kind == "ticket" else update, path.name, mask)
@@ -112,6 +135,12 @@ class _Run:
             looked_at=tuple(groups),
             problems=tuple(problems),
         )
+
+    def _stored_at(self, update: int) -> Mapping[str, Any]:
+        """What the next checkpoint after ``update`` says of the run, or the last one before."""
+        known = sorted(self.stored, key=lambda one: one[0])
+        later = [stored for at, stored in known if at >= update]
+        return (later or [stored for _, stored in known[-1:]] or [{}])[0]
 
     def _other_ticket(self, stored: Mapping[str, Any]) -> list[str]:
         here, named = self.tickets.get("ticket.safetensors"), stored.get("ticket_digest")
@@ -136,45 +165,80 @@ class _Run:
         return problems
 
 
-def _tensors(
-    weights: Mapping[str, Tensor], state: Mapping[str, Any], path: Path
-) -> dict[str, Mapping[str, Tensor]]:
-    """Every group of tensors of the weights' shapes that a file holds, by name."""
-    groups: dict[str, Mapping[str, Tensor]] = {"weights": weights}
-    if not state:
-        return groups
-    groups["weights"] = untie(state["model"])[0]
-    optimizer = state.get("last_optimizer_state") or {}
-    masters = (optimizer.get("lottery") or {}).get("masters")
-    if masters:
-        groups["masters"] = masters
-    try:
-        groups.update(read_moments(dict(state), path)[0])
-    except LotteryError:
-        pass  # none was saved, or it is factored: then there is no entry for each weight
+def _groups(source: Source, state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Everything of the weights' shapes that a file holds, by name: it may be anything.
+
+    Raises:
+        LotteryError: the optimizer's state is not the model's, or was taken out.
+    """
+    groups: dict[str, Any] = {**source.groups, **moments_per_weight(state, path)}
     extra = state.get("extra_state") or {}
-    for name in ("ema", "ema_fp32_params"):
-        if extra.get(name):
-            groups[name] = extra[name]
+    groups.update({n: extra[n] for n in ("ema", "ema_fp32_params") if extra.get(n) is not None})
     return groups
 
 
-def _not_zero(group: str, tensors: Mapping[str, Tensor], mask: Mask) -> list[str]:
-    problems = []
+def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask) -> list[str]:
+    """What is not as it should be: all matrices of the mask, finite, zero where it prunes."""
+    if not isinstance(tensors, Mapping):
+        return [f"its {group} is a {type(tensors).__name__}"]
     for name, keep in mask.items():
-        if name not in tensors:
-            continue
-        count = int(torch.count_nonzero(tensors[name][~keep]))
-        if count:
-            problems.append(f"{count} pruned entries of {name} are not zero in its {group}")
-    return problems
+        if name not in tensors and _is_expected(name, group, groups):
+            return [f"its {group} has no {name}"]
+        if name in tensors and not _fits(tensors[name], keep):
+            return [f"its {group} has a {name} that is no tensor of the shape {tuple(keep.shape)}"]
+    for name, tensor in tensors.items():
+        # fairseq does not initialise its buffers
+        known = isinstance(name, str) and is_parameter(name) and isinstance(tensor, Tensor)
+        if known and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return [f"its {group} has a {name} with entries that are NaN or infinite"]
+    return [
+        f"{count} pruned entries of {name} are not zero in its {group}"
+        for name, count in count_leaks(tensors, mask).items()
+    ]
 
 
-def _other_count(mask: Mask, update: int, stored: Mapping[str, Any]) -> list[str]:
-    """Whether exactly as much is pruned as the schedule or the ticket says."""
-    if stored.get("growth"):
-        gradual = Gradual(**stored["growth"])
-        if update < gradual.start:
+def _is_expected(name: str, group: str, groups: Mapping[str, Any]) -> bool:
+    """A weight that had no gradient yet, as those of a layer that was dropped, has no moments."""
+    return group in _WHOLE or any(name in groups[m] for m in set(groups) - set(_WHOLE))
+
+
+def _fits(tensor: Any, keep: Tensor) -> bool:
+    plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided
+    return plain and tensor.device.type == "cpu" and tensor.shape == keep.shape
+
+
+def _had_mask(state: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint without a mask says that it had one."""
+    task = settings_of(settings_of(state.get("cfg")).get("task"))
+    asked = any(task.get(name) not in (None, "") for name in _MASKED)
+    return asked or any(stored.get(name) for name in ("growth", "ticket"))
+
+
+def _schedule(growth: Any) -> Gradual:
+    """The schedule in a checkpoint.
+
+    Raises:
+        LotteryError: it is none.
+    """
+    try:
+        return Gradual(**growth)
+    except (TypeError, ValueError) as error:
+        raise LotteryError("its schedule of pruning is none") from error
+
+
+def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any]) -> list[str]:
+    """Whether exactly as much is pruned as the schedule or the ticket says.
+
+    Args:
+        since: the last update at which the schedule may have begun; a snapshot of that very
+            update may be of the training before it.
+    """
+    if stored.get("growth") is not None:
+        try:
+            gradual = _schedule(stored["growth"])
+        except LotteryError as error:
+            return [str(error)]
+        if since < gradual.start:
             return []
         due = gradual.reached(update)
         together = mask.pruned == count_to_prune(due, mask.prunable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
 
@@ -14,12 +14,9 @@ from torch import Tensor
 from fairseq_lottery.compat import as_written, safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.strict import MOST_DIMENSIONS
-from fairseq_lottery.tickets.record import refuse_malformed, refuse_other_than_json
+from fairseq_lottery.tickets.plain import is_count, is_int, mapping, refuse_other_tensors
+from fairseq_lottery.tickets.runstate import look_through_run, refuse_other_gradients
 
-#: names may share one tensor, as tied embeddings do; all names together stay within this
-#: many times the file
-_MOST_SHARED = 32
 #: settings of one training, which has a few hundred, and how deep they are nested
 _MOST_SETTINGS, _DEEPEST = 1_000_000, 50
 #: entries of a checkpoint, and what each is; None where a run has none
@@ -99,26 +96,27 @@ def look_through(state: dict[str, Any], size: int) -> None:
     Raises:
         LotteryError: what it is instead, without the file's name.
     """
-    _refuse_other_tensors(state["model"], "model", size)
+    refuse_other_tensors(state["model"], "model", size)
     for name, kind in _ENTRIES.items():
         if not isinstance(state.get(name), (kind, type(None))):
             raise LotteryError(f"its {name} is a {type(state[name]).__name__}")
     for number, entry in enumerate(state.get("optimizer_history") or ()):
-        if not isinstance(entry, Mapping) or not _is_count(entry.get("num_updates", 0)):
+        if not isinstance(entry, Mapping) or not is_count(entry.get("num_updates", 0)):
             raise LotteryError(f"entry {number} of its optimizer_history says no update")
     if state.get("cfg"):
         state["cfg"] = _plain_sections(state["cfg"])
     _refuse_rings([state.get("cfg"), state.get("args")])
-    _look_through_ours(_part(state, "task_state"), size)
+    look_through_run(_part(state, "task_state"), state["model"], size)
     optimizer = state.get("last_optimizer_state") or {}
     lottery = _part(state, "last_optimizer_state")
-    masters = _mapping(lottery, "masters")
-    _refuse_other_tensors(masters, "masters", size)
+    masters = mapping(lottery, "masters")
+    refuse_other_tensors(masters, "masters", size)
     for name, master in masters.items():
         weight = state["model"].get(name)
         if weight is not None and weight.shape != master.shape:
             raise LotteryError(f"its master of {name} has the shape {tuple(master.shape)}")
     _refuse_other_names(lottery)
+    refuse_other_gradients(lottery, size)
     entries = optimizer.get("state")
     if lottery and not isinstance(entries, (Mapping, type(None))):
         raise LotteryError("the state of its optimizer is none")
@@ -127,7 +125,7 @@ def look_through(state: dict[str, Any], size: int) -> None:
         if not (known and isinstance(entry, Mapping)):
             raise LotteryError("the state of its optimizer is of parameters without a name")
         tensors = {key: value for key, value in entry.items() if isinstance(value, Tensor)}
-        _refuse_other_tensors(tensors, "optimizer's state", size)
+        refuse_other_tensors(tensors, "optimizer's state", size)
 
 
 def _plain_sections(cfg: Any) -> dict[str, Any]:
@@ -161,17 +159,6 @@ def _refuse_rings(value: Any) -> None:
         raise LotteryError("its settings are nested too deeply, or hold themselves")
 
 
-def _look_through_ours(lottery: Mapping[str, Any], size: int) -> None:
-    """What the plugin keeps in a checkpoint of its own."""
-    mask = _mapping(lottery, "mask")
-    _refuse_other_tensors(_mapping(mask, "bits"), "mask", size)
-    refuse_other_than_json({k: v for k, v in mask.items() if k != "bits"}, "its mask")
-    _refuse_other_tensors(_mapping(lottery, "dictionaries"), "dictionaries", size)
-    ticket = _mapping(lottery, "ticket")
-    refuse_other_than_json(ticket, "the ticket's record in it")
-    refuse_malformed(ticket, "the ticket's record in it")
-
-
 def _refuse_other_names(lottery: Mapping[str, Any]) -> None:
     """Names and shapes of the optimizer's parameters."""
     names, shapes = lottery.get("names") or [], lottery.get("shapes") or []
@@ -179,55 +166,9 @@ def _refuse_other_names(lottery: Mapping[str, Any]) -> None:
     if not lists or not all(isinstance(name, str) for name in names):
         raise LotteryError("the names of its optimizer's parameters are none")
     for shape in shapes:
-        if not isinstance(shape, (list, tuple)) or not all(map(_is_count, shape)):
+        if not isinstance(shape, (list, tuple)) or not all(map(is_int, shape)):
             raise LotteryError("the shapes of its optimizer's parameters are none")
 
 
 def _part(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return _mapping(state.get(name) or {}, "lottery")
-
-
-def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An entry that is a mapping with names as keys; empty where it is not there."""
-    found = values.get(name)
-    if found is None:
-        return {}
-    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-        raise LotteryError(f"its {name} is a {type(found).__name__}")
-    return found
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (type(value) is int and 0 <= value < 2**63)
-
-
-def _refuse_other_tensors(tensors: Mapping[str, Any], what: str, size: int) -> None:
-    """Refuse what is no plain tensor, and tensors that are larger than what they are stored in.
-
-    A few bytes can stand for a tensor of any size, which the first operation on it would need.
-    """
-    total = 0
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise LotteryError(f"its {what} holds more than tensors")
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise LotteryError(f"its {what} has the name {name!r}")
-        if not _is_plain_tensor(tensor):
-            raise LotteryError(f"its {what} has a {name} that is no plain tensor")
-        total += tensor.numel() * tensor.element_size()
-    if total > _MOST_SHARED * size:
-        raise LotteryError(f"its {what} is larger than the file")
-
-
-def _is_plain_tensor(tensor: Tensor) -> bool:
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    plain = plain and tensor.dim() <= MOST_DIMENSIONS
-    if not plain or tensor.is_quantized or tensor.is_complex() or tensor.element_size() < 1:
-        return False
-    kinds: Iterable[torch.dtype] = (
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-    )
-    stored = tensor.untyped_storage().nbytes() if hasattr(tensor, "untyped_storage") else None
-    needed = tensor.numel() * tensor.element_size()
-    return tensor.dtype in kinds and (stored is None or needed <= stored)
+    return mapping(state.get(name) or {}, "lottery")

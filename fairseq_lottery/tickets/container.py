@@ -24,8 +24,8 @@ from fairseq_lottery.files import is_plain, replacing
 from fairseq_lottery.strict import MOST_DIMENSIONS, read_json
 
 _KEY = "fairseq_lottery"
-#: versions of the format: plain, and compact
-_PLAIN, _COMPACT = 1, 2
+#: versions of the format: plain, and compact; 2, which was never released, took bits the wrong way
+_PLAIN, _COMPACT = 1, 3
 #: of a header in bytes; one of the largest Transformers has a few hundred thousand
 _LONGEST = 100_000_000
 #: what weights, moments, bits and counters are; others are not read at all
@@ -102,6 +102,10 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
         raise LotteryError(
             f"{path} is damaged or was not written by fairseq-lottery ({error})"
         ) from error
+    if not known and version < _COMPACT:
+        raise LotteryError(
+            f"{path} has format version {version}, which was never released; make the file again"
+        )
     if not known:
         raise LotteryError(
             f"{path} has format version {version}, this fairseq-lottery reads up to {_COMPACT};"
@@ -111,19 +115,29 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
 
 
 def _outer_header(path: Union[str, Path]) -> dict[str, Any]:
+    header = read_header(path)
+    if set(header["__metadata__"]) != {_KEY}:
+        raise ValueError("its record is not the only one")
+    return header
+
+
+def read_header(path: Union[str, Path]) -> dict[str, Any]:
     """The JSON that starts a safetensors file, read more strictly than safetensors does.
 
     Of a name that is given twice it would take either, and it knows types that torch can
     hold but not calculate with.
+
+    Raises:
+        OSError, LookupError, TypeError, ValueError: it is none.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not length <= min(size - 8, _LONGEST):
             raise ValueError(f"its header would have {length} bytes")
-        header: dict[str, Any] = read_json(file.read(length).decode())
-    if set(header["__metadata__"]) != {_KEY}:
-        raise ValueError("its record is not the only one")
+        header: Any = read_json(file.read(length).decode())
+    if not isinstance(header, dict):
+        raise TypeError("its header is no mapping")
     for name, entry in header.items():
         if name == "__metadata__":
             continue

@@ -17,6 +17,9 @@ from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.masks import Mask, check_scope, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.structured import Parts
+from fairseq_lottery.tickets.closing import close, without_biases
+from fairseq_lottery.tickets.container import read_header
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
@@ -25,6 +28,9 @@ from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, refuse_o
 
 #: what a ``mask_file`` decides
 _RANKING = ("sparsity", "score", "score_file", "scope", "floor", "prunable", "keep_dense")
+
+#: up to it double precision holds every whole number
+_LARGEST_WHOLE = 2**53
 
 Initialiser = Callable[[Source, int], Weights]
 
@@ -37,6 +43,8 @@ class DrawPlan:
         mask_from: checkpoint, snapshot or ticket whose weights are ranked.
         start_from: what survivors go back to; ``mask_from`` itself where not given.
         sparsity: share of the prunable weights that is pruned, in [0, 1); a scope N:M says it too.
+        parts: a file of heads and FFN units; the weights of those that are closed are pruned, and
+            count. Without a sparsity nothing else is.
         score, scope, floor, prunable, keep_dense: see ``fairseq_lottery.masks``.
         score_file: safetensors with name -> scores, instead of ``score``.
         mask_file: a ticket, snapshot or checkpoint whose mask is taken as it is.
@@ -57,6 +65,7 @@ class DrawPlan:
     keep_dense: Optional[str] = None
     score_file: Optional[str] = None
     mask_file: Optional[str] = None
+    parts: Optional[str] = None
     gradients: Optional[str] = None
     reset: str = "rewind"
     alpha: str = "glorot"
@@ -78,9 +87,12 @@ class DrawPlan:
                 )
         if self.mask_file is None:
             check_scope(self.scope, self.floor)
-            if self.asked is None:
-                raise LotteryError("give --sparsity, or a --mask-file whose mask is taken as it is")
-            check_sparsity(self.asked)
+            if self.asked is not None:
+                check_sparsity(self.asked)
+            elif self.parts is None:
+                raise LotteryError(
+                    "give --sparsity, a --mask-file whose mask is taken as it is, or --parts"
+                )
         else:
             for name in _RANKING:
                 if getattr(self, name) != getattr(type(self), name, None):
@@ -116,6 +128,8 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     """
     trained = read_source(plan.mask_from)
     start = read_source(plan.start_from) if plan.start_from else trained
+    for source in (trained, start):
+        source.refuse_leaks()
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
     if trained.dictionaries is None:
         raise LotteryError(
@@ -124,7 +138,7 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
         )
     if start.dictionaries is not None:
         trained.dictionaries.refuse_other(start.dictionaries, trained.path)
-    mask, how = _mask(plan, trained, start)
+    mask, parts, how = _mask(plan, trained, start)
     if plan.reset == "keep":
         _refuse_lost(mask, trained, plan, "--mask-from")
     elif plan.reset != "random":
@@ -143,6 +157,8 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     for name in mask:
         values[name][~mask[name]] = 0
     moments, numbers = _moments(plan, trained, start, mask)
+    values = without_biases(values, parts)
+    moments = {name: without_biases(moment, parts) for name, moment in moments.items()}
     origin = trained if plan.reset == "keep" else start
     record: dict[str, Any] = {
         **how,
@@ -173,21 +189,29 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     return Ticket(mask, values, record, trained.dictionaries, moments)
 
 
-def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[str, Any]]:
-    """The mask, and how it was made."""
+def _mask(
+    plan: DrawPlan, trained: Source, start: Source
+) -> tuple[Mask, Optional[Parts], dict[str, Any]]:
+    """The mask, the parts whose biases it needs at zero, and how it was made."""
     if plan.mask_file is not None:
         given = read_source(plan.mask_file)
         if given.mask is None:
             raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
         given.mask.check(trained.shapes)
-        return given.mask, {
-            "score": "mask-file",
-            "score_source": given.mask.digest(),
-            "scope": "mask-file",
-            "floor": 0.0,
-            "prunable": "mask-file",
-            "keep_dense": None,
-        }
+        mask, parts, closed = close(given.mask, trained, plan.parts)
+        return (
+            mask,
+            parts,
+            {
+                **closed,
+                "score": "mask-file",
+                "score_source": given.mask.digest(),
+                "scope": "mask-file",
+                "floor": 0.0,
+                "prunable": "mask-file",
+                "keep_dense": None,
+            },
+        )
     full = full_mask(trained.shapes, plan.prunable, plan.keep_dense)
     current = trained.mask
     if current is None:
@@ -197,9 +221,20 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
             f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
             f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
         )
+    current, parts, closed = close(current, trained, plan.parts)
+    axes = {
+        "scope": plan.scope,
+        "floor": plan.floor,
+        "prunable": plan.prunable,
+        "keep_dense": plan.keep_dense,
+        **closed,
+    }
+    if plan.asked is None:
+        return current, parts, {"score": "parts", "score_source": None, **axes}
     matrices = {name: trained.weights[name] for name in current}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
+        _refuse_rounding(scores, f"--score-file {plan.score_file}")
         name, source = "score-file", sha256_of(plan.score_file)
     else:
         score, source = find_score(plan.score)
@@ -211,25 +246,34 @@ def _mask(plan: DrawPlan, trained: Source, start: Source) -> tuple[Mask, dict[st
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
-    assert plan.asked is not None
     mask = select(scores, current, plan.asked, plan.scope, plan.floor)
-    return mask, {
-        "score": name,
-        "score_source": source,
-        "scope": plan.scope,
-        "floor": plan.floor,
-        "prunable": plan.prunable,
-        "keep_dense": plan.keep_dense,
-    }
+    return mask, parts, {"score": name, "score_source": source, **axes}
 
 
 def _tensors(path: str, flag: str) -> dict[str, Tensor]:
     if not is_plain(path):
         raise LotteryError(f"{flag} {path} is no readable safetensors file (there is none)")
     try:
+        read_header(path)
         return load_file(path)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise LotteryError(f"{flag} {path} is no readable safetensors file ({error})") from error
+
+
+def _refuse_rounding(scores: Mapping[str, Tensor], what: str) -> None:
+    """Refuse scores that are not the same in fp32, as which they are compared: ranks would tie."""
+    for name, tensor in scores.items():
+        if tensor.dtype in (torch.float16, torch.bfloat16, torch.float32):
+            continue
+        wide = tensor.double()
+        held = (tensor.float().double() == wide) | wide.isnan()
+        if not tensor.is_floating_point():
+            held &= wide.abs() <= _LARGEST_WHOLE
+        if not bool(held.all()):
+            raise LotteryError(
+                f"{what}: the scores of {name} are {str(tensor.dtype)[6:]} numbers that float32"
+                " does not hold, and as such they are compared; write ranks or float32"
+            )
 
 
 def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:

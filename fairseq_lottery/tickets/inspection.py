@@ -27,10 +27,10 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     Keys: ``file``, ``kind``, ``update``, ``masters``, ``parameters`` (all weights of the
     model), ``sparsity`` = ``pruned`` / ``prunable``, ``mask_digest`` (None for a dense file,
     whose zeros are counted over all matrices instead), ``agrees`` (every weight that the
-    mask prunes is zero), ``matrices`` (name -> ``size``, ``pruned``, ``density``,
-    ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``), ``dead``
-    (matrices without a survivor), ``patterns`` (how many matrices have each), ``record`` (of
-    the ticket, where there is one), and the sizes of ``size.sizes``.
+    mask prunes is zero, and its fp32 master), ``matrices`` (name -> ``size``, ``pruned``,
+    ``density``, ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``),
+    ``dead`` (matrices without a survivor), ``patterns`` (how many matrices have each),
+    ``record`` (of the ticket, where there is one), and the sizes of ``size.sizes``.
 
     A ``pattern`` N:M says that of M consecutive weights of a row never more than N stay, a
     protected row's among them. M is that of the ticket's scope, 4 where it has none; a matrix
@@ -44,14 +44,12 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     drawn = Pattern.parse(str((record or {}).get("scope")))
     group = drawn.group if drawn else _GROUP
     matrices = {}
-    agrees = True
     for name, keep in mask.items():
         weight = source.weights[name]
         alive = keep.clone()
         if name in mask.protected:
             alive[mask.protected[name]] = False
         survivors = weight[alive]
-        agrees = agrees and not bool(weight[~keep].any())
         matrices[name] = {
             "size": mask.size(name),
             "pruned": mask.pruned_in(name),
@@ -70,7 +68,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "pruned": mask.pruned,
         "prunable": mask.prunable,
         "mask_digest": mask.digest() if source.mask is not None else None,
-        "agrees": agrees,
+        "agrees": source.agrees,
         "matrices": matrices,
         "dead": [name for name in mask if mask.sparsity_of(name) == 1],
         "patterns": dict(Counter(row["pattern"] for row in matrices.values() if row["pattern"])),

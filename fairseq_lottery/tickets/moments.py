@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -12,40 +13,125 @@ from fairseq_lottery.errors import LotteryError
 
 Moments = dict[str, dict[str, Tensor]]
 
+#: what fairseq's optimizers keep for each weight
+MOMENTS = (
+    *("exp_avg", "exp_avg_sq", "exp_inf", "max_exp_avg_sq", "momentum_buffer"),
+    *("square_avg", "acc_delta", "sum"),
+)
+
 
 def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments, dict[str, Any]]:
     """Return moment -> parameter -> tensor, and the state's plain numbers such as ``step``.
 
     Raises:
         LotteryError: the checkpoint has no optimizer state, or one that does not say which
-            parameter is which (only masked optimizers write that).
+            parameter is which (only masked optimizers write that), or is not its model's.
     """
-    optimizer = state.get("last_optimizer_state") or {}
-    names: list[str] = (optimizer.get("lottery") or {}).get("names") or []
-    shapes: list[list[int]] = (optimizer.get("lottery") or {}).get("shapes") or []
-    entries = optimizer.get("state") or {}
-    if not names or not entries:
+    if not is_saved(state) or not _state_of(state):
         raise LotteryError(
             f"{path} has no optimizer state of a masked optimizer; draw with --moments fresh"
         )
     moments: Moments = {}
+    for moment, name, value in _tensors(state, path):
+        if not name:
+            raise LotteryError(
+                f"{path}: the optimizer's {moment} is factored and cannot be kept per weight;"
+                " draw with --moments fresh"
+            )
+        moments.setdefault(moment, {})[name] = value
     numbers: dict[str, Any] = {}
+    for entry in _state_of(state).values():
+        for number, value in entry.items():
+            if not isinstance(value, Tensor):
+                numbers[number] = value
+            elif value.dim() == 0:  # torch's newer optimizers count their steps in a tensor
+                numbers[number] = {"tensor": value.item()}
+    return moments, numbers
+
+
+def moments_per_weight(state: Mapping[str, Any], path: Union[str, Path]) -> Moments:
+    """Moment -> parameter -> tensor, of all that has an entry for each weight.
+
+    Not of what Adafactor keeps of matrices by row and column, and of vectors as they are.
+
+    Raises:
+        LotteryError: a state that is not the model's, or that was taken out.
+    """
+    if not is_saved(state):
+        return {}
+    groups = state["last_optimizer_state"].get("param_groups") or [{}]
+    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates")
+    if updates and not _state_of(state) and not all(map(_is_stateless, groups)):
+        raise LotteryError(f"{path} has lost the state of its optimizer")
+    moments: Moments = {}
+    factored = set()
+    for moment, name, value in _tensors(state, path):
+        if name:
+            moments.setdefault(moment, {})[name] = value
+        else:
+            factored.add(moment.rpartition("_")[0])  # of exp_avg_sq_row and exp_avg_sq_col
+    return {moment: found for moment, found in moments.items() if moment not in factored}
+
+
+def is_saved(state: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has the state of a masked optimizer, which knows its parameters."""
+    optimizer = state.get("last_optimizer_state") or {}
+    return bool((optimizer.get("lottery") or {}).get("names"))
+
+
+def _state_of(state: Mapping[str, Any]) -> Mapping[int, Any]:
+    return state["last_optimizer_state"].get("state") or {}
+
+
+def _is_stateless(group: Any) -> bool:
+    """Whether an optimizer with these settings keeps nothing: gradient descent by itself."""
+    return isinstance(group, Mapping) and group.get("momentum") == 0
+
+
+def _tensors(
+    state: Mapping[str, Any], path: Union[str, Path]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Moment, parameter and tensor of each; the parameter's name is empty for a factored one."""
+    lottery = state["last_optimizer_state"]["lottery"]
+    names: list[str] = lottery["names"]
+    shapes: list[list[int]] = lottery.get("shapes") or []
+    _refuse_other_parameters(names, shapes, state.get("model"), path)
+    entries = _state_of(state)
+    flat = len(entries) == 1 and len(names) > 1  # one tensor for all parameters
+    sizes = [torch.Size(shape).numel() for shape in shapes]
     for index, entry in entries.items():
         for moment, value in entry.items():
             if not isinstance(value, Tensor) or value.dim() == 0:
-                # torch's newer optimizers count their steps in a tensor
-                scalar = isinstance(value, Tensor)
-                numbers[moment] = {"tensor": value.item()} if scalar else value
                 continue
-            if len(entries) == 1 and len(names) > 1:  # one flat tensor for all parameters
-                sizes = [torch.Size(shape).numel() for shape in shapes]
+            if flat and list(value.shape) == [sum(sizes)]:
                 for name, shape, part in zip(names, shapes, value.split(sizes)):
-                    moments.setdefault(moment, {})[name] = part.reshape(shape)
-            elif list(value.shape) == list(shapes[index]):
-                moments.setdefault(moment, {})[names[index]] = value
+                    yield moment, name, part.reshape(shape)
+            elif not flat and list(value.shape) == list(shapes[index]):
+                yield moment, names[index], value
+            elif not flat and _is_factored(list(value.shape), list(shapes[index])):
+                yield moment, "", value
             else:
                 raise LotteryError(
-                    f"{path}: the optimizer's {moment} is factored and cannot be kept per weight;"
-                    " draw with --moments fresh"
+                    f"{path} is damaged (its optimizer's {moment} has the shape"
+                    f" {tuple(value.shape)}, which is not its model's)"
                 )
-    return moments, numbers
+
+
+def _refuse_other_parameters(
+    names: Sequence[str], shapes: Sequence[Sequence[int]], model: Any, path: Union[str, Path]
+) -> None:
+    """Refuse parameters of an optimizer that are not those of the model beside it."""
+    if len(set(names)) < len(names) or len(names) != len(shapes):
+        raise LotteryError(f"{path} is damaged (a parameter of its optimizer is there twice)")
+    for name, shape in zip(names, shapes) if model else ():
+        # a criterion's own parameters are not in the model
+        if name in model and list(model[name].shape) != list(shape):
+            raise LotteryError(
+                f"{path} is damaged (its optimizer has a {name} of the shape {tuple(shape)},"
+                " which is not its model's)"
+            )
+
+
+def _is_factored(shape: list[int], whole: list[int]) -> bool:
+    """Whether it is a mean over the rows or over the columns of a matrix."""
+    return len(whole) >= 2 and shape in (whole[:-1], [*whole[:-2], whole[-1]])

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
 
 _NUMBER = (int, float)
 #: what the record of a ticket or snapshot says, and of which type it is; None says nothing
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("update", "values_update", "seed", "pruned"), int),
+    **dict.fromkeys(("update", "values_update", "seed", "pruned", "denominator"), int),
     **dict.fromkeys(("score", "score_source", "scope", "keep_dense", "reset", "alpha"), str),
-    **dict.fromkeys(("clock", "moments", "prunable"), str),
+    **dict.fromkeys(("clock", "moments", "prunable", "signature"), str),
     **dict.fromkeys(("asked", "sparsity", "floor"), _NUMBER),
-    **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions"), dict),
+    **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions", "parts"), dict),
     "dictionaries": dict,
     "masters": bool,
 }
+#: of them, what training reads of a ticket
+_NEEDED = ("signature", "masters", "moment_numbers", "sparsity", "pruned", "denominator")
 #: of values in a record; one of the largest Transformers' has some hundreds
 _MOST, _DEEPEST = 100_000, 50
 
@@ -44,6 +47,37 @@ def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
             raise LotteryError(f"{path} is damaged (its {name} is {record[name]})")
     if record.get("clock") == "rewind" and record.get("update") is None:
         raise LotteryError(f"{path} is damaged (its clock goes back to no update)")
+
+
+def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path]) -> None:
+    """Refuse the record of a ticket without what training reads, or not of its mask.
+
+    Raises:
+        LotteryError: something is missing, the optimizer's numbers are none, or another
+            sparsity than the mask's.
+    """
+    for name in _NEEDED:
+        if record.get(name) is None:
+            raise LotteryError(f"{path} is damaged (its record has no {name})")
+    for name, number in record["moment_numbers"].items():
+        if isinstance(number, Mapping) and set(number) == {"tensor"}:
+            number = number["tensor"]
+        if not isinstance(number, (*_NUMBER, type(None))):
+            raise LotteryError(f"{path} is damaged (its optimizer's {name} is {_short(number)})")
+    said = record["pruned"], record["denominator"]
+    if said != (mask.pruned, mask.prunable):
+        raise LotteryError(
+            f"{path} is damaged (its record says that {said[0]} of {said[1]} weights are pruned,"
+            f" its mask prunes {mask.pruned} of {mask.prunable})"
+        )
+    # rounded to whole weights matrix by matrix
+    for name, most in (("sparsity", 0.5), ("asked", 0.5 * len(mask) + 0.5)):
+        value = record.get(name)
+        if value is not None and abs(value - mask.sparsity) * mask.prunable > most:
+            raise LotteryError(
+                f"{path} is damaged (its {name} is {value:g}, and its mask's sparsity is"
+                f" {mask.sparsity:g})"
+            )
 
 
 def refuse_other_than_json(value: Any, what: str) -> None:
@@ -87,8 +121,10 @@ def signature(record: Mapping[str, Any]) -> str:
     reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
     scope = record["scope"] + (f"-floor{record['floor']:g}" if record["floor"] else "")
     clock = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
+    closed = record["parts"]["closed"] if record.get("parts") else {}
     parts = (
         ("score", record["score"]),
+        *((f"closed-{kind}", f"{few}/{all_}") for kind, (few, all_) in closed.items() if few),
         ("scope", scope),
         ("sparsity", f"{record['sparsity']:.4f}"),
         ("of", f"{record['denominator']}:{record['prunable']}"),

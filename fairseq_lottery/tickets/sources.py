@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -24,7 +24,12 @@ from fairseq_lottery.tickets.checkpoint import (
     settings_of,
 )
 from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
-from fairseq_lottery.tickets.maskstate import mask_from_state
+from fairseq_lottery.tickets.leaks import (
+    count_leaks,
+    refuse_leaks,
+    stored_mask,
+    stored_masters,
+)
 from fairseq_lottery.tickets.model import KIND as MODEL
 from fairseq_lottery.tickets.model import load_model
 from fairseq_lottery.tickets.parameters import untie
@@ -54,6 +59,8 @@ class Source:
         mask: what they were trained under, None for a dense run.
         architecture: the model's command-line arguments that shape it.
         dictionaries: None where neither the file nor its data folder has them.
+        rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
+            which ``weights`` are; empty where there is but one of both.
     """
 
     path: str
@@ -64,6 +71,7 @@ class Source:
     mask: Optional[Mask]
     architecture: dict[str, Any]
     dictionaries: Optional[Dictionaries]
+    rounded: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -74,6 +82,24 @@ class Source:
     def is_pruned(self) -> bool:
         """Whether its mask prunes anything."""
         return self.mask is not None and self.mask.pruned > 0
+
+    @property
+    def groups(self) -> dict[str, Mapping[str, Tensor]]:
+        """``weights`` as fairseq loads them and, where they are kept apart, ``masters``."""
+        if not self.rounded:
+            return {"weights": self.weights}
+        masters = {name: self.weights[name] for name in self.rounded}
+        return {"weights": {**self.weights, **self.rounded}, "masters": masters}
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything that its mask prunes is zero."""
+        mask = self.mask
+        return mask is None or not any(count_leaks(one, mask) for one in self.groups.values())
+
+    def refuse_leaks(self) -> None:
+        """Refuse weights, or masters, where its mask prunes."""
+        refuse_leaks(self.path, self.mask, self.groups)
 
     def digest(self) -> str:
         """SHA-256 over the weights and the mask, whatever file they are in."""
@@ -103,6 +129,7 @@ def read_source(path: Union[str, Path]) -> Source:
     else:
         source = _from_checkpoint(file)
     refuse_not_finite(source.weights, file)
+    refuse_not_finite(source.rounded, file)
     if source.mask is not None:
         source.mask.check(source.shapes)
     return source
@@ -163,11 +190,9 @@ def _from_model(path: Path) -> Source:
 def _from_checkpoint(path: Path) -> Source:
     state = read_checkpoint(path)
     stored = (state.get("task_state") or {}).get("lottery") or {}
-    weights, _ = untie(state["model"])
-    masters = ((state.get("last_optimizer_state") or {}).get("lottery") or {}).get("masters") or {}
-    for name, master in masters.items():
-        if name in weights:
-            weights[name] = master
+    model_weights, _ = untie(state["model"])
+    masters = {n: m for n, m in stored_masters(state).items() if n in model_weights}
+    weights = {**model_weights, **masters}
     cfg = state.get("cfg") or {}
     # fairseq stores half-precision weights as fp32: only the configuration tells
     common = settings_of(cfg.get("common"))
@@ -187,9 +212,10 @@ def _from_checkpoint(path: Path) -> Source:
         weights={name: tensor.float() for name, tensor in weights.items()},
         update=history[-1].get("num_updates"),
         masters=not half or bool(masters),
-        mask=mask_from_state(stored["mask"]) if stored.get("mask") else None,
+        mask=stored_mask(state),
         architecture=architecture_of(model),
         dictionaries=dictionaries,
+        rounded={name: model_weights[name] for name in masters},
     )
 
 

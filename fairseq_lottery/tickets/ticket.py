@@ -15,7 +15,8 @@ from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state, scatter, survivors
-from fairseq_lottery.tickets.record import refuse_malformed
+from fairseq_lottery.tickets.moments import MOMENTS
+from fairseq_lottery.tickets.record import refuse_malformed, refuse_untrue
 
 #: update counter and schedule from 0 (Brix et al. 2020), or on from the rewind update
 #: (Frankle et al. 2019, Renda et al. 2020)
@@ -125,7 +126,8 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
     """Read and verify a ticket; nothing is unpickled.
 
     Raises:
-        LotteryError: missing, damaged, changed, or a mask that disagrees with the values.
+        LotteryError: missing, damaged, changed, or a mask that disagrees with the values or
+            with what the record says of it.
     """
     tensors, record = container.load(path, "ticket")
     parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
@@ -140,7 +142,14 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
         if record["clock"] not in CLOCKS:
             raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
         refuse_malformed(record, path)
+        refuse_untrue(record, mask, path)
         refuse_other_types(values, path)
+        for moment, by_name in moments.items():
+            if moment not in MOMENTS:
+                raise LotteryError(f"{path} is damaged (no optimizer keeps a {moment!r})")
+            if moment.startswith("exp_") and "step" not in record["moment_numbers"]:
+                raise LotteryError(f"{path} is damaged (it keeps {moment}, but of no step)")
+            refuse_other_types(by_name, path)
         return Ticket(mask, values, record, dictionaries, moments)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise LotteryError(f"{path} is damaged ({error})") from error

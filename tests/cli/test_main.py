@@ -21,7 +21,7 @@ REFUSED = {
     ),
     "nothing that says what is pruned": (
         "ticket --mask-from {last} --out {new}.safetensors",
-        "give --sparsity, or a --mask-file",
+        "give --sparsity, a --mask-file",
     ),
     "a snapshot never written": (
         "ticket --mask-from {last} --start-from {new}_40.safetensors --sparsity 0.5"

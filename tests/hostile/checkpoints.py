@@ -87,6 +87,12 @@ def archives(data):
         "an empty archive": pack([]),
         "files of another kind": pack([("word/document.xml", b"<xml/>")]),
         "two of a name": pack([*content.items(), (f"{folder}/data.pkl", b"N.")]),
+        "a tensor twice": pack([*content.items(), (f"{folder}/data/0", b"x")]),
+        "a pickle in capitals": pack(
+            (n.replace("data.pkl", "DATA.PKL"), t) for n, t in content.items()
+        ),
+        "a program": pack([*content.items(), (f"{folder}/constants.pkl", b"N.")]),
+        "something before it": b"PK\3\4" + bytes(8) + data,
         "another folder as well": pack([*content.items(), ("evil/data.pkl", b"N.")]),
         "a way out": pack([*content.items(), ("../../evil", b"x")]),
     }

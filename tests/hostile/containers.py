@@ -25,7 +25,7 @@ class Good:
         self.data = self.bytes[8 + self.length :]
         self.outer = json.loads(self.bytes[8 : 8 + self.length])
         self.header = json.loads(self.outer["__metadata__"][KEY])
-        self.kind, self.compact = self.header["kind"], self.header["version"] == 2
+        self.kind, self.compact = self.header["kind"], self.header["version"] == 3
         self.stored = load(self.bytes)  # of a compact file: its streams
         self.tensors, self.record = container.load(path, self.kind)
 
@@ -53,7 +53,7 @@ class Good:
         digest = container.digest(tensors, record)
         header = {"kind": self.kind, "version": 1, "record": record, "digest": digest}
         if self.compact:
-            header = {"kind": self.kind, "version": 2, "digest": digest}
+            header = {"kind": self.kind, "version": 3, "digest": digest}
         return written(save(content, {KEY: json.dumps(header)}), self.name)
 
     def coded(self, tensors, record):

@@ -28,7 +28,7 @@ REFUSED = {
     "a ticket of 8 EB": ("inspect {endless}", "is damaged or was not written by"),
     "a compact ticket of terabytes": ("inspect {terabytes}", "it masks 1099511"),
     "a compact ticket cut short": ("inspect {short}", "its coded"),
-    "a compact ticket of next year": ("inspect {newer}", "format version 3, this fairseq-lottery"),
+    "a compact ticket of next year": ("inspect {newer}", "format version 4, this fairseq-lottery"),
     "an endless layout": ("export {endless_layout} --out {out}.safetensors", "absurdly large"),
     "a compact model of a bomb": ("export {bombed} --out {out}.pt", "its coded values are"),
     "a mask out of a compact bomb": (
@@ -139,7 +139,7 @@ def compact_files(folder):
     made = {
         "terabytes": ticket.with_layout(absurd),
         "short": ticket.with_streams(float32__3=ticket.stored["float32.3"][:-3]),
-        "newer": ticket.headed({**ticket.header, "version": 3}),
+        "newer": ticket.headed({**ticket.header, "version": 4}),
         "endless_layout": ticket.with_streams(layout=containers.stream(bombs.repeated(1 << 15))),
         "bombed": model.with_streams(float32__0=containers.stream(bombs.repeated(1 << 15))),
     }

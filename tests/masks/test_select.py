@@ -285,6 +285,7 @@ def test_what_is_pruned_never_grows_back(scope):
         ({"scores": {"w": torch.ones(4)}}, r"the scores of w have shape \(4,\), not \(1, 4\)"),
         ({"scores": {"w": torch.tensor([[1, 2, math.nan, 4]])}}, "of w are not all finite"),
         ({"scores": {"w": torch.tensor([[1, 2, 3, math.inf]])}}, "of w are not all finite"),
+        ({"scores": {"w": torch.tensor([[1, 2, 3, 4j]])}}, "of w are complex numbers, which have"),
         ({"scores": {"w": torch.tensor([[-math.inf, 2, 3, 4]])}}, "of w are not all finite"),
         ({"scores": {"w": torch.tensor([[1e39] * 4]).double() * 10}}, "of w are not all finite"),
     ],

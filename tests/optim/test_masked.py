@@ -88,6 +88,27 @@ def test_pruned_weights_and_state_are_zero_after_every_update(name):
                     assert not value[~keep].any(), key
 
 
+def test_what_an_optimizer_does_to_pruned_weights_is_undone():
+    """One that adds noise would bring them back, whatever their gradients and their state."""
+    named = named_parameters()
+    optimizer = bound("masked_sgd", named)
+    inner = optimizer.optimizer.step
+
+    def noisy(*args, **kwargs):
+        inner(*args, **kwargs)
+        with torch.no_grad():
+            for parameter in named.values():
+                parameter.add_(0.1)
+
+    optimizer.optimizer.step = noisy
+    for step in range(3):
+        before = {name: named[name].detach().clone() for name in MASK}
+        update(optimizer, named, step)
+        for name, keep in MASK.items():
+            assert not named[name].data[~keep].any()
+            assert (named[name].data[keep] != before[name][keep]).all()
+
+
 @pytest.mark.parametrize("name", BUILDABLE)
 def test_an_optimizer_without_a_mask_is_fairseqs_own(name):
     ours, theirs = named_parameters(), named_parameters()

@@ -366,7 +366,7 @@ def test_weights_of_another_architecture(text, tmp_path):
     arguments, model = make()
     arguments.decoder_layers = 3
     path = save(tmp_path / "model.pt", arguments, model)
-    with pytest.raises(LotteryError, match="are not of the architecture in it: decoder.layers.2"):
+    with pytest.raises(LotteryError, match="are not of the architecture in it: .*decoder.layers"):
         deploy(path, tmp_path / "out", check_on=text)
 
 

@@ -1,10 +1,14 @@
 """Models that are built anew from what a file says of them, whoever wrote it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import DICTIONARIES, weights
 
 pytest.importorskip("fairseq")
+
+from fairseq.models import ARCH_MODEL_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks import initial_weights
@@ -45,6 +49,61 @@ def test_no_setting_is_run_as_a_program(key, value, tmp_path):
     with pytest.raises(LotteryError, match=f"has {key} .* which fairseq might run as a program"):
         initial_weights(source, 1)
     assert not canary.exists()
+
+
+@pytest.fixture
+def unbuilt(monkeypatch):
+    """No model is built in this test."""
+    model = ARCH_MODEL_REGISTRY["transformer"]
+    monkeypatch.setattr(model, "build_model", lambda *a: pytest.fail("it was built"))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        *[(f"{side}_{key}", value) for side in ("encoder", "decoder") for key, value in (
+            ("layers", 3), ("layers", 10**7), ("layers", -1), ("ffn_embed_dim", 7),
+            ("ffn_embed_dim", 10**9), ("embed_dim", 5), ("embed_dim", -5),
+            ("attention_heads", 0), ("attention_heads", -1), ("attention_heads", 10**6),
+            ("layers_to_keep", "1,1,1"),
+        )],
+        ("max_source_positions", 10**11), ("max_target_positions", 10**11),
+        ("decoder_output_dim", 5), ("decoder_input_dim", 10**6),
+        ("adaptive_softmax_cutoff", "1000000,12"), ("adaptive_softmax_factor", 1e-9),
+        ("dropout", float("nan")), ("dropout", float("inf")), ("encoder_conv_dim", 10**6),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_larger_than_its_weights_is_not_built(tmp_path, key, value, unbuilt):
+    source = snapshot(tmp_path)
+    source = replace(source, architecture={**source.architecture, key: value})
+    with pytest.raises(LotteryError) as refused:
+        initial_weights(source, 1)
+    said = f"{key.replace('_to_keep', '')} {3 if 'keep' in key else value}"
+    assert str(refused.value) == (
+        f"the architecture of {source.path} has {said}, which does not fit its weights; it is not"
+        " built anew"
+    )
+
+
+def test_layers_that_are_all_but_empty_do_not_pass_for_large_ones(tmp_path, unbuilt):
+    """Every setting fits some weight, and all together describe 16 billion."""
+    table = torch.zeros(4, 1 << 14)
+    layers = {f"encoder.layers.{n}.fc1.weight": torch.zeros(1, 1) for n in range(15)}
+    source = snapshot(tmp_path)
+    settings = {**source.architecture, "encoder_layers": 15, "encoder_embed_dim": 1 << 14}
+    weights = {"encoder.embed_tokens.weight": table, **layers}
+    settings = {key: value for key, value in settings.items() if not key.startswith("decoder")}
+    settings["encoder_ffn_embed_dim"] = 1
+    source = replace(source, architecture=settings, weights=weights)
+    with pytest.raises(LotteryError, match=r" has 161\d{8} weights, far more than are there"):
+        initial_weights(source, 1)
+
+
+@pytest.mark.parametrize("key, value", [("encoder_attention_heads", 3), ("encoder_layers", "2")])
+def test_what_fairseq_does_not_build_is_one_sentence(tmp_path, key, value):
+    source = snapshot(tmp_path, **{key: value})
+    with pytest.raises(LotteryError, match="cannot be built anew as its architecture says it is: "):
+        initial_weights(source, 1)
 
 
 def test_numbers_in_a_text_are_what_they_were(tmp_path):

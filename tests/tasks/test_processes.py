@@ -64,6 +64,23 @@ def test_two_processes_start_from_one_ticket(toy, dense):
     assert tickets[0] == tickets[1]
 
 
+def test_two_processes_that_draw_other_masks_are_stopped(toy, dense):
+    """At the start, and when a mask grows: each rank has another seed."""
+    growing = ("--prune-to", 0.7, "--prune-start", 2, "--prune-end", 4, "--prune-every", 1)
+    for flags in (drawing(dense, 0.8), growing):
+        port = free_port()
+        ranks = []
+        for rank in (0, 1):
+            seed = ("--score", "random", "--draw-seed", rank + 1)
+            distributed = (*sharing(port, rank), "--ddp-backend", "legacy_ddp")
+            arguments = toy.arguments("run", *flags, *seed, *distributed, updates=6)
+            ranks.append(start("fairseq_cli.train", arguments, toy.folder))
+        for done in map(wait, ranks):
+            assert done.code == 2, done.out[-2000:]
+            assert "the mask differs between the processes; do they read the same" in done.out
+        assert not list(toy.path("run").glob("checkpoint*"))
+
+
 def test_two_processes_start_a_rewound_clock(toy, dense):
     flags = drawing(dense, 0.5, "--reset", "keep", "--clock", "rewind")
     first, _ = (done.ok() for done in train_two(toy, "run", *flags, updates=8))

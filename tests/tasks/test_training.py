@@ -1,6 +1,7 @@
 """Trainings under a mask, as fairseq-train runs them."""
 
 import math
+import shutil
 import signal
 import sys
 
@@ -184,9 +185,11 @@ def test_the_mask_survives(toy, dense, flag):
 
 
 def test_a_resumed_run_does_not_open_its_sources(toy, dense):
-    toy.train("run", *drawing(dense, 0.8), updates=10).ok()
-    gone = ("--mask-from", "gone.pt", "--start-from", "gone.pt", "--sparsity", 0.8)
-    toy.train("run", *gone, updates=20).ok()
+    source = toy.path("source")
+    shutil.copytree(dense, source)
+    toy.train("run", *drawing(source, 0.8), updates=10).ok()
+    shutil.rmtree(source)
+    toy.train("run", *drawing(source, 0.8), updates=20).ok()
     ticket = load_ticket(toy.path("run", "ticket.safetensors"))
     assert toy.mask("run", "checkpoint_last.pt") == ticket.mask
 
@@ -204,6 +207,25 @@ def test_a_dense_checkpoint_is_pruned_further(toy, dense):
     assert half.sparsity == pytest.approx(0.5, abs=1e-3)
     assert more.sparsity == pytest.approx(0.8, abs=1e-3)
     assert more.is_subset_of(half)
+
+
+def test_patience_counts_on_in_a_resumed_run(toy):
+    """fairseq keeps the count of validations without progress on a function, and forgets it."""
+    flags = (
+        "--patience", 3, "--lr", 0.3, "--warmup-updates", 1, "--save-interval-updates", 2,
+        "--validate-interval-updates", 2, "--prune-to", 0.5, "--prune-end", 2, "--prune-every", 1,
+    )  # fmt: skip
+    toy.train("whole", *flags, updates=60).ok()
+    whole = toy.load("whole", "checkpoint_last.pt")
+    stopped = whole["optimizer_history"][-1]["num_updates"]
+    counted = whole["task_state"]["lottery"]["patience"]
+    assert stopped < 60 and counted["num_runs"] == 3
+    assert counted["best"] == whole["extra_state"]["best"]
+    # one validation that is no better lies behind it, and two ahead
+    killed = toy.train("parts", *flags, updates=60, prelude=lambda: kill_at(stopped - 4))
+    assert killed.code == -signal.SIGKILL
+    toy.train("parts", *flags, updates=60).ok()
+    assert_same_training(whole, toy.load("parts", "checkpoint_last.pt"))
 
 
 def test_one_shot_pruning_of_a_finetuned_model(toy, dense):

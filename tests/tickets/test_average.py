@@ -136,3 +136,13 @@ def test_last_wants_one_folder_and_a_count(tmp_path):
             last_checkpoints(folders, 1)
     with pytest.raises(LotteryError, match="--last 0 must be at least 1"):
         last(tmp_path, 0)
+
+
+def test_models_that_different_heads_were_cut_out_of_are_not_averaged(tmp_path):
+    paths = [
+        save_checkpoint(tmp_path / f"{cut}.pt", constant(1.0), cfg={"model": {"slim": cut}})
+        for cut in ("1100", "0011")
+    ]
+    with pytest.raises(LotteryError, match="different heads or units cut out; average first"):
+        average(paths, tmp_path / "mean.pt")
+    average([paths[0]], tmp_path / "alone.pt")

@@ -9,6 +9,7 @@ from small import (
     PRUNABLE,
     Run,
     full_mask,
+    load,
     optimizer_state,
     save_checkpoint,
     save_snapshot_of,
@@ -17,7 +18,7 @@ from small import (
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Gradual, Mask
+from fairseq_lottery.masks import Gradual, Mask, select
 from fairseq_lottery.tasks.growth import growth_state
 from fairseq_lottery.tickets import mask_to_state, save_ticket, ticket_digest
 from fairseq_lottery.tickets.check import check_folder
@@ -233,3 +234,238 @@ def test_reached():
         expected = gradual.sparsity_at(due[-1]) if due else 0.0
         assert gradual.reached(update) == expected
     assert torch.tensor(gradual.reached(16)) == 0
+
+
+def changed(run, *path, to):
+    """The last checkpoint with another entry at ``path``: a value, or a function of the old."""
+    last = run / "checkpoint_last.pt"
+    state = load(last)
+    inner = state
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = to(inner[path[-1]]) if callable(to) else to
+    torch.save(state, last)
+
+
+def with_bad(number):
+    """A function that puts ``number`` into a weight that survives."""
+
+    def changing(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[-1] = number
+        return tensor
+
+    return changing
+
+
+def without(name):
+    return lambda mapping: {key: value for key, value in mapping.items() if key != name}
+
+
+MASTERS = ("last_optimizer_state", "lottery", "masters")
+MOMENTS = ("last_optimizer_state", "state")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("group", ["model", "ema", "ema_fp32_params", "exp_avg", "exp_avg_sq"])
+def test_a_survivor_that_is_no_number(run, group, bad):
+    """Also where fp32 masters beside it are what the rest looks at."""
+    place = {
+        "model": ("model", FC2),
+        "exp_avg": (*MOMENTS, list(weights()).index(FC2), "exp_avg"),
+        "exp_avg_sq": (*MOMENTS, list(weights()).index(FC2), "exp_avg_sq"),
+    }.get(group, ("extra_state", group, FC2))
+    changed(run, *place, to=with_bad(bad))
+    said = problems(run)["checkpoint_last.pt"][0]
+    assert said.endswith("has entries that are NaN or infinite") if group == "model" else (
+        said == f"its {group} has a {FC2} with entries that are NaN or infinite"
+    )  # fmt: skip
+
+
+def test_a_bias_of_the_ema_that_is_no_number(run):
+    bias = "encoder.layers.0.fc1.bias"
+    changed(run, "extra_state", "ema", bias, to=with_bad(float("nan")))
+    assert problems(run)["checkpoint_last.pt"] == (
+        f"its ema has a {bias} with entries that are NaN or infinite",
+    )
+
+
+def test_buffers_of_an_ema_are_not_initialised(run):
+    buffer = "encoder.embed_positions._float_tensor"
+    changed(run, "extra_state", "ema", to=lambda ema: {**ema, buffer: torch.tensor([torch.nan])})
+    assert problems(run) == {}
+
+
+@pytest.mark.parametrize(
+    "place, group",
+    [(MASTERS, "masters"), (("extra_state", "ema"), "ema"),
+     (("extra_state", "ema_fp32_params"), "ema_fp32_params")],
+)  # fmt: skip
+def test_a_matrix_that_is_missing(run, place, group):
+    changed(run, *place, to=without(FC1))
+    assert problems(run)["checkpoint_last.pt"] == (f"its {group} has no {FC1}",)
+
+
+@pytest.mark.parametrize(
+    "ema, said",
+    [
+        ([1, 2], "its ema is a list"),
+        ("x", "its ema is a str"),
+        ({}, "its ema has no decoder.layers.0.encoder_attn.k_proj.weight"),
+        ({1: torch.ones(2)}, "its ema has no decoder.layers.0.encoder_attn.k_proj.weight"),
+        ({FC1: 3}, f"its ema has a {FC1} that is no tensor of the shape (6, 4)"),
+        ({FC1: torch.ones(3)}, f"its ema has a {FC1} that is no tensor of the shape (6, 4)"),
+    ],
+)
+def test_an_ema_that_is_none(run, ema, said):
+    """A traceback, or no word of it, as long as it is only asked for what it has."""
+    whole = isinstance(ema, dict) and FC1 in ema
+    changed(run, "extra_state", "ema", to=(lambda old: {**old, **ema}) if whole else ema)
+    found = problems(run)["checkpoint_last.pt"]
+    assert found == (said,) or "is no fairseq checkpoint: " in found[0]
+
+
+@pytest.mark.parametrize("lost", [None, {}])
+@pytest.mark.parametrize("what", ["growth", "ticket", "task"])
+def test_a_mask_that_was_taken_out(tmp_path, what, lost):
+    """Of a checkpoint by itself: no other file of the folder tells."""
+    mask = halves(FC1)
+    growth = growth_state(Gradual(0.0, 0.5, start=10, end=40, every=10))
+    stored = {"growth": {"growth": growth}, "ticket": {"ticket": {"signature": "x"}}, "task": {}}
+    cfg = {"model": {"arch": "transformer"}, "task": {"prune_to": 0.5} if what == "task" else {}}
+    state = lottery(mask, **stored[what])
+    state["lottery"]["mask"] = lost
+    checkpoint(tmp_path / "checkpoint_last.pt", mask, task_state=state, cfg=cfg)
+    said = problems(tmp_path)["checkpoint_last.pt"][0]
+    if lost is None:
+        assert said == "it was trained under a mask, which has been taken out of it"
+    else:
+        assert "its mask is empty" in said or "the stored mask is malformed" in said
+
+
+def test_a_run_without_a_mask_has_lost_none(tmp_path):
+    cfg = {"task": {"_name": "translation_lottery", "ticket": None, "prune_to": None}}
+    save_checkpoint(tmp_path / "checkpoint_last.pt", weights(), cfg=cfg)
+    save_checkpoint(tmp_path / "checkpoint_best.pt", weights(), task_state={})
+    assert problems(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "growth",
+    [[1], "x", {}, {"final": 0.5}, {"foo": 1}, {"final": "0.5"}, {"final": None},
+     {"final": float("nan")}, {"every": 0}, {"schedule": "x"}, {"start": 50}],
+    ids=str,
+)  # fmt: skip
+def test_a_schedule_that_is_none(tmp_path, growth):
+    whole = growth_state(Gradual(0.0, 0.5, start=10, end=40, every=10))
+    changed_one = isinstance(growth, dict) and growth and growth != {"final": 0.5}
+    state = lottery(halves(FC1), growth={**whole, **growth} if changed_one else growth)
+    checkpoint(tmp_path / "checkpoint_last.pt", halves(FC1), task_state=state)
+    said = problems(tmp_path)["checkpoint_last.pt"][0]
+    assert "growth" in said or "schedule" in said or "--prune" in said
+
+
+@pytest.mark.parametrize("stateful", [[], [{"betas": (0.9, 0.98)}], [{"momentum": 0.9}]])
+def test_an_optimizer_whose_state_was_taken_out(run, stateful):
+    changed(run, *MOMENTS, to={})
+    changed(run, "last_optimizer_state", to=lambda old: {**old, "param_groups": stateful})
+    assert problems(run)["checkpoint_last.pt"][0].endswith("has lost the state of its optimizer")
+
+
+def test_optimizers_that_keep_nothing(run):
+    """Gradient descent, a run that was told to save none, and a start that is prepared."""
+    last = run / "checkpoint_last.pt"
+    state = load(last)
+    whole = state["last_optimizer_state"]
+    for optimizer in (
+        {**whole, "state": {}, "param_groups": [{"momentum": 0, "lr": 1.0}]},
+        None,
+        {"state": {}, "param_groups": [], "lottery": {"fresh": True}},
+    ):
+        torch.save({**state, "last_optimizer_state": optimizer}, last)
+        assert problems(run) == {}, optimizer
+
+
+def test_a_weight_that_had_no_gradient_yet(run):
+    """Layers that are dropped at random have no moments before their first update."""
+    changed(run, *MOMENTS, to=without(list(weights()).index(FC1)))
+    assert problems(run) == {}
+    changed(run, *MOMENTS, list(weights()).index(FC2), to=without("exp_avg"))
+    assert problems(run)["checkpoint_last.pt"] == (f"its exp_avg has no {FC2}",)
+
+
+def test_moments_of_another_model_hide_no_leak(run):
+    first = list(weights()).index(FC1)
+    changed(run, *MOMENTS, first, "exp_avg_sq", to=torch.ones(3))
+    assert problems(run)["checkpoint_last.pt"][0].endswith(
+        "is damaged (its optimizer's exp_avg_sq has the shape (3,), which is not its model's)"
+    )
+    changed(run, *MOMENTS, first, to={"exp_avg": torch.zeros(6, 4), "foo": torch.ones(3)})
+    assert "optimizer's foo has the shape (3,)" in problems(run)["checkpoint_last.pt"][0]
+
+
+def test_names_in_another_order(run):
+    changed(run, "last_optimizer_state", "lottery", "names", to=lambda names: names[::-1])
+    assert "which is not its model's" in problems(run)["checkpoint_last.pt"][0]
+
+
+def factored(values, beta1):
+    """Adafactor's state: rows and columns of matrices, and vectors as they are."""
+    state = optimizer_state(values)
+    for entry, tensor in zip(state["state"].values(), values.values()):
+        del entry["exp_avg_sq"]
+        if not beta1:
+            del entry["exp_avg"]
+        if tensor.dim() > 1:
+            entry["exp_avg_sq_row"] = torch.full(tensor.shape[:-1], 1e-30)
+            entry["exp_avg_sq_col"] = torch.full((*tensor.shape[:-2], tensor.shape[-1]), 1e-30)
+        else:
+            entry["exp_avg_sq"] = torch.full(tensor.shape, 1e-30)
+        entry["RMS"] = 1.0
+    return state
+
+
+def test_factored_moments_are_nothing_to_look_at_but_the_rest_is(run):
+    mask = halves(FC1, FC2)
+    values = pruned(mask)
+    last = run / "checkpoint_last.pt"
+    save_checkpoint(last, values, 20, mask, last_optimizer_state=factored(values, None))
+    assert problems(run) == {}
+    state = factored(values, 0.9)
+    save_checkpoint(last, values, 20, mask, last_optimizer_state=state)
+    found = {one.file.rpartition("/")[2]: one for one in check_folder(run)}["checkpoint_last.pt"]
+    assert (found.looked_at, found.problems) == (("weights", "exp_avg"), ())
+    state["state"][list(values).index(FC1)]["exp_avg"][0, 0] = 1.0
+    save_checkpoint(last, values, 20, mask, last_optimizer_state=state)
+    assert problems(run)["checkpoint_last.pt"] == (
+        f"1 pruned entries of {FC1} are not zero in its exp_avg",
+    )
+
+
+@pytest.mark.parametrize(
+    "update, back, fits", [(5, 0, True), (20, 0, True), (20, 1, False), (30, 1, False)]
+)
+def test_a_snapshot_is_held_against_the_schedule(tmp_path, update, back, fits):
+    """It says none itself; the next checkpoint does. ``back`` weights of it are not pruned yet."""
+    gradual = Gradual(0.0, 0.5, start=5, end=20, every=15)
+    last = select({n: w.abs() for n, w in weights().items()}, full_mask(), 0.5)
+    state = lottery(last, growth=growth_state(gradual))
+    checkpoint(tmp_path / "checkpoint_last.pt", last, 40, task_state=state)
+    entries = {name: keep.clone() for name, keep in last.items()}
+    entries[FC1].view(-1)[(~entries[FC1].view(-1)).nonzero()[:back]] = True
+    mask = Mask(entries, last.protected) if update > 5 else full_mask()
+    path = tmp_path / f"snapshot_{update}.safetensors"
+    save_snapshot_of(path, pruned(mask), update, mask)
+    said = problems(tmp_path)
+    assert (said == {}) is fits
+    assert fits or said[path.name] == ("309 of 620 weights are pruned, and 0.5 is due",)
+
+
+def test_a_snapshot_is_held_against_the_ticket(tmp_path):
+    mask = halves(FC1, FC2)
+    state = lottery(mask, ticket={"sparsity": mask.sparsity})
+    checkpoint(tmp_path / "checkpoint_last.pt", mask, 20, task_state=state)
+    save_snapshot_of(tmp_path / "snapshot_5.safetensors", pruned(mask), 5, mask)
+    assert problems(tmp_path) == {}
+    save_snapshot_of(tmp_path / "snapshot_5.safetensors", pruned(halves(FC1)), 5, halves(FC1))
+    assert "and its ticket's is" in problems(tmp_path)["snapshot_5.safetensors"][0]

@@ -3,7 +3,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from small import full_mask, optimizer_state, save_checkpoint, weights
+from small import full_mask, load, optimizer_state, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite, settings_of
@@ -62,9 +62,7 @@ def test_what_fairseq_does_not_write_is_refused(path, change, why):
     ):
         pytest.skip("torch 1.12 cannot pickle a tensor that is rebuilt otherwise")
     parameters = weights()
-    # torch 1.12 knows no weights_only
-    trusting = {"weights_only": False} if hasattr(torch.serialization, "safe_globals") else {}
-    state = torch.load(save_checkpoint(path, parameters), **trusting)
+    state = load(save_checkpoint(path, parameters))
     torch.save({**state, **change}, path)
     with pytest.raises(LotteryError, match=why):
         read_checkpoint(path)

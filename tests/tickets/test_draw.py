@@ -93,7 +93,8 @@ def test_a_pattern_is_drawn_once_more_from_its_own_run_and_not_from_another(run,
     assert run.draw(**plan, mask_from=path).mask == ticket.mask
     assert run.draw(**{**plan, "scope": "1:4"}, mask_from=path).mask.is_subset_of(ticket.mask)
     other = run.draw(keep_dense="fc2").mask
-    path = save_checkpoint(tmp_path / "other.pt", run.trained, mask=other)
+    trained = {n: w * other[n] if n in other else w for n, w in run.trained.items()}
+    path = save_checkpoint(tmp_path / "other.pt", trained, mask=other)
     with pytest.raises(LotteryError, match="of 4 consecutive weights pruned already, and --scope"):
         run.draw(**plan, mask_from=path)
 
@@ -275,7 +276,7 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
         ({"alpha": "one"}, "there is no alpha 'one'; choose one of glorot, std, mean"),
         ({"clock": "stop"}, "there is no clock 'stop'; choose one of restart, rewind"),
         ({"moments": "some"}, "there is no moments 'some'; choose one of fresh, keep"),
-        ({"sparsity": None}, "give --sparsity, or a --mask-file"),
+        ({"sparsity": None}, "give --sparsity, a --mask-file"),
         ({"sparsity": 1.5}, r"--sparsity 1.5 is outside \[0, 1\); 0.9 prunes 90 %"),
         ({"mask_file": "m"}, "--mask-file says what is pruned; drop --sparsity"),
         ({"score_file": "s", "score": "random"}, "--score-file and --score both say what ranks"),
@@ -329,6 +330,71 @@ def test_scores_from_a_file(run, tmp_path):
         LotteryError, match=rf"the scores of {FC1} have shape \(4, 6\), not \(6, 4\)"
     ):
         run.draw(score_file=path)
+
+
+#: as many different scores as there are weights, the largest first, which all have to stay
+DESCENDING = torch.arange(24, 0, -1).reshape(6, 4)
+
+
+@pytest.mark.parametrize(
+    "scores, dtype",
+    [
+        (1 - DESCENDING.double() * 1e-9, "float64"),
+        (DESCENDING + 2**40, "int64"),
+        ((-DESCENDING - 2**24).int(), "int32"),
+        (torch.full((6, 4), 2**63 - 1), "int64"),
+        (DESCENDING.double() * 1e300, "float64"),
+    ],
+)
+def test_scores_that_would_tie_in_single_precision_are_refused(run, tmp_path, scores, dtype):
+    """They are compared so, and the first of what ties would be pruned, whatever its score."""
+    path = str(tmp_path / "s.safetensors")
+    save_file({**{n: -w.abs() for n, w in run.trained.items()}, FC1: scores}, path)
+    said = f"s.safetensors: the scores of {FC1} are {dtype} numbers that float32 does not hold"
+    with pytest.raises(LotteryError, match=said):
+        run.draw(score_file=path)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "uint8"]
+)
+def test_scores_of_any_type_that_single_precision_holds(run, tmp_path, dtype):
+    path = str(tmp_path / "s.safetensors")
+    scores = {name: w.abs() for name, w in run.trained.items()}
+    save_file({**scores, FC1: DESCENDING.to(getattr(torch, dtype))}, path)
+    keep = run.draw(score_file=path).mask[FC1]
+    assert torch.equal(keep, DESCENDING > 12)
+
+
+def test_scores_that_are_not_finite_are_called_so(run, tmp_path):
+    path = str(tmp_path / "s.safetensors")
+    for bad in (float("nan"), float("inf")):
+        scores = DESCENDING.double()
+        scores[0, 0] = bad
+        save_file({**run.trained, FC1: scores}, path)
+        with pytest.raises(LotteryError, match=f"the scores of {FC1} are not all finite"):
+            run.draw(score_file=path)
+
+
+@pytest.mark.parametrize("flag", ["score_file", "gradients"])
+def test_what_the_header_of_a_file_of_tensors_says_twice_or_oddly(run, tmp_path, flag):
+    path = tmp_path / "s.safetensors"
+    save_file({**run.trained, FC1: run.trained[FC1].to(torch.complex64)}, path)
+    plan = {flag: str(path), "score": "magnitude" if flag == "score_file" else "random"}
+    with pytest.raises(LotteryError, match=f"no readable safetensors file .{FC1} is of the type C"):
+        run.draw(**plan)
+    save_file(run.trained, path, metadata={"made": "elsewhere"})
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    other = "encoder.layers.1.fc1.weight"  # of the same shape: either could be meant
+    twice = json.dumps({FC1: header[other]})[:-1] + ", " + json.dumps(header)[1:]
+    path.write_bytes(len(twice).to_bytes(8, "little") + twice.encode() + content[8 + length :])
+    with pytest.raises(LotteryError, match=f"'{FC1}' is given twice"):
+        run.draw(**plan)
+    path.write_bytes((2).to_bytes(8, "little") + b"[]" + content[8 + length :])
+    with pytest.raises(LotteryError, match="is no readable safetensors file"):
+        run.draw(**plan)
 
 
 @pytest.mark.parametrize("flag", ["score_file", "gradients"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from small import PROPERTY, optimizer_state, save_checkpoint, weights
+from small import PROPERTY, load, optimizer_state, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets import read_checkpoint
@@ -94,9 +94,7 @@ def test_a_damage_that_only_the_checksums_see_is_passed_over(folder):
     at = data.find(weights(30)["encoder.layers.0.fc1.weight"].numpy().tobytes())
     data[at + 5] ^= 1
     (folder / "checkpoint_3_30.pt").write_bytes(data)
-    # torch 1.12 knows no weights_only
-    trusting = {"weights_only": False} if hasattr(torch.serialization, "safe_globals") else {}
-    assert torch.load(folder / "checkpoint_3_30.pt", **trusting), "with a wrong weight"
+    assert load(folder / "checkpoint_3_30.pt"), "with a wrong weight"
     with pytest.raises(LotteryError, match="can be loaded safely .it is truncated, damaged"):
         update_of(folder / "checkpoint_3_30.pt")
     assert "from checkpoint_3_24.pt" in mend_last(folder)

@@ -111,6 +111,50 @@ def test_a_file_with_something_missing_or_unknown_is_refused(ticket, path, chang
         load_ticket(path)
 
 
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        *(
+            ({name: None}, f"its record has no {name}")
+            for name in ("signature", "masters", "moment_numbers", "sparsity", "pruned")
+        ),
+        ({"signature": 3}, "its signature is 3"),
+        ({"moment_numbers": {"step": {"x": 1}}}, "its optimizer's step is {'x': 1}"),
+        ({"moment_numbers": {"step": "abc"}}, "its optimizer's step is 'abc'"),
+        ({"moment_numbers": {"step": {"tensor": "x"}}}, "its optimizer's step is 'x'"),
+        ({"sparsity": 0.1}, "its sparsity is 0.1, and its mask's sparsity is 0.89"),
+        ({"asked": 0.1}, "its asked is 0.1, and its mask's sparsity is 0.89"),
+        ({"pruned": 5}, "says that 5 of 620 weights are pruned, its mask prunes 552 of 620"),
+        ({"denominator": 600}, "says that 552 of 600 weights are pruned"),
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_true_is_refused(ticket, path, change, sentence):
+    """Training reads it: without an entry it would end in a traceback, or grow a mask wrongly."""
+    record = {name: value for name, value in {**ticket.record, **change}.items()
+              if value is not None}  # fmt: skip
+    save_ticket(path, replace(ticket, record=record))
+    with pytest.raises(LotteryError, match=f"is damaged .*{sentence}"):
+        load_ticket(path)
+
+
+def test_numbers_of_any_optimizer_are_taken(ticket, path):
+    numbers = {"step": {"tensor": 7.0}, "RMS": 1.5, "momentum_buffer": None}
+    save_ticket(path, replace(ticket, record={**ticket.record, "moment_numbers": numbers}))
+    assert load_ticket(path).record["moment_numbers"] == numbers
+
+
+def test_moments_that_no_optimizer_keeps_are_refused(ticket, path):
+    foo = {"foo": {name: torch.zeros_like(value) for name, value in ticket.values.items()}}
+    save_ticket(path, replace(ticket, moments=foo))
+    with pytest.raises(LotteryError, match="is damaged .no optimizer keeps a 'foo'"):
+        load_ticket(path)
+    whole = {"exp_avg": {n: torch.zeros_like(v).long() for n, v in ticket.values.items()}}
+    save_ticket(path, replace(ticket, moments=whole))
+    with pytest.raises(LotteryError, match=r"is damaged .* is torch.int64\)"):
+        load_ticket(path)
+
+
 def test_damaged_tickets_are_refused(ticket, path):
     """Every byte of a file is tried in test_container.py; here some of a whole ticket."""
     save_ticket(path, ticket)

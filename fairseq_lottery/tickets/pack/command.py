@@ -20,6 +20,7 @@ USER_DIR = "$(fairseq-lottery user-dir)"
 DRAWING = (
     *("--mask-from", "--start-from", "--sparsity", "--mask-file", "--score-file", "--gradients"),
     *("--initial", "--reset", "--alpha", "--clock", "--moments", "--prunable", "--keep-dense"),
+    "--parts",
 )
 #: what ranks weights: needed beside a ticket only where the mask grows on
 RANKING = ("--score", "--scope", "--floor", "--draw-seed")

@@ -1,0 +1,68 @@
+"""Choosing what to close, and comparing choices and measures: no model runs."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from fairseq_lottery.cli.heads.said import record_of, show
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.structured import Parts, load_parts, save_parts
+from fairseq_lottery.structured.choosing import StrategyInput
+from fairseq_lottery.structured.measures import rank_agreement
+from fairseq_lottery.structured.stability import agreement
+from fairseq_lottery.structured.strategies import STRATEGIES
+from fairseq_lottery.structured.table import is_scores, load_scores
+from fairseq_lottery.tickets import read_source
+from fairseq_lottery.tickets.closing import anatomy_of
+
+
+def choose(args: argparse.Namespace) -> None:
+    """Close a share of the parts by a strategy."""
+    if args.strategy not in STRATEGIES:
+        raise LotteryError(
+            f"there is no strategy {args.strategy!r}; choose one of {', '.join(STRATEGIES)}"
+        )
+    scores = made = None
+    if args.scores:
+        anatomy, scores, made = load_scores(args.scores)
+    else:
+        anatomy = anatomy_of(read_source(args.of))
+    mode = "uniform" if args.uniform else "zero"
+    start = load_parts(args.parts)[0] if args.parts else Parts(anatomy, {}, mode)
+    if start.anatomy != anatomy:
+        raise LotteryError(f"--parts {args.parts} is of another model")
+    if args.uniform and start.mode != "uniform":
+        raise LotteryError(f"the heads that {args.parts} closes give zero; do without --uniform")
+    given = StrategyInput(
+        start,
+        kind=args.kind,
+        fraction=args.share,
+        count=args.count,
+        types=tuple(args.types.split(",")) if args.types else None,
+        scores=scores,
+        seed=args.seed,
+        at_least=args.at_least,
+    )
+    parts = STRATEGIES[args.strategy](given)
+    save_parts(
+        args.out, parts, record_of(args, **({"scored": made} if made else {})), args.overwrite
+    )
+    show(args.out, parts)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Agreement of choices, or of two measures."""
+    if all(is_scores(path) for path in args.files):
+        if len(args.files) != 2:
+            raise LotteryError(f"two files of scores are compared, and {len(args.files)} are given")
+        first, second = (load_scores(path)[1] for path in args.files)
+        found: Any = rank_agreement(first, second, args.kind)
+    else:
+        found = agreement([load_parts(path)[0] for path in args.files], args.kind)
+    if args.json:
+        plain = {k: None if v != v else v for k, v in asdict(found).items()}
+        print(json.dumps(plain, indent=2))
+        return
+    for name, value in asdict(found).items():
+        print(f"{name:>12}  {value:.4f}" if isinstance(value, float) else f"{name:>12}  {value}")

@@ -1,0 +1,163 @@
+"""Steps that run a model on sentences of its data folder."""
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Callable, TypeVar
+
+from fairseq_lottery.cli.heads.said import record_of, show
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.structured import KINDS, Parts, load_parts, save_parts
+from fairseq_lottery.structured.changes import difference
+from fairseq_lottery.structured.choosing import StrategyInput
+from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.structured.search import grid as shares_of
+from fairseq_lottery.structured.search import s_pruning, stepwise
+from fairseq_lottery.structured.strategies import STRATEGIES
+from fairseq_lottery.structured.subnetworks import subnetworks
+from fairseq_lottery.structured.table import grid, load_scores, save_scores
+from fairseq_lottery.tasks.heads import Judged, Sample, ablated, changed, measured, prepared
+from fairseq_lottery.tasks.heads import curve as points_of
+from fairseq_lottery.tasks.live import Live, live
+
+#: strategies that take a share
+CURVED = [name for name in STRATEGIES if name not in ("one-left", "all-but-one")]
+
+Number = TypeVar("Number", int, float)
+
+
+def _live(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
+    """The model, the sentences, and what is open so far."""
+    if os.path.lexists(args.out) and not args.overwrite:  # before hours of measuring
+        raise LotteryError(f"{args.out} exists already; remove it or choose another name")
+    sample = Sample(args.subset, args.sentences, args.max_tokens)
+    made = live(args.file, args.data)
+    start = load_parts(args.parts)[0] if args.parts else Parts(made.anatomy, {})
+    return made, sample, start
+
+
+def importance(args: argparse.Namespace) -> None:
+    """Scores of all parts, by a measure."""
+    made, sample, start = _live(args)
+    scores = measured(made, sample, args.measure, args.per, start)
+    scores = prepared(scores, args.normalise)
+    record = record_of(args, weights=made.source.digest())
+    save_scores(args.out, made.anatomy, scores, record, args.overwrite)
+    print(*grid(scores.get("heads", {})), sep="\n")
+
+
+def ablate(args: argparse.Namespace) -> None:
+    """What closing each head alone changes, or keeping one of a layer."""
+    if args.one_left and args.blocks:
+        raise LotteryError("--one-left is about heads; do without --blocks")
+    made, sample, start = _live(args)
+    judged = Judged(made, sample, args.metric, args.remove_bpe)
+    full = judged(start)
+    kinds = ("heads", "blocks") if args.blocks else ("heads",)
+    effects = ablated(judged, start, args.one_left, kinds)
+    # scores are high where a part matters
+    sign = -1 if args.metric == "bleu" else 1
+    scores = {kind: {n: sign * v for n, v in modules.items()} for kind, modules in effects.items()}
+    record = record_of(args, weights=made.source.digest(), full=full)
+    save_scores(args.out, made.anatomy, scores, record, args.overwrite)
+    print(f"{args.metric} of the full model: {full:.4f}; by how much it is worse:")
+    print(*grid(scores["heads"]), sep="\n")
+
+
+def search(args: argparse.Namespace) -> None:
+    """Close parts while enough of the metric is left; write what survives and two controls."""
+    if not args.kind and (args.step is not None or args.one_shot):
+        raise LotteryError("--step and --one-shot are of a search with --kind; give that with them")
+    out = Path(args.out)
+    paths = {n: out.with_name(f"{out.stem}-{n}{out.suffix}") for n in ("good", "random", "bad")}
+    for path in paths.values():
+        if path.exists() and not args.overwrite:
+            raise LotteryError(f"{path} exists already; remove it or choose another --out")
+    made, sample, start = _live(args)
+    judged = Judged(made, sample, args.metric, args.remove_bpe)
+
+    def estimate(parts: Parts) -> Scores:
+        return prepared(measured(made, sample, per=args.per, start=parts), args.normalise)
+
+    if args.kind:
+        given = StrategyInput(
+            start,
+            kind=args.kind,
+            scores=estimate(start) if args.one_shot else None,
+            at_least=args.at_least,
+        )
+        anew = None if args.one_shot else estimate
+        most = (given.closed + sum(given.closable.values())) / given.total
+        shares = shares_of(0.1 if args.step is None else args.step, most)
+        steps = stepwise(given, shares, judged.more_is_better, anew, args.enough)
+    else:
+        steps = s_pruning(
+            start, estimate, judged.more_is_better, args.enough, at_least=args.at_least
+        )
+    found, rows = None, []
+    for step in steps:
+        closed = {kind: step.choice.count_closed(kind) for kind in KINDS}
+        rows.append({"phase": step.phase, **closed, "metric": step.metric, "enough": step.enough})
+        counts = ", ".join(f"{number:>4} {kind}" for kind, number in closed.items())
+        enough = "" if step.enough else ", not enough"
+        print(f"{step.phase:>13}: {counts} closed: {step.metric:.4f}{enough}", flush=True)
+        found = step.choice if step.enough else found
+    assert found is not None  # the full model is enough of itself
+    record = record_of(args, weights=made.source.digest(), steps=rows)
+    for name, parts in subnetworks(found, args.seed).items():
+        save_parts(paths[name], parts, {**record, "subnetwork": name}, args.overwrite)
+        show(str(paths[name]), parts)
+
+
+def curve(args: argparse.Namespace) -> None:
+    """The metric by share closed, for each strategy and seed."""
+    strategies, shares = args.strategies.split(","), _numbers("--shares", args.shares, float)
+    seeds = _numbers("--seeds", args.seeds, int)
+    for strategy in strategies:
+        if strategy not in CURVED:
+            raise LotteryError(
+                f"there is no curve of {strategy!r}; choose of {', '.join(CURVED)}, with commas"
+            )
+    if not args.scores and {"lowest", "highest"} & set(strategies):
+        raise LotteryError("lowest and highest rank by scores of heads importance; give --scores")
+    made, sample, start = _live(args)
+    scores = load_scores(args.scores)[1] if args.scores else None
+    given = StrategyInput(start, kind=args.kind, scores=scores, at_least=args.at_least)
+    judged = Judged(made, sample, args.metric, args.remove_bpe)
+    full = judged(start)
+    print(f"{args.metric} with nothing more closed: {full:.4f}")
+    points = []
+    for point in points_of(judged, given, strategies, shares, seeds):
+        points.append(asdict(point))
+        found = f"{point.metric:.4f}" if point.metric is not None else point.why
+        where = f"{point.strategy:<16} {point.share:<6g} seed {point.seed}"
+        print(f"{where}  {point.closed:>5} closed  {found}", flush=True)
+    record = record_of(args, weights=made.source.digest())
+    text = json.dumps({"full": full, "points": points, "record": record}, indent=1)
+    with replacing(args.out, args.overwrite) as path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def _numbers(flag: str, text: str, kind: Callable[[str], Number]) -> list[Number]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise LotteryError(f"{flag} {text} must be numbers with commas") from None
+
+
+def changes(args: argparse.Namespace) -> None:
+    """What a training has changed of each head."""
+    if args.parts:
+        raise LotteryError("changes looks at heads as they were trained; do without --parts")
+    after, sample, _ = _live(args)
+    before = live(args.before, args.data)
+    scores = changed(before, after, sample, args.of, args.per)
+    if args.control:
+        control = changed(before, live(args.control, args.data), sample, args.of, args.per)
+        scores = difference(scores, control)
+    record = record_of(args, weights=after.source.digest(), before_weights=before.source.digest())
+    save_scores(args.out, after.anatomy, scores, record, args.overwrite)
+    print(*grid(scores["heads"]), sep="\n")

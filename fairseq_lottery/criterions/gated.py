@@ -1,0 +1,85 @@
+"""fairseq's label-smoothed cross-entropy under gates that learn which parts to close."""
+
+# fairseq evaluates the annotations of its dataclasses, so they are not postponed here
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
+from fairseq.logging import metrics
+
+from fairseq_lottery.criterions.label_smoothed import LabelSmoothedCrossEntropyLottery
+from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.structured import KINDS, Gates
+from fairseq_lottery.structured.concrete import LearnedGates
+
+
+def _number(text: str) -> Any:
+    return field(default=None, metadata={"help": text})
+
+
+@dataclass
+class GatedConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """How many parts shall stay open; kinds without a number have no gates."""
+
+    open_heads: Optional[int] = _number("attention heads that shall stay open")
+    open_units: Optional[int] = _number("FFN units that shall stay open")
+    open_blocks: Optional[int] = _number("FFN blocks that shall stay open")
+    gate_anneal: int = field(
+        default=1000, metadata={"help": "training steps until these numbers count in full"}
+    )
+
+
+@register_criterion("label_smoothed_cross_entropy_gates", dataclass=GatedConfig)
+class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
+    """The loss plus a penalty for gates that are open (Voita et al. 2019), while training.
+
+    Start from a converged model (``--finetune-from-model``). The gates are parameters of this
+    criterion, so checkpoints hold them beside a model of the usual shape;
+    ``fairseq-lottery heads importance --measure gates`` reads them. Validation is under the gates
+    as they have settled, without the penalty.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        sentence_avg: bool,
+        label_smoothing: float,
+        ignore_prefix_size: int = 0,
+        report_accuracy: bool = False,
+        open_heads: Optional[int] = None,
+        open_units: Optional[int] = None,
+        open_blocks: Optional[int] = None,
+        gate_anneal: int = 1000,
+    ) -> None:
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        numbers = dict(zip(KINDS, (open_heads, open_units, open_blocks)))
+        targets = {kind: number for kind, number in numbers.items() if number is not None}
+        run = getattr(task, "run", None)
+        with one_sentence():
+            if run is None:
+                raise LotteryError(
+                    "gates learn while training with --task translation_lottery; elsewhere take"
+                    " --criterion label_smoothed_cross_entropy"
+                )
+            self.gates = LearnedGates(run.anatomy, targets, gate_anneal)
+        self._run = run
+
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
+        """As fairseq's, under the gates; in training the penalty counts once for each token."""
+        acting = Gates(self._run.model, self.gates.anatomy)
+        acting.values.update(self.gates.values())
+        with acting.attached():
+            loss, size, logged = super().forward(model, sample, reduce)
+        for kind in self.gates.targets:
+            metrics.log_scalar(f"open_{kind}", self.gates.expected(kind), priority=1000, round=2)
+        if self.training:
+            loss = loss + size * self.gates.penalty().to(loss.dtype)
+        return loss, size, logged
+
+    def load_state_dict(self, state_dict: Optional[Mapping[str, Any]], strict: bool = True) -> Any:
+        """As a module's; a checkpoint of a training without gates leaves them as they are."""
+        if not state_dict:
+            return None
+        return super().load_state_dict(state_dict, strict)

@@ -1,0 +1,263 @@
+"""Measuring the heads and FFN units of a trained model on sentences of its data folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+import torch
+from sacrebleu.metrics import BLEU
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.structured import PER, Gates, Parts, importance, normalised
+from fairseq_lottery.structured.ablation import one_left, one_out
+from fairseq_lottery.structured.attention import confidence
+from fairseq_lottery.structured.changes import attention_change, difference, weight_change
+from fairseq_lottery.structured.choosing import StrategyInput
+from fairseq_lottery.structured.concrete import probabilities
+from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.structured.norms import NORMS
+from fairseq_lottery.structured.strategies import STRATEGIES
+from fairseq_lottery.tasks.live import Live, batches, negative_log_likelihood, pairs
+from fairseq_lottery.tasks.searched import translate_with_fairseq
+from fairseq_lottery.tickets import read_checkpoint
+
+#: what a part's importance is measured by; ``gates`` are those that a training has learned, and
+#: the norms look at weights only
+MEASURES = ("gradient", "confidence", "gates", *NORMS)
+#: what is asked of a head before and after a training
+CHANGES = ("weights", "attention", "importance")
+#: what a model under closed parts is judged by; of ``loss`` less is better
+METRICS = ("loss", "bleu")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sentences that something is measured on.
+
+    Attributes:
+        subset: of the data folder.
+        sentences: how many, evenly spread; None for all.
+        tokens: of a batch, at most, with padding.
+    """
+
+    subset: str = "valid"
+    sentences: Optional[int] = None
+    tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.sentences is not None and self.sentences < 1:
+            raise LotteryError(f"--sentences {self.sentences} leaves none; give 1 or more")
+        if self.tokens < 1:
+            raise LotteryError(f"--max-tokens {self.tokens} leaves no room for a sentence")
+
+
+def measured(
+    made: Live,
+    sample: Sample,
+    measure: str = "gradient",
+    per: str = "sentence",
+    start: Optional[Parts] = None,
+) -> Scores:
+    """How important each head, unit and block is; of confidence, heads only.
+
+    Args:
+        per: one of ``PER``, for gradients.
+        start: what is open so far; by default everything.
+
+    Raises:
+        LotteryError: an unknown measure, or no data.
+    """
+    if measure not in MEASURES:
+        raise LotteryError(f"there is no measure {measure!r}; choose one of {', '.join(MEASURES)}")
+    if per not in PER:
+        raise LotteryError(f"there is no importance per {per!r}; choose one of {', '.join(PER)}")
+    gates = _gates(made, start)
+    if measure == "gates":
+        return _learned(made)
+    if measure in NORMS:
+        return NORMS[measure](made.weights, made.anatomy)
+    data = batches(pairs(made, sample.subset, sample.sentences), sample.tokens)
+    if measure == "gradient":
+        return importance(made.model, made.anatomy, data, negative_log_likelihood, per, gates)
+    target = made.dictionaries[1]
+    with gates.attached():
+        return confidence(made.model, made.anatomy, data, _run, target.eos(), target.pad())
+
+
+def _learned(made: Live) -> Scores:
+    """P(open) of the gates in a checkpoint."""
+    path = made.source.path
+    if made.source.kind != "checkpoint":
+        raise LotteryError(f"{path} is a {made.source.kind}; learned gates are in checkpoints")
+    stored = read_checkpoint(path).get("criterion")
+    found = stored if isinstance(stored, Mapping) else {}
+    scores: Scores = {}
+    for kind, sizes in made.anatomy.sizes.items():
+        theta = found.get(f"gates.theta_{kind}")
+        if theta is None:
+            continue
+        if not isinstance(theta, Tensor) or theta.shape != (sum(sizes.values()),):
+            raise LotteryError(f"{path} has gates of other {kind} than its model")
+        parts = probabilities(theta).split(list(sizes.values()))
+        scores[kind] = dict(zip(sizes, parts))
+    if not scores:
+        raise LotteryError(
+            f"{path} has learned no gates; train it with --criterion"
+            " label_smoothed_cross_entropy_gates"
+        )
+    return scores
+
+
+def _run(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    given = batch["net_input"]
+    model(**given)
+    return given["src_tokens"], given["prev_output_tokens"]
+
+
+def _gates(made: Live, parts: Optional[Parts]) -> Gates:
+    gates = Gates(made.model, made.anatomy)
+    if parts is not None:
+        if parts.anatomy != made.anatomy:
+            raise LotteryError(
+                f"the choice of heads and units is of another model than {made.source.path}"
+            )
+        gates.set(parts)
+    return gates
+
+
+def changed(before: Live, after: Live, sample: Sample, measure: str, per: str) -> Scores:
+    """What a training has changed of each head, see ``structured.changes``.
+
+    Args:
+        measure: ``weights``, ``attention``, or ``importance``, normalised, after less before.
+
+    Raises:
+        LotteryError: the two are of different models, or there is no data.
+    """
+    if measure not in CHANGES:
+        raise LotteryError(f"there is no change of {measure!r}; choose one of {', '.join(CHANGES)}")
+    if before.anatomy != after.anatomy or before.text.dictionaries != after.text.dictionaries:
+        raise LotteryError(f"{before.source.path} and {after.source.path} are of different models")
+    if measure == "weights":
+        return weight_change(before.weights, after.weights, after.anatomy)
+    if measure == "importance":
+        both = (normalised(measured(one, sample, per=per)) for one in (after, before))
+        return difference(*({"heads": scores["heads"]} for scores in both))
+    data = batches(pairs(after, sample.subset, sample.sentences), sample.tokens)
+    pad = after.dictionaries[1].pad()
+    return attention_change(before.model, after.model, after.anatomy, data, _run, pad)
+
+
+class Judged:
+    """What a model is worth with some parts closed.
+
+    Args:
+        made: the model; it is as it was between two judgements.
+        sample: the sentences.
+        metric: ``loss``, in nats a token under teacher forcing, or ``bleu`` (beam 5) against the
+            target side of the data without its subword joins, tokens as they are.
+        joins: fairseq's name of the subwords, as ``subword_nmt`` or ``sentencepiece``, for BLEU.
+    """
+
+    def __init__(
+        self, made: Live, sample: Sample, metric: str = "loss", joins: Optional[str] = None
+    ) -> None:
+        if metric not in METRICS:
+            raise LotteryError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}")
+        self.made, self.metric, self.joins = made, metric, joins
+        self.pairs = pairs(made, sample.subset, sample.sentences)
+        self.tokens = sample.tokens
+
+    def __call__(self, parts: Parts) -> float:
+        """The metric with only the open parts of ``parts``."""
+        with _gates(self.made, parts).attached(), torch.no_grad():
+            return self._bleu() if self.metric == "bleu" else self._loss()
+
+    def more_is_better(self, parts: Parts) -> float:
+        """The metric, of a loss exp(-loss): the inverse of the perplexity."""
+        found = self(parts)
+        return found if self.metric == "bleu" else math.exp(-found)
+
+    def _loss(self) -> float:
+        total = tokens = 0.0
+        for batch in batches(self.pairs, self.tokens):
+            loss, count, _ = negative_log_likelihood(self.made.model, batch)
+            total, tokens = total + float(loss), tokens + count
+        return total / tokens
+
+    def _bleu(self) -> float:
+        source, target = self.made.dictionaries
+        given, wanted = [], []
+        for number in range(len(self.pairs)):
+            pair = self.pairs[number]
+            given.append([source[k] for k in pair["source"].tolist()[:-1]])
+            wanted.append(target.string(pair["target"], self.joins))
+        found = translate_with_fairseq(self.made.model, source, target, given)
+        if len(found) != len(wanted):
+            raise LotteryError(f"{len(found)} of {len(wanted)} sentences were translated")
+        said = [target.string(_ids(target, one.tokens), self.joins) for one in found]
+        return float(BLEU(tokenize="none", force=True).corpus_score(said, [wanted]).score)
+
+
+def _ids(target: Any, tokens: Iterable[str]) -> Tensor:
+    return torch.tensor([target.index(token) for token in tokens], dtype=torch.long)
+
+
+def ablated(judged: Judged, start: Parts, left: bool, kinds: Iterable[str]) -> Scores:
+    """What closing each part changes, or, with ``left``, keeping only one head of a module."""
+    return one_left(start, judged) if left else one_out(start, kinds, judged)
+
+
+def prepared(scores: Scores, normalise: bool) -> Scores:
+    """Scores as they are, or divided by their norm over each module."""
+    return normalised(scores) if normalise else scores
+
+
+@dataclass(frozen=True)
+class Point:
+    """A strategy at a share with a seed, and what is left of the metric.
+
+    Attributes:
+        metric: None where the strategy cannot close so many; ``why`` says why.
+    """
+
+    strategy: str
+    share: float
+    seed: int
+    closed: int
+    metric: Optional[float]
+    why: Optional[str] = None
+
+
+def curve(
+    judged: Judged,
+    given: StrategyInput,
+    strategies: Sequence[str],
+    shares: Sequence[float],
+    seeds: Sequence[int],
+) -> Iterator[Point]:
+    """The metric by share closed, without any training (Michel et al. 2019, section 4).
+
+    Equal choices are measured once.
+
+    Args:
+        given: what is ruled over; its fraction and seed are not looked at.
+    """
+    known: dict[str, float] = {}
+    for strategy in strategies:
+        for share in shares:
+            for seed in seeds:
+                try:
+                    parts = STRATEGIES[strategy](replace(given, fraction=share, seed=seed))
+                except LotteryError as error:
+                    yield Point(strategy, share, seed, 0, None, str(error))
+                    continue
+                digest = parts.digest()
+                if digest not in known:
+                    known[digest] = judged(parts)
+                closed = parts.count_closed(given.kind)
+                yield Point(strategy, share, seed, closed, known[digest])

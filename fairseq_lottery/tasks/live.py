@@ -1,0 +1,179 @@
+"""A file of ours as a model that runs in fairseq, with pairs of sentences to run it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.data.data_utils import batch_by_size, load_indexed_dataset
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.structured import Anatomy, Parts
+from fairseq_lottery.structured.slim import with_zeros
+from fairseq_lottery.tasks.initialise import arguments_of, untrained
+from fairseq_lottery.tasks.sentences import Text, text_of
+from fairseq_lottery.tasks.slim import parts_in
+from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
+from fairseq_lottery.tickets.checkpoint import settings_of
+from fairseq_lottery.tickets.model import KIND, load_model
+
+
+@dataclass(frozen=True)
+class Live:
+    """A model in evaluation mode, and what it reads and writes.
+
+    Attributes:
+        source: the file.
+        weights: the model's, name -> tensor, a tied tensor once; zeros where the file is slim.
+        model: fairseq's.
+        anatomy: its heads and FFN units.
+        text: its languages and data folder.
+        dictionaries: source and target, as fairseq has them.
+    """
+
+    source: Source
+    weights: Mapping[str, Tensor]
+    model: Any
+    anatomy: Anatomy
+    text: Text
+    dictionaries: tuple[Dictionary, Dictionary]
+
+
+def live(path: Union[str, Path], data: Optional[str] = None) -> Live:
+    """Bring a checkpoint, compact file, ticket or snapshot to life.
+
+    Args:
+        data: folder of ``fairseq-preprocess`` instead of the one that the training had.
+
+    Raises:
+        LotteryError: it is none of these, its weights are not of its architecture, or its data
+            are not here.
+    """
+    source = read_source(path)
+    weights, task, _ = stored_weights(source)
+    text = text_of(source, task, data, needed=True)
+    known = text.dictionaries
+    dictionaries = (dictionary(known.source), dictionary(known.target))
+    model = built(source, weights, dictionaries)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
+    return Live(source, weights, model, anatomy, text, dictionaries)
+
+
+def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any], Optional[Parts]]:
+    """The weights that fairseq would translate with, the task's settings, and what was cut out.
+
+    Those of a half-precision checkpoint are rounded; ``source`` has its fp32 masters. Where
+    something was cut out of the model, there are zeros.
+    """
+    if source.kind == "checkpoint":
+        state = read_checkpoint(source.path)
+    elif source.kind == KIND:
+        state = load_model(source.path)[0]
+    else:
+        return source.weights, {}, None
+    cfg = settings_of(state.get("cfg"))
+    parts = parts_in(cfg.get("model"))
+    weights = untie(state["model"])[0]
+    return with_zeros(weights, parts) if parts else weights, settings_of(cfg.get("task")), parts
+
+
+def built(
+    source: Source, weights: Mapping[str, Tensor], dictionaries: tuple[Dictionary, Dictionary]
+) -> Any:
+    """The model of a file in fairseq, in evaluation mode.
+
+    Raises:
+        LotteryError: the weights are not of its architecture, or of other dictionaries.
+    """
+    try:
+        model: Any = untrained(replace(source, weights=dict(weights)))
+        parameters = trainable(model)
+        if set(parameters) != set(weights):
+            one = min(set(parameters) ^ set(weights))
+            raise LotteryError(f"{one} is not in both")
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                if parameter.shape != weights[key].shape:
+                    raise LotteryError(f"{key} has another shape")
+                parameter.copy_(weights[key])
+    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise LotteryError(
+            f"the weights in {source.path} are not of the architecture in it: {reason}"
+        ) from error
+    for side, symbols in zip((model.encoder, model.decoder), dictionaries):
+        rows = side.embed_tokens.weight.shape[0]
+        if rows != len(symbols):
+            raise LotteryError(
+                f"the model of {source.path} has {rows} symbols and a dictionary {len(symbols)};"
+                " give the data that it was trained on with --data"
+            )
+    return model.eval()
+
+
+def dictionary(symbols: tuple[str, ...]) -> Dictionary:
+    """fairseq's dictionary of these symbols."""
+    made = Dictionary()
+    for symbol in symbols:
+        made.add_symbol(symbol, overwrite=True)
+    return made
+
+
+def pairs(made: Live, subset: str, most: Optional[int]) -> LanguagePairDataset:
+    """A subset of the data folder, or sentences of it evenly spread.
+
+    Args:
+        subset: ``valid``, ``test``, ``train`` or what else the folder has.
+        most: sentences; None for all.
+
+    Raises:
+        LotteryError: there is no such subset, it is empty, or a sentence is too long.
+    """
+    text = made.text
+    prefix = f"{text.folder}/{subset}.{text.source}-{text.target}"
+    languages = (text.source, text.target)
+    try:
+        sides: list[Any] = [load_indexed_dataset(f"{prefix}.{one}", None) for one in languages]
+    except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
+        raise LotteryError(f"the sentences in {prefix}.* cannot be read ({error})") from error
+    if None in sides or not len(sides[0]) or len(sides[0]) != len(sides[1]):
+        raise LotteryError(
+            f"{text.folder} has no pairs of sentences called {subset}; give another --subset"
+        )
+    source, target = sides
+    limits = made.model.max_positions()
+    longest = (int(max(source.sizes)), int(max(target.sizes)))
+    if longest[0] > limits[0] or longest[1] > limits[1]:
+        raise LotteryError(
+            f"{subset} has a sentence of {max(longest)} tokens, more than the model takes"
+        )
+    if most is not None and most < len(source):
+        chosen = [k * len(source) // most for k in range(most)]
+        source, target = ([side[k] for k in chosen] for side in sides)
+    sizes = [[len(one) for one in side] for side in (source, target)]
+    return LanguagePairDataset(
+        source, sizes[0], made.dictionaries[0], target, sizes[1], made.dictionaries[1],
+        left_pad_source=True, shuffle=False,
+    )  # fmt: skip
+
+
+def batches(found: LanguagePairDataset, tokens: int) -> Iterator[dict[str, Any]]:
+    """All sentences, each once, in fairseq's batches of up to so many tokens."""
+    for numbers in batch_by_size(
+        found.ordered_indices(), found.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
+    ):
+        yield found.collater([found[int(number)] for number in numbers])
+
+
+def negative_log_likelihood(model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
+    """Cross-entropy of the targets in nats, summed; their tokens and sentences."""
+    scores = model.get_normalized_probs(model(**batch["net_input"]), log_probs=True)
+    picked = scores.gather(-1, batch["target"].unsqueeze(-1)).squeeze(-1)
+    real = batch["target"] != model.decoder.padding_idx
+    return -picked[real].sum(), int(real.sum()), len(batch["target"])

@@ -1,0 +1,97 @@
+"""Whether an architecture is as large as the weights beside it, asked before it is built.
+
+A file of a kilobyte can say that its model has ten million layers. Building takes memory and time
+by what is said, and only afterwards would the shapes be compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+
+SIDES = {"encoder": "source", "decoder": "target"}
+#: rows of a table of positions that is computed and not learned: fairseq's own largest is 10 ** 5
+_MOST_POSITIONS = 1 << 17
+#: parameters that a build may have on top of twice those that the file has
+_SPARE = 1 << 26
+
+
+def refuse_other_sizes(
+    weights: Mapping[str, Tensor], settings: Mapping[str, Any], path: object
+) -> None:
+    """Refuse settings by which a model would be larger than its weights.
+
+    Args:
+        weights: name -> parameter, a tied tensor once.
+        settings: of the architecture: names, numbers, and texts of numbers.
+        path: the file that both come from, for the sentence.
+
+    Raises:
+        LotteryError: the setting that does not fit.
+    """
+    limits, said = _limits(weights), dict(settings)
+    for side in SIDES:
+        kept = said.pop(f"{side}_layers_to_keep", None)
+        if kept:  # then there are as many layers as it names
+            said[f"{side}_layers"] = len(str(kept).split(","))
+    for key, value in said.items():
+        _refuse(key, value, limits.get(key, limits["other"]), path)
+    built = sum(_parameters(said, side) for side in SIDES)
+    if built > 2 * sum(weight.numel() for weight in weights.values()) + _SPARE:
+        raise LotteryError(
+            f"the architecture of {path} has {built} weights, far more than are there; it is not"
+            " built anew"
+        )
+
+
+def _refuse(key: str, value: Any, most: int, path: object) -> None:
+    least = 1 if key.endswith(("_heads", "_factor")) else 0  # columns are divided by these
+    texts = value.split(",") if isinstance(value, str) and re.fullmatch("[0-9,]+", value) else []
+    numbers = [value] if isinstance(value, (int, float)) else [float(t) for t in texts if t]
+    if not all(least <= number <= most for number in numbers):
+        raise LotteryError(
+            f"the architecture of {path} has {key} {str(value)[:50]}, which does not fit its"
+            " weights; it is not built anew"
+        )
+
+
+def _limits(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Setting -> the largest value that the weights allow; that of any setting beside these."""
+    limits = {"other": max((max(w.shape) for w in weights.values() if w.dim()), default=0)}
+    for side, end in SIDES.items():
+        own = {name: weight for name, weight in weights.items() if name.startswith(f"{side}.")}
+        numbers = [re.match(rf"{side}\.layers\.(\d+)\.", name) for name in own]
+        layers = {found.group(1) for found in numbers if found}
+        inner = [len(w) for name, w in own.items() if name.endswith(".fc1.weight") and w.dim()]
+        positions = own.get(f"{side}.embed_positions.weight")
+        limits[f"{side}_layers"] = len(layers) or len(own)
+        limits[f"{side}_ffn_embed_dim"] = max(inner, default=limits["other"])
+        # the decoder may share the encoder's
+        table = own.get(f"{side}.embed_tokens.weight", weights.get("encoder.embed_tokens.weight"))
+        limits[f"{side}_embed_dim"] = _size(table, 1, limits["other"])
+        limits[f"max_{end}_positions"] = _size(positions, 0, _MOST_POSITIONS)
+    output = weights.get("decoder.output_projection.weight")
+    limits["decoder_output_dim"] = _size(output, 1, limits["decoder_embed_dim"])
+    return limits
+
+
+def _size(table: Optional[Tensor], dimension: int, otherwise: int) -> int:
+    """Rows (0) or columns (1) of a matrix."""
+    return table.shape[dimension] if table is not None and table.dim() == 2 else otherwise
+
+
+def _parameters(settings: Mapping[str, Any], side: str) -> int:
+    """Weights of a side's layers and positions, at least: self-attention and the inner layer."""
+
+    def size(key: str) -> int:
+        value = settings.get(key)
+        return value if isinstance(value, int) else 0
+
+    embed, inner = size(f"{side}_embed_dim"), size(f"{side}_ffn_embed_dim")
+    positions = size(f"max_{SIDES[side]}_positions")
+    return size(f"{side}_layers") * (4 * embed * embed + 2 * embed * inner) + positions * embed

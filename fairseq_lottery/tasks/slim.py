@@ -1,0 +1,206 @@
+"""A checkpoint without the heads and units that contribute nothing: smaller and still dense.
+
+Its settings of the model, which stay those of the model before the cut, say in ``slim`` what was
+cut, as text: JSON with a character for every head and every unit, 1 where it stays. Under this
+plugin's task fairseq builds the model of before and cuts it before the weights are loaded. Without
+the plugin fairseq takes it for a model of whole layers and stops at the first matrix of another
+shape. Translations are those of before; alignments (``--print-alignment``) are means over the heads
+that are left, where before heads of zeros, which attend evenly, were among them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.strict import read_json
+from fairseq_lottery.structured import Anatomy, Parts, closed_in
+from fairseq_lottery.structured.flops import LENGTH, flops_per_token
+from fairseq_lottery.structured.slim import cut_weights, idle, with_zeros
+from fairseq_lottery.tickets import untie
+from fairseq_lottery.tickets.checkpoint import settings_of
+from fairseq_lottery.tickets.sources import architecture_of
+
+#: of the model's settings
+SETTING = "slim"
+_KINDS = ("heads", "units")
+#: characters of the setting, about one a part; the largest Transformers have some 100,000 units
+_MOST = 1 << 22
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut out of a model.
+
+    Attributes:
+        parts: closed are the heads and units that were cut.
+        parameters: before and after, a tied tensor once.
+        flops: for a token, before and after; see ``flops_per_token``.
+        even: heads that stay because they attend evenly.
+    """
+
+    parts: Parts
+    parameters: tuple[int, int]
+    flops: tuple[float, float]
+    even: int
+
+    def describe(self) -> str:
+        """Two lines for a reader."""
+        counts = (
+            f"{self.parts.count_closed(kind)} of {self.parts.count(kind)} {kind}" for kind in _KINDS
+        )
+        before, after = self.parameters
+        costs = [flops / 1e6 for flops in self.flops]
+        said = (
+            f"{' and '.join(counts)} are cut out\n"
+            f"{before} -> {after} parameters ({after / before:.3f}); {costs[0]:.2f} ->"
+            f" {costs[1]:.2f} million operations a token at {LENGTH} tokens"
+            f" ({costs[1] / costs[0]:.3f})"
+        )
+        if self.even:
+            said += (
+                f"\n{self.even} closed heads stay: they attend evenly, and the mean of their values"
+                " cannot be cut"
+            )
+        return said
+
+
+def parts_in(model: Any) -> Optional[Parts]:
+    """What was cut, by the settings of a model; None where it is a whole one.
+
+    Raises:
+        LotteryError: the setting is none of ours.
+    """
+    if isinstance(model, Namespace):
+        text = vars(model).get(SETTING)
+    else:
+        text = model[SETTING] if isinstance(model, Mapping) and SETTING in model else None
+    if text is None:
+        return None
+    kept = _kept(text)
+    sizes = ({name: len(characters) for name, characters in kept[kind].items()} for kind in _KINDS)
+    opened = {
+        kind: {name: torch.tensor([c == "1" for c in given]) for name, given in kept[kind].items()}
+        for kind in _KINDS
+    }
+    return Parts.of(Anatomy(*sizes), opened)
+
+
+def _kept(text: Any) -> dict[str, dict[str, str]]:
+    try:
+        found = read_json(text) if isinstance(text, str) and len(text) <= _MOST else None
+    except ValueError:
+        found = None
+    known = isinstance(found, dict) and set(found) == set(_KINDS)
+    if found is None or not known or not all(map(_is_kept, found.values())):
+        raise LotteryError(
+            "the checkpoint does not say which heads and units were cut out of it; export it again"
+            " with fairseq-lottery export --to slim"
+        )
+    return dict(found)
+
+
+def _is_kept(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(kept, str) and re.fullmatch("[01]+", kept) for kept in found.values()
+    )
+
+
+def _text(parts: Parts) -> str:
+    def characters(kept: Tensor) -> str:
+        return "".join("01"[one] for one in kept.tolist())
+
+    return json.dumps(
+        {kind: {n: characters(kept) for n, kept in parts[kind].items()} for kind in _KINDS}
+    )
+
+
+def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
+    """A plain checkpoint without what contributes nothing.
+
+    Args:
+        state: as ``plain_state`` gives it, of a whole model or of one that was cut before.
+        path: named in messages.
+
+    Raises:
+        LotteryError: nothing can be cut, or it is no Transformer of fairseq's.
+    """
+    state = whole(state)
+    cfg = settings_of(state.get("cfg"))
+    settings = settings_of(cfg.get("model"))
+    weights = untie(state["model"])[0]
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    architecture = _completed(settings, path)
+    anatomy = Anatomy.of(shapes, architecture)
+    parts = idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
+    closed = closed_in(weights, anatomy)
+    even = 0
+    if closed.mode == "uniform":
+        even = sum(int((~closed["heads"][n] & keep).sum()) for n, keep in parts["heads"].items())
+    if not sum(parts.count_closed(kind) for kind in _KINDS):
+        why = (
+            f"its {even} closed heads attend evenly, and the mean of their values cannot be cut"
+            if even
+            else "every head and every unit of it contributes something; prune whole ones first"
+        )
+        raise LotteryError(f"{path} cannot become smaller: {why}")
+    smaller = cut_weights(weights, parts)
+    after = {name: tuple(tensor.shape) for name, tensor in smaller.items()}
+    model = cut_weights(state["model"], parts)
+    told = Cut(
+        parts,
+        (sum(map(_numel, shapes.values())), sum(map(_numel, after.values()))),
+        (flops_per_token(shapes), flops_per_token(after)),
+        even,
+    )
+    task = settings_of(cfg.get("task"))
+    cfg = {
+        **cfg,
+        "model": {**settings, SETTING: _text(parts)},
+        "task": {**task, "_name": f"{task.get('_name') or 'translation'}_lottery"},
+    }
+    return {**state, "cfg": cfg, "model": model}, told
+
+
+def whole(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain checkpoint with zeros where something was cut out; one of a whole model as it is.
+
+    Raises:
+        LotteryError: the settings say something else than the weights.
+    """
+    cfg = settings_of(state.get("cfg"))
+    settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
+    parts = parts_in(settings)
+    if parts is None:
+        return dict(state)
+    name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
+    cfg = {
+        **cfg,
+        "model": {key: value for key, value in settings.items() if key != SETTING},
+        "task": {**task, "_name": name},
+    }
+    return {**state, "cfg": cfg, "model": with_zeros(state["model"], parts)}
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _completed(settings: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """The architecture with what it leaves to its defaults, as a configuration of Hydra's does."""
+    found = Namespace(**architecture_of(settings))
+    name = getattr(found, "arch", None) or getattr(found, "_name", None)
+    try:
+        ARCH_CONFIG_REGISTRY[name](found)
+    except Exception as error:  # noqa: BLE001 - whatever a function of fairseq's makes of it
+        raise LotteryError(f"{path} does not say which architecture it has ({name!r})") from error
+    return vars(found)

@@ -1,0 +1,152 @@
+"""``fairseq-lottery heads``, step by step on a trained model, and what it refuses."""
+
+import json
+
+import pytest
+
+pytest.importorskip("fairseq")
+
+from fairseq_lottery.cli.main import main
+from fairseq_lottery.structured import KINDS, closed_in, load_parts
+from fairseq_lottery.structured.table import load_scores
+from fairseq_lottery.tickets import load_ticket
+from fairseq_lottery.tickets.closing import anatomy_of
+from fairseq_lottery.tickets.sources import read_source
+
+
+def said(capsys, *words, code=0):
+    """What a command prints; of one that fails, its sentence."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == code
+    found = capsys.readouterr()
+    if code:
+        assert found.err.startswith("fairseq-lottery: ") and found.err.count("\n") == 1
+    return found.err if code else found.out
+
+
+@pytest.mark.slow
+def test_from_importance_to_a_trained_ticket(dense, toy, capsys, tmp_path):
+    model = dense / "checkpoint_last.pt"
+    scores, exact, half = (tmp_path / f"{n}.json" for n in ("scores", "exact", "half"))
+    out = said(capsys, "heads", "importance", model, "--out", scores)
+    assert out.split()[0] == "enc_self" and len(out.splitlines()) == 9
+    anatomy, found, record = load_scores(scores)
+    assert (sum(anatomy.heads.values()), sum(anatomy.units.values())) == (12, 256)
+    assert record["measure"] == "gradient" and record["per"] == "sentence"
+    assert min(float(v.min()) for v in found["heads"].values()) > 0
+
+    said(capsys, "heads", "ablate", model, "--out", exact, "--sentences", 20, "--blocks")
+    _, effects, record = load_scores(exact)
+    assert set(effects) == {"heads", "blocks"} and record["full"] > 0
+    report = json.loads(said(capsys, "heads", "compare", scores, exact, "--json"))
+    assert report["parts"] == 12 and -1 <= report["spearman"] <= 1
+
+    words = ("--scores", scores, "--share", 0.5, "--out", half)
+    assert "6 of 12 heads, 0 of 256 units" in said(capsys, "heads", "choose", *words)
+    parts, record = load_parts(half)
+    assert record["strategy"] == "lowest" and record["scored"]["measure"] == "gradient"
+    more = tmp_path / "more.json"
+    said(capsys, "heads", "choose", "--of", model, "--kind", "units", "--strategy", "random",
+         "--share", 0.25, "--parts", half, "--out", more)  # fmt: skip
+    both, _ = load_parts(more)
+    assert [both.count_closed(kind) for kind in KINDS] == [6, 64, 0]
+
+    toy.train("run", "--mask-from", model, "--parts", more, "--reset", "keep", updates=5).ok()
+    ticket = load_ticket(toy.path("run", "ticket.safetensors"))
+    assert ticket.record["parts"]["digest"] == both.digest()
+    source = read_source(toy.path("run", "checkpoint_last.pt"))
+    assert closed_in(source.weights, anatomy_of(source)) == both  # after training
+    assert source.mask == ticket.mask
+
+    toy.train("control", "--finetune-from-model", model, updates=5).ok()
+    last = [toy.path(run, "checkpoint_last.pt") for run in ("run", "control")]
+    for of in ("weights", "attention", "importance"):
+        out = tmp_path / f"{of}.json"
+        words = ("changes", model, last[0], "--control", last[1], "--of", of, "--out", out)
+        said(capsys, "heads", *words)
+        _, moved, record = load_scores(out)
+        assert record["of"] == of and sum(v.numel() for v in moved["heads"].values()) == 12
+
+
+@pytest.mark.slow
+def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
+    words = ("heads", "search", dense / "checkpoint_last.pt", "--sentences", 20, "--enough", 0.98)
+    out = said(capsys, *words, "--out", tmp_path / "s.json")
+    assert out.splitlines()[0].split()[0] == "full:"
+    found = {n: load_parts(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
+    for kind in ("heads", "blocks"):
+        assert len({parts.count_closed(kind) for parts, _ in found.values()}) == 1
+    steps = found["good"][1]["steps"]
+    assert steps[0]["phase"] == "full" and all(
+        (row["metric"] >= 0.98 * steps[0]["metric"]) == row["enough"] for row in steps[1:]
+    )
+    said(capsys, *words, "--out", tmp_path / "s.json", code=2)
+    for more in (["--step", 0.25], ["--step", 0.5, "--one-shot"]):
+        grown = (*words, "--kind", "heads", *more, "--overwrite", "--out", tmp_path / "s.json")
+        phases = [line.split(":")[0].strip() for line in said(capsys, *grown).splitlines()]
+        assert phases[:2] == ["full", "heads"] and phases.count("heads") <= 1 / more[1]
+    pytest.importorskip("statsmodels")
+    paths = [tmp_path / f"s-{n}.json" for n in ("good", "random", "bad")]
+    assert "kappa" in said(capsys, "heads", "compare", *paths)
+
+
+@pytest.mark.slow
+def test_a_curve_has_every_strategy_share_and_seed(dense, capsys, tmp_path):
+    model, scores, out = dense / "checkpoint_last.pt", tmp_path / "s.json", tmp_path / "c.json"
+    said(capsys, "heads", "importance", model, "--measure", "l1", "--out", scores)
+    words = ("--scores", scores, "--strategies", "lowest,random,apart", "--shares", "0.5,0.75")
+    printed = said(capsys, "heads", "curve", model, *words, "--sentences", 20, "--out", out)
+    found = json.loads(out.read_text())
+    points = found["points"]
+    assert len(points) == 12 and len(printed.splitlines()) == 13
+    assert [p["closed"] for p in points if p["strategy"] != "apart"] == [6, 6, 9, 9] * 2
+    lowest = [p["metric"] for p in points if p["strategy"] == "lowest"]
+    assert lowest[0] == lowest[1] and found["full"] > 0  # nothing is left to chance
+    failed = [p for p in points if p["metric"] is None]
+    assert len(failed) == 2 and all("consecutive layers" in p["why"] for p in failed)
+
+
+@pytest.mark.slow
+def test_bleu_judges_too(dense, capsys, tmp_path):
+    words = ("heads", "ablate", dense / "checkpoint_last.pt", "--sentences", 4, "--metric", "bleu")
+    assert "bleu of the full model" in said(capsys, *words, "--one-left", "--out", tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["importance", "MODEL", "--measure", "guess"], "no measure 'guess'"),
+        (["importance", "MODEL", "--per", "word"], "no importance per 'word'"),
+        (["importance", "MODEL", "--subset", "train9"], "called train9"),
+        (["importance", "MODEL", "--sentences", "0"], "--sentences 0 leaves none"),
+        (["importance", "MODEL", "--max-tokens", "0"], "--max-tokens 0 leaves no room"),
+        (["importance", "MODEL", "--data", "nowhere"], "--data nowhere"),
+        (["importance", "none.pt"], "there is no file none.pt"),
+        (["ablate", "MODEL", "--metric", "ter"], "no metric 'ter'"),
+        (["ablate", "MODEL", "--one-left", "--blocks"], "--one-left is about heads"),
+        (["choose", "--of", "MODEL", "--share", "0.5"], "no scores of heads"),
+        (["choose", "--of", "MODEL", "--strategy", "best"], "no strategy 'best'"),
+        (["choose", "--of", "MODEL", "--strategy", "random"], "neither a fraction nor a count"),
+        (["choose", "--of", "MODEL", "--strategy", "random", "--count", "13"], "13 heads cannot"),
+        (["choose", "--of", "MODEL", "--strategy", "random", "--share", "1.5"], "outside"),
+        (["choose", "--of", "MODEL", "--strategy", "top", "--count", "12", "--at-least", "1"],
+         "each module keeps 1"),
+        (["choose", "--of", "MODEL", "--strategy", "top", "--count", "1", "--types", "dec"],
+         "no heads of type 'dec'"),
+        (["search", "MODEL", "--step", "0.1"], "--step and --one-shot are of a search with --kind"),
+        (["search", "MODEL", "--kind", "tails"], "'tails' cannot be closed"),
+        (["search", "MODEL", "--enough", "1.2"], "outside [0, 1]"),
+        (["curve", "MODEL", "--strategies", "one-left"], "no curve of 'one-left'"),
+        (["curve", "MODEL", "--shares", "half"], "--shares half must be numbers"),
+        (["curve", "MODEL"], "rank by scores of heads importance; give --scores"),
+        (["choose", "--scores", "none.json"], "cannot be read"),
+        (["changes", "MODEL", "MODEL", "--of", "looks"], "no change of 'looks'"),
+        (["changes", "MODEL", "none.pt"], "there is no file none.pt"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(dense, capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    words = [str(dense / "checkpoint_last.pt") if word == "MODEL" else word for word in words]
+    assert message in said(capsys, "heads", *words, "--out", "out.json", code=2)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,82 @@
+"""Gates that learn in fairseq-train, from a converged model to a ticket."""
+
+import re
+
+import pytest
+
+pytest.importorskip("fairseq")
+
+from toy import same
+
+from fairseq_lottery.cli.main import main
+from fairseq_lottery.structured import closed_in, load_parts
+from fairseq_lottery.structured.table import load_scores
+from fairseq_lottery.tickets import read_source, untie
+from fairseq_lottery.tickets.closing import anatomy_of
+
+pytestmark = pytest.mark.slow
+
+GATES = ("--criterion", "label_smoothed_cross_entropy_gates", "--gate-anneal", 20)
+
+
+def test_from_a_converged_model_to_a_ticket(toy, dense, tmp_path):
+    model = dense / "checkpoint_last.pt"
+    flags = (*GATES, "--open-heads", 5, "--open-blocks", 3, "--finetune-from-model", model)
+    rate = ("--lr-scheduler", "fixed", "--validate-interval-updates", 20)
+    done = toy.train("gates", *flags, *rate, updates=160).ok()
+    opened = [float(x) for x in re.findall(r"valid.*open_heads ([\d.]+)", done.out)]
+    assert opened[0] > opened[-1] and opened[-1] == pytest.approx(5, abs=1.5)
+    last = toy.path("gates", "checkpoint_last.pt")
+    scores = tmp_path / "scores.json"
+    assert main(["heads", "importance", str(last), "--measure", "gates", "--out", str(scores)]) == 0
+    _, found, _ = load_scores(scores)
+    assert set(found) == {"heads", "blocks"}
+    total = sum(float(v.sum()) for v in found["heads"].values())
+    assert total == pytest.approx(opened[-1], abs=0.5)
+    parts = tmp_path / "parts.json"
+    words = ["heads", "choose", "--scores", scores, "--count", 7, "--out", parts]
+    assert main([str(word) for word in words]) == 0
+    toy.train("ticket", "--mask-from", last, "--parts", parts, "--reset", "keep", updates=5).ok()
+    source = read_source(toy.path("ticket", "checkpoint_last.pt"))
+    assert closed_in(source.weights, anatomy_of(source)) == load_parts(parts)[0]
+
+
+def test_a_stopped_run_goes_on_to_the_bit(toy, dense):
+    flags = (*GATES, "--open-heads", 4, "--save-interval-updates", 6)
+    start = ("--finetune-from-model", dense / "checkpoint_last.pt")
+    toy.train("whole", *flags, *start, updates=12).ok()
+    toy.train("parts", *flags, *start, updates=6).ok()
+    toy.train("parts", *flags, updates=12).ok()
+    whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
+    assert same(whole["criterion"], parts["criterion"])
+    assert same(*(untie(state["model"])[0] for state in (whole, parts)))
+    assert whole["criterion"]["gates._extra_state"]["weight"]["heads"] != 0
+
+
+def test_the_model_learns_under_its_gates_in_half_precision(toy, dense):
+    start = ("--finetune-from-model", dense / "checkpoint_last.pt")
+    half = ("--fp16", "--fp16-init-scale", 4, "--fp16-no-flatten-grads")
+    done = toy.train("half", *GATES, "--open-heads", 4, *start, *half, updates=10)
+    if "not implemented for 'Half'" in done.out:
+        pytest.skip("this torch has no half precision on a CPU")
+    assert "open_heads" in done.ok().out
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ((), "nothing is to be learned"),
+        (("--open-heads", 13), "--open-heads 13 is not among 1 to 12"),
+        (("--open-units", 0), "--open-units 0 is not among 1 to 256"),
+    ],
+)
+def test_bad_targets_end_before_the_first_update(toy, flags, message):
+    done = toy.train("bad", *GATES, *flags, updates=5)
+    assert done.code == 2 and message in done.out
+    assert not list(toy.path("bad").iterdir())  # the folder itself is fairseq's
+
+
+def test_a_checkpoint_without_gates_has_none(dense, tmp_path, capsys):
+    words = ["heads", "importance", dense / "checkpoint_last.pt", "--measure", "gates", "--out"]
+    assert main([str(word) for word in [*words, tmp_path / "x"]]) == 2
+    assert "has learned no gates; train it with --criterion" in capsys.readouterr().err
