@@ -43,10 +43,10 @@ install: $(INSTALLED)
 # as it stands, where an isolated build would fetch a second one. The official release compiles
 # only out of torch's sight (its archive lacks the sources that it would then want): in isolation.
 # A checkout is compiled in place, and no extra of ours may put another fairseq over it.
-PACKAGES_modern := --no-build-isolation --editable ".[demo,ctranslate2,test]"
-PACKAGES_classic := --editable ".[demo,test]"
+PACKAGES_modern := --no-build-isolation --editable ".[demo,analysis,ctranslate2,test]"
+PACKAGES_classic := --editable ".[demo,analysis,test]"
 PACKAGES_editable := --no-build-isolation --editable $(FAIRSEQ) \
-    --editable ".[torch,workflow,report,sparse,test]" sacrebleu sentencepiece
+    --editable ".[torch,workflow,report,analysis,sparse,test]" sacrebleu sentencepiece
 
 $(INSTALLED): setup.py pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -34,6 +34,8 @@ WORKFLOW = [
     'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
 ]
 REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
+# agreement of heads over seeds
+ANALYSIS = ["scipy", "statsmodels"]
 # its converter loads checkpoints in a way that the torch of the classic stack does not know
 CTRANSLATE2 = ['ctranslate2>=4.8; python_version >= "3.11"']
 # torch's loader of extensions wants it, to compile the sparse product with the machine's compiler
@@ -65,6 +67,7 @@ setup(
         "fairseq": FAIRSEQ,
         "workflow": WORKFLOW,
         "report": REPORT,
+        "analysis": ANALYSIS,
         "sparse": SPARSE,
         "ctranslate2": CTRANSLATE2,
         "demo": DEMO,

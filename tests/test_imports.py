@@ -65,10 +65,14 @@ def imported_parts(folder, depth=2):
         ("compact", {"errors", "strict"}),
         (
             "tickets",
-            {"errors", "files", "compat", "environment", "masks", "compact", "pattern", "strict"},
+            {
+                *("errors", "files", "compat", "environment", "pattern", "strict"),
+                *("masks", "compact", "structured"),
+            },
         ),
         ("report", {"errors", "files", "masks", "tickets", "strict"}),
-        ("sparse", {"errors", "compat"}),
+        ("sparse", {"errors", "files", "compat"}),
+        ("structured", {"errors", "files", "strict", "compat", "masks"}),
     ],
 )
 def test_a_room_imports_only_from_floors_below(room, below):

@@ -12,9 +12,12 @@ import fairseq_lottery
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
     *("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report"),
-    *("compact", "sparse"),
+    *("compact", "sparse", "structured"),
 )
-EXTRAS = ["ctranslate2", "demo", "fairseq", "report", "sparse", "test", "torch", "workflow"]
+EXTRAS = [
+    *("analysis", "ctranslate2", "demo", "fairseq", "report", "sparse", "test", "torch"),
+    "workflow",
+]
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,8 @@ def _translation(path: Path, sparse: bool) -> Any:
     """A function that translates the test set that ``path`` was evaluated on."""
     from fairseq import checkpoint_utils
 
+    import fairseq_lottery.plugin  # noqa: F401 - lets fairseq load what its own code cannot
+
     models, _, task = checkpoint_utils.load_model_ensemble_and_task(
         [str(path)], arg_overrides={"sparse_decode": sparse}
     )

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq_lottery.files import is_plain
+from fairseq_lottery.files import is_plain, read_text
 from fairseq_lottery.report.groups import Cell, Evaluation, Group
 from fairseq_lottery.report.records import DENSE
 from fairseq_lottery.report.significance import BOOTSTRAP, Comparison, adjusted, cell_of
@@ -26,6 +26,8 @@ NOTHING = 0.005
 ROUNDING = 0.051
 #: pairs times sentences above which starting processes pays; about a minute on one core
 WORTH_PROCESSES = 150_000
+#: bytes of the translations of a test set, of which the largest have a few megabytes
+_LARGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ def _settings(group: Group, key: Evaluation) -> Optional[dict[str, Any]]:
 
 def _lines(path: Path) -> list[str]:
     """One sentence a line; only a newline ends one, and the last may be empty as well."""
-    with open(path, encoding="utf-8") as lines:
-        return [line.rstrip("\n") for line in lines]
+    *lines, last = read_text(path, _LARGEST).split("\n")
+    return [*lines, last] if last else lines
 
 
 def _bootstrap(family: _Family) -> list[Comparison]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,16 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     sparse, plain = re.search(r"in (\S+) s with --sparse-decode and in (\S+) s", said).groups()
     assert float(sparse) > 0 and float(plain) > 0
     assert (out / "report/report.html").stat().st_size > 10_000
+    # the command is a process that starts without fairseq; in this one the plugin is registered
+    code = f"""
+from pathlib import Path
+from fairseq_lottery.demo import worth
+worth.TECHNIQUE, worth.SPARSITY = "one-shot", 0.8
+print(*worth.lines(Path({str(out / "runs")!r})), sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "with --sparse-decode and in" in done.stdout
 
 
 def test_a_folder_that_is_something_else_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import io
+import tracemalloc
 
 import pytest
 from made import Made, score_record, translate
@@ -82,6 +83,19 @@ def test_cells_without_translations_are_left_out_with_a_reason(tmp_path):
         "1 cell is left out: they have not as many translations as references.",
         "1 cell is left out: their translations do not give the score that is recorded.",
     ]
+
+
+def test_translations_without_an_end_are_not_read(tmp_path):
+    """A file of a gigabyte that takes no room on the disk would take four in memory."""
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.2, "random": 0.5})
+    with open(tmp_path / "a" / "mp", "wb") as file:
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    found, reasons = within_seeds(group_of(made), BLEU)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(c.a, c.b) for c in found] == [("slt", "random")] and most < 1 << 28
+    assert reasons == ["1 cell is left out: their translations or references cannot be read."]
 
 
 def test_empty_translations_at_the_end_are_translations(tmp_path):

@@ -16,8 +16,10 @@ Key = tuple[Union[str, int], ...]
 #: of a configuration in bytes, and of its values once every alias stands for what it names:
 #: a few lines of aliases of aliases are otherwise billions of values
 _LARGEST, _MOST, _DEEPEST = 1 << 20, 100_000, 30
-#: characters of a complaint
+#: characters of a complaint, and of a value that is to be more than a text: YAML 1.1 takes
+#: 1:1:1 for hours, minutes and seconds, and a megabyte of them is a minute of multiplying
 _LONGEST = 1000
+_TEXT = "tag:yaml.org,2002:str"
 
 
 class Lines:
@@ -57,6 +59,8 @@ class Lines:
             raise LotteryError(f"{path}: no YAML (it is nested too deeply)") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             raise LotteryError(f"{path}: no YAML ({error})") from error
+        except (LookupError, AttributeError, ArithmeticError) as error:  # as !!bool maybe
+            raise LotteryError(f"{path}: no YAML (a value is not what its tag says)") from error
         if not isinstance(self.values, dict):
             raise LotteryError(f"{path}: a configuration is a list of 'key: value' lines")
         self._refuse_strange(self.values, ())
@@ -93,6 +97,7 @@ class Lines:
                 if not isinstance(name, yaml.ScalarNode):
                     line = name.start_mark.line + 1
                     raise LotteryError(f"{self.path}, line {line}: no YAML (a key is no name)")
+                self._refuse_long(name)
                 inner = (*key, name.value)
                 twice = inner in self._lines
                 self._lines[inner] = name.start_mark.line + 1
@@ -104,7 +109,16 @@ class Lines:
                 self._lines[(*key, number)] = value.start_mark.line + 1
                 self._note(value, (*key, number))
         elif isinstance(node, yaml.ScalarNode):
+            self._refuse_long(node)
             self._written[key] = node.value
+
+    def _refuse_long(self, node: Any) -> None:
+        """Refuse a number or a date of thousands of characters before it is computed."""
+        if node.tag != _TEXT and len(node.value) > _LONGEST:
+            raise LotteryError(
+                f"{self.path}, line {node.start_mark.line + 1}: a value of {len(node.value)}"
+                " characters is no number; put quotes around it if it is a text"
+            )
 
     def _refuse_strange(self, value: Any, key: Key) -> None:
         """Refuse dates, bytes and sets, endless numbers, and what no file or table can hold."""

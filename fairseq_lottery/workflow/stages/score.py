@@ -20,7 +20,8 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.stages.chosen import measure
 
-_LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
+#: source, target, translation, the same detokenised, scores of its tokens: in this order
+_LINE = re.compile(r"([STHDP])-(\d+)\t(.*)")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -36,14 +37,14 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
         references: raw text, one sentence each.
 
     Raises:
-        LotteryError: a sentence is missing, twice, or beside another one's reference.
+        LotteryError: a sentence is missing, twice, cut, or beside another one's reference.
     """
-    found: dict[str, dict[int, str]] = {kind: {} for kind in "DHST"}
+    found: dict[str, dict[int, str]] = {kind: {} for kind in "STHDP"}
     for line in read_lines(path):
         match = _LINE.match(line)
         if match:
             kind, number, rest = match.group(1), int(match.group(2)), match.group(3)
-            if number in found[kind] and kind == "H":
+            if number in found[kind]:
                 raise LotteryError(f"{path} translates sentence {number} twice; delete it")
             found[kind][number] = rest.split("\t", 1)[-1] if kind in "DH" else rest
     hypotheses = found["D"] or found["H"]  # detokenised, where fairseq was asked to
@@ -56,6 +57,10 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
             f"{f' (sentence {missing[0]} is missing)' if missing else ''}; the references must be"
             " those of the test set that was preprocessed"
         )
+    # fairseq-generate writes the scores behind a translation, so that one without may be cut
+    cut = [n for n in range(len(references)) if n not in found["P"]]
+    if cut:
+        raise LotteryError(f"{path} ends within sentence {cut[0]}; delete it and translate again")
     _refuse_other_order(path, found["T"], references)
     order = range(len(references))
     return [hypotheses[n] for n in order], [found["S"].get(n, "") for n in order]

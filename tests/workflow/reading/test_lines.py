@@ -126,7 +126,7 @@ MERGES = "m0: &m0 {a: 1}\n" + "".join(
         ("a: 1\nb: 2020-01-01\n", ", line 2: a date has no meaning here; put quotes around it"),
         ("a:\n  - !!binary aGVsbG8=\n", ", line 2: a bytes has no meaning here"),
         ("a: {b: .nan}\n", ", line 1: nan is no number to go by"),
-        ("a: 0x" + "f" * 5000 + "\n", ", line 1: a number is beyond 64 bits"),
+        ("a: 0x" + "f" * 500 + "\n", ", line 1: a number is beyond 64 bits"),
         ("a: 1\n1: 2\n", ", line 2: the key 1 has to be a text"),
         ('a: "\\e[2J"\n', ", line 1: the text '\\x1b[2J' holds characters that cannot be shown"),
     ],
@@ -153,3 +153,44 @@ def test_a_pipe_and_a_file_that_is_too_large(tmp_path):
     (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"\n")
     with pytest.raises(LotteryError, match="cannot be read: it has 1048577 bytes, more than"):
         Lines(tmp_path / "large")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool maybe", '!!int ""', "!!int _", '!!float ""', "!!timestamp x",
+     ":".join(["1"] * 400) + ".0"],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["title: {}", "list: [{}]", "{}: key"])
+def test_a_value_that_is_not_what_its_tag_says(tmp_path, value, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text.format(value) + "\n")
+    with pytest.raises(
+        LotteryError, match=r"c.yaml: no YAML \(a value is not what its tag says\)$"
+    ):
+        Lines(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [":".join(["1"] * 500), "9" * 1001, "0x" + "f" * 1000, "9" * 1001 + ".0", "1" * 1001 + ".e+5",
+     "!!int " + "1" * 1001, "!!binary " + "a" * 1001],
+)  # fmt: skip
+@pytest.mark.parametrize(("text", "line"), [("a: 1\nb: {}", 2), ("a: [1,\n2, {}]", 2), ("? {}", 1)])
+def test_a_number_of_a_thousand_characters_is_not_computed(
+    tmp_path, monkeypatch, value, text, line
+):
+    """A megabyte of 1:1:1 takes a minute."""
+    monkeypatch.setattr("yaml.SafeLoader.construct_document", lambda *a: pytest.fail("computed"))
+    path = tmp_path / "c.yaml"
+    path.write_text(text.format(value if len(value) > 1000 else value + ":1") + "\n")
+    with pytest.raises(
+        LotteryError, match=rf"c.yaml, line {line}: a value of \d+ characters is no"
+    ):
+        Lines(path)
+
+
+def test_a_text_may_be_longer_than_any_number(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"a: {'--flag ' * 1000}\nb: '{'1' * 5000}'\nc: >-\n  {'9' * 5000}\n")
+    found = Lines(path).values
+    assert [len(value) for value in found.values()] == [6999, 5000, 5000]

@@ -46,7 +46,9 @@ def hold(tmp_path, monkeypatch):
 
 def shown(process):
     """The GPUs that a process has; waits until it has them, but not for ever."""
-    assert select.select([process.stdout], [], [], 30)[0], "it still waits for GPUs"
+    waiting = select.poll()  # select itself takes no number above 1,023
+    waiting.register(process.stdout, select.POLLIN)
+    assert waiting.poll(30_000), "it still waits for GPUs"
     return process.stdout.readline().strip().split(",")
 
 

@@ -156,6 +156,30 @@ def test_doubled_translations(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["D-3\t-0.5\tund noch einmal", "S-3\tsource 3", "T-3\tx", "P-3\t-0.1"],
+)
+def test_any_line_of_a_sentence_that_is_there_again(tmp_path, line):
+    texts = sentences(5)
+    path = translations(tmp_path / "g", texts)
+    path.write_text(path.read_text() + line + "\n")
+    assert refused(path, texts) == "FILE translates sentence 3 twice; delete it"
+
+
+@pytest.mark.parametrize("kinds", ["STHD", "STH"])
+def test_a_translation_that_is_cut(tmp_path, kinds):
+    """Its sentence is there and looks like any other; what stands behind it is not."""
+    texts = sentences(5)
+    path = translations(tmp_path / "g", texts, kinds=kinds, order=[3, 0, 1, 4, 2])
+    whole = path.read_text()
+    for end in (f"{kinds[-1]}-2\t-0.5\t{texts[2][:9]}", f"{kinds[-1]}-2\t-0.5\t{texts[2]}\n"):
+        path.write_text(whole[: whole.index(end) + len(end)])
+        assert refused(path, texts) == (
+            "FILE ends within sentence 2; delete it and translate again"
+        )
+
+
 def test_references_in_another_order(tmp_path):
     texts = sentences(20)
     path = translations(tmp_path / "g", texts)
