@@ -13,19 +13,22 @@ from fairseq_lottery.criterions.label_smoothed import LabelSmoothedCrossEntropyL
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.structured import KINDS, Gates
 from fairseq_lottery.structured.concrete import LearnedGates
+from fairseq_lottery.structured.targets import open_parts
 
 
-def _number(text: str) -> Any:
-    return field(default=None, metadata={"help": text})
+def _asked(parts: str) -> Any:
+    # argparse formats a help text: its percent signs are doubled
+    said = f"{parts} that shall stay open: a number, as 24, or a share, as 50%%"
+    return field(default=None, metadata={"help": said})
 
 
 @dataclass
 class GatedConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """How many parts shall stay open; kinds without a number have no gates."""
+    """How many parts shall stay open, or what share; kinds without a number have no gates."""
 
-    open_heads: Optional[int] = _number("attention heads that shall stay open")
-    open_units: Optional[int] = _number("FFN units that shall stay open")
-    open_blocks: Optional[int] = _number("FFN blocks that shall stay open")
+    open_heads: Optional[str] = _asked("attention heads")
+    open_units: Optional[str] = _asked("FFN units")
+    open_blocks: Optional[str] = _asked("FFN blocks")
     gate_anneal: int = field(
         default=1000, metadata={"help": "training steps until these numbers count in full"}
     )
@@ -48,14 +51,13 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
         label_smoothing: float,
         ignore_prefix_size: int = 0,
         report_accuracy: bool = False,
-        open_heads: Optional[int] = None,
-        open_units: Optional[int] = None,
-        open_blocks: Optional[int] = None,
+        open_heads: Optional[str] = None,
+        open_units: Optional[str] = None,
+        open_blocks: Optional[str] = None,
         gate_anneal: int = 1000,
     ) -> None:
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        numbers = dict(zip(KINDS, (open_heads, open_units, open_blocks)))
-        targets = {kind: number for kind, number in numbers.items() if number is not None}
+        asked = dict(zip(KINDS, (open_heads, open_units, open_blocks)))
         run = getattr(task, "run", None)
         with one_sentence():
             if run is None:
@@ -63,6 +65,13 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
                     "gates learn while training with --task translation_lottery; elsewhere take"
                     " --criterion label_smoothed_cross_entropy"
                 )
+            totals = {kind: sum(sizes.values()) for kind, sizes in run.anatomy.sizes.items()}
+            # hydra reads a plugin's settings before it knows their types: 24 is a number there
+            targets = {
+                kind: open_parts(str(text), kind, totals[kind])
+                for kind, text in asked.items()
+                if text is not None
+            }
             self.gates = LearnedGates(run.anatomy, targets, gate_anneal)
         self._run = run
 

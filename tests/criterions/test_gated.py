@@ -1,12 +1,13 @@
 """Gates that learn in fairseq-train, from a converged model to a ticket."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
 
-from toy import same
+from toy import PACKAGE, call, same
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.structured import closed_in, load_parts
@@ -68,12 +69,52 @@ def test_the_model_learns_under_its_gates_in_half_precision(toy, dense):
         ((), "nothing is to be learned"),
         (("--open-heads", 13), "--open-heads 13 is not among 1 to 12"),
         (("--open-units", 0), "--open-units 0 is not among 1 to 256"),
+        (("--open-blocks", "half"), "--open-blocks 'half' is neither a number of blocks, as 24"),
+        (("--open-heads", "1%"), "--open-heads 1% leaves 0 open, which is not among 1 to 12"),
     ],
 )
 def test_bad_targets_end_before_the_first_update(toy, flags, message):
     done = toy.train("bad", *GATES, *flags, updates=5)
     assert done.code == 2 and message in done.out
     assert not list(toy.path("bad").iterdir())  # the folder itself is fairseq's
+
+
+@pytest.mark.parametrize("asked, expected", [("5", 5), ("30%", 4)])
+def test_hydra_takes_a_number_or_a_share(toy, asked, expected):
+    """30 % of 12 heads: 8.4 are closed, so 8 are. A number comes as one, a share as text."""
+    config = f"""
+common: {{user_dir: {PACKAGE}, seed: 3}}
+task: {{_name: translation_lottery, data: {toy.data}, source_lang: en, target_lang: de}}
+criterion: {{_name: label_smoothed_cross_entropy_gates, open_heads: 1, gate_anneal: 1}}
+optimizer: {{_name: masked_adam, adam_betas: "(0.9, 0.98)"}}
+lr_scheduler: {{_name: fixed}}
+optimization: {{lr: [0.01], max_update: 2, clip_norm: 1.0}}
+dataset: {{max_tokens: 80, num_workers: 0, disable_validation: true}}
+checkpoint: {{save_dir: {toy.path("run")}, no_epoch_checkpoints: true}}
+model:
+  _name: transformer
+  base_layers: 0
+  encoder: {{layers: 2, embed_dim: 8, ffn_embed_dim: 12, attention_heads: 2}}
+  decoder: {{layers: 2, embed_dim: 8, ffn_embed_dim: 12, attention_heads: 2}}
+"""
+    toy.path("gates.yaml").write_text(config)
+    flags = ["--config-dir", toy.folder, "--config-name", "gates", "hydra.run.dir=hydra"]
+    words = [*flags, f"criterion.open_heads={asked}"]
+    call("fairseq_cli.hydra_train", words, toy.folder, prelude=tell_targets).ok()
+    assert toy.path("hydra", "targets").read_text() == f"heads {expected}"
+
+
+def tell_targets():
+    """Let this process write down what its gates are to reach."""
+    from fairseq_lottery.structured.concrete import LearnedGates
+
+    begin = LearnedGates.__init__
+
+    def init(self, anatomy, targets, anneal):
+        begin(self, anatomy, targets, anneal)
+        Path("targets").write_text(" ".join(f"{k} {v}" for k, v in targets.items()))
+
+    LearnedGates.__init__ = init
 
 
 def test_a_checkpoint_without_gates_has_none(dense, tmp_path, capsys):
