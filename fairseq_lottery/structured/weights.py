@@ -24,10 +24,16 @@ Weights = Mapping[str, Tensor]
 
 
 def pruned_by(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Parameter -> bool tensor that is False where a closed part is; what is open is left out."""
+    """Parameter -> bool tensor that is False where a closed part is; what is open is left out.
+
+    Raises:
+        LotteryError: the model has not the matrices that fairseq's has.
+    """
     keep: dict[str, Tensor] = {}
 
     def entries(name: str) -> Tensor:
+        if name not in shapes:
+            raise LotteryError(f"the model has no {name}, which has weights of what is closed")
         if name not in keep:
             keep[name] = torch.ones(shapes[name], dtype=torch.bool)
         return keep[name]

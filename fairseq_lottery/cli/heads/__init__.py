@@ -1,8 +1,9 @@
 """Attention heads and FFN units: measure which matter, choose which to close, compare choices.
 
 importance, ablate and curve run a model on its data; choose and search write a choice, which
-fairseq-lottery ticket --parts and fairseq-train --parts close; changes holds a trained model
-against the one before; compare asks whether several choices, or measures, agree.
+fairseq-lottery ticket --parts and fairseq-train --parts close, and close without any training;
+changes holds a trained model against the one before; compare asks whether several choices, or
+measures, agree.
 """
 
 import argparse
@@ -14,7 +15,7 @@ EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out sco
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One of seven steps."""
+    """One of eight steps."""
     steps = parser.add_subparsers(dest="action", metavar="STEP", required=True)
     add = steps.add_parser
     step = add("importance", help="scores of all parts, by a measure")
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       " giving zero")  # fmt: skip
     step.add_argument("--seed", type=int, default=1)
     _start(step)
+
+    step = add("close", help="a trained model with the parts of a choice closed, as it is")
+    step.add_argument("file", help="checkpoint or compact file")
+    step.add_argument("--parts", required=True, metavar="FILE", help="a choice: what it closes is")
+    _out(step, "checkpoint")
 
     step = add("search", help="close parts step by step while enough of the metric is left")
     _model(step)
@@ -92,8 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _out(step: argparse.ArgumentParser) -> None:
-    step.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
+def _out(step: argparse.ArgumentParser, what: str = "JSON") -> None:
+    step.add_argument("--out", required=True, metavar="FILE", help=f"{what} to write")
     step.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
 

@@ -1,4 +1,4 @@
-"""Choosing what to close, and comparing choices and measures: no model runs."""
+"""Choosing what to close, closing it, and comparing choices and measures: no model runs."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from fairseq_lottery.structured.stability import agreement
 from fairseq_lottery.structured.strategies import STRATEGIES
 from fairseq_lottery.structured.table import is_scores, load_scores
 from fairseq_lottery.tickets import read_source
+from fairseq_lottery.tickets.closed import close_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of
 
 
@@ -49,6 +50,11 @@ def choose(args: argparse.Namespace) -> None:
         args.out, parts, record_of(args, **({"scored": made} if made else {})), args.overwrite
     )
     show(args.out, parts)
+
+
+def close(args: argparse.Namespace) -> None:
+    """Write a trained model with the parts of a choice closed."""
+    show(args.out, close_checkpoint(args.file, args.parts, args.out, args.overwrite))
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -1,0 +1,105 @@
+"""A trained model with heads and FFN units closed and nothing trained since: zero-shot pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.structured import Parts, load_parts, pruned_by, restrict
+from fairseq_lottery.tickets.checkpoint import read_checkpoint, settings_of
+from fairseq_lottery.tickets.closing import anatomy_of, without_biases
+from fairseq_lottery.tickets.maskstate import mask_to_state
+from fairseq_lottery.tickets.model import KIND, load_model
+from fairseq_lottery.tickets.parameters import untie
+from fairseq_lottery.tickets.sources import Source, read_source
+
+#: what says how the mask of a run came about, and how it grows on; a closed model is no such run's
+_OF_A_RUN = ("ticket", "ticket_digest", "choices", "files", "ranking", "growth", "patience")
+
+
+def close_checkpoint(
+    path: Union[str, Path],
+    parts_path: Union[str, Path],
+    out: Union[str, Path],
+    overwrite: bool = False,
+) -> Parts:
+    """Write a model with parts closed, as a checkpoint without optimizer state and EMA.
+
+    The weights of closed parts are zero and their biases too, so that it translates as under
+    ``Gates``; a mask in the checkpoint is restricted, and is no ticket's any more. All else is as
+    it was. Of a compact model it is the plain checkpoint that is written.
+
+    Args:
+        parts_path: a choice of heads and FFN units, of this model.
+
+    Returns:
+        What ``parts_path`` closes.
+
+    Raises:
+        LotteryError: no checkpoint or compact model, one that something was cut out of, parts of
+            another model, or a part that the mask leaves dense.
+    """
+    if Path(out).suffix == ".safetensors":
+        raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
+    source = read_source(path)
+    if source.kind not in ("checkpoint", KIND):
+        raise LotteryError(
+            f"{path} is a {source.kind}, which a training starts from; close parts of it with"
+            " fairseq-lottery ticket --mask-from and --parts"
+        )
+    source.refuse_leaks()
+    state = load_model(path)[0] if source.kind == KIND else read_checkpoint(path)
+    if settings_of(settings_of(state.get("cfg")).get("model")).get("slim"):
+        raise LotteryError(
+            f"{path} had heads or units cut out; close parts of the whole model, which"
+            " fairseq-lottery export --to dense gives"
+        )
+    parts, _ = load_parts(parts_path)
+    if parts.anatomy != anatomy_of(source):
+        raise LotteryError(
+            f"--parts {parts_path} is of a model with other heads or FFN units than {path}"
+        )
+    model = _closed(state["model"], parts)
+    kept = ("args", "cfg", "criterion", "optimizer_history")
+    closed = {
+        **{name: state[name] for name in kept if name in state},
+        "model": model,
+        "task_state": _task_state(state.get("task_state") or {}, source, parts),
+        "extra_state": {"train_iterator": {"epoch": 1}, "val_loss": None},
+        "last_optimizer_state": None,
+    }
+    with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
+        torch.save(closed, file)
+    return parts
+
+
+def _closed(model: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """A state dict with zeros where a part is closed; a tied tensor under each of its names."""
+    weights, ties = untie(model)
+    found = without_biases({**model, **weights}, parts)
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name, keep in pruned_by(parts, shapes).items():
+        found[name][~keep] = 0
+    return {name: found[ties.get(name, name)] for name in model}
+
+
+def _task_state(task_state: Mapping[str, Any], source: Source, parts: Parts) -> dict[str, Any]:
+    """What the task keeps, under the mask of what is left; dictionaries stay."""
+    lottery = dict(task_state.get("lottery") or {})
+    if source.kind == KIND or lottery.get("mask") is None:
+        return dict(task_state)
+    assert source.mask is not None
+    for name in pruned_by(parts, source.shapes):
+        if name not in source.mask:
+            raise LotteryError(
+                f"the mask of {source.path} leaves {name} dense, and --parts closes some of it;"
+                " close parts of what fairseq-lottery export gives, which has no mask"
+            )
+    mask = restrict(source.mask, parts, source.shapes)
+    kept = {name: value for name, value in lottery.items() if name not in _OF_A_RUN}
+    return {**task_state, "lottery": {**kept, "mask": mask_to_state(mask)}}
