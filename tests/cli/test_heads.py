@@ -91,6 +91,40 @@ def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_search_ends_at_the_share_asked_for(dense, capsys, tmp_path):
+    """0.55 of 12 heads are 6.6: 7 heads, in steps of 0.2 of them and one of 0.15."""
+    model, out = dense / "checkpoint_last.pt", tmp_path / "s.json"
+    words = ("heads", "search", model, "--sentences", 4, "--enough", 0, "--kind")
+    more = ("--step", 0.2, "--to", 0.55)
+    said(capsys, *words, "heads", *more, "--out", out)
+    found = {n: load_parts(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
+    assert [parts.count_closed("heads") for parts, _ in found.values()] == [7, 7, 7]
+    steps = found["good"][1]["steps"]
+    assert [step["heads"] for step in steps] == [0, 2, 5, 7]
+    assert all(step["enough"] for step in steps)
+
+    # half of the units of what is left, from one choice on, in one step that is larger than it
+    on = ("--parts", tmp_path / "s-good.json", "--one-shot", "--step", 0.9, "--to", 0.5)
+    said(capsys, *words, "units", *on, "--out", tmp_path / "u.json")
+    parts, record = load_parts(tmp_path / "u-good.json")
+    assert [parts.count_closed(kind) for kind in KINDS] == [7, 128, 0]
+    assert len(record["steps"]) == 2
+
+    # from 7 heads on: shares that are closed already are no steps
+    on = ("--parts", tmp_path / "s-good.json", "--to", 0.75)
+    said(capsys, *words, "heads", *on, "--out", tmp_path / "t.json")
+    steps = load_parts(tmp_path / "t-good.json")[1]["steps"]
+    assert [step["heads"] for step in steps] == [7, 8, 9]
+    for to, least, message in (
+        (0.55, 0, "--to 0.55 closes 7 of 12 heads, and 7 are closed already"),
+        (0.95, 1, "11 of 12 heads cannot be closed where each module keeps 1"),
+    ):
+        words_of = (*words, "heads", *on[:2], "--to", to, "--at-least", least)
+        assert message in said(capsys, *words_of, "--out", tmp_path / "x.json", code=2)
+    assert not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.slow
 def test_a_curve_has_every_strategy_share_and_seed(dense, capsys, tmp_path):
     model, scores, out = dense / "checkpoint_last.pt", tmp_path / "s.json", tmp_path / "c.json"
     said(capsys, "heads", "importance", model, "--measure", "l1", "--out", scores)
@@ -134,7 +168,12 @@ def test_bleu_judges_too(dense, capsys, tmp_path):
          "each module keeps 1"),
         (["choose", "--of", "MODEL", "--strategy", "top", "--count", "1", "--types", "dec"],
          "no heads of type 'dec'"),
-        (["search", "MODEL", "--step", "0.1"], "--step and --one-shot are of a search with --kind"),
+        (["search", "MODEL", "--step", "0.1"], "--step, --one-shot and --to are of a search with"),
+        (["search", "MODEL", "--to", "0.5"], "--step, --one-shot and --to are of a search with"),
+        (["search", "MODEL", "--kind", "heads", "--to", "1.5"], "--to 1.5 is outside (0, 1]"),
+        (["search", "MODEL", "--kind", "heads", "--to", "0"], "--to 0 is outside (0, 1]"),
+        (["search", "MODEL", "--kind", "heads", "--to", "nan"], "--to nan is outside (0, 1]"),
+        (["search", "MODEL", "--kind", "heads", "--to", "0.01"], "--to 0.01 closes 0 of 12 heads"),
         (["search", "MODEL", "--kind", "tails"], "'tails' cannot be closed"),
         (["search", "MODEL", "--enough", "1.2"], "outside [0, 1]"),
         (["curve", "MODEL", "--strategies", "one-left"], "no curve of 'one-left'"),

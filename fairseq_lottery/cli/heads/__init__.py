@@ -13,6 +13,9 @@ EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out sco
   fairseq-lottery ticket --mask-from dense/checkpoint_best.pt --parts half.json --reset keep \\
       --out half.safetensors"""
 
+#: steps that run a model, beside the search
+_MEASURING = ("importance", "ablate", "curve", "changes")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One of eight steps."""
@@ -67,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--kind", help="only heads, units or blocks, in equal steps; without it the"
                       " three phases of Prasanna et al.")  # fmt: skip
     step.add_argument("--step", type=float, metavar="S", help="with --kind: share a step (0.1)")
+    step.add_argument("--to", type=float, metavar="S", help="with --kind: the share that is closed"
+                      " in the end; with --enough 0 whatever it costs")  # fmt: skip
     step.add_argument("--one-shot", action="store_true", help="with --kind: importance once, not"
                       " anew at each step")  # fmt: skip
     step.add_argument("--per", default="sentence", help="of the importance")
@@ -130,15 +135,14 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.environment import require
 
     require("torch", "numpy", "safetensors", "zstandard")
-    room = "choosing"
-    if args.action in ("importance", "ablate", "search", "curve", "changes"):
+    room = {"search": "searching", **dict.fromkeys(_MEASURING, "measuring")}.get(args.action)
+    if room is not None:
         require("fairseq", "sacrebleu")
         import fairseq  # noqa: F401 - before the plugin, which registers with it
 
-        room = "measuring"
     if args.action == "compare":
         require("scipy", "statsmodels")
-    steps = importlib.import_module(f"fairseq_lottery.cli.heads.{room}")
+    steps = importlib.import_module(f"fairseq_lottery.cli.heads.{room or 'choosing'}")
     loud = logging.getLogger("fairseq")
     level = loud.level
     loud.setLevel(logging.WARNING)  # it tells of each file that it reads

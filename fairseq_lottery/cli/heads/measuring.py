@@ -4,20 +4,15 @@ import argparse
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Callable, TypeVar
 
-from fairseq_lottery.cli.heads.said import record_of, show
+from fairseq_lottery.cli.heads.said import record_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.structured import KINDS, Parts, load_parts, save_parts
+from fairseq_lottery.structured import Parts, load_parts
 from fairseq_lottery.structured.changes import difference
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.importance import Scores
-from fairseq_lottery.structured.search import grid as shares_of
-from fairseq_lottery.structured.search import s_pruning, stepwise
 from fairseq_lottery.structured.strategies import STRATEGIES
-from fairseq_lottery.structured.subnetworks import subnetworks
 from fairseq_lottery.structured.table import grid, load_scores, save_scores
 from fairseq_lottery.tasks.heads import Judged, Sample, ablated, changed, measured, prepared
 from fairseq_lottery.tasks.heads import curve as points_of
@@ -29,7 +24,7 @@ CURVED = [name for name in STRATEGIES if name not in ("one-left", "all-but-one")
 Number = TypeVar("Number", int, float)
 
 
-def _live(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
+def started(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
     """The model, the sentences, and what is open so far."""
     if os.path.lexists(args.out) and not args.overwrite:  # before hours of measuring
         raise LotteryError(f"{args.out} exists already; remove it or choose another name")
@@ -41,7 +36,7 @@ def _live(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
 
 def importance(args: argparse.Namespace) -> None:
     """Scores of all parts, by a measure."""
-    made, sample, start = _live(args)
+    made, sample, start = started(args)
     scores = measured(made, sample, args.measure, args.per, start)
     scores = prepared(scores, args.normalise)
     record = record_of(args, weights=made.source.digest())
@@ -53,7 +48,7 @@ def ablate(args: argparse.Namespace) -> None:
     """What closing each head alone changes, or keeping one of a layer."""
     if args.one_left and args.blocks:
         raise LotteryError("--one-left is about heads; do without --blocks")
-    made, sample, start = _live(args)
+    made, sample, start = started(args)
     judged = Judged(made, sample, args.metric, args.remove_bpe)
     full = judged(start)
     kinds = ("heads", "blocks") if args.blocks else ("heads",)
@@ -67,51 +62,6 @@ def ablate(args: argparse.Namespace) -> None:
     print(*grid(scores["heads"]), sep="\n")
 
 
-def search(args: argparse.Namespace) -> None:
-    """Close parts while enough of the metric is left; write what survives and two controls."""
-    if not args.kind and (args.step is not None or args.one_shot):
-        raise LotteryError("--step and --one-shot are of a search with --kind; give that with them")
-    out = Path(args.out)
-    paths = {n: out.with_name(f"{out.stem}-{n}{out.suffix}") for n in ("good", "random", "bad")}
-    for path in paths.values():
-        if path.exists() and not args.overwrite:
-            raise LotteryError(f"{path} exists already; remove it or choose another --out")
-    made, sample, start = _live(args)
-    judged = Judged(made, sample, args.metric, args.remove_bpe)
-
-    def estimate(parts: Parts) -> Scores:
-        return prepared(measured(made, sample, per=args.per, start=parts), args.normalise)
-
-    if args.kind:
-        given = StrategyInput(
-            start,
-            kind=args.kind,
-            scores=estimate(start) if args.one_shot else None,
-            at_least=args.at_least,
-        )
-        anew = None if args.one_shot else estimate
-        most = (given.closed + sum(given.closable.values())) / given.total
-        shares = shares_of(0.1 if args.step is None else args.step, most)
-        steps = stepwise(given, shares, judged.more_is_better, anew, args.enough)
-    else:
-        steps = s_pruning(
-            start, estimate, judged.more_is_better, args.enough, at_least=args.at_least
-        )
-    found, rows = None, []
-    for step in steps:
-        closed = {kind: step.choice.count_closed(kind) for kind in KINDS}
-        rows.append({"phase": step.phase, **closed, "metric": step.metric, "enough": step.enough})
-        counts = ", ".join(f"{number:>4} {kind}" for kind, number in closed.items())
-        enough = "" if step.enough else ", not enough"
-        print(f"{step.phase:>13}: {counts} closed: {step.metric:.4f}{enough}", flush=True)
-        found = step.choice if step.enough else found
-    assert found is not None  # the full model is enough of itself
-    record = record_of(args, weights=made.source.digest(), steps=rows)
-    for name, parts in subnetworks(found, args.seed).items():
-        save_parts(paths[name], parts, {**record, "subnetwork": name}, args.overwrite)
-        show(str(paths[name]), parts)
-
-
 def curve(args: argparse.Namespace) -> None:
     """The metric by share closed, for each strategy and seed."""
     strategies, shares = args.strategies.split(","), _numbers("--shares", args.shares, float)
@@ -123,7 +73,7 @@ def curve(args: argparse.Namespace) -> None:
             )
     if not args.scores and {"lowest", "highest"} & set(strategies):
         raise LotteryError("lowest and highest rank by scores of heads importance; give --scores")
-    made, sample, start = _live(args)
+    made, sample, start = started(args)
     scores = load_scores(args.scores)[1] if args.scores else None
     given = StrategyInput(start, kind=args.kind, scores=scores, at_least=args.at_least)
     judged = Judged(made, sample, args.metric, args.remove_bpe)
@@ -152,7 +102,7 @@ def changes(args: argparse.Namespace) -> None:
     """What a training has changed of each head."""
     if args.parts:
         raise LotteryError("changes looks at heads as they were trained; do without --parts")
-    after, sample, _ = _live(args)
+    after, sample, _ = started(args)
     before = live(args.before, args.data)
     scores = changed(before, after, sample, args.of, args.per)
     if args.control:
