@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fairseq_lottery.masks import Mask, find_score, score_all, select
 from fairseq_lottery.structured.anatomy import KINDS
 from fairseq_lottery.structured.draws import Part, shuffled
 from fairseq_lottery.structured.parts import Parts
@@ -47,3 +48,26 @@ def _open(parts: list[Part], sizes: Mapping[str, int]) -> dict[str, Tensor]:
     for name, number in parts:
         opened[name][number] = True
     return opened
+
+
+def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> dict[str, Mask]:
+    """The survivors of m-pruning and their two controls, each with as many weights.
+
+    ``random`` is sampled from all prunable weights. ``bad`` has what did not survive, the largest
+    magnitudes removed first; where that is fewer, all of it and the smallest survivors.
+
+    Args:
+        good: the survivors, with the largest magnitudes of all.
+        weights: trained, of the mask's matrices at least.
+        seed: of the sample.
+    """
+    full = Mask.full({name: tuple(keep.shape) for name, keep in good.items()}, good.protected)
+    matrices = {name: weights[name] for name in good}
+    sample = score_all(find_score("random")[0], matrices, seed=seed)
+    lost = {name: -weight.float().abs() for name, weight in matrices.items()}
+    # of equal magnitudes some survived and some did not: just below, survivors go first
+    below = torch.tensor(-torch.inf)
+    scores = {n: torch.where(good[n], torch.nextafter(s, below), s) for n, s in lost.items()}
+    sparsity = good.pruned / good.prunable
+    controls = {"random": sample, "bad": scores}
+    return {"good": good, **{n: select(s, full, sparsity, "global") for n, s in controls.items()}}

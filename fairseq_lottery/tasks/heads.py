@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
 from fairseq_lottery.structured import PER, Gates, Parts, importance, normalised
 from fairseq_lottery.structured.ablation import one_left, one_out
 from fairseq_lottery.structured.attention import confidence
@@ -21,7 +23,7 @@ from fairseq_lottery.structured.concrete import probabilities
 from fairseq_lottery.structured.importance import Scores
 from fairseq_lottery.structured.norms import NORMS
 from fairseq_lottery.structured.strategies import STRATEGIES
-from fairseq_lottery.tasks.live import Live, batches, negative_log_likelihood, pairs
+from fairseq_lottery.tasks.live import Live, batches, masked, negative_log_likelihood, pairs
 from fairseq_lottery.tasks.searched import translate_with_fairseq
 from fairseq_lottery.tickets import read_checkpoint
 
@@ -153,7 +155,7 @@ def changed(before: Live, after: Live, sample: Sample, measure: str, per: str) -
 
 
 class Judged:
-    """What a model is worth with some parts closed.
+    """What a model is worth with some parts closed, or some weights pruned.
 
     Args:
         made: the model; it is as it was between two judgements.
@@ -172,14 +174,19 @@ class Judged:
         self.pairs = pairs(made, sample.subset, sample.sentences)
         self.tokens = sample.tokens
 
-    def __call__(self, parts: Parts) -> float:
-        """The metric with only the open parts of ``parts``."""
-        with _gates(self.made, parts).attached(), torch.no_grad():
+    def __call__(self, left: Union[Parts, Mask]) -> float:
+        """The metric with only the parts that are open, or the weights that a mask keeps."""
+        acting: AbstractContextManager[Any]
+        if isinstance(left, Mask):
+            acting = masked(self.made.model, left)
+        else:
+            acting = _gates(self.made, left).attached()
+        with acting, torch.no_grad():
             return self._bleu() if self.metric == "bleu" else self._loss()
 
-    def more_is_better(self, parts: Parts) -> float:
+    def more_is_better(self, left: Union[Parts, Mask]) -> float:
         """The metric, of a loss exp(-loss): the inverse of the perplexity."""
-        found = self(parts)
+        found = self(left)
         return found if self.metric == "bleu" else math.exp(-found)
 
     def _loss(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -12,7 +13,9 @@ from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.data.data_utils import batch_by_size, load_indexed_dataset
 from torch import Tensor
 
+from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import Mask
 from fairseq_lottery.structured import Anatomy, Parts
 from fairseq_lottery.structured.slim import with_zeros
 from fairseq_lottery.tasks.initialise import arguments_of, untrained
@@ -115,6 +118,26 @@ def built(
                 " give the data that it was trained on with --data"
             )
     return model.eval()
+
+
+@contextmanager
+def masked(model: Any, mask: Mask) -> Iterator[None]:
+    """While inside, the weights that a mask prunes are zero; then they are what they were.
+
+    fairseq's fused paths, which may read copies of weights, are off meanwhile.
+    """
+    parameters = trainable(model)
+    before = {name: parameters[name].detach().clone() for name in mask}
+    try:
+        with torch.no_grad():
+            for name, keep in mask.items():
+                parameters[name].masked_fill_(~keep, 0)
+        with modules_are_used(model):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, weight in before.items():
+                parameters[name].copy_(weight)
 
 
 def dictionary(symbols: tuple[str, ...]) -> Dictionary:

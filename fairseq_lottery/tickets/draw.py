@@ -20,6 +20,7 @@ from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.structured import Parts
 from fairseq_lottery.tickets.closing import close, without_biases
 from fairseq_lottery.tickets.container import read_header
+from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
@@ -33,6 +34,19 @@ _RANKING = ("sparsity", "score", "score_file", "scope", "floor", "prunable", "ke
 _LARGEST_WHOLE = 2**53
 
 Initialiser = Callable[[Source, int], Weights]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mask that something else than a plan's score and scope has found.
+
+    Attributes:
+        mask: within what the plan may prune.
+        how: what the record says of it: ``score``, ``score_source``, and whatever else.
+    """
+
+    mask: Mask
+    how: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -116,10 +130,13 @@ class DrawPlan:
         return pattern.sparsity
 
 
-def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
+def draw(
+    plan: DrawPlan, initialise: Optional[Initialiser] = None, found: Optional[Found] = None
+) -> Ticket:
     """Draw the ticket that ``plan`` describes; the same plan and files give the same ticket.
 
     Args:
+        found: a mask instead of the one that ``plan`` ranks weights for, of its sparsity.
         initialise: builds fresh weights for a source's architecture, for ``reset="random"``
             (only fairseq can; the plugin and the command hand theirs in).
 
@@ -131,14 +148,10 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
     for source in (trained, start):
         source.refuse_leaks()
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
-    if trained.dictionaries is None:
-        raise LotteryError(
-            f"the dictionaries of {trained.path} are not known, and its data folder is not where"
-            " it was; train it with --task translation_lottery or restore the data folder"
-        )
+    dictionaries = known_dictionaries(trained)
     if start.dictionaries is not None:
-        trained.dictionaries.refuse_other(start.dictionaries, trained.path)
-    mask, parts, how = _mask(plan, trained, start)
+        dictionaries.refuse_other(start.dictionaries, trained.path)
+    mask, parts, how = _mask(plan, trained, start, found)
     if plan.reset == "keep":
         _refuse_lost(mask, trained, plan, "--mask-from")
     elif plan.reset != "random":
@@ -180,17 +193,31 @@ def draw(plan: DrawPlan, initialise: Optional[Initialiser] = None) -> Ticket:
             "start_from": {"digest": start.digest(), "update": start.update},
         },
         "architecture": trained.architecture,
-        "dictionaries": trained.dictionaries.digests(),
+        "dictionaries": dictionaries.digests(),
         "versions": {"fairseq_lottery": __version__, "torch": torch.__version__.split("+")[0]},
     }
     record["signature"] = signature(record)
     if plan.clock == "rewind" and start.update is None:
         raise LotteryError(f"{start.path} does not say its update, which --clock rewind needs")
-    return Ticket(mask, values, record, trained.dictionaries, moments)
+    return Ticket(mask, values, record, dictionaries, moments)
+
+
+def known_dictionaries(source: Source) -> Dictionaries:
+    """Those that the weights in a file were trained with, which a ticket has to hold.
+
+    Raises:
+        LotteryError: neither the file nor its data folder has them.
+    """
+    if source.dictionaries is None:
+        raise LotteryError(
+            f"the dictionaries of {source.path} are not known, and its data folder is not where"
+            " it was; train it with --task translation_lottery or restore the data folder"
+        )
+    return source.dictionaries
 
 
 def _mask(
-    plan: DrawPlan, trained: Source, start: Source
+    plan: DrawPlan, trained: Source, start: Source, found: Optional[Found]
 ) -> tuple[Mask, Optional[Parts], dict[str, Any]]:
     """The mask, the parts whose biases it needs at zero, and how it was made."""
     if plan.mask_file is not None:
@@ -212,6 +239,14 @@ def _mask(
                 "keep_dense": None,
             },
         )
+    axes: dict[str, Any] = {
+        "scope": plan.scope,
+        "floor": plan.floor,
+        "prunable": plan.prunable,
+        "keep_dense": plan.keep_dense,
+    }
+    if found is not None:
+        return found.mask, None, {**axes, **found.how}
     full = full_mask(trained.shapes, plan.prunable, plan.keep_dense)
     current = trained.mask
     if current is None:
@@ -222,13 +257,7 @@ def _mask(
             f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
         )
     current, parts, closed = close(current, trained, plan.parts)
-    axes = {
-        "scope": plan.scope,
-        "floor": plan.floor,
-        "prunable": plan.prunable,
-        "keep_dense": plan.keep_dense,
-        **closed,
-    }
+    axes.update(closed)
     if plan.asked is None:
         return current, parts, {"score": "parts", "score_source": None, **axes}
     matrices = {name: trained.weights[name] for name in current}

@@ -1,16 +1,19 @@
 """``fairseq-lottery heads``, step by step on a trained model, and what it refuses."""
 
 import json
+import math
 
 import pytest
+import torch
 
 pytest.importorskip("fairseq")
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.structured import KINDS, closed_in, load_parts
 from fairseq_lottery.structured.table import load_scores
-from fairseq_lottery.tickets import load_ticket
+from fairseq_lottery.tickets import load_ticket, read_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of
+from fairseq_lottery.tickets.draw import DrawPlan, draw
 from fairseq_lottery.tickets.sources import read_source
 
 
@@ -125,6 +128,52 @@ def test_a_search_ends_at_the_share_asked_for(dense, capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path):
+    """A fifth of what remains a step, of the 40,960 weights that are no embedding's."""
+    model, out = dense / "checkpoint_last.pt", tmp_path / "f.safetensors"
+    words = ("heads", "search", model, "--kind", "weights", "--sentences", 20, "--out", out)
+    printed = said(capsys, *words, "--enough", 0.99, "--step", 0.2)
+    assert printed.splitlines()[0].split(":")[:2] == [
+        "         full", " 0 of 40960 weights pruned"
+    ]  # fmt: skip
+    names = ("good", "random", "bad")
+    found = {n: load_ticket(tmp_path / f"f-{n}.safetensors") for n in names}
+    steps = found["good"].record["search"]["steps"]
+    lefts = [40960 - step["pruned"] for step in steps]
+    assert lefts[1] == 32768 and all(b == a - round(a / 5) for a, b in zip(lefts, lefts[1:]))
+    assert [step["enough"] for step in steps] == [True] * (len(steps) - 1) + [False]
+    assert {ticket.mask.pruned for ticket in found.values()} == {steps[-2]["pruned"]}
+    source = read_source(model)
+    sparsity = found["good"].mask.sparsity
+    plan = DrawPlan(str(model), sparsity=sparsity, scope="global", prunable="no-embeddings",
+                    reset="keep")  # fmt: skip
+    assert draw(plan).mask == found["good"].mask
+    for name, ticket in found.items():
+        assert ticket.record["score"] == f"m-pruning-{name}"
+        for matrix, value in ticket.values.items():
+            keep = ticket.mask[matrix] if matrix in ticket.mask else torch.ones_like(value).bool()
+            assert torch.equal(value, source.weights[matrix] * keep)
+    # the metric of the last step that is enough is that of a model with these very weights
+    zeros = read_checkpoint(model)
+    for matrix, keep in found["good"].mask.items():
+        zeros["model"][matrix][~keep] = 0
+    torch.save(zeros, tmp_path / "zeros.pt")
+    exact = ("heads", "ablate", tmp_path / "zeros.pt", "--sentences", 20, "--one-left")
+    said(capsys, *exact, "--out", tmp_path / "exact.json")
+    full = load_scores(tmp_path / "exact.json")[2]["full"]
+    assert math.exp(-full) == pytest.approx(steps[-2]["metric"], rel=1e-6)
+
+    bad = tmp_path / "f-bad.safetensors"
+    toy.train("bad", "--ticket", bad, updates=3).ok()
+    assert toy.mask("bad", "checkpoint_last.pt") == found["bad"].mask
+    assert "exists already" in said(capsys, *words, code=2)
+    masked = toy.path("bad", "checkpoint_last.pt")
+    again = (*words[:2], masked, *words[3:-1], tmp_path / "x.safetensors")
+    assert "is pruned already, and the search over weights" in said(capsys, *again, code=2)
+    assert not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.slow
 def test_a_curve_has_every_strategy_share_and_seed(dense, capsys, tmp_path):
     model, scores, out = dense / "checkpoint_last.pt", tmp_path / "s.json", tmp_path / "c.json"
     said(capsys, "heads", "importance", model, "--measure", "l1", "--out", scores)
@@ -174,6 +223,11 @@ def test_bleu_judges_too(dense, capsys, tmp_path):
         (["search", "MODEL", "--kind", "heads", "--to", "0"], "--to 0 is outside (0, 1]"),
         (["search", "MODEL", "--kind", "heads", "--to", "nan"], "--to nan is outside (0, 1]"),
         (["search", "MODEL", "--kind", "heads", "--to", "0.01"], "--to 0.01 closes 0 of 12 heads"),
+        *((["search", "MODEL", "--kind", "weights", *more], f"{more[0]} is about heads and units")
+          for more in (["--one-shot"], ["--to", "0.5"], ["--at-least", "1"], ["--parts", "x"],
+                       ["--normalise"])),
+        (["search", "MODEL", "--kind", "weights"], "--out out.json will be tickets, whose names"),
+        (["search", "MODEL", "--kind", "weights", "--enough", "0"], "would leave no weight"),
         (["search", "MODEL", "--kind", "tails"], "'tails' cannot be closed"),
         (["search", "MODEL", "--enough", "1.2"], "outside [0, 1]"),
         (["curve", "MODEL", "--strategies", "one-left"], "no curve of 'one-left'"),

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from small import PROPERTY, full_mask, weights
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import select
 from fairseq_lottery.structured import Anatomy, Parts, normalised
 from fairseq_lottery.structured.choosing import StrategyInput
 from fairseq_lottery.structured.search import grid, m_pruning, s_pruning, stepwise
 from fairseq_lottery.structured.steps import survivors
 from fairseq_lottery.structured.strategies import STRATEGIES
+from fairseq_lottery.structured.subnetworks import weight_subnetworks
 
 #: BERT base as a stack of layers: 144 heads, 12 FFN blocks
 LAYERS = [f"encoder.layers.{n}" for n in range(12)]
@@ -299,3 +301,37 @@ def test_scores_may_be_normalised_by_layer():
     given = StrategyInput(BERT, scores=normalised(scores))
     even = list(stepwise(given, [1 / 12], lambda p: 1.0))[1].choice
     assert len({n for n, _ in even.closed("heads")}) > 6
+
+
+def parted(mask):
+    """Module of a matrix -> what it keeps, its protected row left out."""
+    found = {name: keep.clone() for name, keep in mask.items()}
+    for name, row in mask.protected.items():
+        found[name][row] = False
+    return torch.cat([found[name].flatten() for name in mask])
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("digits", [1, 8])
+def test_the_controls_of_m_pruning_have_its_size(sparsity, digits):
+    """With one digit most magnitudes are equal to others: none survives twice all the same."""
+    trained = {name: torch.round(w, decimals=digits) for name, w in weights(3).items()}
+    full = full_mask()
+    good = select({n: trained[n].abs() for n in full}, full, sparsity, "global")
+    found = weight_subnetworks(good, trained, seed=1)
+    assert found["good"] is good
+    assert len({mask.pruned for mask in found.values()}) == 1
+    kept = {name: parted(mask) for name, mask in found.items()}
+    total, left = full.prunable, full.prunable - good.pruned
+    overlap = int((kept["good"] & kept["bad"]).sum())
+    assert overlap == max(0, 2 * left - total)  # as few as there can be
+    sizes = torch.cat([trained[name].abs().flatten() for name in full])
+    bad = kept["bad"] & ~kept["good"]
+    out = ~kept["bad"] & ~kept["good"] & parted(full)
+    if bad.any() and out.any():  # the largest are removed
+        assert float(sizes[bad].max()) <= float(sizes[out].min())
+    if sparsity == 0.5:
+        shared = int((kept["good"] & kept["random"]).sum())
+        assert shared == pytest.approx(left / 2, abs=left / 10)
+    again = weight_subnetworks(good, trained, seed=2)
+    assert again["bad"] == found["bad"] and (not sparsity or again["random"] != found["random"])

@@ -67,9 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _metric(step)
     step.add_argument("--enough", type=float, default=0.9, metavar="S", help="share of the full"
                       " model's metric (0.9); of a loss it is that of exp(-loss)")  # fmt: skip
-    step.add_argument("--kind", help="only heads, units or blocks, in equal steps; without it the"
-                      " three phases of Prasanna et al.")  # fmt: skip
-    step.add_argument("--step", type=float, metavar="S", help="with --kind: share a step (0.1)")
+    step.add_argument("--kind", help="only heads, units or blocks, in equal steps, or weights, for"
+                      " tickets; without it the three phases of Prasanna et al.")  # fmt: skip
+    step.add_argument("--step", type=float, metavar="S", help="with --kind: share a step (0.1); of"
+                      " weights, of what remains")  # fmt: skip
     step.add_argument("--to", type=float, metavar="S", help="with --kind: the share that is closed"
                       " in the end; with --enough 0 whatever it costs")  # fmt: skip
     step.add_argument("--one-shot", action="store_true", help="with --kind: importance once, not"

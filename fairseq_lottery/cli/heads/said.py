@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from fairseq_lottery import __version__
-from fairseq_lottery.structured import KINDS, Parts
+from fairseq_lottery.structured import KINDS, Parts, Step
 from fairseq_lottery.structured.table import grid
 
 
@@ -20,3 +20,9 @@ def show(path: str, parts: Parts) -> None:
     counts = (f"{parts.count_closed(k)} of {parts.count(k)} {k}" for k in KINDS)
     print(f"{path}: {', '.join(counts)} closed")
     print(*grid(parts["heads"]), sep="\n")
+
+
+def tell(step: Step[Any], what: str) -> None:
+    """A line of a search: what is gone, the metric, and whether that is enough."""
+    enough = "" if step.enough else ", not enough"
+    print(f"{step.phase:>13}: {what}: {step.metric:.4f}{enough}", flush=True)

@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fairseq_lottery.cli.heads.measuring import started
-from fairseq_lottery.cli.heads.said import record_of, show
+from fairseq_lottery.cli.heads.said import record_of, show, tell
+from fairseq_lottery.cli.heads.weights import refuse_stray, search_weights
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import count_to_prune
 from fairseq_lottery.structured import KINDS, Parts, Step, save_parts
@@ -26,6 +26,9 @@ def search(args: argparse.Namespace) -> None:
     """Close parts while enough of the metric is left; write what survives and two controls."""
     _refuse_stray(args)
     paths = _paths(args)
+    if args.kind == "weights":
+        search_weights(args, paths)
+        return
     made, sample, start = started(args)
     judged = Judged(made, sample, args.metric, args.remove_bpe)
 
@@ -42,7 +45,8 @@ def search(args: argparse.Namespace) -> None:
     for step in steps:
         closed = {kind: step.choice.count_closed(kind) for kind in KINDS}
         rows.append({"phase": step.phase, **closed, "metric": step.metric, "enough": step.enough})
-        tell(step, ", ".join(f"{number:>4} {kind}" for kind, number in closed.items()))
+        counts = ", ".join(f"{number:>4} {kind}" for kind, number in closed.items())
+        tell(step, f"{counts} closed")
         found = step.choice if step.enough else found
     assert found is not None  # the full model is enough of itself
     record = record_of(args, weights=made.source.digest(), steps=rows)
@@ -80,10 +84,12 @@ def _refuse_stray(args: argparse.Namespace) -> None:
         raise LotteryError(
             "--step, --one-shot and --to are of a search with --kind; give that with them"
         )
+    if args.kind == "weights":
+        refuse_stray(args)
     for name in ("step", "to"):
         value = getattr(args, name)
         if value is not None and not 0 < value <= 1:
-            raise LotteryError(f"--{name} {value:g} is outside (0, 1]; 0.5 is half of the parts")
+            raise LotteryError(f"--{name} {value:g} is outside (0, 1]; 0.5 is a half")
 
 
 def _paths(args: argparse.Namespace) -> dict[str, Path]:
@@ -94,9 +100,3 @@ def _paths(args: argparse.Namespace) -> dict[str, Path]:
         if os.path.lexists(path) and not args.overwrite:
             raise LotteryError(f"{path} exists already; remove it or choose another --out")
     return paths
-
-
-def tell(step: Step[Any], what: str) -> None:
-    """A line of a search: what is closed, the metric, and whether that is enough."""
-    enough = "" if step.enough else ", not enough"
-    print(f"{step.phase:>13}: {what} closed: {step.metric:.4f}{enough}", flush=True)
