@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+from fairseq_lottery.errors import LotteryError
 
 #: whole numbers beyond 64 bits are none that anything here counts
 _LARGEST = 2**63
 #: of a tensor: torch calculates with no more
 MOST_DIMENSIONS = 64
+#: of values in a record; one of the largest Transformers' has some hundreds
+_MOST, _DEEPEST = 100_000, 50
 
 
 def read_json(text: str, allow_nan: bool = False) -> Any:
@@ -60,3 +65,30 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return value
+
+
+def refuse_other_than_json(value: Any, what: str) -> None:
+    """Refuse what JSON cannot say: a checkpoint's pickle can hold rings, and one list many times.
+
+    Raises:
+        LotteryError: another type than JSON's, a number that is none, or more than anything
+            of ours has.
+    """
+    count, level = 0, [value]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for one in level:
+            count += 1
+            if isinstance(one, dict) and all(isinstance(name, str) for name in one):
+                inner += one.values()
+            elif isinstance(one, (list, tuple)):
+                inner += one
+            elif not (one is None or isinstance(one, (str, bool, int, float))):
+                raise LotteryError(f"{what} holds a {type(one).__name__}")
+            elif isinstance(one, float) and not math.isfinite(one):
+                raise LotteryError(f"{what} holds {one}")
+            if count + len(inner) > _MOST:
+                raise LotteryError(f"{what} holds more than {_MOST} values")
+        level = inner
+    if level:
+        raise LotteryError(f"{what} is nested too deeply")

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import read_text, replacing
-from fairseq_lottery.strict import read_json
-from fairseq_lottery.structured.anatomy import KINDS, Anatomy
-from fairseq_lottery.structured.parts import Parts
+from fairseq_lottery.files import replacing
+from fairseq_lottery.structured.anatomy import KINDS
+from fairseq_lottery.structured.parts import MODES, Parts
+from fairseq_lottery.structured.stored import anatomy_in, is_name, read_stored, record_in
 
 _FORMAT = "fairseq_lottery parts 1"
-#: of a file in bytes, and of a model's parts; the largest Transformers have some 100,000 units
-_LARGEST, _MOST = 1 << 26, 1 << 22
 
 
 def save_parts(
@@ -33,33 +31,18 @@ def load_parts(path: Union[str, Path]) -> tuple[Parts, dict[str, Any]]:
     Raises:
         LotteryError: there is no such file, or it is none of these.
     """
+    what = "choice of heads and units; make one with fairseq-lottery heads choose"
+    found = read_stored(path, _FORMAT, what)
     try:
-        found: Any = read_json(read_text(path, _LARGEST))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LotteryError(f"the parts in {path} cannot be read: {reason}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise LotteryError(
-            f"{path} is no choice of heads and units; make one with fairseq-lottery heads choose"
-        )
-    said: dict[str, Any] = dict.fromkeys(("heads", "units", "closed", "mode", "record"))
-    said.update(found)
-    heads, units, record = said["heads"], said["units"], said["record"]
-    if not (_are_counts(heads) and _are_counts(units) and _are_numbers(said["closed"])):
-        raise LotteryError(f"{path} is damaged: its heads, units or what is closed are no numbers")
-    if sum(heads.values()) + sum(units.values()) > _MOST or not isinstance(record, dict):
-        raise LotteryError(f"{path} is damaged: it has too many parts, or no record")
-    try:
-        return Parts(Anatomy(heads, units), said["closed"], said["mode"]), record
+        closed, mode = found.get("closed"), found.get("mode")
+        if not _are_numbers(closed):
+            raise LotteryError("what it closes are no numbers")
+        if not isinstance(mode, str) or mode not in MODES:
+            raise LotteryError(f"there is no mode {mode!r}"[:100])
+        assert isinstance(closed, dict)
+        return Parts(anatomy_in(found), closed, mode), record_in(found)
     except LotteryError as error:
         raise LotteryError(f"{path} is damaged: {error}") from None
-
-
-def _are_counts(found: Any) -> bool:
-    return isinstance(found, dict) and all(
-        name.isprintable() and type(count) is int and 0 < count <= _MOST
-        for name, count in found.items()
-    )
 
 
 def _are_numbers(found: Any) -> bool:
@@ -68,5 +51,9 @@ def _are_numbers(found: Any) -> bool:
         isinstance(found, dict)
         and set(found) == set(KINDS)
         and all(isinstance(modules, dict) for modules in found.values())
-        and all(isinstance(n, list) for modules in found.values() for n in modules.values())
+        and all(
+            is_name(name) and isinstance(numbers, list) and all(type(n) is int for n in numbers)
+            for modules in found.values()
+            for name, numbers in modules.items()
+        )
     )

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Union
 
 import torch
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import read_text, replacing
-from fairseq_lottery.strict import read_json
+from fairseq_lottery.files import replacing
 from fairseq_lottery.structured.anatomy import KINDS, Anatomy, layer_of, type_of
 from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.structured.stored import anatomy_in, read_stored, record_in
 
 _FORMAT = "fairseq_lottery scores 1"
-_LARGEST = 1 << 28
 
 
 def save_scores(
@@ -46,10 +46,10 @@ def save_scores(
 def is_scores(path: Union[str, Path]) -> bool:
     """Whether a file says that it holds scores."""
     try:
-        found = read_json(read_text(path, _LARGEST))
-    except (OSError, ValueError):
+        read_stored(path, _FORMAT, "scores")
+    except LotteryError:
         return False
-    return isinstance(found, dict) and found.get("format") == _FORMAT
+    return True
 
 
 def load_scores(path: Union[str, Path]) -> tuple[Anatomy, Scores, dict[str, Any]]:
@@ -58,36 +58,29 @@ def load_scores(path: Union[str, Path]) -> tuple[Anatomy, Scores, dict[str, Any]
     Raises:
         LotteryError: there is no such file, or it is none of these.
     """
+    what = "file of scores; make one with fairseq-lottery heads importance"
+    found = read_stored(path, _FORMAT, what)
     try:
-        found: Any = read_json(read_text(path, _LARGEST))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LotteryError(f"the scores in {path} cannot be read: {reason}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise LotteryError(
-            f"{path} holds no scores of heads; make some with fairseq-lottery heads importance"
-        )
-    try:
-        anatomy = Anatomy(found["heads"], found["units"])
-        sizes = anatomy.sizes
-        scores: Scores = {}
-        for kind, modules in found["scores"].items():
-            scores[kind] = {}
-            for name, values in modules.items():
-                one = torch.tensor(values, dtype=torch.float64)
-                if kind not in KINDS or tuple(one.shape) != (sizes[kind][name],):
-                    raise LotteryError(f"it has {values!r} for the {kind} of {name}"[:200])
-                scores[kind][name] = one
-        return anatomy, scores, dict(found["record"])
-    except (
-        LotteryError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ) as error:
-        raise LotteryError(f"{path} is damaged ({error})") from None
+        anatomy = anatomy_in(found)
+        given = found.get("scores")
+        if not isinstance(given, dict) or not set(given) <= set(KINDS):
+            raise LotteryError(f"its scores are not of {', '.join(KINDS)}")
+        scores = {kind: _scores(kind, modules, anatomy) for kind, modules in given.items()}
+        return anatomy, scores, record_in(found)
+    except LotteryError as error:
+        raise LotteryError(f"{path} is damaged: {error}") from None
+
+
+def _scores(kind: str, modules: Any, anatomy: Anatomy) -> dict[str, Tensor]:
+    """Module -> scores, a number for each of its parts."""
+    sizes = anatomy.sizes[kind]
+    if not isinstance(modules, dict) or not set(modules) <= set(sizes):
+        raise LotteryError(f"it has scores of {kind} that its model does not have")
+    for name, values in modules.items():
+        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+        if not numbers or len(values) != sizes[name]:
+            raise LotteryError(f"it has not {sizes[name]} numbers for the {kind} of {name}")
+    return {n: torch.tensor(values, dtype=torch.float64) for n, values in modules.items()}
 
 
 def grid(values: Mapping[str, Any], digits: int = 4) -> Iterator[str]:

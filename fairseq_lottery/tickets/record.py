@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
@@ -23,8 +22,6 @@ _TYPES: dict[str, Any] = {
 }
 #: of them, what training reads of a ticket
 _NEEDED = ("signature", "masters", "moment_numbers", "sparsity", "pruned", "denominator")
-#: of values in a record; one of the largest Transformers' has some hundreds
-_MOST, _DEEPEST = 100_000, 50
 
 
 def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
@@ -78,33 +75,6 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
                 f"{path} is damaged (its {name} is {value:g}, and its mask's sparsity is"
                 f" {mask.sparsity:g})"
             )
-
-
-def refuse_other_than_json(value: Any, what: str) -> None:
-    """Refuse what JSON cannot say: a checkpoint's pickle can hold rings, and one list many times.
-
-    Raises:
-        LotteryError: another type than JSON's, a number that is none, or more than anything
-            of ours has.
-    """
-    count, level = 0, [value]
-    for _ in range(_DEEPEST):
-        inner: list[Any] = []
-        for one in level:
-            count += 1
-            if isinstance(one, dict) and all(isinstance(name, str) for name in one):
-                inner += one.values()
-            elif isinstance(one, (list, tuple)):
-                inner += one
-            elif not (one is None or isinstance(one, (str, bool, int, float))):
-                raise LotteryError(f"{what} holds a {type(one).__name__}")
-            elif isinstance(one, float) and not math.isfinite(one):
-                raise LotteryError(f"{what} holds {one}")
-            if count + len(inner) > _MOST:
-                raise LotteryError(f"{what} holds more than {_MOST} values")
-        level = inner
-    if level:
-        raise LotteryError(f"{what} is nested too deeply")
 
 
 def _short(value: Any) -> str:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual
+from fairseq_lottery.strict import refuse_other_than_json
 from fairseq_lottery.tickets.plain import is_int, mapping, refuse_other_tensors
-from fairseq_lottery.tickets.record import refuse_malformed, refuse_other_than_json
+from fairseq_lottery.tickets.record import refuse_malformed
 
 
 def look_through_run(lottery: Mapping[str, Any], model: Mapping[str, Tensor], size: int) -> None:

@@ -40,7 +40,7 @@ def test_nan_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": "other"}, "holds no scores"),
+        ({"format": "other"}, "is no file of scores"),
         ({"heads": [1]}, "is damaged"),
         ({"scores": []}, "is damaged"),
         ({"scores": {"heads": {f"{ENC}.self_attn": [1.0]}}}, "is damaged"),

@@ -1,7 +1,8 @@
 import pytest
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.record import refuse_malformed, refuse_other_than_json
+from fairseq_lottery.strict import refuse_other_than_json
+from fairseq_lottery.tickets.record import refuse_malformed
 
 WHOLE = {"update": 5, "values_update": None, "clock": "rewind", "masters": True, "asked": 0.5,
          "architecture": {"arch": "transformer"}, "something": [1]}  # fmt: skip
