@@ -13,6 +13,7 @@ from fairseq_lottery.workflow.engine.emit import emit
 from fairseq_lottery.workflow.engine.snakemake import write_plan
 from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+from fairseq_lottery.workflow.planning.stage import TRAINED
 from fairseq_lottery.workflow.planning.state import find_work
 from fairseq_lottery.workflow.reading.read import read_configuration
 from fairseq_lottery.workflow.trainings.flags import Flags
@@ -99,7 +100,7 @@ class Work:
                 "seconds": 10.0,
                 "versions": {"fairseq_lottery": "0.2.0"},
                 **stage.facts,
-                **({"measured": {}, "curves": []} if stage.kind in ("train", "adopt") else {}),
+                **({"measured": {}, "curves": []} if stage.kind in TRAINED else {}),
                 **record,
             }
             (self.out / stage.folder).mkdir(parents=True, exist_ok=True)

@@ -181,6 +181,9 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
         "scores": sorted(plan.scores),
         "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
         "masks": sorted(masks, key=str),
+        "closings": [
+            {**parts.content, "of": None} for parts in plan.closings if parts.way != "phases"
+        ],
     }
     found = _ask(configuration, question)
     if found.get("absent") and executor == "other":

@@ -75,11 +75,14 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
             for pattern in ("checkpoint*.pt*", "train.log", ".train.seconds"):
                 for path in (out / stage.folder).glob(pattern):
                     path.unlink()
-    names = {"dense": "dense", **{r.name: r.title for r in configuration.requests}}
+    known = [{"name": "dense", "title": "dense"}]
+    known += [
+        {"name": r.name, "title": r.title, "rows": r.technique.rows} for r in configuration.requests
+    ]
     content = {
         "title": configuration.title,
         "configuration": str(configuration.source.path),
-        "techniques": [{"name": name, "title": names[name]} for name in names],
+        "techniques": known,
         "sparsities": sorted({cell.sparsity for cell in plan.cells}),
         "seeds": sorted({cell.seed for cell in plan.cells}),
         "published": configuration.published,

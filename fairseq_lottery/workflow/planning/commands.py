@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.workflow.planning.closings import closing_stages, parts_file
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.train_env import fairseq_train, interpreter, user_dir
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
-from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training
+from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, model_file
 
 
 def make_stages(
@@ -34,30 +35,37 @@ def make_stages(
     read: dict[Training, set[int]] = defaultdict(set)  # at which updates weights are read
     for training in plan.trainings:
         drawn = training.ticket
-        if drawn is not None:
+        if drawn is not None and training.updates:
             for source, update in (
                 (drawn.mask_from, drawn.mask_from.updates),
                 (drawn.start.training, drawn.start.update),
             ):
                 if source.adopted is None or training in asked:
                     read[source].add(update)
+    looked_at = {parts.of for parts in plan.closings}
     writer = _Writer(plan.configuration, executor)
-    found: list[Stage] = []
+    found: dict[str, Stage] = {}  # by name: several trainings may share one
     for training in plan.trainings:
         updates = sorted(read[training])
         if "snapshots" in plan.configuration.keep and training.adopted is None:
             rewinds = {request.rewind for request in plan.configuration.requests}
             all_of_them = {*updates, 0, *rewinds, training.updates}
-            updates = sorted(u for u in all_of_them if u >= _first_update(training))
+            first = _first_update(training)
+            updates = sorted(u for u in all_of_them if first <= u <= training.updates)
+            updates = updates if training.updates else []
         is_cell = bool(plan.cells_of(training))
-        if training.ticket is not None:
-            found.append(writer.draw(training, training.ticket))
-        found.append(writer.train(training, updates, is_cell))
+        models = models_of(plan.configuration.evaluations) if is_cell else []
+        if training in looked_at and "last" not in models:
+            models.append("last")
+        stages = [*writer.ticket(training), writer.train(training, updates, models)]
         if is_cell:
             for evaluation in plan.configuration.evaluations:
-                found.append(writer.generate(training, evaluation))
-                found.append(writer.score(training, evaluation))
-    return tuple(found)
+                stages += [
+                    writer.generate(training, evaluation),
+                    writer.score(training, evaluation),
+                ]
+        found.update({stage.name: stage for stage in stages if stage.name not in found})
+    return tuple(found.values())
 
 
 class _Writer:
@@ -69,15 +77,24 @@ class _Writer:
         self.python = interpreter(configuration)
         self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
 
+    def ticket(self, training: Training) -> Iterator[Stage]:
+        """What leads to the ticket of a training; one that is not trained has no ticket."""
+        yield from closing_stages(training, self.lottery, self.data())
+        if training.ticket is not None and training.updates:
+            yield self.draw(training, training.ticket)
+
     def draw(self, training: Training, drawn: Draw) -> Stage:
         last = f"{drawn.mask_from.folder}/snapshot_{drawn.mask_from.updates}.safetensors"
         start = f"{drawn.start.training.folder}/snapshot_{drawn.start.update}.safetensors"
         words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
+        closes = parts_file(training)
+        words += ["--parts", closes] if closes else []
         if drawn.takes_mask:
             words += ["--mask-file", last]
-        else:
+        elif drawn.sparsity or not closes:
             words += ["--sparsity", f"{drawn.sparsity:.10g}", "--score", drawn.score]
             words += ["--scope", drawn.scope, "--floor", f"{drawn.floor:g}"]
+        if not drawn.takes_mask:
             words += ["--prunable", drawn.prunable]
             words += ["--keep-dense", drawn.keep_dense] if drawn.keep_dense else []
         ticket = f"{training.folder}/ticket.safetensors"
@@ -89,34 +106,44 @@ class _Writer:
             folder=training.folder,
             title=f"draw the ticket of {_title(training)}",
             command=self.lottery(*words),
-            needs=tuple(dict.fromkeys((last, start))),
+            needs=tuple(dict.fromkeys((last, start, *filter(None, [closes])))),
             leaves=(ticket,),
             facts={"sparsity": drawn.sparsity},
         )
 
-    def train(self, training: Training, snapshots: list[int], is_cell: bool) -> Stage:
-        folder = training.folder
-        chosen = self.configuration.evaluations if is_cell else ()
-        models = dict.fromkeys(evaluation.model for evaluation in chosen)
+    def train(self, training: Training, snapshots: list[int], models: list[str]) -> Stage:
+        folder, closes = training.folder, parts_file(training)
         files = [f"{folder}/snapshot_{update}.safetensors" for update in snapshots]
-        kind, command = "train", self.fairseq_train(training, snapshots)
-        adopts: dict[str, Any] = {}
+        ticket = f"{folder}/ticket.safetensors"
+        needs = [ticket] if training.ticket is not None else []
+        kind, title = "train", f"train {_title(training)}"
+        command = self.fairseq_train(training, snapshots)
+        facts: dict[str, Any] = {}
+        if training.parts is not None:
+            facts["parts"] = {"file": closes, "kind": training.parts.kind}
+            needs.append(str(closes))
         if training.adopted is not None and training.ticket is None and training.growth is None:
-            kind = "adopt"
+            kind, title = "adopt", "adopt the dense run"
             asked = {"run": training.adopted[0], "updates": snapshots, "last": training.updates}
-            adopts["adopts"] = asked
+            facts["adopts"] = asked
             words = ["--run", training.adopted[0], "--out", folder]
             words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
-            words += ["--models", *models_of(chosen)]
+            words += ["--models", *models]
             command = self.module("fairseq_lottery.workflow.stages.adopt", *words)
+        elif not training.updates and training.ticket is not None:
+            kind, title = "close", f"close the parts of {_title(training)}"
+            pruned = training.ticket.mask_from.folder
+            needs = [str(closes), *(f"{pruned}/{model_file(model)}" for model in models)]
+            words = ["--of", pruned, "--parts", str(closes), "--out", folder, "--models", *models]
+            command = self.module("fairseq_lottery.workflow.stages.close", *words)
         return Stage(
             name=_name(kind, folder),
             kind=kind,
             folder=folder,
-            title=f"train {_title(training)}" if kind == "train" else "adopt the dense run",
+            title=title,
             command=command,
-            needs=(f"{folder}/ticket.safetensors",) if training.ticket is not None else (),
-            leaves=(*files, *(f"{folder}/{model}" for model in models)),
+            needs=tuple(needs),
+            leaves=(*files, *(f"{folder}/{model_file(model)}" for model in models)),
             facts={
                 "updates": training.updates,
                 "first_update": _first_update(training),
@@ -125,10 +152,10 @@ class _Writer:
                 "label": training.label,
                 "content": training.content,
                 "fingerprint": training.fingerprint,
-                "models": models_of(chosen),
+                "models": models,
                 "processes": training.processes,
                 "selection": training.flags.of_selection(),
-                **adopts,
+                **facts,
             },
         )
 
@@ -179,6 +206,9 @@ class _Writer:
         words += ["--references", references]
         words += ["--model", f"{training.folder}/{evaluation.model}"]
         words += ["--sparsity", f"{training.sparsity:.10g}"]
+        closes = parts_file(training)
+        if training.parts is not None:
+            words += ["--parts", closes, "--kind", training.parts.kind]
         words += ["--metrics", *self.configuration.metrics]
         for name, command in self.configuration.score_commands.items():
             words += ["--score-command", name, command]
@@ -188,7 +218,10 @@ class _Writer:
             folder=folder,
             title=f"score {_title(training)}, {evaluation.name}",
             command=self.module("fairseq_lottery.workflow.stages.score", *words),
-            needs=(translations, f"{training.folder}/{evaluation.model}"),
+            needs=(
+                *(translations, f"{training.folder}/{evaluation.model}"),
+                *filter(None, [closes]),
+            ),
             leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
             facts={
                 "evaluation": {

@@ -13,6 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.training import Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
@@ -43,10 +44,21 @@ class Plan:
     trainings: tuple[Training, ...]
 
     @property
+    def trained(self) -> int:
+        """How many trainings there are; models that are only pruned are none."""
+        return sum(training.updates > 0 for training in self.trainings)
+
+    @property
     def unshared(self) -> int:
         """How many trainings it would take if each distinct cell did all of its own."""
         distinct = dict.fromkeys(cell.training for cell in self.cells)
-        return sum(len(list(training.ancestors())) for training in distinct)
+        return sum(run.updates > 0 for training in distinct for run in training.ancestors())
+
+    @property
+    def closings(self) -> list[Closing]:
+        """The choices of heads and FFN units, each once."""
+        found = (training.parts for training in self.trainings)
+        return list(dict.fromkeys(parts for parts in found if parts is not None))
 
     @property
     def scores(self) -> set[str]:
@@ -123,10 +135,10 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
     rows = []
     for sparsity, training in found:
         _refuse_short_average(configuration, request, training)
-        if abs(sparsity - training.sparsity) > 1e-6:
+        if abs(sparsity - training.row) > 1e-6:
             raise configuration.source.error(
                 request.key,
-                f"{request.name} gives a training of sparsity {training.sparsity:g} for the row"
+                f"{request.name} gives a training of sparsity {training.row:g} for the row"
                 f" {sparsity:g}",
             )
         row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
@@ -172,6 +184,8 @@ def _refuse_short_average(
     configuration: Configuration, request: Request, training: Training
 ) -> None:
     """Checkpoints of one mask alone can be averaged, and none lies before a rewound clock."""
+    if not training.updates:
+        return  # what is judged without training was averaged before
     drawn, growth = training.ticket, training.growth
     first = drawn.start.update if drawn is not None and drawn.clock == "rewind" else 0
     if growth is not None:

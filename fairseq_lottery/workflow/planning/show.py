@@ -10,18 +10,19 @@ from rich.table import Table
 
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.plan import Plan
+from fairseq_lottery.workflow.planning.stage import TRAINED
 from fairseq_lottery.workflow.planning.state import Work
 
 
 def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
     """Everything ``-n`` says, with its numbers unrounded: hours, seconds and bytes."""
-    pending = {stage.folder for stage in work.pending if stage.kind in ("train", "adopt")}
+    pending = {stage.folder for stage in work.pending if stage.kind in TRAINED}
     out = plan.configuration.out
     return {
         "title": plan.configuration.title,
         "out": str(plan.configuration.out),
         "cells": len(plan.cells),
-        "trainings": len(plan.trainings),
+        "trainings": plan.trained,
         "trainings_without_sharing": plan.unshared,
         "pending": {
             "stages": len(work.pending),
@@ -55,7 +56,7 @@ def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
 def _state(out: Path, folder: str, pending: set[str]) -> str:
     if folder in pending:
         return "pending"
-    trained = any((out / folder / f"{kind}.json").is_file() for kind in ("train", "adopt"))
+    trained = any((out / folder / f"{kind}.json").is_file() for kind in TRAINED)
     return "trained" if trained else "not asked for"
 
 
@@ -86,7 +87,7 @@ def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
     """What the plan costs, in words."""
     device = "GPU" if plan.configuration.resources.gpus else "CPU"
     found = [
-        f"{len(plan.cells)} cells by {len(plan.trainings)} trainings"
+        f"{len(plan.cells)} cells by {plan.trained} trainings"
         f" ({plan.unshared} if none were shared)",
         f"to do: {cost.trainings} trainings, {cost.updates:,} updates, {len(work.pending)} stages",
     ]

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-KINDS = ("draw", "adopt", "train", "generate", "score")
+KINDS = (
+    *("rank", "search", "choose", "draw"),
+    *("adopt", "close", "train"),
+    *("generate", "score"),
+)
+#: those that leave the models of a training: an existing run's, a pruned one's, or its own
+TRAINED = ("adopt", "close", "train")
 
 
 @dataclass(frozen=True)

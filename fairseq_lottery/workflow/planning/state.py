@@ -123,6 +123,9 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
     # what was translated and scored is of weights that will be gone
     anew = {s.folder for s in stages if s.kind == "train" and s.name in why}
     for stage in stages:
+        if stage.kind == "close" and anew & {Path(f).parent.as_posix() for f in stage.needs}:
+            anew.add(stage.folder)
+            pending.update({stage.name} & done)
         judges = stage.kind in ("generate", "score")
         if judges and stage.name in done and Path(stage.folder).parent.as_posix() in anew:
             pending.add(stage.name)

@@ -29,6 +29,7 @@ _RECORD: dict[str, Any] = {
     "selection": dict,
     "measured": dict,
     "curves": list,
+    "parts": dict,
 }
 _PLAN: dict[str, Any] = {
     "title": str,
@@ -118,6 +119,10 @@ def read_plan(out: Path) -> dict[str, Any]:
         if stage["kind"] == "score":
             _refuse_other(stage["facts"], {"evaluation": dict, "references": str}, where)
             _refuse_other(stage["facts"]["evaluation"], {"name": str}, where)
+        if "parts" in stage["facts"]:
+            _refuse_other(stage["facts"]["parts"], {"file": str, "kind": str}, where)
+            if stage["facts"]["parts"]["file"] not in stage["needs"]:
+                raise LotteryError(f"{where} ({stage['name']} needs no file of parts); delete it")
         words = [*stage["command"], *stage["needs"], *stage["leaves"]]
         if not all(isinstance(word, str) for word in words):
             raise LotteryError(f"{where} (a command of {stage['name']} is none); delete it")

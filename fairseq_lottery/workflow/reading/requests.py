@@ -8,7 +8,9 @@ from typing import Any
 from fairseq_lottery.workflow.reading.configuration import Request
 from fairseq_lottery.workflow.reading.lines import Key
 from fairseq_lottery.workflow.reading.values import Values
+from fairseq_lottery.workflow.trainings.parts import OWN_NAMES, TYPES
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, Technique
+from fairseq_lottery.workflow.trainings.vocabulary import THEN
 
 #: the rows of Brix et al. 2020, tables 1 and 2
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
@@ -45,10 +47,14 @@ def read_requests(values: Values) -> tuple[Request, ...]:
 def _variants(
     values: Values, key: Key, name: Any, changes: Any, whole: dict[str, Any]
 ) -> Iterator[Request]:
-    """One technique; several where its ``rewind`` is a list."""
+    """One technique; several where its ``rewind`` or its ``then`` is a list."""
     if name not in TECHNIQUES:
+        by_kind = {f"{kind}-{own}" for kind in TYPES for own in OWN_NAMES}
+        others = ", ".join(one for one in TECHNIQUES if one not in by_kind)
         raise values.lines.error(
-            key, f"there is no technique {name!r}; choose one of {', '.join(TECHNIQUES)}"
+            key,
+            f"there is no technique {name!r}; choose one of {others}; or {'-, '.join(TYPES)}- and"
+            f" one of {', '.join(OWN_NAMES)}",
         )
     technique = TECHNIQUES[name]
     changes = values.typed(key, changes, dict)
@@ -66,12 +72,30 @@ def _variants(
     grid = rewinds[1] if isinstance(rewinds[1], list) else [rewinds[1]]
     if not grid:
         raise values.lines.error(rewinds[0], "rewind is empty")
-    title = given.pop("title", (key, technique.title))[1]
+    title = str(given.pop("title", (key, technique.title))[1])
     for value in grid:
-        one = {**settings, "rewind": (rewinds[0], value)}
-        several = f"{name}-t{value}" if len(grid) > 1 else name
+        several = f"{name}-t{value}".replace("%", "pc") if len(grid) > 1 else name
         named = f"{title}, t = {value}" if len(grid) > 1 else title
-        yield _request(values, key, technique, several.replace("%", "pc"), str(named), one)
+        one = {**settings, "rewind": (rewinds[0], value)}
+        for then, at in _thens(values, technique, settings):
+            more = {"then": (at, then)} if then else {}
+            suffix, words = (f"-{then}", f", {then}") if then else ("", "")
+            yield _request(values, key, technique, several + suffix, named + words, {**one, **more})
+
+
+def _thens(
+    values: Values, technique: Technique, settings: dict[str, Any]
+) -> Iterator[tuple[str, Key]]:
+    """What comes after closing parts, once each; the empty text where nothing is closed."""
+    if "then" not in technique.options:
+        yield "", ()
+        return
+    at, given = settings.get("then", ((), technique.options["then"]))
+    asked = given if isinstance(given, list) else [given]
+    if not asked:
+        raise values.lines.error(at, "then is empty")
+    for then in asked:
+        yield values.choice(at, then, THEN), at
 
 
 def _request(
@@ -121,6 +145,11 @@ def _request(
 
 def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
     """A setting of a technique's own; ``switch`` is a sparsity, or several in their order."""
+    if name in ("updates", "learning"):
+        updates = values.update(key, value)
+        if not updates:
+            raise values.lines.error(key, f"{name} {value!r} leaves nothing to train")
+        return updates
     if name == "switch":
         found = values.numbers(key, value, values.sparsity)
         several = isinstance(technique.options[name], tuple)

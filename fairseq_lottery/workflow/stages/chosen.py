@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,10 +16,11 @@ class Measured:
 
     Attributes:
         update: updates behind it.
-        pruned, prunable: weights that its mask removes, of how many.
-        denominator: the prunable set.
+        pruned, prunable: weights that its mask removes, of how many; or closed parts, of how many.
+        denominator: the prunable set, or the kind of parts.
         signature: of the ticket that it started from, None without one.
         matrices: matrix -> share of its prunable weights that is left.
+        closed: kind -> share of these parts that is closed; None where nothing was to be.
     """
 
     update: int
@@ -28,6 +29,7 @@ class Measured:
     denominator: str
     signature: Optional[str]
     matrices: dict[str, float]
+    closed: Optional[dict[str, float]] = None
 
 
 def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
@@ -64,15 +66,19 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     return target
 
 
-def measure(model: Path, sparsity: float) -> Measured:
+def measure(
+    model: Path, sparsity: float, parts: Optional[str] = None, kind: Optional[str] = None
+) -> Measured:
     """Count what a model's mask removes, and refuse a model that is not its row's.
 
     Args:
-        sparsity: the row's.
+        sparsity: the row's; besides what ``parts`` closes.
+        parts: file of the heads and FFN units that it shall have closed.
+        kind: of the parts that the row counts.
 
     Raises:
         LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
-            whole weights, or weights that its mask removes are not zero.
+            whole weights; weights that its mask removes, or of parts that are closed, are not zero.
     """
     from fairseq_lottery.masks import full_mask
     from fairseq_lottery.tickets.sources import read_checkpoint, read_source
@@ -84,20 +90,43 @@ def measure(model: Path, sparsity: float) -> Measured:
     for name, keep in mask.items():
         if bool((source.weights[name][~keep] != 0).any()):
             raise LotteryError(f"{model}: {name} has weights that its mask removes")
+    found = Measured(
+        update=int(source.update or 0),
+        pruned=mask.pruned,
+        prunable=mask.prunable,
+        denominator=_set_of(mask, source.shapes),
+        signature=(lottery.get("ticket") or {}).get("signature"),
+        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+    )
+    if parts is not None:
+        return _with_parts(found, model, source, parts, str(kind))
     if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
         raise LotteryError(
             f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
             f" its row is {sparsity:g}; it was saved before its mask was complete, so train again"
             " or evaluate checkpoint: last"
         )
-    ticket = lottery.get("ticket") or {}
-    return Measured(
-        update=int(source.update or 0),
-        pruned=mask.pruned,
-        prunable=mask.prunable,
-        denominator=_set_of(mask, source.shapes),
-        signature=ticket.get("signature"),
-        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+    return found
+
+
+def _with_parts(found: Measured, model: Path, source: Any, path: str, kind: str) -> Measured:
+    """Count the closed parts; all their weights are zero, and no mask removes another weight."""
+    from fairseq_lottery.structured import KINDS, load_parts, pruned_by
+
+    parts, _ = load_parts(path)
+    closed = pruned_by(parts, source.shapes)
+    for name, keep in closed.items():
+        if bool((source.weights[name][~keep] != 0).any()):
+            raise LotteryError(f"{model}: {name} has weights of parts that {path} closes")
+    for name, keep in source.mask.items() if source.mask is not None else ():
+        if not keep.all() and (name not in closed or bool((~keep & closed[name]).any())):
+            raise LotteryError(f"{model}: {name} has lost weights of parts that {path} leaves open")
+    return replace(
+        found,
+        pruned=parts.count_closed(kind),
+        prunable=parts.count(kind),
+        denominator=kind,
+        closed={one: parts.count_closed(one) / parts.count(one) for one in KINDS},
     )
 
 

@@ -24,7 +24,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             the flags of ``train`` that decide weights; ``adopt``: ``run``, ``updates`` and
             ``last`` of runs to adopt; ``scores``: names of scores, of which a user's own must be
             importable; ``growing``: those of masks that grow; ``masks``: scope, prunable set
-            and what is kept dense of every mask, which have to fit the model.
+            and what is kept dense of every mask, which have to fit the model; ``closings``: the
+            heads and FFN units that are closed, of which the model must have so many.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -96,6 +97,10 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return {"problem": f"scope: {scope} needs rows of a multiple of {pattern.group}"
                     f" weights, and those of {odd[0]} have {shapes[odd[0]][1]}; leave the matrix"
                     " out by keep_dense or prunable", "where": "scope"}  # fmt: skip
+    try:
+        _close(question["closings"], shapes, given)
+    except LotteryError as error:
+        return {"problem": str(error), "where": "techniques"}
     parameters = sum(math.prod(shape) for shape in shapes.values())
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
@@ -111,6 +116,36 @@ def _shapes(words: list[str]) -> dict[str, tuple[int, ...]]:
     )
     model = tasks.setup_task(cfg.task).build_model(cfg.model)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _close(
+    closings: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]], given: dict[str, Any]
+) -> None:
+    """Choose parts once, by scores that are all alike: whether so many can be closed at all."""
+    import torch
+
+    from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.structured import STRATEGIES, Anatomy, Parts, StrategyInput
+
+    for one in closings:
+        anatomy = Anatomy.of(shapes, given)
+        alike = {
+            kind: {name: torch.zeros(size) for name, size in sizes.items()}
+            for kind, sizes in anatomy.sizes.items()
+        }
+        strategy = one["strategy"] if one["way"] == "choose" else "lowest"
+        try:
+            wanted = StrategyInput(
+                Parts(anatomy, {}),
+                kind=one["kind"],
+                fraction=one["share"],
+                types=tuple(one["types"].split(",")) if one["types"] else None,
+                scores=alike,
+                at_least=one["at_least"],
+            )
+            STRATEGIES[strategy](wanted)
+        except LotteryError as error:
+            raise LotteryError(f"{one['kind']}-{one['strategy']}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stage import TRAINED, Stage
 from fairseq_lottery.workflow.planning.state import read_record
 from fairseq_lottery.workflow.planning.stored import read_plan, read_scores
 from fairseq_lottery.workflow.trainings.training import model_file
@@ -25,9 +25,9 @@ def refresh(out: Path) -> None:
 
 
 def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of scores, learning curves and models, in the order of the plan's cells."""
+    """Rows of scores, curves, models, closed parts and their ranks, in the order of the cells."""
     stages = [Stage.from_json(stage) for stage in plan["stages"]]
-    trained = {s.folder: read_record(out, s) for s in stages if s.kind in ("train", "adopt")}
+    trained = {s.folder: read_record(out, s) for s in stages if s.kind in TRAINED}
     scores = [stage for stage in stages if stage.kind == "score"]
     rows: list[dict[str, Any]] = []
     for cell in plan["cells"]:
@@ -38,12 +38,20 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
             if training is not None and read_record(out, stage) is not None:
                 version = str(training.get("versions", {}).get("fairseq_lottery"))
                 rows += _scores(out, who, stage, version)
+        if training is not None and "parts" in training:
+            rows.append({"kind": "parts", **who, "file": training["parts"]["file"]})
         if training is not None:
             rows += [{"kind": "curve", **who, **row} for row in training.get("curves", [])]
             for checkpoint, measured in training.get("measured", {}).items():
                 file = f"{cell['training']}/{model_file(checkpoint)}"
                 rows.append({"kind": "model", **who, "file": file, "checkpoint": checkpoint,
                              "matrices": measured.get("matrices")})  # fmt: skip
+        ranked = [s for s in stages if s.kind == "rank" and s.facts["of"] == cell["training"]]
+        rows += [
+            {"kind": "importance", **who, "measure": s.facts["measure"], "file": s.leaves[0]}
+            for s in ranked
+            if read_record(out, s) is not None
+        ]
     return rows
 
 

@@ -25,7 +25,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
 from fairseq_lottery.workflow.planning.logs import tail
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stage import TRAINED, Stage
 from fairseq_lottery.workflow.planning.state import read_record
 from fairseq_lottery.workflow.planning.stored import read_plan
 from fairseq_lottery.workflow.stages.curves import read_curves
@@ -176,7 +176,7 @@ def _finish(stage: Stage, code: int, ended: bool) -> dict[str, Any]:
     if code not in (0, -signal.SIGABRT, 128 + signal.SIGABRT):
         raise LotteryError(f"exit code {code}")
     found: dict[str, Any] = {}
-    if stage.kind in ("train", "adopt"):
+    if stage.kind in TRAINED:
         found = _finish_training(stage)
     # of a training that had ended before, snapshots may have been cleaned up since
     left = [file for file in stage.leaves if not ended or file.endswith(".pt")]
@@ -202,7 +202,9 @@ def _finish_training(stage: Stage) -> dict[str, Any]:
         model = folder / model_file(checkpoint)
         if stage.kind == "train":
             choose(folder, checkpoint)
-        measured[checkpoint] = asdict(measure(model, facts["sparsity"]))
+        closed = facts.get("parts") or {}
+        found = measure(model, facts["sparsity"], closed.get("file"), closed.get("kind"))
+        measured[checkpoint] = asdict(found)
     return {"measured": measured, "curves": read_curves(Path(stage.log))}
 
 

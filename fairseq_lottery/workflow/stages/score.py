@@ -127,11 +127,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--references", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--sparsity", type=float, required=True)
+    parser.add_argument("--parts", help="file of the heads and FFN units that the model has closed")
+    parser.add_argument("--kind", help="of the parts that its row counts")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", nargs="*", default=["BLEU"])
     parser.add_argument("--score-command", nargs=2, action="append", default=[])
     args = parser.parse_args(argv)
-    measured = measure(args.model, args.sparsity)
+    measured = measure(args.model, args.sparsity, args.parts, args.kind)
     try:
         references = read_lines(args.references)
     except OSError as error:
@@ -150,6 +152,8 @@ def main(argv: list[str] | None = None) -> None:
     facts = asdict(measured)
     facts.pop("matrices")
     facts["signature_of_ticket"] = facts.pop("signature")
+    if facts["closed"] is None:
+        facts.pop("closed")
     with replacing(args.out / "scores.jsonl") as path:
         lines = [json.dumps({**row, "sentences": len(references), **facts}) for row in rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -26,11 +26,17 @@ Cells = Iterator[tuple[float, Training]]
 
 @dataclass(frozen=True)
 class Technique:
-    """A name, what a table calls it, and the function that plans it."""
+    """A name, what a table calls it, and the function that plans it.
+
+    Attributes:
+        rows: what a row is a share of: ``weights``; ``heads``, ``units`` or ``blocks`` that are
+            closed; or ``metric``, where a search stops.
+    """
 
     name: str
     title: str
     plan: Callable[..., Cells]
+    rows: str = "weights"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -42,11 +48,13 @@ class Technique:
 TECHNIQUES: dict[str, Technique] = {}
 
 
-def technique(name: str, title: str) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
+def technique(
+    name: str, title: str, rows: str = "weights"
+) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
     """Register the function below under a name, with the title that tables show."""
 
     def register(plan: Callable[..., Cells]) -> Callable[..., Cells]:
-        TECHNIQUES[name] = Technique(name, title, plan)
+        TECHNIQUES[name] = Technique(name, title, plan, rows)
         return plan
 
     return register

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional
 
+from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.flags import Flags
 
 
@@ -29,6 +30,7 @@ class Draw:
         start: what survivors go back to.
         sparsity: share of the prunable weights that is pruned.
         takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
+        parts: heads or FFN units that are closed besides.
         score, scope, floor, reset, clock: see ``fairseq_lottery.tickets.draw.DrawPlan``.
     """
 
@@ -43,6 +45,7 @@ class Draw:
     keep_dense: Optional[str] = None
     reset: str = "rewind"
     clock: str = "restart"
+    parts: Optional[Closing] = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Training:
 
     Attributes:
         flags: the user's, with what a technique changes of them.
-        updates: ``--max-update``.
+        updates: ``--max-update``; 0 for a model that is pruned and not trained.
         processes: how many share a batch; more of them make it larger.
         adopted: an existing run of fairseq that stands for this training: its folder, and the
             SHA-256 of its last checkpoint.
@@ -101,11 +104,23 @@ class Training:
         return self.ticket.sparsity if self.ticket is not None else 0.0
 
     @property
+    def parts(self) -> Optional[Closing]:
+        """The heads or FFN units that its ticket closes, None where it closes none."""
+        return self.ticket.parts if self.ticket is not None else None
+
+    @property
+    def row(self) -> float:
+        """Where it stands in a table: its sparsity, or the share of parts that it closes."""
+        return self.parts.share if self.parts is not None else self.sparsity
+
+    @property
     def parents(self) -> tuple[Training, ...]:
         """The trainings that its ticket is drawn from."""
-        if self.ticket is None:
+        drawn = self.ticket
+        if drawn is None:
             return ()
-        return tuple(dict.fromkeys((self.ticket.mask_from, self.ticket.start.training)))
+        looked_at = (drawn.parts.of,) if drawn.parts is not None else ()
+        return tuple(dict.fromkeys((drawn.mask_from, drawn.start.training, *looked_at)))
 
     def ancestors(self) -> Iterator[Training]:
         """Every training that it depends on, itself last, each once."""
@@ -134,7 +149,8 @@ class Training:
         if self.ticket is not None:
             drawn = self.ticket
             content["ticket"] = {
-                **_axes(drawn, ("mask_from", "start")),
+                **_axes(drawn, ("mask_from", "start", "parts")),
+                **({"parts": drawn.parts.content} if drawn.parts is not None else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }
@@ -155,7 +171,11 @@ class Training:
             drawn = self.ticket
             parts += [drawn.score.replace(":", ".")] if drawn.score != "magnitude" else []
             parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
-            parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
+            if drawn.parts is None:
+                parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
+            else:
+                trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
+                parts += [trained, drawn.parts.label]
         if self.growth is not None:
             parts += ["prune", f"{self.growth.sparsity:g}"]
         return "-".join(parts) or "dense"

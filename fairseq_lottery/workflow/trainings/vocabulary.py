@@ -1,4 +1,4 @@
-"""The words that techniques are told in: dense, ticket, train, prune, iterate."""
+"""The words that techniques are told in: dense, ticket, train, prune, iterate, close, learn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, Weights
+
+#: what comes after closing heads or FFN units
+THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,52 @@ class Vocabulary:
             update = self.rewind if back_to is None else back_to
             run = self.train(self.ticket(run, sparsity, source.at(update), **axes))
             yield sparsity, run
+
+    def close(
+        self,
+        parts: Closing,
+        then: str,
+        updates: Optional[int] = None,
+        lr: Optional[float] = None,
+    ) -> Training:
+        """Close heads or FFN units of the dense run, and train what is left, or not.
+
+        Args:
+            then: one of ``THEN``: judge it as it is; train the survivors on at a small constant
+                rate; take them back to t; or start from new weights.
+            updates: of the training, if there is one and not of the dense run's length.
+            lr: the constant rate of ``fine-tune``, see ``at_constant_rate``.
+        """
+        if then not in THEN:
+            raise LotteryError(f"there is no then {then!r}; choose one of {', '.join(THEN)}")
+        if Pattern.parse(self.growth.scope):
+            raise LotteryError(
+                f"heads and FFN units are closed whole, and scope: {self.growth.scope} keeps some"
+                " weights of every row; leave scope out"
+            )
+        reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
+        ticket = self.ticket(self.dense, 0.0, reset=reset, parts=parts)
+        if then == "zero-shot":
+            return self._trained(ticket, self.dense.flags, 0)
+        flags = self.at_constant_rate(lr) if then == "fine-tune" else self.dense.flags
+        return self._trained(ticket, flags, self.dense.updates if updates is None else updates)
+
+    def learn(self, kind: str, closed: float, updates: Optional[int] = None) -> Training:
+        """Train the dense run's last weights on under gates, until a share of them is closed.
+
+        The number of open gates falls over the first half (Voita et al. 2019, section 5.2).
+        """
+        updates = self.dense.updates if updates is None else updates
+        opened = f"{100 * (1 - closed):.6g}%"
+        flags = self.dense.flags.plus(
+            *("--criterion", "label_smoothed_cross_entropy_gates", f"--open-{kind}", opened),
+            *("--gate-anneal", max(1, updates // 2)),
+        )
+        return self._trained(self.ticket(self.dense, 0.0, reset="keep"), flags, updates)
+
+    def _trained(self, ticket: Draw, flags: Flags, updates: int) -> Training:
+        flags = flags.plus("--max-update", updates)
+        return replace(self.dense, flags=flags, updates=updates, ticket=ticket, adopted=None)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:
         """The flags of the dense run with a constant learning rate: its last one, or ``rate``.

@@ -275,7 +275,9 @@ def test_an_adopted_run_that_is_another_is_another_training(tmp_path):
 
 @pytest.mark.parametrize("keep", [[], ["snapshots", "tickets", "checkpoints"]])
 def test_every_file_is_left_by_exactly_one_stage(tmp_path, keep):
-    work = Work(tmp_path, *TECHNIQUES, seeds=[1, 2], keep=keep,
+    untrained = {"heads-top": {"then": "zero-shot"}}
+    others = [name for name in TECHNIQUES if name not in untrained]
+    work = Work(tmp_path, *others, untrained, seeds=[1, 2], keep=keep,
                 evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}])  # fmt: skip
     left = Counter(file for stage in work.stages for file in stage.leaves)
     assert set(left.values()) == {1}
@@ -310,9 +312,11 @@ def test_the_ticket_command_takes_every_draw(tmp_path, technique):
     for stage in work.stages:
         if stage.kind == "draw":
             args = parser.parse_args(list(stage.command[3:]))
-            assert args.mask_file is None if args.sparsity else args.mask_file == args.mask_from
+            says_itself = args.sparsity is not None or args.parts is not None
+            assert args.mask_file is None if says_itself else args.mask_file == args.mask_from
             assert [args.out] == list(stage.leaves)
-            assert {args.mask_from, args.start_from} == set(stage.needs)
+            closed = {args.parts} if args.parts else set()
+            assert {args.mask_from, args.start_from} | closed == set(stage.needs)
 
 
 def test_kept_snapshots_are_those_of_every_rewind_the_start_and_the_end(tmp_path):

@@ -16,6 +16,8 @@ def walk(training, seen=None):
         if training.ticket is not None:
             walk(training.ticket.mask_from, seen)
             walk(training.ticket.start.training, seen)
+            if training.ticket.parts is not None:
+                walk(training.ticket.parts.of, seen)
     return seen
 
 

@@ -11,17 +11,17 @@ FLAGS = ("-s en -t de --optimizer masked_adam --lr 1e-3 --lr-scheduler inverse_s
 
 @pytest.fixture
 def ask(toy_data, monkeypatch):
-    """What the environment says of the toy model, asked with more flags and of these masks."""
+    """What the environment says of the toy model, asked with more flags and of these choices."""
     pytest.importorskip("fairseq")
     monkeypatch.chdir(toy_data.parent)
 
-    def asking(*flags, masks=()):
+    def asking(*flags, masks=(), closings=()):
         fixed = [str(toy_data), "--task", "translation_lottery"]
         return answer({
             "train": [*fixed, *MODEL, *FLAGS, *flags],
             "generate": [*fixed, "--path", "model.pt", "-s", "en", "-t", "de"],
             "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
-            "masks": [list(mask) for mask in masks],
+            "masks": [list(mask) for mask in masks], "closings": list(closings),
         })  # fmt: skip
 
     return asking
@@ -58,3 +58,36 @@ def test_a_set_of_matrices_that_is_empty(ask):
     found = ask(masks=[("layer", "ffn", "no_such_matrix")])
     assert found["where"] == "keep_dense"
     assert "'no_such_matrix' matches none of the 8 prunable matrices" in found["problem"]
+
+
+def closing(kind, strategy, share, way="choose", **changes):
+    fixed = {"kind": kind, "strategy": strategy, "share": share, "way": way}
+    return {**fixed, "types": None, "at_least": 0, **changes}
+
+
+def test_parts_that_can_be_closed(ask):
+    # the toy model has 2 layers with 2 heads in each of its three attentions
+    every = [
+        closing("heads", "lowest", 0.9), closing("heads", "apart", 0.5),
+        closing("heads", "good", 0.5, "steps", at_least=1), closing("blocks", "top", 0.5),
+        closing("units", "random", 0.99, types="enc_ffn"),
+    ]  # fmt: skip
+    assert ask(closings=every)["gpus"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (closing("heads", "apart", 0.9), "heads-apart: 11 of 12 heads cannot be closed without"
+         " consecutive layers; 6 can"),
+        (closing("heads", "random", 0.9, at_least=1), "heads-random: 11 of 12 heads cannot be"
+         " closed where each module keeps 1; 6 can"),
+        (closing("heads", "bad", 0.9, "steps", at_least=1), "heads-bad: 11 of 12 heads cannot be"
+         " closed where each module keeps 1; 6 can"),
+        (closing("heads", "lowest", 0.5, types="enc_self,dec_ffn"), "heads-lowest: the model has no"
+         " heads of type 'dec_ffn'; it has enc_self, dec_self, enc_dec"),
+    ],
+)  # fmt: skip
+def test_parts_that_cannot_be_closed(ask, asked, said):
+    found = ask(closings=[asked])
+    assert found["where"] == "techniques" and found["problem"] == said

@@ -193,9 +193,9 @@ def test_the_plan_as_reports_read_it(tmp_path):
     plan = work.write_plan()
     assert plan["title"] == "Small" and plan["published"] == "brix-2020"
     assert plan["techniques"] == [
-        {"name": "dense", "title": "dense"}, {"name": "mp", "title": "MP"},
-        {"name": "slt-t0", "title": "Stable, t = 0"},
-        {"name": "slt-t50", "title": "Stable, t = 50"},
+        {"name": "dense", "title": "dense"}, {"name": "mp", "title": "MP", "rows": "weights"},
+        {"name": "slt-t0", "title": "Stable, t = 0", "rows": "weights"},
+        {"name": "slt-t50", "title": "Stable, t = 50", "rows": "weights"},
     ]  # fmt: skip
     assert (plan["sparsities"], plan["seeds"]) == ([0.0, 0.5, 0.9], [1, 2])
     assert plan["recipe"]["updates"] == 1000

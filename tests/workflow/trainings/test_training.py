@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small import PROPERTY
 from workflow.made import dense, plan_of, vocabulary
 
+from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training
@@ -157,6 +158,19 @@ OTHER_DRAWS = {
     "keep_dense": "decoder",
     "reset": "sign",
     "clock": "rewind",
+    "parts": Closing(dense(), "heads", 0.5),
+}
+OTHER_CLOSINGS = {
+    "of": dense(seed=2),
+    "kind": "units",
+    "share": 0.6,
+    "way": "steps",
+    "strategy": "highest",
+    "measure": "l1",
+    "per": "token",
+    "normalise": True,
+    "types": "enc_dec",
+    "at_least": 1,
 }
 GROWTH = Growth(0.9, 0, 800, 20)
 OTHER_GROWTHS = {
@@ -181,7 +195,11 @@ def test_every_axis_changes_it():
         found.add(replace(dense(), growth=replace(GROWTH, **{name: value})).fingerprint)
     assert set(OTHER_DRAWS) == set(Draw.__dataclass_fields__)
     assert set(OTHER_GROWTHS) == set(Growth.__dataclass_fields__)
-    assert len(found) == 2 + 11 + 10
+    for name, value in OTHER_CLOSINGS.items():
+        other = replace(DRAW, parts=replace(OTHER_DRAWS["parts"], **{name: value}))
+        found.add(replace(dense(), ticket=other).fingerprint)
+    assert set(OTHER_CLOSINGS) == set(Closing.__dataclass_fields__)
+    assert len(found) == 2 + 12 + 10 + 10
 
 
 def test_a_parent_changes_all_its_children():

@@ -1,0 +1,113 @@
+"""Stages that find which heads and FFN units a ticket closes: ``fairseq-lottery heads``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Optional
+
+from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.trainings.closing import SUBNETWORKS, Closing
+from fairseq_lottery.workflow.trainings.training import Training, model_file
+
+#: words of ``fairseq-lottery`` -> a command line
+Lottery = Callable[..., tuple[str, ...]]
+
+
+def parts_file(training: Training) -> Optional[str]:
+    """Where the choice stands that a training's ticket closes; None where it closes none."""
+    parts = training.parts
+    if parts is None:
+        return None
+    if parts.way == "choose":
+        return f"{training.folder}/parts.json"
+    return f"{_search_folder(parts)}/found-{parts.strategy}.json"
+
+
+def looked_at(parts: Closing) -> str:
+    """The model that is ranked, or searched in: the last one."""
+    return f"{parts.of.folder}/{model_file('last')}"
+
+
+def closing_stages(training: Training, lottery: Lottery, data: str) -> Iterator[Stage]:
+    """Score all parts and choose among them, or search; stages that several share come again."""
+    parts = training.parts
+    if parts is None:
+        return
+    if parts.way != "choose":
+        yield _search(parts, lottery, data)
+        return
+    if parts.measure is not None:
+        yield _rank(parts, lottery, data)
+    yield _choose(training, parts, lottery)
+
+
+def _rank(parts: Closing, lottery: Lottery, data: str) -> Stage:
+    folder = f"{parts.of.folder}/{parts.scores}"
+    words: list[object] = ["heads", "importance", looked_at(parts), *_sentences(parts, data)]
+    words += ["--measure", parts.measure, "--per", parts.per]
+    words += ["--normalise"] if parts.normalise else []
+    file = f"{folder}/scores.json"
+    return Stage(
+        name=f"rank-{folder.replace('/', '-')}",
+        kind="rank",
+        folder=folder,
+        title=f"rank the parts of {parts.of.label}, seed {parts.of.seed}, by {parts.scores}",
+        command=lottery(*words, "--out", file, "--overwrite"),
+        needs=(looked_at(parts),),
+        leaves=(file,),
+        facts={"measure": parts.scores, "seed": parts.of.seed, "of": parts.of.folder},
+    )
+
+
+def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
+    words: list[object] = ["heads", "choose", "--strategy", parts.strategy, "--kind", parts.kind]
+    needs = looked_at(parts)
+    if parts.measure is not None:
+        needs = f"{parts.of.folder}/{parts.scores}/scores.json"
+    words += ["--of" if parts.measure is None else "--scores", needs]
+    words += ["--share", f"{parts.share:.10g}", "--seed", training.seed]
+    words += ["--types", parts.types] if parts.types else []
+    words += ["--at-least", parts.at_least] if parts.at_least else []
+    file = f"{training.folder}/parts.json"
+    return Stage(
+        name=f"choose-{training.folder.replace('/', '-')}",
+        kind="choose",
+        folder=training.folder,
+        title=f"choose what {training.label} closes, seed {training.seed}",
+        command=lottery(*words, "--out", file, "--overwrite"),
+        needs=(needs,),
+        leaves=(file,),
+    )
+
+
+def _search(parts: Closing, lottery: Lottery, data: str) -> Stage:
+    folder = _search_folder(parts)
+    words: list[object] = ["heads", "search", looked_at(parts), *_sentences(parts, data)]
+    words += ["--per", parts.per, *(["--normalise"] if parts.normalise else [])]
+    if parts.way == "phases":
+        words += ["--enough", f"{parts.share:.10g}"]
+    else:
+        words += ["--kind", parts.kind, "--to", f"{parts.share:.10g}", "--enough", 0]
+    words += ["--at-least", parts.at_least] if parts.at_least else []
+    words += ["--seed", parts.of.seed, "--out", f"{folder}/found.json", "--overwrite"]
+    return Stage(
+        name=f"search-{folder.replace('/', '-')}",
+        kind="search",
+        folder=folder,
+        title=f"search the parts of {parts.of.label}, seed {parts.of.seed}",
+        command=lottery(*words),
+        needs=(looked_at(parts),),
+        leaves=tuple(f"{folder}/found-{name}.json" for name in SUBNETWORKS),
+    )
+
+
+def _search_folder(parts: Closing) -> str:
+    kind = "s" if parts.way == "phases" else parts.kind
+    least = f"-least{parts.at_least}" if parts.at_least else ""
+    return f"{parts.of.folder}/search-{kind}-{parts.share:g}-{parts.scores}{least}"
+
+
+def _sentences(parts: Closing, data: str) -> list[object]:
+    """The validation set: what is chosen on it is not judged by it."""
+    subset = (parts.of.flags.get("--valid-subset") or "valid").split(",")[0]
+    return ["--data", data, "--subset", subset]

@@ -1,0 +1,148 @@
+import pytest
+from workflow.made import TRAIN, Work
+
+from fairseq_lottery.cli.main import build_parser
+from fairseq_lottery.workflow.trainings.closing import SUBNETWORKS
+from fairseq_lottery.workflow.trainings.parts import TYPES
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+
+PARTS = [name for name, technique in TECHNIQUES.items() if technique.rows != "weights"]
+
+
+def words(stage):
+    """Of the command line, behind the interpreter and the module."""
+    return list(stage.command[3:])
+
+
+def by_kind(work, *kinds):
+    return [stage for stage in work.stages if stage.kind in kinds]
+
+
+@pytest.mark.parametrize("technique", PARTS)
+def test_the_heads_command_takes_every_stage(tmp_path, technique):
+    options = {"at_least": 1, "types": [*TYPES.get(technique.split("-")[0], ())][:1]}
+    known = TECHNIQUES[technique].options
+    asked = {technique: {name: value for name, value in options.items() if name in known}}
+    work = Work(tmp_path, asked, sparsities=[0.25, 0.5])
+    parser = build_parser()
+    found = by_kind(work, "rank", "search", "choose")
+    assert found
+    for stage in found:
+        args = parser.parse_args(words(stage))
+        assert args.action == {"rank": "importance"}.get(stage.kind, stage.kind)
+        if stage.kind == "search":
+            assert [args.out.replace(".json", f"-{n}.json") for n in SUBNETWORKS] == list(
+                stage.leaves
+            )
+        else:
+            assert [args.out] == list(stage.leaves)
+        assert args.overwrite  # of an attempt that was killed
+
+
+def test_what_is_ranked_is_ranked_once_for_all(tmp_path):
+    work = Work(
+        tmp_path, {"heads-lowest": {"then": ["zero-shot", "rewind"]}}, "heads-highest",
+        "units-lowest", {"blocks-lowest": {"per": "batch", "normalise": True}},
+        sparsities=[0.25, 0.5], seeds=[1, 2],
+    )  # fmt: skip
+    dense = work.cell("dense", 0.0).training.folder
+    ranks = [s for s in by_kind(work, "rank") if s.folder.startswith("seed1/")]
+    assert [stage.folder for stage in ranks] == [
+        f"{dense}/gradient-sentence", f"{dense}/gradient-batch-normalised",
+    ]  # fmt: skip
+    data = str(tmp_path / "data-bin")
+    assert words(ranks[0]) == [
+        *("heads", "importance", f"{dense}/last.pt", "--data", data, "--subset", "valid"),
+        *("--measure", "gradient", "--per", "sentence"),
+        *("--out", f"{dense}/gradient-sentence/scores.json", "--overwrite"),
+    ]
+    assert "--normalise" in words(ranks[1])
+    train = work.stage("train", "dense", 0.0)
+    assert set(train.leaves) >= {f"{dense}/last.pt", f"{dense}/best.pt"}
+    assert train.facts["models"] == ["best", "last"]
+
+
+def test_a_model_that_is_only_closed_has_no_ticket_and_no_training(tmp_path):
+    work = Work(
+        tmp_path, {"heads-lowest": {"then": "zero-shot"}}, sparsities=[0.5],
+        evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}], keep=["snapshots"],
+    )  # fmt: skip
+    run = work.cell("heads-lowest-zero-shot", 0.5).training
+    dense = work.cell("dense", 0.0).training.folder
+    kinds = [stage.kind for stage in work.stages if stage.folder.startswith(run.folder)]
+    assert kinds == ["choose", "close", *("generate", "score") * 3]
+    close = work.stage("close", "heads-lowest-zero-shot", 0.5)
+    assert close.command[1:] == (
+        *("-m", "fairseq_lottery.workflow.stages.close", "--of", dense),
+        *("--parts", f"{run.folder}/parts.json", "--out", run.folder, "--models", "best", "last"),
+    )
+    assert close.needs == (f"{run.folder}/parts.json", f"{dense}/best.pt", f"{dense}/last.pt")
+    assert close.leaves == (f"{run.folder}/best.pt", f"{run.folder}/last.pt")
+    assert close.facts["parts"] == {"file": f"{run.folder}/parts.json", "kind": "heads"}
+    score = work.stage("score", "heads-lowest-zero-shot", 0.5)
+    after = score.command.index("--parts")
+    assert score.command[after : after + 4] == (
+        "--parts", f"{run.folder}/parts.json", "--kind", "heads",
+    )  # fmt: skip
+    assert f"{run.folder}/parts.json" in score.needs
+
+
+def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
+    work = Work(tmp_path, "units-random", "heads-gates", sparsities=[0.5])
+    folder = work.cell("units-random-fine-tune", 0.5).training.folder
+    dense = work.cell("dense", 0.0).training.folder
+    draw = words(work.stage("draw", "units-random-fine-tune", 0.5))
+    assert draw == [
+        *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
+        *("--start-from", f"{dense}/snapshot_50.safetensors"),
+        *("--parts", f"{folder}/parts.json", "--prunable", "all-matrices"),
+        *("--reset", "keep", "--clock", "restart", "--seed", "1"),
+        *("--out", f"{folder}/ticket.safetensors", "--overwrite"),
+    ]
+    choose = words(work.stage("choose", "units-random-fine-tune", 0.5))
+    assert choose == [
+        *("heads", "choose", "--strategy", "random", "--kind", "units", "--of", f"{dense}/last.pt"),
+        *("--share", "0.5", "--seed", "1", "--out", f"{folder}/parts.json", "--overwrite"),
+    ]
+    # gates are trained under a ticket that keeps everything, and ranked from their last model
+    gates = work.cell("heads-gates-fine-tune", 0.5).training.parts.of.folder
+    drawn = next(s for s in by_kind(work, "draw") if s.folder == gates)
+    assert words(drawn)[words(drawn).index("--sparsity") + 1] == "0"
+    rank = next(s for s in by_kind(work, "rank") if s.needs == (f"{gates}/last.pt",))
+    assert rank.leaves == (f"{gates}/gates/scores.json",)
+    assert not [s for s in by_kind(work, "generate", "score") if s.folder.startswith(gates)]
+
+
+def test_three_subnetworks_come_of_one_search(tmp_path):
+    work = Work(
+        tmp_path, *({f"s-{name}": {"then": "zero-shot"}} for name in SUBNETWORKS),
+        "heads-good", "heads-bad", sparsities=[0.9],
+    )  # fmt: skip
+    dense = work.cell("dense", 0.0).training.folder
+    phases, steps = (f"{dense}/search-{kind}-0.9-gradient-sentence" for kind in ("s", "heads"))
+    assert [stage.folder for stage in by_kind(work, "search")] == [phases, steps]
+    by_phase, by_step = map(words, by_kind(work, "search"))
+    assert by_phase[by_phase.index("--enough") + 1] == "0.9" and "--kind" not in by_phase
+    at = by_step.index("--kind")
+    assert by_step[at : at + 6] == ["--kind", "heads", "--to", "0.9", "--enough", "0"]
+    for name in SUBNETWORKS:
+        close = work.stage("close", f"s-{name}-zero-shot", 0.9)
+        assert close.facts["parts"] == {"file": f"{phases}/found-{name}.json", "kind": "heads"}
+    assert not by_kind(work, "choose", "rank")
+
+
+def test_the_set_that_is_ranked_on_is_the_trainings(tmp_path):
+    train = f"{TRAIN} --valid-subset dev,valid"
+    rank = by_kind(Work(tmp_path, "heads-lowest", train=train, sparsities=[0.5]), "rank")[0]
+    assert words(rank)[words(rank).index("--subset") + 1] == "dev"
+
+
+def test_models_closed_of_another_choice_of_the_best_are_closed_again(tmp_path):
+    asked = [{"heads-top": {"then": "zero-shot"}}]
+    work = Work(tmp_path, *asked, sparsities=[0.5])
+    work.finish()
+    assert work.pending == []
+    other = Work(tmp_path, *asked, sparsities=[0.5], train=f"{TRAIN} --best-checkpoint-metric ppl")
+    assert [kind for kind, _ in other.pending] == [
+        "train", "generate", "score", "close", "generate", "score",
+    ]  # fmt: skip

@@ -1,0 +1,190 @@
+import re
+from dataclasses import replace
+
+import pytest
+from workflow.made import dense, plan_of, vocabulary
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.closing import (
+    MEASURES,
+    PER,
+    STRATEGIES,
+    SUBNETWORKS,
+    Closing,
+)
+from fairseq_lottery.workflow.trainings.parts import OWN_NAMES, TYPES
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+from fairseq_lottery.workflow.trainings.training import Growth
+
+DENSE = dense()
+SHARES = (0.25, 0.5)
+
+
+def rows(name, **options):
+    """Share -> training, of a technique over the small vocabulary."""
+    return dict(TECHNIQUES[name].plan(vocabulary(SHARES), **options))
+
+
+def test_there_is_a_technique_for_each_kind_and_strategy_and_its_rows_say_of_what():
+    ours = {name: t.rows for name, t in TECHNIQUES.items() if t.rows != "weights"}
+    assert len(OWN_NAMES) == 9 + 2 + 2 + 1
+    kinds = {f"{kind}-{own}": kind for kind in ("heads", "units", "blocks") for own in OWN_NAMES}
+    assert ours == {**kinds, **dict.fromkeys(("s-good", "s-random", "s-bad"), "metric")}
+    assert len({TECHNIQUES[name].title for name in ours}) == len(ours)
+
+
+def test_the_names_are_those_of_the_heads_command():
+    structured = pytest.importorskip("fairseq_lottery.structured")
+    from fairseq_lottery.structured.subnetworks import SUBNETWORKS as FOUND
+
+    # the two that leave one part open take no share
+    assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
+    assert (set(TYPES), PER, SUBNETWORKS) == (set(structured.KINDS), structured.PER, FOUND)
+    assert set(TYPES["heads"]) == set(structured.ATTENTIONS)
+    assert set(TYPES["units"]) == set(TYPES["blocks"]) == set(structured.FFNS)
+
+
+def test_the_measures_are_those_of_the_heads_command():
+    pytest.importorskip("fairseq")
+    from fairseq_lottery.tasks.heads import MEASURES as FOUND
+
+    assert set(MEASURES) == set(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("then", "reset", "updates", "rate"),
+    [
+        ("zero-shot", "keep", 0, "7e-4"),
+        ("fine-tune", "keep", 1000, "0.000221359"),  # 7e-4 sqrt(100 / 1000)
+        ("rewind", "rewind", 1000, "7e-4"),
+        ("scratch", "random", 1000, "7e-4"),
+    ],
+)
+def test_what_comes_after_closing(then, reset, updates, rate):
+    found = rows("heads-lowest", then=then)
+    assert list(found) == list(SHARES)
+    for share, run in found.items():
+        drawn = run.ticket
+        assert (drawn.mask_from, drawn.start, drawn.sparsity) == (DENSE, DENSE.at(50), 0.0)
+        assert (drawn.reset, run.updates, run.growth) == (reset, updates, None)
+        assert (run.row, run.sparsity) == (share, 0.0)
+        assert run.flags.get("--lr") == rate
+        assert run.flags.get("--max-update") == str(updates)
+        assert run.parts == Closing(DENSE, "heads", share, measure="gradient")
+        assert run.parents == (DENSE,)
+    assert len({run.fingerprint for run in found.values()}) == 2
+
+
+def test_a_shorter_training_with_a_rate_of_its_own():
+    run = rows("heads-random", updates=200, lr=0.01)[0.5]
+    assert (run.updates, run.flags.get("--max-update")) == (200, "200")
+    assert (run.flags.get("--lr"), run.flags.get("--lr-scheduler")) == ("0.01", "fixed")
+    assert run.parts == Closing(DENSE, "heads", 0.5, strategy="random")
+    # what is not trained does not depend on how long others are
+    assert rows("heads-random", then="zero-shot", updates=200) == rows(
+        "heads-random", then="zero-shot"
+    )
+
+
+def test_gates_learn_in_a_training_of_their_own_for_each_row():
+    found = rows("heads-gates", then="rewind", learning=400)
+    for share, run in found.items():
+        gates = run.parts.of
+        assert run.parents == (DENSE, gates) and gates.parents == (DENSE,)
+        assert run.parts == Closing(gates, "heads", share, measure="gates")
+        assert gates.updates == 400 and gates.parts is None
+        assert (gates.ticket.reset, gates.ticket.sparsity) == ("keep", 0.0)
+        assert gates.flags.get("--criterion") == "label_smoothed_cross_entropy_gates"
+        assert gates.flags.get("--open-heads") == f"{100 - 100 * share:g}%"
+        assert gates.flags.get("--gate-anneal") == "200"
+        assert run.flags.get("--criterion") == DENSE.flags.get("--criterion")
+    assert rows("units-gates")[0.25].parts.of.flags.get("--open-units") == "75%"
+
+
+def test_searches_and_their_controls_differ_in_what_they_close_only():
+    runs = {name: rows(name)[0.5] for name in ("heads-good", "heads-bad", "s-good", "s-bad")}
+    ways = {name: (run.parts.way, run.parts.strategy) for name, run in runs.items()}
+    assert ways == {
+        "heads-good": ("steps", "good"), "heads-bad": ("steps", "bad"),
+        "s-good": ("phases", "good"), "s-bad": ("phases", "bad"),
+    }  # fmt: skip
+    assert len({run.fingerprint for run in runs.values()}) == 4
+    assert len({run.flags for run in runs.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("technique", "options", "label"),
+    [
+        ("heads-lowest", {"then": "zero-shot"}, "closed-heads-lowest-0.25"),
+        ("heads-lowest", {}, "keep50-heads-lowest-0.25"),
+        ("units-random", {"then": "scratch"}, "random50-units-random-0.25"),
+        ("blocks-gates", {"then": "rewind"}, "rewind50-blocks-gates-0.25"),
+        ("s-bad", {}, "keep50-s-bad-0.25"),
+    ],
+)
+def test_labels(technique, options, label):
+    assert rows(technique, **options)[0.25].label == label
+
+
+@pytest.mark.parametrize(
+    ("technique", "options", "said"),
+    [
+        ("heads-lowest", {"measure": "gates"}, "there is no measure 'gates'; choose one of gradie"),
+        ("units-lowest", {"measure": "confidence"}, "confidence is of heads; choose another"),
+        ("heads-lowest", {"per": "word"}, "there is no per 'word'; choose one of token, sentence"),
+        ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
+        ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
+        ("heads-random", {"types": ["enc_ffn"]}, "there are no heads of type 'enc_ffn'; choose"),
+        ("units-top", {"types": "enc_self"}, "there are no units of type 'enc_self'; choose of en"),
+        ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
+    ],
+)
+def test_refusals(technique, options, said):
+    with pytest.raises(LotteryError, match=f"^{re.escape(said)}"):
+        rows(technique, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prunable": "ffn"}, "prunable: ffn leaves the heads dense; write all-matrices"),
+        ({"scope": "2:4"}, "heads and FFN units are closed whole, and scope: 2:4 keeps some"),
+    ],
+)
+def test_masks_that_cannot_close_heads(changes, said):
+    growth = replace(Growth(sparsity=0.0, start=0, end=800, every=20), **changes)
+    with pytest.raises(LotteryError, match=re.escape(said)):
+        list(TECHNIQUES["heads-random"].plan(vocabulary(SHARES, growth=growth)))
+
+
+def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
+    asked = {"heads-lowest": {"then": ["zero-shot", "fine-tune"], "updates": "20%"}}
+    plan = plan_of(tmp_path, asked, {"heads-top": {"title": "top"}}, "slt", sparsities=[0.5])
+    assert [cell.name for cell in plan.cells] == [
+        "dense@0#1", "heads-lowest-zero-shot@0.5#1", "heads-lowest-fine-tune@0.5#1",
+        "heads-top-fine-tune@0.5#1", "slt@0.5#1",
+    ]  # fmt: skip
+    titles = [request.title for request in plan.configuration.requests]
+    assert titles == [
+        "heads lowest, zero-shot", "heads lowest, fine-tune", "top, fine-tune", "SLT",
+    ]  # fmt: skip
+    assert [training.updates for training in plan.trainings] == [1000, 0, 200, 1000, 1000]
+    assert (plan.trained, plan.unshared) == (4, 1 + 1 + 2 + 2 + 2)
+    assert [parts.strategy for parts in plan.closings] == ["lowest", "top"]
+
+
+@pytest.mark.parametrize(
+    ("technique", "said"),
+    [
+        ({"heads-top": {"then": []}}, "then is empty"),
+        ({"heads-top": {"then": ["zero-shot", "later"]}}, "there is no then 'later'; choose one"),
+        ({"heads-top": {"updates": 0}}, "updates 0 leaves nothing to train"),
+        ({"heads-gates": {"learning": "0%"}}, "learning '0%' leaves nothing to train"),
+        ({"heads-top": {"measure": "l1"}}, "heads-top has no setting 'measure'; choose one of"),
+        ("heads-up", "there is no technique 'heads-up'; choose one of mp, lt, slt"),
+        ("heads-up", "; or heads-, units-, blocks- and one of lowest, highest, random"),
+    ],
+)
+def test_refused_in_a_configuration(tmp_path, technique, said):
+    with pytest.raises(LotteryError, match=re.escape(said)):
+        plan_of(tmp_path, technique, sparsities=[0.5])
