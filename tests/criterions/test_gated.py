@@ -79,13 +79,13 @@ def test_bad_targets_end_before_the_first_update(toy, flags, message):
     assert not list(toy.path("bad").iterdir())  # the folder itself is fairseq's
 
 
-@pytest.mark.parametrize("asked, expected", [("5", 5), ("30%", 4)])
-def test_hydra_takes_a_number_or_a_share(toy, asked, expected):
+@pytest.mark.parametrize("asked, there, expected", [("5", "open_heads: 1,", 5), ("30%", "", 4)])
+def test_hydra_takes_a_number_or_a_share(toy, asked, there, expected):
     """30 % of 12 heads: 8.4 are closed, so 8 are. A number comes as one, a share as text."""
     config = f"""
 common: {{user_dir: {PACKAGE}, seed: 3}}
 task: {{_name: translation_lottery, data: {toy.data}, source_lang: en, target_lang: de}}
-criterion: {{_name: label_smoothed_cross_entropy_gates, open_heads: 1, gate_anneal: 1}}
+criterion: {{_name: label_smoothed_cross_entropy_gates, {there} gate_anneal: 1}}
 optimizer: {{_name: masked_adam, adam_betas: "(0.9, 0.98)"}}
 lr_scheduler: {{_name: fixed}}
 optimization: {{lr: [0.01], max_update: 2, clip_norm: 1.0}}
@@ -99,7 +99,7 @@ model:
 """
     toy.path("gates.yaml").write_text(config)
     flags = ["--config-dir", toy.folder, "--config-name", "gates", "hydra.run.dir=hydra"]
-    words = [*flags, f"criterion.open_heads={asked}"]
+    words = [*flags, f"{'' if there else '+'}criterion.open_heads={asked}"]
     call("fairseq_cli.hydra_train", words, toy.folder, prelude=tell_targets).ok()
     assert toy.path("hydra", "targets").read_text() == f"heads {expected}"
 
