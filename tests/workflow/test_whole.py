@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+import torch
 from whole import (
     ALONE,
     command,
@@ -19,6 +20,8 @@ from whole import (
     wait_for,
     weights,
 )
+
+from fairseq_lottery.structured import load_parts, pruned_by
 
 pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
@@ -209,3 +212,51 @@ def test_a_training_of_two_processes(toy_data, tmp_path):
     record = json.loads((tmp_path / "runs" / row["training"] / "train.json").read_text())
     assert record["processes"] == 2 and "torch.distributed.run" in record["command"]
     assert row["pruned"] == 21_488
+
+
+def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
+    """12 heads and 4 FFN blocks; each way of choosing, each way to go on, once."""
+    techniques = [
+        {"heads-lowest": {"then": ["zero-shot", "fine-tune", "scratch"], "updates": 10}},
+        {"heads-gates": {"then": "rewind", "learning": 10, "updates": 10}},
+        {"heads-bad": {"then": "zero-shot"}},
+        {"blocks-top": {"then": "zero-shot"}},
+        {"s-random": {"then": "zero-shot"}},
+    ]
+    configuration = configure(tmp_path, toy_data, techniques=techniques)
+    assert pending(configuration) == {**pending(configuration), "trainings": 5, "updates": 70}
+    run(configuration, "--jobs", 2)
+    out = tmp_path / "runs"
+    found = scores(out)
+    counted = {n: (row["pruned"], row["prunable"], row["denominator"])
+               for (n, _), row in found.items() if not n.startswith(("dense", "s-"))}  # fmt: skip
+    assert counted == {
+        **dict.fromkeys(
+            ("heads-lowest-zero-shot", "heads-lowest-fine-tune", "heads-lowest-scratch",
+             "heads-gates-rewind", "heads-bad-zero-shot"), (6, 12, "heads")),
+        "blocks-top-zero-shot": (2, 4, "blocks"),
+    }  # fmt: skip
+    assert all(row["sentences"] == 50 for row in found.values())
+    kinds = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    parts = {row["technique"]: out / row["file"] for row in kinds if row["kind"] == "parts"}
+    closed = {name: load_parts(path)[0] for name, path in parts.items()}
+    assert closed["blocks-top-zero-shot"]["blocks"]["encoder.layers.1"].tolist() == [False]
+    # the three of one choice are closed alike, and the bad ones are others
+    names = [f"heads-lowest-{then}" for then in ("zero-shot", "fine-tune", "scratch")]
+    assert closed[names[0]] == closed[names[1]] == closed[names[2]] != closed["heads-bad-zero-shot"]
+    # closing without training changes no other weight
+    dense = weights(out / found["dense", 0.0]["training"] / "best.pt")
+    zero = weights(out / found[names[0], 0.5]["training"] / "best.pt")
+    shapes = {name: tuple(weight.shape) for name, weight in dense.items()}
+    for name, keep in pruned_by(closed[names[0]], shapes).items():
+        assert torch.equal(zero[name], dense[name] * keep)
+    assert pending(configuration)["stages"] == 0
+
+
+def test_more_parts_than_can_be_closed_are_refused_before(toy_data, tmp_path):
+    asked = [{"heads-random": {"at_least": 1}}]
+    configuration = configure(tmp_path, toy_data, techniques=asked, sparsities=[0.9])
+    told = run(configuration, code=2).stderr
+    assert told.count("\n") == 1 and f"{configuration}, line " in told
+    assert "heads-random: 11 of 12 heads cannot be closed where each module keeps 1; 6 can" in told
+    assert not (tmp_path / "runs/plan.json").exists()

@@ -201,3 +201,34 @@ def test_the_plan_as_reports_read_it(tmp_path):
     assert plan["recipe"]["updates"] == 1000
     assert len(plan["cells"]) == 2 * (1 + 3 * 2)
     assert len(plan["stages"]) == len(plan["jobs"]) == len(work.stages)
+
+
+def test_closed_parts_and_what_ranks_them_have_rows(tmp_path):
+    asked = {"heads-lowest": {"then": ["zero-shot", "rewind"]}}
+    work = Work(tmp_path, asked, "s-bad", "heads-gates", sparsities=[0.5])
+    plan = work.write_plan()
+    assert [(t["name"], t.get("rows")) for t in plan["techniques"]] == [
+        ("dense", None), ("heads-lowest-zero-shot", "heads"), ("heads-lowest-rewind", "heads"),
+        ("s-bad-fine-tune", "metric"), ("heads-gates-fine-tune", "heads"),
+    ]  # fmt: skip
+    refresh(work.out)
+    assert rows(work, "importance") == rows(work, "parts") == []
+    work.finish()
+    for stage in work.stages:
+        if stage.kind == "score":
+            scored(work, stage, 0.5, 20.0)
+    refresh(work.out)
+    dense = work.cell("dense", 0.0).training.folder
+    # the gates' own ranks are of no cell, so they stand in no table
+    assert rows(work, "importance") == [
+        {"kind": "importance", "technique": "dense", "sparsity": 0.0, "seed": 1, "training": dense,
+         "measure": "gradient-sentence", "file": f"{dense}/gradient-sentence/scores.json"},
+    ]  # fmt: skip
+    files = {row["technique"]: row["file"] for row in rows(work, "parts")}
+    own = {name: work.cell(name, 0.5).training.folder for name in files}
+    assert files == {
+        "heads-lowest-zero-shot": f"{own['heads-lowest-zero-shot']}/parts.json",
+        "heads-lowest-rewind": f"{own['heads-lowest-rewind']}/parts.json",
+        "s-bad-fine-tune": f"{dense}/search-s-0.5-gradient-sentence/found-bad.json",
+        "heads-gates-fine-tune": f"{own['heads-gates-fine-tune']}/parts.json",
+    }

@@ -8,12 +8,14 @@ from small import (
     MATRICES,
     PRUNABLE,
     SHAPES,
+    full_mask,
     save_checkpoint,
     weights,
 )
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.structured import Anatomy, Parts, pruned_by, save_parts
 from fairseq_lottery.tickets import mask_to_state, read_checkpoint
 from fairseq_lottery.workflow.stages.chosen import choose, measure
 from fairseq_lottery.workflow.stages.score import extra_score, main, read_translations, scores
@@ -331,6 +333,77 @@ def test_a_single_weight_that_leaks(tmp_path):
     assert str(refusal.value) == (
         f"{path}: encoder.layers.0.fc1.weight has weights that its mask removes"
     )
+
+
+CLOSED = {
+    "heads": {"encoder.layers.0.self_attn": [1], "decoder.layers.1.encoder_attn": [0, 1]},
+    "blocks": {"decoder.layers.0": [0]},
+}
+
+
+def closed_model(folder, extra=0, leaks=0):
+    """A model whose mask is what ``CLOSED`` closes, and ``extra`` weights more; and the choice.
+
+    Two heads in each of 6 attentions, 6 units in each of 4 FFNs.
+    """
+    heads = [n.removesuffix(".out_proj.weight") for n in SHAPES if n.endswith("out_proj.weight")]
+    layers = [name.removesuffix(".fc1.weight") for name in SHAPES if name.endswith("fc1.weight")]
+    parts = Parts(Anatomy(dict.fromkeys(heads, 2), dict.fromkeys(layers, 6)), CLOSED)
+    save_parts(folder / "parts.json", parts, {})
+    entries, parameters = dict(full_mask()), weights(3)
+    for name, keep in pruned_by(parts, SHAPES).items():
+        entries[name] = entries[name] & keep
+    entries["encoder.layers.1.fc1.weight"].view(-1)[:extra] = False
+    for name, keep in entries.items():
+        parameters[name][~keep] = 0
+    parameters["decoder.layers.0.fc2.weight"].view(-1)[:leaks] = 1e-30
+    lottery = {"mask": mask_to_state(Mask(entries, full_mask().protected)),
+               "dictionaries": DICTIONARIES.to_tensors()}  # fmt: skip
+    save_checkpoint(folder / "m.pt", parameters, 30, task_state={"lottery": lottery})
+    return folder / "m.pt", str(folder / "parts.json")
+
+
+@pytest.mark.parametrize(
+    ("kind", "closed", "of"), [("heads", 3, 12), ("blocks", 1, 4), ("units", 0, 24)]
+)
+def test_closed_parts_are_counted_by_kind(tmp_path, kind, closed, of):
+    path, parts = closed_model(tmp_path)
+    found = measure(path, 0.0, parts, kind)
+    assert (found.pruned, found.prunable, found.denominator) == (closed, of, kind)
+    assert found.closed == {"heads": 3 / 12, "units": 0.0, "blocks": 1 / 4}
+    assert found.matrices["decoder.layers.1.encoder_attn.out_proj.weight"] == 0
+    assert found.matrices["encoder.layers.0.self_attn.q_proj.weight"] == 0.5
+
+
+def test_a_model_that_was_closed_without_a_mask(tmp_path):
+    path, parts = closed_model(tmp_path)
+    plain = tmp_path / "plain.pt"
+    torch.save({**read_checkpoint(path), "task_state": {}}, plain)
+    found = measure(plain, 0.0, parts, "heads")
+    assert (found.pruned, found.prunable) == (3, 12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"leaks": 1}, "decoder.layers.0.fc2.weight has weights that its mask removes"),
+        ({"extra": 1}, "encoder.layers.1.fc1.weight has lost weights of parts that"),
+    ],
+)
+def test_a_model_that_is_not_what_its_choice_says(tmp_path, changes, said):
+    path, parts = closed_model(tmp_path, **changes)
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, 0.0, parts, "heads")
+    assert str(refusal.value).startswith(f"{path}: {said}")
+
+
+def test_a_model_that_is_not_closed(tmp_path):
+    _, parts = closed_model(tmp_path)
+    path = model(tmp_path / "dense.pt", 0.0)
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, 0.0, parts, "heads")
+    said = f"has weights of parts that {parts} closes"
+    assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
 
 
 def test_the_best_and_the_last_model(tmp_path):
