@@ -70,7 +70,7 @@ def imported_parts(folder, depth=2):
                 *("masks", "compact", "structured"),
             },
         ),
-        ("report", {"errors", "files", "masks", "tickets", "strict"}),
+        ("report", {"errors", "files", "masks", "tickets", "strict", "structured"}),
         ("sparse", {"errors", "files", "compat"}),
         ("structured", {"errors", "files", "strict", "compat", "masks"}),
     ],

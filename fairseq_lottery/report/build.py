@@ -10,12 +10,14 @@ from typing import Union
 import fairseq_lottery
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.report.choices import read_choices
+from fairseq_lottery.report.comparison import beside
 from fairseq_lottery.report.formats import comma_separated, latex, markdown, markdown_text
 from fairseq_lottery.report.groups import Group, gather
-from fairseq_lottery.report.looking import look
+from fairseq_lottery.report.looking import Masks, look
 from fairseq_lottery.report.orders import comparisons_csv
 from fairseq_lottery.report.pages import Block, Heading, Points, Text, as_html, as_markdown
-from fairseq_lottery.report.published import load
+from fairseq_lottery.report.plans import WEIGHTS
 from fairseq_lottery.report.records import Run, read_run
 from fairseq_lottery.report.results import densities_csv, overlaps_csv, results_csv
 from fairseq_lottery.report.sections import section
@@ -45,11 +47,13 @@ def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: 
         raise LotteryError(
             f"{', '.join(map(str, runs))}: no cell has a score yet; let fairseq-lottery run go on"
         )
-    published = [load(g.published) if g.published is not None else None for g in groups]
-    masks = [look(group) for group in groups]
-    made = [section(g, p, m, page) for g, p, m in zip(groups, published, masks)]
+    published = beside(groups)
+    masks = [look(group) if group.rows == WEIGHTS else Masks() for group in groups]
+    choices = [read_choices(group) for group in groups]
+    made = [section(*each, page) for each in zip(groups, published, masks, choices)]
 
-    title = groups[0].title if len(groups) == 1 else "Lottery tickets: several configurations"
+    one = len({group.number for group in groups}) == 1
+    title = groups[0].recipe_title if one else "Lottery tickets: several configurations"
     blocks: list[Block] = [Heading(1, title), *_introduction(groups, found)]
     for each in made:
         if len(made) > 1:
@@ -97,20 +101,31 @@ def _read(folders: Sequence[Union[str, Path]], out: Path) -> list[Run]:
 
 def _introduction(groups: Sequence[Group], runs: Sequence[Run]) -> list[Block]:
     blocks: list[Block] = []
-    if len(groups) > 1:
+    recipes = list({group.number: group for group in groups}.values())
+    if len(recipes) > 1:
         blocks.append(
             Text(
-                f"{len(runs)} runs of {len(groups)} recipes. Runs of different recipes do not"
+                f"{len(runs)} runs of {len(recipes)} recipes. Runs of different recipes do not"
                 " share a table; this is what tells the recipes apart:"
             )
         )
-        blocks.append(Points([f"{group.title}: {_telling(group, groups)}" for group in groups]))
-    blocks.append(
-        Text(
-            "A difference is called one only where a test finds it. Sparsity is the share of the"
-            " prunable weights that is removed; each table says which weights these are."
+        entries = [f"{each.recipe_title}: {_telling(each, recipes)}" for each in recipes]
+        blocks.append(Points(entries))
+    if len(recipes) < len(groups):
+        titles = ", ".join(dict.fromkeys(group.words.title for group in groups))
+        blocks.append(
+            Text(
+                "Techniques whose shares are of different things never share a table, a plot or a"
+                f" test: they have sections of their own ({titles}), each with the dense model."
+            )
         )
-    )
+    text = "A difference is called one only where a test finds it."
+    if any(group.rows == WEIGHTS for group in groups):
+        text += (
+            " Sparsity is the share of the prunable weights that is removed; each table says which"
+            " weights these are."
+        )
+    blocks.append(Text(text))
     return blocks
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.report.groups import Evaluation, Group
-from fairseq_lottery.report.published import EVERY, Published, differing, same_entry
+from fairseq_lottery.report.published import EVERY, Published, differing, load, same_entry
 from fairseq_lottery.report.records import DENSE
 from fairseq_lottery.report.tables import (
     MISSING,
@@ -13,15 +14,38 @@ from fairseq_lottery.report.tables import (
     cell_text,
     decimals,
     percent,
+    row_label,
     rows_of,
     signed,
     spread_text,
 )
 
 
+def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
+    """For each group the published figures that stand beside its own, None for most.
+
+    Of the groups of one recipe it is the one whose shares are of the same as the published ones;
+    where there is none, the first, for the dense model's figure.
+    """
+    found: list[Optional[Published]] = []
+    for group in groups:
+        published = load(group.published) if group.published is not None else None
+        if published is not None:
+            same = [each for each in groups if each.number == group.number]
+            fitting = [each for each in same if each.rows == published.rows]
+            published = published if group is (fitting or same)[0] else None
+        found.append(published)
+    return found
+
+
 def comparison_table(group: Group, key: Evaluation, published: Published) -> Optional[Table]:
     """Measured and published columns side by side; None where no technique is in both."""
-    figures = {(t, s): v for (m, t, s), v in published.values.items() if m == key.metric}
+    fits = published.rows == group.rows
+    figures = {
+        (technique, share): value
+        for (metric, technique, share), value in published.values.items()
+        if metric == key.metric and (fits or technique == DENSE)
+    }
     shared = [name for name in group.techniques if any(name == t for t, _ in figures)]
     shared = [n for n in shared if any(group.values(key, n, s) for s in group.sparsities)]
     if not shared and (DENSE, 0.0) not in figures:
@@ -35,14 +59,14 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
     wanted = {s for name, s in figures if name in shared} | set(group.sparsities)
     rows = []
     for sparsity in sorted({0.0, *(wanted if shared else ())}):
-        row = [percent(sparsity)]
+        row = [row_label(group, sparsity)]
         for name in shared or [DENSE]:
             technique = name if sparsity else DENSE
             values = group.values(key, technique, sparsity)
             printed = figures.get((technique, sparsity), MISSING)
             row += [cell_text(values, most, digits), printed]
         rows.append([*row, memory.get(sparsity, MISSING)] if memory else row)
-    header = ["sparsity, %"]
+    header = [group.words.axis]
     for name in shared or [DENSE]:
         title = group.title_of(name)
         header += [f"{title}, here", f"{title}, published"]

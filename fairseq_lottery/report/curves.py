@@ -1,4 +1,4 @@
-"""Plots of a metric by sparsity, and of a metric by update."""
+"""Plots of a metric by sparsity or by what is left, and of a metric by update."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from fairseq_lottery.report.groups import Evaluation, Group
+from fairseq_lottery.report.groups import Evaluation, Group, slug
+from fairseq_lottery.report.plans import METRIC, WEIGHTS
 from fairseq_lottery.report.records import DENSE, Curve
 from fairseq_lottery.report.style import (
     GREY,
     Drawing,
     Look,
     Size,
+    closed_axis,
     draw,
     grid_of,
     legend_outside,
@@ -33,9 +35,16 @@ LEARNING = {"loss": "validation loss", "bleu": "validation BLEU"}
 
 
 def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
-    """The metric by sparsity, a line a technique; None where only the dense model has scores."""
+    """The metric by sparsity, a line a technique; None where only the dense model has scores.
+
+    Shares of the metric are no axis: what a search closes for one is not known before.
+    """
+    if group.rows == METRIC:
+        return None
+    logarithmic = group.rows == WEIGHTS  # of the density, which has no end; heads end at none
+    drawn = [s for s in group.sparsities if s < 1 or not logarithmic]
     points = {
-        name: [(s, v) for s in group.sparsities if s < 1 and (v := group.values(key, name, s))]
+        name: [(s, v) for s in drawn if (v := group.values(key, name, s))]
         for name in group.techniques
     }
     points = {name: found for name, found in points.items() if found}
@@ -43,10 +52,11 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         return None
     most = max(len(values) for found in points.values() for _, values in found)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
+    by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
     return draw(
-        group.file(f"{key.slug}-by-sparsity"),
-        f"{key.metric} on {key.subset} by sparsity ({key.evaluation}; {bars}). The axis is"
-        " logarithmic in the density; the dashed line is the dense model.",
+        group.file(f"{key.slug}-by-{slug(by)}"),
+        f"{key.metric} on {key.subset} by {by} ({key.evaluation}; {bars}). The axis is {axis};"
+        " the dashed line is the dense model.",
         page,
         lambda size: _sparsity_figure(group, key, points, size),
     )
@@ -72,8 +82,9 @@ def _sparsity_figure(
     for name, found in points.items():
         handles.append(_line(axes, found, every[name], page))
     sparsities = {sparsity for found in points.values() for sparsity, _ in found}
-    sparsity_axis(axes, sparsities, page, page.width - 5 * page.line)
-    axes.set_xlabel("sparsity, %")
+    share_axis = sparsity_axis if group.rows == WEIGHTS else closed_axis
+    share_axis(axes, sparsities, page, page.width - 5 * page.line)
+    axes.set_xlabel(group.words.axis)
     axes.set_ylabel(key.metric)
     legend_outside(figure, handles, labels, page)
     return figure
@@ -109,7 +120,7 @@ def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
     cut = " The axis leaves out the start, where the loss is far higher." if falls else ""
     return draw(
         group.file(f"learning-{metric}"),
-        f"V{LEARNING[metric][1:]} by update, a panel a sparsity, a line a seed; the grey"
+        f"V{LEARNING[metric][1:]} by update, a panel a {group.words.share}, a line a seed; the grey"
         f" lines are the dense model's training.{cut}",
         page,
         lambda size: _learning_figure(group, metric, curves, size),

@@ -12,7 +12,7 @@ from fairseq_lottery.report.bootstrap import RESAMPLES
 from fairseq_lottery.report.groups import Evaluation, Group
 from fairseq_lottery.report.records import DENSE
 from fairseq_lottery.report.significance import BOOTSTRAP, FEWEST_SEEDS, LEVEL, Comparison
-from fairseq_lottery.report.tables import LOWER_IS_BETTER, Table, percent
+from fairseq_lottery.report.tables import LOWER_IS_BETTER, Table, row_label
 
 
 def order_table(
@@ -31,7 +31,7 @@ def order_table(
         found = sum(each.found for each in family)
         order = _order(group, key, sparsity, seed, family)
         rows.append(
-            [percent(sparsity), *([str(seed)] if bootstrap else []), order]
+            [row_label(group, sparsity), *([str(seed)] if bootstrap else []), order]
             + [f"{found} of {len(family)}"]
         )
     if bootstrap:
@@ -44,7 +44,7 @@ def order_table(
         slug=group.file(slug),
         caption=f"Order of the techniques by {key.metric} ({key.subset}, {key.evaluation}), tested"
         f" by {how}.",
-        header=["sparsity, %", *(["seed"] if bootstrap else []), f"order, {end} first", "pairs"],
+        header=[group.words.axis, *(["seed"] if bootstrap else []), f"order, {end} first", "pairs"],
         rows=rows,
         notes=[
             "Between neighbours, > says that the test finds a difference, ~ that it finds none:"

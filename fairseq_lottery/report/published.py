@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.report.plans import WEIGHTS
 
 FOLDER = Path(__file__).parent / "published"
 #: stands for every technique, where a figure does not depend on it
@@ -27,6 +28,7 @@ class Published:
         notes: what has to be known to read the figures.
         values: metric, technique, sparsity -> figure as printed.
         remarks: the same keys -> what is said of that figure alone.
+        rows: what sparsities are a share of, one of ``plans.ROWS``.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Published:
     notes: tuple[str, ...]
     values: Mapping[tuple[str, str, float], str]
     remarks: Mapping[tuple[str, str, float], str]
+    rows: str = WEIGHTS
 
 
 def names() -> list[str]:

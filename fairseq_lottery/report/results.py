@@ -9,6 +9,9 @@ from typing import Any
 
 from fairseq_lottery.report.groups import Group
 from fairseq_lottery.report.looking import Masks
+from fairseq_lottery.report.plans import WEIGHTS
+from fairseq_lottery.report.records import Score
+from fairseq_lottery.structured import KINDS
 
 _SCORE = (
     "technique sparsity seed subset evaluation checkpoint update beam lenpen metric score"
@@ -18,13 +21,21 @@ _SCORE = (
 
 def results_csv(groups: Sequence[Group]) -> str:
     """One row per run and metric, tidy: one value a row, everything that tells rows apart."""
+    closing = any(group.rows != WEIGHTS for group in groups)
     rows = (
         [group.title, *(getattr(score, name) for name in _SCORE)]
+        + (_closed(group, score) if closing else [])
         for group in groups
         for table in group.tables.values()
         for _, score in sorted(table.items())
     )
-    return _csv(["configuration", *_SCORE], rows)
+    more = ["rows", *(f"{kind} closed" for kind in KINDS)] if closing else []
+    return _csv(["configuration", *_SCORE, *more], rows)
+
+
+def _closed(group: Group, score: Score) -> list[Any]:
+    """What the sparsity is a share of, and the share of each kind that is closed."""
+    return [group.rows, *((score.closed or {}).get(kind) for kind in KINDS)]
 
 
 def densities_csv(found: Sequence[tuple[Group, Masks]]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq_lottery.report.bootstrap import within_seeds
+from fairseq_lottery.report.choices import Choices
+from fairseq_lottery.report.collected import Section
 from fairseq_lottery.report.comparison import comparison_table, entry, recipe_table
 from fairseq_lottery.report.curves import LEARNING, learning_curves, sparsity_curves
 from fairseq_lottery.report.densities import density_map
@@ -14,36 +15,27 @@ from fairseq_lottery.report.groups import Evaluation, Group
 from fairseq_lottery.report.looking import Masks
 from fairseq_lottery.report.orders import order_table
 from fairseq_lottery.report.overlaps import seed_overlaps, technique_overlaps
-from fairseq_lottery.report.pages import Block, Heading, Points, Text
+from fairseq_lottery.report.pages import Heading, Points, Text
+from fairseq_lottery.report.parts import add_parts
+from fairseq_lottery.report.plans import METRIC, WEIGHTS
 from fairseq_lottery.report.published import Published
-from fairseq_lottery.report.significance import FEWEST_SEEDS, Comparison, across_seeds
+from fairseq_lottery.report.searches import search_table
+from fairseq_lottery.report.significance import FEWEST_SEEDS, across_seeds
 from fairseq_lottery.report.style import Size
 from fairseq_lottery.report.tables import metric_table
 
-
-@dataclass
-class Section:
-    """The blocks about one group, and every comparison that was tested for it."""
-
-    group: Group
-    blocks: list[Block] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)
-
-    def add(self, block: Optional[Block], otherwise: str = "") -> None:
-        """Add a block, or the sentence why it is not there."""
-        if block is not None:
-            self.blocks.append(block)
-        elif otherwise:
-            self.blocks.append(Text(otherwise))
+_ONLY_DENSE = "only the dense model has a score."
 
 
-def section(group: Group, published: Optional[Published], masks: Masks, page: Size) -> Section:
+def section(
+    group: Group, published: Optional[Published], masks: Masks, choices: Choices, page: Size
+) -> Section:
     """Tables, tests and plots of a group."""
     made = Section(group)
     seeds = ", ".join(map(str, group.seeds))
     made.add(
         Text(
-            f"{len(group.techniques)} techniques, {len(group.sparsities)} sparsities,"
+            f"{len(group.techniques)} techniques, {len(group.sparsities)} {group.words.shares},"
             f" {'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}."
         )
     )
@@ -58,7 +50,10 @@ def section(group: Group, published: Optional[Published], masks: Masks, page: Si
         made.add(drawing)
     if not any(drawn):
         made.add(Text("No validation curve was recorded."))
-    _masks(made, masks, page)
+    if group.rows == WEIGHTS:
+        _masks(made, masks, page)
+    if group.rows != WEIGHTS or group.choices or group.importance:
+        add_parts(made, choices, page)
     made.add(Heading(3, "Signatures"))
     made.add(Points([f"Recipe: {_recipe(group)}", *_signatures(group)]))
     runs = dict.fromkeys(
@@ -75,10 +70,11 @@ def section(group: Group, published: Optional[Published], masks: Masks, page: Si
 def _scores(made: Section, key: Evaluation, published: Optional[Published], page: Size) -> None:
     group = made.group
     made.add(Heading(3, f"{key.metric}, {key.subset}, {key.evaluation}"))
-    made.add(metric_table(group, key))
+    made.add(search_table(group, key) if group.rows == METRIC else metric_table(group, key))
     made.add(
         sparsity_curves(group, key, page),
-        "There is no plot by sparsity: only the dense model has a score.",
+        f"There is no plot by {group.words.by}: "
+        + ("a search finds what it closes." if group.rows == METRIC else _ONLY_DENSE),
     )
     if published is not None:
         made.add(
@@ -102,7 +98,7 @@ def _tests(made: Section, key: Evaluation) -> None:
     else:
         sentences.append(
             f"Whether differences hold across seeds is not tested: that takes {FEWEST_SEEDS} seeds"
-            f" of two techniques at one sparsity, and there {_most_seeds(group, key)}."
+            f" of two techniques at one {group.words.share}, and there {_most_seeds(group, key)}."
         )
     if sentences or reasons:
         made.add(Text(" ".join([*sentences, *reasons])))

@@ -218,3 +218,24 @@ def sparsity_axis(axes: Axes, sparsities: Iterable[float], page: Size, width: fl
     axes.set_xticks(shown, [percent(1 - density) for density in shown])
     axes.set_xticks([d for d in densities if d not in shown], minor=True)
     axes.xaxis.set_minor_formatter("")
+
+
+def closed_axis(axes: Axes, shares: Iterable[float], page: Size, width: float) -> None:
+    """A linear axis of what is left, what is closed rising to the right, labelled in percent.
+
+    ``width`` is about how wide the axis is, in inches: labels that would touch are left out,
+    their ticks stay.
+    """
+    from fairseq_lottery.report.tables import percent
+
+    left = sorted(1 - share for share in set(shares))
+    margin = 0.04 * (left[-1] - left[0]) or 0.04
+    axes.set_xlim(left[-1] + margin, left[0] - margin)
+    inches = width / (left[-1] - left[0] + 2 * margin)
+    shown: list[float] = []
+    for one in left:
+        wide = 0.62 * page.font * _PT * (len(percent(1 - one)) + 0.8)
+        if not shown or (one - shown[-1]) * inches > wide:
+            shown.append(one)
+    axes.set_xticks(shown, [percent(1 - one) for one in shown])
+    axes.set_xticks([one for one in left if one not in shown], minor=True)

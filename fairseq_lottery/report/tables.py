@@ -1,4 +1,4 @@
-"""Tables of scores: rows sparsity, columns technique, mean and deviation over seeds."""
+"""Tables of scores: rows sparsity or what is closed, columns technique, mean and deviation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from fairseq_lottery.report.groups import Evaluation, Group
+from fairseq_lottery.report.plans import METRIC, WEIGHTS
 from fairseq_lottery.report.records import DENSE, Score
 
 MISSING = "–"
@@ -50,9 +51,14 @@ def deviation(values: Sequence[float]) -> Optional[float]:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def percent(sparsity: float) -> str:
+def percent(share: float) -> str:
     """``0.9`` as ``90``, ``0.8926`` as ``89.26``."""
-    return f"{100 * sparsity:.2f}".rstrip("0").rstrip(".")
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".")
+
+
+def row_label(group: Group, share: float) -> str:
+    """The first cell of a row; the dense model, of share 0, keeps all of its metric."""
+    return percent(1.0 if group.rows == METRIC and not share else share)
 
 
 def rows_of(group: Group) -> list[tuple[str, float]]:
@@ -69,18 +75,19 @@ def metric_table(group: Group, key: Evaluation) -> Table:
     rows, data = [], []
     for sparsity in (0.0, *(group.sparsities if columns else ())):
         found = [cells[name if sparsity else DENSE, sparsity] for name in columns or [DENSE]]
-        rows.append([percent(sparsity), *(cell_text(values, most, digits) for values in found)])
+        text = (cell_text(values, most, digits) for values in found)
+        rows.append([row_label(group, sparsity), *text])
         data.append([sparsity, *(entry for values in found for entry in _numbers(values))])
     names = columns or [DENSE]
     wide = [f"{name} {part}" for name in names for part in ("mean", "sd", "seeds")]
     return Table(
         slug=group.file(key.slug),
-        caption=f"{key.metric} on {key.subset} by sparsity ({key.evaluation}):"
+        caption=f"{key.metric} on {key.subset} by {group.words.by} ({key.evaluation}):"
         f" {spread_text(most)}.",
-        header=["sparsity, %", *(group.title_of(name) for name in names)],
+        header=[group.words.axis, *(group.title_of(name) for name in names)],
         rows=rows,
         notes=_notes(group, key, columns),
-        data=(["sparsity", *wide], data),
+        data=([group.words.column, *wide], data),
     )
 
 
@@ -92,7 +99,7 @@ def missing(group: Group, key: Evaluation) -> str:
     have = "has" if len(absent) == 1 else "have"
     return (
         f"{MISSING} marks what has no score: of the {len(group.planned)} cells (technique,"
-        f" sparsity and seed) that were meant to be run, {len(absent)} {have} none."
+        f" {group.words.share} and seed) that were meant to be run, {len(absent)} {have} none."
     )
 
 
@@ -137,25 +144,38 @@ def _notes(group: Group, key: Evaluation, columns: Sequence[str]) -> list[str]:
     table = group.tables[key]
     notes = [f"{signed(group, key)}."]
     if columns:
-        notes.append("0 % is the dense model, the same for every technique.")
+        notes.append(f"{row_label(group, 0.0)} % is the dense model, the same for every technique.")
     counts = {s.sentences for s in table.values() if s.sentences is not None}
     if counts:
         notes.append(f"{', '.join(f'{count:,}' for count in sorted(counts))} sentences.")
-    shares: dict[str, list[str]] = {}
-    for score in table.values():
-        if score.sparsity and score.denominator:
-            size = f" ({score.prunable:,} weights)" if score.prunable else ""
-            users = shares.setdefault(f"{score.denominator}{size}", [])
-            if group.title_of(score.technique) not in users:
-                users.append(group.title_of(score.technique))
-    if len(shares) == 1:
-        notes.append(f"Sparsity is a share of {next(iter(shares))}.")
-    elif shares:
-        parts = "; ".join(f"{share} for {', '.join(users)}" for share, users in shares.items())
-        notes.append(f"Sparsity is NOT a share of the same weights in all columns: {parts}.")
+    notes += _shares(group, table.values())
     if key.metric in LOWER_IS_BETTER:
         notes.append("Less is better.")
     whole = all(group.values(key, name, s) for name in columns for s in group.sparsities)
     if not whole or group.planned - set(table):
         notes.append(missing(group, key))
     return notes
+
+
+def _shares(group: Group, scores: Iterable[Score]) -> list[str]:
+    """What the shares are of, as a sentence; it names techniques where they differ."""
+    shares: dict[str, list[str]] = {}
+    for score in scores:
+        if score.sparsity and score.denominator:
+            users = shares.setdefault(_whole(group, score), [])
+            if group.title_of(score.technique) not in users:
+                users.append(group.title_of(score.technique))
+    subject, verb = ("Sparsity", "is") if group.rows == WEIGHTS else ("Shares", "are")
+    article = "a share of " if group.rows == WEIGHTS else "of "
+    if len(shares) < 2:
+        return [f"{subject} {verb} {article}{whole}." for whole in shares]
+    parts = "; ".join(f"{share} for {', '.join(users)}" for share, users in shares.items())
+    return [f"{subject} {verb} NOT {article}the same {group.words.noun} in all columns: {parts}."]
+
+
+def _whole(group: Group, score: Score) -> str:
+    """``no-embeddings (700 weights)``, ``24 heads``."""
+    if group.rows == WEIGHTS:
+        size = f" ({score.prunable:,} weights)" if score.prunable else ""
+        return f"{score.denominator}{size}"
+    return f"{score.prunable:,} {group.words.noun}" if score.prunable else group.words.noun

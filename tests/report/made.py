@@ -13,6 +13,8 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from small import SHAPES, save_checkpoint, weights
 
 from fairseq_lottery.masks import Mask, prunable_matrices
+from fairseq_lottery.structured import Anatomy, Parts, save_parts
+from fairseq_lottery.structured.table import save_scores
 
 TITLES = {
     "mp": "MP",
@@ -22,9 +24,26 @@ TITLES = {
     "slt-mp": "SLT-MP",
     "mp-slt": "MP-SLT",
     "random": "random mask",
+    "heads-lowest": "lowest heads",
+    "heads-random": "random heads",
+    "blocks-lowest": "lowest blocks",
+    "s-good": "s-pruning, good",
+    "s-bad": "s-pruning, bad",
 }
 #: how fast translations get worse with sparsity
 HARM = {"mp": 1.0, "lt": 1.35, "slt": 0.85, "clt": 0.9, "slt-mp": 0.8, "mp-slt": 0.95, "random": 2}
+#: two layers a side with four heads and eight units: 24 heads, 32 units, 4 blocks
+ANATOMY = Anatomy(
+    {
+        f"{side}.layers.{layer}.{module}": 4
+        for side, module in (
+            ("encoder", "self_attn"), ("decoder", "self_attn"), ("decoder", "encoder_attn"),
+        )
+        for layer in (0, 1)
+    },
+    {f"{side}.layers.{layer}": 8 for side in ("encoder", "decoder") for layer in (0, 1)},
+)  # fmt: skip
+COUNTS = {kind: sum(sizes.values()) for kind, sizes in ANATOMY.sizes.items()}
 RECIPE = {"architecture": "transformer_wmt_en_de", "updates": 1000, "optimizer": "masked_adam"}
 METRICS = {"BLEU": BLEU, "chrF": CHRF, "TER": TER}
 EVALUATION = "best-beam4-lenpen0.6"
@@ -57,7 +76,9 @@ class Made:
     def __init__(
         self, folder, techniques=("mp", "slt", "random"), sparsities=(0.5, 0.9), seeds=(1,),
         sentences=60, title="Small task", published=None, recipe=RECIPE,
+        rows=None,
     ):  # fmt: skip
+        """``rows``: technique -> what its sparsities are a share of, where that is not weights."""
         folder.mkdir(parents=True)
         self.folder, self.records = folder, []
         self.techniques, self.sparsities, self.seeds = techniques, sparsities, seeds
@@ -72,6 +93,10 @@ class Made:
             "recipe": dict(recipe),
             "stages": [],
         }
+        self.rows = rows or {}
+        for entry in self.plan["techniques"]:
+            if entry["name"] in self.rows:
+                entry["rows"] = self.rows[entry["name"]]
 
     def cells(self):
         for seed in self.seeds:
@@ -109,8 +134,71 @@ class Made:
                         "pruned": round(cell[1] * 1000), "prunable": 1000,
                         "denominator": "all-matrices", "hypotheses": path,
                         "references": "references.test.txt", "sentences": len(self.lines),
+                        **self.closed(*cell),
                     }
                 )  # fmt: skip
+        return self
+
+    def closing(self, technique, sparsity):
+        """Kind -> how many of its parts a cell closes; a search as many as it finds."""
+        rows = self.rows.get(technique, "weights")
+        if rows == "metric":
+            return {"heads": round((1 - sparsity) * 20), "units": 0, "blocks": 1}
+        counts = dict.fromkeys(COUNTS, 0)
+        return {**counts, rows: round(sparsity * COUNTS[rows])} if rows in counts else counts
+
+    def closed(self, technique, sparsity, seed):
+        """What a score's record says of what is closed; of weights nothing more."""
+        rows = self.rows.get(technique, "weights")
+        if rows == "weights":
+            return {}
+        kind = "heads" if rows == "metric" else rows
+        counts = self.closing(technique, sparsity)
+        return {
+            "pruned": counts[kind], "prunable": COUNTS[kind], "denominator": kind,
+            "closed": {kind: counts[kind] / COUNTS[kind] for kind in COUNTS},
+        }  # fmt: skip
+
+    def parts(self):
+        """The choice of every cell that closes some: at random, the same first half a seed."""
+        for cell in self.cells():
+            if cell[0] not in self.rows:
+                continue
+            about = self.training(*cell)
+            closed = {}
+            for kind, count in self.closing(*cell[:2]).items():
+                every = [(n, i) for n, size in ANATOMY.sizes[kind].items() for i in range(size)]
+                common = random.Random(cell[0]).sample(every, count)
+                own = random.Random(cell[2]).sample(every, count)
+                chosen = dict.fromkeys([*common[: count // 2], *own])
+                for name, number in list(chosen)[:count]:
+                    closed.setdefault(kind, {}).setdefault(name, []).append(number)
+            self.choice(Parts(ANATOMY, closed), about)
+        return self
+
+    def choice(self, parts, about):
+        """One choice, as a file and a record."""
+        path = f"{about['training']}/parts.json"
+        save_parts(self.folder / path, parts, {"made": "here"})
+        self.records.append({"kind": "parts", **about, "file": path})
+
+    def importance(self, measures=("gradient-sentence", "confidence"), anatomy=ANATOMY):
+        """Scores of the dense model's parts, in [0, 1] and in the order of their numbers."""
+        for seed in self.seeds:
+            for measure in measures:
+                about = self.training("dense", 0.0, seed)
+                chance = random.Random(f"{measure}{seed}")
+                scores = {
+                    "heads": {
+                        name: torch.tensor([chance.random() ** 2 for _ in range(count)])
+                        for name, count in anatomy.heads.items()
+                    }
+                }
+                path = f"{about['training']}/{measure}.json"
+                save_scores(self.folder / path, anatomy, scores, {})
+                self.records.append(
+                    {"kind": "importance", **about, "measure": measure, "file": path}
+                )
         return self
 
     def curve(self, metrics=("loss", "bleu"), points=20):

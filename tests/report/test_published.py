@@ -10,7 +10,10 @@ def test_every_publication_is_whole():
         "brix2020-en-de",
         "brix2020-en-fr",
         "gale2019-en-de",
+        "michel2019-en-fr",
         "renda2020-gnmt",
+        "voita2019-en-ru",
+        "voita2019-en-ru-subtitles",
         "yu2020-en-de-base",
         "yu2020-en-de-big",
     ]
@@ -37,6 +40,11 @@ def test_every_publication_is_whole():
         ("gale2019-en-de", "BLEU", "mp", 0.9, "23.26"),
         ("renda2020-gnmt", "BLEU", "lr-rewind", 0.978, "17.93"),
         ("yu2020-en-de-big", "BLEU", "imp", 0.67, "28.9"),
+        ("michel2019-en-fr", "BLEU", "dense", 0, "36.05"),
+        ("voita2019-en-ru", "BLEU", "heads-gates-fine-tune", 0.479167, "29.62"),
+        ("voita2019-en-ru", "BLEU", "heads-gates-scratch", 0.819444, "28.41"),
+        ("voita2019-en-ru-subtitles", "BLEU", "heads-gates-fine-tune", 0.277778, "32.24"),
+        ("voita2019-en-ru-subtitles", "BLEU", "heads-gates-scratch", 0.576389, "31.98"),
     ],
 )
 def test_figures_as_printed(name, metric, technique, sparsity, value):
@@ -57,6 +65,20 @@ def test_what_is_not_in_the_tables():
     fr = load("brix2020-en-fr")
     assert fr.remarks["BLEU", "slt", 0.98] == "one run; the other failed"
     assert not any(technique in ("lt", "mp-slt") for _, technique, _ in fr.values)
+
+
+def test_shares_of_heads_are_the_heads_that_are_left():
+    """Each share is one of 144 heads, and the notes say which are left."""
+    left = {"voita2019-en-ru": [75, 58, 36, 26], "voita2019-en-ru-subtitles": [104, 61, 28]}
+    for name, counts in left.items():
+        found = load(name)
+        assert found.rows == "heads"
+        for technique in ("heads-gates-fine-tune", "heads-gates-scratch"):
+            shares = [s for _, t, s in found.values if t == technique]
+            assert shares == [round(1 - count / 144, 6) for count in counts]
+    (said,) = (note for note in load("voita2019-en-ru").notes if note.startswith("Heads left"))
+    assert "14, 31, 30 at 47.92 %; 12, 21, 25 at 59.72 %; 8, 13, 15 at 75.00 %" in said
+    assert {load(name).rows for name in names()} == {"weights", "heads"}
 
 
 def test_an_unknown_name_lists_the_known_ones():

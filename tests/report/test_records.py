@@ -32,11 +32,67 @@ def test_every_kind_is_read(folder):
         {**model, "matrices": {"w": 0.1}},
     )
     run = read_run(folder)
+    assert not run.choices and not run.importance
     assert [s.score for s in run.scores] == [26.0] and isinstance(run.scores[0], Score)
     assert [(c.update, c.value) for c in run.curves] == [(250, 5.31)]
     assert [(m.file, m.matrices) for m in run.models] == [("t/best.pt", {"w": 0.1})]
     assert list(run.plan.techniques) == ["dense", "mp", "slt", "random"]
     assert run.plan.techniques["mp"] == "MP" and run.plan.sparsities == (0.5, 0.9)
+
+
+PARTS = {
+    "kind": "parts", "technique": "heads-lowest", "sparsity": 0.5, "seed": 1,
+    "training": "seed1/heads", "file": "seed1/heads/parts.json",
+}  # fmt: skip
+IMPORTANCE = {
+    **PARTS, "kind": "importance", "technique": "dense", "sparsity": 0.0, "measure": "l1",
+}  # fmt: skip
+
+
+def test_what_is_kept_and_how_important_it_is(folder):
+    closed = {"heads": 0.5, "units": 0, "blocks": 0.25}
+    lines(folder, PARTS, IMPORTANCE, score_record(closed=closed))
+    run = read_run(folder)
+    assert [(one.technique, one.file) for one in run.choices] == [
+        ("heads-lowest", "seed1/heads/parts.json")
+    ]
+    assert [(one.measure, one.seed) for one in run.importance] == [("l1", 1)]
+    assert run.scores[0].closed == closed
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ({**PARTS, "file": None}, "line 2 has no file"),
+        ({**PARTS, "file": "a\nb"}, "line 2: file is 'a\\nb', which is no line of text"),
+        ({**PARTS, "seed": "1"}, "line 2: seed is '1', which is no int"),
+        ({**PARTS, "sparsity": 2}, "line 2: sparsity 2.0 is not between 0 and 1"),
+        ({**IMPORTANCE, "measure": 3}, "line 2: measure is 3, which is no str"),
+        ({**IMPORTANCE, "measure": None}, "line 2 has no measure"),
+        (
+            {**IMPORTANCE, "sparsity": 0.5},
+            "line 2: importance is of the dense model, at",
+        ),
+        ({**IMPORTANCE, "technique": "mp"}, "line 2: importance is of the dense model"),
+        (score_record(closed={"heads": 1.5}), "line 2: 1.5 is no share of 'heads'"),
+        (score_record(closed={"heads": True}), "line 2: True is no share of 'heads'"),
+        (score_record(closed=[0.5]), "line 2: closed is [0.5], which is no dict"),
+    ],
+)
+def test_a_bad_line_about_heads_is_named(folder, line, said):
+    lines(folder, score_record(), line)
+    with pytest.raises(LotteryError) as caught:
+        read_run(folder)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", ["weight", None, 3, ["heads"]])
+def test_rows_that_are_none(folder, rows):
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["techniques"][1]["rows"] = rows
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(LotteryError, match="nothing that sparsities are a share of"):
+        read_run(folder)
 
 
 def test_sparsities_that_differ_by_rounding_are_one(folder):
@@ -58,14 +114,17 @@ def test_sparsities_that_differ_by_rounding_are_one(folder):
         (score_record(seed=1.5), "line 2: seed is 1.5, which is no int"),
         (score_record(sparsity=90), "line 2: sparsity 90.0 is not between 0 and 1"),
         (score_record(seed=-1), "line 2: seed is -1, which nothing counts to"),
-        (score_record(technique="a\x1b[2J"),
-        "line 2: technique is 'a\\x1b[2J', which is no line"),
+        (score_record(technique="a\x1b[2J"), "line 2: technique is 'a\\x1b[2J', which is no line"),
         (score_record(training="x" * 5000), "line 2: training is 'xxx"),
-        (json.dumps(score_record()).replace("26.6", "9" * 400),
-        "line 2 is not JSON (the number 99"),
+        (
+            json.dumps(score_record()).replace("26.6", "9" * 400),
+            "line 2 is not JSON (the number 99",
+        ),
         (json.dumps(score_record()).replace('"slt"', '"\\ud800"'), "line 2 is not JSON ('utf-8'"),
-        (json.dumps(score_record())[:-1] + ', "seed": 2}',
-        "line 2 is not JSON ('seed' is given twice"),
+        (
+            json.dumps(score_record())[:-1] + ', "seed": 2}',
+            "line 2 is not JSON ('seed' is given twice",
+        ),
     ],
 )
 def test_a_bad_line_is_named(folder, line, said):

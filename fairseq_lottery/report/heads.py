@@ -1,0 +1,87 @@
+"""Plots of heads: how important the dense model's are, and which stay open in how many seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional
+
+import torch
+
+from fairseq_lottery.report.choices import Choices
+from fairseq_lottery.report.grids import Values, head_grids
+from fairseq_lottery.report.groups import Group
+from fairseq_lottery.report.style import Drawing, Size, draw
+from fairseq_lottery.report.tables import row_label
+from fairseq_lottery.structured import Parts
+
+#: survival is shown at the share next to this, where there is most to choose
+SHOWN = 0.5
+_READ = (
+    "a row a layer, from 0, and a column a head, for encoder self-attention (enc-self), decoder"
+    " self-attention (dec-self) and attention to the encoder (enc-dec)"
+)
+
+
+def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
+    """Importance of the dense model's heads, a panel a measure; None without scores of heads."""
+    panels, seeds = {}, set()
+    for measure, by_seed in choices.importance.items():
+        own = {seed: scores["heads"] for seed, scores in by_seed.items() if scores.get("heads")}
+        if own:
+            panels[measure] = relative(list(own.values()))
+            seeds |= set(own)
+    anatomy = choices.anatomy
+    if anatomy is None or not panels:
+        return None
+    over = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"
+    return draw(
+        group.file("importance"),
+        f"Importance of the heads of the dense model, a panel a measure{over}, in percent of the"
+        f" largest of the measure: {_READ}.",
+        page,
+        lambda size: head_grids(
+            anatomy, panels, size, "importance, % of the largest", numbers=True
+        ),
+    )
+
+
+def relative(seeds: list[Mapping[str, torch.Tensor]]) -> Values:
+    """Module -> the mean over seeds of each head, as a share of the largest absolute mean."""
+    names = [name for name in seeds[0] if all(name in scores for scores in seeds)]
+    means = {name: torch.stack([scores[name] for scores in seeds]).mean(0) for name in names}
+    largest = max(float(mean.abs().max()) for mean in means.values()) or 1.0
+    return {name: (mean / largest).tolist() for name, mean in means.items()}
+
+
+def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
+    """In how many seeds each head stays open, a panel a technique; None without choices."""
+    anatomy = choices.anatomy
+    shown = {
+        name: min(shares, key=lambda share: (abs(share - SHOWN), share))
+        for name in group.techniques
+        if (shares := choices.shares_of(name))
+    }
+    if anatomy is None or not shown:
+        return None
+    found = {name: choices.of(name, share) for name, share in shown.items()}
+    counts = sorted({len(own) for own in found.values()})
+    panels = {}
+    for name, own in found.items():
+        title = f"{group.title_of(name)}, {row_label(group, shown[name])} %"
+        panels[title if len(counts) == 1 else f"{title} (n={len(own)})"] = kept(own)
+    seeds = f"{counts[0]} seeds" if counts[0] > 1 else "one seed"
+    over = seeds if len(counts) == 1 else "its n seeds"
+    return draw(
+        group.file("survival"),
+        f"Heads that stay open, a panel a technique, at the one of its {group.words.shares} that"
+        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does; {_READ}.",
+        page,
+        lambda size: head_grids(anatomy, panels, size, "seeds in which the head is open, %"),
+    )
+
+
+def kept(choices: list[Parts]) -> Values:
+    """Module -> the share of the choices in which each head is open."""
+    names = choices[0]["heads"]
+    stacked = {name: torch.stack([one["heads"][name] for one in choices]) for name in names}
+    return {name: own.double().mean(0).tolist() for name, own in stacked.items()}
