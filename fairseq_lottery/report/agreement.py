@@ -15,6 +15,11 @@ from fairseq_lottery.structured import Agreement, agreement
 
 #: a permutation of all units of a model takes milliseconds, of its heads microseconds
 PERMUTATIONS = {"heads": 1000, "units": 100, "blocks": 1000}
+#: what heads and units do not have over seeds; a block is known by its layer
+_ALIKE = (
+    "Where every seed trains a dense model of its own, number n of one seed's {} is no counterpart"
+    " of number n of another's: seeds can agree on layers and types only."
+)
 HEADER = ("seeds", "open", "kappa", "Jaccard", "by chance", "p")
 
 
@@ -55,8 +60,7 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
             f"Jaccard: what two seeds both keep, as a share of what either keeps, the mean over"
             f" pairs; by chance: of choices of the same sizes, p by {PERMUTATIONS[kind]:,}"
             " permutations, one-sided and not adjusted for the number of rows.",
-            f"Where every seed trains a dense model of its own, number n of one seed's {noun} is"
-            " no counterpart of number n of another's: seeds can agree on layers and types only.",
+            *([_ALIKE.format(noun)] if kind != "blocks" else []),
         ],
         data=(["technique", group.words.column, *HEADER], data),
     )

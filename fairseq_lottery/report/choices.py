@@ -11,9 +11,12 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.report.families import Cell, name_of
 from fairseq_lottery.report.groups import Group
-from fairseq_lottery.structured import Anatomy, Parts, load_parts
+from fairseq_lottery.structured import Anatomy, Parts, layer_of, load_parts
 from fairseq_lottery.structured.importance import Scores
 from fairseq_lottery.structured.table import load_scores
+
+#: more layers, or heads in all, no Transformer has and no plot can show
+_LAYERS, _HEADS = 1000, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def read_choices(group: Group) -> Choices:
     first: list[tuple[str, Anatomy]] = []
 
     def same_model(what: str, anatomy: Anatomy) -> None:
+        if not _is_possible(anatomy):
+            raise LotteryError(f"{what} are of a model with impossible numbers of heads or layers")
         first.append((what, anatomy))
         if anatomy != first[0][1]:
             raise LotteryError(
@@ -72,7 +77,7 @@ def read_choices(group: Group) -> Choices:
     for (measure, seed), path in sorted(group.importance.items()):
         if is_plain(path):
             anatomy, scores, _ = load_scores(path)
-            same_model(f"the importance in {path}", anatomy)
+            same_model(f"the scores in {path}", anatomy)
             importance.setdefault(measure, {})[seed] = scores
     return Choices(
         anatomy=first[0][1] if first else None,
@@ -81,6 +86,13 @@ def read_choices(group: Group) -> Choices:
         missing=_absent(group.choices.values()),
         scores_missing=_absent(group.importance.values()),
     )
+
+
+def _is_possible(anatomy: Anatomy) -> bool:
+    counts = anatomy.heads.values()
+    if not counts or not all(type(count) is int and count > 0 for count in counts):
+        return False
+    return sum(counts) <= _HEADS and all(layer_of(name) < _LAYERS for name in anatomy.heads)
 
 
 def _absent(paths: Iterable[Path]) -> int:

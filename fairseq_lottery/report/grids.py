@@ -63,7 +63,7 @@ def head_grids(
     engine: Any = figure.get_layout_engine()
     engine.set(wspace=0.12 if columns > 1 else 0)  # wider than between the types of a panel
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    least = min(0.0, *(min(own) for values in panels.values() for own in values.values()))
+    least = min([0.0, *(min(own) for values in panels.values() for own in values.values())])
     colours = colormaps["cividis"].with_extremes(bad="white")
     image: Any = None
     for (title, values), axes in zip(panels.items(), grid.flat):

@@ -49,7 +49,7 @@ def relative(seeds: list[Mapping[str, torch.Tensor]]) -> Values:
     """Module -> the mean over seeds of each head, as a share of the largest absolute mean."""
     names = [name for name in seeds[0] if all(name in scores for scores in seeds)]
     means = {name: torch.stack([scores[name] for scores in seeds]).mean(0) for name in names}
-    largest = max(float(mean.abs().max()) for mean in means.values()) or 1.0
+    largest = max((float(mean.abs().max()) for mean in means.values()), default=0.0) or 1.0
     return {name: (mean / largest).tolist() for name, mean in means.items()}
 
 
@@ -63,7 +63,9 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     }
     if anatomy is None or not shown:
         return None
-    found = {name: choices.of(name, share) for name, share in shown.items()}
+    found, twins = _distinct(
+        {name: choices.of(name, share) for name, share in shown.items()}, group
+    )
     counts = sorted({len(own) for own in found.values()})
     panels = {}
     for name, own in found.items():
@@ -74,10 +76,27 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     return draw(
         group.file("survival"),
         f"Heads that stay open, a panel a technique, at the one of its {group.words.shares} that"
-        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does; {_READ}.",
+        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does; {_READ}.{twins}",
         page,
         lambda size: head_grids(anatomy, panels, size, "seeds in which the head is open, %"),
     )
+
+
+def _distinct(found: Mapping[str, list[Parts]], group: Group) -> tuple[dict[str, list[Parts]], str]:
+    """Techniques without those that keep what an earlier one keeps, and a sentence about these.
+
+    One choice is often trained in several ways, or not at all; its panel stands once.
+    """
+    distinct: dict[str, list[Parts]] = {}
+    same: dict[str, list[str]] = {}
+    for name, own in found.items():
+        twin = next((other for other, parts in distinct.items() if parts == own), None)
+        if twin is None:
+            distinct[name] = own
+        else:
+            same.setdefault(group.title_of(twin), []).append(group.title_of(name))
+    said = "; ".join(f"{twin} stands for {', '.join(names)}" for twin, names in same.items())
+    return distinct, f" The same heads are shown once: {said}." if said else ""
 
 
 def kept(choices: list[Parts]) -> Values:

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import json
 import math
 
 import pytest
@@ -114,6 +115,22 @@ def test_many_techniques_fit_a_page(tmp_path):
         assert width == pytest.approx(300 * page.width, abs=1) and height < 300 * 12
 
 
+def test_the_same_choices_have_one_panel(tmp_path):
+    made = made_of(tmp_path / "a", ("heads-lowest", "heads-random"), (0.5,))
+    for technique, seed in ((t, s) for t in made.techniques for s in made.seeds):
+        made.choice(closing(seed), made.training(technique, 0.5, seed))
+    group, choices = read(made)
+    twins = survival_grid(group, choices, PAGE)
+    said = " The same heads are shown once: lowest heads stands for random heads."
+    assert twins.caption.endswith(f"attention to the encoder (enc-dec).{said}")
+    made.choice(closing(3), made.training("heads-random", 0.5, 2))
+    del made.records[-2]
+    apart = survival_grid(*read(made), PAGE)
+    assert "shown once" not in apart.caption
+    heights = [Image.open(io.BytesIO(d.files["png"])).height for d in (twins, apart)]
+    assert heights[1] > heights[0] * 1.3
+
+
 def test_panels_of_different_seeds_say_so(tmp_path):
     made = made_of(tmp_path / "a", ("heads-lowest", "heads-random"), (0.5,))
     for technique, seed in (("heads-lowest", 1), ("heads-lowest", 2), ("heads-random", 1)):
@@ -147,6 +164,9 @@ def test_agreement_by_hand(tmp_path):
     assert row[7] == pytest.approx((1 + 44) / (24 * 23 / 2), abs=0.04)
     assert table.rows[0][:6] == ["lowest heads", "8.33", "2", "22", f"{kappa:.2f}", "0.91"]
     assert table.notes[0].startswith("Open: heads that stay open, of 24, the mean over seeds.")
+    assert (
+        "number n of one seed's heads is no counterpart of number n of another's" in table.notes[2]
+    )
 
 
 def test_agreement_of_what_is_all_open_has_no_kappa(tmp_path):
@@ -164,7 +184,7 @@ def test_blocks_agree_on_blocks(tmp_path):
     table = agreement_table(*read(made_of(tmp_path / "a", ("blocks-lowest",), (0.5,)).parts()))
     assert table.caption == "How far the seeds of a technique keep the same FFN blocks."
     assert table.header[1] == "FFN blocks closed, %" and table.rows[0][1:4] == ["50", "2", "2"]
-    assert "FFN blocks that stay open, of 4" in table.notes[0]
+    assert "FFN blocks that stay open, of 4" in table.notes[0] and len(table.notes) == 2
 
 
 def said(made):
@@ -226,7 +246,20 @@ def test_models_with_different_heads_are_not_put_together(tmp_path):
     with pytest.raises(LotteryError) as caught:
         read(made.importance(("l1",), other))
     assert str(caught.value) == (
-        f"the parts of heads-lowest at 0.25, seed 1 and the importance in {tmp_path}/a/seed1/"
+        f"the parts of heads-lowest at 0.25, seed 1 and the scores in {tmp_path}/a/seed1/"
         "dense-0/l1.json are of models with different heads or units; report them apart"
     )
     assert group.choices
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [{}, {ENC: 0}, {ENC: -1}, {ENC: "4"}, {ENC: 1 << 40}, {"encoder.layers.99999.self_attn": 4}],
+)
+def test_heads_that_no_model_has_are_refused(tmp_path, heads):
+    made = made_of(tmp_path / "a").importance(("l1",))
+    path = tmp_path / "a" / "seed1" / "dense-0" / "l1.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "heads": heads, "scores": {}}))
+    with pytest.raises(LotteryError, match="l1.json are of a model with impossible numbers"):
+        read(made)

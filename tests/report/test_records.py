@@ -116,15 +116,11 @@ def test_sparsities_that_differ_by_rounding_are_one(folder):
         (score_record(seed=-1), "line 2: seed is -1, which nothing counts to"),
         (score_record(technique="a\x1b[2J"), "line 2: technique is 'a\\x1b[2J', which is no line"),
         (score_record(training="x" * 5000), "line 2: training is 'xxx"),
-        (
-            json.dumps(score_record()).replace("26.6", "9" * 400),
-            "line 2 is not JSON (the number 99",
-        ),
+        (json.dumps(score_record()).replace("26.6", "9" * 400),
+        "line 2 is not JSON (the number 99"),
         (json.dumps(score_record()).replace('"slt"', '"\\ud800"'), "line 2 is not JSON ('utf-8'"),
-        (
-            json.dumps(score_record())[:-1] + ', "seed": 2}',
-            "line 2 is not JSON ('seed' is given twice",
-        ),
+        (json.dumps(score_record())[:-1] + ', "seed": 2}',
+        "line 2 is not JSON ('seed' is given twice"),
     ],
 )
 def test_a_bad_line_is_named(folder, line, said):
