@@ -76,7 +76,8 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     return draw(
         group.file("survival"),
         f"Heads that stay open, a panel a technique, at the one of its {group.words.shares} that"
-        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does; {_READ}.{twins}",
+        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does;"
+        f" {_READ}.{twins}",
         page,
         lambda size: head_grids(anatomy, panels, size, "seeds in which the head is open, %"),
     )
