@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Optional
 
 from fairseq_lottery.workflow.planning.stage import Stage
-from fairseq_lottery.workflow.trainings.closing import SUBNETWORKS, Closing
-from fairseq_lottery.workflow.trainings.training import Training, model_file
+from fairseq_lottery.workflow.trainings.parts import SUBNETWORKS
+from fairseq_lottery.workflow.trainings.training import Closing, Training, model_file
 
 #: words of ``fairseq-lottery`` -> a command line
 Lottery = Callable[..., tuple[str, ...]]

@@ -13,8 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
-from fairseq_lottery.workflow.trainings.closing import Closing
-from fairseq_lottery.workflow.trainings.training import Growth, Training
+from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 DENSE = "dense"

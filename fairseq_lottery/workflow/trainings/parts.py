@@ -8,16 +8,22 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.trainings.closing import (
-    MEASURES,
-    PER,
-    RANKING,
-    STRATEGIES,
-    SUBNETWORKS,
-    Closing,
-)
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
+from fairseq_lottery.workflow.trainings.training import Closing
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
+
+#: what a search leaves, each of the same size
+SUBNETWORKS = ("good", "random", "bad")
+#: strategies of ``heads choose`` that take a share; those that rank come first
+RANKING = ("lowest", "highest")
+STRATEGIES = (
+    *RANKING,
+    *("random", "random-per-type", "top", "bottom", "middle", "spare-middle", "alternate"),
+    *("apart", "types"),
+)
+#: of ``heads importance``
+MEASURES = ("gradient", "confidence", "gates", "l1", "l2", "adaprune")
+PER = ("token", "sentence", "batch")
 
 #: kind -> the types that it has
 TYPES = {

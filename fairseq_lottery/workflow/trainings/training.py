@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional
 
-from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.flags import Flags
 
 
@@ -19,6 +18,56 @@ class Weights:
 
     training: Training
     update: int
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The parts that are closed before a training starts.
+
+    Attributes:
+        of: the training whose last model is looked at.
+        kind: ``heads``, ``units`` or ``blocks``; in phases heads and blocks are closed.
+        share: of the parts of the kind that is closed; in phases the share of the full model's
+            metric, exp(-loss), that has to be left.
+        way: how they are found: ``choose`` by a strategy, in ``steps`` with importance estimated
+            anew, or in the three ``phases`` of Prasanna et al. 2020.
+        strategy: of ``heads choose``, or which subnetwork of a search.
+        measure: of ``heads importance``, what ranks parts; None where nothing does.
+        per: what a gradient is summed over before its magnitude is taken.
+        normalise: divide scores by their norm over a layer.
+        types: only these, as ``enc_self``, with commas.
+        at_least: parts of each module that stay open.
+    """
+
+    of: Training
+    kind: str
+    share: float
+    way: str = "choose"
+    strategy: str = "lowest"
+    measure: Optional[str] = None
+    per: str = "sentence"
+    normalise: bool = False
+    types: Optional[str] = None
+    at_least: int = 0
+
+    @property
+    def label(self) -> str:
+        """For a reader, as ``heads-lowest-0.5``."""
+        kind = "s" if self.way == "phases" else self.kind
+        how = "gates" if self.measure == "gates" else self.strategy
+        return f"{kind}-{how}-{self.share:g}"
+
+    @property
+    def scores(self) -> str:
+        """The name of what ranks, as ``gradient-sentence``."""
+        per = f"-{self.per}" if self.measure == "gradient" else ""
+        return f"{self.measure}{per}{'-normalised' * self.normalise}"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides what is closed."""
+        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "of"}
+        return {**own, "of": self.of.fingerprint}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.workflow.trainings.closing import Closing
 from fairseq_lottery.workflow.trainings.flags import Flags
-from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, Weights
+from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training, Weights
 
 #: what comes after closing heads or FFN units
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")

@@ -2,8 +2,7 @@ import pytest
 from workflow.made import TRAIN, Work
 
 from fairseq_lottery.cli.main import build_parser
-from fairseq_lottery.workflow.trainings.closing import SUBNETWORKS
-from fairseq_lottery.workflow.trainings.parts import TYPES
+from fairseq_lottery.workflow.trainings.parts import SUBNETWORKS, TYPES
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 PARTS = [name for name, technique in TECHNIQUES.items() if technique.rows != "weights"]

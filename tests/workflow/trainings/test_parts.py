@@ -5,16 +5,16 @@ import pytest
 from workflow.made import dense, plan_of, vocabulary
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.trainings.closing import (
+from fairseq_lottery.workflow.trainings.parts import (
     MEASURES,
+    OWN_NAMES,
     PER,
     STRATEGIES,
     SUBNETWORKS,
-    Closing,
+    TYPES,
 )
-from fairseq_lottery.workflow.trainings.parts import OWN_NAMES, TYPES
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
-from fairseq_lottery.workflow.trainings.training import Growth
+from fairseq_lottery.workflow.trainings.training import Closing, Growth
 
 DENSE = dense()
 SHARES = (0.25, 0.5)
