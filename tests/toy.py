@@ -213,6 +213,7 @@ def assert_same_training(a, b):
     assert same(untie(a["model"]), untie(b["model"]))
     assert same(a["last_optimizer_state"], b["last_optimizer_state"])
     assert same(a["task_state"], b["task_state"])
+    assert same(a.get("criterion"), b.get("criterion"))  # gates that learn
 
 
 def half_precision_trains_on_cpu():

@@ -1,5 +1,7 @@
 """fairseq's label-smoothed cross-entropy under gates that learn which parts to close."""
 
+import logging
+
 # fairseq evaluates the annotations of its dataclasses, so they are not postponed here
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,10 @@ from fairseq_lottery.criterions.label_smoothed import LabelSmoothedCrossEntropyL
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.structured import KINDS, Gates
 from fairseq_lottery.structured.concrete import LearnedGates
+from fairseq_lottery.structured.learned import learned_in
 from fairseq_lottery.structured.targets import open_parts
+
+logger = logging.getLogger(__name__)
 
 
 def _asked(parts: str) -> Any:
@@ -41,8 +46,12 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
     Start from a converged model (``--finetune-from-model``). The gates are parameters of this
     criterion, so checkpoints hold them beside a model of the usual shape;
     ``fairseq-lottery heads importance --measure gates`` reads them. Validation is under the gates
-    as they have settled, without the penalty.
+    as they have settled, without the penalty; that of ``fairseq-validate``, which hands no
+    criterion its state, is of the whole model.
     """
+
+    #: only while training
+    gates: LearnedGates
 
     def __init__(
         self,
@@ -58,13 +67,12 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
     ) -> None:
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         asked = dict(zip(KINDS, (open_heads, open_units, open_blocks)))
-        run = getattr(task, "run", None)
+        self._run: Any = getattr(task, "run", None)
+        if self._run is None:
+            logger.info("no gates outside of a training: the loss is that of the whole model")
+            return
+        run = self._run
         with one_sentence():
-            if run is None:
-                raise LotteryError(
-                    "gates learn while training with --task translation_lottery; elsewhere take"
-                    " --criterion label_smoothed_cross_entropy"
-                )
             totals = {kind: sum(sizes.values()) for kind, sizes in run.anatomy.sizes.items()}
             # hydra reads a plugin's settings before it knows their types: 24 is a number there
             targets = {
@@ -73,10 +81,13 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
                 if text is not None
             }
             self.gates = LearnedGates(run.anatomy, targets, gate_anneal)
-        self._run = run
+            if run.restored is not None:
+                _refuse_other(self.gates, run.restored)
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
         """As fairseq's, under the gates; in training the penalty counts once for each token."""
+        if self._run is None:
+            return super().forward(model, sample, reduce)
         acting = Gates(self._run.model, self.gates.anatomy)
         acting.values.update(self.gates.values())
         with acting.attached():
@@ -88,7 +99,43 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
         return loss, size, logged
 
     def load_state_dict(self, state_dict: Optional[Mapping[str, Any]], strict: bool = True) -> Any:
-        """As a module's; a checkpoint of a training without gates leaves them as they are."""
+        """As a module's; a checkpoint of a training without gates leaves them as they are.
+
+        That it is right is known: it is in the checkpoint that the run was built to go on from.
+        """
         if not state_dict:
             return None
         return super().load_state_dict(state_dict, strict)
+
+
+def _refuse_other(gates: LearnedGates, restored: Any) -> None:
+    """Refuse to go on from a checkpoint whose gates are none, or those of another run.
+
+    A run that only takes the weights (``--finetune-from-model``) may have other targets, or none
+    to go on from.
+    """
+    path = restored.path
+    try:
+        found = learned_in(restored.criterion, gates.anatomy)
+    except LotteryError as error:
+        raise LotteryError(f"{path}: {error}; go on from another checkpoint of the run") from None
+    if found is None:
+        if restored.counts_on:
+            raise LotteryError(
+                f"{path} has no gates, and its optimizer would go on as if they had been learned;"
+                " start from it with --finetune-from-model and another --save-dir"
+            )
+        return
+    if set(found.theta) != set(gates.targets):
+        learned, asked = (" and ".join(kinds) for kinds in (found.theta, gates.targets))
+        raise LotteryError(
+            f"{path} has gates of {learned}, and those asked for are of {asked}; choose another"
+            " --save-dir, or start from a model without gates"
+        )
+    if found.targets is None or not (restored.counts_on or restored.same_run):
+        return
+    for kind, target in gates.targets.items():
+        if found.targets[kind] != target:
+            restored.refuse_flag(f"open_{kind}", found.targets[kind], target)
+    if found.anneal != gates.anneal:
+        restored.refuse_flag("gate_anneal", found.anneal, gates.anneal)

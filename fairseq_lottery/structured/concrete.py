@@ -135,9 +135,9 @@ class LearnedGates(nn.Module):
         return float(probability_open(self.log_alpha(kind)).sum().detach())
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The weights of the penalties, for the state dict."""
-        return {"weight": dict(self.weight)}
+        """The weights of the penalties and what is to be reached, for the state dict."""
+        return {"weight": dict(self.weight), "targets": dict(self.targets), "anneal": self.anneal}
 
     def set_extra_state(self, state: Any) -> None:
-        """The inverse."""
+        """Take the weights; what is to be reached is as it was built."""
         self.weight = {kind: float(state["weight"][kind]) for kind in self.targets}

@@ -18,6 +18,7 @@ from torch import Tensor
 from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.structured.learned import FLAGS, has_gates
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.slim import SETTING, Cut, slimmed, whole
 from fairseq_lottery.tickets import container, read_checkpoint, read_source, untie
@@ -125,17 +126,16 @@ def _plain(values: Any) -> dict[str, Any]:
 
 
 def _unprefixed(name: Any, start: str = "", end: str = "") -> Any:
-    if isinstance(name, str) and name.startswith(start) and name.endswith(end):
-        return name[len(start) : len(name) - len(end)]
-    return name
+    found = re.fullmatch(f"{start}(.+?){end}", name) if isinstance(name, str) else None
+    return found.group(1) if found else name
 
 
 def plain_state(path: Union[str, Path]) -> dict[str, Any]:
     """The model of a checkpoint, with the names of fairseq's own task, loss and optimizer.
 
-    Optimizer and task state are left out, and so are the copies of weights that official
-    0.12.2 carries: saved, it loads on both stacks without switches. One that something was cut
-    out of stays so, and keeps the name of our task, which alone can load it.
+    Optimizer and task state are left out, and so are gates that were learned and the copies of
+    weights that official 0.12.2 carries: saved, it loads on both stacks without switches. One that
+    something was cut out of stays so, and keeps the name of our task, which alone can load it.
     """
     state = read_checkpoint(path)
     refuse_not_finite(state["model"], path)
@@ -144,22 +144,24 @@ def plain_state(path: Union[str, Path]) -> dict[str, Any]:
     if not cfg:
         raise LotteryError(f"{path} has no configuration (it is only a prepared start); train it")
     ours = {f.name for f in fields(LotteryConfig)} - {f.name for f in fields(TranslationConfig)}
+    ours |= set(FLAGS)
     cfg = {part: _plain(v) if isinstance(v, Namespace) else v for part, v in dict(cfg).items()}
     task = {key: value for key, value in _plain(cfg.get("task")).items() if key not in ours}
     model = {key: value for key, value in _plain(cfg.get("model")).items() if key not in ours}
     cfg["model"] = model
     end = "" if SETTING in model else "_lottery"
     cfg["task"] = {**task, "_name": _unprefixed(task.get("_name"), end=end)}
-    for part, start, end in (("optimizer", "masked_", ""), ("criterion", "", "_lottery")):
-        values = _plain(cfg.get(part))
+    for part, start, end in (("optimizer", "masked_", ""), ("criterion", "", "_(lottery|gates)")):
+        values = {key: value for key, value in _plain(cfg.get(part)).items() if key not in FLAGS}
         cfg[part] = {**values, "_name": _unprefixed(values.get("_name"), start, end)}
+    criterion = state.get("criterion")
     cfg["common"] = {**_plain(cfg.get("common")), "user_dir": None}
     phantom = re.compile(PHANTOM_PARAMETER)
     return {
         "args": None,
         "cfg": cfg,
         "model": {n: t.clone() for n, t in state["model"].items() if not phantom.match(n)},
-        "criterion": state.get("criterion"),
+        "criterion": None if has_gates(criterion) else criterion,
         "optimizer_history": state.get("optimizer_history"),
         "task_state": {},
         "extra_state": {"train_iterator": {"epoch": 1}, "val_loss": None},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
@@ -21,6 +21,7 @@ from fairseq_lottery.structured.changes import attention_change, difference, wei
 from fairseq_lottery.structured.choosing import StrategyInput
 from fairseq_lottery.structured.concrete import probabilities
 from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.structured.learned import learned_in
 from fairseq_lottery.structured.norms import NORMS
 from fairseq_lottery.structured.strategies import STRATEGIES
 from fairseq_lottery.tasks.live import Live, batches, masked, negative_log_likelihood, pairs
@@ -95,22 +96,19 @@ def _learned(made: Live) -> Scores:
     path = made.source.path
     if made.source.kind != "checkpoint":
         raise LotteryError(f"{path} is a {made.source.kind}; learned gates are in checkpoints")
-    stored = read_checkpoint(path).get("criterion")
-    found = stored if isinstance(stored, Mapping) else {}
-    scores: Scores = {}
-    for kind, sizes in made.anatomy.sizes.items():
-        theta = found.get(f"gates.theta_{kind}")
-        if theta is None:
-            continue
-        if not isinstance(theta, Tensor) or theta.shape != (sum(sizes.values()),):
-            raise LotteryError(f"{path} has gates of other {kind} than its model")
-        parts = probabilities(theta).split(list(sizes.values()))
-        scores[kind] = dict(zip(sizes, parts))
-    if not scores:
+    try:
+        found = learned_in(read_checkpoint(path).get("criterion"), made.anatomy)
+    except LotteryError as error:
+        raise LotteryError(f"{path}: {error}") from None
+    if found is None:
         raise LotteryError(
             f"{path} has learned no gates; train it with --criterion"
             " label_smoothed_cross_entropy_gates"
         )
+    scores: Scores = {}
+    for kind, theta in found.theta.items():
+        sizes = made.anatomy.sizes[kind]
+        scores[kind] = dict(zip(sizes, probabilities(theta).split(list(sizes.values()))))
     return scores
 
 
@@ -202,10 +200,9 @@ class Judged:
         for number in range(len(self.pairs)):
             pair = self.pairs[number]
             given.append([source[k] for k in pair["source"].tolist()[:-1]])
-            wanted.append(target.string(pair["target"], self.joins))
+            # as fairseq has it: an unknown word of the reference is matched by no <unk>
+            wanted.append(target.string(pair["target"], self.joins, escape_unk=True))
         found = translate_with_fairseq(self.made.model, source, target, given)
-        if len(found) != len(wanted):
-            raise LotteryError(f"{len(found)} of {len(wanted)} sentences were translated")
         said = [target.string(_ids(target, one.tokens), self.joins) for one in found]
         return float(BLEU(tokenize="none", force=True).corpus_score(said, [wanted]).score)
 

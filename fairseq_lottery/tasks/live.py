@@ -187,11 +187,29 @@ def pairs(made: Live, subset: str, most: Optional[int]) -> LanguagePairDataset:
 
 
 def batches(found: LanguagePairDataset, tokens: int) -> Iterator[dict[str, Any]]:
-    """All sentences, each once, in fairseq's batches of up to so many tokens."""
+    """All sentences, each once, in fairseq's batches of up to so many tokens.
+
+    Raises:
+        LotteryError: a sentence is longer than that, or one was not run just once.
+    """
+    longest = max(map(found.num_tokens, range(len(found))))
+    if longest > tokens:
+        raise LotteryError(
+            f"--max-tokens {tokens} is less than the {longest} tokens of the longest sentence;"
+            f" give at least {longest}"
+        )
+    run: list[int] = []
     for numbers in batch_by_size(
         found.ordered_indices(), found.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
     ):
-        yield found.collater([found[int(number)] for number in numbers])
+        batch = found.collater([found[int(number)] for number in numbers])
+        yield batch
+        run += batch["id"].tolist()
+    if sorted(run) != list(range(len(found))):
+        raise LotteryError(
+            f"fairseq has made batches of {len(run)} sentences out of {len(found)}, so nothing can"
+            " be told of them; give another --max-tokens"
+        )
 
 
 def negative_log_likelihood(model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:

@@ -78,12 +78,14 @@ def refuse_other_run(cfg: Any, restored: Restored, dictionaries: Dictionaries) -
     then, now = state.get("choices") or {}, _choices(cfg) or {}
     for name in now:
         if name in then and then[name] != now[name]:
-            _refuse_flag(path, name, then[name], now[name])
+            restored.refuse_flag(name, then[name], now[name])
     if cfg.mask_from and "files" in state:
-        _refuse_other_files(cfg, path, state["files"])
+        _refuse_other_files(cfg, restored, state["files"])
 
 
-def _refuse_other_files(cfg: Any, path: Path, stored: Optional[Mapping[str, Any]]) -> None:
+def _refuse_other_files(
+    cfg: Any, restored: Restored, stored: Optional[Mapping[str, Any]]
+) -> None:
     """Refuse to take a run for one whose ticket is drawn from other files.
 
     A file may have moved, if it is the same to the byte. Where the command is the run's own it
@@ -91,8 +93,8 @@ def _refuse_other_files(cfg: Any, path: Path, stored: Optional[Mapping[str, Any]
     """
     if stored is None:
         raise LotteryError(
-            f"{path} is of a run that was given its ticket, and --mask-from draws one; choose"
-            " another --save-dir"
+            f"{restored.path} is of a run that was given its ticket, and --mask-from draws one;"
+            " choose another --save-dir"
         )
     for name in _FILES:
         given, then = getattr(cfg, name), stored.get(name) or {}
@@ -100,14 +102,7 @@ def _refuse_other_files(cfg: Any, path: Path, stored: Optional[Mapping[str, Any]
             if given and is_first() and _sha256(given) not in (None, then["sha256"]):
                 logger.warning("%s has changed, and the run goes on with what it drew", given)
         elif not given or _sha256(given) != then.get("sha256"):
-            _refuse_flag(path, name, then.get("path"), given)
-
-
-def _refuse_flag(path: Path, name: str, then: Any, now: Any) -> None:
-    flag = "--" + name.replace("_", "-")
-    raise LotteryError(
-        f"{path} is of a run with {flag} {then}, not {now}; choose another --save-dir"
-    )
+            restored.refuse_flag(name, then.get("path"), given)
 
 
 def _sha256(path: str) -> Optional[str]:

@@ -23,6 +23,7 @@ class Restored:
         behind: updates behind the checkpoint, whatever the counter will be.
         same_run: it is the last checkpoint of the save-dir itself.
         ema: it holds averaged weights.
+        criterion: the state of its loss: gates, where they learn.
     """
 
     path: Path
@@ -31,11 +32,24 @@ class Restored:
     behind: int
     same_run: bool
     ema: bool
+    criterion: Any = None
 
     @property
     def goes_on(self) -> bool:
         """Whether the run goes on where it was, and its counter with it."""
         return self.same_run and self.update == self.behind
+
+    @property
+    def counts_on(self) -> bool:
+        """Whether the counter goes on, and the optimizer's state with it."""
+        return self.update > 0
+
+    def refuse_flag(self, name: str, then: Any, now: Any) -> None:
+        """Refuse a command that goes on with another value of a flag."""
+        flag = "--" + name.replace("_", "-")
+        raise LotteryError(
+            f"{self.path} is of a run with {flag} {then}, not {now}; choose another --save-dir"
+        )
 
 
 def _restored_path(settings: Settings) -> tuple[Optional[Path], bool]:
@@ -88,7 +102,7 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
     update = behind if keeps and not finetunes else 0
     last = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
     ema = "ema" in (whole.get("extra_state") or {})
-    return Restored(path, state, update, behind, path == last, ema)
+    return Restored(path, state, update, behind, path == last, ema, whole.get("criterion"))
 
 
 def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:

@@ -23,6 +23,7 @@ from fairseq_lottery.tasks.origin import origin_of
 from fairseq_lottery.tasks.patience import patience_state, restore_patience
 from fairseq_lottery.tasks.prepared import write_prepared
 from fairseq_lottery.tasks.ranks import is_first, same_everywhere, wait_for_all
+from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide
 from fairseq_lottery.tickets import (
@@ -100,6 +101,11 @@ class LotteryRun:
     def model(self) -> torch.nn.Module:
         """The model itself, whatever wraps it."""
         return self._model
+
+    @property
+    def restored(self) -> Optional[Restored]:
+        """The checkpoint that it goes on from, None for a fresh run."""
+        return self._restored
 
     @property
     def anatomy(self) -> Anatomy:

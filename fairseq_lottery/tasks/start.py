@@ -13,6 +13,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, full_mask
 from fairseq_lottery.optim import MaskedOptimizer
+from fairseq_lottery.structured.learned import has_gates
 from fairseq_lottery.tasks.checks import refuse_stray_flags, snapshot_updates
 from fairseq_lottery.tasks.growth import Growth, plan_growth
 from fairseq_lottery.tasks.initialise import initial_weights
@@ -72,6 +73,7 @@ def decide(
     ticket = None
     if restored is not None:
         refuse_other_run(cfg, restored, dictionaries)
+        _refuse_lost_gates(settings, restored)
         stored = restored.state.get("mask")
         mask = mask_from_state(stored) if stored else None
     else:
@@ -136,6 +138,16 @@ def _refuse_ema(settings: Settings, mask: Optional[Mask], restored: Optional[Res
         raise LotteryError(
             f"{restored.path} holds no EMA, and fairseq starts none in the middle of a run; do"
             " without --store-ema"
+        )
+
+
+def _refuse_lost_gates(settings: Settings, restored: Restored) -> None:
+    """A run in the middle of learning gates does not go on without them."""
+    lost = has_gates(restored.criterion) and not settings.criterion.endswith("_gates")
+    if lost and restored.counts_on:
+        raise LotteryError(
+            f"{restored.path} is of a run whose gates learn, which --criterion"
+            f" {settings.criterion} has none of; choose another --save-dir"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.structured.learned import has_gates
 from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite, settings_of
 from fairseq_lottery.tickets.leaks import refuse_leaking, stored_mask
 from fairseq_lottery.tickets.parameters import is_parameter
 from fairseq_lottery.tickets.ticket import refuse_other_shapes
+
+logger = logging.getLogger(__name__)
 
 _EPOCH = re.compile(r"^checkpoint(\d+)\.pt$")
 _UPDATE = re.compile(r"^checkpoint_\d+_(\d+)\.pt$")
@@ -43,7 +47,8 @@ def average(
 ) -> None:
     """Write the mean of the weights as a checkpoint without optimizer state.
 
-    All but the weights is the latest checkpoint's, its update counter with it.
+    All but the weights is the latest checkpoint's, its update counter with it; gates that were
+    learned are of none of them, and left out.
 
     Raises:
         LotteryError: checkpoints of different models or under different masks, or one that is
@@ -89,6 +94,9 @@ def average(
     }
     kept = ("args", "cfg", "criterion", "optimizer_history", "task_state", "extra_state")
     averaged = {key: latest[key] for key in kept if key in latest}
+    if has_gates(averaged.get("criterion")):
+        logger.info("the gates that %s has learned are left out", paths[0])
+        averaged["criterion"] = None
     with replacing(out, overwrite) as temporary:
         torch.save({**averaged, "model": model, "last_optimizer_state": None}, temporary)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Gradual, Mask, count_to_prune
+from fairseq_lottery.structured import Anatomy
+from fairseq_lottery.structured.learned import has_gates, learned_in
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.leaks import count_leaks
@@ -123,6 +125,7 @@ class _Run:
             problems.append("it was trained under a mask, which has been taken out of it")
         if source.kind == "checkpoint":
             self.stored.append((update, stored))
+            problems += _problems_of_gates(source, state.get("criterion"))
         problems += self._other_ticket(stored)
         # a ticket is what its run starts from, whatever update its values are of
         problems += self._grown(0 if source.kind == "ticket" else update, path.name, mask)
@@ -195,6 +198,17 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
         f"{count} pruned entries of {name} are not zero in its {group}"
         for name, count in count_leaks(tensors, mask).items()
     ]
+
+
+def _problems_of_gates(source: Source, criterion: Any) -> list[str]:
+    """What is wrong with gates that a training has learned, or is learning."""
+    if not has_gates(criterion):
+        return []
+    try:
+        learned_in(criterion, Anatomy.of(source.shapes, source.architecture))
+    except LotteryError as error:
+        return [str(error)]
+    return []
 
 
 def _is_expected(name: str, group: str, groups: Mapping[str, Any]) -> bool:

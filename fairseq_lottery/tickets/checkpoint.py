@@ -27,6 +27,7 @@ _ENTRIES: dict[str, Any] = {
     "args": (Namespace, Mapping),
     "optimizer_history": list,
     "extra_state": Mapping,
+    "criterion": Mapping,
 }
 
 

@@ -1,18 +1,32 @@
 """Gates that learn in fairseq-train, from a converged model to a ticket."""
 
 import re
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
 
-from toy import PACKAGE, call, same
+import torch
+from small import load
+from toy import (
+    LOTTERY,
+    PACKAGE,
+    PRECISIONS,
+    Toy,
+    assert_same_training,
+    call,
+    half_precision_trains_on_cpu,
+    kill_at,
+    pretend_cuda,
+)
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.structured import closed_in, load_parts
 from fairseq_lottery.structured.table import load_scores
-from fairseq_lottery.tickets import read_source, untie
+from fairseq_lottery.tickets import read_source
 from fairseq_lottery.tickets.closing import anatomy_of
 
 pytestmark = pytest.mark.slow
@@ -42,16 +56,125 @@ def test_from_a_converged_model_to_a_ticket(toy, dense, tmp_path):
     assert closed_in(source.weights, anatomy_of(source)) == load_parts(parts)[0]
 
 
-def test_a_stopped_run_goes_on_to_the_bit(toy, dense):
-    flags = (*GATES, "--open-heads", 4, "--save-interval-updates", 6)
-    start = ("--finetune-from-model", dense / "checkpoint_last.pt")
-    toy.train("whole", *flags, *start, updates=12).ok()
-    toy.train("parts", *flags, *start, updates=6).ok()
-    toy.train("parts", *flags, updates=12).ok()
+@pytest.mark.parametrize("precision", ["fp32", "fp16-flat"])
+def test_a_killed_run_goes_on_to_the_bit(toy, dense, precision):
+    if precision != "fp32" and not half_precision_trains_on_cpu():
+        pytest.skip("this torch has no half precision on a CPU")
+    flags = (*GATES, "--open-heads", 4, "--open-units", "50%", "--save-interval-updates", 4)
+    flags += ("--finetune-from-model", dense / "checkpoint_last.pt", *PRECISIONS[precision])
+    toy.train("whole", *flags, updates=12, prelude=pretend_cuda).ok()
+    killed = toy.train("parts", *flags, updates=12, prelude=lambda: kill_at(6))
+    assert killed.code == -signal.SIGKILL
+    toy.train("parts", *flags, updates=12, prelude=pretend_cuda).ok()
     whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
-    assert same(whole["criterion"], parts["criterion"])
-    assert same(*(untie(state["model"])[0] for state in (whole, parts)))
-    assert whole["criterion"]["gates._extra_state"]["weight"]["heads"] != 0
+    assert_same_training(whole, parts)  # the state of the gates and their optimizer's among it
+    extra = whole["criterion"]["gates._extra_state"]
+    assert extra["weight"]["heads"] != 0 != extra["weight"]["units"]
+    assert extra["targets"] == {"heads": 4, "units": 128} and extra["anneal"] == 20
+
+
+@pytest.fixture(scope="module")
+def learning(toy_data, dense, tmp_path_factory):
+    """Four updates of a run whose gates learn."""
+    toy = Toy(toy_data, tmp_path_factory.mktemp("learning"))
+    start = ("--finetune-from-model", dense / "checkpoint_last.pt")
+    toy.train("gates", *GATES, "--open-heads", 4, *start, updates=4).ok()
+    return toy.path("gates", "checkpoint_last.pt")
+
+
+FOUR = (*GATES, "--open-heads", 4)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ((*GATES, "--open-heads", 5), "is of a run with --open-heads 4, not 5; choose another"),
+        ((*FOUR[:-4], "--gate-anneal", 100, *FOUR[-2:]), "with --gate-anneal 20, not 100"),
+        ((*FOUR, "--open-units", 100), "of heads, and those asked for are of heads and units"),
+        ((*GATES, "--open-units", 100), "gates of heads, and those asked for are of units; choose"),
+        ((), "gates learn, which --criterion label_smoothed_cross_entropy_lottery has none of"),
+    ],
+)
+def test_a_run_goes_on_as_itself_only(toy, learning, flags, message):
+    toy.path("run").mkdir()
+    shutil.copy(learning, toy.path("run", "checkpoint_last.pt"))
+    done = toy.train("run", *flags, updates=8)
+    assert done.code == 2 and message in done.out and "Traceback" not in done.out
+
+
+def no_gates(state):
+    state["criterion"] = None
+
+
+def no_entry(state):
+    del state["criterion"]
+
+
+def no_number(state):
+    state["criterion"]["gates.theta_heads"][0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (no_gates, "has no gates, and its optimizer would go on as if they had been learned"),
+        (no_entry, "has no gates, and its optimizer would go on as if they had been learned"),
+        (no_number, "its gates of heads are no finite real numbers; go on from another"),
+    ],
+)
+def test_lost_and_damaged_gates_end_before_the_first_update(toy, learning, damage, message):
+    """All that may be wrong with them is in tests/hostile/test_gates.py."""
+    state = load(learning)
+    damage(state)
+    toy.path("run").mkdir()
+    torch.save(state, toy.path("run", "checkpoint_last.pt"))
+    done = toy.train("run", *FOUR, updates=8)
+    assert done.code == 2 and message in done.out and "Traceback" not in done.out
+
+
+def test_what_goes_on_in_another_way_may_have_other_targets(toy, learning):
+    """Fewer from the gates of another run; and from a checkpoint that was written before."""
+    start = ("--finetune-from-model", learning)
+    done = toy.train("fewer", *GATES, "--open-heads", 3, *start, updates=2)
+    assert "open_heads" in done.ok().out
+    state = load(learning)
+    for name in ("targets", "anneal"):
+        del state["criterion"]["gates._extra_state"][name]
+    toy.path("run").mkdir()
+    torch.save(state, toy.path("run", "checkpoint_last.pt"))
+    toy.train("run", *FOUR, updates=6).ok()
+    extra = toy.load("run", "checkpoint_last.pt")["criterion"]["gates._extra_state"]
+    assert extra["targets"] == {"heads": 4}
+
+
+def test_an_exported_model_is_plain_fairseqs(toy, learning, tmp_path):
+    """Its loss is that of the whole model, as fairseq-validate says of the run's own checkpoint."""
+    plain = tmp_path / "plain.pt"
+    assert main(["export", str(learning), "--out", str(plain)]) == 0
+    state = load(plain)
+    assert state["criterion"] is None
+    assert state["cfg"]["criterion"]["_name"] == "label_smoothed_cross_entropy"
+    for part in ("criterion", "model", "task"):
+        assert not {"open_heads", "open_units", "open_blocks", "gate_anneal"} & {
+            *dict(state["cfg"][part])
+        }
+    words = [toy.data, "--max-tokens", 1000, "--required-batch-size-multiple", 1, "--path"]
+    found = []
+    for more in ([plain, "--task", "translation"], [learning, *LOTTERY[:4]]):
+        done = call("fairseq_cli.validate", [*words, *more], toy.folder).ok()
+        found.append(re.findall(r"loss ([\d.]+)", done.out)[-1])
+    assert found[0] == found[1] and "no gates outside of a training" in done.out
+
+
+def test_a_mean_of_checkpoints_has_no_gates(toy, dense, tmp_path, capsys):
+    flags = (*FOUR, "--save-interval-updates", 2)
+    toy.train("run", *flags, "--finetune-from-model", dense / "checkpoint_last.pt", updates=4).ok()
+    mean = tmp_path / "mean.pt"
+    paths = [toy.path("run", f"checkpoint_1_{update}.pt") for update in (2, 4)]
+    assert main(["average", *map(str, paths), "--out", str(mean)]) == 0
+    words = ["heads", "importance", mean, "--measure", "gates", "--out", tmp_path / "x"]
+    assert main([str(word) for word in words]) == 2
+    assert "has learned no gates" in capsys.readouterr().err
 
 
 def test_the_model_learns_under_its_gates_in_half_precision(toy, dense):

@@ -171,7 +171,8 @@ def structures(state):
         ("task_state", "lottery", "dictionaries"): (), ("task_state", "lottery", "ticket"): (),
         ("cfg",): ("a mapping of numbers",), ("cfg", "model"): ("a mapping of numbers",),
         ("cfg", "task"): ("a mapping of numbers",), ("args",): ("a mapping of numbers",),
-        ("optimizer_history",): (), ("extra_state",): ("a mapping of numbers",),
+        ("criterion",): ("a mapping of numbers",), ("optimizer_history",): (),
+        ("extra_state",): ("a mapping of numbers",),
         ("last_optimizer_state",): ("a mapping of numbers",),
         ("last_optimizer_state", "lottery"): (),
     }  # fmt: skip

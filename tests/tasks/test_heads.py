@@ -1,0 +1,65 @@
+"""Sentences that heads and FFN units are measured on: all of them, and what is a match."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+
+from fairseq_lottery.cli.main import main
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.structured import Parts
+from fairseq_lottery.tasks import heads, live
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(dense):
+    return live.live(dense / "checkpoint_last.pt")
+
+
+def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
+    """BLEU of a model that says <unk> five times: 0 against unknown words, 100 against itself."""
+    said = SimpleNamespace(tokens=["<unk>"] * 5)
+    monkeypatch.setattr(heads, "translate_with_fairseq", lambda m, s, t, given: [said] * len(given))
+    judged = heads.Judged(made, heads.Sample(), "bleu")
+    target = made.dictionaries[1]
+    for word, expected in ((target.unk(), 0), (target.index("w7"), 100)):
+        sentence = torch.tensor([word] * 5 + [target.eos()])
+        judged.pairs = [{"source": sentence, "target": sentence}] * 4
+        said.tokens = [target[word]] * 5
+        assert judged(Parts(made.anatomy, {})) == pytest.approx(expected)
+
+
+def test_too_small_batches_are_refused(dense, tmp_path, capsys):
+    """The longest sentence of the toy has nine words and </s>."""
+    words = ["heads", "importance", dense / "checkpoint_last.pt", "--out", tmp_path / "x.json"]
+    assert main([str(word) for word in [*words, "--max-tokens", 3]]) == 2
+    assert capsys.readouterr().err == (
+        "fairseq-lottery: --max-tokens 3 is less than the 10 tokens of the longest sentence; give"
+        " at least 10\n"
+    )
+    assert main([str(word) for word in [*words, "--max-tokens", 10]]) == 0
+
+
+@pytest.mark.parametrize("measure", ["loss", "gradient", "confidence", "attention"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_every_sentence_is_counted(made, monkeypatch, measure, lost):
+    """fairseq's batches without their last one, or with their first one twice."""
+    plain = live.batch_by_size
+
+    def others(*given, **named):
+        found = plain(*given, **named)
+        return found[:-1] if lost else [*found, found[0]]
+
+    monkeypatch.setattr(live, "batch_by_size", others)
+    sample = heads.Sample(tokens=100)
+    with pytest.raises(LotteryError, match=r"made batches of \d\d sentences out of 51, so nothing"):
+        if measure == "loss":
+            heads.Judged(made, sample)(Parts(made.anatomy, {}))
+        elif measure == "attention":
+            heads.changed(made, made, sample, measure, "sentence")
+        else:
+            heads.measured(made, sample, measure)
