@@ -83,13 +83,31 @@ def with_zeros(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]
     """The inverse of ``cut_weights`` where what was cut was zero: zeros in the old places.
 
     Raises:
-        LotteryError: an entry has not the size that ``parts`` says, or it would become larger than
-            any model that was cut.
+        LotteryError: see ``whole_shapes``.
     """
-    shapes, places = {}, list(_places(weights, parts))
-    for name, dim, keep in places:
+    shapes, found = whole_shapes(weights, parts), dict(weights)
+    for name, dim, keep in _places(weights, parts):
+        bias = weights[_bias_of(name)]
+        found[name] = torch.zeros(shapes[name], dtype=bias.dtype)
+        if name in weights:
+            found[name].index_copy_(dim, torch.nonzero(keep).flatten(), weights[name])
+    return found
+
+
+def whole_shapes(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, tuple[int, ...]]:
+    """The shapes that ``with_zeros`` gives; nothing is made.
+
+    Raises:
+        LotteryError: an entry has not the size that ``parts`` says or is of another type than the
+            rest of its module, or the model would become larger than any that was cut.
+    """
+    shapes: dict[str, list[int]] = {}
+    for name, dim, keep in _places(weights, parts):
         if (name in weights) != bool(keep.any()):
             raise LotteryError(f"{name} is not what the cut model's settings say")
+        types = {weights[one].dtype for one in (name, _bias_of(name)) if one in weights}
+        if len(types) > 1 or not next(iter(types)).is_floating_point:
+            raise LotteryError(f"{name} and {_bias_of(name)} are not of one type of real numbers")
         shape = list(weights[name].shape) if name in weights else _shape_of(weights, name)
         if dim >= len(shape) or (name in weights and shape[dim] != int(keep.sum())):
             raise LotteryError(f"{name} has not the size that the cut model's settings say")
@@ -99,13 +117,8 @@ def with_zeros(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]
     wanted = sum(torch.Size(shape).numel() for shape in shapes.values())
     if wanted > max(_MOST_WEIGHTS, _MOST_TIMES * stored):
         raise LotteryError(f"the cut model has {stored} weights and would be of {wanted}")
-    found = dict(weights)
-    for name, dim, keep in places:
-        bias = weights[_bias_of(name)]
-        found[name] = torch.zeros(shapes[name], dtype=bias.dtype)
-        if name in weights:
-            found[name].index_copy_(dim, torch.nonzero(keep).flatten(), weights[name])
-    return found
+    stored_shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    return {**stored_shapes, **{name: tuple(shape) for name, shape in shapes.items()}}
 
 
 def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, int, Tensor]]:
@@ -116,7 +129,7 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
         if bool(keep.all()):
             continue
         bias = weights.get(f"{name}.out_proj.bias")
-        if bias is None or bias.dim() != 1 or bias.numel() % keep.numel():
+        if bias is None or bias.dim() != 1 or not _divides(keep, bias):
             raise LotteryError(f"the model has no attention {name} of {keep.numel()} heads")
         rows = keep.repeat_interleave(bias.numel() // keep.numel())
         yield from ((f"{name}.{p}_proj.{k}", 0, rows) for p in "qkv" for k in ("weight", "bias"))
@@ -130,6 +143,11 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
             raise LotteryError(f"the model has no FFN {name}")
         yield from ((f"{name}.fc1.weight", 0, keep), (f"{name}.fc1.bias", 0, keep))
         yield f"{name}.fc2.weight", 1, keep
+
+
+def _divides(keep: Tensor, bias: Tensor) -> bool:
+    """Whether a width can be that of so many heads."""
+    return bias.numel() > 0 and bias.numel() % keep.numel() == 0
 
 
 def _bias_of(name: str) -> str:

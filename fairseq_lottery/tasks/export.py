@@ -18,9 +18,10 @@ from torch import Tensor
 from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.structured.kept import SETTING
 from fairseq_lottery.structured.learned import FLAGS, has_gates
 from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tasks.slim import SETTING, Cut, slimmed, whole
+from fairseq_lottery.tasks.slim import Cut, slimmed, whole
 from fairseq_lottery.tickets import container, read_checkpoint, read_source, untie
 from fairseq_lottery.tickets.checkpoint import refuse_not_finite
 from fairseq_lottery.tickets.leaks import refuse_leaking
@@ -75,7 +76,7 @@ def export(
         cut = None
         if to == "slim":
             state, cut = slimmed(state, path)
-        _save_checkpoint(state if cut else whole(state), out, overwrite)
+        _save_checkpoint(state if cut else whole(state, path), out, overwrite)
         return cut
     if kind is None:
         tensors, record = from_state(plain_state(path), read_source(path).mask)

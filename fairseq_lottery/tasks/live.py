@@ -17,10 +17,10 @@ from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.structured import Anatomy, Parts
+from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import with_zeros
 from fairseq_lottery.tasks.initialise import arguments_of, untrained
 from fairseq_lottery.tasks.sentences import Text, text_of
-from fairseq_lottery.tasks.slim import parts_in
 from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.model import KIND, load_model

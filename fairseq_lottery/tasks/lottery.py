@@ -10,10 +10,10 @@ import torch
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.sparse import sparsify
+from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import cut
 from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.run import LotteryRun
-from fairseq_lottery.tasks.slim import parts_in
 from fairseq_lottery.tasks.stopping import stop_on_signals
 from fairseq_lottery.tickets import Dictionaries
 

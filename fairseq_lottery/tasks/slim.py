@@ -10,31 +10,26 @@ that are left, where before heads of zeros, which attend evenly, were among them
 
 from __future__ import annotations
 
-import json
 import re
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
-from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.strict import read_json
 from fairseq_lottery.structured import Anatomy, Parts, closed_in
 from fairseq_lottery.structured.flops import LENGTH, flops_per_token
+from fairseq_lottery.structured.kept import SETTING, kept_text, parts_in
+from fairseq_lottery.structured.layers import refuse_other_layers, refuse_unsaid_cut
 from fairseq_lottery.structured.slim import cut_weights, idle, with_zeros
 from fairseq_lottery.tickets import untie
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.sources import architecture_of
 
-#: of the model's settings
-SETTING = "slim"
 _KINDS = ("heads", "units")
-#: characters of the setting, about one a part; the largest Transformers have some 100,000 units
-_MOST = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -74,56 +69,6 @@ class Cut:
         return said
 
 
-def parts_in(model: Any) -> Optional[Parts]:
-    """What was cut, by the settings of a model; None where it is a whole one.
-
-    Raises:
-        LotteryError: the setting is none of ours.
-    """
-    if isinstance(model, Namespace):
-        text = vars(model).get(SETTING)
-    else:
-        text = model[SETTING] if isinstance(model, Mapping) and SETTING in model else None
-    if text is None:
-        return None
-    kept = _kept(text)
-    sizes = ({name: len(characters) for name, characters in kept[kind].items()} for kind in _KINDS)
-    opened = {
-        kind: {name: torch.tensor([c == "1" for c in given]) for name, given in kept[kind].items()}
-        for kind in _KINDS
-    }
-    return Parts.of(Anatomy(*sizes), opened)
-
-
-def _kept(text: Any) -> dict[str, dict[str, str]]:
-    try:
-        found = read_json(text) if isinstance(text, str) and len(text) <= _MOST else None
-    except ValueError:
-        found = None
-    known = isinstance(found, dict) and set(found) == set(_KINDS)
-    if found is None or not known or not all(map(_is_kept, found.values())):
-        raise LotteryError(
-            "the checkpoint does not say which heads and units were cut out of it; export it again"
-            " with fairseq-lottery export --to slim"
-        )
-    return dict(found)
-
-
-def _is_kept(found: Any) -> bool:
-    return isinstance(found, dict) and all(
-        isinstance(kept, str) and re.fullmatch("[01]+", kept) for kept in found.values()
-    )
-
-
-def _text(parts: Parts) -> str:
-    def characters(kept: Tensor) -> str:
-        return "".join("01"[one] for one in kept.tolist())
-
-    return json.dumps(
-        {kind: {n: characters(kept) for n, kept in parts[kind].items()} for kind in _KINDS}
-    )
-
-
 def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     """A plain checkpoint without what contributes nothing.
 
@@ -134,11 +79,11 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     Raises:
         LotteryError: nothing can be cut, or it is no Transformer of fairseq's.
     """
-    state = whole(state)
+    state = whole(state, path)
     cfg = settings_of(state.get("cfg"))
     settings = settings_of(cfg.get("model"))
     weights = untie(state["model"])[0]
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    shapes = _shapes(weights)
     architecture = _completed(settings, path)
     anatomy = Anatomy.of(shapes, architecture)
     parts = idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
@@ -154,7 +99,7 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
         )
         raise LotteryError(f"{path} cannot become smaller: {why}")
     smaller = cut_weights(weights, parts)
-    after = {name: tuple(tensor.shape) for name, tensor in smaller.items()}
+    after = _shapes(smaller)
     model = cut_weights(state["model"], parts)
     told = Cut(
         parts,
@@ -165,14 +110,17 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     task = settings_of(cfg.get("task"))
     cfg = {
         **cfg,
-        "model": {**settings, SETTING: _text(parts)},
+        "model": {**settings, SETTING: kept_text(parts)},
         "task": {**task, "_name": f"{task.get('_name') or 'translation'}_lottery"},
     }
     return {**state, "cfg": cfg, "model": model}, told
 
 
-def whole(state: Mapping[str, Any]) -> dict[str, Any]:
+def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """A plain checkpoint with zeros where something was cut out; one of a whole model as it is.
+
+    Args:
+        path: named in messages.
 
     Raises:
         LotteryError: the settings say something else than the weights.
@@ -181,14 +129,32 @@ def whole(state: Mapping[str, Any]) -> dict[str, Any]:
     settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
     parts = parts_in(settings)
     if parts is None:
+        refuse_unsaid_cut(_shapes(state["model"]), architecture_of(settings), path)
         return dict(state)
+    model = with_zeros(state["model"], parts)
+    _refuse_other_model(_shapes(model), parts, _completed(settings, path))
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
     cfg = {
         **cfg,
         "model": {key: value for key, value in settings.items() if key != SETTING},
         "task": {**task, "_name": name},
     }
-    return {**state, "cfg": cfg, "model": with_zeros(state["model"], parts)}
+    return {**state, "cfg": cfg, "model": model}
+
+
+def _refuse_other_model(
+    shapes: Mapping[str, tuple[int, ...]], parts: Parts, architecture: Mapping[str, Any]
+) -> None:
+    """Refuse a model with its zeros that is not the one that the settings build."""
+    refuse_other_layers(shapes, parts.anatomy, architecture)
+    if Anatomy.of(shapes, architecture) != parts.anatomy:
+        raise LotteryError(
+            "the heads and units that were cut are not those of the model that the settings build"
+        )
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _numel(shape: tuple[int, ...]) -> int:

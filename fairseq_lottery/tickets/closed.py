@@ -11,7 +11,7 @@ import torch
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.structured import Parts, load_parts, pruned_by, restrict
-from fairseq_lottery.tickets.checkpoint import read_checkpoint, settings_of
+from fairseq_lottery.tickets.checkpoint import read_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of, without_biases
 from fairseq_lottery.tickets.maskstate import mask_to_state
 from fairseq_lottery.tickets.model import KIND, load_model
@@ -54,7 +54,7 @@ def close_checkpoint(
         )
     source.refuse_leaks()
     state = load_model(path)[0] if source.kind == KIND else read_checkpoint(path)
-    if settings_of(settings_of(state.get("cfg")).get("model")).get("slim"):
+    if source.cut:
         raise LotteryError(
             f"{path} had heads or units cut out; close parts of the whole model, which"
             " fairseq-lottery export --to dense gives"

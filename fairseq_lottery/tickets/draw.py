@@ -20,6 +20,7 @@ from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.structured import Parts
 from fairseq_lottery.tickets.closing import close, without_biases
 from fairseq_lottery.tickets.container import read_header
+from fairseq_lottery.tickets.cut import refuse_cut
 from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
@@ -147,6 +148,8 @@ def draw(
     start = read_source(plan.start_from) if plan.start_from else trained
     for source in (trained, start):
         source.refuse_leaks()
+        if source.cut:
+            refuse_cut(source.path)
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
     dictionaries = known_dictionaries(trained)
     if start.dictionaries is not None:

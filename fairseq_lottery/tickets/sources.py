@@ -23,6 +23,7 @@ from fairseq_lottery.tickets.checkpoint import (
     refuse_not_finite,
     settings_of,
 )
+from fairseq_lottery.tickets.cut import is_cut
 from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.leaks import (
     count_leaks,
@@ -61,6 +62,7 @@ class Source:
         dictionaries: None where neither the file nor its data folder has them.
         rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
             which ``weights`` are; empty where there is but one of both.
+        cut: whether heads or FFN units were cut out of the model, which no training starts from.
     """
 
     path: str
@@ -72,6 +74,7 @@ class Source:
     architecture: dict[str, Any]
     dictionaries: Optional[Dictionaries]
     rounded: dict[str, Tensor] = field(default_factory=dict)
+    cut: bool = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -175,6 +178,8 @@ def _from_model(path: Path) -> Source:
     state, mask = load_model(path)
     cfg = settings_of(state.get("cfg"))
     common = settings_of(cfg.get("common"))
+    settings = settings_of(cfg.get("model"))
+    architecture = architecture_of(settings)
     return Source(
         path=str(path),
         kind=MODEL,
@@ -182,8 +187,9 @@ def _from_model(path: Path) -> Source:
         update=(state.get("optimizer_history") or [{}])[-1].get("num_updates"),
         masters=not (common.get("fp16") or common.get("bf16")),
         mask=mask,
-        architecture=architecture_of(cfg.get("model") or {}),
+        architecture=architecture,
         dictionaries=_beside_data(cfg.get("task") or {}),
+        cut=is_cut(state["model"], settings, architecture, path),
     )
 
 
@@ -200,6 +206,7 @@ def _from_checkpoint(path: Path) -> Source:
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
     )
     model = cfg.get("model") or state.get("args") or {}
+    architecture = architecture_of(model)
     history = state.get("optimizer_history") or [{}]
     dictionaries = (
         Dictionaries.from_tensors(stored["dictionaries"])
@@ -213,9 +220,10 @@ def _from_checkpoint(path: Path) -> Source:
         update=history[-1].get("num_updates"),
         masters=not half or bool(masters),
         mask=stored_mask(state),
-        architecture=architecture_of(model),
+        architecture=architecture,
         dictionaries=dictionaries,
         rounded={name: model_weights[name] for name in masters},
+        cut=is_cut(state["model"], settings_of(model), architecture, path),
     )
 
 

@@ -17,9 +17,10 @@ from toy import LOTTERY, call, hypotheses, same
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Anatomy, Parts, clear_biases, pruned_by
+from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import cut
 from fairseq_lottery.tasks.export import export
-from fairseq_lottery.tasks.slim import parts_in, slimmed, whole
+from fairseq_lottery.tasks.slim import slimmed, whole
 from fairseq_lottery.tickets import (
     Dictionaries,
     is_parameter,
@@ -246,7 +247,7 @@ def test_settings_of_another_model(checkpoint, tmp_path):
         ({"self_attn": "01"}, {}, "'self_attn' is in no layer of a Transformer"),
     ):
         with pytest.raises(LotteryError, match=said):
-            whole(with_settings(heads, units))
+            whole(with_settings(heads, units), "x.pt")
         torch.save(with_settings(heads, units), tmp_path / "bad.pt")
         with pytest.raises(LotteryError, match=said):
             export(tmp_path / "bad.pt", tmp_path / "out.pt")
@@ -255,10 +256,10 @@ def test_settings_of_another_model(checkpoint, tmp_path):
 
 def test_a_whole_model_is_left_alone(checkpoint):
     state = read_checkpoint(checkpoint)
-    assert same(whole(state), state)
+    assert same(whole(state, "x.pt"), state)
     assert parts_in(state["cfg"]["model"]) is None and parts_in(None) is None
     for cfg in (None, {}, {"model": None}):
-        assert whole({**state, "cfg": cfg})["model"] is state["model"]
+        assert whole({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
         with pytest.raises(LotteryError, match="x.pt does not say which architecture it has .None"):
             slimmed({**state, "cfg": cfg}, "x.pt")
 
@@ -281,9 +282,70 @@ def test_looking_at_it_and_averaging(checkpoint, model, tmp_path):
 
 def test_a_ticket_of_it_is_for_no_other_model(checkpoint, tmp_path):
     export(checkpoint, tmp_path / "slim.pt", "slim")
-    plan = DrawPlan(mask_from=str(tmp_path / "slim.pt"), start_from=checkpoint, sparsity=0.5)
-    with pytest.raises(LotteryError, match="fc1.bias, which the model does not have"):
-        draw(plan)
+    slim = str(tmp_path / "slim.pt")
+    for sources in ((slim, checkpoint), (checkpoint, slim), (slim, None)):
+        plan = DrawPlan(mask_from=sources[0], start_from=sources[1], sparsity=0.5, reset="keep")
+        with pytest.raises(LotteryError, match="cut out of .*slim.pt, and training goes on from"):
+            draw(plan)
+
+
+def damaged(name):
+    """Ways to make a slim checkpoint what it is not: state -> its change in place."""
+    cross, even = f"{CROSS}.out_proj.bias", f"{ENCODER}.out_proj.bias"
+    fewer = "decoder.layers.0.self_attn"  # has two heads of four
+
+    def weight(which, change):
+        return lambda state: state["model"].update({which: change(state["model"][which])})
+
+    def setting(**changes):
+        def change(state):
+            own = json.loads(state["cfg"]["model"]["slim"])
+            for kind, kept in changes.items():
+                own[kind] = {**own[kind], **kept} if kept else {}
+            state["cfg"]["model"]["slim"] = json.dumps(own)
+
+        return change
+
+    return {
+        "removed": lambda state: state["cfg"]["model"].pop("slim"),
+        "null": lambda state: state["cfg"]["model"].update(slim=None),
+        "empty": setting(heads=None, units=None),
+        "no units": setting(units=None),
+        "uncut": setting(heads={fewer: "1111"}),
+        "more heads": setting(heads={ENCODER: "1" * 16}),
+        "more units": setting(units={"decoder.layers.0": "1" * 60}),
+        "no width": weight(cross, lambda bias: bias[:0]),
+        "half the width": weight(cross, lambda bias: bias[: DIM // 2]),
+        "another type": weight(f"{fewer}.q_proj.weight", lambda matrix: matrix.half()),
+        "another type of bias": weight(f"{fewer}.out_proj.bias", lambda bias: bias.double()),
+        "whole numbers": weight(f"{fewer}.k_proj.bias", lambda bias: bias.long()),
+        "three dimensions": weight(f"{fewer}.q_proj.weight", lambda matrix: matrix[None]),
+        "a whole attention of another width": weight(even, lambda bias: bias[:3]),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("removed", "null", "empty", "no units", "uncut", "more heads", "more units", "no width"),
+        *("half the width", "another type", "another type of bias", "whole numbers"),
+        *("three dimensions", "a whole attention of another width"),
+    ],
+)
+def test_what_is_no_slim_checkpoint(checkpoint, tmp_path, capsys, name):
+    """Every reader refuses it in a sentence; it was taken for a checkpoint of plain fairseq."""
+    export(checkpoint, tmp_path / "slim.pt", "slim")
+    state = read_checkpoint(tmp_path / "slim.pt")
+    state = {**state, "model": {n: tensor.clone() for n, tensor in state["model"].items()}}
+    damaged(name)(state)
+    bad = str(tmp_path / "bad.pt")
+    torch.save(state, bad)
+    out = ["--out", str(tmp_path / "out.pt")]
+    for command in (["export", bad, *out], ["export", bad, "--to", "slim", *out], ["inspect", bad]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("fairseq-lottery: ") and said.count("\n") == 1
+    assert not (tmp_path / "out.pt").exists()
 
 
 @pytest.fixture
@@ -451,12 +513,16 @@ def test_settings_of_another_model_end_in_a_sentence(trained):
 
 @pytest.mark.slow
 def test_no_training_draws_from_it(trained, dense):
-    done = trained.train(
-        "drawn", "--mask-from", trained.folder / "slim.pt", "--start-from",
-        dense / "snapshot_5.safetensors", "--sparsity", 0.5,
-    )  # fmt: skip
-    assert done.code == 2 and "Traceback" not in done.out
-    assert "fc1.bias, which the model does not have" in done.out
+    slim = trained.folder / "slim.pt"
+    for flags in (
+        ("--mask-from", slim, "--start-from", dense / "snapshot_5.safetensors", "--sparsity", 0.5),
+        ("--mask-from", slim, "--sparsity", 0.5, "--reset", "keep"),
+        ("--finetune-from-model", slim),
+        ("--restore-file", slim),
+    ):
+        done = trained.train("drawn", *flags)
+        assert done.code == 2 and "Traceback" not in done.out
+        assert f"cut out of {slim}, and training goes on from whole models only; fairs" in done.out
     # ... its whole counterpart is one to draw from
     export(trained.folder / "slim.pt", trained.folder / "plain.pt")
     trained.train(
