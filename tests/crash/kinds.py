@@ -6,19 +6,30 @@ from dataclasses import dataclass
 
 from toy import HALF, call, drawing, free_port, pretend_cuda, sharing, start, wait
 
+from fairseq_lottery.structured import Parts, save_parts
+from fairseq_lottery.tickets import read_source
+from fairseq_lottery.tickets.closing import anatomy_of
+
 UPDATES = 20
 SAVING = ("--save-interval-updates", 4, "--validate-interval-updates", 4)
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 3)
+GATES = ("--criterion", "label_smoothed_cross_entropy_gates", "--gate-anneal", 10,
+         "--open-heads", 4, "--open-units", "50%", *HALF)  # fmt: skip
 SNAPSHOTS = ("--snapshot-updates", "3,8,14")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Flags of a training, whether it draws a ticket, and in how many processes it runs."""
+    """Flags of a training, whether it draws a ticket, and in how many processes it runs.
+
+    ``closes`` says that the ticket is one of closed heads and units, ``learns`` that gates do.
+    """
 
     flags: tuple
     draws: bool = False
     processes: int = 1
+    closes: bool = False
+    learns: bool = False
 
     @property
     def half(self):
@@ -27,7 +38,18 @@ class Kind:
     @property
     def our_files(self):
         """How many tickets and snapshots it writes."""
-        return 3 + self.draws
+        return 3 + (self.draws or self.closes)
+
+    def start(self, dense):
+        """Flags of what it starts from."""
+        if self.learns:
+            return ("--finetune-from-model", dense / "checkpoint_last.pt")
+        if self.closes:
+            return (
+                "--mask-from", dense / "checkpoint_last.pt", "--reset", "keep",
+                "--parts", closed_parts(dense),
+            )  # fmt: skip
+        return drawing(dense, 0.6) if self.draws else ()
 
 
 KINDS = {
@@ -38,7 +60,22 @@ KINDS = {
     "growing, fp16 not flattened": Kind((*HALF, "--fp16-no-flatten-grads", *GROWING)),
     "growing, two processes": Kind(GROWING, processes=2),
     "ticket, two processes, fp16": Kind((*HALF,), draws=True, processes=2),
+    "gates": Kind(GATES, learns=True),
+    "ticket of closed heads and units, pruned on": Kind(
+        (*GROWING, "--scope", "global"), closes=True
+    ),
 }
+
+
+def closed_parts(dense):
+    """A file of heads that attend evenly and of closed units; beside the dense run."""
+    path = dense.parent / "parts.json"
+    if not path.exists():
+        anatomy = anatomy_of(read_source(dense / "checkpoint_last.pt"))
+        heads = {name: [0] for name in anatomy.of_type("heads", ("enc_self", "enc_dec"))}
+        units = {name: list(range(0, 64, 3)) for name in anatomy.units}
+        save_parts(path, Parts(anatomy, {"heads": heads, "units": units}, "uniform"), {})
+    return path
 
 
 def train(toy, kind, save_dir, dense, prelude=None, rank=0):
@@ -49,7 +86,7 @@ def train(toy, kind, save_dir, dense, prelude=None, rank=0):
         rank: which one.
     """
     flags = [*kind.flags, *SAVING, *SNAPSHOTS]
-    flags += drawing(dense, 0.6) if kind.draws else ()
+    flags += kind.start(dense)
     arguments = toy.arguments(save_dir, *flags, updates=UPDATES)
     if kind.processes == 1:
         return call("fairseq_cli.train", arguments, toy.folder, prelude=prelude or pretend_cuda)

@@ -18,7 +18,7 @@ from fairseq_lottery.tickets.check import check_folder
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("LOTTERY_KILLS", "7"))
+KILLS = int(os.environ.get("LOTTERY_KILLS", "9"))
 
 
 @pytest.fixture(scope="session")
