@@ -67,7 +67,13 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
     ) -> None:
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         asked = dict(zip(KINDS, (open_heads, open_units, open_blocks)))
-        self._run: Any = getattr(task, "run", None)
+        with one_sentence():
+            if not hasattr(task, "run"):
+                raise LotteryError(
+                    "gates learn while training with --task translation_lottery; elsewhere take"
+                    " --criterion label_smoothed_cross_entropy"
+                )
+        self._run: Any = task.run
         if self._run is None:
             logger.info("no gates outside of a training: the loss is that of the whole model")
             return

@@ -102,6 +102,11 @@ def test_a_run_goes_on_as_itself_only(toy, learning, flags, message):
     assert done.code == 2 and message in done.out and "Traceback" not in done.out
 
 
+def test_another_task_has_no_gates(toy):
+    done = toy.train("run", *FOUR, "--task", "translation", updates=2)
+    assert done.code == 2 and "gates learn while training with --task translation_lott" in done.out
+
+
 def no_gates(state):
     state["criterion"] = None
 
