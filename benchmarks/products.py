@@ -4,7 +4,8 @@
 
 The shapes of a Transformer base, its output projection over a vocabulary of 37,000 among them,
 at several densities and rows (sentences x beam). Ratios are dense time over sparse time, of the
-medians; the last table is where ``fairseq_lottery/sparse/rule.py`` comes from.
+medians. The last table is the largest density at which, and below which, no shape is slower than
+dense here; ``--sparse-decode`` measures by itself (``fairseq_lottery/sparse/choices.py``).
 """
 
 import argparse
@@ -62,8 +63,8 @@ def main():
         raise SystemExit("the kernel cannot be built here; nothing to compare")
     cells, table, rule = [], [], []
     for rows in map(int, args.rows.split(",")):
-        largest = {}
-        for density in DENSITIES:
+        largest, lost = {}, set()
+        for density in sorted(DENSITIES):
             ratios = {shape: measure(shape, density, rows, args.seconds) for shape in SHAPES}
             cells += [
                 {"rows": rows, "density": density, "shape": shape, **found}
@@ -72,8 +73,10 @@ def main():
             for name in ENGINES:
                 found = [ratios[shape][name] for shape in SHAPES]
                 table.append([rows, density, name, *(f"{ratio:.2f}" for ratio in found)])
-                if min(found) >= 1:
-                    largest[name] = max(largest.get(name, 0), density)
+                if min(found) < 1:
+                    lost.add(name)
+                if name not in lost:
+                    largest[name] = density
         rule.append([rows, *(largest.get(name, "none") for name in ENGINES)])
     header = ["rows", "density", "engine", *(f"{o} x {i}" for o, i in SHAPES)]
     title = "Dense time over sparse time of one product"
@@ -82,7 +85,7 @@ def main():
         return
     report(title, header, table, {}, False)
     print()
-    report("Largest density that no shape is slower at", ["rows", *ENGINES], rule, {}, False)
+    report("Largest density up to which no shape is slower", ["rows", *ENGINES], rule, {}, False)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.sparse.choices import Choices, kept_choices
 from fairseq_lottery.sparse.kernel import sparse_linear
 from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
 from fairseq_lottery.sparse.modules import SparseEmbedding, SparseLinear
-from fairseq_lottery.sparse.rule import largest_density
 
 Layer = Union[nn.Linear, nn.Embedding]
+#: the density up to which it is worth measuring, and up to which a table is held sparse from which
+#: rows are looked up only; a hundredth above a half, for a mask of 50 % keeps a half only nearly
+_DENSEST = 0.51
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,41 @@ def engine() -> Optional[type[SparseMatrix]]:
 
 
 def sparsify(
-    model: nn.Module, rows: int = 1, matrix: Optional[type[SparseMatrix]] = None
+    model: nn.Module,
+    rows: int = 1,
+    matrix: Optional[type[SparseMatrix]] = None,
+    choices: Optional[Choices] = None,
 ) -> Sparse:
-    """Hold what is sparse enough as sparse, in place; a second time changes nothing.
+    """Hold what multiplies faster as sparse, in place; a second time changes nothing.
 
     The model gives the same up to the order of additions, and learns nothing any more.
 
     Args:
         model: fp32, on the CPU.
-        rows: sentences x beam, at least; it decides which density is worth it.
+        rows: sentences x beam, at least; products of as many rows are measured.
         matrix: how to multiply; by default the fastest way that works here.
+        choices: what is faster; by default as measured on this machine, now or before.
 
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
     kind = matrix or engine()
+    choices = choices or kept_choices()
     held: dict[Tensor, Optional[SparseMatrix]] = {}
-    for parent, name, layer in list(_layers(model)):
+    layers = list(_layers(model))
+    multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
+    for parent, name, layer in layers:
         weight = layer.weight
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
             raise LotteryError(
                 "sparse decoding is for fp32 weights on a CPU; add --cpu and do without --fp16"
             )
         if weight not in held:
-            held[weight] = _hold(weight.detach(), rows, kind)
+            found = _candidate(weight.detach(), kind)
+            if found is not None and weight in multiplied:
+                is_worth = choices.is_worth(weight.detach(), found, rows)
+                found = found if is_worth else None
+            held[weight] = found
         found = held[weight]
         if found is not None:
             setattr(parent, name, _replacement(layer, found))
@@ -97,15 +111,15 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
                 yield parent, name, layer
 
 
-def _hold(
-    weight: Tensor, rows: int, kind: Optional[type[SparseMatrix]]
-) -> Optional[SparseMatrix]:
+def _candidate(weight: Tensor, kind: Optional[type[SparseMatrix]]) -> Optional[SparseMatrix]:
+    """The matrix held sparse, where that may be worth it."""
     if kind is None or not weight.numel():
+        return None
+    if int(torch.count_nonzero(weight)) > _DENSEST * weight.numel():
         return None
     if weight.shape[1] > 1 << 16:
         kind = SparseMatrix  # more columns than the kernel can number
-    density = int(torch.count_nonzero(weight)) / max(weight.numel(), 1)
-    return kind(weight) if density <= largest_density(kind, rows, weight.numel()) else None
+    return kind(weight)
 
 
 def _replacement(layer: Layer, matrix: SparseMatrix) -> nn.Module:

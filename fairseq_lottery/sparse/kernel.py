@@ -44,7 +44,7 @@ def sparse_linear() -> Optional[Any]:
     The first process on a machine compiles it, for half a minute; the result is kept in the
     user's cache, by processor, torch and source. A log line says why it cannot be built.
     """
-    path = _cached()
+    path = cached()
     try:
         if _is_whole(path):
             torch.ops.load_library(str(path))
@@ -68,7 +68,8 @@ def _is_whole(path: Path) -> bool:
     return whole
 
 
-def _cached() -> Path:
+def cached() -> Path:
+    """Where the compiled product lies, or would lie, in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     made_of = _SOURCE.read_bytes() + repr((torch.__version__, _FLAGS)).encode()
     name = f"sparse-{capability().replace(' ', '-')}-{hashlib.sha256(made_of).hexdigest()[:12]}.so"

@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from engines import engines
+from engines import always, engines
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
@@ -13,6 +13,7 @@ from torch import nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.sparse import decode, sparsify
+from fairseq_lottery.sparse.choices import Choices
 from fairseq_lottery.sparse.matrix import SparseMatrix
 from fairseq_lottery.sparse.modules import SparseEmbedding, SparseLinear
 from fairseq_lottery.tickets import is_parameter
@@ -82,7 +83,7 @@ def assert_same_translations(dense, sparse, beam, count, size):
 def test_translations_are_those_of_the_dense_model(engine, beam, count, size):
     dense = transformer(0.03 if beam > 1 else 0.005)
     sparse = copy.deepcopy(dense)
-    found = sparsify(sparse, rows=beam, matrix=engine)
+    found = sparsify(sparse, beam, engine, always())
     assert (found.sparse, found.dense) == (MATRICES, 0)
     assert_same_translations(dense, sparse, beam, count, size)
 
@@ -99,14 +100,14 @@ def test_translations_are_those_of_the_dense_model(engine, beam, count, size):
 def test_other_models(engine, changes, further):
     dense = transformer(0.03, **changes)
     sparse = copy.deepcopy(dense)
-    assert sparsify(sparse, 5, engine).sparse == MATRICES + further
+    assert sparsify(sparse, 5, engine, always()).sparse == MATRICES + further
     assert_same_translations(dense, sparse, 5, 20, 20)
 
 
 @engines
 def test_tied_matrices_are_held_once(engine):
     model = transformer(0.03)
-    found = sparsify(model, 5, engine)
+    found = sparsify(model, 5, engine, always())
     embedding, output = model.encoder.embed_tokens, model.decoder.output_projection
     assert isinstance(embedding, SparseEmbedding) and isinstance(output, SparseLinear)
     assert embedding.matrix is model.decoder.embed_tokens.matrix
@@ -121,16 +122,16 @@ def test_tied_matrices_are_held_once(engine):
 @engines
 def test_a_second_time_changes_nothing(engine):
     model = transformer(0.03)
-    first = sparsify(model, 5, engine)
+    first = sparsify(model, 5, engine, always())
     before = list(model.modules())
-    assert sparsify(model, 1, engine) == first
+    assert sparsify(model, 1, engine, always()) == first
     assert all(a is b for a, b in zip(before, model.modules()))
 
 
 def test_what_is_too_dense_stays_as_it_is():
     model = transformer(0.9)
     before = list(model.modules())
-    assert sparsify(model, 80).sparse == 0
+    assert sparsify(model, 80, choices=always()).sparse == 0
     assert all(a is b for a, b in zip(before, model.modules()))
     assert not model.encoder.layers[0].self_attn.skip_embed_dim_check
 
@@ -140,7 +141,7 @@ def test_one_matrix_alone():
     with torch.no_grad():
         model.decoder.layers[1].fc1.weight[:, 1:] = 0
     dense = copy.deepcopy(model)
-    assert sparsify(model, 5).sparse == 1
+    assert sparsify(model, 5, choices=always()).sparse == 1
     assert isinstance(model.decoder.layers[1].fc1, SparseLinear)
     assert_same_translations(dense, model, 5, 20, 20)
 
@@ -154,7 +155,7 @@ def test_layers_that_do_more_than_multiply_stay():
     with torch.no_grad():
         for layer in model:
             layer.weight.zero_()
-    assert sparsify(model).sparse == 1
+    assert sparsify(model, choices=always()).sparse == 1
     assert [type(layer) for layer in model] == [nn.Embedding, Doubling, SparseLinear]
 
 
@@ -171,15 +172,50 @@ def test_matrices_wider_than_16_bits_can_number():
         model[0].weight[1, 69_999] = 2
     x = torch.randn(3, 70_000)
     expected = model(x)
-    sparsify(model)
+    sparsify(model, choices=always())
     assert type(model[0].matrix) is SparseMatrix
     assert torch.equal(model(x), expected)
 
 
 def test_a_matrix_of_nothing_stays_dense():
     layer = nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 0))
-    assert str(sparsify(layer, rows=5)).startswith("0 of 2 matrices")
+    assert str(sparsify(layer, 5, choices=always())).startswith("0 of 2 matrices")
     assert layer(torch.ones(2, 0)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("ratio, held", [(1.04, 0), (1.06, MATRICES)])
+def test_what_multiplies_no_faster_here_stays_dense(ratio, held):
+    model = transformer(0.03)
+    before = list(model.modules())
+    assert sparsify(model, 5, SparseMatrix, always(ratio)).sparse == held
+    assert (before == list(model.modules())) == (held == 0)
+
+
+def test_each_kind_of_matrix_is_measured_once():
+    asked = []
+
+    def measure(ways):
+        asked.append(tuple(way().shape for way in ways.values()))
+        return {"dense": 2.0, "sparse": 1.0}
+
+    choices = Choices(measure=measure)
+    sparsify(transformer(0.03), 5, SparseMatrix, choices)
+    shapes = {shape for one in asked for shape in one}
+    assert shapes == {(rows, out) for rows in (5, 80) for out in (DIM, FFN, WORDS)}
+    names = [f"{rows} rows, {torch.get_num_threads()} threads" for rows in (5, 80)]
+    assert {name.split(" left, ")[1] for name in choices.ratios} == set(names)
+    assert len(asked) == len(choices.ratios)  # alike matrices share one
+    sparsify(transformer(0.03), 5, SparseMatrix, choices)
+    assert len(asked) == len(choices.ratios)
+
+
+def test_a_table_that_is_looked_up_only_is_not_measured():
+    model = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 8))
+    with torch.no_grad():
+        for layer in model:
+            layer.weight[:, 1:] = 0
+    assert sparsify(model, 5, SparseMatrix, always(0.1)).sparse == 1
+    assert [type(layer) for layer in model] == [SparseEmbedding, nn.Linear]
 
 
 def test_without_any_engine_everything_stays_dense(monkeypatch):
@@ -190,7 +226,7 @@ def test_without_any_engine_everything_stays_dense(monkeypatch):
     assert decode.engine() is SparseMatrix
     monkeypatch.setattr(SparseMatrix, "linear", refuse)
     assert decode.engine() is None
-    assert sparsify(transformer(0.03), 5).sparse == 0
+    assert sparsify(transformer(0.03), 5, choices=always()).sparse == 0
 
 
 def test_the_line_that_is_logged():
