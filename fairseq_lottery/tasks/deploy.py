@@ -73,21 +73,27 @@ def deploy(
         if quantization in _HALF:
             _refuse_large(model, quantization)
         sentences = sentences_of(text, check_on, model.max_positions()[0])
-        _convert(source, model, text, private, new, quantization, parts)
-        translator = load_translator(new, quantization, torch.get_num_threads())
-        try:
-            found = compare(model, *dictionaries, translator, sentences, quantization is None)
-        except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
-            raise LotteryError(
-                f"the model of {path} cannot be made to translate: {_line(error)}"
-            ) from error
-        if quantization is None and not found.is_exact:
+
+        def converted(kind: Optional[str], folder: Path) -> Agreement:
+            _convert(source, model, text, private, folder, kind, parts)
+            translator = load_translator(folder, kind, torch.get_num_threads())
+            try:
+                return compare(model, *dictionaries, translator, sentences, kind is None)
+            except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+                raise LotteryError(
+                    f"the model of {path} cannot be made to translate: {_line(error)}"
+                ) from error
+
+        found = converted(None, private / "exact" if quantization else new)
+        if not found.is_exact:
             raise LotteryError(
                 f"CTranslate2 does not represent the model of {path}: a token's log-probability"
                 f" differs from fairseq's by up to {found.worst:.1e} ({TOLERANCE:.0e} is allowed),"
                 f" {found.other} of {found.sentences} translations by more than rounding; nothing"
                 " is written, translate with fairseq"
             )
+        if quantization:
+            found = converted(quantization, new)
     return found
 
 

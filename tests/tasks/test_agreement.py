@@ -55,6 +55,14 @@ def test_all_of_both(run):
     assert (found.equal, found.other, found.worst, found.mean) == (2, 1, 0.5, 0.5 / 6)
 
 
+def test_of_another_model_nothing_is_excused(run):
+    """Not even a translation that was cut off, of which nobody knows how it would have ended."""
+    long = ["q"] * 99
+    same, other = SCORES, [[-1.0, -2.0], [-1.0, -2.0], [-1.0, -2.5]]
+    found = [run(found=[["x"], ["y"], long], scores=scores) for scores in (same, other)]
+    assert [(one.cut, one.other) for one in found] == [(1, 0), (0, 1)]
+
+
 @pytest.mark.parametrize(
     "lost, sentence",
     [

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from argparse import Namespace
 
 import pytest
@@ -12,6 +13,7 @@ from small import DICTIONARIES, SYMBOLS, save_checkpoint, weights
 pytest.importorskip("fairseq")
 pytest.importorskip("ctranslate2", reason="CTranslate2 is installed on the modern stack only")
 
+from ctranslate2.converters import FairseqConverter
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
@@ -117,6 +119,24 @@ def test_what_ctranslate2_does_not_represent(settings, said, text, tmp_path):
     path = save(tmp_path / "model.pt", *make(**settings))
     with pytest.raises(LotteryError, match=said):
         deploy(path, tmp_path / "out", check_on=text)
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_a_wrong_converter_is_refused(quantization, checkpoint, text, tmp_path, monkeypatch):
+    """Whatever the weights are stored as: what quantizing changes hides no mistake."""
+
+    def wrong(self):
+        spec = load(self)
+        spec.decoder.layer[1].ffn.linear_1.weight[:, ::2] *= -1
+        return spec
+
+    load = FairseqConverter._load
+    monkeypatch.setattr(FairseqConverter, "_load", wrong)
+    said = r"does not represent .* by up to \d\.\de[+-]0\d .3e-04 is allowed., (\d+) of 60 transl"
+    with pytest.raises(LotteryError, match=said) as refused:
+        deploy(checkpoint, tmp_path / "out", quantization, check_on=text)
+    assert int(re.search(said, str(refused.value)).group(1)) == 22
     assert os.listdir(tmp_path) == ["model.pt"]
 
 
