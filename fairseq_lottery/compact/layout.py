@@ -49,8 +49,8 @@ def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, 
             are coded by their type.
 
     Raises:
-        LotteryError: a tensor of a type that no file of ours holds, or content so empty that
-            a file of it would be refused when it is read.
+        LotteryError: a tensor of a type that no file of ours holds, or content so empty, or
+            names and settings so large, that a file of it would be refused when it is read.
     """
     layout: dict[str, Any] = {"record": record, "masks": {}, "signs": [], "planes": {}}
     streams: dict[str, bytes] = {}
@@ -89,10 +89,14 @@ def pack(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, 
             streams[f"{type_}.{plane}"] = frame
     text = json.dumps(layout, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     try:
-        _refuse_absurd(layout, shapes, sum(map(len, streams.values())))
+        streams["layout"] = zstandard.ZstdCompressor(level=19).compress(text.encode())
+        _layout(streams["layout"])
+    except ValueError as error:
+        raise LotteryError(f"no compact file holds names and settings like its ({error})") from None
+    try:
+        _refuse_absurd(layout, shapes, sum(len(s) for n, s in streams.items() if n != "layout"))
     except LotteryError as error:
         raise LotteryError(f"too much of it is alike for a compact file ({error})") from None
-    streams["layout"] = zstandard.ZstdCompressor(level=19).compress(text.encode())
     return {
         name: torch.from_numpy(np.frombuffer(stream, np.uint8).copy())
         for name, stream in streams.items()

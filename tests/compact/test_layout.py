@@ -211,6 +211,22 @@ def test_what_could_not_be_read_again_is_not_written():
         pack({"values/x": torch.zeros(65 << 20, dtype=torch.uint8)}, {})
 
 
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"note": "x" * (8 << 20)}, "its layout is absurdly large"),
+        ({"note": 2**64}, "is beyond 64 bits"),
+        ({"note": "\ud800"}, "surrogates not allowed"),
+        ({"note": float("nan")}, "NaN is no number"),
+    ],
+)
+def test_settings_that_no_reader_takes_are_not_written(settings, said):
+    with pytest.raises(LotteryError, match=f"no compact file holds names and .*({said})"):
+        pack({}, {"settings": settings})
+    coded = pack({}, {"settings": {"note": "x" * ((8 << 20) - 100)}})
+    assert len(unpack(coded)[1]["settings"]["note"]) == (8 << 20) - 100
+
+
 def test_an_endless_layout():
     bomb = zstandard.ZstdCompressor().compress(b" " * (1 << 27))
     assert len(bomb) < 10_000
