@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="(dense)",
     )
     parser.add_argument(
-        "--round", choices=("fp16", "bf16"), dest="round_to", help="with --to compact: lossy"
+        "--round",
+        choices=("fp16", "bf16", "zeros"),
+        dest="round_to",
+        help="with --to compact: values to a shorter type, lossy; or -0.0 to 0.0 and nothing else",
     )
     parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
@@ -70,9 +73,12 @@ def run(args: argparse.Namespace) -> None:
         print("it loads with --user-dir of this plugin and --task translation_lottery")
     elif args.out.endswith(".safetensors"):
         from fairseq_lottery.tickets.inspection import inspect_file
-        from fairseq_lottery.tickets.size import line
+        from fairseq_lottery.tickets.size import advice, line
 
-        print(f"{args.out}: {line(inspect_file(args.out))}")
+        found = inspect_file(args.out)
+        print(f"{args.out}: {line(found)}")
+        if advice(found):
+            print(advice(found))
     else:
         print(f"{args.out}: loads with plain fairseq, without --user-dir")
 

@@ -62,7 +62,7 @@ def _patterns(found: dict[str, int]) -> str:
 
 
 def _table(found: dict[str, Any]) -> str:
-    from fairseq_lottery.tickets.size import line
+    from fairseq_lottery.tickets.size import advice, line
 
     lines = [
         f"{found['file']}: {found['kind']} at update {found['update']}",
@@ -71,6 +71,7 @@ def _table(found: dict[str, Any]) -> str:
         f"mask {found['mask_digest'] or 'none: zeros were counted in every weight matrix'}",
         "zeros and mask agree" if found["agrees"] else "zeros and mask DISAGREE",
         line(found),
+        *filter(None, [advice(found)]),
         f"full precision: {'yes' if found['masters'] else 'no, rounded to half precision'}",
         f"patterns N:M (of M weights in a row at most N stay): {_patterns(found['patterns'])}",
         "",

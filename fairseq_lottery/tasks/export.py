@@ -26,13 +26,15 @@ from fairseq_lottery.tickets import container, read_checkpoint, read_source, unt
 from fairseq_lottery.tickets.checkpoint import refuse_not_finite
 from fairseq_lottery.tickets.leaks import refuse_leaking
 from fairseq_lottery.tickets.model import KIND, from_state, load_model
-from fairseq_lottery.tickets.size import rounded
+from fairseq_lottery.tickets.size import rounded, without_negative_zeros
 
 #: forms of a file; ``dense`` holds every weight, ``compact`` codes the mask and what survives,
 #: ``slim`` holds every weight of a model without the heads and units that contribute nothing
 FORMS = ("dense", "compact", "slim")
 #: shorter types that values may be rounded to
 ROUNDINGS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+#: drops the sign of zeros, as torch.nn.utils.prune leaves them, and nothing else
+ZEROS = "zeros"
 
 
 def export(
@@ -45,15 +47,15 @@ def export(
     """Write a checkpoint, ticket or snapshot in another form.
 
     A checkpoint becomes one that plain fairseq loads, or a compact model; that, a plain
-    checkpoint again. Tickets and snapshots are what they are in either form. Both ways nothing
-    changes by a bit, unless values are to be rounded.
+    checkpoint again. Tickets and snapshots are what they are in either form. Both ways no value
+    changes by a bit, unless values are to be rounded; the order of settings may.
 
     A slim checkpoint, whole or compact, becomes dense with zeros where something was cut out.
 
     Args:
         to: one of ``FORMS``.
         round_to: one of ``ROUNDINGS``, for ``compact``: each value loses the bits that the
-            shorter type does not hold.
+            shorter type does not hold. Or ``ZEROS``, for a checkpoint: -0.0 becomes 0.0.
 
     Returns:
         What was cut out, for ``slim``.
@@ -70,6 +72,10 @@ def export(
             f"{path} is a {kind}, which a training starts from; --to slim takes the checkpoint of"
             " that training"
         )
+    if round_to == ZEROS and kind is not None:
+        raise LotteryError(
+            f"{path} is a {kind}, whose mask is made; --round zeros takes the checkpoint before it"
+        )
     _refuse_misnamed(out, to == "compact" or kind not in (None, KIND), kind or "checkpoint")
     if kind in (None, KIND) and to != "compact":
         state = load_model(path)[0] if kind else plain_state(path)
@@ -79,7 +85,10 @@ def export(
         _save_checkpoint(state if cut else whole(state, path), out, overwrite)
         return cut
     if kind is None:
-        tensors, record = from_state(plain_state(path), read_source(path).mask)
+        state = plain_state(path)
+        if round_to == ZEROS:
+            state["model"] = {n: without_negative_zeros(t) for n, t in state["model"].items()}
+        tensors, record = from_state(state, read_source(path).mask)
         _save(out, KIND, tensors, record, round_to, overwrite)
         return None
     read_source(path)  # it is what it says, not only whole
@@ -108,7 +117,7 @@ def _save(
     round_to: Optional[str],
     overwrite: bool,
 ) -> None:
-    if round_to:
+    if round_to in ROUNDINGS:
         tensors = rounded(tensors, ROUNDINGS[round_to])
         record = {**record, "rounded": round_to}
     container.save(out, kind, tensors, record, overwrite, compact=True)

@@ -12,7 +12,7 @@ from fairseq_lottery.masks import densest
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tickets.maskstate import mask_of_zeros
 from fairseq_lottery.tickets.model import KIND as MODEL
-from fairseq_lottery.tickets.size import sizes
+from fairseq_lottery.tickets.size import negative_zeros, sizes
 from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.tickets.ticket import load_ticket
@@ -30,7 +30,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     mask prunes is zero, and its fp32 master), ``matrices`` (name -> ``size``, ``pruned``,
     ``density``, ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``),
     ``dead`` (matrices without a survivor), ``patterns`` (how many matrices have each),
-    ``record`` (of the ticket, where there is one), and the sizes of ``size.sizes``.
+    ``negative_zeros`` (weights of matrices that are -0.0 and not pruned by a mask), ``record``
+    (of the ticket, where there is one), and the sizes of ``size.sizes``.
 
     A ``pattern`` N:M says that of M consecutive weights of a row never more than N stay, a
     protected row's among them. M is that of the ticket's scope, 4 where it has none; a matrix
@@ -72,6 +73,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "matrices": matrices,
         "dead": [name for name in mask if mask.sparsity_of(name) == 1],
         "patterns": dict(Counter(row["pattern"] for row in matrices.values() if row["pattern"])),
+        "negative_zeros": negative_zeros(source.weights, source.mask),
         "record": record,
         **sizes(path, source.weights, mask),
     }

@@ -69,7 +69,7 @@ def from_state(
 
 
 def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
-    """The plain checkpoint again, to the bit, and its mask.
+    """The plain checkpoint again, its values to the bit, and its mask.
 
     Raises:
         LotteryError: missing, damaged, inconsistent, not finite, or no fairseq checkpoint.

@@ -1,6 +1,7 @@
 """Checkpoints and tickets of real trainings in their other forms, and back."""
 
 import pytest
+import torch
 from toy import PRUNABLE, drawing, same
 
 from fairseq_lottery.tickets import load_ticket, read_checkpoint, read_source, ticket_digest
@@ -78,3 +79,44 @@ def test_rounding_is_asked_for_and_told(run, export, tmp_path, kind):
     assert ticket.record["rounded"] == kind
     assert ticket.mask == load_ticket(source).mask
     assert ticket_digest(small) != ticket_digest(source)
+    found = inspect_file(small)
+    assert found["number_bytes"] == 2 and found["dense_bytes"] == 2 * found["parameters"]
+
+
+def test_negative_zeros_are_told_and_dropped_on_request(run, export, tmp_path, capsys):
+    """torch's own pruning multiplies: where a negative weight was, there is -0.0."""
+    from fairseq_lottery.cli.main import main
+    from fairseq_lottery.errors import LotteryError
+
+    export(run / "checkpoint_last.pt", tmp_path / "dense.pt")
+    state = read_checkpoint(tmp_path / "dense.pt")
+    matrices = inspect_file(tmp_path / "dense.pt")["matrices"]
+    count = 0
+    for name, first in list(state["model"].items()):
+        if first.dim() == 2:
+            state["model"][name] = first.masked_fill(first == 0, -0.0)
+            count += int((first == 0).sum()) * (name in matrices)
+    torch.save(state, tmp_path / "multiplied.pt")
+    sizes = {}
+    for name, source, flags in (
+        ("plain", "dense", []), ("kept", "multiplied", []),
+        ("dropped", "multiplied", ["--round", "zeros"]),
+    ):  # fmt: skip
+        out = tmp_path / f"{name}.safetensors"
+        path = str(tmp_path / f"{source}.pt")
+        assert main(["export", path, "--to", "compact", "--out", str(out), *flags]) == 0
+        said = capsys.readouterr().out
+        told = f"{count} weights are negative zeros, which compact files keep as values; --round ze"
+        assert (told in said) == (name == "kept")
+        sizes[name] = out.stat().st_size
+        assert main(["inspect", str(out)]) == 0
+        assert (told in capsys.readouterr().out) == (name == "kept")
+    assert sizes["dropped"] == sizes["plain"] < 0.8 * sizes["kept"]
+    back = [tmp_path / f"{name}.back.pt" for name in ("plain", "dropped", "kept")]
+    for path in back:
+        export(tmp_path / f"{path.name.split('.')[0]}.safetensors", path)
+    plain, dropped, kept = (read_checkpoint(path)["model"] for path in back)
+    assert same(plain, dropped)
+    assert same(kept, state["model"]) and not same(kept, plain)
+    with pytest.raises(LotteryError, match="is a model, whose mask is made; --round zeros takes"):
+        export(tmp_path / "kept.safetensors", tmp_path / "o.safetensors", "compact", "zeros")

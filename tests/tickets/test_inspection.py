@@ -30,7 +30,7 @@ def test_a_ticket(tmp_path):
         "file": str(path), "kind": "ticket", "update": 5, "masters": True, "sparsity": 0.5,
         "pruned": 310, "prunable": PRUNABLE, "mask_digest": ticket.mask.digest(),
         "agrees": True, "dead": [], "parameters": 624 + 24 * 4 + 6 * 4 + 4 * 6,
-        "patterns": {"2:4": 4, "3:4": 18, "4:4": 7},
+        "patterns": {"2:4": 4, "3:4": 18, "4:4": 7}, "negative_zeros": 0,
     }  # fmt: skip
     assert found["record"] == ticket.record
     assert len(found["matrices"]) == MATRICES
