@@ -71,7 +71,7 @@ def imported_parts(folder, depth=2):
             },
         ),
         ("report", {"errors", "files", "masks", "tickets", "strict", "structured"}),
-        ("sparse", {"errors", "files", "compat"}),
+        ("sparse", {"errors", "files", "compat", "strict"}),
         ("structured", {"errors", "files", "strict", "compat", "masks"}),
     ],
 )
