@@ -59,8 +59,8 @@ def read_choices(group: Group) -> Choices:
     first: list[tuple[str, Anatomy]] = []
 
     def same_model(what: str, anatomy: Anatomy) -> None:
-        if not _is_possible(anatomy):
-            raise LotteryError(f"{what} are of a model with impossible numbers of heads or layers")
+        if not _is_drawn(anatomy):
+            raise LotteryError(f"{what} are of a model without heads, or with more than any has")
         first.append((what, anatomy))
         if anatomy != first[0][1]:
             raise LotteryError(
@@ -88,11 +88,10 @@ def read_choices(group: Group) -> Choices:
     )
 
 
-def _is_possible(anatomy: Anatomy) -> bool:
-    counts = anatomy.heads.values()
-    if not counts or not all(type(count) is int and count > 0 for count in counts):
-        return False
-    return sum(counts) <= _HEADS and all(layer_of(name) < _LAYERS for name in anatomy.heads)
+def _is_drawn(anatomy: Anatomy) -> bool:
+    """Whether it has heads, and no more of them and of layers than a plot can be of."""
+    few = 0 < sum(anatomy.heads.values()) <= _HEADS
+    return few and all(layer_of(name) < _LAYERS for name in anatomy.heads)
 
 
 def _absent(paths: Iterable[Path]) -> int:

@@ -80,6 +80,15 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
+#: real numbers -> whole ones of as many bits
+_WHOLE = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
+
 def negative_zeros(weights: dict[str, Tensor], mask: Optional[Mask]) -> int:
     """Weights of matrices that are -0.0 and that no mask prunes: compact files hold each."""
     count = 0
@@ -93,13 +102,15 @@ def negative_zeros(weights: dict[str, Tensor], mask: Optional[Mask]) -> int:
 
 def without_negative_zeros(tensor: Tensor) -> Tensor:
     """The same numbers; -0.0 is 0.0."""
-    if not tensor.is_floating_point():
-        return tensor
     return tensor.masked_fill(_is_negative_zero(tensor), 0)
 
 
 def _is_negative_zero(tensor: Tensor) -> Tensor:
-    return (tensor == 0) & torch.signbit(tensor)
+    # by its bits, all zero but the sign's: torch.signbit of torch 1.12 does not see it
+    whole = _WHOLE.get(tensor.dtype)
+    if whole is None:
+        return torch.zeros(tensor.shape, dtype=torch.bool)
+    return tensor.contiguous().view(whole) == torch.iinfo(whole).min
 
 
 def advice(found: dict[str, Any]) -> Optional[str]:

@@ -1,10 +1,9 @@
 """Gates in checkpoints, as heads importance, inspect --check and a resumed training read them."""
 
 import pytest
-import torch
 from hostile import checkpoints, gates, watch
 from hostile.damage import written
-from small import full_mask, save_checkpoint, weights
+from small import full_mask, load, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured.learned import learned_in
@@ -21,7 +20,7 @@ def state(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / checkpoints.NAME
     cfg = {"model": {"arch": "transformer", **SETTINGS}, "task": {}}
     save_checkpoint(path, weights(), mask=full_mask(), cfg=cfg, criterion=gates.GOOD)
-    return torch.load(path, weights_only=False)
+    return load(path)
 
 
 def read(path):
