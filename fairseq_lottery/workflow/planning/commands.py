@@ -132,9 +132,13 @@ class _Writer:
             command = self.module("fairseq_lottery.workflow.stages.adopt", *words)
         elif not training.updates and training.ticket is not None:
             kind, title = "close", f"close the parts of {_title(training)}"
-            pruned = training.ticket.mask_from.folder
-            needs = [str(closes), *(f"{pruned}/{model_file(model)}" for model in models)]
-            words = ["--of", pruned, "--parts", str(closes), "--out", folder, "--models", *models]
+            pairs = [
+                (_closed_model(training.ticket, model), f"{folder}/{model_file(model)}")
+                for model in models
+            ]
+            needs = [str(closes), *dict.fromkeys(model for model, _ in pairs)]
+            words = ["--parts", str(closes)]
+            words += [word for pair in pairs for word in ("--close", *pair)]
             command = self.module("fairseq_lottery.workflow.stages.close", *words)
         return Stage(
             name=_name(kind, folder),
@@ -266,6 +270,15 @@ class _Writer:
 def models_of(evaluations: Sequence[Evaluation]) -> list[str]:
     """The checkpoints that evaluations name, each once."""
     return list(dict.fromkeys(evaluation.checkpoint for evaluation in evaluations))
+
+
+def _closed_model(drawn: Draw, model: str) -> str:
+    """The model whose parts are closed in the place of ``best``, ``last`` or ``average:N``.
+
+    Of a run whose gates learn only the last one has settled.
+    """
+    learned = drawn.parts is not None and drawn.parts.measure == "gates"
+    return f"{drawn.mask_from.folder}/{model_file('last' if learned else model)}"
 
 
 def _digest(path: Path) -> Optional[str]:

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.closed import close_checkpoint
-from fairseq_lottery.workflow.trainings.training import model_file
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Close the same parts in each of a training's models."""
+    """Close the same parts in some models."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--of", type=Path, required=True, help="folder of the training")
-    parser.add_argument("--parts", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--parts", required=True)
+    parser.add_argument(
+        "--close", nargs=2, action="append", required=True, metavar=("MODEL", "OUT")
+    )
     args = parser.parse_args(argv)
-    for model in args.models:
-        file = model_file(model)
-        close_checkpoint(args.of / file, args.parts, args.out / file, overwrite=True)
+    for model, out in args.close:
+        close_checkpoint(model, args.parts, out, overwrite=True)
 
 
 if __name__ == "__main__":

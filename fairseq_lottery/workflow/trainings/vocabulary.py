@@ -97,11 +97,12 @@ class Vocabulary:
         updates: Optional[int] = None,
         lr: Optional[float] = None,
     ) -> Training:
-        """Close heads or FFN units of the dense run, and train what is left, or not.
+        """Close heads or FFN units, and train what is left, or not.
 
         Args:
-            then: one of ``THEN``: judge it as it is; train the survivors on at a small constant
-                rate; take them back to t; or start from new weights.
+            parts: what is closed, and of which run: the dense one, or one whose gates learned.
+            then: one of ``THEN``: judge that run as it is; train its survivors on at a small
+                constant rate; take those of the dense run back to t; or start from new weights.
             updates: of the training, if there is one and not of the dense run's length.
             lr: the constant rate of ``fine-tune``, see ``at_constant_rate``.
         """
@@ -113,7 +114,8 @@ class Vocabulary:
                 " weights of every row; leave scope out"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
-        ticket = self.ticket(self.dense, 0.0, reset=reset, parts=parts)
+        run, back = parts.of if reset == "keep" else self.dense, self.dense.at(self.rewind)
+        ticket = self.ticket(run, 0.0, back, reset=reset, parts=parts)
         if then == "zero-shot":
             return self._trained(ticket, self.dense.flags, 0)
         flags = self.at_constant_rate(lr) if then == "fine-tune" else self.dense.flags

@@ -72,8 +72,9 @@ def test_a_model_that_is_only_closed_has_no_ticket_and_no_training(tmp_path):
     assert kinds == ["choose", "close", *("generate", "score") * 3]
     close = work.stage("close", "heads-lowest-zero-shot", 0.5)
     assert close.command[1:] == (
-        *("-m", "fairseq_lottery.workflow.stages.close", "--of", dense),
-        *("--parts", f"{run.folder}/parts.json", "--out", run.folder, "--models", "best", "last"),
+        *("-m", "fairseq_lottery.workflow.stages.close", "--parts", f"{run.folder}/parts.json"),
+        *("--close", f"{dense}/best.pt", f"{run.folder}/best.pt"),
+        *("--close", f"{dense}/last.pt", f"{run.folder}/last.pt"),
     )
     assert close.needs == (f"{run.folder}/parts.json", f"{dense}/best.pt", f"{dense}/last.pt")
     assert close.leaves == (f"{run.folder}/best.pt", f"{run.folder}/last.pt")
@@ -110,6 +111,20 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
     rank = next(s for s in by_kind(work, "rank") if s.needs == (f"{gates}/last.pt",))
     assert rank.leaves == (f"{gates}/gates/scores.json",)
     assert not [s for s in by_kind(work, "generate", "score") if s.folder.startswith(gates)]
+
+
+def test_the_last_model_under_gates_is_closed_whatever_is_judged(tmp_path):
+    work = Work(tmp_path, {"heads-gates": {"then": "zero-shot"}}, sparsities=[0.5],
+                evaluate=[{}, {"checkpoint": "last"}])  # fmt: skip
+    run = work.cell("heads-gates-zero-shot", 0.5).training
+    close, gates = work.stage("close", "heads-gates-zero-shot", 0.5), run.parts.of.folder
+    assert close.needs == (f"{run.folder}/parts.json", f"{gates}/last.pt")
+    assert close.command[-6:] == (
+        *("--close", f"{gates}/last.pt", f"{run.folder}/best.pt"),
+        *("--close", f"{gates}/last.pt", f"{run.folder}/last.pt"),
+    )
+    train = next(s for s in work.stages if s.folder == gates and s.kind == "train")
+    assert train.facts["models"] == ["last"]
 
 
 def test_three_subnetworks_come_of_one_search(tmp_path):

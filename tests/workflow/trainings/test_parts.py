@@ -101,6 +101,16 @@ def test_gates_learn_in_a_training_of_their_own_for_each_row():
     assert rows("units-gates")[0.25].parts.of.flags.get("--open-units") == "75%"
 
 
+@pytest.mark.parametrize(
+    ("then", "goes_on"),
+    [("zero-shot", True), ("fine-tune", True), ("rewind", False), ("scratch", False)],
+)
+def test_what_gates_have_learned_goes_on_unless_it_is_reset(then, goes_on):
+    run = rows("heads-gates", then=then)[0.5]
+    assert run.ticket.mask_from == (run.parts.of if goes_on else DENSE)
+    assert run.ticket.start == DENSE.at(50)
+
+
 def test_searches_and_their_controls_differ_in_what_they_close_only():
     runs = {name: rows(name)[0.5] for name in ("heads-good", "heads-bad", "s-good", "s-bad")}
     ways = {name: (run.parts.way, run.parts.strategy) for name, run in runs.items()}
