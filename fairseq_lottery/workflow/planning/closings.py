@@ -66,7 +66,6 @@ def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
         needs = f"{parts.of.folder}/{parts.scores}/scores.json"
     words += ["--of" if parts.measure is None else "--scores", needs]
     words += ["--share", f"{parts.share:.10g}", "--seed", training.seed]
-    words += ["--types", parts.types] if parts.types else []
     words += ["--at-least", parts.at_least] if parts.at_least else []
     file = f"{training.folder}/parts.json"
     return Stage(
@@ -109,5 +108,4 @@ def _search_folder(parts: Closing) -> str:
 
 def _sentences(parts: Closing, data: str) -> list[object]:
     """The validation set: what is chosen on it is not judged by it."""
-    subset = (parts.of.flags.get("--valid-subset") or "valid").split(",")[0]
-    return ["--data", data, "--subset", subset]
+    return ["--data", data, "--subset", parts.subset]

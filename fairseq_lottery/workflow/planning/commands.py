@@ -120,7 +120,9 @@ class _Writer:
         command = self.fairseq_train(training, snapshots)
         facts: dict[str, Any] = {}
         if training.parts is not None:
-            facts["parts"] = {"file": closes, "kind": training.parts.kind}
+            # how many a search in phases closes is not asked for
+            share = training.parts.share if training.parts.way != "phases" else None
+            facts["parts"] = {"file": closes, "kind": training.parts.kind, "share": share}
             needs.append(str(closes))
         if training.adopted is not None and training.ticket is None and training.growth is None:
             kind, title = "adopt", "adopt the dense run"
@@ -213,6 +215,8 @@ class _Writer:
         closes = parts_file(training)
         if training.parts is not None:
             words += ["--parts", closes, "--kind", training.parts.kind]
+            if training.parts.way != "phases":
+                words += ["--share", f"{training.parts.share:.10g}"]
         words += ["--metrics", *self.configuration.metrics]
         for name, command in self.configuration.score_commands.items():
             words += ["--score-command", name, command]

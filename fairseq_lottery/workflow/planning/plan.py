@@ -124,7 +124,8 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         ) from error
     for _, training in found:
         drawn = training.ticket
-        if drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates:
+        late = drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates
+        if drawn and late and training.updates:
             raise configuration.source.error(
                 request.key,
                 f"{request.name} goes back to update {drawn.start.update}, the last one, and its"

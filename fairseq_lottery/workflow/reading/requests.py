@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from fairseq_lottery.workflow.reading.configuration import Request
 from fairseq_lottery.workflow.reading.lines import Key
 from fairseq_lottery.workflow.reading.values import Values
-from fairseq_lottery.workflow.trainings.parts import OWN_NAMES, TYPES
+from fairseq_lottery.workflow.trainings.parts import KINDS, OWN_NAMES
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, Technique
 from fairseq_lottery.workflow.trainings.vocabulary import THEN
 
@@ -49,16 +50,16 @@ def _variants(
 ) -> Iterator[Request]:
     """One technique; several where its ``rewind`` or its ``then`` is a list."""
     if name not in TECHNIQUES:
-        by_kind = {f"{kind}-{own}" for kind in TYPES for own in OWN_NAMES}
+        by_kind = {f"{kind}-{own}" for kind in KINDS for own in OWN_NAMES}
         others = ", ".join(one for one in TECHNIQUES if one not in by_kind)
         raise values.lines.error(
             key,
-            f"there is no technique {name!r}; choose one of {others}; or {'-, '.join(TYPES)}- and"
+            f"there is no technique {name!r}; choose one of {others}; or {'-, '.join(KINDS)}- and"
             f" one of {', '.join(OWN_NAMES)}",
         )
     technique = TECHNIQUES[name]
     changes = values.typed(key, changes, dict)
-    known = {*SETTINGS, "title"}
+    known = {*SETTINGS, "title", "name"}
     for setting in changes:
         if setting not in known and setting not in technique.options:
             raise values.lines.error(
@@ -73,14 +74,24 @@ def _variants(
     if not grid:
         raise values.lines.error(rewinds[0], "rewind is empty")
     title = str(given.pop("title", (key, technique.title))[1])
+    own = _name(values, *given["name"]) if "name" in given else name
     for value in grid:
-        several = f"{name}-t{value}".replace("%", "pc") if len(grid) > 1 else name
+        several = f"{own}-t{value}".replace("%", "pc") if len(grid) > 1 else own
         named = f"{title}, t = {value}" if len(grid) > 1 else title
         one = {**settings, "rewind": (rewinds[0], value)}
         for then, at in _thens(values, technique, settings):
             more = {"then": (at, then)} if then else {}
             suffix, words = (f"-{then}", f", {then}") if then else ("", "")
             yield _request(values, key, technique, several + suffix, named + words, {**one, **more})
+
+
+def _name(values: Values, key: Key, name: Any) -> str:
+    """A name of the cells' own, where a technique is asked for twice with other settings."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,60}", name):
+        raise values.lines.error(
+            key, f"{name!r} is no name; write small letters, digits, dots and hyphens"
+        )
+    return name
 
 
 def _thens(

@@ -67,7 +67,11 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
 
 
 def measure(
-    model: Path, sparsity: float, parts: Optional[str] = None, kind: Optional[str] = None
+    model: Path,
+    sparsity: float,
+    parts: Optional[str] = None,
+    kind: Optional[str] = None,
+    share: Optional[float] = None,
 ) -> Measured:
     """Count what a model's mask removes, and refuse a model that is not its row's.
 
@@ -75,10 +79,12 @@ def measure(
         sparsity: the row's; besides what ``parts`` closes.
         parts: file of the heads and FFN units that it shall have closed.
         kind: of the parts that the row counts.
+        share: of them that the row says is closed; None where a search has found it.
 
     Raises:
         LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
-            whole weights; weights that its mask removes, or of parts that are closed, are not zero.
+            whole weights, or has another share closed; weights that its mask removes, or of parts
+            that are closed, are not zero.
     """
     from fairseq_lottery.masks import full_mask
     from fairseq_lottery.tickets.sources import read_checkpoint, read_source
@@ -99,7 +105,7 @@ def measure(
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
     )
     if parts is not None:
-        return _with_parts(found, model, source, parts, str(kind))
+        return _with_parts(found, model, source, parts, str(kind), share)
     if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
         raise LotteryError(
             f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
@@ -109,11 +115,19 @@ def measure(
     return found
 
 
-def _with_parts(found: Measured, model: Path, source: Any, path: str, kind: str) -> Measured:
+def _with_parts(
+    found: Measured, model: Path, source: Any, path: str, kind: str, share: Optional[float]
+) -> Measured:
     """Count the closed parts; all their weights are zero, and no mask removes another weight."""
+    from fairseq_lottery.masks import count_to_prune
     from fairseq_lottery.structured import KINDS, load_parts, pruned_by
 
     parts, _ = load_parts(path)
+    if share is not None and parts.count_closed(kind) != count_to_prune(share, parts.count(kind)):
+        raise LotteryError(
+            f"{path} closes {parts.count_closed(kind)} of {parts.count(kind)} {kind}, but its row"
+            f" is {share:g}; delete it"
+        )
     closed = pruned_by(parts, source.shapes)
     for name, keep in closed.items():
         if bool((source.weights[name][~keep] != 0).any()):

@@ -125,7 +125,9 @@ def _close(
     import torch
 
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.masks import count_to_prune
     from fairseq_lottery.structured import STRATEGIES, Anatomy, Parts, StrategyInput
+    from fairseq_lottery.structured.targets import open_parts
 
     for one in closings:
         anatomy = Anatomy.of(shapes, given)
@@ -133,19 +135,20 @@ def _close(
             kind: {name: torch.zeros(size) for name, size in sizes.items()}
             for kind, sizes in anatomy.sizes.items()
         }
+        kind, share, total = one["kind"], one["share"], sum(anatomy.sizes[one["kind"]].values())
         strategy = one["strategy"] if one["way"] == "choose" else "lowest"
         try:
             wanted = StrategyInput(
-                Parts(anatomy, {}),
-                kind=one["kind"],
-                fraction=one["share"],
-                types=tuple(one["types"].split(",")) if one["types"] else None,
-                scores=alike,
-                at_least=one["at_least"],
+                Parts(anatomy, {}), kind, share, scores=alike, at_least=one["at_least"]
             )
             STRATEGIES[strategy](wanted)
+            if one["measure"] == "gates":
+                open_parts(f"{100 * (1 - share):.6g}%", kind, total)
+            elif not count_to_prune(share, total):
+                raise LotteryError(f"{share:g} of {total} {kind} is none; give a larger share")
         except LotteryError as error:
-            raise LotteryError(f"{one['kind']}-{one['strategy']}: {error}") from error
+            name = "gates" if one["measure"] == "gates" else one["strategy"]
+            raise LotteryError(f"{kind}-{name}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -203,7 +203,9 @@ def _finish_training(stage: Stage) -> dict[str, Any]:
         if stage.kind == "train":
             choose(folder, checkpoint)
         closed = facts.get("parts") or {}
-        found = measure(model, facts["sparsity"], closed.get("file"), closed.get("kind"))
+        found = measure(
+            model, facts["sparsity"], closed.get("file"), closed.get("kind"), closed.get("share")
+        )
         measured[checkpoint] = asdict(found)
     return {"measured": measured, "curves": read_curves(Path(stage.log))}
 

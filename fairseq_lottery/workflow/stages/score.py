@@ -129,11 +129,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sparsity", type=float, required=True)
     parser.add_argument("--parts", help="file of the heads and FFN units that the model has closed")
     parser.add_argument("--kind", help="of the parts that its row counts")
+    parser.add_argument("--share", type=float, help="of these parts, that its row says is closed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", nargs="*", default=["BLEU"])
     parser.add_argument("--score-command", nargs=2, action="append", default=[])
     args = parser.parse_args(argv)
-    measured = measure(args.model, args.sparsity, args.parts, args.kind)
+    measured = measure(args.model, args.sparsity, args.parts, args.kind, args.share)
     try:
         references = read_lines(args.references)
     except OSError as error:

@@ -25,12 +25,8 @@ STRATEGIES = (
 MEASURES = ("gradient", "confidence", "gates", "l1", "l2", "adaprune")
 PER = ("token", "sentence", "batch")
 
-#: kind -> the types that it has
-TYPES = {
-    "heads": ("enc_self", "dec_self", "enc_dec"),
-    "units": ("enc_ffn", "dec_ffn"),
-    "blocks": ("enc_ffn", "dec_ffn"),
-}
+#: as ``heads choose --kind``
+KINDS = ("heads", "units", "blocks")
 #: whatever stands behind ``heads-``, ``units-`` and ``blocks-`` in a technique's name
 OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
@@ -43,37 +39,46 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
-        types: Any = None,
         at_least: int = 0,
         measure: str = "gradient",
         per: str = "sentence",
         normalise: bool = False,
     ) -> Cells:
         """Close parts of the dense run by their importance in it."""
-        only = _checked(v, kind, types, at_least, measure, per, normalise)
+        _refuse(v, kind, at_least, measure, per, normalise)
+        ranks = {"measure": measure, "per": per, "normalise": normalise}
         for share in v.sparsities:
-            parts = Closing(
-                *(v.dense, kind, share, "choose", strategy, measure, per, normalise),
-                types=only,
-                at_least=at_least,
-            )
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(_closing(v, kind, share, strategy, at_least, **ranks), then,
+                                 updates, lr)  # fmt: skip
 
     def placed(
         v: Vocabulary,
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
-        types: Any = None,
         at_least: int = 0,
     ) -> Cells:
         """Close parts of the dense run by chance, or by where they are."""
-        only = _checked(v, kind, types, at_least)
+        _refuse(v, kind, at_least)
         for share in v.sparsities:
-            parts = Closing(v.dense, kind, share, strategy=strategy, types=only, at_least=at_least)
+            parts = _closing(v, kind, share, strategy, at_least)
             yield share, v.close(parts, then, updates, lr)
 
     return ranked if strategy in RANKING else placed
+
+
+def _closing(
+    v: Vocabulary, kind: str, share: float, strategy: str, at_least: int, **ranks: Any
+) -> Closing:
+    return Closing(
+        of=v.dense,
+        kind=kind,
+        share=share,
+        strategy=strategy,
+        at_least=at_least,
+        subset=v.judged_on,
+        **ranks,
+    )
 
 
 def _learned(kind: str) -> Callable[..., Cells]:
@@ -85,7 +90,7 @@ def _learned(kind: str) -> Callable[..., Cells]:
         learning: Optional[int] = None,
     ) -> Cells:
         """Close what gates have learned to close, one training under gates a row (Voita 2019)."""
-        _checked(v, kind)
+        _refuse(v, kind)
         for share in v.sparsities:
             parts = Closing(v.learn(kind, share, learning), kind, share, measure="gates")
             yield share, v.close(parts, then, updates, lr)
@@ -104,28 +109,25 @@ def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
         normalise: bool = False,
     ) -> Cells:
         """Close what a search closes, or what a control of the same size does (Prasanna 2020)."""
-        _checked(v, kind, None, at_least, "gradient", per, normalise)
+        _refuse(v, kind, at_least, "gradient", per, normalise)
+        ranks = {"measure": "gradient", "per": per, "normalise": normalise, "way": way}
         for share in v.sparsities:
-            parts = Closing(
-                *(v.dense, kind, share, way, subnetwork, "gradient", per, normalise),
-                at_least=at_least,
-            )
+            parts = _closing(v, kind, share, subnetwork, at_least, **ranks)
             yield share, v.close(parts, then, updates, lr)
 
     return searched
 
 
-def _checked(
+def _refuse(
     v: Vocabulary,
     kind: str,
-    types: Any = None,
     at_least: Any = 0,
     measure: str = "gradient",
     per: str = "sentence",
     normalise: Any = False,
-) -> Optional[str]:
-    """The types as ``heads choose`` takes them; refuses what no such command would take."""
-    spared = {"heads": "ffn", "units": "attention", "blocks": "attention"}[kind]
+) -> None:
+    """Refuse what no ``heads`` command would take."""
+    spared = "ffn" if kind == "heads" else "attention"
     if v.growth.prunable == spared:
         raise LotteryError(f"prunable: {spared} leaves the {kind} dense; write all-matrices")
     # learned gates have a technique of their own, which trains them
@@ -140,18 +142,9 @@ def _checked(
         raise LotteryError(f"normalise is true or false, not {normalise!r}")
     if type(at_least) is not int or at_least < 0:
         raise LotteryError(f"at_least is a whole number of parts, not {at_least!r}")
-    if types is None:
-        return None
-    asked = (types,) if isinstance(types, str) else tuple(types)
-    for one in asked:
-        if one not in TYPES[kind]:
-            raise LotteryError(
-                f"there are no {kind} of type {one!r}; choose of {', '.join(TYPES[kind])}"
-            )
-    return ",".join(asked)
 
 
-for _kind in TYPES:
+for _kind in KINDS:
     for _strategy in STRATEGIES:
         technique(f"{_kind}-{_strategy}", f"{_kind} {_strategy}", _kind)(_by(_kind, _strategy))
     for _subnetwork in SUBNETWORKS:

@@ -35,8 +35,8 @@ class Closing:
         measure: of ``heads importance``, what ranks parts; None where nothing does.
         per: what a gradient is summed over before its magnitude is taken.
         normalise: divide scores by their norm over a layer.
-        types: only these, as ``enc_self``, with commas.
         at_least: parts of each module that stay open.
+        subset: of the data, that it is measured on.
     """
 
     of: Training
@@ -47,8 +47,8 @@ class Closing:
     measure: Optional[str] = None
     per: str = "sentence"
     normalise: bool = False
-    types: Optional[str] = None
     at_least: int = 0
+    subset: str = "valid"
 
     @property
     def label(self) -> str:
@@ -61,7 +61,8 @@ class Closing:
     def scores(self) -> str:
         """The name of what ranks, as ``gradient-sentence``."""
         per = f"-{self.per}" if self.measure == "gradient" else ""
-        return f"{self.measure}{per}{'-normalised' * self.normalise}"
+        other = f"-{self.subset}" if self.subset != "valid" else ""
+        return f"{self.measure}{per}{'-normalised' * self.normalise}{other}"
 
     @property
     def content(self) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class Vocabulary:
     growth: Growth
 
     @property
+    def judged_on(self) -> str:
+        """The subset that choices are made on, the first one of validation."""
+        return (self.dense.flags.get("--valid-subset") or "valid").split(",")[0]
+
+    @property
     def _axes(self) -> dict[str, Any]:
         names = ("scope", "floor", "prunable", "keep_dense", "score")
         return {name: getattr(self.growth, name) for name in names}
@@ -114,8 +119,11 @@ class Vocabulary:
                 " weights of every row; leave scope out"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
-        run, back = parts.of if reset == "keep" else self.dense, self.dense.at(self.rewind)
-        ticket = self.ticket(run, 0.0, back, reset=reset, parts=parts)
+        if reset == "keep":
+            ticket = self._kept(parts.of, parts=parts)
+        else:
+            back = self.dense.at(self.rewind)
+            ticket = self.ticket(self.dense, 0.0, back, reset=reset, parts=parts)
         if then == "zero-shot":
             return self._trained(ticket, self.dense.flags, 0)
         flags = self.at_constant_rate(lr) if then == "fine-tune" else self.dense.flags
@@ -132,7 +140,12 @@ class Vocabulary:
             *("--criterion", "label_smoothed_cross_entropy_gates", f"--open-{kind}", opened),
             *("--gate-anneal", max(1, updates // 2)),
         )
-        return self._trained(self.ticket(self.dense, 0.0, reset="keep"), flags, updates)
+        return self._trained(self._kept(self.dense), flags, updates)
+
+    def _kept(self, run: Training, **axes: Any) -> Draw:
+        """All last weights of a run, to train on with; t is of no account, but to the clock."""
+        back = run.at(run.updates if self.clock == "restart" else self.rewind)
+        return self.ticket(run, 0.0, back, reset="keep", **axes)
 
     def _trained(self, ticket: Draw, flags: Flags, updates: int) -> Training:
         flags = flags.plus("--max-update", updates)

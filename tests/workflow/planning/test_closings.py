@@ -2,7 +2,7 @@ import pytest
 from workflow.made import TRAIN, Work
 
 from fairseq_lottery.cli.main import build_parser
-from fairseq_lottery.workflow.trainings.parts import SUBNETWORKS, TYPES
+from fairseq_lottery.workflow.trainings.parts import SUBNETWORKS
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 PARTS = [name for name, technique in TECHNIQUES.items() if technique.rows != "weights"]
@@ -19,9 +19,8 @@ def by_kind(work, *kinds):
 
 @pytest.mark.parametrize("technique", PARTS)
 def test_the_heads_command_takes_every_stage(tmp_path, technique):
-    options = {"at_least": 1, "types": [*TYPES.get(technique.split("-")[0], ())][:1]}
-    known = TECHNIQUES[technique].options
-    asked = {technique: {name: value for name, value in options.items() if name in known}}
+    options = {"at_least": 1} if "at_least" in TECHNIQUES[technique].options else {}
+    asked = {technique: options}
     work = Work(tmp_path, asked, sparsities=[0.25, 0.5])
     parser = build_parser()
     found = by_kind(work, "rank", "search", "choose")
@@ -78,11 +77,12 @@ def test_a_model_that_is_only_closed_has_no_ticket_and_no_training(tmp_path):
     )
     assert close.needs == (f"{run.folder}/parts.json", f"{dense}/best.pt", f"{dense}/last.pt")
     assert close.leaves == (f"{run.folder}/best.pt", f"{run.folder}/last.pt")
-    assert close.facts["parts"] == {"file": f"{run.folder}/parts.json", "kind": "heads"}
+    closed = {"file": f"{run.folder}/parts.json", "kind": "heads", "share": 0.5}
+    assert close.facts["parts"] == closed
     score = work.stage("score", "heads-lowest-zero-shot", 0.5)
     after = score.command.index("--parts")
-    assert score.command[after : after + 4] == (
-        "--parts", f"{run.folder}/parts.json", "--kind", "heads",
+    assert score.command[after : after + 6] == (
+        "--parts", f"{run.folder}/parts.json", "--kind", "heads", "--share", "0.5",
     )  # fmt: skip
     assert f"{run.folder}/parts.json" in score.needs
 
@@ -94,7 +94,7 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
     draw = words(work.stage("draw", "units-random-fine-tune", 0.5))
     assert draw == [
         *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
-        *("--start-from", f"{dense}/snapshot_50.safetensors"),
+        *("--start-from", f"{dense}/snapshot_1000.safetensors"),
         *("--parts", f"{folder}/parts.json", "--prunable", "all-matrices"),
         *("--reset", "keep", "--clock", "restart", "--seed", "1"),
         *("--out", f"{folder}/ticket.safetensors", "--overwrite"),
@@ -141,7 +141,9 @@ def test_three_subnetworks_come_of_one_search(tmp_path):
     assert by_step[at : at + 6] == ["--kind", "heads", "--to", "0.9", "--enough", "0"]
     for name in SUBNETWORKS:
         close = work.stage("close", f"s-{name}-zero-shot", 0.9)
-        assert close.facts["parts"] == {"file": f"{phases}/found-{name}.json", "kind": "heads"}
+        assert close.facts["parts"] == {
+            "file": f"{phases}/found-{name}.json", "kind": "heads", "share": None,
+        }  # fmt: skip
     assert not by_kind(work, "choose", "rank")
 
 

@@ -62,7 +62,7 @@ def test_a_set_of_matrices_that_is_empty(ask):
 
 def closing(kind, strategy, share, way="choose", **changes):
     fixed = {"kind": kind, "strategy": strategy, "share": share, "way": way}
-    return {**fixed, "types": None, "at_least": 0, **changes}
+    return {**fixed, "measure": None, "at_least": 0, **changes}
 
 
 def test_parts_that_can_be_closed(ask):
@@ -70,7 +70,7 @@ def test_parts_that_can_be_closed(ask):
     every = [
         closing("heads", "lowest", 0.9), closing("heads", "apart", 0.5),
         closing("heads", "good", 0.5, "steps", at_least=1), closing("blocks", "top", 0.5),
-        closing("units", "random", 0.99, types="enc_ffn"),
+        closing("units", "random", 0.99), closing("heads", "lowest", 0.9, measure="gates"),
     ]  # fmt: skip
     assert ask(closings=every)["gpus"] >= 0
 
@@ -84,8 +84,10 @@ def test_parts_that_can_be_closed(ask):
          " closed where each module keeps 1; 6 can"),
         (closing("heads", "bad", 0.9, "steps", at_least=1), "heads-bad: 11 of 12 heads cannot be"
          " closed where each module keeps 1; 6 can"),
-        (closing("heads", "lowest", 0.5, types="enc_self,dec_ffn"), "heads-lowest: the model has no"
-         " heads of type 'dec_ffn'; it has enc_self, dec_self, enc_dec"),
+        (closing("heads", "lowest", 0.98, measure="gates"), "heads-gates: --open-heads 2% leaves 0"
+         " open, which is not among 1 to 12, the heads of the model"),
+        (closing("blocks", "good", 0.1, "steps"), "blocks-good: 0.1 of 4 blocks is none; give a"
+         " larger share"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_be_closed(ask, asked, said):

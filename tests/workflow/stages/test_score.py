@@ -368,11 +368,18 @@ def closed_model(folder, extra=0, leaks=0):
 )
 def test_closed_parts_are_counted_by_kind(tmp_path, kind, closed, of):
     path, parts = closed_model(tmp_path)
-    found = measure(path, 0.0, parts, kind)
+    found = measure(path, 0.0, parts, kind, closed / of)
     assert (found.pruned, found.prunable, found.denominator) == (closed, of, kind)
     assert found.closed == {"heads": 3 / 12, "units": 0.0, "blocks": 1 / 4}
     assert found.matrices["decoder.layers.1.encoder_attn.out_proj.weight"] == 0
     assert found.matrices["encoder.layers.0.self_attn.q_proj.weight"] == 0.5
+
+
+def test_a_choice_of_another_share_than_its_row(tmp_path):
+    path, parts = closed_model(tmp_path)
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, 0.0, parts, "heads", 0.5)
+    assert str(refusal.value) == f"{parts} closes 3 of 12 heads, but its row is 0.5; delete it"
 
 
 def test_a_model_that_was_closed_without_a_mask(tmp_path):

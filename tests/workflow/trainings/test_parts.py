@@ -2,16 +2,16 @@ import re
 from dataclasses import replace
 
 import pytest
-from workflow.made import dense, plan_of, vocabulary
+from workflow.made import TRAIN, dense, plan_of, vocabulary
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.trainings.parts import (
+    KINDS,
     MEASURES,
     OWN_NAMES,
     PER,
     STRATEGIES,
     SUBNETWORKS,
-    TYPES,
 )
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.training import Closing, Growth
@@ -39,9 +39,7 @@ def test_the_names_are_those_of_the_heads_command():
 
     # the two that leave one part open take no share
     assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
-    assert (set(TYPES), PER, SUBNETWORKS) == (set(structured.KINDS), structured.PER, FOUND)
-    assert set(TYPES["heads"]) == set(structured.ATTENTIONS)
-    assert set(TYPES["units"]) == set(TYPES["blocks"]) == set(structured.FFNS)
+    assert (KINDS, PER, SUBNETWORKS) == (structured.KINDS, structured.PER, FOUND)
 
 
 def test_the_measures_are_those_of_the_heads_command():
@@ -65,7 +63,9 @@ def test_what_comes_after_closing(then, reset, updates, rate):
     assert list(found) == list(SHARES)
     for share, run in found.items():
         drawn = run.ticket
-        assert (drawn.mask_from, drawn.start, drawn.sparsity) == (DENSE, DENSE.at(50), 0.0)
+        # t counts only where weights go back to it
+        start = DENSE.at(1000 if reset == "keep" else 50)
+        assert (drawn.mask_from, drawn.start, drawn.sparsity) == (DENSE, start, 0.0)
         assert (drawn.reset, run.updates, run.growth) == (reset, updates, None)
         assert (run.row, run.sparsity) == (share, 0.0)
         assert run.flags.get("--lr") == rate
@@ -91,6 +91,7 @@ def test_gates_learn_in_a_training_of_their_own_for_each_row():
     for share, run in found.items():
         gates = run.parts.of
         assert run.parents == (DENSE, gates) and gates.parents == (DENSE,)
+        assert gates.ticket.start == DENSE.at(1000)
         assert run.parts == Closing(gates, "heads", share, measure="gates")
         assert gates.updates == 400 and gates.parts is None
         assert (gates.ticket.reset, gates.ticket.sparsity) == ("keep", 0.0)
@@ -108,7 +109,7 @@ def test_gates_learn_in_a_training_of_their_own_for_each_row():
 def test_what_gates_have_learned_goes_on_unless_it_is_reset(then, goes_on):
     run = rows("heads-gates", then=then)[0.5]
     assert run.ticket.mask_from == (run.parts.of if goes_on else DENSE)
-    assert run.ticket.start == DENSE.at(50)
+    assert run.ticket.start == (run.parts.of.at(1000) if goes_on else DENSE.at(50))
 
 
 def test_searches_and_their_controls_differ_in_what_they_close_only():
@@ -126,10 +127,10 @@ def test_searches_and_their_controls_differ_in_what_they_close_only():
     ("technique", "options", "label"),
     [
         ("heads-lowest", {"then": "zero-shot"}, "closed-heads-lowest-0.25"),
-        ("heads-lowest", {}, "keep50-heads-lowest-0.25"),
+        ("heads-lowest", {}, "keep1000-heads-lowest-0.25"),
         ("units-random", {"then": "scratch"}, "random50-units-random-0.25"),
         ("blocks-gates", {"then": "rewind"}, "rewind50-blocks-gates-0.25"),
-        ("s-bad", {}, "keep50-s-bad-0.25"),
+        ("s-bad", {}, "keep1000-s-bad-0.25"),
     ],
 )
 def test_labels(technique, options, label):
@@ -144,8 +145,6 @@ def test_labels(technique, options, label):
         ("heads-lowest", {"per": "word"}, "there is no per 'word'; choose one of token, sentence"),
         ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
         ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
-        ("heads-random", {"types": ["enc_ffn"]}, "there are no heads of type 'enc_ffn'; choose"),
-        ("units-top", {"types": "enc_self"}, "there are no units of type 'enc_self'; choose of en"),
         ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
     ],
 )
@@ -183,9 +182,38 @@ def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
     assert [parts.strategy for parts in plan.closings] == ["lowest", "top"]
 
 
+def test_a_technique_with_two_measures_has_two_names(tmp_path):
+    asked = {"heads-lowest": {"measure": "l1", "name": "by-norm", "title": "by norm"}}
+    plan = plan_of(tmp_path, "heads-lowest", asked, sparsities=[0.5])
+    assert [cell.name for cell in plan.cells][1:] == [
+        "heads-lowest-fine-tune@0.5#1", "by-norm-fine-tune@0.5#1",
+    ]  # fmt: skip
+    assert [parts.measure for parts in plan.closings] == ["gradient", "l1"]
+
+
+def test_the_subset_that_is_chosen_on_is_part_of_the_choice(tmp_path):
+    plans = [
+        plan_of(tmp_path, "heads-lowest", "heads-gates", sparsities=[0.5], train=TRAIN + more)
+        for more in ("", " --valid-subset dev,valid")
+    ]
+    assert [[parts.subset for parts in plan.closings] for plan in plans] == [
+        ["valid", "valid"], ["dev", "valid"],  # gates learn on the training set
+    ]  # fmt: skip
+    one, other = (plan.cells[1].training for plan in plans)
+    assert one.fingerprint != other.fingerprint
+    assert other.parts.scores == "gradient-sentence-dev"
+
+
+def test_a_rewound_clock_is_of_no_account_to_what_is_not_trained(tmp_path):
+    asked = {"heads-top": {"then": "zero-shot"}}
+    plan = plan_of(tmp_path, asked, sparsities=[0.5], clock="rewind")
+    assert [cell.name for cell in plan.cells][1:] == ["heads-top-zero-shot@0.5#1"]
+
+
 @pytest.mark.parametrize(
     ("technique", "said"),
     [
+        ({"heads-top": {"name": "Über"}}, "'Über' is no name; write small letters, digits"),
         ({"heads-top": {"then": []}}, "then is empty"),
         ({"heads-top": {"then": ["zero-shot", "later"]}}, "there is no then 'later'; choose one"),
         ({"heads-top": {"updates": 0}}, "updates 0 leaves nothing to train"),

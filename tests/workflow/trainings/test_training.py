@@ -168,8 +168,8 @@ OTHER_CLOSINGS = {
     "measure": "l1",
     "per": "token",
     "normalise": True,
-    "types": "enc_dec",
     "at_least": 1,
+    "subset": "test",
 }
 GROWTH = Growth(0.9, 0, 800, 20)
 OTHER_GROWTHS = {
