@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score-file", metavar="FILE", help="safetensors with name -> scores")
     add("--mask-file", metavar="FILE", help="take the mask of this file as it is")
     add("--parts", metavar="FILE", help="close the heads and FFN units that this file closes;"
-        " without --sparsity nothing else is pruned")  # fmt: skip
+        " --sparsity is then of what stays open; without it nothing else is pruned")  # fmt: skip
     add("--gradients", metavar="FILE", help="safetensors with name -> accumulated gradient")
     add("--reset", default="rewind", metavar="NAME", help="rewind, sign, keep, random,"
         " random-sign, shuffle, shuffle-layers")  # fmt: skip

@@ -6,7 +6,8 @@ The rule, written so that every rank and every version of torch gives the same b
 * among equal scores the one that comes first is pruned first, by matrix in alphabetical
   order of the names and by row-major position within a matrix;
 * what is pruned already stays pruned and counts; protected rows are never pruned;
-* the count is the sparsity times the prunable weights, halves rounded up.
+* the count is the sparsity times the prunable weights, halves rounded up; with heads or units that
+  are closed it is what they close, and the sparsity times the rest.
 
 The threshold is found by sampling (Floyd & Rivest 1975): a strided sample brackets it, one
 pass counts what lies below the bracket and gathers the little that lies inside. Ties at its
@@ -54,6 +55,7 @@ def select(
     sparsity: float,
     scope: str = "layer",
     floor: float = 0.0,
+    closed: Optional[Mask] = None,
 ) -> Mask:
     """Shrink ``current`` to ``sparsity`` by pruning the lowest scores.
 
@@ -64,6 +66,8 @@ def select(
         scope: ``layer`` prunes every matrix to the sparsity, ``global`` all as one, and N:M,
             as ``2:4``, keeps N of every M consecutive weights of a row.
         floor: least density of each matrix under ``global``.
+        closed: what it prunes is pruned in ``current`` too, and counts as if it were not there:
+            the sparsity is a share of what it keeps. A scope N:M has no such share.
 
     Raises:
         LotteryError: sparsity or floor out of range, scores missing, misshapen, complex, not
@@ -85,12 +89,14 @@ def select(
     if scope == "layer":
         entries = {}
         for name in current:
-            count = count_to_prune(sparsity, current.size(name))
+            gone = closed.pruned_in(name) if closed is not None else 0
+            count = gone + count_to_prune(sparsity, current.size(name) - gone)
             _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
             entries.update(_prune_lowest([name], ranked, current.protected, count))
         return Mask(entries, current.protected)
 
-    count = count_to_prune(sparsity, current.prunable)
+    gone = closed.pruned if closed is not None else 0
+    count = gone + count_to_prune(sparsity, current.prunable - gone)
     _refuse_regrowth(count, current.pruned, "the model", sparsity)
     if floor:
         ranked = _with_floor(current, ranked, count, floor)

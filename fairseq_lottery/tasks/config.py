@@ -27,7 +27,9 @@ class LotteryConfig(FairseqDataclass):
     )
     mask_file: Optional[str] = _flag(None, "with --mask-from: take the mask of this file as it is")
     parts: Optional[str] = _flag(
-        None, "with --mask-from: close the heads and FFN units that this file closes"
+        None,
+        "with --mask-from: close the heads and FFN units that this file closes; --sparsity is then"
+        " of what stays open",
     )
     score_file: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> scores")
     gradients: Optional[str] = _flag(None, "with --mask-from: safetensors with name -> gradient")

@@ -141,10 +141,12 @@ def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     """What the schedule goes on from, so that no matrix has to grow back.
 
     Rounding leaves matrices of one ticket at slightly different sparsities: then the sparsity
-    that was asked for, or the highest of them, is the one to go on from.
+    that was asked for, or the highest of them, is the one to go on from. With closed parts the
+    one that was asked for is a share of what these leave open, not the mask's sparsity.
     """
     record = ticket.record if ticket else {}
-    if record.get("scope") == scope and record.get("asked") is not None:
+    asked = record.get("asked") is not None and not record.get("parts")
+    if record.get("scope") == scope and asked:
         return float(record["asked"])
     if scope != "layer":
         return mask.sparsity

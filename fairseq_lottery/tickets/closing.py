@@ -17,6 +17,7 @@ from fairseq_lottery.structured import (
     clear_biases,
     closed_in,
     load_parts,
+    pruned_by,
     restrict,
 )
 from fairseq_lottery.tickets.sources import Source
@@ -52,7 +53,14 @@ def close(mask: Mask, source: Source, path: Optional[str]) -> tuple[Mask, Option
             f"--parts {path} is of a model with other heads or FFN units than {source.path}"
         )
     counts = {kind: [parts.count_closed(kind), parts.count(kind)] for kind in KINDS}
-    said = {"mode": parts.mode, "digest": parts.digest(), "closed": counts, "made": made}
+    weights = sum(int((~keep).sum()) for keep in pruned_by(parts, source.shapes).values())
+    said = {
+        "mode": parts.mode,
+        "digest": parts.digest(),
+        "closed": counts,
+        "weights": weights,
+        "made": made,
+    }
     return restrict(mask, parts, source.shapes), parts, {"parts": said}
 
 

@@ -17,7 +17,7 @@ from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.masks import Mask, check_scope, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.structured import Parts
+from fairseq_lottery.structured import Parts, restrict
 from fairseq_lottery.tickets.closing import close, without_biases
 from fairseq_lottery.tickets.container import read_header
 from fairseq_lottery.tickets.cut import refuse_cut
@@ -58,8 +58,9 @@ class DrawPlan:
         mask_from: checkpoint, snapshot or ticket whose weights are ranked.
         start_from: what survivors go back to; ``mask_from`` itself where not given.
         sparsity: share of the prunable weights that is pruned, in [0, 1); a scope N:M says it too.
-        parts: a file of heads and FFN units; the weights of those that are closed are pruned, and
-            count. Without a sparsity nothing else is.
+            With ``parts`` it is a share of the weights that these leave open.
+        parts: a file of heads and FFN units; the weights of those that are closed are pruned.
+            Without a sparsity nothing else is.
         score, scope, floor, prunable, keep_dense: see ``fairseq_lottery.masks``.
         score_file: safetensors with name -> scores, instead of ``score``.
         mask_file: a ticket, snapshot or checkpoint whose mask is taken as it is.
@@ -278,7 +279,8 @@ def _mask(
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
-    mask = select(scores, current, plan.asked, plan.scope, plan.floor)
+    outside = restrict(full, parts, trained.shapes) if parts is not None and plan.parts else None
+    mask = select(scores, current, plan.asked, plan.scope, plan.floor, outside)
     return mask, parts, {"score": name, "score_source": source, **axes}
 
 
