@@ -64,7 +64,7 @@ def confidence(
         run: runs the model on a batch; gives the source and the decoder's input, (batch, time).
 
     Raises:
-        LotteryError: there is no data.
+        LotteryError: there is no data, or a decoder looks at the source and at itself at once.
     """
     totals = {n: torch.zeros(size, dtype=torch.float64) for n, size in anatomy.heads.items()}
     counts = dict.fromkeys(anatomy.heads, 0)
@@ -77,6 +77,11 @@ def confidence(
             for name, weights in latest.items():
                 queries = real[name.partition(".")[0]]
                 keys = real["encoder"] if name.endswith("encoder_attn") else queries
+                if weights.shape[-1] != keys.shape[-1]:
+                    raise LotteryError(
+                        f"{name} looks at source and target at once, as --cross-self-attention"
+                        " makes it, and confidence is of one of them; choose another --measure"
+                    )
                 best = weights.masked_fill(~keys[None, :, None, :], 0).amax(dim=-1)
                 known = queries & (best > 0).any(dim=0)
                 totals[name] += best[:, known].double().sum(dim=1).cpu()

@@ -91,15 +91,22 @@ def survival(
     """The table of parts (in the anatomy's order, then by number) by choices.
 
     Args:
-        types: of the modules that are looked at; by default all.
+        types: of the modules that are looked at, which are those that were ruled over; by default
+            all. What no choice ruled over is open in all, so they would agree by construction.
 
     Raises:
-        LotteryError: fewer than two choices, of different models, or without such parts.
+        LotteryError: fewer than two choices, of different models, or without such parts or types.
     """
     if len(choices) < 2:
         raise LotteryError(f"agreement needs at least two choices, and there is {len(choices)}")
     if any(one.anatomy != choices[0].anatomy for one in choices):
         raise LotteryError("the choices of heads and units are of different models")
+    there = list(dict.fromkeys(map(type_of, choices[0].anatomy.sizes.get(kind, {}))))
+    for one in types or ():
+        if there and one not in there:
+            raise LotteryError(
+                f"the model has no {kind} of type {one!r}; it has {', '.join(there)}"
+            )
     names = [
         n for n in choices[0].anatomy.sizes.get(kind, {}) if types is None or type_of(n) in types
     ]

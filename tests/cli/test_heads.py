@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("fairseq")
 
 from fairseq_lottery.cli.main import main
-from fairseq_lottery.structured import KINDS, closed_in, load_parts
+from fairseq_lottery.structured import KINDS, Anatomy, Parts, closed_in, load_parts, save_parts
 from fairseq_lottery.structured.table import load_scores
 from fairseq_lottery.tickets import load_ticket, read_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of
@@ -173,6 +173,23 @@ def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path
     assert not list(tmp_path.glob("x*"))
 
 
+def test_choices_of_some_types_are_compared_over_these(capsys, tmp_path):
+    """By hand: 1 of 4 heads is open in both and 3 in either, of the 8 that there are 5 and 7."""
+    pytest.importorskip("statsmodels")
+    heads = {"encoder.layers.0.self_attn": 4, "decoder.layers.0.self_attn": 4}
+    for name, closed in (("a", [0, 1]), ("b", [0, 2])):
+        parts = Parts(Anatomy(heads, {}), {"heads": {"encoder.layers.0.self_attn": closed}})
+        save_parts(tmp_path / name, parts, {})
+    words = ("heads", "compare", tmp_path / "a", tmp_path / "b", "--json")
+    of_all = json.loads(said(capsys, *words))
+    of_type = json.loads(said(capsys, *words, "--types", "enc_self,enc_self"))
+    assert (of_all["parts"], of_all["jaccard"]) == (8, 5 / 7)
+    assert (of_type["parts"], of_type["jaccard"]) == (4, 1 / 3)
+    assert of_type["jaccard_p"] > 0.5
+    assert "'enc_dec'; it has enc_self" in said(capsys, *words, "--types", "enc_dec", code=2)
+    assert "has an empty name" in said(capsys, *words, "--types", "", code=2)
+
+
 @pytest.mark.slow
 def test_a_curve_has_every_strategy_share_and_seed(dense, capsys, tmp_path):
     model, scores, out = dense / "checkpoint_last.pt", tmp_path / "s.json", tmp_path / "c.json"
@@ -232,6 +249,12 @@ def test_bleu_judges_too(dense, capsys, tmp_path):
         (["search", "MODEL", "--enough", "1.2"], "outside [0, 1]"),
         (["curve", "MODEL", "--strategies", "one-left"], "no curve of 'one-left'"),
         (["curve", "MODEL", "--shares", "half"], "--shares half must be numbers"),
+        *((["curve", "MODEL", "--strategies", "random", "--shares", share], "outside [0, 1]")
+          for share in ("1.5", "0.5,-0.1", "nan")),
+        (["curve", "MODEL", "--strategies", "random", "--sentences", "4", "--at-least", "99"],
+         "no strategy can close any of --shares 0.1,"),
+        *((["choose", "--of", "MODEL", "--strategy", "random", "--share", "0.5", "--types", types],
+           f"--types {types!r} has an empty name") for types in ("", "enc_self,")),
         (["curve", "MODEL"], "rank by scores of heads importance; give --scores"),
         (["choose", "--scores", "none.json"], "cannot be read"),
         (["changes", "MODEL", "MODEL", "--of", "looks"], "no change of 'looks'"),

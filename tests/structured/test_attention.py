@@ -75,3 +75,9 @@ def test_no_data():
     model = copy.deepcopy(transformer())
     with pytest.raises(LotteryError, match="no data"):
         confidence(model, anatomy(model), [], run, eos=2, pad=1)
+
+
+def test_a_decoder_that_looks_at_both_sides_at_once_is_refused():
+    model = transformer(no_cross_attention=True, cross_self_attention=True)
+    with pytest.raises(LotteryError, match="decoder.layers.0.self_attn looks at source and target"):
+        confidence(model, anatomy(model), [sentences()], run, eos=2, pad=1)

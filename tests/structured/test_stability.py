@@ -224,6 +224,26 @@ def test_kinds_and_types_are_looked_at_alone():
     ]
     assert survival(parts, "units").tolist() == [[False, False], [True, True]]
     assert survival(parts, types=("enc_self",)).all()
+    with pytest.raises(LotteryError, match="no heads of type 'enc_dec'; it has enc_self, dec_self"):
+        survival(parts, types=("enc_self", "enc_dec"))
+
+
+def test_chance_is_over_what_was_ruled_over():
+    """Half of one type of three, at random: over all heads two seeds agree by construction."""
+    needs("scipy"), needs("statsmodels")
+    names = {f"encoder.layers.{n}.self_attn": 8 for n in range(6)}
+    for attention in ("self_attn", "encoder_attn"):
+        names.update({f"decoder.layers.{n}.{attention}": 8 for n in range(6)})
+    start, types = Parts(Anatomy(names, {}), {}), ("enc_self",)
+    found = {None: [], types: []}
+    for seed in range(0, 20, 2):
+        choices = [
+            STRATEGIES["random"](StrategyInput(start, fraction=0.5, types=types, seed=seed + n))
+            for n in (0, 1)
+        ]
+        for over, ps in found.items():
+            ps.append(agreement(choices, types=over, permutations=100).jaccard_p)
+    assert [sum(p < 0.05 for p in ps) for ps in found.values()] == [10, 0]
 
 
 def test_refusals_of_choices():
@@ -233,8 +253,11 @@ def test_refusals_of_choices():
         agreement([one])
     with pytest.raises(LotteryError, match="of different models"):
         survival([one, other])
-    for asked in ({"kind": "tails"}, {"types": ("enc_dec",)}):
-        with pytest.raises(LotteryError, match="whose survival"):
+    for asked, message in (
+        ({"kind": "tails"}, "whose survival"),
+        ({"types": ("enc_dec",)}, "no heads of type 'enc_dec'"),
+    ):
+        with pytest.raises(LotteryError, match=message):
             survival([one, one], **asked)
     with pytest.raises(LotteryError, match="0 permutations"):
         against_chance(np.ones((2, 2), dtype=bool), 0)

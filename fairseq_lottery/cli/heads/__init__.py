@@ -101,6 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step = add("compare", help="agreement of choices, or of two measures")
     step.add_argument("files", nargs="+", metavar="FILE", help="choices, or two files of scores")
     step.add_argument("--kind", default="heads", help="heads, units or blocks")
+    step.add_argument("--types", metavar="T,T", help="of choices: only of these types, as they"
+                      " were made with; chance is over these, too")  # fmt: skip
     step.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.cli.heads.said import record_of, show
 from fairseq_lottery.errors import LotteryError
@@ -40,7 +40,7 @@ def choose(args: argparse.Namespace) -> None:
         kind=args.kind,
         fraction=args.share,
         count=args.count,
-        types=tuple(args.types.split(",")) if args.types else None,
+        types=_types(args.types),
         scores=scores,
         seed=args.seed,
         at_least=args.at_least,
@@ -52,6 +52,18 @@ def choose(args: argparse.Namespace) -> None:
     show(args.out, parts)
 
 
+def _types(text: Optional[str]) -> Optional[tuple[str, ...]]:
+    """The types of --types, each once and in their order; None where it is not given."""
+    if text is None:
+        return None
+    types = tuple(dict.fromkeys(text.split(",")))
+    if "" in types:
+        raise LotteryError(
+            f"--types {text!r} has an empty name; give some as enc_self,enc_dec, or do without it"
+        )
+    return types
+
+
 def close(args: argparse.Namespace) -> None:
     """Write a trained model with the parts of a choice closed."""
     show(args.out, close_checkpoint(args.file, args.parts, args.out, args.overwrite))
@@ -59,13 +71,16 @@ def close(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Agreement of choices, or of two measures."""
+    types = _types(args.types)
     if all(is_scores(path) for path in args.files):
+        if types is not None:
+            raise LotteryError("--types is about choices; do without it for files of scores")
         if len(args.files) != 2:
             raise LotteryError(f"two files of scores are compared, and {len(args.files)} are given")
         first, second = (load_scores(path)[1] for path in args.files)
         found: Any = rank_agreement(first, second, args.kind)
     else:
-        found = agreement([load_parts(path)[0] for path in args.files], args.kind)
+        found = agreement([load_parts(path)[0] for path in args.files], args.kind, types)
     if args.json:
         plain = {k: None if v != v else v for k, v in asdict(found).items()}
         print(json.dumps(plain, indent=2))

@@ -71,6 +71,9 @@ def curve(args: argparse.Namespace) -> None:
             raise LotteryError(
                 f"there is no curve of {strategy!r}; choose of {', '.join(CURVED)}, with commas"
             )
+    for share in shares:
+        if not 0 <= share <= 1:
+            raise LotteryError(f"--shares {share:g} is outside [0, 1]; 0.5 closes a half")
     if not args.scores and {"lowest", "highest"} & set(strategies):
         raise LotteryError("lowest and highest rank by scores of heads importance; give --scores")
     made, sample, start = started(args)
@@ -85,6 +88,9 @@ def curve(args: argparse.Namespace) -> None:
         found = f"{point.metric:.4f}" if point.metric is not None else point.why
         where = f"{point.strategy:<16} {point.share:<6g} seed {point.seed}"
         print(f"{where}  {point.closed:>5} closed  {found}", flush=True)
+    if all(point["metric"] is None for point in points):
+        why = points[0]["why"]
+        raise LotteryError(f"no strategy can close any of --shares {args.shares} ({why})")
     record = record_of(args, weights=made.source.digest())
     text = json.dumps({"full": full, "points": points, "record": record}, indent=1)
     with replacing(args.out, args.overwrite) as path:
