@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,21 @@ def layer_of(name: str) -> int:
     if found is None:
         raise LotteryError(f"{name!r} is in no layer of a Transformer")
     return int(found.group(1))
+
+
+def refuse_inner_norm(layer: str, parameters: Container[str]) -> None:
+    """Refuse to close FFN units of a layer that normalises over them before the second matrix.
+
+    The norm gives another value than zero for a unit that is zero, and the others change with it.
+
+    Args:
+        parameters: the names of the model's.
+    """
+    if f"{layer}.ffn_layernorm.weight" in parameters:
+        raise LotteryError(
+            f"the FFN of {layer} normalises over its units (--scale-fc), so neither units nor"
+            " blocks of it can be closed; close heads only"
+        )
 
 
 def _order(name: str) -> tuple[int, int, str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.compat import modules_are_used
-from fairseq_lottery.structured.anatomy import Anatomy
+from fairseq_lottery.structured.anatomy import Anatomy, refuse_inner_norm
 from fairseq_lottery.structured.parts import Parts
 
 
@@ -46,12 +46,24 @@ class Gates:
         self._watching = False
 
     def set(self, parts: Parts) -> None:
-        """Open what ``parts`` has open and close the rest."""
+        """Open what ``parts`` has open and close the rest.
+
+        Raises:
+            LotteryError: FFN units are closed that the model normalises over.
+        """
+        for kind in ("units", "blocks"):
+            for name, _ in parts.closed(kind):
+                self.refuse_inner_norm(name)
         self.mode = parts.mode
         self.values = {
             kind: {name: parts[kind][name].float() for name in modules}
             for kind, modules in self.values.items()
         }
+
+    def refuse_inner_norm(self, layer: str) -> None:
+        """Refuse a layer whose FFN normalises over its units."""
+        if getattr(self._modules[layer], "ffn_layernorm", None) is not None:
+            refuse_inner_norm(layer, [f"{layer}.ffn_layernorm.weight"])
 
     @contextmanager
     def attached(self) -> Iterator[Gates]:

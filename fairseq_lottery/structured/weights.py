@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.structured.anatomy import Anatomy
+from fairseq_lottery.structured.anatomy import Anatomy, refuse_inner_norm
 from fairseq_lottery.structured.parts import Parts
 
 Weights = Mapping[str, Tensor]
@@ -27,7 +27,8 @@ def pruned_by(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     """Parameter -> bool tensor that is False where a closed part is; what is open is left out.
 
     Raises:
-        LotteryError: the model has not the matrices that fairseq's has.
+        LotteryError: the model has not the matrices that fairseq's has, or FFN units are closed
+            that it normalises over.
     """
     keep: dict[str, Tensor] = {}
 
@@ -38,6 +39,9 @@ def pruned_by(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
             keep[name] = torch.ones(shapes[name], dtype=torch.bool)
         return keep[name]
 
+    for kind in ("units", "blocks"):
+        for name, _ in parts.closed(kind):
+            refuse_inner_norm(name, shapes)
     for name, number in parts.closed("heads"):
         rows = _rows(parts.anatomy, name, number, shapes)
         for projection in _PROJECTIONS[parts.mode]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from live import HEADS, anatomy, log_probs, sentences, transformer, translate
 
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Gates, Parts, clear_biases, pruned_by
 from fairseq_lottery.tickets import trainable
 
@@ -103,3 +104,25 @@ def test_gates_act_in_training_too():
     with gates.attached():
         gated = log_probs(model, batch)
     assert torch.allclose(gated, log_probs(zeroed(model, parts).train(), batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["units", "blocks"])
+def test_units_that_a_norm_reads_are_refused_and_heads_are_not(kind):
+    """Gates act behind the norm and zeros in weights before it, so they would not agree."""
+    model, batch = transformer(scale_fc=True, scale_attn=True, scale_heads=True), sentences()
+    of, layer = anatomy(model), "decoder.layers.1"
+    gates, weights = Gates(model, of), trainable(model)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    bad = Parts(of, {kind: {layer: [0]}})
+    for refused in (lambda: gates.set(bad), lambda: pruned_by(bad, shapes)):
+        with pytest.raises(LotteryError, match="decoder.layers.1 normalises over its units .--sca"):
+            refused()
+    good = Parts(of, {"heads": dict.fromkeys(of.heads, [0, 2]), kind: {"encoder.layers.0": [0]}})
+    gates.set(good)
+    with gates.attached(), torch.no_grad():
+        gated = log_probs(model, batch)
+    with torch.no_grad():
+        clear_biases(weights, good)
+        for name, keep in pruned_by(good, shapes).items():
+            weights[name][~keep] = 0
+        assert torch.allclose(log_probs(model, batch), gated, atol=1e-5)
