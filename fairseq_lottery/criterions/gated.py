@@ -86,6 +86,9 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
                 for kind, text in asked.items()
                 if text is not None
             }
+            if {"units", "blocks"} & set(targets):
+                for layer in run.anatomy.units:
+                    Gates(run.model, run.anatomy).refuse_inner_norm(layer)
             self.gates = LearnedGates(run.anatomy, targets, gate_anneal)
             if run.restored is not None:
                 _refuse_other(self.gates, run.restored)

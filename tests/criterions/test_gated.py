@@ -4,12 +4,14 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fairseq")
 
 import torch
+from live import Task, anatomy, transformer
 from small import load
 from toy import (
     LOTTERY,
@@ -24,6 +26,7 @@ from toy import (
 )
 
 from fairseq_lottery.cli.main import main
+from fairseq_lottery.criterions.gated import LabelSmoothedCrossEntropyGates
 from fairseq_lottery.structured import closed_in, load_parts
 from fairseq_lottery.structured.table import load_scores
 from fairseq_lottery.tickets import read_source
@@ -205,6 +208,21 @@ def test_bad_targets_end_before_the_first_update(toy, flags, message):
     done = toy.train("bad", *GATES, *flags, updates=5)
     assert done.code == 2 and message in done.out
     assert not list(toy.path("bad").iterdir())  # the folder itself is fairseq's
+
+
+@pytest.mark.parametrize("kind", ["heads", "units", "blocks"])
+def test_units_that_a_norm_reads_are_not_learned(kind, capsys):
+    model = transformer(scale_fc=True)
+    run = SimpleNamespace(model=model, anatomy=anatomy(model), restored=None)
+    task = SimpleNamespace(run=run, target_dictionary=Task.target_dictionary)
+    if kind == "heads":
+        made = LabelSmoothedCrossEntropyGates(task, False, 0.1, open_heads="50%")
+        assert made.gates.targets == {"heads": 12}
+        return
+    with pytest.raises(SystemExit) as ended:
+        LabelSmoothedCrossEntropyGates(task, False, 0.1, **{f"open_{kind}": "50%"})
+    assert ended.value.code == 2
+    assert "the FFN of decoder.layers.0 normalises over its units" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked, there, expected", [("5", "open_heads: 1,", 5), ("30%", "", 4)])
