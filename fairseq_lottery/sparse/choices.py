@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Callable, Optional
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 WORTH = 1.05
 #: sentences of a batch: a matrix meets the rows of one sentence and of many
 _BATCH = 16
+#: bytes that no core's caches hold: a matrix that is multiplied with again and again stays in
+#: them, where the others of a model would have driven it out
+_CACHES = 1 << 26
 #: bytes of a file of choices; one choice has about sixty
 _MOST_BYTES = 1 << 20
 #: what tells processors apart, of the first one's lines in /proc/cpuinfo
@@ -61,25 +64,30 @@ class Choices:
         self._path, self._measure = path, measure
         self.ratios = _read(path) if path else {}
 
-    def is_worth(self, weight: Tensor, matrix: SparseMatrix, rows: int) -> bool:
+    def is_worth(self, weight: Tensor, matrix: SparseMatrix, rows: int, among: int = 0) -> bool:
         """Whether ``matrix`` multiplies faster than ``weight``, which it holds.
 
         Args:
             rows: that it meets for one sentence; as many sentences as a batch has count too.
+            among: bytes of all matrices of the model, which follow each other through the caches.
         """
+        copies = max(1, min(among, _CACHES) // (weight.numel() * weight.element_size()))
         return all(
-            self._ratio(weight, matrix, count) >= WORTH for count in (rows, _BATCH * rows)
+            self._ratio(weight, matrix, count, copies) >= WORTH for count in (rows, _BATCH * rows)
         )
 
-    def _ratio(self, weight: Tensor, matrix: SparseMatrix, rows: int) -> float:
+    def _ratio(self, weight: Tensor, matrix: SparseMatrix, rows: int, copies: int) -> float:
         density = matrix.values.numel() / weight.numel()
         name = (
             f"{type(matrix).__name__} {matrix.outputs}x{matrix.inputs}, {density:.2f} left,"
-            f" {rows} rows, {torch.get_num_threads()} threads"
+            f" {rows} rows, {copies} in turn, {torch.get_num_threads()} threads"
         )
         if name not in self.ratios:
             x = torch.randn(rows, matrix.inputs, generator=torch.Generator().manual_seed(1))
-            dense, sparse = partial(F.linear, x, weight), partial(matrix.linear, x, None)
+            weights = [weight, *(weight.clone() for _ in range(copies - 1))]
+            matrices = [matrix, *(type(matrix)(weight) for _ in range(copies - 1))]
+            dense = partial(_last, [partial(F.linear, x, one) for one in weights])
+            sparse = partial(_last, [partial(one.linear, x, None) for one in matrices])
             with torch.no_grad():
                 seconds = self._measure({"dense": dense, "sparse": sparse})
             # of nothing comes no time that could be divided by
@@ -99,6 +107,13 @@ class Choices:
         except (LotteryError, OSError) as error:
             logger.warning("what was measured is not kept: %s", error)
             self._path = None
+
+
+def _last(products: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """Multiply with one matrix after the other, as a model does."""
+    for product in products[:-1]:
+        product()
+    return products[-1]()
 
 
 def kept_choices() -> Choices:

@@ -80,6 +80,7 @@ def sparsify(
     held: dict[Tensor, Optional[SparseMatrix]] = {}
     layers = list(_layers(model))
     multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
+    among = sum(weight.numel() * weight.element_size() for weight in multiplied)
     for parent, name, layer in layers:
         weight = layer.weight
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
@@ -89,7 +90,7 @@ def sparsify(
         if weight not in held:
             found = _candidate(weight.detach(), kind)
             if found is not None and weight in multiplied:
-                is_worth = choices.is_worth(weight.detach(), found, rows)
+                is_worth = choices.is_worth(weight.detach(), found, rows, among)
                 found = found if is_worth else None
             held[weight] = found
         found = held[weight]

@@ -13,7 +13,9 @@ from fairseq_lottery.sparse.matrix import SparseMatrix
 WEIGHT = torch.eye(4) + torch.eye(4).roll(1, 0)
 MATRIX = SparseMatrix(WEIGHT)
 THREADS = torch.get_num_threads()
-FEW, MANY = (f"SparseMatrix 4x4, 0.50 left, {rows} rows, {THREADS} threads" for rows in (5, 80))
+FEW, MANY = (
+    f"SparseMatrix 4x4, 0.50 left, {rows} rows, 1 in turn, {THREADS} threads" for rows in (5, 80)
+)
 
 
 class Machine:
@@ -36,6 +38,33 @@ def test_faster_by_a_margin_with_few_rows_and_with_many(ratios, worth):
     machine = Machine(*ratios)
     assert Choices(measure=machine).is_worth(WEIGHT, MATRIX, 5) is worth
     assert machine.ratios == []
+
+
+@pytest.mark.parametrize("among, copies", [(0, 1), (64, 1), (640, 10), (6400, 20)])
+def test_as_many_in_turn_as_the_model_has_or_no_cache_holds(among, copies, monkeypatch):
+    monkeypatch.setattr(module, "_CACHES", 20 * 64)
+    found = Choices(measure=Machine(2, 2))
+    assert found.is_worth(WEIGHT, MATRIX, 5, among)
+    assert len(found.ratios) == 2
+    assert all(f" {copies} in turn," in name for name in found.ratios)
+
+
+def test_every_copy_is_multiplied_with():
+    counted = []
+
+    def measure(ways):
+        before = len(counted)
+        assert torch.allclose(ways["dense"](), ways["sparse"](), atol=1e-6)
+        return {"dense": len(counted) - before, "sparse": 1.0}
+
+    class Counting(SparseMatrix):
+        def linear(self, x, bias):
+            counted.append(id(self))
+            return super().linear(x, bias)
+
+    found = Choices(measure=measure)
+    found.is_worth(WEIGHT, Counting(WEIGHT), 5, 7 * 64)
+    assert set(found.ratios.values()) == {7.0} and len(set(counted)) >= 7
 
 
 def test_kept_for_the_next_run(tmp_path):

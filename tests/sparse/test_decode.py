@@ -202,8 +202,14 @@ def test_each_kind_of_matrix_is_measured_once():
     sparsify(transformer(0.03), 5, SparseMatrix, choices)
     shapes = {shape for one in asked for shape in one}
     assert shapes == {(rows, out) for rows in (5, 80) for out in (DIM, FFN, WORDS)}
-    names = [f"{rows} rows, {torch.get_num_threads()} threads" for rows in (5, 80)]
-    assert {name.split(" left, ")[1] for name in choices.ratios} == set(names)
+    rows = {int(name.split(" left, ")[1].split()[0]) for name in choices.ratios}
+    assert rows == {5, 80}
+    # as many in turn as fill the place of all matrices that are multiplied with
+    matrices = [m for m in transformer(0.03).modules() if isinstance(m, nn.Linear)]
+    among = sum(weight.numel() for weight in {m.weight for m in matrices})
+    for name in choices.ratios:
+        out, width = map(int, name.split()[1].rstrip(",").split("x"))
+        assert f" {among // (out * width)} in turn," in name
     assert len(asked) == len(choices.ratios)  # alike matrices share one
     sparsify(transformer(0.03), 5, SparseMatrix, choices)
     assert len(asked) == len(choices.ratios)
