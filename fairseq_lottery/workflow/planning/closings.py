@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Optional
 
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stage import Stage, stage_name
 from fairseq_lottery.workflow.trainings.parts import SUBNETWORKS
 from fairseq_lottery.workflow.trainings.training import Closing, Training, model_file
 
@@ -48,7 +48,7 @@ def _rank(parts: Closing, lottery: Lottery, data: str) -> Stage:
     words += ["--normalise"] if parts.normalise else []
     file = f"{folder}/scores.json"
     return Stage(
-        name=f"rank-{folder.replace('/', '-')}",
+        name=stage_name("rank", folder),
         kind="rank",
         folder=folder,
         title=f"rank the parts of {parts.of.label}, seed {parts.of.seed}, by {parts.scores}",
@@ -69,7 +69,7 @@ def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
     words += ["--at-least", parts.at_least] if parts.at_least else []
     file = f"{training.folder}/parts.json"
     return Stage(
-        name=f"choose-{training.folder.replace('/', '-')}",
+        name=stage_name("choose", training.folder),
         kind="choose",
         folder=training.folder,
         title=f"choose what {training.label} closes, seed {training.seed}",
@@ -90,7 +90,7 @@ def _search(parts: Closing, lottery: Lottery, data: str) -> Stage:
     words += ["--at-least", parts.at_least] if parts.at_least else []
     words += ["--seed", parts.of.seed, "--out", f"{folder}/found.json", "--overwrite"]
     return Stage(
-        name=f"search-{folder.replace('/', '-')}",
+        name=stage_name("search", folder),
         kind="search",
         folder=folder,
         title=f"search the parts of {parts.of.label}, seed {parts.of.seed}",

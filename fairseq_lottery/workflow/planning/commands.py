@@ -11,7 +11,7 @@ from fairseq_lottery.files import sha256_of
 from fairseq_lottery.workflow.planning.closings import closing_stages, parts_file
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stage import Stage, stage_name
 from fairseq_lottery.workflow.planning.train_env import fairseq_train, interpreter, user_dir
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, model_file
@@ -101,7 +101,7 @@ class _Writer:
         words += ["--reset", drawn.reset, "--clock", drawn.clock, "--seed", training.seed]
         words += ["--out", ticket, "--overwrite"]
         return Stage(
-            name=_name("draw", training.folder),
+            name=stage_name("draw", training.folder),
             kind="draw",
             folder=training.folder,
             title=f"draw the ticket of {_title(training)}",
@@ -143,7 +143,7 @@ class _Writer:
             words += [word for pair in pairs for word in ("--close", *pair)]
             command = self.module("fairseq_lottery.workflow.stages.close", *words)
         return Stage(
-            name=_name(kind, folder),
+            name=stage_name(kind, folder),
             kind=kind,
             folder=folder,
             title=title,
@@ -194,7 +194,7 @@ class _Writer:
         if not self.configuration.resources.gpus:
             words += ["--cpu"]
         return Stage(
-            name=_name("generate", folder),
+            name=stage_name("generate", folder),
             kind="generate",
             folder=folder,
             title=f"translate with {_title(training)}, {evaluation.name}",
@@ -221,7 +221,7 @@ class _Writer:
         for name, command in self.configuration.score_commands.items():
             words += ["--score-command", name, command]
         return Stage(
-            name=_name("score", folder),
+            name=stage_name("score", folder),
             kind="score",
             folder=folder,
             title=f"score {_title(training)}, {evaluation.name}",
@@ -309,7 +309,3 @@ def _first_update(training: Training) -> int:
 
 def _title(training: Training) -> str:
     return f"{training.label}, seed {training.seed}"
-
-
-def _name(kind: str, folder: str) -> str:
-    return f"{kind}-{folder.replace('/', '-')}"

@@ -57,3 +57,8 @@ class Stage:
         """Back from ``to_json``."""
         lists = {name: tuple(item) for name, item in value.items() if isinstance(item, list)}
         return cls(**{**value, **lists})
+
+
+def stage_name(kind: str, folder: str) -> str:
+    """What a stage is called by its kind and folder."""
+    return f"{kind}-{folder.replace('/', '-')}"

@@ -128,13 +128,16 @@ def _close(
     from fairseq_lottery.masks import count_to_prune
     from fairseq_lottery.structured import STRATEGIES, Anatomy, Parts, StrategyInput
     from fairseq_lottery.structured.targets import open_parts
+    from fairseq_lottery.workflow.trainings.vocabulary import open_share
 
+    if not closings:
+        return  # a model without heads is none that this is about
+    anatomy = Anatomy.of(shapes, given)
+    alike = {
+        kind: {name: torch.zeros(size) for name, size in sizes.items()}
+        for kind, sizes in anatomy.sizes.items()
+    }
     for one in closings:
-        anatomy = Anatomy.of(shapes, given)
-        alike = {
-            kind: {name: torch.zeros(size) for name, size in sizes.items()}
-            for kind, sizes in anatomy.sizes.items()
-        }
         kind, share, total = one["kind"], one["share"], sum(anatomy.sizes[one["kind"]].values())
         strategy = one["strategy"] if one["way"] == "choose" else "lowest"
         try:
@@ -143,7 +146,7 @@ def _close(
             )
             STRATEGIES[strategy](wanted)
             if one["measure"] == "gates":
-                open_parts(f"{100 * (1 - share):.6g}%", kind, total)
+                open_parts(open_share(share), kind, total)
             elif not count_to_prune(share, total):
                 raise LotteryError(f"{share:g} of {total} {kind} is none; give a larger share")
         except LotteryError as error:

@@ -48,8 +48,8 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         _refuse(v, kind, at_least, measure, per, normalise)
         ranks = {"measure": measure, "per": per, "normalise": normalise}
         for share in v.sparsities:
-            yield share, v.close(_closing(v, kind, share, strategy, at_least, **ranks), then,
-                                 updates, lr)  # fmt: skip
+            parts = _closing(v, kind, share, strategy, at_least, **ranks)
+            yield share, v.close(parts, then, updates, lr)
 
     def placed(
         v: Vocabulary,

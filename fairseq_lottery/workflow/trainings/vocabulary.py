@@ -16,6 +16,11 @@ from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, T
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
 
 
+def open_share(closed: float) -> str:
+    """What gates leave open of a kind, as their criterion's flags take it: ``30%`` for 0.7."""
+    return f"{100 * (1 - closed):.6g}%"
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What a technique may say, for one seed.
@@ -68,9 +73,14 @@ class Vocabulary:
             **{**self._axes, "clock": self.clock, **axes},
         )
 
-    def train(self, ticket: Draw, flags: Optional[Flags] = None) -> Training:
-        """Train a ticket as the dense run was trained, or with other flags."""
-        return replace(self.dense, flags=flags or self.dense.flags, ticket=ticket, adopted=None)
+    def train(
+        self, ticket: Draw, flags: Optional[Flags] = None, updates: Optional[int] = None
+    ) -> Training:
+        """Train a ticket as the dense run was trained, or with other flags, or for so long."""
+        run = replace(self.dense, flags=flags or self.dense.flags, ticket=ticket, adopted=None)
+        if updates is None:
+            return run
+        return replace(run, flags=run.flags.plus("--max-update", updates), updates=updates)
 
     def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
         """Train, from scratch or from a ticket, while the mask grows to ``sparsity``."""
@@ -125,31 +135,26 @@ class Vocabulary:
             back = self.dense.at(self.rewind)
             ticket = self.ticket(self.dense, 0.0, back, reset=reset, parts=parts)
         if then == "zero-shot":
-            return self._trained(ticket, self.dense.flags, 0)
-        flags = self.at_constant_rate(lr) if then == "fine-tune" else self.dense.flags
-        return self._trained(ticket, flags, self.dense.updates if updates is None else updates)
+            return self.train(ticket, updates=0)
+        flags = self.at_constant_rate(lr) if then == "fine-tune" else None
+        return self.train(ticket, flags, updates)
 
     def learn(self, kind: str, closed: float, updates: Optional[int] = None) -> Training:
         """Train the dense run's last weights on under gates, until a share of them is closed.
 
         The number of open gates falls over the first half (Voita et al. 2019, section 5.2).
         """
-        updates = self.dense.updates if updates is None else updates
-        opened = f"{100 * (1 - closed):.6g}%"
+        half = (self.dense.updates if updates is None else updates) // 2
         flags = self.dense.flags.plus(
-            *("--criterion", "label_smoothed_cross_entropy_gates", f"--open-{kind}", opened),
-            *("--gate-anneal", max(1, updates // 2)),
+            *("--criterion", "label_smoothed_cross_entropy_gates"),
+            *(f"--open-{kind}", open_share(closed), "--gate-anneal", max(1, half)),
         )
-        return self._trained(self._kept(self.dense), flags, updates)
+        return self.train(self._kept(self.dense), flags, updates)
 
     def _kept(self, run: Training, **axes: Any) -> Draw:
         """All last weights of a run, to train on with; t is of no account, but to the clock."""
         back = run.at(run.updates if self.clock == "restart" else self.rewind)
         return self.ticket(run, 0.0, back, reset="keep", **axes)
-
-    def _trained(self, ticket: Draw, flags: Flags, updates: int) -> Training:
-        flags = flags.plus("--max-update", updates)
-        return replace(self.dense, flags=flags, updates=updates, ticket=ticket, adopted=None)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:
         """The flags of the dense run with a constant learning rate: its last one, or ``rate``.
