@@ -75,7 +75,8 @@ class MaskedOptimizer:
             zero_pruned_(tensor, keep)
             for value in state.get(tensor, {}).values():
                 if torch.is_tensor(value) and value.shape == tensor.shape:
-                    zero_pruned_(value, keep)
+                    # fairseq leaves what it restores in memory-efficient fp16 on the CPU
+                    zero_pruned_(value, keep.to(value.device))
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
         """As fairseq's, over the gradients of survivors only."""

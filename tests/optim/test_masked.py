@@ -238,3 +238,20 @@ def test_masters_of_another_model_are_refused():
     state["lottery"]["masters"] = {"a.weight": torch.zeros(2, 2)}
     with pytest.raises(LotteryError, match="do not fit this model"):
         optimizer.load_state_dict(state)
+
+
+def test_moments_that_were_restored_elsewhere():
+    """fairseq moves those of memory-efficient fp16 from the CPU to a GPU with the next step only.
+
+    Fake tensors know a GPU where there is none, and refuse what one would refuse.
+    """
+    fake = pytest.importorskip("torch._subclasses.fake_tensor", reason="since torch 2.0")
+    with fake.FakeTensorMode():
+        keep = torch.ones(6, 5, dtype=torch.uint8, device="cuda")
+        weight = torch.nn.Parameter(torch.zeros(6, 5, device="cuda"))
+        optimizer = build("masked_adam", [weight])
+        optimizer.optimizer.state[weight] = {"step": 1, "exp_avg": torch.zeros(6, 5)}
+        with pytest.raises(RuntimeError, match="same device"):
+            zero_pruned_(optimizer.optimizer.state[weight]["exp_avg"], keep)
+        optimizer.set_keep([(weight, keep)])
+    assert optimizer.optimizer.state[weight]["exp_avg"].device.type == "cpu"
