@@ -48,14 +48,17 @@ class SparseMatrix(nn.Module):
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
-        if x.shape[-1] != self.inputs:
-            raise RuntimeError(f"x has not {self.inputs} columns")
+        self._refuse_other_width(x)
         rows = x.reshape(-1, self.inputs).t()
         if bias is None:
             product = torch.mm(self._csr, rows)
         else:
             product = torch.addmm(bias[:, None].expand(-1, rows.shape[1]), self._csr, rows)
         return product.t().contiguous().view(*x.shape[:-1], self.outputs)
+
+    def _refuse_other_width(self, x: Tensor) -> None:
+        if x.shape[-1] != self.inputs:
+            raise RuntimeError(f"x has not {self.inputs} columns")
 
     @cached_property
     def _csr(self) -> Tensor:
@@ -86,6 +89,7 @@ class KernelMatrix(SparseMatrix):
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        self._refuse_other_width(x)  # the kernel's own exception ends the process on some stacks
         product: Any = sparse_linear()
         found: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
         return found
