@@ -83,7 +83,7 @@ def measured(
         return _learned(made)
     if measure in NORMS:
         return NORMS[measure](made.weights, made.anatomy)
-    data = batches(pairs(made, sample.subset, sample.sentences), sample.tokens)
+    data = batches(pairs(made, sample.subset, sample.sentences), sample.tokens, made.device)
     if measure == "gradient":
         return importance(made.model, made.anatomy, data, negative_log_likelihood, per, gates)
     target = made.dictionaries[1]
@@ -147,7 +147,7 @@ def changed(before: Live, after: Live, sample: Sample, measure: str, per: str) -
     if measure == "importance":
         both = (normalised(measured(one, sample, per=per)) for one in (after, before))
         return difference(*({"heads": scores["heads"]} for scores in both))
-    data = batches(pairs(after, sample.subset, sample.sentences), sample.tokens)
+    data = batches(pairs(after, sample.subset, sample.sentences), sample.tokens, after.device)
     pad = after.dictionaries[1].pad()
     return attention_change(before.model, after.model, after.anatomy, data, _run, pad)
 
@@ -189,7 +189,7 @@ class Judged:
 
     def _loss(self) -> float:
         total = tokens = 0.0
-        for batch in batches(self.pairs, self.tokens):
+        for batch in batches(self.pairs, self.tokens, self.made.device):
             loss, count, _ = negative_log_likelihood(self.made.model, batch)
             total, tokens = total + float(loss), tokens + count
         return total / tokens

@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.data.data_utils import batch_by_size, load_indexed_dataset
+from fairseq.utils import move_to_cuda
 from torch import Tensor
 
 from fairseq_lottery.compat import modules_are_used
@@ -46,12 +47,19 @@ class Live:
     text: Text
     dictionaries: tuple[Dictionary, Dictionary]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs; ``weights`` are on the CPU."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
 
-def live(path: Union[str, Path], data: Optional[str] = None) -> Live:
+
+def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) -> Live:
     """Bring a checkpoint, compact file, ticket or snapshot to life.
 
     Args:
         data: folder of ``fairseq-preprocess`` instead of the one that the training had.
+        cpu: run it on the CPU where there is a GPU, too; as fairseq's ``--cpu``.
 
     Raises:
         LotteryError: it is none of these, its weights are not of its architecture, or its data
@@ -63,6 +71,8 @@ def live(path: Union[str, Path], data: Optional[str] = None) -> Live:
     known = text.dictionaries
     dictionaries = (dictionary(known.source), dictionary(known.target))
     model = built(source, weights, dictionaries)
+    if torch.cuda.is_available() and not cpu:
+        model = model.cuda()
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
     return Live(source, weights, model, anatomy, text, dictionaries)
@@ -131,7 +141,7 @@ def masked(model: Any, mask: Mask) -> Iterator[None]:
     try:
         with torch.no_grad():
             for name, keep in mask.items():
-                parameters[name].masked_fill_(~keep, 0)
+                parameters[name].masked_fill_(~keep.to(parameters[name].device), 0)
         with modules_are_used(model):
             yield
     finally:
@@ -186,8 +196,10 @@ def pairs(made: Live, subset: str, most: Optional[int]) -> LanguagePairDataset:
     )  # fmt: skip
 
 
-def batches(found: LanguagePairDataset, tokens: int) -> Iterator[dict[str, Any]]:
-    """All sentences, each once, in fairseq's batches of up to so many tokens.
+def batches(
+    found: LanguagePairDataset, tokens: int, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """All sentences, each once, in fairseq's batches of up to so many tokens, on a device.
 
     Raises:
         LotteryError: a sentence is longer than that, or one was not run just once.
@@ -203,7 +215,7 @@ def batches(found: LanguagePairDataset, tokens: int) -> Iterator[dict[str, Any]]
         found.ordered_indices(), found.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
     ):
         batch = found.collater([found[int(number)] for number in numbers])
-        yield batch
+        yield move_to_cuda(batch, device) if device.type == "cuda" else batch
         run += batch["id"].tolist()
     if sorted(run) != list(range(len(found))):
         raise LotteryError(

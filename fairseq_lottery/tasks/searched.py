@@ -16,8 +16,8 @@ from torch import Tensor
 BEAM = 5
 #: of a translation in tokens, fairseq's own default
 LIMIT = 200
-#: sentences at once
-BATCH = 16
+#: sentences at once on a CPU, and on a GPU, which would wait for so few
+BATCH, _MANY = 16, 128
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,15 @@ class _Watched(BeamSearch):
     Args:
         sentences: of the batch.
         shares: whether tokens that may be selected share the probability of those that may not.
+        device: of the search.
     """
 
-    def __init__(self, dictionary: Dictionary, sentences: int, shares: bool) -> None:
+    def __init__(
+        self, dictionary: Dictionary, sentences: int, shares: bool, device: torch.device
+    ) -> None:
         super().__init__(dictionary)
         self.shares = shares
-        self.slack = torch.full((sentences,), math.inf)
+        self.slack = torch.full((sentences,), math.inf, device=device)
 
     def step(
         self,
@@ -96,24 +99,26 @@ def translate_with_fairseq(
     """Translate with fairseq's own beam search, as ``fairseq-generate --beam 5`` does.
 
     Args:
-        model: fairseq's, in evaluation mode.
+        model: fairseq's, in evaluation mode; it translates where its weights are.
         sentences: as symbols of ``source``, without ``</s>``.
         shares: whether to follow CTranslate2's rule for tokens that may not be selected.
     """
     done: dict[int, Translation] = {}
+    device = next(model.parameters()).device
+    size = BATCH if device.type == "cpu" else _MANY
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
-    for start in range(0, len(order), BATCH):
-        numbers = order[start : start + BATCH]
+    for start in range(0, len(order), size):
+        numbers = order[start : start + size]
         ids = [
             torch.tensor([*map(source.index, sentences[number]), source.eos()])
             for number in numbers
         ]
-        search = _Watched(target, len(numbers), shares)
+        search = _Watched(target, len(numbers), shares, device)
         generator = SequenceGenerator(
             [model], target, beam_size=BEAM, max_len_b=LIMIT, search_strategy=search
         )
-        tokens = data_utils.collate_tokens(ids, source.pad(), left_pad=True)
-        lengths = torch.tensor([len(one) for one in ids])
+        tokens = data_utils.collate_tokens(ids, source.pad(), left_pad=True).to(device)
+        lengths = torch.tensor([len(one) for one in ids], device=device)
         with torch.no_grad():
             found = generator.generate(
                 [model], {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}

@@ -122,6 +122,7 @@ def _model(step: argparse.ArgumentParser) -> None:
     step.add_argument("--subset", default="valid", help="of the data (valid)")
     step.add_argument("--sentences", type=int, metavar="N", help="of it, evenly spread (all)")
     step.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of a batch")
+    step.add_argument("--cpu", action="store_true", help="do without the GPU, if there is one")
     _start(step)
 
 

@@ -29,7 +29,7 @@ def started(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
     if os.path.lexists(args.out) and not args.overwrite:  # before hours of measuring
         raise LotteryError(f"{args.out} exists already; remove it or choose another name")
     sample = Sample(args.subset, args.sentences, args.max_tokens)
-    made = live(args.file, args.data)
+    made = live(args.file, args.data, args.cpu)
     start = load_parts(args.parts)[0] if args.parts else Parts(made.anatomy, {})
     return made, sample, start
 
@@ -109,11 +109,11 @@ def changes(args: argparse.Namespace) -> None:
     if args.parts:
         raise LotteryError("changes looks at heads as they were trained; do without --parts")
     after, sample, _ = started(args)
-    before = live(args.before, args.data)
+    before = live(args.before, args.data, args.cpu)
     scores = changed(before, after, sample, args.of, args.per)
     if args.control:
-        control = changed(before, live(args.control, args.data), sample, args.of, args.per)
-        scores = difference(scores, control)
+        control = live(args.control, args.data, args.cpu)
+        scores = difference(scores, changed(before, control, sample, args.of, args.per))
     record = record_of(args, weights=after.source.digest(), before_weights=before.source.digest())
     save_scores(args.out, after.anatomy, scores, record, args.overwrite)
     print(*grid(scores["heads"]), sep="\n")

@@ -23,7 +23,7 @@ from fairseq_lottery.workflow.engine.board import Board
 from fairseq_lottery.workflow.planning.graph import after, updates_ahead
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.planning.plan import Plan, recipe
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.workflow.planning.stage import RUNNING, Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record, saved_update
 from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter
 from fairseq_lottery.workflow.reading.configuration import Configuration
@@ -131,7 +131,7 @@ def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
     """Cores of a stage; under Slurm, of each of its tasks."""
     resources = configuration.resources
-    if stage.kind == "generate":
+    if stage.kind in RUNNING:
         return resources.threads
     if stage.kind != "train":
         return 1
@@ -142,7 +142,7 @@ def _resources(configuration: Configuration, stage: Stage, executor: str) -> dic
     """In the names that Snakemake's executors know."""
     resources = configuration.resources
     found: dict[str, Any] = {"slot": 1} if executor == "local" else {}
-    if stage.kind not in ("train", "generate"):
+    if stage.kind not in ("train", *RUNNING):
         return {**found, **resources.other}
     tasks = resources.processes * resources.nodes
     if stage.kind == "train":

@@ -28,22 +28,28 @@ def looked_at(parts: Closing) -> str:
     return f"{parts.of.folder}/{model_file('last')}"
 
 
-def closing_stages(training: Training, lottery: Lottery, data: str) -> Iterator[Stage]:
-    """Score all parts and choose among them, or search; stages that several share come again."""
+def closing_stages(
+    training: Training, lottery: Lottery, where: tuple[str, ...]
+) -> Iterator[Stage]:
+    """Score all parts and choose among them, or search; stages that several share come again.
+
+    Args:
+        where: flags of the data that a model is run on, and of the device.
+    """
     parts = training.parts
     if parts is None:
         return
     if parts.way != "choose":
-        yield _search(parts, lottery, data)
+        yield _search(parts, lottery, where)
         return
     if parts.measure is not None:
-        yield _rank(parts, lottery, data)
+        yield _rank(parts, lottery, where)
     yield _choose(training, parts, lottery)
 
 
-def _rank(parts: Closing, lottery: Lottery, data: str) -> Stage:
+def _rank(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
     folder = f"{parts.of.folder}/{parts.scores}"
-    words: list[object] = ["heads", "importance", looked_at(parts), *_sentences(parts, data)]
+    words: list[object] = ["heads", "importance", looked_at(parts), *_sentences(parts, where)]
     words += ["--measure", parts.measure, "--per", parts.per]
     words += ["--normalise"] if parts.normalise else []
     file = f"{folder}/scores.json"
@@ -79,9 +85,9 @@ def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
     )
 
 
-def _search(parts: Closing, lottery: Lottery, data: str) -> Stage:
+def _search(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
     folder = _search_folder(parts)
-    words: list[object] = ["heads", "search", looked_at(parts), *_sentences(parts, data)]
+    words: list[object] = ["heads", "search", looked_at(parts), *_sentences(parts, where)]
     words += ["--per", parts.per, *(["--normalise"] if parts.normalise else [])]
     if parts.way == "phases":
         words += ["--enough", f"{parts.share:.10g}"]
@@ -106,6 +112,6 @@ def _search_folder(parts: Closing) -> str:
     return f"{parts.of.folder}/search-{kind}-{parts.share:g}-{parts.scores}{least}"
 
 
-def _sentences(parts: Closing, data: str) -> list[object]:
+def _sentences(parts: Closing, where: tuple[str, ...]) -> list[object]:
     """The validation set: what is chosen on it is not judged by it."""
-    return ["--data", data, "--subset", parts.subset]
+    return [*where, "--subset", parts.subset]

@@ -79,7 +79,8 @@ class _Writer:
 
     def ticket(self, training: Training) -> Iterator[Stage]:
         """What leads to the ticket of a training; one that is not trained has no ticket."""
-        yield from closing_stages(training, self.lottery, self.data())
+        where = ("--data", self.data(), *self.device())
+        yield from closing_stages(training, self.lottery, where)
         if training.ticket is not None and training.updates:
             yield self.draw(training, training.ticket)
 
@@ -191,8 +192,7 @@ class _Writer:
             if language and flag not in self.configuration.generate:
                 words += [flag, language]
         words += self.configuration.generate.words()
-        if not self.configuration.resources.gpus:
-            words += ["--cpu"]
+        words += self.device()
         return Stage(
             name=stage_name("generate", folder),
             kind="generate",
@@ -263,6 +263,9 @@ class _Writer:
 
     def data(self) -> str:
         return str(self.configuration.data)
+
+    def device(self) -> tuple[str, ...]:
+        return () if self.configuration.resources.gpus else ("--cpu",)
 
     def lottery(self, *words: object) -> tuple[str, ...]:
         return self.module("fairseq_lottery.cli.main", *words)

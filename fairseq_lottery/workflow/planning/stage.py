@@ -12,6 +12,8 @@ KINDS = (
 )
 #: those that leave the models of a training: an existing run's, a pruned one's, or its own
 TRAINED = ("adopt", "close", "train")
+#: those that run a model on sentences, on one GPU where there are any
+RUNNING = ("rank", "search", "generate")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
 from fairseq_lottery.workflow.planning.logs import tail
-from fairseq_lottery.workflow.planning.stage import TRAINED, Stage
+from fairseq_lottery.workflow.planning.stage import RUNNING, TRAINED, Stage
 from fairseq_lottery.workflow.planning.state import read_record
 from fairseq_lottery.workflow.planning.stored import read_plan
 from fairseq_lottery.workflow.stages.curves import read_curves
@@ -274,7 +274,8 @@ def main() -> int:
         found = [stage for stage in stages if stage.name == name]
         if not found:
             raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
-        job = {"train": plan["gpus"], "generate": min(1, plan["gpus"])}.get(found[0].kind, 0)
+        one = dict.fromkeys(RUNNING, min(1, plan["gpus"]))
+        job = {"train": plan["gpus"], **one}.get(found[0].kind, 0)
         try:
             # a cluster hands out GPUs by itself
             gpus = job if plan["executor"] == "local" else 0

@@ -39,6 +39,22 @@ def test_every_stage_takes_a_slot_of_this_machine(tmp_path):
     }
 
 
+def test_stages_that_run_a_model_have_one_gpu_and_its_threads(tmp_path):
+    """Importance and searches as well as translating; what only looks at files has none."""
+    work = Work(tmp_path, "heads-lowest", "heads-good", sparsities=[0.5],
+                resources={"gpus": 4, "threads": 3})  # fmt: skip
+    found = jobs(work)
+    assert {kind: job["resources"].get("gpu") for kind, job in found.items()} == {
+        "train": 4, "rank": 1, "search": 1, "generate": 1, "choose": None, "draw": None,
+        "score": None,
+    }  # fmt: skip
+    assert {kind: job["threads"] for kind, job in found.items()} == {
+        "train": 12, "rank": 3, "search": 3, "generate": 3, "choose": 1, "draw": 1, "score": 1,
+    }  # fmt: skip
+    for kind in ("rank", "search"):
+        assert "--cpu" not in found[kind]["command"]
+
+
 def test_a_cluster_counts_its_jobs_itself(tmp_path):
     work = Work(tmp_path, "slt", sparsities=[0.5], executor="slurm",
                 resources={"gpus": 2, "nodes": 2, "other": {"runtime": 5}})  # fmt: skip

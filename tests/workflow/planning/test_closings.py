@@ -50,7 +50,7 @@ def test_what_is_ranked_is_ranked_once_for_all(tmp_path):
     ]  # fmt: skip
     data = str(tmp_path / "data-bin")
     assert words(ranks[0]) == [
-        *("heads", "importance", f"{dense}/last.pt", "--data", data, "--subset", "valid"),
+        *("heads", "importance", f"{dense}/last.pt", "--data", data, "--cpu", "--subset", "valid"),
         *("--measure", "gradient", "--per", "sentence"),
         *("--out", f"{dense}/gradient-sentence/scores.json", "--overwrite"),
     ]
