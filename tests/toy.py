@@ -46,6 +46,12 @@ PRECISIONS = {
 }
 
 
+def alone(**more: str) -> dict:
+    """The environment of a new interpreter that finds this package, and what this one finds."""
+    path = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
+
+
 @dataclass
 class Done:
     """A finished run: its exit code and what it printed."""

@@ -1,13 +1,12 @@
 """Whole workflows on the toy task: configurations, drivers as processes, what they leave."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from toy import MODEL
+from toy import MODEL, alone
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = (
@@ -17,7 +16,7 @@ TRAIN = (
     " --max-tokens 500 --num-workers 0 --log-interval 10 --log-format simple"
     " --validate-interval-updates 10 --save-interval-updates 10"
 )
-ALONE = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ALONE = alone(OMP_NUM_THREADS="1")
 
 
 def configure(folder, data, *, updates=30, extra_flags="", **keys):

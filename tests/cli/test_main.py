@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from small import Run, save_checkpoint, weights
+from toy import alone
 
 from fairseq_lottery import __version__
 from fairseq_lottery.cli import user_dir
@@ -108,7 +109,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, case):
 
 def run(*arguments, **kwargs):
     command = [sys.executable, "-m", "fairseq_lottery.cli.main", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONUNBUFFERED": ""}
+    environment = alone(PYTHONUNBUFFERED="")
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, **kwargs)
 
 

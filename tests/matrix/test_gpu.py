@@ -4,7 +4,6 @@ Not compared there: the bits of a resumed run, for CUDA sums the gradients of an
 any order. Two processes need two GPUs.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ pytest.importorskip("fairseq")
 import torch
 from matrix.cells import KINDS, PRECISIONS, ROWS, outcome_of
 from matrix.test_two_processes import assert_same_bits, reports
-from toy import PACKAGE, free_port
+from toy import alone, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.cuda]
 
@@ -45,7 +44,7 @@ def run(data, dense, folder, world, cells):
                 *(sys.executable, WORKER, *given, folder / f"{rank}.json"),
                 *(str(rank), str(world), str(port), "cuda", *cells),
             ],
-            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+            env=alone(),
         )
         for rank in range(world)
     ]

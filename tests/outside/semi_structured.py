@@ -16,6 +16,7 @@ from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 
+from fairseq_lottery.compat import use_modules
 from fairseq_lottery.masks import densest, find_score, full_mask, score_all, select
 
 SIZES = {
@@ -34,7 +35,7 @@ def emulated(weight):
         def _mm(self, other, *, bias=None, should_transpose_dense=False, **_):
             product = self.packed @ (other.t() if should_transpose_dense else other)
             product = product if bias is None else product + bias[:, None]
-            return product.t().contiguous() if should_transpose_dense else product
+            return product.t() if should_transpose_dense else product  # as cuSPARSELt leaves it
 
     return Emulated(weight.shape, weight, weight.new_zeros(1), None, None, None)
 
@@ -74,6 +75,7 @@ def main():
         return logits.float(), [hypothesis[0]["tokens"].tolist() for hypothesis in found]
 
     logits, translations = outputs()
+    use_modules(model)
     replaced = 0
     convert = torch.sparse.to_sparse_semi_structured if device == "cuda" else emulated
     for module in model.modules():

@@ -1,14 +1,13 @@
 """Torch's semi-structured tensors in the place of a 2:4 ticket's weights, in a whole model."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from toy import PACKAGE
+from toy import alone
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +19,7 @@ def outcome(device, **environment):
         pytest.skip("this torch has no torch.sparse.to_sparse_semi_structured")
     return subprocess.run(
         [sys.executable, SCRIPT, device], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        env=alone(**environment),
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Trainings of two processes, and processes as fairseq starts them itself."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import pytest
 import torch
 from toy import (
     PACKAGE,
+    alone,
     assert_pruned,
     assert_same_training,
     call,
@@ -106,7 +106,7 @@ def test_workers_that_fairseq_spawns_know_the_plugin(toy, dense):
     done = subprocess.run(
         [sys.executable, toy.path("spawn.py"), *map(str, arguments)],
         capture_output=True, text=True, timeout=300, cwd=toy.folder,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=alone(),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     mask = toy.mask("run", "checkpoint_last.pt")
