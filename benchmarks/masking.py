@@ -1,11 +1,12 @@
 """The cost of masks per training update, against plain fairseq in the same process.
 
-    python benchmarks/masking.py [--json] [--layers 6] [--tokens 4096]
+    python benchmarks/masking.py [--json] [--layers 6] [--tokens 4096] [--device cuda [--fp16]]
 
 Three equal Transformers are updated in turn (A B C, C B A, ...): by fairseq's adam, by
 masked_adam at 90 %, and by adam under torch.nn.utils.prune, which makes every pruned weight anew
 in each forward pass (and, unlike the masks here, leaves the state of adam alone). Ratios are taken
-round by round. The masking alone is timed too, and given as a share of the plain update.
+round by round. The masking alone is timed too, and given as a share of the plain update. On a GPU
+the peak of its memory is taken as well: what a way keeps, and what an update adds to that.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from torch.nn.utils import prune
 import fairseq_lottery.plugin  # noqa: F401, E402, I001 - registers masked_adam
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.masks import find_score, full_mask, score_all, select
-from fairseq_lottery.optim import MasterTensors
+from fairseq_lottery.optim import MasterTensors, find_masked
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.tickets import trainable
 
@@ -45,12 +46,24 @@ def build(layers, vocabulary):
     return TransformerModel.build_model(args, task)
 
 
-def optimizer_for(name, model):
+def optimizer_for(name, model, fp16):
     args = Namespace(
         optimizer=name, lr=[1e-4], adam_betas="(0.9, 0.98)", adam_eps=1e-8, weight_decay=0.0,
         use_old_adam=False, fp16_adam_stats=False, tpu=False,
     )  # fmt: skip
-    return optim.build_optimizer(args, list(model.parameters()))
+    parameters = list(model.parameters())
+    if not fp16:
+        return optim.build_optimizer(args, parameters)
+    common = Namespace(
+        fp16_init_scale=4, fp16_scale_window=None, fp16_scale_tolerance=0.0, min_loss_scale=1e-4,
+        threshold_loss_scale=None, model_parallel_size=1, bf16=False,
+        fp16_no_flatten_grads=False, memory_efficient_fp16=False, tpu=False,
+    )  # fmt: skip
+    rest = {"optimization": Namespace(update_freq=[1]),
+            "distributed_training": Namespace(distributed_world_size=1)}  # fmt: skip
+    return optim.FP16Optimizer.build_optimizer(
+        Namespace(common=common, optimizer=args, **rest), parameters
+    )
 
 
 def mask_of(model):
@@ -60,14 +73,22 @@ def mask_of(model):
     return select(score_all(score, {n: named[n].detach() for n in full}), full, 0.9)
 
 
+def now(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def update(model, optimizer, batch):
-    start = time.perf_counter()
+    device = batch["target"].device.type
+    start = now(device)
     optimizer.zero_grad()
     output, _ = model(**batch)
-    optimizer.backward(torch.nn.functional.cross_entropy(output.transpose(1, 2), batch["target"]))
+    scores = output.float().transpose(1, 2)
+    optimizer.backward(torch.nn.functional.cross_entropy(scores, batch["target"]))
     optimizer.clip_grad_norm(1.0)
     optimizer.step()
-    return time.perf_counter() - start
+    return now(device) - start
 
 
 def prune_by_torch(model, mask):
@@ -76,7 +97,8 @@ def prune_by_torch(model, mask):
     use_modules(model)
     for name, module in model.named_modules():
         if type(module) is torch.nn.Linear and f"{name}.weight" in mask:
-            prune.custom_from_mask(module, "weight", mask[f"{name}.weight"])
+            keep = mask[f"{name}.weight"].to(module.weight.device)
+            prune.custom_from_mask(module, "weight", keep)
     return model
 
 
@@ -91,6 +113,44 @@ class Sampled(torch.nn.Module):
         return self.model(src_tokens, src_lengths, prev_output_tokens)
 
 
+def ways_of(args):
+    """Name -> model and optimizer, and the rows that the masked one zeroes; made in turn, each
+    with what its first updates keep, in MB of a GPU's memory."""
+    ways, kept, rows, mask = {}, {}, [], None
+    warmed = build(args.layers, args.vocabulary).to(args.device)  # workspaces that libraries keep
+    update(Sampled(warmed), optimizer_for("adam", warmed, fp16=False), args.batch)
+    del warmed
+    for name in ("adam", "masked_adam", "torch.nn.utils.prune"):
+        before = allocated(args.device)
+        model = build(args.layers, args.vocabulary)
+        mask = mask or mask_of(model)
+        model = (model.half() if args.fp16 else model).to(args.device)
+        if name == "torch.nn.utils.prune":
+            model = prune_by_torch(model, mask)
+        optimizer = optimizer_for("masked_adam" if name == "masked_adam" else "adam", model,
+                                  args.fp16)  # fmt: skip
+        if name == "masked_adam":
+            rows = MasterTensors(optimizer, dict(model.named_parameters())).rows(mask)
+            find_masked(optimizer).set_keep(rows)
+        ways[name] = (Sampled(model), optimizer)
+        for _ in range(2):
+            update(*ways[name], args.batch)
+        kept[name] = allocated(args.device) - before
+    return ways, kept, rows, mask
+
+
+def allocated(device):
+    return torch.cuda.memory_allocated() / 1e6 if device == "cuda" else 0.0
+
+
+def peak(way, batch):
+    """MB that an update adds for a while to what is kept, on a GPU."""
+    before = allocated("cuda")
+    torch.cuda.reset_peak_memory_stats()
+    update(*way, batch)
+    return torch.cuda.max_memory_allocated() / 1e6 - before
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
@@ -99,44 +159,30 @@ def main():
     parser.add_argument("--vocabulary", type=int, default=8000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--fp16", action="store_true", help="fairseq's flat fp16")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     length = 32
-    tokens = torch.randint(4, args.vocabulary, (args.tokens // length, length))
-    lengths = torch.full((tokens.shape[0],), length)
-    batch = {
+    tokens = torch.randint(4, args.vocabulary, (args.tokens // length, length)).to(args.device)
+    lengths = torch.full((tokens.shape[0],), length, device=args.device)
+    args.batch = batch = {
         "src_tokens": tokens,
         "src_lengths": lengths,
         "prev_output_tokens": tokens,
         "target": tokens,
     }
-    plain, masked = build(args.layers, args.vocabulary), build(args.layers, args.vocabulary)
-    adam, masked_adam = optimizer_for("adam", plain), optimizer_for("masked_adam", masked)
-    mask = mask_of(masked)
-    tensors = MasterTensors(masked_adam, dict(masked.named_parameters()))
-    rows = tensors.rows(mask)
-    masked_adam.set_keep(rows)
-    hooked = prune_by_torch(build(args.layers, args.vocabulary), mask)
-    hooked_adam = optimizer_for("adam", hooked)
-    plain, masked, hooked = Sampled(plain), Sampled(masked), Sampled(hooked)
-    ways = {
-        "adam": (plain, adam),
-        "masked_adam": (masked, masked_adam),
-        "torch.nn.utils.prune": (hooked, hooked_adam),
-    }
-    for _ in range(2):
-        for model, optimizer in ways.values():
-            update(model, optimizer, batch)
+    ways, kept, rows, mask = ways_of(args)
     found = {name: [] for name in (*ways, "masking alone")}
     for turn in range(args.pairs):
         for name in list(ways) if turn % 2 == 0 else reversed(ways):
             found[name].append(update(*ways[name], batch))
-        start = time.perf_counter()
+        start = now(args.device)
         for tensor, keep in rows:
             if keep is not None:
                 zero_pruned_(tensor.grad, keep)
                 zero_pruned_(tensor, keep)
-        found["masking alone"].append(time.perf_counter() - start)
+        found["masking alone"].append(now(args.device) - start)
     ratios = {name: [b / a for a, b in zip(found["adam"], found[name])] for name in ways}
     share = statistics.median(found["masking alone"]) / statistics.median(found["adam"])
     table = [
@@ -150,6 +196,14 @@ def main():
     title = f"One update of {args.tokens} tokens, {mask.prunable:,} prunable weights"
     header = ["what", "seconds [min, max]", "ratio to plain, round by round"]
     record = {"seconds": found, "ratios": ratios, "masking_share": share}
+    if args.device == "cuda":
+        title += f", {'fp16' if args.fp16 else 'fp32'} on {torch.cuda.get_device_name()}"
+        most = {name: kept[name] + peak(way, batch) for name, way in ways.items()}
+        header.append("peak MB (ratio)")
+        for row, megabytes in zip(table, most.values()):
+            row.append(f"{megabytes:.0f} ({megabytes / most['adam']:.3f})")
+        table[-1].append("")
+        record["peak_mb"] = most
     report(title, header, table, record, args.json)
 
 

@@ -1,12 +1,14 @@
 """What 2:4 masks give on a GPU with sparse tensor cores, and what unstructured ones do not.
 
     python benchmarks/semi_structured.py [--json] [--dtypes float16,bfloat16] [--rows 64,512,4096]
+                                         [--graph]
 
 ``F.linear`` of the attention and FFN matrices of Transformer base and big, as one layer after the
 other calls it, with dense weights, the same weights under a 90 % mask per matrix, and under a 2:4
-mask after ``torch.sparse.to_sparse_semi_structured``. Each is called many times in a row between
-two events of the GPU, in turn (A B C, C B A, ...); the ratio is taken round by round. Every
-product is compared with that of its dense weights first. Without such a GPU nothing is measured.
+mask by the kernels that torch has for it. Each is called many times in a row between two events
+of the GPU, in turn (A B C, C B A, ...); the ratio is taken round by round. With --graph the calls
+are replayed from a CUDA graph, so that only the GPU's own time is left. Every product is compared
+with that of its dense weights first. Without such a GPU nothing is measured.
 """
 
 import argparse
@@ -24,7 +26,7 @@ SHAPES = {
     "base": ((512, 512), (2048, 512), (512, 2048)),
     "big": ((1024, 1024), (4096, 1024), (1024, 4096)),
 }
-DENSE, UNSTRUCTURED, PATTERN = "dense", "90 %, unstructured", "2:4, semi-structured"
+DENSE, UNSTRUCTURED = "dense", "90 %, unstructured"
 
 
 def why_not():
@@ -36,6 +38,17 @@ def why_not():
     if torch.cuda.get_device_capability() < (8, 0):
         return f"{torch.cuda.get_device_name()} has no sparse tensor cores (compute capability 8.0)"
     return None
+
+
+def patterns():
+    """torch's kernels for 2:4 that this GPU has; ``to_sparse_semi_structured`` takes the first."""
+    known = ["2:4, cuSPARSELt", "2:4, CUTLASS"]
+    return known if torch.cuda.get_device_capability()[0] == 8 else known[:1]
+
+
+def semi_structured_class(name):
+    """torch's class of one of ``patterns()``."""
+    return getattr(torch.sparse, f"SparseSemiStructuredTensor{name[5:].upper()}")
 
 
 def pruned(weight, sparsity, scope):
@@ -53,37 +66,53 @@ def variants(shape, dtype, rows):
     dense = torch.randn(shape, generator=generator).mul_(0.05).to("cuda", dtype)
     inputs = torch.randn((rows, shape[1]), generator=generator).to("cuda", dtype)
     masked = pruned(dense, 0.5, "2:4")
-    found = {
-        DENSE: dense,
-        UNSTRUCTURED: pruned(dense, 0.9, "layer"),
-        PATTERN: torch.sparse.to_sparse_semi_structured(masked),
-    }
-    sparse, expected = (functional.linear(inputs, w).float() for w in (found[PATTERN], masked))
-    if not torch.allclose(sparse, expected, rtol=2e-2, atol=2e-2 * float(expected.std())):
-        raise SystemExit(f"the products of {shape} in {dtype} differ; nothing was measured")
+    found = {DENSE: dense, UNSTRUCTURED: pruned(dense, 0.9, "layer")}
+    expected = functional.linear(inputs, masked).float()
+    for name in patterns():
+        found[name] = semi_structured_class(name).from_dense(masked)
+        product = functional.linear(inputs, found[name]).float()
+        if not torch.allclose(product, expected, rtol=2e-2, atol=2e-2 * float(expected.std())):
+            raise SystemExit(f"the products of {shape} in {dtype} differ; nothing was measured")
     return found, inputs
 
 
-def seconds(inputs, weight, calls):
-    """Of one call, out of many in a row."""
+def caller(inputs, weight, calls, graph):
+    """A function that makes the product so many times."""
+
+    def call():
+        for _ in range(calls):
+            functional.linear(inputs, weight)
+
+    call()  # the first calls choose kernels
+    if not graph:
+        return call
+    torch.cuda.synchronize()
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        call()
+    return recorded.replay
+
+
+def seconds(call):
+    """Of one round of calls, by the GPU's clock."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
-    for _ in range(calls):
-        functional.linear(inputs, weight)
+    call()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1000 / calls
+    return begin.elapsed_time(end) / 1000
 
 
-def measure(shape, dtype, rows, rounds, calls):
-    """Name -> seconds of each round."""
+def measure(shape, dtype, rows, args):
+    """Name -> seconds of one call in each round."""
     weights, inputs = variants(shape, dtype, rows)
-    for weight in weights.values():
-        seconds(inputs, weight, calls)  # the first calls choose kernels
-    found = {name: [] for name in weights}
-    for turn in range(rounds):
-        for name in list(weights) if turn % 2 else list(reversed(weights)):
-            found[name].append(seconds(inputs, weights[name], calls))
+    callers = {name: caller(inputs, w, args.calls, args.graph) for name, w in weights.items()}
+    for call in callers.values():
+        call()
+    found = {name: [] for name in callers}
+    for turn in range(args.rounds):
+        for name in list(callers) if turn % 2 else list(reversed(callers)):
+            found[name].append(seconds(callers[name]) / args.calls)
     return found
 
 
@@ -95,6 +124,7 @@ def main():
     parser.add_argument("--rows", default="64,512,4096,16384", help="tokens of a batch")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--graph", action="store_true", help="replayed from a CUDA graph")
     args = parser.parse_args()
     reason = why_not()
     if reason is not None:
@@ -105,7 +135,7 @@ def main():
     table, found = [], []
     for (name, shape), dtype, rows in product(cases, dtypes, map(int, args.rows.split(","))):
         with torch.inference_mode():
-            taken = measure(shape, getattr(torch, dtype), rows, args.rounds, args.calls)
+            taken = measure(shape, getattr(torch, dtype), rows, args)
         for kind, values in taken.items():
             ratios = [a / b for a, b in zip(values, taken[DENSE])]
             what = {"model": name, "type": dtype, "shape": "{} x {}".format(*shape), "rows": rows,
@@ -114,7 +144,7 @@ def main():
             table.append([*what.values(), spread(micro), spread(ratios)])
             found.append({**what, "seconds": values, "ratios": ratios})
     gpu = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    title = f"F.linear on {gpu}, {args.calls} calls in a row"
+    title = f"F.linear on {gpu}, {args.calls} calls in a row{' from a graph' * args.graph}"
     header = ["model", "type", "outputs x inputs", "rows", "weights", "microseconds [min, max]",
               "ratio to dense"]  # fmt: skip
     record = {"gpu": gpu, "calls": args.calls, "rows": found}
