@@ -1,4 +1,7 @@
-"""The table of searches that stop at a share of the metric: what it is then, and what is left."""
+"""The table of searches that stop at a share of the metric: what it is then, and what is left.
+
+Some close heads and FFN blocks (s-pruning), some prune single weights (m-pruning).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.report.groups import Evaluation, Group
+from fairseq_lottery.report.plans import WEIGHTS
 from fairseq_lottery.report.records import DENSE, Score
 from fairseq_lottery.report.rows import WORDS
 from fairseq_lottery.report.tables import (
@@ -23,6 +27,10 @@ from fairseq_lottery.report.tables import (
     signed,
     spread_text,
 )
+from fairseq_lottery.structured import KINDS
+
+#: kind -> what the column of its share is called
+_LEFT = {**{kind: WORDS[kind].by for kind in KINDS}, WEIGHTS: "weights left"}
 
 
 def search_table(group: Group, key: Evaluation) -> Table:
@@ -31,8 +39,8 @@ def search_table(group: Group, key: Evaluation) -> Table:
     cells = {cell: group.values(key, *cell) for cell in rows_of(group)}
     most = max(map(len, cells.values()))
     digits = decimals(table.values())
-    closes_units = any((score.closed or {}).get("units") for score in table.values())
-    kinds = ["heads", *(["units"] if closes_units else []), "blocks"]
+    closes = {kind for score in table.values() for kind, s in (score.closed or {}).items() if s}
+    kinds = [kind for kind in _LEFT if kind in closes or kind in ("heads", "blocks")]
     rows, data = [], []
     for (technique, share), values in cells.items():
         found = _scores(group, key, technique, share)
@@ -43,11 +51,11 @@ def search_table(group: Group, key: Evaluation) -> Table:
         numbers: list[Any] = [statistics.fmean(values) if values else None, deviation(values)]
         kept = share if share else 1.0
         data.append([technique, kept, *numbers, len(values), *left])
-    left_names = [WORDS[kind].by for kind in kinds]
+    left_names = [_LEFT[kind] for kind in kinds]
     notes = [
         f"{signed(group, key)}.",
-        "A search closes parts while this share of the full model's metric is kept; what is left"
-        " is found, not asked for, and stands as the mean over seeds.",
+        "A search closes parts, or prunes weights, while this share of the full model's metric is"
+        " kept; what is left is found, not asked for, and stands as the mean over seeds.",
     ]
     if key.metric in LOWER_IS_BETTER:
         notes.append("Less is better.")

@@ -1,4 +1,4 @@
-"""A trained model with heads and FFN units closed and nothing trained since: zero-shot pruning."""
+"""A trained model with parts closed, or weights pruned, and nothing trained since: zero-shot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.masks import Mask
 from fairseq_lottery.structured import Parts, load_parts, pruned_by, restrict
 from fairseq_lottery.tickets.checkpoint import read_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of, without_biases
@@ -44,6 +45,49 @@ def close_checkpoint(
         LotteryError: no checkpoint or compact model, one that something was cut out of, parts of
             another model, or a part that the mask leaves dense.
     """
+    source, state = _whole_model(path, out)
+    parts, _ = load_parts(parts_path)
+    if parts.anatomy != anatomy_of(source):
+        raise LotteryError(
+            f"--parts {parts_path} is of a model with other heads or FFN units than {path}"
+        )
+    task_state = _task_state(state.get("task_state") or {}, source, parts)
+    _save(out, state, _closed(state["model"], parts), task_state, overwrite)
+    return parts
+
+
+def prune_checkpoint(
+    path: Union[str, Path],
+    mask_path: Union[str, Path],
+    out: Union[str, Path],
+    overwrite: bool = False,
+) -> Mask:
+    """Write a model without the weights that a ticket's mask prunes, as ``close_checkpoint`` does.
+
+    Returns:
+        The mask.
+
+    Raises:
+        LotteryError: no checkpoint or compact model, one that is pruned or cut already, or a mask
+            of another model.
+    """
+    source, state = _whole_model(path, out)
+    mask = read_source(mask_path).mask
+    if mask is None or any(source.shapes.get(n) != tuple(keep.shape) for n, keep in mask.items()):
+        raise LotteryError(f"{mask_path} has no mask of a model like {path}")
+    if source.is_pruned:
+        raise LotteryError(f"{path} is pruned already; prune the dense model")
+    weights, ties = untie(state["model"])
+    found = {**state["model"], **weights}
+    for name, keep in mask.items():
+        found[name] = found[name].masked_fill(~keep, 0)
+    model = {name: found[ties.get(name, name)] for name in state["model"]}
+    _save(out, state, model, dict(state.get("task_state") or {}), overwrite)
+    return mask
+
+
+def _whole_model(path: Union[str, Path], out: Union[str, Path]) -> tuple[Source, dict[str, Any]]:
+    """A checkpoint, or a compact file as one, that nothing was cut out of."""
     if Path(out).suffix == ".safetensors":
         raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
     source = read_source(path)
@@ -59,23 +103,26 @@ def close_checkpoint(
             f"{path} had heads or units cut out; close parts of the whole model, which"
             " fairseq-lottery export --to dense gives"
         )
-    parts, _ = load_parts(parts_path)
-    if parts.anatomy != anatomy_of(source):
-        raise LotteryError(
-            f"--parts {parts_path} is of a model with other heads or FFN units than {path}"
-        )
-    model = _closed(state["model"], parts)
+    return source, state
+
+
+def _save(
+    out: Union[str, Path],
+    state: Mapping[str, Any],
+    model: Mapping[str, Any],
+    task_state: Mapping[str, Any],
+    overwrite: bool,
+) -> None:
     kept = ("args", "cfg", "criterion", "optimizer_history")
     closed = {
         **{name: state[name] for name in kept if name in state},
         "model": model,
-        "task_state": _task_state(state.get("task_state") or {}, source, parts),
+        "task_state": task_state,
         "extra_state": {"train_iterator": {"epoch": 1}, "val_loss": None},
         "last_optimizer_state": None,
     }
     with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
         torch.save(closed, file)
-    return parts
 
 
 def _closed(model: Mapping[str, Any], parts: Parts) -> dict[str, Any]:

@@ -25,6 +25,7 @@ PAGE = size("8cm", 8)
 ROWS = {
     "heads-lowest": "heads", "heads-random": "heads", "units-lowest": "units",
     "blocks-lowest": "blocks", "s-good": "metric", "s-bad": "metric",
+    "m-good": "metric",
 }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def groups_of(folder, techniques, shares=(0.5, 0.75), seeds=(1, 2, 3), **changes
 
 
 def test_each_kind_of_rows_is_a_group_with_the_dense_model(tmp_path):
-    groups = groups_of(tmp_path / "a", ["heads-lowest", "mp", *list(ROWS)[1:]])
+    groups = groups_of(tmp_path / "a", ["heads-lowest", "mp", *list(ROWS)[1:-1]])
     assert [(g.rows, list(g.techniques)) for g in groups] == [
         ("weights", ["mp"]),
         ("heads", ["heads-lowest", "heads-random"]),
@@ -152,6 +153,17 @@ def test_a_search_is_told_with_what_it_leaves(tmp_path):
     assert sparsity_curves(group, BLEU, PAGE) is None
     order = order_table(group, BLEU, across_seeds(group, BLEU), "seeds")
     assert order.header[0] == "kept of the metric, %" and order.rows[0][0] == "90"
+
+
+def test_a_search_over_weights_stands_beside_one_over_parts(tmp_path):
+    (group,) = groups_of(tmp_path / "a", ["s-good", "m-good"], shares=(0.9,))
+    table = search_table(group, BLEU)
+    assert table.header[3:] == ["heads left, %", "FFN blocks left, %", "weights left, %"]
+    assert [row[:1] + row[3:] for row in table.rows] == [
+        ["dense", "100", "100", "100"],
+        ["s-pruning, good", "91.7", "75", "–"],
+        ["m-pruning, good", "100", "100", "90"],
+    ]
 
 
 def test_published_heads_stand_beside_heads_only(tmp_path):

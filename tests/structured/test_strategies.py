@@ -344,6 +344,23 @@ def test_all_but_one():
     assert by_place.count_closed("heads") == 143
 
 
+@given(st.integers(1, 4), st.integers(2, 6), st.integers(0, 99))
+@PROPERTY
+def test_lowest_leaves_one_part_too(layers, heads, seed):
+    """So what leaves one part takes a share where only those do, as in a workflow's rows."""
+    anatomy = transformer(layers, layers, heads)
+    generator = torch.Generator().manual_seed(seed)
+    scores = {
+        "heads": {n: torch.rand(s, generator=generator).double() for n, s in anatomy.heads.items()}
+    }
+    total = sum(anatomy.heads.values())
+    by_module = close("lowest", anatomy, fraction=1 - 1 / heads, at_least=1, scores=scores)
+    assert by_module == close("one-left", anatomy, scores=scores)
+    assert close("lowest", anatomy, count=total - 1, scores=scores) == close(
+        "all-but-one", anatomy, scores=scores
+    )
+
+
 def test_the_mode_is_that_of_the_start():
     start = Parts(BASE, {}, "uniform")
     assert close("random", start=start, count=3).mode == "uniform"

@@ -9,6 +9,7 @@ from small import save_checkpoint, weights
 from toy import drawing, hypotheses, same
 
 from fairseq_lottery.cli.main import main
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import full_mask
 from fairseq_lottery.structured import Gates, Parts, closed_in, load_parts, pruned_by, save_parts
 from fairseq_lottery.tasks.export import export
@@ -21,6 +22,7 @@ from fairseq_lottery.tickets import (
     trainable,
 )
 from fairseq_lottery.tickets.check import check_folder
+from fairseq_lottery.tickets.closed import prune_checkpoint
 from fairseq_lottery.tickets.closing import anatomy_of
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
@@ -214,3 +216,43 @@ def test_fairseq_generates_and_slim_translates_as_it(toy, dense, tmp_path):
     assert found[0] != hypotheses(toy.generate("sparse/checkpoint_last.pt").ok())
     done = toy.train("tuned", "--finetune-from-model", toy.path("closed.pt"), updates=3).ok()
     assert done.code == 0 and toy.mask("tuned", "checkpoint_last.pt") == source.mask
+
+
+# --- single weights ---
+
+
+@pytest.fixture
+def ticket(checkpoint, tmp_path):
+    found = draw(DrawPlan(mask_from=checkpoint, sparsity=0.5, reset="keep"))
+    save_ticket(tmp_path / "found.safetensors", found)
+    return tmp_path / "found.safetensors", found.mask
+
+
+def test_weights_that_a_ticket_prunes_are_zero_and_no_others(checkpoint, ticket, tmp_path):
+    path, mask = ticket
+    assert prune_checkpoint(checkpoint, path, tmp_path / "pruned.pt") == mask
+    before, after = (read_checkpoint(one) for one in (checkpoint, tmp_path / "pruned.pt"))
+    assert list(before["model"]) == list(after["model"])
+    first = "encoder.embed_tokens.weight"
+    tied = {"decoder.embed_tokens.weight": first, "decoder.output_projection.weight": first}
+    for name, weight in before["model"].items():
+        keep = mask[tied.get(name, name)] if tied.get(name, name) in mask else 1
+        assert torch.equal(after["model"][name], weight * keep), name
+    assert after["last_optimizer_state"] is None and "ema" not in after["extra_state"]
+    assert same(before["task_state"], after["task_state"])
+
+
+def test_a_mask_that_a_model_cannot_be_pruned_by(checkpoint, ticket, tmp_path):
+    path, _ = ticket
+    out = tmp_path / "pruned.pt"
+    other = save_checkpoint(tmp_path / "other.pt", weights())
+    for given, said in ((other, "has no mask of a model like"), (checkpoint, "has no mask of")):
+        with pytest.raises(LotteryError, match=said):
+            prune_checkpoint(checkpoint, given, out)
+    prune_checkpoint(checkpoint, path, out)
+    state = read_checkpoint(out)
+    state["task_state"]["lottery"]["mask"] = mask_to_state(read_source(path).mask)
+    torch.save(state, tmp_path / "masked.pt")
+    with pytest.raises(LotteryError, match="is pruned already; prune the dense model"):
+        prune_checkpoint(tmp_path / "masked.pt", path, tmp_path / "again.pt")
+    assert not (tmp_path / "again.pt").exists()

@@ -22,6 +22,7 @@ from whole import (
 )
 
 from fairseq_lottery.structured import load_parts, pruned_by
+from fairseq_lottery.tickets import read_source
 
 pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
@@ -222,14 +223,18 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
         {"heads-bad": {"then": "zero-shot"}},
         {"blocks-top": {"then": "zero-shot"}},
         {"s-random": {"then": "zero-shot"}},
+        {"m-good": {"then": ["zero-shot", "fine-tune"], "updates": 10}},
     ]
     configuration = configure(tmp_path, toy_data, techniques=techniques)
-    assert pending(configuration) == {**pending(configuration), "trainings": 5, "updates": 70}
+    assert pending(configuration) == {**pending(configuration), "trainings": 6, "updates": 80}
     run(configuration, "--jobs", 2)
     out = tmp_path / "runs"
     found = scores(out)
-    counted = {n: (row["pruned"], row["prunable"], row["denominator"])
-               for (n, _), row in found.items() if not n.startswith(("dense", "s-"))}  # fmt: skip
+    counted = {
+        n: (row["pruned"], row["prunable"], row["denominator"])
+        for (n, _), row in found.items()
+        if not n.startswith(("dense", "s-", "m-"))
+    }
     assert counted == {
         **dict.fromkeys(
             ("heads-lowest-zero-shot", "heads-lowest-fine-tune", "heads-lowest-scratch",
@@ -250,6 +255,21 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
     shapes = {name: tuple(weight.shape) for name, weight in dense.items()}
     for name, keep in pruned_by(closed[names[0]], shapes).items():
         assert torch.equal(zero[name], dense[name] * keep)
+    # single weights, as many of the last model as halve exp(-loss)
+    dense_folder = out / found["dense", 0.0]["training"]
+    mask = read_source(dense_folder / "search-m-0.5" / "found-good.safetensors").mask
+    assert 0 < mask.pruned < mask.prunable == 40_960
+    for then in ("zero-shot", "fine-tune"):
+        row = found[f"m-good-{then}", 0.5]
+        assert (row["pruned"], row["prunable"]) == (mask.pruned, 40_960)
+        assert row["denominator"] == "no-embeddings"
+        assert row["closed"] == {"heads": 0, "units": 0, "blocks": 0, "weights": mask.sparsity}
+        after = weights(out / row["training"] / "best.pt")
+        assert not any(after[name][~keep].any() for name, keep in mask.items())
+    zero = weights(out / found["m-good-zero-shot", 0.5]["training"] / "best.pt")
+    for name, weight in dense.items():
+        assert torch.equal(zero[name], weight * mask[name] if name in mask else weight)
+    assert not {name for name in parts if name.startswith("m-")}
     assert pending(configuration)["stages"] == 0
 
 

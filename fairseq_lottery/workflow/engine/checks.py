@@ -182,7 +182,9 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
         "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
         "masks": sorted(masks, key=str),
         "closings": [
-            {**parts.content, "of": None} for parts in plan.closings if parts.way != "phases"
+            {**parts.content, "of": None}
+            for parts in plan.closings
+            if parts.share_closed is not None
         ],
     }
     found = _ask(configuration, question)

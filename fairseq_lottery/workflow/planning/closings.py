@@ -1,4 +1,4 @@
-"""Stages that find which heads and FFN units a ticket closes: ``fairseq-lottery heads``."""
+"""Stages that find what a ticket closes or prunes: ``fairseq-lottery heads``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ Lottery = Callable[..., tuple[str, ...]]
 
 
 def parts_file(training: Training) -> Optional[str]:
-    """Where the choice stands that a training's ticket closes; None where it closes none."""
+    """Where the choice stands that a training's ticket closes; None where it closes none.
+
+    Of m-pruning it is the ticket whose mask is taken.
+    """
     parts = training.parts
     if parts is None:
         return None
     if parts.way == "choose":
         return f"{training.folder}/parts.json"
-    return f"{_search_folder(parts)}/found-{parts.strategy}.json"
+    return _found(parts, parts.strategy)
 
 
 def looked_at(parts: Closing) -> str:
@@ -73,6 +76,7 @@ def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
     words += ["--of" if parts.measure is None else "--scores", needs]
     words += ["--share", f"{parts.share:.10g}", "--seed", training.seed]
     words += ["--at-least", parts.at_least] if parts.at_least else []
+    words += ["--types", parts.types] if parts.types else []
     file = f"{training.folder}/parts.json"
     return Stage(
         name=stage_name("choose", training.folder),
@@ -87,29 +91,39 @@ def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
 
 def _search(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
     folder = _search_folder(parts)
+    what = "weights" if parts.kind == "weights" else "parts"
     words: list[object] = ["heads", "search", looked_at(parts), *_sentences(parts, where)]
-    words += ["--per", parts.per, *(["--normalise"] if parts.normalise else [])]
-    if parts.way == "phases":
+    words += ["--kind", parts.kind] if parts.way != "phases" else []
+    if parts.share_closed is None:
         words += ["--enough", f"{parts.share:.10g}"]
     else:
-        words += ["--kind", parts.kind, "--to", f"{parts.share:.10g}", "--enough", 0]
+        words += ["--to", f"{parts.share:.10g}", "--enough", 0]
+    if parts.kind != "weights":
+        words += ["--per", parts.per, *(["--normalise"] if parts.normalise else [])]
     words += ["--at-least", parts.at_least] if parts.at_least else []
-    words += ["--seed", parts.of.seed, "--out", f"{folder}/found.json", "--overwrite"]
+    words += ["--seed", parts.of.seed, "--out", _found(parts), "--overwrite"]
     return Stage(
         name=stage_name("search", folder),
         kind="search",
         folder=folder,
-        title=f"search the parts of {parts.of.label}, seed {parts.of.seed}",
+        title=f"search the {what} of {parts.of.label}, seed {parts.of.seed}",
         command=lottery(*words),
         needs=(looked_at(parts),),
-        leaves=tuple(f"{folder}/found-{name}.json" for name in SUBNETWORKS),
+        leaves=tuple(_found(parts, name) for name in SUBNETWORKS),
     )
 
 
 def _search_folder(parts: Closing) -> str:
-    kind = "s" if parts.way == "phases" else parts.kind
     least = f"-least{parts.at_least}" if parts.at_least else ""
-    return f"{parts.of.folder}/search-{kind}-{parts.share:g}-{parts.scores}{least}"
+    scores = f"-{parts.scores}" if parts.measure is not None else ""
+    return f"{parts.of.folder}/search-{parts.what}-{parts.share:g}{scores}{least}"
+
+
+def _found(parts: Closing, subnetwork: str = "") -> str:
+    """What a search writes: a choice of parts, or a ticket."""
+    suffix = "safetensors" if parts.kind == "weights" else "json"
+    which = f"-{subnetwork}" if subnetwork else ""
+    return f"{_search_folder(parts)}/found{which}.{suffix}"
 
 
 def _sentences(parts: Closing, where: tuple[str, ...]) -> list[object]:

@@ -89,13 +89,17 @@ class _Writer:
         start = f"{drawn.start.training.folder}/snapshot_{drawn.start.update}.safetensors"
         words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
         closes = parts_file(training)
-        words += ["--parts", closes] if closes else []
-        if drawn.takes_mask:
-            words += ["--mask-file", last]
+        takes_mask = last if drawn.takes_mask else None
+        if drawn.parts is not None and drawn.parts.kind == "weights":
+            takes_mask = closes
+        elif closes:
+            words += ["--parts", closes]
+        if takes_mask:
+            words += ["--mask-file", takes_mask]
         elif drawn.sparsity or not closes:
             words += ["--sparsity", f"{drawn.sparsity:.10g}", "--score", drawn.score]
             words += ["--scope", drawn.scope, "--floor", f"{drawn.floor:g}"]
-        if not drawn.takes_mask:
+        if not takes_mask:
             words += ["--prunable", drawn.prunable]
             words += ["--keep-dense", drawn.keep_dense] if drawn.keep_dense else []
         ticket = f"{training.folder}/ticket.safetensors"
@@ -121,9 +125,8 @@ class _Writer:
         command = self.fairseq_train(training, snapshots)
         facts: dict[str, Any] = {}
         if training.parts is not None:
-            # how many a search in phases closes is not asked for
-            share = training.parts.share if training.parts.way != "phases" else None
-            facts["parts"] = {"file": closes, "kind": training.parts.kind, "share": share}
+            parts = training.parts
+            facts["parts"] = {"file": closes, "kind": parts.kind, "share": parts.share_closed}
             needs.append(str(closes))
         if training.adopted is not None and training.ticket is None and training.growth is None:
             kind, title = "adopt", "adopt the dense run"
@@ -140,7 +143,8 @@ class _Writer:
                 for model in models
             ]
             needs = [str(closes), *dict.fromkeys(model for model, _ in pairs)]
-            words = ["--parts", str(closes)]
+            pruned = training.parts is not None and training.parts.kind == "weights"
+            words = ["--mask" if pruned else "--parts", str(closes)]
             words += [word for pair in pairs for word in ("--close", *pair)]
             command = self.module("fairseq_lottery.workflow.stages.close", *words)
         return Stage(
@@ -215,7 +219,7 @@ class _Writer:
         closes = parts_file(training)
         if training.parts is not None:
             words += ["--parts", closes, "--kind", training.parts.kind]
-            if training.parts.way != "phases":
+            if training.parts.share_closed is not None:
                 words += ["--share", f"{training.parts.share:.10g}"]
         words += ["--metrics", *self.configuration.metrics]
         for name, command in self.configuration.score_commands.items():

@@ -77,8 +77,9 @@ def measure(
 
     Args:
         sparsity: the row's; besides what ``parts`` closes.
-        parts: file of the heads and FFN units that it shall have closed.
-        kind: of the parts that the row counts.
+        parts: file of the heads and FFN units that it shall have closed, or the ticket whose
+            mask it shall have.
+        kind: of the parts that the row counts; ``weights`` for a mask.
         share: of them that the row says is closed; None where a search has found it.
 
     Raises:
@@ -104,6 +105,8 @@ def measure(
         signature=(lottery.get("ticket") or {}).get("signature"),
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
     )
+    if kind == "weights":
+        return _with_mask(found, model, source, str(parts))
     if parts is not None:
         return _with_parts(found, model, source, parts, str(kind), share)
     if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
@@ -141,6 +144,29 @@ def _with_parts(
         prunable=parts.count(kind),
         denominator=kind,
         closed={one: parts.count_closed(one) / parts.count(one) for one in KINDS},
+    )
+
+
+def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured:
+    """Count the weights that a search has pruned; the model's own mask is that, if it has one."""
+    from fairseq_lottery.structured import KINDS
+    from fairseq_lottery.tickets.sources import read_source
+
+    mask = read_source(path).mask
+    if mask is None:
+        raise LotteryError(f"{path} has no mask; delete it")
+    for name, keep in mask.items():
+        if bool((source.weights[name][~keep] != 0).any()):
+            raise LotteryError(f"{model}: {name} has weights that {path} prunes")
+    if source.is_pruned and source.mask != mask:
+        raise LotteryError(f"{model} has another mask than {path}; train it again")
+    return replace(
+        found,
+        pruned=mask.pruned,
+        prunable=mask.prunable,
+        denominator=_set_of(mask, source.shapes),
+        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+        closed={**dict.fromkeys(KINDS, 0.0), "weights": mask.sparsity},
     )
 
 

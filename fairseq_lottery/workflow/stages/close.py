@@ -1,4 +1,4 @@
-"""Models with heads or FFN units closed and nothing trained: what a choice does by itself.
+"""Models with parts closed, or weights pruned, and nothing trained: what a choice does by itself.
 
 Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.close``.
 """
@@ -9,19 +9,24 @@ import argparse
 import sys
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.closed import close_checkpoint
+from fairseq_lottery.tickets.closed import close_checkpoint, prune_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Close the same parts in some models."""
+    """Close the same parts in some models, or prune the same weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--parts")
+    what.add_argument("--mask")
     parser.add_argument(
         "--close", nargs=2, action="append", required=True, metavar=("MODEL", "OUT")
     )
     args = parser.parse_args(argv)
     for model, out in args.close:
-        close_checkpoint(model, args.parts, out, overwrite=True)
+        if args.mask is not None:
+            prune_checkpoint(model, args.mask, out, overwrite=True)
+        else:
+            close_checkpoint(model, args.parts, out, overwrite=True)
 
 
 if __name__ == "__main__":

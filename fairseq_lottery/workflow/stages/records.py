@@ -38,7 +38,8 @@ def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
             if training is not None and read_record(out, stage) is not None:
                 version = str(training.get("versions", {}).get("fairseq_lottery"))
                 rows += _scores(out, who, stage, version)
-        if training is not None and "parts" in training:
+        found = (training or {}).get("parts")
+        if training is not None and found and found["kind"] != "weights":
             rows.append({"kind": "parts", **who, "file": training["parts"]["file"]})
         if training is not None:
             rows += [{"kind": "curve", **who, **row} for row in training.get("curves", [])]

@@ -1,6 +1,7 @@
 """Techniques that close heads, FFN units and FFN blocks; each row is a share of these.
 
 ``heads-lowest``, ``units-random`` and so on: a strategy on the dense run, then no training, or one.
+The rows of the searches of Prasanna et al. 2020, ``s-`` and ``m-``, are shares of the metric.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ PER = ("token", "sentence", "batch")
 
 #: as ``heads choose --kind``
 KINDS = ("heads", "units", "blocks")
+#: of each kind, as ``heads choose --types``
+TYPES = {"heads": ("enc_self", "dec_self", "enc_dec"),
+         **dict.fromkeys(("units", "blocks"), ("enc_ffn", "dec_ffn"))}  # fmt: skip
 #: whatever stands behind ``heads-``, ``units-`` and ``blocks-`` in a technique's name
 OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
@@ -64,7 +68,33 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
             parts = _closing(v, kind, share, strategy, at_least)
             yield share, v.close(parts, then, updates, lr)
 
-    return ranked if strategy in RANKING else placed
+    def typed(
+        v: Vocabulary,
+        then: str = "fine-tune",
+        updates: Optional[int] = None,
+        lr: Optional[float] = None,
+        at_least: int = 0,
+        types: Any = (),
+    ) -> Cells:
+        """Close whole types one after the other, in this order."""
+        _refuse(v, kind, at_least)
+        order = _order(kind, types)
+        for share in v.sparsities:
+            parts = _closing(v, kind, share, strategy, at_least, types=order)
+            yield share, v.close(parts, then, updates, lr)
+
+    return typed if strategy == "types" else ranked if strategy in RANKING else placed
+
+
+def _order(kind: str, types: Any) -> str:
+    """Types as the command takes them; all of them, so that a row is a share of all parts."""
+    if types and (isinstance(types, str) or sorted(map(str, types)) != sorted(TYPES[kind])):
+        given = list(types) if isinstance(types, tuple) else types
+        raise LotteryError(
+            f"types is the order in which {kind} are closed, all of [{', '.join(TYPES[kind])}],"
+            f" not {given!r}"
+        )
+    return ",".join(types)
 
 
 def _closing(
@@ -118,6 +148,28 @@ def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
     return searched
 
 
+def _pruned(subnetwork: str) -> Callable[..., Cells]:
+    def pruned(
+        v: Vocabulary,
+        then: str = "fine-tune",
+        updates: Optional[int] = None,
+        lr: Optional[float] = None,
+    ) -> Cells:
+        """Prune what m-pruning does, or what a control of the same size does (Prasanna 2020)."""
+        if v.growth.prunable not in ("all-matrices", "no-embeddings") or v.growth.keep_dense:
+            raise LotteryError(
+                "m-pruning takes the smallest weights of all matrices but the embeddings; leave"
+                " prunable and keep_dense out"
+            )
+        for share in v.sparsities:
+            parts = Closing(
+                v.dense, "weights", share, "magnitude", subnetwork, subset=v.judged_on
+            )
+            yield share, v.close(parts, then, updates, lr)
+
+    return pruned
+
+
 def _refuse(
     v: Vocabulary,
     kind: str,
@@ -156,3 +208,4 @@ for _subnetwork in SUBNETWORKS:
     technique(f"s-{_subnetwork}", f"s-pruning, {_subnetwork}", "metric")(
         _searched("heads", "phases", _subnetwork)
     )
+    technique(f"m-{_subnetwork}", f"m-pruning, {_subnetwork}", "metric")(_pruned(_subnetwork))

@@ -22,16 +22,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Closing:
-    """The parts that are closed before a training starts.
+    """The parts that are closed before a training starts, or the weights that a search prunes.
 
     Attributes:
         of: the training whose last model is looked at.
-        kind: ``heads``, ``units`` or ``blocks``; in phases heads and blocks are closed.
-        share: of the parts of the kind that is closed; in phases the share of the full model's
-            metric, exp(-loss), that has to be left.
+        kind: ``heads``, ``units`` or ``blocks``; in phases heads and blocks are closed; of
+            m-pruning ``weights``.
+        share: of the parts of the kind that is closed; of a search that stops the share of the
+            full model's metric, exp(-loss), that has to be left.
         way: how they are found: ``choose`` by a strategy, in ``steps`` with importance estimated
-            anew, or in the three ``phases`` of Prasanna et al. 2020.
+            anew, or as Prasanna et al. 2020 do: in three ``phases``, or by ``magnitude``.
         strategy: of ``heads choose``, or which subnetwork of a search.
+        types: the order of ``heads choose --types``, with commas; empty for its own.
         measure: of ``heads importance``, what ranks parts; None where nothing does.
         per: what a gradient is summed over before its magnitude is taken.
         normalise: divide scores by their norm over a layer.
@@ -49,13 +51,24 @@ class Closing:
     normalise: bool = False
     at_least: int = 0
     subset: str = "valid"
+    types: str = ""
 
     @property
     def label(self) -> str:
         """For a reader, as ``heads-lowest-0.5``."""
-        kind = "s" if self.way == "phases" else self.kind
         how = "gates" if self.measure == "gates" else self.strategy
-        return f"{kind}-{how}-{self.share:g}"
+        first = f"-{self.types.partition(',')[0]}" if self.types else ""
+        return f"{self.what}-{how}{first}-{self.share:g}"
+
+    @property
+    def what(self) -> str:
+        """What is closed: its kind, or ``s`` and ``m`` after the searches of Prasanna et al."""
+        return {"phases": "s", "magnitude": "m"}.get(self.way, self.kind)
+
+    @property
+    def share_closed(self) -> Optional[float]:
+        """The share of the kind that is closed, None where a search finds it."""
+        return self.share if self.way in ("choose", "steps") else None
 
     @property
     def scores(self) -> str:
@@ -67,8 +80,9 @@ class Closing:
     @property
     def content(self) -> dict[str, Any]:
         """All that decides what is closed."""
-        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "of"}
-        return {**own, "of": self.of.fingerprint}
+        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", "types")}
+        types = {"types": self.types} if self.types else {}
+        return {**own, **types, "of": self.of.fingerprint}
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class Draw:
         start: what survivors go back to.
         sparsity: share of the prunable weights that is pruned.
         takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
-        parts: heads or FFN units that are closed besides.
+        parts: heads or FFN units that are closed besides, or the weights that a search prunes.
         score, scope, floor, reset, clock: see ``fairseq_lottery.tickets.draw.DrawPlan``.
     """
 
@@ -155,7 +169,7 @@ class Training:
 
     @property
     def parts(self) -> Optional[Closing]:
-        """The heads or FFN units that its ticket closes, None where it closes none."""
+        """What its ticket closes, or a search has found for it to prune; None without such."""
         return self.ticket.parts if self.ticket is not None else None
 
     @property

@@ -112,7 +112,7 @@ class Vocabulary:
         updates: Optional[int] = None,
         lr: Optional[float] = None,
     ) -> Training:
-        """Close heads or FFN units, and train what is left, or not.
+        """Close heads or FFN units, or prune what a search does, and train on, or not.
 
         Args:
             parts: what is closed, and of which run: the dense one, or one whose gates learned.
@@ -124,9 +124,12 @@ class Vocabulary:
         if then not in THEN:
             raise LotteryError(f"there is no then {then!r}; choose one of {', '.join(THEN)}")
         if Pattern.parse(self.growth.scope):
+            what = "heads and FFN units are closed whole"
+            if parts.kind == "weights":
+                what = "m-pruning takes the smallest weights of all"
             raise LotteryError(
-                f"heads and FFN units are closed whole, and scope: {self.growth.scope} keeps some"
-                " weights of every row; leave scope out"
+                f"{what}, and scope: {self.growth.scope} keeps some weights of every row; leave"
+                " scope out"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
         if reset == "keep":

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from workflow.made import TRAIN, Work
 
@@ -29,9 +31,9 @@ def test_the_heads_command_takes_every_stage(tmp_path, technique):
         args = parser.parse_args(words(stage))
         assert args.action == {"rank": "importance"}.get(stage.kind, stage.kind)
         if stage.kind == "search":
-            assert [args.out.replace(".json", f"-{n}.json") for n in SUBNETWORKS] == list(
-                stage.leaves
-            )
+            out = Path(args.out)
+            names = [str(out.with_name(f"{out.stem}-{n}{out.suffix}")) for n in SUBNETWORKS]
+            assert names == list(stage.leaves)
         else:
             assert [args.out] == list(stage.leaves)
         assert args.overwrite  # of an attempt that was killed
@@ -145,6 +147,52 @@ def test_three_subnetworks_come_of_one_search(tmp_path):
             "file": f"{phases}/found-{name}.json", "kind": "heads", "share": None,
         }  # fmt: skip
     assert not by_kind(work, "choose", "rank")
+
+
+def test_weights_that_a_search_prunes_are_the_mask_of_its_ticket(tmp_path):
+    work = Work(
+        tmp_path, {"m-good": {"then": ["zero-shot", "rewind"]}}, {"m-bad": {"then": "rewind"}},
+        sparsities=[0.9],
+    )  # fmt: skip
+    dense = work.cell("dense", 0.0).training.folder
+    (search,) = by_kind(work, "search")
+    folder = f"{dense}/search-m-0.9"
+    assert search.folder == folder
+    assert words(search) == [
+        *("heads", "search", f"{dense}/last.pt", "--data", str(tmp_path / "data-bin"), "--cpu"),
+        *("--subset", "valid", "--kind", "weights", "--enough", "0.9", "--seed", "1"),
+        *("--out", f"{folder}/found.safetensors", "--overwrite"),
+    ]
+    found = f"{folder}/found-good.safetensors"
+    close = work.stage("close", "m-good-zero-shot", 0.9)
+    assert close.command[3:5] == ("--mask", found)
+    assert close.facts["parts"] == {"file": found, "kind": "weights", "share": None}
+    score = words(work.stage("score", "m-good-zero-shot", 0.9))
+    at = score.index("--parts")
+    assert score[at : at + 4] == ["--parts", found, "--kind", "weights"] and "--share" not in score
+    run = work.cell("m-bad-rewind", 0.9).training
+    assert words(work.stage("draw", "m-bad-rewind", 0.9)) == [
+        *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
+        *("--start-from", f"{dense}/snapshot_50.safetensors"),
+        *("--mask-file", f"{folder}/found-bad.safetensors"),
+        *("--reset", "rewind", "--clock", "restart", "--seed", "1"),
+        *("--out", f"{run.folder}/ticket.safetensors", "--overwrite"),
+    ]
+
+
+def test_types_are_closed_in_the_order_that_is_asked_for(tmp_path):
+    order = ["enc_dec", "enc_self", "dec_self"]
+    asked = [{"heads-types": {"then": "zero-shot"}},
+             {"heads-types": {"then": "zero-shot", "types": order, "name": "enc-dec-first"}}]
+    work = Work(tmp_path, *asked, sparsities=[0.25])
+    one, other = (work.cell(f"{name}-zero-shot", 0.25).training
+                  for name in ("heads-types", "enc-dec-first"))  # fmt: skip
+    assert (one.label, other.label) == (
+        "closed-heads-types-0.25", "closed-heads-types-enc_dec-0.25",
+    )  # fmt: skip
+    assert "--types" not in words(work.stage("choose", "heads-types-zero-shot", 0.25))
+    choose = words(work.stage("choose", "enc-dec-first-zero-shot", 0.25))
+    assert choose[choose.index("--types") + 1] == "enc_dec,enc_self,dec_self"
 
 
 def test_the_set_that_is_ranked_on_is_the_trainings(tmp_path):

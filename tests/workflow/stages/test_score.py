@@ -1,5 +1,6 @@
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -411,6 +412,34 @@ def test_a_model_that_is_not_closed(tmp_path):
         measure(path, 0.0, parts, "heads")
     said = f"has weights of parts that {parts} closes"
     assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
+
+
+def test_weights_that_a_search_has_pruned_are_counted(tmp_path):
+    """Under the mask of a training that went on, and in a model that has none of its own."""
+    found = model(tmp_path / "found.pt", 0.5)
+    plain = tmp_path / "plain.pt"
+    torch.save({**read_checkpoint(found), "task_state": {}}, plain)
+    for path in (model(tmp_path / "m.pt", 0.5), plain):
+        counted = measure(path, 0.0, str(found), "weights")
+        assert (counted.pruned, counted.prunable) == (mask_of(0.5).pruned, PRUNABLE)
+        assert counted.denominator == "all-matrices"
+        share = mask_of(0.5).sparsity
+        assert counted.closed == {"heads": 0.0, "units": 0.0, "blocks": 0.0, "weights": share}
+        assert counted.matrices["encoder.layers.0.fc1.weight"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "said"),
+    [
+        (0.0, "decoder.layers.0.encoder_attn.k_proj.weight has weights that {found} prunes"),
+        (0.9, "has another mask than {found}; train it again"),
+    ],
+)
+def test_a_model_that_has_another_mask_than_the_search(tmp_path, sparsity, said):
+    found = model(tmp_path / "found.pt", 0.5)
+    path = model(tmp_path / "m.pt", sparsity)
+    with pytest.raises(LotteryError, match=re.escape(said.format(found=found))):
+        measure(path, 0.0, str(found), "weights")
 
 
 def test_the_best_and_the_last_model(tmp_path):

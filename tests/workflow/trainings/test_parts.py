@@ -29,7 +29,8 @@ def test_there_is_a_technique_for_each_kind_and_strategy_and_its_rows_say_of_wha
     ours = {name: t.rows for name, t in TECHNIQUES.items() if t.rows != "weights"}
     assert len(OWN_NAMES) == 9 + 2 + 2 + 1
     kinds = {f"{kind}-{own}": kind for kind in ("heads", "units", "blocks") for own in OWN_NAMES}
-    assert ours == {**kinds, **dict.fromkeys(("s-good", "s-random", "s-bad"), "metric")}
+    searches = [f"{search}-{name}" for search in ("s", "m") for name in SUBNETWORKS]
+    assert ours == {**kinds, **dict.fromkeys(searches, "metric")}
     assert len({TECHNIQUES[name].title for name in ours}) == len(ours)
 
 
@@ -113,13 +114,17 @@ def test_what_gates_have_learned_goes_on_unless_it_is_reset(then, goes_on):
 
 
 def test_searches_and_their_controls_differ_in_what_they_close_only():
-    runs = {name: rows(name)[0.5] for name in ("heads-good", "heads-bad", "s-good", "s-bad")}
+    names = ("heads-good", "heads-bad", "s-good", "s-bad", "m-good", "m-bad")
+    runs = {name: rows(name)[0.5] for name in names}
     ways = {name: (run.parts.way, run.parts.strategy) for name, run in runs.items()}
     assert ways == {
         "heads-good": ("steps", "good"), "heads-bad": ("steps", "bad"),
         "s-good": ("phases", "good"), "s-bad": ("phases", "bad"),
+        "m-good": ("magnitude", "good"), "m-bad": ("magnitude", "bad"),
     }  # fmt: skip
-    assert len({run.fingerprint for run in runs.values()}) == 4
+    asked = {name: run.parts.share_closed for name, run in runs.items()}
+    assert asked == {**dict.fromkeys(names[:2], 0.5), **dict.fromkeys(names[2:])}
+    assert len({run.fingerprint for run in runs.values()}) == 6
     assert len({run.flags for run in runs.values()}) == 1
 
 
@@ -131,6 +136,7 @@ def test_searches_and_their_controls_differ_in_what_they_close_only():
         ("units-random", {"then": "scratch"}, "random50-units-random-0.25"),
         ("blocks-gates", {"then": "rewind"}, "rewind50-blocks-gates-0.25"),
         ("s-bad", {}, "keep1000-s-bad-0.25"),
+        ("m-random", {"then": "rewind"}, "rewind50-m-random-0.25"),
     ],
 )
 def test_labels(technique, options, label):
@@ -145,6 +151,9 @@ def test_labels(technique, options, label):
         ("heads-lowest", {"per": "word"}, "there is no per 'word'; choose one of token, sentence"),
         ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
         ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
+        ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
+         " of [enc_self, dec_self, enc_dec], not ['enc_dec']"),
+        ("units-types", {"types": "enc_ffn"}, "types is the order in which units are closed, all"),
         ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
     ],
 )
@@ -154,16 +163,19 @@ def test_refusals(technique, options, said):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("technique", "changes", "said"),
     [
-        ({"prunable": "ffn"}, "prunable: ffn leaves the heads dense; write all-matrices"),
-        ({"scope": "2:4"}, "heads and FFN units are closed whole, and scope: 2:4 keeps some"),
+        ("heads-random", {"prunable": "ffn"}, "prunable: ffn leaves the heads dense; write all-m"),
+        ("heads-random", {"scope": "2:4"}, "heads and FFN units are closed whole, and scope: 2:4"),
+        ("m-good", {"scope": "2:4"}, "m-pruning takes the smallest weights of all, and scope: 2:4"),
+        ("m-good", {"prunable": "ffn"}, "m-pruning takes the smallest weights of all matrices b"),
+        ("m-bad", {"keep_dense": "fc1"}, "m-pruning takes the smallest weights of all matrices b"),
     ],
 )
-def test_masks_that_cannot_close_heads(changes, said):
+def test_masks_that_do_not_fit(technique, changes, said):
     growth = replace(Growth(sparsity=0.0, start=0, end=800, every=20), **changes)
-    with pytest.raises(LotteryError, match=re.escape(said)):
-        list(TECHNIQUES["heads-random"].plan(vocabulary(SHARES, growth=growth)))
+    with pytest.raises(LotteryError, match=f"^{re.escape(said)}"):
+        list(TECHNIQUES[technique].plan(vocabulary(SHARES, growth=growth)))
 
 
 def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):

@@ -170,6 +170,7 @@ OTHER_CLOSINGS = {
     "normalise": True,
     "at_least": 1,
     "subset": "test",
+    "types": "enc_dec,enc_self,dec_self",
 }
 GROWTH = Growth(0.9, 0, 800, 20)
 OTHER_GROWTHS = {
@@ -198,7 +199,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, parts=replace(OTHER_DRAWS["parts"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_CLOSINGS) == set(Closing.__dataclass_fields__)
-    assert len(found) == 2 + 12 + 10 + 10
+    assert len(found) == 2 + 12 + 10 + 11
 
 
 def test_a_parent_changes_all_its_children():
