@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 from small import PRUNABLE, SHAPES, Run, save_checkpoint
+from toy import assert_pruned, drawing
 
 pytest.importorskip("fairseq")
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.structured import Anatomy, Parts, save_parts
+from fairseq_lottery.structured import Anatomy, Parts, pruned_by, save_parts
 from fairseq_lottery.tasks.growth import _sparsity_now
+from fairseq_lottery.tickets import read_source
+from fairseq_lottery.tickets.closing import anatomy_of
 from fairseq_lottery.tickets.draw import draw
 
 HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -31,3 +34,30 @@ def test_what_was_asked_of_open_parts_is_no_sparsity_of_the_mask(tmp_path, scope
         _sparsity_now("layer", ticket.mask, ticket)
     plain = draw(replace(plan, parts=None))
     assert _sparsity_now(scope, plain.mask, plain) == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_share_of_what_is_left_open_is_pruned_when_a_training_starts(toy, dense, scope):
+    """Half of the heads closed, 60 % of the other weights pruned, by fairseq-train's own flags."""
+    source = read_source(dense / "checkpoint_last.pt")
+    anatomy = anatomy_of(source)
+    parts = Parts(anatomy, {"heads": {name: [0] for name in anatomy.heads}})
+    save_parts(toy.path("half.json"), parts, {})
+    flags = drawing(dense, 0.6, "--scope", scope, "--parts", toy.path("half.json"))
+    toy.train("run", *flags, updates=8).ok()
+    toy.train("run", *flags, updates=12).ok()
+    mask = toy.mask("run", "checkpoint_last.pt")
+    assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)
+    closed = pruned_by(parts, source.shapes)
+    opened, kept = {}, {}
+    for name, keep in mask.items():
+        shut = int((~closed[name]).sum()) if name in closed else 0
+        opened[name] = mask.size(name) - shut
+        kept[name] = mask.size(name) - mask.pruned_in(name)
+        assert name not in closed or not keep[~closed[name]].any()
+        if scope == "layer":
+            assert abs(kept[name] - 0.4 * opened[name]) <= 0.5, name
+    assert abs(sum(kept.values()) - 0.4 * sum(opened.values())) <= 0.5 * len(mask)
+    if scope == "global":
+        assert abs(sum(kept.values()) - 0.4 * sum(opened.values())) <= 0.5
