@@ -68,7 +68,8 @@ def converted(model, settings, words, folder, parts):
     for language in ("en", "de"):
         words.save(str(folder / f"dict.{language}.txt"))
     torch.save({"args": settings, "model": model.state_dict()}, folder / "model.pt")
-    converter = converter_of(folder / "model.pt", folder, parts)
+    heads = {"encoder": 8, "decoder": 8}
+    converter = converter_of(folder / "model.pt", folder, heads, parts)
     converter._unsafe_deserialization = True  # it was written a line ago
     return converter.convert(str(folder / "int8"), quantization="int8")
 

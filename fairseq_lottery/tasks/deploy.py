@@ -123,8 +123,6 @@ def _convert(
     quantization: Optional[str],
     parts: Optional[Parts],
 ) -> None:
-    from ctranslate2.converters import FairseqConverter
-
     text.write_dictionaries(private)
     arguments = arguments_of(source)
     arguments.task = "translation"
@@ -132,13 +130,12 @@ def _convert(
     # of a layer that is not there, CTranslate2 dies; no translation needs alignments
     arguments.alignment_layer, arguments.alignment_heads = -1, 0
     ARCH_CONFIG_REGISTRY[arguments.arch](arguments)  # what a configuration of Hydra's leaves out
+    heads = {side: getattr(arguments, f"{side}_attention_heads") for side in ("encoder", "decoder")}
+    arguments.decoder_attention_heads = heads["encoder"]  # else the converter refuses the model
     torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")
     allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
     try:
-        if parts:
-            converter = converter_of(private / "model.pt", private, parts)
-        else:
-            converter = FairseqConverter(str(private / "model.pt"), str(private))
+        converter = converter_of(private / "model.pt", private, heads, parts)
         converter.convert(str(out), quantization=quantization, force=True)
     except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
         known = isinstance(error, (ValueError, NotImplementedError))

@@ -1,4 +1,4 @@
-"""A CTranslate2 model without heads and units that contribute nothing, as far as its format goes.
+"""A CTranslate2 model of uneven heads, without those and units that contribute nothing.
 
 An attention's heads are its weights' rows over one number of heads for the whole encoder and one
 for the whole decoder, where self-attention and attention to the encoder share it. So each side
@@ -10,8 +10,9 @@ layer to layer; a layer without any keeps one of zeros.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from torch import Tensor
@@ -21,12 +22,16 @@ from fairseq_lottery.structured import Parts
 logger = logging.getLogger(__name__)
 
 
-def converter_of(model: Path, folder: Path, parts: Parts) -> Any:
-    """CTranslate2's converter of fairseq checkpoints, of a whole one that is cut on the way.
+def converter_of(
+    model: Path, folder: Path, heads: Mapping[str, int], parts: Optional[Parts] = None
+) -> Any:
+    """CTranslate2's converter of fairseq checkpoints, with what it leaves of its own format.
 
     Args:
-        model: of the sizes before the cut, with zeros.
+        model: its settings say that both sides have as many heads, without which the converter
+            takes none; of a slim model the whole one, with zeros.
         folder: of the dictionaries.
+        heads: of an attention in the ``encoder`` and in the ``decoder``.
         parts: closed is what is cut.
     """
     from ctranslate2.converters import FairseqConverter
@@ -34,7 +39,10 @@ def converter_of(model: Path, folder: Path, parts: Parts) -> Any:
     class Narrowed(FairseqConverter):
         def _load(self) -> Any:
             spec = super()._load()
-            narrow(spec, parts)
+            for side, number in heads.items():
+                getattr(spec, side).num_heads = np.int16(number)
+            if parts is not None:
+                narrow(spec, parts)
             return spec
 
     return Narrowed(str(model), str(folder))
