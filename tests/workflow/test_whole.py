@@ -224,9 +224,10 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
         {"blocks-top": {"then": "zero-shot"}},
         {"s-random": {"then": "zero-shot"}},
         {"m-good": {"then": ["zero-shot", "fine-tune"], "updates": 10}},
+        {"heads-top": {"then": "rewind", "sparsity": 0.6, "updates": 10}},
     ]
     configuration = configure(tmp_path, toy_data, techniques=techniques)
-    assert pending(configuration) == {**pending(configuration), "trainings": 6, "updates": 80}
+    assert pending(configuration) == {**pending(configuration), "trainings": 7, "updates": 90}
     run(configuration, "--jobs", 2)
     out = tmp_path / "runs"
     found = scores(out)
@@ -238,7 +239,7 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
     assert counted == {
         **dict.fromkeys(
             ("heads-lowest-zero-shot", "heads-lowest-fine-tune", "heads-lowest-scratch",
-             "heads-gates-rewind", "heads-bad-zero-shot"), (6, 12, "heads")),
+             "heads-gates-rewind", "heads-bad-zero-shot", "heads-top-rewind"), (6, 12, "heads")),
         "blocks-top-zero-shot": (2, 4, "blocks"),
     }  # fmt: skip
     assert all(row["sentences"] == 50 for row in found.values())
@@ -255,6 +256,14 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
     shapes = {name: tuple(weight.shape) for name, weight in dense.items()}
     for name, keep in pruned_by(closed[names[0]], shapes).items():
         assert torch.equal(zero[name], dense[name] * keep)
+    # of the weights of open heads and all else 60 % are pruned besides
+    row = found["heads-top-rewind", 0.5]
+    mask = read_source(out / row["training"] / "best.pt").mask
+    closed_weights = sum(
+        int((~keep).sum()) for keep in pruned_by(closed["heads-top-rewind"], shapes).values()
+    )
+    left = mask.prunable - closed_weights
+    assert abs(mask.pruned - closed_weights - 0.6 * left) <= 0.5 * len(mask)
     # single weights, as many of the last model as halve exp(-loss)
     dense_folder = out / found["dense", 0.0]["training"]
     mask = read_source(dense_folder / "search-m-0.5" / "found-good.safetensors").mask

@@ -161,6 +161,8 @@ def _option(values: Values, key: Key, technique: Technique, name: str, value: An
         if not updates:
             raise values.lines.error(key, f"{name} {value!r} leaves nothing to train")
         return updates
+    if name == "sparsity":
+        return values.sparsity(key, value)
     if name == "switch":
         found = values.numbers(key, value, values.sparsity)
         several = isinstance(technique.options[name], tuple)

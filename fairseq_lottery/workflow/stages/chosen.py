@@ -76,7 +76,7 @@ def measure(
     """Count what a model's mask removes, and refuse a model that is not its row's.
 
     Args:
-        sparsity: the row's; besides what ``parts`` closes.
+        sparsity: the row's; with ``parts`` of the weights that they leave open.
         parts: file of the heads and FFN units that it shall have closed, or the ticket whose
             mask it shall have.
         kind: of the parts that the row counts; ``weights`` for a mask.
@@ -108,7 +108,9 @@ def measure(
     if kind == "weights":
         return _with_mask(found, model, source, str(parts))
     if parts is not None:
-        return _with_parts(found, model, source, parts, str(kind), share)
+        closed = _closed(model, source, parts, str(kind), share)
+        _refuse_other_share(model, mask, closed, parts, sparsity)
+        return _of_parts(found, parts, str(kind))
     if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
         raise LotteryError(
             f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
@@ -118,12 +120,12 @@ def measure(
     return found
 
 
-def _with_parts(
-    found: Measured, model: Path, source: Any, path: str, kind: str, share: Optional[float]
-) -> Measured:
-    """Count the closed parts; all their weights are zero, and no mask removes another weight."""
+def _closed(
+    model: Path, source: Any, path: str, kind: str, share: Optional[float]
+) -> dict[str, Any]:
+    """Matrix -> False where ``path`` closes it; all these weights are zero."""
     from fairseq_lottery.masks import count_to_prune
-    from fairseq_lottery.structured import KINDS, load_parts, pruned_by
+    from fairseq_lottery.structured import load_parts, pruned_by
 
     parts, _ = load_parts(path)
     if share is not None and parts.count_closed(kind) != count_to_prune(share, parts.count(kind)):
@@ -135,9 +137,33 @@ def _with_parts(
     for name, keep in closed.items():
         if bool((source.weights[name][~keep] != 0).any()):
             raise LotteryError(f"{model}: {name} has weights of parts that {path} closes")
-    for name, keep in source.mask.items() if source.mask is not None else ():
-        if not keep.all() and (name not in closed or bool((~keep & closed[name]).any())):
+    return closed
+
+
+def _refuse_other_share(
+    model: Path, mask: Any, closed: dict[str, Any], path: str, sparsity: float
+) -> None:
+    """Refuse a mask that prunes more or fewer of the weights that are left open."""
+    opened = lost = 0
+    for name, keep in mask.items():
+        left = closed.get(name)
+        gone = int((~keep).sum()) if left is None else int((~keep & left).sum())
+        if gone and not sparsity:
             raise LotteryError(f"{model}: {name} has lost weights of parts that {path} leaves open")
+        opened += mask.size(name) - (0 if left is None else int((~left).sum()))
+        lost += gone
+    if abs(lost - sparsity * opened) > 0.5 * len(mask) + 0.5:
+        raise LotteryError(
+            f"{model} has lost {lost} of {opened} weights that {path} leaves open, but its row is"
+            f" {sparsity:g} of them; train it again"
+        )
+
+
+def _of_parts(found: Measured, path: str, kind: str) -> Measured:
+    """Count the closed parts."""
+    from fairseq_lottery.structured import KINDS, load_parts
+
+    parts, _ = load_parts(path)
     return replace(
         found,
         pruned=parts.count_closed(kind),

@@ -43,6 +43,7 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
         at_least: int = 0,
         measure: str = "gradient",
         per: str = "sentence",
@@ -53,26 +54,28 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         ranks = {"measure": measure, "per": per, "normalise": normalise}
         for share in v.sparsities:
             parts = _closing(v, kind, share, strategy, at_least, **ranks)
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(parts, then, updates, lr, sparsity)
 
     def placed(
         v: Vocabulary,
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
         at_least: int = 0,
     ) -> Cells:
         """Close parts of the dense run by chance, or by where they are."""
         _refuse(v, kind, at_least)
         for share in v.sparsities:
             parts = _closing(v, kind, share, strategy, at_least)
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(parts, then, updates, lr, sparsity)
 
     def typed(
         v: Vocabulary,
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
         at_least: int = 0,
         types: Any = (),
     ) -> Cells:
@@ -81,7 +84,7 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         order = _order(kind, types)
         for share in v.sparsities:
             parts = _closing(v, kind, share, strategy, at_least, types=order)
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(parts, then, updates, lr, sparsity)
 
     return typed if strategy == "types" else ranked if strategy in RANKING else placed
 
@@ -117,13 +120,14 @@ def _learned(kind: str) -> Callable[..., Cells]:
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
         learning: Optional[int] = None,
     ) -> Cells:
         """Close what gates have learned to close, one training under gates a row (Voita 2019)."""
         _refuse(v, kind)
         for share in v.sparsities:
             parts = Closing(v.learn(kind, share, learning), kind, share, measure="gates")
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(parts, then, updates, lr, sparsity)
 
     return learned
 
@@ -134,6 +138,7 @@ def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
         then: str = "fine-tune",
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
         at_least: int = 0,
         per: str = "sentence",
         normalise: bool = False,
@@ -143,7 +148,7 @@ def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
         ranks = {"measure": "gradient", "per": per, "normalise": normalise, "way": way}
         for share in v.sparsities:
             parts = _closing(v, kind, share, subnetwork, at_least, **ranks)
-            yield share, v.close(parts, then, updates, lr)
+            yield share, v.close(parts, then, updates, lr, sparsity)
 
     return searched
 

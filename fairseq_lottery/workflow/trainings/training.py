@@ -240,6 +240,7 @@ class Training:
             else:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
                 parts += [trained, drawn.parts.label]
+                parts += [f"{drawn.sparsity:g}"] if drawn.sparsity else []
         if self.growth is not None:
             parts += ["prune", f"{self.growth.sparsity:g}"]
         return "-".join(parts) or "dense"

@@ -111,6 +111,7 @@ class Vocabulary:
         then: str,
         updates: Optional[int] = None,
         lr: Optional[float] = None,
+        sparsity: float = 0.0,
     ) -> Training:
         """Close heads or FFN units, or prune what a search does, and train on, or not.
 
@@ -120,6 +121,7 @@ class Vocabulary:
                 constant rate; take those of the dense run back to t; or start from new weights.
             updates: of the training, if there is one and not of the dense run's length.
             lr: the constant rate of ``fine-tune``, see ``at_constant_rate``.
+            sparsity: share of the weights of what stays open that is pruned besides.
         """
         if then not in THEN:
             raise LotteryError(f"there is no then {then!r}; choose one of {', '.join(THEN)}")
@@ -131,12 +133,17 @@ class Vocabulary:
                 f"{what}, and scope: {self.growth.scope} keeps some weights of every row; leave"
                 " scope out"
             )
+        if sparsity and then == "zero-shot":
+            raise LotteryError(
+                "zero-shot judges a model as it is, and sparsity is of a ticket that is trained;"
+                " leave it out, or let fine-tune, rewind or scratch follow"
+            )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
         if reset == "keep":
-            ticket = self._kept(parts.of, parts=parts)
+            ticket = self._kept(parts.of, sparsity, parts=parts)
         else:
             back = self.dense.at(self.rewind)
-            ticket = self.ticket(self.dense, 0.0, back, reset=reset, parts=parts)
+            ticket = self.ticket(self.dense, sparsity, back, reset=reset, parts=parts)
         if then == "zero-shot":
             return self.train(ticket, updates=0)
         flags = self.at_constant_rate(lr) if then == "fine-tune" else None
@@ -154,10 +161,10 @@ class Vocabulary:
         )
         return self.train(self._kept(self.dense), flags, updates)
 
-    def _kept(self, run: Training, **axes: Any) -> Draw:
-        """All last weights of a run, to train on with; t is of no account, but to the clock."""
+    def _kept(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
+        """Last weights of a run, to train on with; t is of no account, but to the clock."""
         back = run.at(run.updates if self.clock == "restart" else self.rewind)
-        return self.ticket(run, 0.0, back, reset="keep", **axes)
+        return self.ticket(run, sparsity, back, reset="keep", **axes)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:
         """The flags of the dense run with a constant learning rate: its last one, or ``rate``.

@@ -342,8 +342,10 @@ CLOSED = {
 }
 
 
-def closed_model(folder, extra=0, leaks=0):
+def closed_model(folder, extra=0, leaks=0, half=False):
     """A model whose mask is what ``CLOSED`` closes, and ``extra`` weights more; and the choice.
+
+    With ``half`` every second weight that it leaves open in a matrix has gone besides.
 
     Two heads in each of 6 attentions, 6 units in each of 4 FFNs.
     """
@@ -354,6 +356,12 @@ def closed_model(folder, extra=0, leaks=0):
     entries, parameters = dict(full_mask()), weights(3)
     for name, keep in pruned_by(parts, SHAPES).items():
         entries[name] = entries[name] & keep
+    for name, keep in entries.items() if half else ():
+        free = torch.ones_like(keep)
+        if name in full_mask().protected:
+            free[full_mask().protected[name]] = False
+        entries[name] = keep.clone()
+        entries[name].view(-1)[(keep & free).flatten().nonzero().flatten()[::2]] = False
     entries["encoder.layers.1.fc1.weight"].view(-1)[:extra] = False
     for name, keep in entries.items():
         parameters[name][~keep] = 0
@@ -374,6 +382,24 @@ def test_closed_parts_are_counted_by_kind(tmp_path, kind, closed, of):
     assert found.closed == {"heads": 3 / 12, "units": 0.0, "blocks": 1 / 4}
     assert found.matrices["decoder.layers.1.encoder_attn.out_proj.weight"] == 0
     assert found.matrices["encoder.layers.0.self_attn.q_proj.weight"] == 0.5
+
+
+def test_closed_parts_in_a_model_that_is_pruned_besides(tmp_path):
+    """Half of the weights that are left open, as the row says; parts are what is counted."""
+    path, parts = closed_model(tmp_path, half=True)
+    found = measure(path, 0.5, parts, "heads")
+    assert (found.pruned, found.prunable, found.denominator) == (3, 12, "heads")
+    for sparsity in (0.4, 0.0):
+        with pytest.raises(LotteryError, match="lost"):
+            measure(path, sparsity, parts, "heads")
+    (tmp_path / "whole").mkdir()
+    path, parts = closed_model(tmp_path / "whole")
+    with pytest.raises(LotteryError) as refusal:
+        measure(path, 0.5, parts, "heads")
+    assert re.fullmatch(
+        rf"{path} has lost 0 of \d+ weights that {parts} leaves open, but its row is 0.5 of them;"
+        " train it again", str(refusal.value),
+    )  # fmt: skip
 
 
 def test_a_choice_of_another_share_than_its_row(tmp_path):

@@ -87,6 +87,17 @@ def test_a_shorter_training_with_a_rate_of_its_own():
     )
 
 
+@pytest.mark.parametrize("then", ["fine-tune", "rewind", "scratch"])
+def test_the_weights_of_open_parts_are_pruned_besides(then):
+    run, plain = (rows("heads-lowest", then=then, **o)[0.5] for o in ({"sparsity": 0.8}, {}))
+    assert (run.row, run.sparsity, plain.sparsity) == (0.5, 0.8, 0.0)
+    assert replace(run.ticket, sparsity=0.0) == plain.ticket
+    assert run.parts == plain.parts and run.fingerprint != plain.fingerprint
+    assert run.label == f"{plain.label}-0.8"
+    gates = rows("heads-gates", then=then, sparsity=0.8)[0.5]
+    assert gates.ticket.sparsity == 0.8 and gates.parts.of.sparsity == 0.0
+
+
 def test_gates_learn_in_a_training_of_their_own_for_each_row():
     found = rows("heads-gates", then="rewind", learning=400)
     for share, run in found.items():
@@ -154,6 +165,7 @@ def test_labels(technique, options, label):
         ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
          " of [enc_self, dec_self, enc_dec], not ['enc_dec']"),
         ("units-types", {"types": "enc_ffn"}, "types is the order in which units are closed, all"),
+        ("heads-top", {"then": "zero-shot", "sparsity": 0.5}, "zero-shot judges a model as it is,"),
         ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
     ],
 )
@@ -229,6 +241,8 @@ def test_a_rewound_clock_is_of_no_account_to_what_is_not_trained(tmp_path):
         ({"heads-top": {"then": []}}, "then is empty"),
         ({"heads-top": {"then": ["zero-shot", "later"]}}, "there is no then 'later'; choose one"),
         ({"heads-top": {"updates": 0}}, "updates 0 leaves nothing to train"),
+        ({"heads-top": {"sparsity": 1}}, "sparsity 1 is not between 0 and 1; 0.9 prunes 90 % of"),
+        ({"m-good": {"sparsity": 0.5}}, "m-good has no setting 'sparsity'; choose one of"),
         ({"heads-gates": {"learning": "0%"}}, "learning '0%' leaves nothing to train"),
         ({"heads-top": {"measure": "l1"}}, "heads-top has no setting 'measure'; choose one of"),
         ("heads-up", "there is no technique 'heads-up'; choose one of mp, lt, slt"),
