@@ -266,3 +266,23 @@ def test_bad_input_is_one_sentence(dense, capsys, tmp_path, monkeypatch, words, 
     words = [str(dense / "checkpoint_last.pt") if word == "MODEL" else word for word in words]
     assert message in said(capsys, "heads", *words, "--out", "out.json", code=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_too_small(capsys, tmp_path, monkeypatch):
+    from fairseq_lottery.cli.heads import measuring
+
+    def raising(said):
+        def step(args):
+            raise RuntimeError(said)
+
+        return step
+
+    words = ("heads", "importance", "model.pt", "--out", tmp_path / "scores.json")
+    monkeypatch.setattr(measuring, "importance", raising("CUDA out of memory. Tried to allocate"))
+    assert said(capsys, *words, code=2) == (
+        "fairseq-lottery: the GPU has too little memory for this; give a smaller --max-tokens, or"
+        " --cpu\n"
+    )
+    monkeypatch.setattr(measuring, "importance", raising("another mistake"))
+    with pytest.raises(RuntimeError, match="another mistake"):
+        main([str(word) for word in words])

@@ -8,6 +8,8 @@ measures, agree.
 
 import argparse
 
+from fairseq_lottery.errors import LotteryError
+
 EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out scores.json
   fairseq-lottery heads choose --scores scores.json --strategy lowest --share 0.5 --out half.json
   fairseq-lottery ticket --mask-from dense/checkpoint_best.pt --parts half.json --reset keep \\
@@ -152,5 +154,11 @@ def run(args: argparse.Namespace) -> None:
     loud.setLevel(logging.WARNING)  # it tells of each file that it reads
     try:
         getattr(steps, args.action)(args)
+    except RuntimeError as error:  # torch 1.12 has no class of its own for it
+        if "out of memory" not in str(error):
+            raise
+        raise LotteryError(
+            "the GPU has too little memory for this; give a smaller --max-tokens, or --cpu"
+        ) from error
     finally:
         loud.setLevel(level)
