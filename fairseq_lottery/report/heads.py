@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import torch
@@ -24,19 +24,20 @@ _READ = (
 
 def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
     """Importance of the dense model's heads, a panel a measure; None without scores of heads."""
-    panels, seeds = {}, set()
+    found = {}
     for measure, by_seed in choices.importance.items():
-        own = {seed: scores["heads"] for seed, scores in by_seed.items() if scores.get("heads")}
+        own = [scores["heads"] for scores in by_seed.values() if scores.get("heads")]
         if own:
-            panels[measure] = relative(list(own.values()))
-            seeds |= set(own)
+            found[measure] = own
     anatomy = choices.anatomy
-    if anatomy is None or not panels:
+    if anatomy is None or not found:
         return None
-    over = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"
+    over, titles = _seeds({measure: len(own) for measure, own in found.items()})
+    panels = {titles[measure]: relative(own) for measure, own in found.items()}
+    mean = over if over == "one seed" else f"the mean over {over}"
     return draw(
         group.file("importance"),
-        f"Importance of the heads of the dense model, a panel a measure{over}, in percent of the"
+        f"Importance of the heads of the dense model, a panel a measure, {mean}, in percent of the"
         f" largest of the measure: {_READ}.",
         page,
         lambda size: head_grids(
@@ -45,7 +46,7 @@ def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Draw
     )
 
 
-def relative(seeds: list[Mapping[str, torch.Tensor]]) -> Values:
+def relative(seeds: Sequence[Mapping[str, torch.Tensor]]) -> Values:
     """Module -> the mean over seeds of each head, as a share of the largest absolute mean."""
     names = [name for name in seeds[0] if all(name in scores for scores in seeds)]
     means = {name: torch.stack([scores[name] for scores in seeds]).mean(0) for name in names}
@@ -66,13 +67,12 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     found, twins = _distinct(
         {name: choices.of(name, share) for name, share in shown.items()}, group
     )
-    counts = sorted({len(own) for own in found.values()})
-    panels = {}
-    for name, own in found.items():
-        title = f"{group.title_of(name)}, {row_label(group, shown[name])} %"
-        panels[title if len(counts) == 1 else f"{title} (n={len(own)})"] = kept(own)
-    seeds = f"{counts[0]} seeds" if counts[0] > 1 else "one seed"
-    over = seeds if len(counts) == 1 else "its n seeds"
+    by_title = {
+        f"{group.title_of(name)}, {row_label(group, shown[name])} %": own
+        for name, own in found.items()
+    }
+    over, titles = _seeds({title: len(own) for title, own in by_title.items()})
+    panels = {titles[title]: kept(own) for title, own in by_title.items()}
     return draw(
         group.file("survival"),
         f"Heads that stay open, a panel a technique, at the one of its {group.words.shares} that"
@@ -81,6 +81,14 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
         page,
         lambda size: head_grids(anatomy, panels, size, "seeds in which the head is open, %"),
     )
+
+
+def _seeds(counts: Mapping[str, int]) -> tuple[str, dict[str, str]]:
+    """How a caption names the seeds of panels, and the titles, with n where it is not the same."""
+    if len(set(counts.values())) > 1:
+        return "its n seeds", {title: f"{title} (n={count})" for title, count in counts.items()}
+    count = next(iter(counts.values()))
+    return f"{count} seeds" if count > 1 else "one seed", {title: title for title in counts}
 
 
 def _distinct(found: Mapping[str, list[Parts]], group: Group) -> tuple[dict[str, list[Parts]], str]:

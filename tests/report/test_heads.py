@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from fairseq_lottery.errors import LotteryError  # noqa: E402
-from fairseq_lottery.report import gather, read_run, size, write_report  # noqa: E402
+from fairseq_lottery.report import gather, heads, read_run, size, write_report  # noqa: E402
 from fairseq_lottery.report.agreement import agreement_table  # noqa: E402
 from fairseq_lottery.report.choices import read_choices  # noqa: E402
 from fairseq_lottery.report.collected import Section  # noqa: E402
-from fairseq_lottery.report.grids import canvas  # noqa: E402
+from fairseq_lottery.report.grids import canvas, head_grids  # noqa: E402
 from fairseq_lottery.report.heads import (  # noqa: E402
     importance_grid,
     kept,
@@ -139,6 +139,27 @@ def test_panels_of_different_seeds_say_so(tmp_path):
     assert (
         "the share of its n seeds in which each does" in survival_grid(group, choices, PAGE).caption
     )
+
+
+@pytest.mark.parametrize(
+    ("missing", "mean", "counts"),
+    [
+        ([], "a panel a measure, the mean over 2 seeds, in percent", ["l1", "confidence"]),
+        ([("l1", 2)], "a panel a measure, the mean over its n seeds, in percent",
+         ["l1 (n=1)", "confidence (n=2)"]),
+        ([("l1", 2), ("confidence", 1)], "a panel a measure, one seed, in percent",
+         ["l1", "confidence"]),
+    ],
+)  # fmt: skip
+def test_a_measure_of_fewer_seeds_says_so(tmp_path, monkeypatch, missing, mean, counts):
+    made = made_of(tmp_path / "a").importance(("l1", "confidence"))
+    made.records = [r for r in made.records if (r.get("measure"), r["seed"]) not in missing]
+    titles = []
+    monkeypatch.setattr(
+        heads, "head_grids", lambda *args, **more: titles.extend(args[1]) or head_grids(*args)
+    )
+    assert mean in importance_grid(*read(made), PAGE).caption
+    assert sorted(titles) == sorted(counts)
 
 
 def test_agreement_by_hand(tmp_path):
