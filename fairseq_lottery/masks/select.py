@@ -67,12 +67,13 @@ def select(
             as ``2:4``, keeps N of every M consecutive weights of a row.
         floor: least density of each matrix under ``global``.
         closed: what it prunes is pruned in ``current`` too, and counts as if it were not there:
-            the sparsity is a share of what it keeps. A scope N:M has no such share.
+            the sparsity is a share of what it keeps. A scope N:M has no such share: rows that are
+            closed whole have fewer left than it keeps.
 
     Raises:
         LotteryError: sparsity or floor out of range, scores missing, misshapen, complex, not
             finite or different at each look, or a sparsity below what is pruned already; for N:M
-            also another sparsity than 1 - N/M, and rows that M does not divide.
+            also another sparsity than 1 - N/M, rows that M does not divide, and anything closed.
     """
     check_sparsity(sparsity)
     check_scope(scope, floor)
@@ -85,6 +86,12 @@ def select(
     pattern = Pattern.parse(scope)
     if pattern is not None:
         pattern.refuse_other(sparsity)
+        if closed is not None and closed.pruned:
+            raise LotteryError(
+                f"--parts closes heads and FFN units whole, and --scope {pattern} keeps"
+                f" {pattern.kept} of every {pattern.group} weights of every row; drop one of them,"
+                " or prune what stays open by --sparsity under --scope layer or global"
+            )
         return select_pattern(current, ranked, pattern)
     if scope == "layer":
         entries = {}

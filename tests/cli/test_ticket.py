@@ -2,11 +2,12 @@ import argparse
 import shlex
 
 import pytest
-from small import EMBEDDING, MATRICES, PRUNABLE, Run, save_checkpoint
+from small import EMBEDDING, MATRICES, PRUNABLE, SHAPES, Run, save_checkpoint
 
 from fairseq_lottery.cli import ticket as command
 from fairseq_lottery.cli.main import build_parser, main
 from fairseq_lottery.masks import PRUNABLE_SETS, SCORES
+from fairseq_lottery.structured import Anatomy, Parts, save_parts
 from fairseq_lottery.tickets import ALPHAS, CLOCKS, RESETS, load_ticket, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan
 
@@ -90,6 +91,25 @@ def test_a_pattern_that_cannot_be_drawn(run, capsys, flags, sentence):
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 1 and sentence in printed[0]
     assert not out.exists()
+
+
+def test_a_pattern_of_closed_heads_is_refused(run, tmp_path, capsys):
+    """A choice that closes nothing takes no row away."""
+    heads = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    model = {"arch": "transformer", **heads}
+    path = save_checkpoint(tmp_path / "whole.pt", run.trained, cfg={"model": model, "task": {}})
+    anatomy, parts = Anatomy.of(SHAPES, heads), tmp_path / "parts.json"
+    fixed = ["ticket", "--mask-from", path, "--parts", str(parts), "--scope", "1:2"]
+    out = tmp_path / "out.safetensors"
+    for closed, code in (([0], 2), ([], 0)):
+        choice = Parts(anatomy, {"heads": {"encoder.layers.0.self_attn": closed}})
+        save_parts(parts, choice, {}, overwrite=True)
+        assert main([*fixed, "--out", str(out)]) == code and out.exists() is (code == 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "fairseq-lottery: --parts closes heads and FFN units whole, and --scope 1:2 keeps 1 of"
+        " every 2 weights of every row; drop one of them, or prune what stays open by --sparsity"
+        " under --scope layer or global"
+    ]
 
 
 def test_every_field_of_a_plan_has_a_flag_with_its_default():
