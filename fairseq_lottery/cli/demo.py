@@ -7,6 +7,7 @@ import argparse
 import warnings
 from pathlib import Path
 
+from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
@@ -59,7 +60,7 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
     tables = (report / "tables").glob("bleu-*.md")
     for table in sorted(tables, key=lambda path: len(path.name)):  # scores, then their order
         print(f"\n{table.read_text(encoding='utf-8')}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_fairseq():
         warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
         from fairseq_lottery.demo.worth import lines
 

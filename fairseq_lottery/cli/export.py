@@ -10,6 +10,7 @@ checks that it translates as fairseq does. It takes slim checkpoints too.
 
 import argparse
 
+from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
@@ -84,8 +85,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _deploy(args: argparse.Namespace) -> None:
-    import logging
-
     from fairseq_lottery.environment import require
 
     if args.round_to:
@@ -93,14 +92,9 @@ def _deploy(args: argparse.Namespace) -> None:
     require("ctranslate2")
     from fairseq_lottery.tasks.deploy import deploy
 
-    loud = logging.getLogger("fairseq")
-    level = loud.level
-    loud.setLevel(logging.WARNING)  # it tells of each dictionary twice
-    try:
+    with quiet_fairseq():
         found = deploy(
             args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite
         )
-    finally:
-        loud.setLevel(level)
     print(f"{args.out}: a CTranslate2 model, weights in {args.quantization or 'float32'}")
     print(found.describe())

@@ -1,4 +1,5 @@
 import argparse
+import logging
 
 import pytest
 
@@ -81,3 +82,20 @@ def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
         f"$ fairseq-lottery report {path.parent}/runs --out {path.parent}/report",
         "what runs is worth",
     ]
+
+
+def test_fairseq_is_quiet_among_the_last_lines(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("fairseq_lottery.cli.run.run", lambda args: None)
+    monkeypatch.setattr("fairseq_lottery.cli.report.run", lambda args: None)
+    logger = logging.getLogger("fairseq.tasks.translation")
+
+    def lines(runs):
+        logger.info("dictionary: 64 types")
+        logger.warning("a file is missing")
+        return []
+
+    monkeypatch.setattr(worth, "lines", lines)
+    with caplog.at_level(logging.INFO):
+        demo.show(tmp_path / "demo.yaml", tmp_path, 1)
+        logger.info("as loud as before")
+    assert caplog.messages == ["a file is missing", "as loud as before"]

@@ -8,6 +8,7 @@ measures, agree.
 
 import argparse
 
+from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out scores.json
@@ -136,7 +137,6 @@ def _metric(step: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Take the step."""
     import importlib
-    import logging
 
     from fairseq_lottery.environment import require
 
@@ -149,16 +149,12 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "compare":
         require("scipy", "statsmodels")
     steps = importlib.import_module(f"fairseq_lottery.cli.heads.{room or 'choosing'}")
-    loud = logging.getLogger("fairseq")
-    level = loud.level
-    loud.setLevel(logging.WARNING)  # it tells of each file that it reads
     try:
-        getattr(steps, args.action)(args)
+        with quiet_fairseq():
+            getattr(steps, args.action)(args)
     except RuntimeError as error:  # torch 1.12 has no class of its own for it
         if "out of memory" not in str(error):
             raise
         raise LotteryError(
             "the GPU has too little memory for this; give a smaller --max-tokens, or --cpu"
         ) from error
-    finally:
-        loud.setLevel(level)
