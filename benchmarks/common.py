@@ -1,10 +1,11 @@
-"""What every benchmark says of itself: the machine, medians with spread, a table and JSON."""
+"""What benchmarks share: turns in time, the machine, medians with spread, a table and JSON."""
 
 import json
 import multiprocessing
 import platform
 import statistics
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
@@ -41,6 +42,19 @@ def apart(function, *arguments):
     """What a function returns in a process of its own, so that its peak of memory is its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def in_turn(ways, repeats):
+    """What each way returns, and the seconds of its runs; way -> function, each run in turn."""
+    results = {way: run() for way, run in ways.items()}  # the first warms up
+    seconds = {way: [] for way in ways}
+    for _ in range(repeats):
+        for way, run in ways.items():
+            time.sleep(0.5)  # until the threads of the way before wait no more
+            start = time.perf_counter()
+            run()
+            seconds[way].append(time.perf_counter() - start)
+    return results, seconds
 
 
 def spread(values):

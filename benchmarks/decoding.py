@@ -12,12 +12,11 @@ at one sparsity only, beside the dense model there.
 import argparse
 import copy
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
 import torch
-from common import report, spread
+from common import in_turn, report, spread
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
@@ -193,14 +192,7 @@ def main():
             ways, held = ways_at(
                 sparsity, args, words, sentences, sparsity == args.peers_at, Path(name)
             )
-            seconds = {way: [] for way in ways}
-            results = {way: run() for way, run in ways.items()}  # the first warms up
-            for _ in range(args.repeats):
-                for way, run in ways.items():
-                    time.sleep(0.5)  # until the threads of the way before wait no more
-                    start = time.perf_counter()
-                    run()
-                    seconds[way].append(time.perf_counter() - start)
+            results, seconds = in_turn(ways, args.repeats)
         for way in ways:
             ratios = [a / b for a, b in zip(seconds["dense"], seconds[way])]
             same = sum(a == b for a, b in zip(results["dense"], results[way]))

@@ -14,11 +14,10 @@ import argparse
 import copy
 import logging
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from common import report, spread
+from common import in_turn, report, spread
 from decoding import SOURCE, TARGET, CTranslate2, Fairseq, transformer, vocabulary
 
 from fairseq_lottery.structured import Anatomy, Parts, clear_biases, pruned_by
@@ -112,14 +111,7 @@ def main():
                 ways[f"CTranslate2 int8, {way}"] = CTranslate2(
                     path, "int8", words, args.beam, sentences, args.threads
                 )
-        results = {way: run() for way, run in ways.items()}  # the first warms up
-        seconds = {way: [] for way in ways}
-        for _ in range(args.repeats):
-            for way, run in ways.items():
-                time.sleep(0.5)  # until the threads of the way before wait no more
-                start = time.perf_counter()
-                run()
-                seconds[way].append(time.perf_counter() - start)
+        results, seconds = in_turn(ways, args.repeats)
     rows, record = [], []
     for way in ways:
         first = "CTranslate2 int8, zeros" if "CT" in way else "zeros"
