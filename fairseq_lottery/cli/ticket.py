@@ -5,6 +5,7 @@ what they start from, --clock where the schedule continues.
 """
 
 import argparse
+from typing import Any, Optional
 
 EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
@@ -67,10 +68,22 @@ def run(args: argparse.Namespace) -> None:
         initialise = initial_weights
     ticket = draw(plan, initialise)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
-    dead = [name for name in ticket.mask if ticket.mask.sparsity_of(name) == 1]
-    for name in dead if plan.scope == "global" else ():
+    for name in _emptied(ticket, args.parts) if plan.scope == "global" else ():
         print(f"warning: {name} has no weight left; a global scope wants a --floor")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")
     print(f"{args.out}: {ticket.mask.pruned} of {ticket.mask.prunable} weights pruned")
     print(ticket.record["signature"])
+
+
+def _emptied(ticket: Any, parts: Optional[str]) -> list[str]:
+    """Matrices without a weight left, but for those that a choice of parts closes whole."""
+    from fairseq_lottery.structured import load_parts, pruned_by
+
+    shapes = {name: tuple(keep.shape) for name, keep in ticket.mask.items()}
+    closed = pruned_by(load_parts(parts)[0], shapes) if parts else {}
+    return [
+        name
+        for name in ticket.mask
+        if ticket.mask.sparsity_of(name) == 1 and (name not in closed or closed[name].any())
+    ]

@@ -40,7 +40,7 @@ def search_table(group: Group, key: Evaluation) -> Table:
     most = max(map(len, cells.values()))
     digits = decimals(table.values())
     closes = {kind for score in table.values() for kind, s in (score.closed or {}).items() if s}
-    kinds = [kind for kind in _LEFT if kind in closes or kind in ("heads", "blocks")]
+    kinds = [kind for kind in _LEFT if kind in closes] or ["heads", "blocks"]
     rows, data = [], []
     for (technique, share), values in cells.items():
         found = _scores(group, key, technique, share)

@@ -127,8 +127,12 @@ class _Run:
             self.stored.append((update, stored))
             problems += _problems_of_gates(source, state.get("criterion"))
         problems += self._other_ticket(stored)
-        # a ticket is what its run starts from, whatever update its values are of
-        problems += self._grown(0 if source.kind == "ticket" else update, path.name, mask)
+        # a ticket is what its run starts from, whatever update its values are of; those of other
+        # names, as a search leaves three, are of runs elsewhere
+        if source.kind != "ticket":
+            problems += self._grown(update, path.name, mask)
+        elif path.name == "ticket.safetensors":
+            problems += self._grown(0, path.name, mask)
         return Checked(
             file=str(path),
             kind=source.kind,

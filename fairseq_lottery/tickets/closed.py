@@ -64,6 +64,8 @@ def prune_checkpoint(
 ) -> Mask:
     """Write a model without the weights that a ticket's mask prunes, as ``close_checkpoint`` does.
 
+    What our task keeps in it has the mask; plain fairseq's has no place for one.
+
     Returns:
         The mask.
 
@@ -82,7 +84,11 @@ def prune_checkpoint(
     for name, keep in mask.items():
         found[name] = found[name].masked_fill(~keep, 0)
     model = {name: found[ties.get(name, name)] for name in state["model"]}
-    _save(out, state, model, dict(state.get("task_state") or {}), overwrite)
+    task_state = dict(state.get("task_state") or {})
+    if task_state.get("lottery"):
+        kept = {n: v for n, v in task_state["lottery"].items() if n not in _OF_A_RUN}
+        task_state["lottery"] = {**kept, "mask": mask_to_state(mask)}
+    _save(out, state, model, task_state, overwrite)
     return mask
 
 

@@ -230,19 +230,12 @@ def _mask(
             raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
         given.mask.check(trained.shapes)
         mask, parts, closed = close(given.mask, trained, plan.parts)
-        return (
-            mask,
-            parts,
-            {
-                **closed,
-                "score": "mask-file",
-                "score_source": given.mask.digest(),
-                "scope": "mask-file",
-                "floor": 0.0,
-                "prunable": "mask-file",
-                "keep_dense": None,
-            },
-        )
+        unknown = dict.fromkeys(("score", "scope", "prunable"), "mask-file")
+        made: dict[str, Any] = {**unknown, "floor": 0.0, "keep_dense": None}
+        if given.kind == "ticket":  # which says how its mask was made
+            record = load_ticket(plan.mask_file).record
+            made = {name: record.get(name, value) for name, value in made.items()}
+        return mask, parts, {**closed, **made, "score_source": given.mask.digest()}
     axes: dict[str, Any] = {
         "scope": plan.scope,
         "floor": plan.floor,

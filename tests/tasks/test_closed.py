@@ -239,7 +239,13 @@ def test_weights_that_a_ticket_prunes_are_zero_and_no_others(checkpoint, ticket,
         keep = mask[tied.get(name, name)] if tied.get(name, name) in mask else 1
         assert torch.equal(after["model"][name], weight * keep), name
     assert after["last_optimizer_state"] is None and "ema" not in after["extra_state"]
-    assert same(before["task_state"], after["task_state"])
+    assert read_source(tmp_path / "pruned.pt").mask == mask
+    dictionaries = (one["task_state"]["lottery"]["dictionaries"] for one in (before, after))
+    assert same(*dictionaries)
+    (tmp_path / "alone").mkdir()
+    prune_checkpoint(checkpoint, path, tmp_path / "alone" / "best.pt")
+    (checked,) = check_folder(tmp_path / "alone")
+    assert checked.problems == () and checked.pruned == mask.pruned
 
 
 def test_a_mask_that_a_model_cannot_be_pruned_by(checkpoint, ticket, tmp_path):
@@ -250,9 +256,6 @@ def test_a_mask_that_a_model_cannot_be_pruned_by(checkpoint, ticket, tmp_path):
         with pytest.raises(LotteryError, match=said):
             prune_checkpoint(checkpoint, given, out)
     prune_checkpoint(checkpoint, path, out)
-    state = read_checkpoint(out)
-    state["task_state"]["lottery"]["mask"] = mask_to_state(read_source(path).mask)
-    torch.save(state, tmp_path / "masked.pt")
     with pytest.raises(LotteryError, match="is pruned already; prune the dense model"):
-        prune_checkpoint(tmp_path / "masked.pt", path, tmp_path / "again.pt")
+        prune_checkpoint(out, path, tmp_path / "again.pt")
     assert not (tmp_path / "again.pt").exists()

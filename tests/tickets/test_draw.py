@@ -296,11 +296,14 @@ def test_a_mask_is_taken_from_a_file_as_it_is(run, save, tmp_path):
     assert ticket.mask == drawn.mask and ticket.mask.prunable == 8 * 24
     assert torch.equal(ticket.values[FC1], run.initial[FC1] * drawn.mask[FC1])
     record = ticket.record
-    assert (record["score"], record["asked"], record["pruned"]) == ("mask-file", None, 144)
+    # a ticket says how its mask was made
+    assert (record["score"], record["asked"], record["pruned"]) == ("magnitude", None, 144)
     assert record["score_source"] == drawn.mask.digest()
-    assert "of:192:mask-file" in record["signature"], "not the set of a flag that was not used"
+    assert "of:192:ffn|reset:rewind@0" in record["signature"]
     trained = save_checkpoint(tmp_path / "mp.pt", drawn.values, mask=drawn.mask)
-    assert run.draw(mask_file=trained, sparsity=None).mask == drawn.mask
+    again = run.draw(mask_file=trained, sparsity=None)
+    assert again.mask == drawn.mask and again.record["score"] == "mask-file"
+    assert "of:192:mask-file" in again.record["signature"], "not the set of a flag that is unused"
 
 
 def test_a_mask_file_without_a_mask_or_for_another_model_is_refused(run, tmp_path):

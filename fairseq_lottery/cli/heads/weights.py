@@ -48,6 +48,8 @@ def search_weights(args: argparse.Namespace, paths: Mapping[str, Path]) -> None:
         rows.append({"pruned": pruned, "metric": step.metric, "enough": step.enough})
         tell(step, f"{pruned} of {full.prunable} weights pruned")
         found = step.choice if step.enough else found
+    if not found.pruned:
+        print(f"no step leaves {args.enough:g} of the metric: nothing is pruned in all three")
     record = record_of(args, weights=made.source.digest(), steps=rows)
     for name, mask in weight_subnetworks(found, weights, args.seed).items():
         plan = DrawPlan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fairseq_lottery.workflow.reading.configuration import Request
@@ -42,7 +43,11 @@ def read_requests(values: Values) -> tuple[Request, ...]:
     for request in found:
         if names.count(request.name) > 1:
             raise values.lines.error(request.key, f"{request.name} is asked for twice")
-    return tuple(found)
+    titles = [request.title for request in found]
+    return tuple(
+        replace(one, title=f"{one.title} ({one.name})") if titles.count(one.title) > 1 else one
+        for one in found
+    )
 
 
 def _variants(
@@ -81,8 +86,18 @@ def _variants(
         one = {**settings, "rewind": (rewinds[0], value)}
         for then, at in _thens(values, technique, settings):
             more = {"then": (at, then)} if then else {}
-            suffix, words = (f"-{then}", f", {then}") if then else ("", "")
+            suffix, words = (f"-{then}", f"{_besides(settings)}, {then}") if then else ("", "")
             yield _request(values, key, technique, several + suffix, named + words, {**one, **more})
+
+
+def _besides(settings: dict[str, Any]) -> str:
+    """What a title tells of the settings that change what is closed or pruned."""
+    said = ""
+    if "types" in settings and isinstance(settings["types"][1], list):
+        said += f" in the order {', '.join(map(str, settings['types'][1]))}"
+    if "sparsity" in settings and isinstance(settings["sparsity"][1], (int, float)):
+        said += f", {100 * settings['sparsity'][1]:g} % of the rest pruned"
+    return said
 
 
 def _name(values: Values, key: Key, name: Any) -> str:

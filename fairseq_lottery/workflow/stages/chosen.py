@@ -174,8 +174,12 @@ def _of_parts(found: Measured, path: str, kind: str) -> Measured:
 
 
 def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured:
-    """Count the weights that a search has pruned; the model's own mask is that, if it has one."""
-    from fairseq_lottery.structured import KINDS
+    """Count the weights that a search has pruned, and the parts that have lost all of theirs.
+
+    The model's own mask is the search's, if it has one.
+    """
+    from fairseq_lottery.structured import KINDS, closed_in
+    from fairseq_lottery.tickets.closing import anatomy_of
     from fairseq_lottery.tickets.sources import read_source
 
     mask = read_source(path).mask
@@ -186,13 +190,15 @@ def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured
             raise LotteryError(f"{model}: {name} has weights that {path} prunes")
     if source.is_pruned and source.mask != mask:
         raise LotteryError(f"{model} has another mask than {path}; train it again")
+    empty = closed_in({name: keep.float() for name, keep in mask.items()}, anatomy_of(source))
     return replace(
         found,
         pruned=mask.pruned,
         prunable=mask.prunable,
         denominator=_set_of(mask, source.shapes),
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
-        closed={**dict.fromkeys(KINDS, 0.0), "weights": mask.sparsity},
+        closed={**{k: empty.count_closed(k) / empty.count(k) for k in KINDS},
+                "weights": mask.sparsity},
     )
 
 

@@ -91,7 +91,9 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
 
 def _order(kind: str, types: Any) -> str:
     """Types as the command takes them; all of them, so that a row is a share of all parts."""
-    if types and (isinstance(types, str) or sorted(map(str, types)) != sorted(TYPES[kind])):
+    if types == ():
+        return ""
+    if not isinstance(types, tuple) or sorted(map(str, types)) != sorted(TYPES[kind]):
         given = list(types) if isinstance(types, tuple) else types
         raise LotteryError(
             f"types is the order in which {kind} are closed, all of [{', '.join(TYPES[kind])}],"

@@ -139,11 +139,14 @@ class Vocabulary:
                 " leave it out, or let fine-tune, rewind or scratch follow"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
+        axes: dict[str, Any] = {"parts": parts}
+        if parts.kind == "weights":  # whose mask is found, however others are drawn
+            axes |= {axis: Draw.__dataclass_fields__[axis].default for axis in self._axes}
         if reset == "keep":
-            ticket = self._kept(parts.of, sparsity, parts=parts)
+            ticket = self._kept(parts.of, sparsity, **axes)
         else:
             back = self.dense.at(self.rewind)
-            ticket = self.ticket(self.dense, sparsity, back, reset=reset, parts=parts)
+            ticket = self.ticket(self.dense, sparsity, back, reset=reset, **axes)
         if then == "zero-shot":
             return self.train(ticket, updates=0)
         flags = self.at_constant_rate(lr) if then == "fine-tune" else None

@@ -440,17 +440,34 @@ def test_a_model_that_is_not_closed(tmp_path):
     assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
 
 
+def searched(path):
+    """A model at 50 % that has lost the whole of one FFN block and of one head in two besides."""
+    entries = {name: keep.clone() for name, keep in mask_of(0.5).items()}
+    entries["decoder.layers.0.fc2.weight"][:] = False
+    out = entries["encoder.layers.0.self_attn.out_proj.weight"]
+    out[:, : out.shape[1] // 2] = False
+    mask, parameters = Mask(entries, mask_of(0.5).protected), weights(3)
+    for name, keep in mask.items():
+        parameters[name][~keep] = 0
+    heads = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    lottery = {"mask": mask_to_state(mask), "dictionaries": DICTIONARIES.to_tensors()}
+    cfg = {"model": {"arch": "transformer", **heads}, "task": {}}
+    save_checkpoint(path, parameters, 980, task_state={"lottery": lottery}, cfg=cfg)
+    return path, mask
+
+
 def test_weights_that_a_search_has_pruned_are_counted(tmp_path):
     """Under the mask of a training that went on, and in a model that has none of its own."""
-    found = model(tmp_path / "found.pt", 0.5)
+    found, mask = searched(tmp_path / "found.pt")
     plain = tmp_path / "plain.pt"
     torch.save({**read_checkpoint(found), "task_state": {}}, plain)
-    for path in (model(tmp_path / "m.pt", 0.5), plain):
+    for path in (found, plain):
         counted = measure(path, 0.0, str(found), "weights")
-        assert (counted.pruned, counted.prunable) == (mask_of(0.5).pruned, PRUNABLE)
+        assert (counted.pruned, counted.prunable) == (mask.pruned, PRUNABLE)
         assert counted.denominator == "all-matrices"
-        share = mask_of(0.5).sparsity
-        assert counted.closed == {"heads": 0.0, "units": 0.0, "blocks": 0.0, "weights": share}
+        assert counted.closed == {
+            "heads": 1 / 12, "units": 0.0, "blocks": 1 / 4, "weights": mask.sparsity,
+        }  # fmt: skip
         assert counted.matrices["encoder.layers.0.fc1.weight"] == 0.5
 
 

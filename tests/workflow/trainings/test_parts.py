@@ -12,6 +12,7 @@ from fairseq_lottery.workflow.trainings.parts import (
     PER,
     STRATEGIES,
     SUBNETWORKS,
+    TYPES,
 )
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.training import Closing, Growth
@@ -164,6 +165,8 @@ def test_labels(technique, options, label):
         ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
         ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
          " of [enc_self, dec_self, enc_dec], not ['enc_dec']"),
+        *(("heads-types", {"types": bad}, "types is the order in which heads are closed, all of")
+          for bad in (True, 3, None, dict.fromkeys(TYPES["heads"]), ("enc_dec",) * 3)),
         ("units-types", {"types": "enc_ffn"}, "types is the order in which units are closed, all"),
         ("heads-top", {"then": "zero-shot", "sparsity": 0.5}, "zero-shot judges a model as it is,"),
         ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
@@ -204,6 +207,28 @@ def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
     assert [training.updates for training in plan.trainings] == [1000, 0, 200, 1000, 1000]
     assert (plan.trained, plan.unshared) == (4, 1 + 1 + 2 + 2 + 2)
     assert [parts.strategy for parts in plan.closings] == ["lowest", "top"]
+
+
+def test_titles_tell_techniques_apart(tmp_path):
+    order = ["enc_dec", "enc_self", "dec_self"]
+    plan = plan_of(
+        tmp_path, "heads-types", {"heads-types": {"types": order, "name": "a"}},
+        {"heads-types": {"sparsity": 0.6, "name": "b"}},
+        {"heads-types": {"at_least": 1, "name": "c"}}, sparsities=[0.5],
+    )  # fmt: skip
+    assert [request.title for request in plan.configuration.requests] == [
+        "heads types, fine-tune (heads-types-fine-tune)",
+        "heads types in the order enc_dec, enc_self, dec_self, fine-tune",
+        "heads types, 60 % of the rest pruned, fine-tune",
+        "heads types, fine-tune (c-fine-tune)",
+    ]  # fmt: skip
+
+
+def test_what_weights_are_ranked_by_elsewhere_is_of_no_account_to_m_pruning(tmp_path):
+    asked = {"m-good": {"then": "rewind"}}
+    plans = [plan_of(tmp_path, asked, sparsities=[0.9], **more)
+             for more in ({}, {"scope": "global", "floor": 0.1}, {"score": "random"})]  # fmt: skip
+    assert len({plan.cells[1].training.fingerprint for plan in plans}) == 1
 
 
 def test_a_technique_with_two_measures_has_two_names(tmp_path):
