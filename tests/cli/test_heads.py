@@ -153,6 +153,15 @@ def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path
         for matrix, value in ticket.values.items():
             keep = ticket.mask[matrix] if matrix in ticket.mask else torch.ones_like(value).bool()
             assert torch.equal(value, source.weights[matrix] * keep)
+    # a ticket that takes its mask says whose it is, whatever weights it starts from
+    for name in names:
+        plan = DrawPlan(str(model), mask_file=str(tmp_path / f"f-{name}.safetensors"), reset="sign",
+                        start_from=str(dense / "snapshot_0.safetensors"))  # fmt: skip
+        drawn = draw(plan)
+        assert drawn.mask == found[name].mask
+        signature = drawn.record["signature"]
+        assert signature.startswith(f"score:m-pruning-{name}|scope:global|sparsity:")
+        assert "|of:40960:no-embeddings|reset:sign" in signature
     # the metric of the last step that is enough is that of a model with these very weights
     zeros = read_checkpoint(model)
     for matrix, keep in found["good"].mask.items():
@@ -163,6 +172,9 @@ def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path
     full = load_scores(tmp_path / "exact.json")[2]["full"]
     assert math.exp(-full) == pytest.approx(steps[-2]["metric"], rel=1e-6)
 
+    none = (*words[:-1], tmp_path / "none.safetensors", "--enough", 1, "--step", 0.9)
+    assert "no step leaves 1 of the metric: nothing is pruned in all three" in said(capsys, *none)
+    assert load_ticket(tmp_path / "none-good.safetensors").mask.pruned == 0
     bad = tmp_path / "f-bad.safetensors"
     toy.train("bad", "--ticket", bad, updates=3).ok()
     assert toy.mask("bad", "checkpoint_last.pt") == found["bad"].mask

@@ -112,6 +112,21 @@ def test_a_pattern_of_closed_heads_is_refused(run, tmp_path, capsys):
     ]
 
 
+def test_what_is_closed_whole_is_no_matrix_that_a_scope_has_emptied(run, tmp_path, capsys):
+    heads = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    cfg = {"model": {"arch": "transformer", **heads}, "task": {}}
+    weights = {n: w / 1e4 if "layers.0.fc1.weight" in n else w for n, w in run.trained.items()}
+    path = save_checkpoint(tmp_path / "whole.pt", weights, cfg=cfg)
+    closed = {"heads": {"encoder.layers.0.self_attn": [0, 1]}, "blocks": {"encoder.layers.0": [0]}}
+    save_parts(tmp_path / "parts.json", Parts(Anatomy.of(SHAPES, heads), closed), {})
+    call(run, "--mask-from", path, "--sparsity", "0.5", "--scope", "global",
+         "--parts", str(tmp_path / "parts.json"))  # fmt: skip
+    warned = [line for line in capsys.readouterr().out.splitlines() if "no weight left" in line]
+    assert warned == [
+        "warning: decoder.layers.0.fc1.weight has no weight left; a global scope wants a --floor"
+    ]
+
+
 def test_every_field_of_a_plan_has_a_flag_with_its_default():
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)

@@ -178,6 +178,17 @@ def test_another_ticket_and_another_sparsity(tmp_path):
     assert said[2].startswith("weights are pruned in one of it and ticket.safetensors")
 
 
+def test_tickets_of_other_runs_lie_beside_each_other(tmp_path):
+    """As a search leaves three of one update; each is looked at, none is held against another."""
+    drawn = Run(tmp_path)
+    for name, sparsity in (("good", 0.5), ("bad", 0.7)):
+        save_ticket(tmp_path / f"found-{name}.safetensors", drawn.draw(sparsity=sparsity))
+    found = {one.file.rpartition("/")[2]: one for one in check_folder(tmp_path)}
+    tickets = [found[f"found-{name}.safetensors"] for name in ("good", "bad")]
+    assert [one.kind for one in tickets] == ["ticket"] * 2 and tickets[0].pruned < tickets[1].pruned
+    assert not any(one.problems for one in found.values())
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_looked_at(run):
     last = run / "checkpoint_last.pt"
     last.write_bytes(last.read_bytes()[:-100])
