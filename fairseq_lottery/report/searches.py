@@ -39,7 +39,8 @@ def search_table(group: Group, key: Evaluation) -> Table:
     cells = {cell: group.values(key, *cell) for cell in rows_of(group)}
     most = max(map(len, cells.values()))
     digits = decimals(table.values())
-    closes = {kind for score in table.values() for kind, s in (score.closed or {}).items() if s}
+    shares = [pair for score in table.values() for pair in (score.closed or {}).items()]
+    closes = {kind for kind, share in shares if share or kind == WEIGHTS}
     kinds = [kind for kind in _LEFT if kind in closes] or ["heads", "blocks"]
     rows, data = [], []
     for (technique, share), values in cells.items():

@@ -56,7 +56,8 @@ def check_folder(folder: Union[str, Path]) -> list[Checked]:
     Each file has to be whole, and finite and zero wherever its mask prunes (weights, masters,
     optimizer state and EMA, each of all matrices), and at the sparsity that its ticket or its
     schedule says; a snapshot, that the next checkpoint's say. In one folder masks only shrink,
-    and its ticket is the one that its checkpoints name.
+    and its ``ticket.safetensors`` is the one that its checkpoints name; tickets of other names
+    belong to no run there.
 
     Raises:
         LotteryError: there is no such folder, or nothing in it to check.

@@ -292,8 +292,8 @@ def test_a_gpu_that_is_too_small(capsys, tmp_path, monkeypatch):
     words = ("heads", "importance", "model.pt", "--out", tmp_path / "scores.json")
     monkeypatch.setattr(measuring, "importance", raising("CUDA out of memory. Tried to allocate"))
     assert said(capsys, *words, code=2) == (
-        "fairseq-lottery: the GPU has too little memory for this; give a smaller --max-tokens, or"
-        " --cpu\n"
+        "fairseq-lottery: the GPU has too little memory for this; give a smaller --max-tokens (it"
+        " bounds all but BLEU), or --cpu\n"
     )
     monkeypatch.setattr(measuring, "importance", raising("another mistake"))
     with pytest.raises(RuntimeError, match="another mistake"):

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -300,6 +301,13 @@ def test_a_mask_is_taken_from_a_file_as_it_is(run, save, tmp_path):
     assert (record["score"], record["asked"], record["pruned"]) == ("magnitude", None, 144)
     assert record["score_source"] == drawn.mask.digest()
     assert "of:192:ffn|reset:rewind@0" in record["signature"]
+    # of closed parts these alone would not tell; a record that says nothing fails nowhere
+    for changes in ({"parts": {"closed": {"heads": [1, 12]}, "weights": 0}},
+                    dict.fromkeys(("score", "scope", "prunable"))):  # fmt: skip
+        other = replace(drawn, record={**drawn.record, **changes})
+        save_ticket(tmp_path / "other.safetensors", other, overwrite=True)
+        found = run.draw(mask_file=str(tmp_path / "other.safetensors"), sparsity=None)
+        assert found.record["signature"].startswith("score:mask-file|scope:mask-file|")
     trained = save_checkpoint(tmp_path / "mp.pt", drawn.values, mask=drawn.mask)
     again = run.draw(mask_file=trained, sparsity=None)
     assert again.mask == drawn.mask and again.record["score"] == "mask-file"

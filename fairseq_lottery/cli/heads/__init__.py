@@ -156,5 +156,6 @@ def run(args: argparse.Namespace) -> None:
         if "out of memory" not in str(error):
             raise
         raise LotteryError(
-            "the GPU has too little memory for this; give a smaller --max-tokens, or --cpu"
+            "the GPU has too little memory for this; give a smaller --max-tokens (it bounds all but"
+            " BLEU), or --cpu"
         ) from error

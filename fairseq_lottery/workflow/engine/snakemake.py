@@ -155,7 +155,7 @@ def _resources(configuration: Configuration, stage: Stage, executor: str) -> dic
     found |= {"gpu": gpus} if gpus else {}
     found |= resources.train if stage.kind == "train" else resources.other
     if executor == "slurm" and stage.kind in ("train", "generate"):
-        # before its time is up a training is asked to save
+        # before its time is up a training is asked to save, and translating to end
         found["slurm_extra"] = f"{found.get('slurm_extra', '')} --signal=TERM@120".strip()
     return found
 

@@ -93,7 +93,9 @@ def _variants(
 def _besides(settings: dict[str, Any]) -> str:
     """What a title tells of the settings that change what is closed or pruned."""
     said = ""
-    if "types" in settings and isinstance(settings["types"][1], list):
+    if "title" in settings:  # the user's own says what it wants
+        return said
+    if "types" in settings and isinstance(settings["types"][1], list) and settings["types"][1]:
         said += f" in the order {', '.join(map(str, settings['types'][1]))}"
     if "sparsity" in settings and isinstance(settings["sparsity"][1], (int, float)):
         said += f", {100 * settings['sparsity'][1]:g} % of the rest pruned"

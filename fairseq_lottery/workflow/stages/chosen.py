@@ -174,7 +174,7 @@ def _of_parts(found: Measured, path: str, kind: str) -> Measured:
 
 
 def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured:
-    """Count the weights that a search has pruned, and the parts that have lost all of theirs.
+    """Count the weights that a search has pruned, and the parts that nothing reads any more.
 
     The model's own mask is the search's, if it has one.
     """
@@ -190,7 +190,10 @@ def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured
             raise LotteryError(f"{model}: {name} has weights that {path} prunes")
     if source.is_pruned and source.mask != mask:
         raise LotteryError(f"{model} has another mask than {path}; train it again")
-    empty = closed_in({name: keep.float() for name, keep in mask.items()}, anatomy_of(source))
+    anatomy = anatomy_of(source)
+    # heads without queries and keys are no empty ones: their values count, and so do biases
+    read = {name: keep.float() for name, keep in mask.items() if "q_proj" not in name}
+    empty = closed_in(read, anatomy)
     return replace(
         found,
         pruned=mask.pruned,

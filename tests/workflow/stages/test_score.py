@@ -440,12 +440,19 @@ def test_a_model_that_is_not_closed(tmp_path):
     assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
 
 
-def searched(path):
-    """A model at 50 % that has lost the whole of one FFN block and of one head in two besides."""
+def searched(path, unread=True):
+    """A model at 50 % with a head whose queries and keys are gone.
+
+    With ``unread`` nothing reads one FFN block, and another head, any more.
+    """
     entries = {name: keep.clone() for name, keep in mask_of(0.5).items()}
-    entries["decoder.layers.0.fc2.weight"][:] = False
-    out = entries["encoder.layers.0.self_attn.out_proj.weight"]
-    out[:, : out.shape[1] // 2] = False
+    for name in ("q_proj", "k_proj"):
+        keep = entries[f"encoder.layers.1.self_attn.{name}.weight"]
+        keep[: len(keep) // 2] = False
+    if unread:
+        entries["decoder.layers.0.fc2.weight"][:] = False
+        out = entries["encoder.layers.0.self_attn.out_proj.weight"]
+        out[:, : out.shape[1] // 2] = False
     mask, parameters = Mask(entries, mask_of(0.5).protected), weights(3)
     for name, keep in mask.items():
         parameters[name][~keep] = 0
@@ -469,6 +476,9 @@ def test_weights_that_a_search_has_pruned_are_counted(tmp_path):
             "heads": 1 / 12, "units": 0.0, "blocks": 1 / 4, "weights": mask.sparsity,
         }  # fmt: skip
         assert counted.matrices["encoder.layers.0.fc1.weight"] == 0.5
+    found, mask = searched(tmp_path / "other.pt", unread=False)
+    counted = measure(found, 0.0, str(found), "weights")
+    assert (counted.closed["heads"], counted.closed["blocks"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
