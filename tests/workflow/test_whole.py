@@ -272,7 +272,9 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
         row = found[f"m-good-{then}", 0.5]
         assert (row["pruned"], row["prunable"]) == (mask.pruned, 40_960)
         assert row["denominator"] == "no-embeddings"
-        assert row["closed"] == {"heads": 0, "units": 0, "blocks": 0, "weights": mask.sparsity}
+        assert row["closed"]["weights"] == mask.sparsity
+        second = [keep for name, keep in mask.items() if name.endswith("fc2.weight")]
+        assert row["closed"]["blocks"] == sum(not keep.any() for keep in second) / 4
         after = weights(out / row["training"] / "best.pt")
         assert not any(after[name][~keep].any() for name, keep in mask.items())
     zero = weights(out / found["m-good-zero-shot", 0.5]["training"] / "best.pt")
