@@ -6,6 +6,7 @@ The rows of the searches of Prasanna et al. 2020, ``s-`` and ``m-``, are shares 
 
 from __future__ import annotations
 
+from inspect import Signature, signature
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
@@ -35,58 +36,59 @@ TYPES = {"heads": ("enc_self", "dec_self", "enc_dec"),
 OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
 
+def _closes(parts: Callable[..., Closing]) -> Callable[..., Cells]:
+    """The technique that closes in each row what ``parts(v, share, **own)`` says.
+
+    Its settings are those of what follows, which all have, and ``parts``'s own.
+    """
+
+    def plan(
+        v: Vocabulary,
+        then: str = "fine-tune",
+        updates: Optional[int] = None,
+        lr: Optional[float] = None,
+        sparsity: float = 0.0,
+        **own: Any,
+    ) -> Cells:
+        for share in v.sparsities:
+            yield share, v.close(parts(v, share, **own), then, updates, lr, sparsity)
+
+    shared = list(signature(plan).parameters.values())[:-1]
+    own = list(signature(parts).parameters.values())[2:]
+    plan.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
+    plan.__doc__ = parts.__doc__
+    return plan
+
+
 def _by(kind: str, strategy: str) -> Callable[..., Cells]:
     """The technique of a strategy; those that rank have a measure besides."""
 
     def ranked(
         v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
+        share: float,
         at_least: int = 0,
         measure: str = "gradient",
         per: str = "sentence",
         normalise: bool = False,
-    ) -> Cells:
-        """Close parts of the dense run by their importance in it."""
+    ) -> Closing:
+        """Parts of the dense run by their importance in it."""
         _refuse(v, kind, at_least, measure, per, normalise)
         ranks = {"measure": measure, "per": per, "normalise": normalise}
-        for share in v.sparsities:
-            parts = _closing(v, kind, share, strategy, at_least, **ranks)
-            yield share, v.close(parts, then, updates, lr, sparsity)
+        return _closing(v, kind, share, strategy, at_least, **ranks)
 
-    def placed(
-        v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
-        at_least: int = 0,
-    ) -> Cells:
-        """Close parts of the dense run by chance, or by where they are."""
+    def placed(v: Vocabulary, share: float, at_least: int = 0) -> Closing:
+        """Parts of the dense run by chance, or by where they are."""
         _refuse(v, kind, at_least)
-        for share in v.sparsities:
-            parts = _closing(v, kind, share, strategy, at_least)
-            yield share, v.close(parts, then, updates, lr, sparsity)
+        return _closing(v, kind, share, strategy, at_least)
 
-    def typed(
-        v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
-        at_least: int = 0,
-        types: Any = (),
-    ) -> Cells:
-        """Close whole types one after the other, in this order."""
+    def typed(v: Vocabulary, share: float, at_least: int = 0, types: Any = ()) -> Closing:
+        """Whole types one after the other, in this order."""
         _refuse(v, kind, at_least)
-        order = _order(kind, types)
-        for share in v.sparsities:
-            parts = _closing(v, kind, share, strategy, at_least, types=order)
-            yield share, v.close(parts, then, updates, lr, sparsity)
+        return _closing(v, kind, share, strategy, at_least, types=_order(kind, types))
 
-    return typed if strategy == "types" else ranked if strategy in RANKING else placed
+    return _closes(
+        typed if strategy == "types" else ranked if strategy in RANKING else placed
+    )
 
 
 def _order(kind: str, types: Any) -> str:
@@ -117,42 +119,28 @@ def _closing(
 
 
 def _learned(kind: str) -> Callable[..., Cells]:
-    def learned(
-        v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
-        learning: Optional[int] = None,
-    ) -> Cells:
-        """Close what gates have learned to close, one training under gates a row (Voita 2019)."""
+    def learned(v: Vocabulary, share: float, learning: Optional[int] = None) -> Closing:
+        """What gates have learned to close, one training under gates a row (Voita 2019)."""
         _refuse(v, kind)
-        for share in v.sparsities:
-            parts = Closing(v.learn(kind, share, learning), kind, share, measure="gates")
-            yield share, v.close(parts, then, updates, lr, sparsity)
+        return Closing(v.learn(kind, share, learning), kind, share, measure="gates")
 
-    return learned
+    return _closes(learned)
 
 
 def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
     def searched(
         v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
+        share: float,
         at_least: int = 0,
         per: str = "sentence",
         normalise: bool = False,
-    ) -> Cells:
-        """Close what a search closes, or what a control of the same size does (Prasanna 2020)."""
+    ) -> Closing:
+        """What a search closes, or what a control of the same size does (Prasanna 2020)."""
         _refuse(v, kind, at_least, "gradient", per, normalise)
         ranks = {"measure": "gradient", "per": per, "normalise": normalise, "way": way}
-        for share in v.sparsities:
-            parts = _closing(v, kind, share, subnetwork, at_least, **ranks)
-            yield share, v.close(parts, then, updates, lr, sparsity)
+        return _closing(v, kind, share, subnetwork, at_least, **ranks)
 
-    return searched
+    return _closes(searched)
 
 
 def _pruned(subnetwork: str) -> Callable[..., Cells]:
