@@ -88,6 +88,7 @@ def measure(
             that are closed, are not zero.
     """
     from fairseq_lottery.masks import full_mask
+    from fairseq_lottery.structured import KINDS, load_parts
     from fairseq_lottery.tickets.sources import read_checkpoint, read_source
 
     state = read_checkpoint(model)
@@ -108,9 +109,16 @@ def measure(
     if kind == "weights":
         return _with_mask(found, model, source, str(parts))
     if parts is not None:
-        closed = _closed(model, source, parts, str(kind), share)
+        choice, _ = load_parts(parts)
+        closed = _closed(model, source, choice, parts, str(kind), share)
         _refuse_other_share(model, mask, closed, parts, sparsity)
-        return _of_parts(found, parts, str(kind))
+        return replace(
+            found,
+            pruned=choice.count_closed(str(kind)),
+            prunable=choice.count(str(kind)),
+            denominator=str(kind),
+            closed={one: choice.count_closed(one) / choice.count(one) for one in KINDS},
+        )
     if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
         raise LotteryError(
             f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
@@ -121,13 +129,12 @@ def measure(
 
 
 def _closed(
-    model: Path, source: Any, path: str, kind: str, share: Optional[float]
+    model: Path, source: Any, parts: Any, path: str, kind: str, share: Optional[float]
 ) -> dict[str, Any]:
-    """Matrix -> False where ``path`` closes it; all these weights are zero."""
+    """Matrix -> False where ``parts``, of ``path``, closes it; all these weights are zero."""
     from fairseq_lottery.masks import count_to_prune
-    from fairseq_lottery.structured import load_parts, pruned_by
+    from fairseq_lottery.structured import pruned_by
 
-    parts, _ = load_parts(path)
     if share is not None and parts.count_closed(kind) != count_to_prune(share, parts.count(kind)):
         raise LotteryError(
             f"{path} closes {parts.count_closed(kind)} of {parts.count(kind)} {kind}, but its row"
@@ -157,20 +164,6 @@ def _refuse_other_share(
             f"{model} has lost {lost} of {opened} weights that {path} leaves open, but its row is"
             f" {sparsity:g} of them; train it again"
         )
-
-
-def _of_parts(found: Measured, path: str, kind: str) -> Measured:
-    """Count the closed parts."""
-    from fairseq_lottery.structured import KINDS, load_parts
-
-    parts, _ = load_parts(path)
-    return replace(
-        found,
-        pruned=parts.count_closed(kind),
-        prunable=parts.count(kind),
-        denominator=kind,
-        closed={one: parts.count_closed(one) / parts.count(one) for one in KINDS},
-    )
 
 
 def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured:
