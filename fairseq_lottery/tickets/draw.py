@@ -232,10 +232,9 @@ def _mask(
         mask, parts, closed = close(given.mask, trained, plan.parts)
         unknown = dict.fromkeys(("score", "scope", "prunable"), "mask-file")
         made: dict[str, Any] = {**unknown, "floor": 0.0, "keep_dense": None}
-        record = load_ticket(plan.mask_file).record if given.kind == "ticket" else {}
         # a ticket says how its mask was made; that of closed parts is not told by these alone
-        if not (plan.parts or record.get("parts")):
-            made.update({n: record[n] for n in made if record.get(n) is not None})
+        if not (plan.parts or given.record.get("parts")):
+            made.update({n: given.record[n] for n in made if given.record.get(n) is not None})
         return mask, parts, {**closed, **made, "score_source": given.mask.digest()}
     axes: dict[str, Any] = {
         "scope": plan.scope,

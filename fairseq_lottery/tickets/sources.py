@@ -63,6 +63,7 @@ class Source:
         rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
             which ``weights`` are; empty where there is but one of both.
         cut: whether heads or FFN units were cut out of the model, which no training starts from.
+        record: how a ticket was made; empty for everything else.
     """
 
     path: str
@@ -75,6 +76,7 @@ class Source:
     dictionaries: Optional[Dictionaries]
     rounded: dict[str, Tensor] = field(default_factory=dict)
     cut: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -157,6 +159,7 @@ def _from_ticket(path: Path) -> Source:
         mask=ticket.mask,
         architecture=ticket.record.get("architecture", {}),
         dictionaries=ticket.dictionaries,
+        record=ticket.record,
     )
 
 
