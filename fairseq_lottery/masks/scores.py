@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.streams import uniform
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,10 @@ def movement(given: ScoreInput) -> Tensor:
 def random(given: ScoreInput) -> Tensor:
     """Uniform in [0, 1), from ``seed`` and the matrix's name alone.
 
-    Philox's raw stream is fixed by numpy for all versions, and neither torch's nor numpy's
-    global generator is touched: every rank and every stack draws the same mask.
+    Every rank and every stack draws the same mask, see ``fairseq_lottery.masks.streams``.
     """
-    key = hashlib.sha256(f"{given.seed}|{given.name}".encode()).digest()[:16]
-    stream = np.random.Philox(key=np.frombuffer(key, dtype="<u8"))
-    count = given.trained.numel()
-    raw = np.asarray(stream.random_raw((count + 1) // 2), dtype="<u8").view("<u4")[:count]
-    uniform = (raw >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
-    return torch.from_numpy(uniform).reshape(given.trained.shape)
+    numbers = uniform(f"{given.seed}|{given.name}", given.trained.numel())
+    return numbers.reshape(given.trained.shape)
 
 
 SCORES: dict[str, Score] = {

@@ -18,8 +18,8 @@ from typing import Any, Optional
 import numpy as np
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.streams import stream
 from fairseq_lottery.structured.anatomy import type_of
-from fairseq_lottery.structured.draws import stream
 from fairseq_lottery.structured.parts import Parts
 
 Table = np.ndarray

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fairseq_lottery.masks import Mask, find_score, score_all, select
+from fairseq_lottery.masks import Mask, select
+from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.structured.anatomy import KINDS
 from fairseq_lottery.structured.draws import Part, shuffled
 from fairseq_lottery.structured.parts import Parts
@@ -63,7 +64,10 @@ def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> 
     """
     full = Mask.full({name: tuple(keep.shape) for name, keep in good.items()}, good.protected)
     matrices = {name: weights[name] for name in good}
-    sample = score_all(find_score("random")[0], matrices, seed=seed)
+    sample = {
+        name: uniform(f"random-weights|{seed}|{name}", weight.numel()).reshape(weight.shape)
+        for name, weight in matrices.items()
+    }
     lost = {name: -weight.float().abs() for name, weight in matrices.items()}
     # of equal magnitudes some survived and some did not: just below, survivors go first
     below = torch.tensor(-torch.inf)

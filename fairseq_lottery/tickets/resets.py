@@ -7,19 +7,18 @@ survivors; pruned entries are zeroed afterwards by the caller.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks.streams import permutation, signs, torch_seed
 
 Weights = Mapping[str, Tensor]
 
@@ -35,7 +34,7 @@ class ResetInput:
         seed: of the draw.
         alpha: one of ``ALPHAS``, for resets that keep signs only.
         initial: the weights at update 0, for ``alpha == "std"``.
-        initialise: seed -> fresh weights by the model's own initialiser.
+        initialise: seed of torch -> fresh weights by the model's own initialiser.
     """
 
     mask: Mask
@@ -45,11 +44,6 @@ class ResetInput:
     alpha: str = "glorot"
     initial: Optional[Weights] = None
     initialise: Optional[Callable[[int], Weights]] = None
-
-
-def _generator(given: ResetInput, name: str) -> np.random.Generator:
-    key = hashlib.sha256(f"reset|{given.seed}|{name}".encode()).digest()[:16]
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(key, dtype="<u8")))
 
 
 def _prunable_rows(given: ResetInput, name: str, matrix: Tensor) -> Tensor:
@@ -96,11 +90,11 @@ def keep(given: ResetInput) -> Weights:
     return given.trained
 
 
-def _constant(given: ResetInput, signs: Callable[[str], Tensor]) -> Weights:
-    """``signs`` times alpha of the matrix; a padding row and what is dense is as in rewind."""
+def _constant(given: ResetInput, sign_of: Callable[[str], Tensor]) -> Weights:
+    """``sign_of`` times alpha of the matrix; a padding row and what is dense is as in rewind."""
     values = dict(given.start)
     for name in given.mask:
-        values[name] = signs(name) * ALPHAS[given.alpha](given, name)
+        values[name] = sign_of(name) * ALPHAS[given.alpha](given, name)
         if name in given.mask.protected:
             row = given.mask.protected[name]
             values[name][row] = given.start[name][row]
@@ -119,18 +113,36 @@ def sign(given: ResetInput) -> Weights:
 def random_sign(given: ResetInput) -> Weights:
     """As ``sign`` with fair random signs: the control of Brix et al. for CLT."""
 
-    def signs(name: str) -> Tensor:
-        bits = _generator(given, name).integers(0, 2, tuple(given.start[name].shape), np.int8)
-        return torch.from_numpy(bits).float() * 2 - 1
+    def drawn(name: str) -> Tensor:
+        start = given.start[name]
+        return signs(f"random-sign|{given.seed}|{name}", start.numel()).reshape(start.shape)
 
-    return _constant(given, signs)
+    return _constant(given, drawn)
 
 
 def random(given: ResetInput) -> Weights:
-    """Fresh values of the model's own initialiser, under a new seed."""
+    """Return fresh values of the model's own initialiser: the control of the start values.
+
+    The initialiser's seed comes from the draw's, but is never one of a training: a model that was
+    initialised under ``--seed`` N differs from what seed N draws here.
+
+    Raises:
+        LotteryError: fairseq is missing, or a matrix equals the one that it should be a control of.
+    """
     if given.initialise is None:
         raise LotteryError("--reset random needs fairseq, to build the model anew; install it")
-    return given.initialise(given.seed)
+    fresh = given.initialise(torch_seed(f"random|{given.seed}"))
+    for name in sorted(given.mask.keys() & fresh.keys()):
+        value = fresh[name].float()
+        if bool((value == value.reshape(-1)[:1]).all()):
+            continue  # an initialiser that gives a constant gives it under every seed
+        for weights in (given.start, given.trained, given.initial or {}):
+            if name in weights and torch.equal(value, weights[name].float()):
+                raise LotteryError(
+                    f"the fresh {name} equals the one in the files that the ticket is drawn from,"
+                    " so it is no control of it; draw with another seed"
+                )
+    return fresh
 
 
 def shuffle(given: ResetInput) -> Weights:
@@ -140,9 +152,9 @@ def shuffle(given: ResetInput) -> Weights:
         alive = kept.clone()
         if name in given.mask.protected:
             alive[given.mask.protected[name]] = False
-        order = _generator(given, name).permutation(int(alive.sum()))
+        order = permutation(f"shuffle|{given.seed}|{name}", int(alive.sum()))
         shuffled = given.start[name].clone()
-        shuffled[alive] = given.start[name][alive][torch.from_numpy(order)]
+        shuffled[alive] = given.start[name][alive][order]
         values[name] = shuffled
     return values
 
@@ -159,8 +171,8 @@ def shuffle_layers(given: ResetInput) -> Weights:
     for side in ("encoder", "decoder"):
         found = (_LAYER.match(name) for name in given.start)
         layers = sorted({int(m.group(2)) for m in found if m and m.group(1) == side})
-        order = _generator(given, side).permutation(len(layers))
-        source = {layer: layers[i] for layer, i in zip(layers, order)}
+        order = permutation(f"shuffle-layers|{given.seed}|{side}", len(layers))
+        source = {layer: layers[i] for layer, i in zip(layers, order.tolist())}
         for name in given.start:
             match = _LAYER.match(name)
             if match and match.group(1) == side:

@@ -257,6 +257,34 @@ def test_a_floor_that_leaves_too_little_to_prune_is_refused():
         select(scores, Mask.full({"a": (1, 10)}), 0.8, "global", floor=0.25)
 
 
+LAYOUTS = {
+    "transposed": lambda scores: scores.t().contiguous().t(),
+    "every other column": lambda scores: scores.repeat_interleave(2, 1)[:, ::2],
+    "expanded": lambda scores: scores[:, :1].expand(scores.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("scope, floor", [("layer", 0), ("global", 0), ("global", 0.2), ("2:4", 0)])
+def test_what_counts_is_the_values_not_how_they_lie_in_memory(layout, scope, floor):
+    generator = torch.Generator().manual_seed(1)
+    scores = {n: layout(torch.randn(6, 8, generator=generator)) for n in ("a", "b")}
+    assert not any(tensor.is_contiguous() for tensor in scores.values())
+    full = Mask.full({"a": (6, 8), "b": (6, 8)}, {"b": 1})
+    mask = select(scores, full, 0.5, scope, floor)
+    plain = {name: tensor.contiguous() for name, tensor in scores.items()}
+    assert mask == select(plain, full, 0.5, scope, floor)
+    assert all(keep.is_contiguous() for keep in mask.values())
+
+
+def test_weights_of_four_dimensions_in_channels_last():
+    weight = torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(1))
+    full = Mask.full({"w": weight.shape})
+    scores = {"w": weight.to(memory_format=torch.channels_last)}
+    mask = select(scores, full, 0.7)
+    assert mask == select({"w": weight}, full, 0.7) and mask.pruned == 84
+
+
 PRUNED = Mask({"w": torch.tensor([[True, False, True, True]])})
 SCORES = {"w": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}
 

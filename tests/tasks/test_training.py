@@ -23,6 +23,7 @@ from toy import (
 )
 
 from fairseq_lottery.masks import count_to_prune
+from fairseq_lottery.masks.streams import torch_seed
 from fairseq_lottery.tasks import initial_weights
 from fairseq_lottery.tickets import load_ticket, read_source, save_ticket, untie
 from fairseq_lottery.tickets.draw import DrawPlan, draw
@@ -83,9 +84,22 @@ def test_random_reset_is_the_models_own_initialiser(toy, dense):
     limit = math.sqrt(6 / (32 + 32)) / math.sqrt(2)
     assert 0.98 * limit < projection.abs().max() <= limit
     assert not values["encoder.layers.0.self_attn.out_proj.bias"].any()
-    fresh = initial_weights(read_source(dense / "checkpoint_last.pt"), 7)
+    fresh = initial_weights(read_source(dense / "checkpoint_last.pt"), torch_seed("random|7"))
     for name, keep in load_ticket(toy.path("run", "ticket.safetensors")).mask.items():
         assert torch.equal(values[name], fresh[name] * keep)
+
+
+def test_random_reset_is_not_the_start_of_a_run_of_the_same_seed(toy, dense):
+    """The dense run's --seed is 3 too; at equal seeds the two were equal to the bit."""
+    toy.train("run", *drawing(dense, 0.5, "--reset", "random", "--draw-seed", 3)).ok()
+    ticket = load_ticket(toy.path("run", "ticket.safetensors"))
+    start = read_source(dense / "snapshot_0.safetensors").weights
+    for name, keep in ticket.mask.items():
+        if name in ticket.mask.protected:
+            keep = keep.clone()
+            keep[ticket.mask.protected[name]] = False
+        equal = ticket.values[name][keep] == start[name][keep]
+        assert float(equal.float().mean()) < 0.01, name
 
 
 def test_a_mask_that_keeps_all_changes_nothing(toy, dense):

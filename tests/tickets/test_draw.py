@@ -22,6 +22,7 @@ from small import (
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, count_to_prune, select
+from fairseq_lottery.masks.streams import torch_seed
 from fairseq_lottery.tickets import Dictionaries, load_ticket, read_source, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
@@ -60,6 +61,19 @@ def test_a_stabilized_ticket(run):
         assert torch.equal(value, expected), name
     assert ticket.dictionaries == DICTIONARIES and ticket.moments == {}
     assert (ticket.clock_update, ticket.record["update"]) == (0, 5)
+
+
+@pytest.mark.parametrize("reset", ["rewind", "sign", "keep", "random-sign", "shuffle"])
+def test_a_ticket_is_of_values_however_they_lie_in_memory(run, save, reset):
+    """torch.save keeps strides: of a transposed matrix, or of a model in channels_last."""
+    plain = save(run.draw(reset=reset), "plain")
+    turned = {n: w.t().contiguous().t() if w.dim() == 2 else w for n, w in run.trained.items()}
+    assert not turned[FC1].is_contiguous()
+    run.last = save_checkpoint(run.folder / "last.pt", turned)
+    other = save(run.draw(mask_from=run.last, reset=reset), "other")
+    a, b = load_ticket(plain), load_ticket(other)
+    assert a.mask == b.mask and a.values.keys() == b.values.keys()
+    assert all(torch.equal(a.values[name], b.values[name]) for name in a.values)
 
 
 def test_the_record_says_everything_in_plain_json(run):
@@ -179,8 +193,9 @@ def test_random_asks_for_fresh_weights_of_the_ranked_model(run):
         return weights(seed)
 
     ticket = run.draw(initialise, reset="random", seed=7)
-    assert asked == [(run.last, 7)]
-    assert torch.equal(ticket.values[FC1], weights(7)[FC1] * ticket.mask[FC1])
+    seed = torch_seed("random|7")
+    assert asked == [(run.last, seed)]
+    assert torch.equal(ticket.values[FC1], weights(seed)[FC1] * ticket.mask[FC1])
     with pytest.raises(LotteryError, match="--reset random needs fairseq"):
         run.draw(reset="random")
     with pytest.raises(LotteryError, match=f"{EMBEDDING} has shape .* in the reset and"):

@@ -11,6 +11,9 @@ from typing import Any, Optional
 
 from fairseq_lottery.workflow.trainings.flags import Flags
 
+#: resets whose draws have changed: what an older version drew is another training
+_REDRAWN = {name: 2 for name in ("random", "random-sign", "shuffle", "shuffle-layers")}
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -82,7 +85,9 @@ class Closing:
         """All that decides what is closed."""
         own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", "types")}
         types = {"types": self.types} if self.types else {}
-        return {**own, **types, "of": self.of.fingerprint}
+        # its stream was once that of a random mask
+        drawn = {"drawn": 2} if (self.way, self.strategy) == ("magnitude", "random") else {}
+        return {**own, **types, **drawn, "of": self.of.fingerprint}
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,7 @@ class Training:
             content["ticket"] = {
                 **_axes(drawn, ("mask_from", "start", "parts")),
                 **({"parts": drawn.parts.content} if drawn.parts is not None else {}),
+                **({"drawn": _REDRAWN[drawn.reset]} if drawn.reset in _REDRAWN else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }

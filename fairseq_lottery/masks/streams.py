@@ -1,0 +1,52 @@
+"""Random numbers that depend on a purpose, a seed and a name alone.
+
+Two purposes never share a stream, whatever their seeds: a random mask, random signs, a shuffle and
+a fresh initialisation under one seed are independent of each other and of the training. Only raw
+bits of Philox are used: numpy promises them for all versions, and promises nothing of distributions
+over them. So every rank and every stack draws the same, and no global generator is read or changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def stream(key: str) -> np.random.Philox:
+    """Return Philox, keyed by the SHA-256 of ``key``: the purpose, the seed and a name."""
+    digest = hashlib.sha256(key.encode()).digest()[:16]
+    return np.random.Philox(key=np.frombuffer(digest, dtype="<u8"))
+
+
+def raw_bits(key: str, count: int) -> np.ndarray:
+    """Return ``count`` random 64-bit numbers of the stream of ``key``."""
+    return np.asarray(stream(key).random_raw(count), dtype="<u8")
+
+
+def uniform(key: str, count: int) -> Tensor:
+    """Return ``count`` fp32 numbers, uniform over the multiples of 2^-24 in [0, 1)."""
+    halves = raw_bits(key, (count + 1) // 2).view("<u4")[:count]
+    return torch.from_numpy((halves >> np.uint32(8)).astype(np.float32) * np.float32(2**-24))
+
+
+def signs(key: str, count: int) -> Tensor:
+    """Return ``count`` fair signs, -1.0 or 1.0 in fp32."""
+    octets = raw_bits(key, (count + 63) // 64).view("u1")
+    return torch.from_numpy(np.unpackbits(octets)[:count].astype(np.float32)) * 2 - 1
+
+
+def permutation(key: str, count: int) -> Tensor:
+    """Return the numbers 0 to ``count`` - 1 in random order."""
+    return torch.from_numpy(np.argsort(raw_bits(key, count), kind="stable"))
+
+
+def torch_seed(key: str) -> int:
+    """Return a seed for torch's generator from 2^31 on, where no seed of a training lies.
+
+    fairseq seeds torch with ``--seed`` to initialise a model, and with ``--seed`` plus the update
+    for dropout. torch's generator on the CPU takes the lower 32 bits.
+    """
+    return 2**31 + int(raw_bits(key, 1)[0] % 2**31)
