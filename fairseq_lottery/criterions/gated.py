@@ -35,7 +35,7 @@ class GatedConfig(LabelSmoothedCrossEntropyCriterionConfig):
     open_units: Optional[str] = _asked("FFN units")
     open_blocks: Optional[str] = _asked("FFN blocks")
     gate_anneal: int = field(
-        default=1000, metadata={"help": "training steps until these numbers count in full"}
+        default=1000, metadata={"help": "updates until these numbers count in full"}
     )
 
 
@@ -90,6 +90,7 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
                 for layer in run.anatomy.units:
                     Gates(run.model, run.anatomy).refuse_inner_norm(layer)
             self.gates = LearnedGates(run.anatomy, targets, gate_anneal)
+            run.call_after_updates(self.gates.advance)
             if run.restored is not None:
                 _refuse_other(self.gates, run.restored)
 

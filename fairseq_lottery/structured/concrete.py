@@ -58,19 +58,21 @@ class LearnedGates(nn.Module):
     """Gates of some kinds of parts, and the penalty that leaves a target of each open.
 
     The penalty of a kind is w d + 100 d^2, d being the share of its parts that is expected to be
-    open beyond the target; w rises by a twentieth of d with each training step (a Lagrangian
-    multiplier, by gradient ascent). The target falls evenly from all parts over the first steps.
+    open beyond the target; w rises by a twentieth of d with each update of the optimizer (a
+    Lagrangian multiplier, by gradient ascent). The target falls evenly from all parts over the
+    first updates. ``advance`` counts updates: an update may take several forward passes
+    (``--update-freq``), and one that overflows is no update.
 
     Args:
         anatomy: of the model.
         targets: kind -> how many of its parts shall stay open.
-        anneal: training steps until the targets count in full.
+        anneal: updates until the targets count in full.
 
     Raises:
         LotteryError: no targets, or one that is not among the parts that there are.
     """
 
-    #: training steps so far
+    #: updates of the optimizer so far
     steps: Tensor
 
     def __init__(self, anatomy: Anatomy, targets: Mapping[str, int], anneal: int) -> None:
@@ -91,6 +93,8 @@ class LearnedGates(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         # fp64, so that no half precision that fairseq casts a criterion to makes it stand still
         self.weight = dict.fromkeys(targets, 0.0)
+        #: kind -> share that is open beyond the target, in the latest training pass
+        self._excess: dict[str, float] = {}
 
     def total(self, kind: str) -> int:
         """Parts of a kind."""
@@ -116,7 +120,7 @@ class LearnedGates(nn.Module):
         return dict(zip(sizes, gates.split(list(sizes.values()))))
 
     def penalty(self) -> Tensor:
-        """What the loss per token is raised by; in training it also moves the weights on."""
+        """Return what the loss per token is raised by."""
         reached = min(int(self.steps) / self.anneal, 1.0)
         penalty = torch.zeros((), device=self.steps.device)
         for kind, target in self.targets.items():
@@ -125,10 +129,15 @@ class LearnedGates(nn.Module):
             excess = probability_open(self.log_alpha(kind)).mean() - wanted
             penalty = penalty + self.weight[kind] * excess + _STIFFNESS * excess**2
             if self.training:
-                self.weight[kind] += _GAIN * float(excess.detach())
-        if self.training:
-            self.steps += 1
+                self._excess[kind] = float(excess.detach())
         return penalty
+
+    def advance(self) -> None:
+        """Count an update of the optimizer, and raise the weights by what it started with."""
+        for kind, excess in self._excess.items():
+            self.weight[kind] += _GAIN * excess
+        self._excess.clear()
+        self.steps += 1
 
     def expected(self, kind: str) -> float:
         """How many parts of a kind are expected to be open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ class LotteryRun:
         self._start_signs: dict[str, np.ndarray] = {}
         self._update = 0
         self._figures: tuple[int, dict[str, float]] = (-1, {})
+        self._after_updates: list[Callable[[], None]] = []
         if start.ticket is not None:
             self._load(start.ticket.values)
         signs = stored.get("start_signs") or {}
@@ -164,10 +165,26 @@ class LotteryRun:
             return
         self._update = update
         self.ema_exists = True
+        for call in self._after_updates:
+            call()
         if self.growth is not None and self.growth.gradual.is_due(update):
             self._grow(update)
         if update in self._snapshots:
             self._write_snapshot(update)
+
+    def call_after_updates(self, function: Callable[[], None]) -> None:
+        """Call ``function`` after every update of the optimizer, before a mask changes.
+
+        Raises:
+            LotteryError: updates that are skipped cannot be told from others.
+        """
+        name = self._settings.optimizer
+        if self._settings.amp and not name.startswith("masked_"):
+            raise LotteryError(
+                f"--optimizer {name} does not say which updates --amp skips; use --optimizer"
+                f" masked_{name}"
+            )
+        self._after_updates.append(function)
 
     def hide_while_growing(self, stats: dict[str, Any]) -> None:
         """Take a validation of an under-pruned model out of the choice of the best one.

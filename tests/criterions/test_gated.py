@@ -1,5 +1,6 @@
 """Gates that learn in fairseq-train, from a converged model to a ticket."""
 
+import math
 import re
 import shutil
 import signal
@@ -194,6 +195,26 @@ def test_the_model_learns_under_its_gates_in_half_precision(toy, dense):
     assert "open_heads" in done.ok().out
 
 
+@pytest.mark.parametrize("frequency", [1, 4])
+def test_the_schedule_counts_updates(toy, dense, frequency):
+    """Updates that overflow are among tests/matrix/test_traps.py."""
+    start = ("--finetune-from-model", dense / "checkpoint_last.pt", "--update-freq", frequency)
+    toy.train("run", *FOUR, *start, updates=4).ok()
+    state = toy.load("run", "checkpoint_last.pt")["criterion"]
+    assert int(state["gates.steps"]) == 4
+    # at first all of the 12 heads are expected to be open but for this share
+    closed = 1 - 1 / (1 + math.exp(0.33 * math.log(0.1 / 1.1) - 3))
+    excess = [update / 20 * 8 / 12 - closed for update in range(4)]
+    weight = state["gates._extra_state"]["weight"]["heads"]
+    assert weight == pytest.approx(0.05 * sum(excess), abs=2e-4)
+
+
+def test_amp_needs_an_optimizer_that_says_what_it_skips(toy, dense):
+    start = ("--finetune-from-model", dense / "checkpoint_last.pt")
+    done = toy.train("run", *FOUR, *start, "--amp", updates=2, optimizer="adam")
+    assert done.code == 2 and "--optimizer adam does not say which updates --amp skips" in done.out
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -213,7 +234,9 @@ def test_bad_targets_end_before_the_first_update(toy, flags, message):
 @pytest.mark.parametrize("kind", ["heads", "units", "blocks"])
 def test_units_that_a_norm_reads_are_not_learned(kind, capsys):
     model = transformer(scale_fc=True)
-    run = SimpleNamespace(model=model, anatomy=anatomy(model), restored=None)
+    run = SimpleNamespace(
+        model=model, anatomy=anatomy(model), restored=None, call_after_updates=lambda function: None
+    )
     task = SimpleNamespace(run=run, target_dictionary=Task.target_dictionary)
     if kind == "heads":
         made = LabelSmoothedCrossEntropyGates(task, False, 0.1, open_heads="50%")

@@ -21,10 +21,7 @@ def test_an_update_that_is_passed_over_lets_nothing_grow(
     if precision not in ON_CPU or not hasattr(getattr(torch, "amp", None), "GradScaler"):
         pytest.skip("this torch cannot do it on a CPU")
 
-    def scaler(**given):  # a real one: fairseq's is for CUDA only, and rests elsewhere
-        return torch.amp.GradScaler("cpu", init_scale=2.0**127)
-
-    monkeypatch.setattr(torch.cuda.amp, "GradScaler", scaler)
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", _scaler)
     flags = ("--max-update", 6, *GROWING, "--fp16-init-scale", 2**20)
     with in_this_process():
         cfg = configuration(toy_data, tmp_path, *flags, precision=precision)
@@ -36,6 +33,31 @@ def test_an_update_that_is_passed_over_lets_nothing_grow(
         training.run(6)
         assert len(tried) > 8, "nothing overflowed"
         assert grown == [1, 2, 3, 4]
+
+
+def _scaler(**given):
+    """A real one: fairseq's is for CUDA only, and rests elsewhere."""
+    return torch.amp.GradScaler("cpu", init_scale=2.0**127)
+
+
+@pytest.mark.parametrize(
+    "precision", ["fp16 flat", "fp16 not flat", "fp16 memory-efficient", "amp"]
+)
+def test_gates_count_no_update_that_is_passed_over(toy_data, tmp_path, monkeypatch, precision):
+    if precision not in ON_CPU or not hasattr(getattr(torch, "amp", None), "GradScaler"):
+        pytest.skip("this torch cannot do it on a CPU")
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", _scaler)
+    flags = (
+        "--max-update", 6, "--fp16-init-scale", 2**20, "--update-freq", 2, "--open-heads", 2,
+        "--gate-anneal", 10, "--criterion", "label_smoothed_cross_entropy_gates",
+    )  # fmt: skip
+    with in_this_process():
+        training = Training(configuration(toy_data, tmp_path, *flags, precision=precision))
+        trainer, tried = training.trainer, []
+        monkeypatch.setattr(trainer, "zero_grad", _noting(trainer.zero_grad, tried, lambda: 1))
+        training.run(6)
+        assert len(tried) > 8, "nothing overflowed"
+        assert int(trainer.get_criterion().gates.steps) == 6
 
 
 def _noting(function, notes, what=lambda update: update):

@@ -63,6 +63,7 @@ def test_the_target_is_reached_and_the_worthless_close_first(target):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        gates.advance()
     gates.eval()
     settled_now = torch.cat(list(gates.values()["heads"].values()))
     assert gates.expected("heads") == pytest.approx(target, abs=0.6)
@@ -71,10 +72,28 @@ def test_the_target_is_reached_and_the_worthless_close_first(target):
     assert set(chosen.tolist()) == set(worth.argsort(descending=True)[:target].tolist())
 
 
+def test_only_an_update_moves_the_target_and_the_weight():
+    """However many forward passes it takes: --update-freq, or a batch that overflows."""
+    gates = LearnedGates(ANATOMY, {"heads": 3}, 10)
+    one = LearnedGates(ANATOMY, {"heads": 3}, 10)
+    for update in range(1, 6):
+        penalties = [gates.penalty() for _ in range(4)]
+        assert all(torch.equal(penalty, one.penalty()) for penalty in penalties)
+        assert int(gates.steps) == update - 1 and gates.weight["heads"] == one.weight["heads"]
+        gates.advance()
+        one.advance()
+    # all but nothing is closed yet, and the target falls by 3/4 of the heads over 10 updates
+    opened = float(probability_open(torch.tensor(3.0)))
+    excess = [opened - (1 - update / 10 * 0.75) for update in range(5)]
+    assert one.weight["heads"] == pytest.approx(0.05 * sum(excess), abs=1e-6)
+    assert int(gates.steps) == 5 and gates.weight == one.weight
+
+
 def test_the_state_goes_on():
     gates = LearnedGates(ANATOMY, {"heads": 3}, 10)
     for _ in range(5):
         gates.penalty()
+        gates.advance()
     other = LearnedGates(ANATOMY, {"heads": 3}, 10)
     other.load_state_dict(gates.state_dict())
     assert other.weight == gates.weight and other.weight["heads"] > 0
