@@ -77,6 +77,11 @@ def plan_growth(
             " ticket"
         )
     _refuse_scope(cfg, mask)
+    if gradual.is_due(first) and "gradient" in getattr(find_score(cfg.score)[0], "needs", ()):
+        raise LotteryError(
+            f"--score {cfg.score} needs gradients, and there are none at update {first}, where"
+            f" pruning starts; set --prune-start to {first + 1} or later"
+        )
     return Growth(gradual, begins=True)
 
 

@@ -36,6 +36,38 @@ def test_what_was_asked_of_open_parts_is_no_sparsity_of_the_mask(tmp_path, scope
     assert _sparsity_now(scope, plain.mask, plain) == 0.5
 
 
+GRADIENTS = ("--score", "matrix.scores:taylor", "--prune-to", 0.5, "--prune-end", 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--prune-schedule", "one-shot", "--prune-start", 0),
+        ("--prune-schedule", "cubic", "--prune-start", 0, "--prune-every", 2),
+    ],
+)
+def test_no_score_of_gradients_before_there_are_gradients(toy, flags):
+    done = toy.train("run", *GRADIENTS, *flags, updates=10)
+    assert done.code == 2 and "Traceback" not in done.out
+    assert (
+        "--score matrix.scores:taylor needs gradients, and there are none at update 0, where"
+        " pruning starts; set --prune-start to 1 or later" in done.out
+    )
+    assert not list(toy.path("run").iterdir())  # the folder itself is fairseq's
+    later = [1 if flag == 0 else flag for flag in flags]
+    assert "pruned at update 1" in toy.train("run", *GRADIENTS, *later, updates=10).ok().out
+
+
+@pytest.mark.slow
+def test_nor_when_a_dense_run_is_pruned_on(toy):
+    toy.train("run", updates=4).ok()
+    flags = (*GRADIENTS, "--prune-schedule", "one-shot")
+    done = toy.train("run", *flags, "--prune-start", 4, updates=10)
+    assert done.code == 2 and "there are none at update 4" in done.out
+    assert "pruned at update 5" in toy.train("run", *flags, "--prune-start", 5, updates=10).ok().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_a_share_of_what_is_left_open_is_pruned_when_a_training_starts(toy, dense, scope):
