@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Optional
 
 import torch
@@ -31,6 +32,8 @@ class MaskedOptimizer:
     _rows: Sequence[tuple[Tensor, Optional[Tensor]]] = ()
     _names: Sequence[str] = ()
     _shapes: Sequence[list[int]] = ()
+    #: of the parameters whose state ``load_state_dict`` found, in order
+    _stored_names: Sequence[str] = ()
     #: whether ``load_state_dict`` found fp32 masters
     masters_restored = False
     #: whether an update followed the last norm: amp passes over one with infinite gradients
@@ -49,7 +52,17 @@ class MaskedOptimizer:
             names, shapes: of the parameters in the optimizer's order.
             has_masters: the optimizer's tensors are fp32 copies of a half-precision model.
             save_masters: write them into checkpoints.
+
+        Raises:
+            LotteryError: the state that was loaded is of parameters of other names, or in another
+                order: torch and fairseq go by order alone.
         """
+        for stored, name in zip_longest(self._stored_names, names if self._stored_names else ()):
+            if stored != name:
+                raise LotteryError(
+                    f"the checkpoint's optimizer state has {stored} where the model has {name};"
+                    " resume with --reset-optimizer"
+                )
         self._names, self._shapes = names, shapes
         self._has_masters = has_masters
         self._save_masters = save_masters
@@ -130,6 +143,7 @@ class MaskedOptimizer:
         extra = state_dict.get("lottery") or {}
         if extra.get("fresh"):
             return
+        self._stored_names = extra.get("names") or ()
         plain = {key: value for key, value in state_dict.items() if key != "lottery"}
         super().load_state_dict(plain, optimizer_overrides)  # type: ignore[misc]
         masters = list((extra.get("masters") or {}).values())

@@ -240,6 +240,19 @@ def test_masters_of_another_model_are_refused():
         optimizer.load_state_dict(state)
 
 
+@pytest.mark.parametrize("names", [["b.weight", "a.weight", "b.bias"], ["a.weight", "b.weight"]])
+def test_state_of_other_names_is_refused(names):
+    """torch and fairseq go by order: matrices of one shape would change places unseen."""
+    optimizer = bound("masked_adam", named_parameters())
+    state = optimizer.state_dict()
+    state["lottery"]["names"] = names
+    again = build("masked_adam", list(named_parameters().values()))
+    again.load_state_dict(state)
+    tensors = MasterTensors(again, dict(zip(["a.weight", "b.weight", "b.bias"], again.params)))
+    with pytest.raises(LotteryError, match="the checkpoint's optimizer state has .* where the mo"):
+        again.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
+
+
 def test_moments_that_were_restored_elsewhere():
     """fairseq moves those of memory-efficient fp16 from the CPU to a GPU with the next step only.
 
