@@ -143,7 +143,7 @@ class MaskedOptimizer:
         extra = state_dict.get("lottery") or {}
         if extra.get("fresh"):
             return
-        self._stored_names = extra.get("names") or ()
+        self._stored_names = list(extra.get("masters") or extra.get("names") or ())
         plain = {key: value for key, value in state_dict.items() if key != "lottery"}
         super().load_state_dict(plain, optimizer_overrides)  # type: ignore[misc]
         masters = list((extra.get("masters") or {}).values())

@@ -64,6 +64,14 @@ def test_two_processes_start_from_one_ticket(toy, dense):
     assert tickets[0] == tickets[1]
 
 
+def test_gates_of_two_processes_count_each_update_once(toy, dense):
+    flags = ("--criterion", "label_smoothed_cross_entropy_gates", "--open-heads", 4)
+    flags += ("--finetune-from-model", dense / "checkpoint_last.pt", "--update-freq", 2)
+    for done in train_two(toy, "run", *flags, updates=3):
+        done.ok()
+    assert int(toy.load("run", "checkpoint_last.pt")["criterion"]["gates.steps"]) == 3
+
+
 def test_two_processes_that_draw_other_masks_are_stopped(toy, dense):
     """At the start, and when a mask grows: each rank has another seed."""
     growing = ("--prune-to", 0.7, "--prune-start", 2, "--prune-end", 4, "--prune-every", 1)
