@@ -204,6 +204,21 @@ def test_what_ranks_weights_stays_where_the_mask_grows_on():
     assert list(kept) == ["--score", "--scope", "--floor", "--draw-seed", "--prune-to"]
 
 
+SEVERAL_LINES = {
+    "backslashes": " \\\n    ",
+    "a variable of several lines, expanded": "\n   ",
+    "flags at the start of lines": "\n",
+    "comments between": "\n# on a GPU\n",
+}
+
+
+@pytest.mark.parametrize("between", SEVERAL_LINES.values(), ids=SEVERAL_LINES)
+def test_a_command_over_several_lines_is_one_command(between):
+    line = f"{LINE} --lr 7e-4 --max-update 600"
+    assert parse(line.replace(" --", f"{between}--")) == parse(line)
+    assert parse(f"# of June\n\n{line}{between}--seed 3\n") == parse(f"{line} --seed 3")
+
+
 def test_a_stages_record_is_a_command():
     words = ["/env/bin/python", "-m", "fairseq_cli.train", *shlex.split(LINE)[1:], "--lr", "1"]
     assert parse(json.dumps({"command": words, "seconds": 3})) == parse(f"{LINE} --lr 1")

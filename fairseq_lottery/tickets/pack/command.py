@@ -37,6 +37,8 @@ LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _FLAG = re.compile(r"--?[A-Za-z]")
 #: of a command in characters; shlex takes a second for this many
 _LONGEST = 100_000
+#: a line break before an indented line or a flag, as in a variable that spans several lines
+_CONTINUED = re.compile(r"\n(?=[ \t]|-)")
 _SHELL = re.compile(r"[$`|&;<>#\\]")
 
 Flags = list[tuple[str, list[str]]]
@@ -72,8 +74,9 @@ class TrainingCommand:
         """Read the one ``fairseq-train`` line of ``text``.
 
         Args:
-            text: lines for a shell (``#`` starts a comment line), or the JSON record of a
-                stage, whose ``command`` is the list of words.
+            text: lines for a shell (``#`` starts a comment line, an indented line or one that
+                starts with a flag continues the line before), or the JSON record of a stage,
+                whose ``command`` is the list of words.
             languages: source and target, where the line does not name them.
 
         Raises:
@@ -127,8 +130,9 @@ def _words(text: str) -> list[str]:
             raise LotteryError(f"the command has {len(text)} characters, as no command has")
         whole = re.sub(r'"?\$\(fairseq-lottery user-dir\)"?', f"'{USER_DIR}'", text)
         rows = whole.replace("\\\n", " ").splitlines()
+        joined = "\n".join(row for row in rows if not row.lstrip().startswith("#"))
         try:
-            lines = [shlex.split(row) for row in rows if not row.lstrip().startswith("#")]
+            lines = [shlex.split(row) for row in _CONTINUED.sub(" ", joined).splitlines()]
         except ValueError as error:
             raise LotteryError(f"the command is no line for a shell ({error})") from None
     lines = [line for line in lines if line]
