@@ -61,6 +61,25 @@ def _patterns(found: dict[str, int]) -> str:
     return ", ".join(f"{count} x {pattern}" for pattern, count in sorted(found.items())) or "none"
 
 
+def _rounding(found: dict[str, Any]) -> str:
+    """Say why the count is not that of the requested sparsity; empty where it is."""
+    from fairseq_lottery.masks import count_to_prune
+
+    asked = (found["record"] or {}).get("asked")
+    if not isinstance(asked, float):
+        return ""
+    rounded = [
+        count_to_prune(asked, row["size"]) == row["pruned"] for row in found["matrices"].values()
+    ]
+    count = count_to_prune(asked, found["prunable"])
+    if count == found["pruned"] or not all(rounded):
+        return ""
+    return (
+        f"--sparsity {asked:g} of all prunable weights is {count}; --scope layer rounds each"
+        " matrix to whole weights"
+    )
+
+
 def _table(found: dict[str, Any]) -> str:
     from fairseq_lottery.tickets.size import advice, line
 
@@ -68,6 +87,7 @@ def _table(found: dict[str, Any]) -> str:
         f"{found['file']}: {found['kind']} at update {found['update']}",
         f"sparsity {found['sparsity']:.4f}: {found['pruned']} of {found['prunable']} prunable"
         f" weights ({found['parameters']} parameters in all)",
+        *filter(None, [_rounding(found)]),
         f"mask {found['mask_digest'] or 'none: zeros were counted in every weight matrix'}",
         "zeros and mask agree" if found["agrees"] else "zeros and mask DISAGREE",
         line(found),

@@ -34,8 +34,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     (of the ticket, where there is one), and the sizes of ``size.sizes``.
 
     A ``pattern`` N:M says that of M consecutive weights of a row never more than N stay, a
-    protected row's among them. M is that of the ticket's scope, 4 where it has none; a matrix
-    whose rows M does not divide has None.
+    protected row's among them. M is that of the ticket's scope, 4 where it has none. A matrix
+    has None if M does not divide its rows, or if some M consecutive weights are all kept.
     """
     source = read_source(path)
     mask = source.mask
@@ -81,7 +81,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
 
 def _pattern(keep: Tensor, group: int) -> Optional[str]:
     most = densest(keep, group)
-    return None if most is None else f"{most}:{group}"
+    return None if most is None or most == group else f"{most}:{group}"
 
 
 def _record(source: Source) -> Any:

@@ -28,7 +28,7 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop(4).startswith("size 0.02 MB, ")
     assert lines.pop(5) == (
-        "patterns N:M (of M weights in a row at most N stay): 4 x 2:4, 18 x 3:4, 7 x 4:4"
+        "patterns N:M (of M weights in a row at most N stay): 4 x 2:4, 18 x 3:4"
     )
     assert lines[:5] == [
         f"{path}: ticket at update 5",
@@ -39,9 +39,28 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     ]
     rows = [line.split() for line in lines if line.startswith("encoder.embed_tokens.weight")]
     assert [row[1:4] for row in rows] == [["44", "22", "0.5000"]]
-    assert [row[5] for row in rows] == ["4:4"], "the padding row is kept whole"
+    assert [row[5] for row in rows] == ["-"], "the padding row is kept whole"
     assert "dead matrices: none" in lines
     assert f"signature: {ticket.record['signature']}" in lines
+
+
+def test_the_table_says_that_each_matrix_is_rounded(tmp_path, capsys):
+    run = Run(tmp_path)
+    path = tmp_path / "ticket.safetensors"
+
+    def lines(**axes):
+        save_ticket(path, run.draw(**axes), overwrite=True)
+        assert main(["inspect", str(path)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    # matrices of 16, 24 and 44 weights: 14, 22 and 40 are pruned where 14.4, 21.6 and 39.6 would be
+    assert lines(sparsity=0.9)[1:3] == [
+        "sparsity 0.8903: 552 of 620 prunable weights (768 parameters in all)",
+        "--sparsity 0.9 of all prunable weights is 558; --scope layer rounds each matrix to whole"
+        " weights",
+    ]
+    for axes in ({"sparsity": 0.5}, {"sparsity": 0.9, "scope": "global"}):
+        assert not any("rounds each matrix" in line for line in lines(**axes)), axes
 
 
 def test_the_table_of_a_pattern(tmp_path, capsys):
@@ -49,9 +68,9 @@ def test_the_table_of_a_pattern(tmp_path, capsys):
     save_ticket(path, Run(tmp_path).draw(scope="2:4", keep_dense="fc2"))
     assert main(["inspect", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "patterns N:M (of M weights in a row at most N stay): 28 x 2:4, 1 x 4:4" in lines
+    assert "patterns N:M (of M weights in a row at most N stay): 28 x 2:4" in lines
     ends = {line.split()[0]: line.split()[-1] for line in lines if ".weight " in line}
-    assert len(ends) == 29 and ends.pop("encoder.embed_tokens.weight") == "4:4"
+    assert len(ends) == 29 and ends.pop("encoder.embed_tokens.weight") == "-"
     assert set(ends.values()) == {"2:4"}
     assert "scope: 2:4" in lines
 
@@ -62,4 +81,5 @@ def test_the_table_of_a_dense_file(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "mask none: zeros were counted in every weight matrix" in printed
     assert "sparsity 0.0000: 0 of 620 prunable weights" in printed
+    assert "patterns N:M (of M weights in a row at most N stay): none" in printed
     assert "signature" not in printed
