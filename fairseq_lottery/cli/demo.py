@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="stages at a time, a core each (default: 2)",
     )
+    parser.add_argument(
+        "--data-only", action="store_true", help="make its text, subwords and data, and stop"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,11 +40,16 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
     if args.seed < 0:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
-    require("torch", "fairseq", "sentencepiece", "sacrebleu", "matplotlib", "rich", "yaml")
-    require("snakemake")
+    require("torch", "fairseq", "sentencepiece")
+    if not args.data_only:
+        require("sacrebleu", "matplotlib", "rich", "yaml", "snakemake")
     from fairseq_lottery.demo.prepare import prepare
 
-    show(prepare(args.out, args.seed), args.out, args.jobs)
+    configuration = prepare(args.out, args.seed)
+    if args.data_only:
+        print(f"{args.out / 'data'} and {args.out / 'text'} are ready")
+    else:
+        show(configuration, args.out, args.jobs)
 
 
 def show(configuration: Path, out: Path, jobs: int) -> None:

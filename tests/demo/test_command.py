@@ -68,6 +68,15 @@ def test_a_folder_of_another_seed_is_refused(made):
     assert path.read_bytes() == before
 
 
+def test_the_data_can_be_made_alone(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "show", lambda *given: pytest.fail("something was run"))
+    monkeypatch.setattr(demo, "require", lambda *packages: None)
+    demo.run(parse("--data-only", "--out", str(tmp_path / "demo")))
+    folder = tmp_path / "demo"
+    assert capsys.readouterr().out == f"{folder}/data and {folder}/text are ready\n"
+    assert (folder / "demo.yaml").is_file()
+
+
 def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
     path, _ = made(3)
     ran = []
