@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import torch
 
+from fairseq_lottery.compat import whole_config
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.structured.kept import parts_in
@@ -128,8 +129,9 @@ class LotteryTask:
         ``--skip-invalid-size-inputs-valid-test`` drops those that are too long: in the
         validation of a training fairseq says so, in translation it is refused.
 
-        And a training set is cut into the same batches whenever the training was resumed:
-        fairseq main and fairseq-fixed cut it as the epoch says in which the process started.
+        And a training set is cut into the same batches in the same order whenever the training
+        was resumed: fairseq main and fairseq-fixed cut it as the epoch says in which the process
+        started, and ``--update-ordered-indices-seed`` makes their order depend on it as well.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
@@ -163,6 +165,8 @@ class LotteryTask:
                         " --max-source-positions and --max-target-positions"
                     )
         elif self._keeps_batches(dataset, given):
+            if self._seed_counts_epochs():
+                given["seed"] = given.get("seed", 1) - given.get("epoch", 1) + 1
             given["epoch"] = 1  # the epoch to go on with comes from the checkpoint, afterwards
         if self._is_training_set(dataset):
             stop_on_signals()
@@ -172,6 +176,11 @@ class LotteryTask:
         """Whether all epochs of a process share their batches, and only their order changes."""
         anew = given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")
         return not anew and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
+
+    def _seed_counts_epochs(self) -> bool:
+        """Whether the seed that the trainer passes is the run's plus the epoch."""
+        dataset = whole_config(self.cfg).dataset  # type: ignore[attr-defined]
+        return bool(dataset.get("update_ordered_indices_seed"))
 
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:

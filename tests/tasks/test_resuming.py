@@ -259,3 +259,30 @@ def test_a_ticket_changed_under_a_run(train, refused, sources, tmp_path):
     ticket.record["seed"] = 99
     save_ticket(path, ticket)
     refused("is of a run with another ticket than", "--ticket", path)
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--update-ordered-indices-seed",), ("--grouped-shuffling",)], ids=str
+)
+def test_a_later_epoch_is_resumed_with_the_batches_of_an_uninterrupted_run(train, flags):
+    def epochs(training, last):
+        """The batches of this epoch and the following ones, as fairseq-train asks for them."""
+        found, iterator = [], training.epoch
+        while iterator.next_epoch_idx <= last:
+            batches = iterator.next_epoch_itr(fix_batches_to_gpus=False, shuffle=True)
+            found.append([batch["id"].tolist() for batch in batches])
+            iterator = training.trainer.get_train_iterator(
+                iterator.next_epoch_idx, load_dataset=False, disable_iterator_cache=False
+            )
+        return found
+
+    flags = ("--max-tokens", 800, *flags)
+    first, second, third = epochs(train(*flags, to=0), 3)
+    assert first != second != third
+    train(*flags, to=len(first) + len(second), most=100)
+    resumed = train(*flags, to=0, most=100)
+    assert (resumed.epoch.epoch, resumed.epoch.iterations_in_epoch) == (3, 0)
+    assert epochs(resumed, 3) == [third]
