@@ -11,6 +11,7 @@ from fairseq.optim import (
     register_optimizer,
 )
 
+from fairseq_lottery.compat import scale_steps_apart
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.optim.masked import MaskedOptimizer
 
@@ -34,6 +35,8 @@ def _init(name: str) -> Any:
                 super(MASKED_OPTIMIZERS[f"masked_{name}"], self).__init__(cfg, *args, **kwargs)
             except ImportError as error:
                 raise LotteryError(f"masked_{name} cannot be built here: {error}") from error
+            if name == "adafactor":
+                scale_steps_apart(self.optimizer)
 
     return __init__
 
