@@ -188,14 +188,14 @@ def test_validate_is_over_all_sentences(toy, dense):
 def test_the_readmes_recipe_scores_all_or_nothing(toy, dense):
     log = toy.generate(dense / "checkpoint_last.pt").ok().out
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    (recipe,) = re.findall(r"^grep '\^H-' .*sacrebleu test\.de$", readme, re.M)
+    (recipe,) = re.findall(r"^grep '\^H-' .*sacrebleu \S+$", readme, re.M)
     toy.path("test.de").write_text((toy.data.parent / "test.de").read_text())
     rows = log.splitlines()
     place = next(n for n, row in enumerate(rows) if row.startswith("H-7\t"))
 
     def score(lines):
         toy.path("log").write_text("".join(f"{line}\n" for line in lines))
-        command = re.sub(r"\S+generate\.log", "log", recipe)
+        command = re.sub(r"\S+generate\.log", "log", re.sub(r"\S+test\.de", "test.de", recipe))
         path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
             command, shell=True, cwd=toy.folder, env={**os.environ, "PATH": path},

@@ -1,0 +1,92 @@
+"""The documents' commands, as a reader pastes them: one after the other, in one folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: pages in the order in which a reader pastes their commands
+PAGES = ("README.md", "docs/heads.md", "docs/extending.md")
+#: sizes of the recipes, and those of this test, which trains for seconds
+SIZES = ("N=600 t=30 ", "N=50 t=3 ")
+#: commands that are not run here
+LEFT_OUT = (
+    "make ",  # builds environments
+    ". .venv/bin/activate",
+    "fairseq-lottery doctor",
+    "fairseq-lottery run table.yaml --",  # hours; tests/demo runs a table
+    "fairseq-lottery report ",
+)
+#: flags and redirections before what a command writes
+_WRITES = re.compile(r"(?:--out|--save-dir|[^2]>)[ ]*([\w./-]+)")
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def commands():
+    """The shell commands of all pages that are run here."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            whole = re.sub(r'"[^"]*"', lambda text: text[0].replace("\n", "\0"), block)
+            rows = whole.replace("\\\n", "\\\0").splitlines()
+            found += [row.replace("\0", "\n") for row in rows if not row.startswith(LEFT_OUT)]
+    return found
+
+
+def written():
+    """What the commands write, in their order."""
+    return [path for command in commands() for path in _WRITES.findall(command)]
+
+
+def test_every_file_and_folder_is_written_once():
+    assert len(commands()) > 25
+    assert len(written()) == len(set(written())) > 20
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
+    for package in ("fairseq", "sentencepiece", "sacrebleu", "ctranslate2"):
+        pytest.importorskip(package)
+    (table,) = blocks("README.md", "yaml")
+    (tmp_path / "table.yaml").write_text(table)
+    score = next(block for block in blocks("docs/extending.md", "python") if "my_scores" in block)
+    (tmp_path / "my_scores.py").write_text(score)
+    script = "\n".join(commands())
+    assert script.count(SIZES[0]) == 1
+    (tmp_path / "script.sh").write_text(script.replace(*SIZES))
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-exo", "pipefail", "script.sh"], cwd=tmp_path, env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+
+    from fairseq_lottery.structured import load_parts
+    from fairseq_lottery.tickets import load_ticket
+    from fairseq_lottery.tickets.inspection import inspect_file
+
+    sparsities = {
+        "slt50/checkpoint_last.pt": 0.5, "mp90/checkpoint_last.pt": 0.9, "averaged.pt": 0.5,
+        "random50/checkpoint_last.pt": 0.5, "slt50.model.safetensors": 0.5, "plain.pt": 0.5,
+        "relative80.safetensors": 0.8,
+    }  # fmt: skip
+    for name, sparsity in sparsities.items():
+        found = inspect_file(tmp_path / name)
+        assert found["sparsity"] == pytest.approx(sparsity, abs=1e-3) and found["agrees"], name
+    packed, unpacked = tmp_path / "slt50.safetensors", tmp_path / "unpacked/ticket.safetensors"
+    assert load_ticket(packed).digest() == load_ticket(unpacked).digest()
+    for name in ("half.json", "found.json"):
+        parts, _ = load_parts(tmp_path / name)
+        assert (parts.count_closed("heads"), parts.count("heads")) == (6, 12), name
+    for log in ("slt50/generate.log", "sparse.log"):
+        assert len(re.findall(r"^H-", (tmp_path / log).read_text(), re.M)) == 500, log
+    assert re.search(r'^ "score": ', done.stdout, re.M)
