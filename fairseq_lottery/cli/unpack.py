@@ -2,7 +2,7 @@
 
 import argparse
 
-EXAMPLE = "fairseq-lottery unpack slt50.zip --out slt50"
+EXAMPLE = "fairseq-lottery unpack slt50.zip --out unpacked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

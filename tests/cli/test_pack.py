@@ -74,4 +74,4 @@ def test_an_archive_is_replaced_on_request_only(folder, capsys):
 @pytest.mark.parametrize("command", [packing, unpacking])
 def test_the_example_can_be_parsed(command):
     args = build_parser().parse_args(shlex.split(command.EXAMPLE)[1:])
-    assert args.out in ("slt50.zip", "slt50")
+    assert args.out in ("slt50.zip", "unpacked")
