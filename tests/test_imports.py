@@ -29,7 +29,13 @@ def test_masks_and_tickets_need_no_fairseq():
     assert loaded_by(code) == {"torch", "numpy", "safetensors"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ticket", "--help"], ["--version"]])
+#: of the checkout, to plan
+EXAMPLE = Path(__file__).parent.parent / "examples/wmt14/en-de.yaml"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ticket", "--help"], ["--version"], ["run", str(EXAMPLE), "-n"]]
+)
 def test_the_command_starts_without_torch_and_fairseq(arguments):
     code = f"""
 from fairseq_lottery.cli.main import main
