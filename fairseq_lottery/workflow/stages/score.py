@@ -6,7 +6,6 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import re
 import shlex
@@ -19,15 +18,10 @@ from typing import Any
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.stages.chosen import measure
+from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
 
 #: source, target, translation, the same detokenised, scores of its tokens: in this order
 _LINE = re.compile(r"([STHDP])-(\d+)\t(.*)")
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines as fairseq counts them: U+2028 and its like are part of a sentence."""
-    with open(path, encoding="utf-8") as lines:
-        return [line.rstrip("\n") for line in lines]
 
 
 def read_translations(path: Path, references: list[str]) -> tuple[list[str], list[str]]:
@@ -61,33 +55,9 @@ def read_translations(path: Path, references: list[str]) -> tuple[list[str], lis
     cut = [n for n in range(len(references)) if n not in found["P"]]
     if cut:
         raise LotteryError(f"{path} ends within sentence {cut[0]}; delete it and translate again")
-    _refuse_other_order(path, found["T"], references)
+    refuse_other_references(str(path), found["T"], references)
     order = range(len(references))
     return [hypotheses[n] for n in order], [found["S"].get(n, "") for n in order]
-
-
-def _refuse_other_order(path: Path, targets: dict[int, str], references: list[str]) -> None:
-    """The data's own targets must be the references, up to spaces and unknown words.
-
-    References are often normalised otherwise than the data, so up to half of them may differ. But
-    none may be a target elsewhere: then a line was lost, doubled or moved, and every sentence
-    behind it is compared with its neighbour's reference.
-    """
-
-    def bare(text: str) -> str:
-        return re.sub(r"\s+|@-@", "", html.unescape(text))
-
-    known = {n: text for n, text in targets.items() if "<unk>" not in text and n < len(references)}
-    differing = [n for n, text in sorted(known.items()) if bare(text) != bare(references[n])]
-    lost = {bare(references[n]) for n in differing}
-    moved = [n for n in differing if bare(known[n]) in lost]
-    if moved or len(differing) * 2 > len(known):
-        number = (moved or differing)[0]
-        what = "in another order" if moved else "different texts"
-        raise LotteryError(
-            f"{path} and the references are {what}: sentence {number} is"
-            f" {known[number][:60]!r} there and {references[number][:60]!r} here"
-        )
 
 
 def scores(
