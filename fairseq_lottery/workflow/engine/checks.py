@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing, sha256_of
@@ -19,8 +19,13 @@ from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record
 from fairseq_lottery.workflow.planning.stored import read_object, read_plan
-from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter, user_dir
-from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
+from fairseq_lottery.workflow.planning.train_env import (
+    in_environment,
+    interpreter,
+    translation_flags,
+    user_dir,
+)
+from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.reading.lines import Key
 
 DATA = "data.json"
@@ -95,9 +100,10 @@ def check_files(configuration: Configuration) -> dict[str, Any]:
         if not any(path.name.startswith(f"{subset}.") for path in files):
             raise error(key, f"the data folder {data} has no {subset}.*.bin; give"
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
-    for number, evaluation in enumerate(configuration.evaluations):
-        key = ("references",) if evaluation.references is None else ("evaluate", number)
-        _refuse_other_references(configuration, evaluation, key)
+    for (_, references), key in _test_sets(configuration).items():
+        if not references.is_file():
+            raise error(key, f"the references {references} are not there; they are the raw text of"
+                        " the test set")  # fmt: skip
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
@@ -125,31 +131,14 @@ def check_executor(executor: str) -> None:
         )
 
 
-def _refuse_other_references(
-    configuration: Configuration, evaluation: Evaluation, key: Key
-) -> None:
-    path = evaluation.references or configuration.references
-    if not path.is_file():
-        raise configuration.source.error(
-            key, f"the references {path} are not there; they are the raw text of the test set"
-        )
-    with open(path, "rb") as file:
-        lines = sum(1 for _ in file)
-    for index in configuration.data.glob(f"{evaluation.subset}.*.idx"):
-        sentences = _sentences(index)
-        if sentences is not None and sentences != lines:
-            raise configuration.source.error(
-                key, f"{path} has {lines} lines, and {index.name} {sentences} sentences"
-            )
-
-
-def _sentences(index: Path) -> Optional[int]:
-    """How many an index of fairseq-preprocess says there are; None of another kind."""
-    with open(index, "rb") as file:
-        head = file.read(26)
-    if len(head) < 26 or not head.startswith(b"MMIDIDX"):
-        return None
-    return int.from_bytes(head[18:26], "little")
+def _test_sets(configuration: Configuration) -> dict[tuple[str, Path], Key]:
+    """Subset and references of every test set -> where the references are named."""
+    found: dict[tuple[str, Path], Key] = {}
+    for number, evaluation in enumerate(configuration.evaluations):
+        own, key = evaluation.references, ("evaluate", number, "references")
+        references, where = (own, key) if own else (configuration.references, ("references",))
+        found.setdefault((evaluation.subset, references), where)
+    return found
 
 
 def check_disk(configuration: Configuration, cost: Cost) -> None:
@@ -175,7 +164,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
     masks = {(a.scope, a.prunable, a.keep_dense) for a in axes if a is not None}
     question = {
         "train": [*fixed, *configuration.train.words()],
-        "generate": [*fixed, "--path", "model.pt", *configuration.generate.words()],
+        "generate": [*fixed, "--path", "model.pt", *translation_flags(configuration)],
         "weights": list(configuration.train.of_weights()),
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),
@@ -186,13 +175,17 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
             for parts in plan.closings
             if parts.share_closed is not None
         ],
+        "tests": [
+            {"subset": subset, "references": str(references), "where": key}
+            for (subset, references), key in _test_sets(configuration).items()
+        ],
     }
     found = _ask(configuration, question)
     if found.get("absent") and executor == "other":
         return Asked([f"nothing was checked in it: {found['problem']}"], None)
     if found.get("problem"):
         raise configuration.source.error(
-            (found["where"],) if "where" in found else ("train_env",),
+            _key(found.get("where", "train_env")),
             found["problem"],
             found.get("about", ""),
         )
@@ -204,6 +197,10 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
             " (0 trains on the CPU), or give --executor",
         )
     return Asked(list(found["notes"]), found["parameters"])
+
+
+def _key(where: Union[str, list[Any]]) -> Key:
+    return (where,) if isinstance(where, str) else tuple(where)
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:

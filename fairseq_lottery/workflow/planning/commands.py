@@ -12,7 +12,12 @@ from fairseq_lottery.workflow.planning.closings import closing_stages, parts_fil
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.planning.stage import Stage, stage_name
-from fairseq_lottery.workflow.planning.train_env import fairseq_train, interpreter, user_dir
+from fairseq_lottery.workflow.planning.train_env import (
+    fairseq_train,
+    interpreter,
+    translation_flags,
+    user_dir,
+)
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, model_file
 
@@ -191,11 +196,7 @@ class _Writer:
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
         # without it fairseq drops what does not fill a multiple of eight sentences
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
-        for flag in ("--source-lang", "--target-lang"):
-            language = training.flags.get(flag)
-            if language and flag not in self.configuration.generate:
-                words += [flag, language]
-        words += self.configuration.generate.words()
+        words += translation_flags(self.configuration)
         words += self.device()
         return Stage(
             name=stage_name("generate", folder),

@@ -45,6 +45,16 @@ def user_dir() -> str:
     return str(Path(fairseq_lottery.__file__).resolve().parent)
 
 
+def translation_flags(configuration: Configuration) -> list[str]:
+    """Flags of every translation: the configuration's, and the languages of the training."""
+    flags = configuration.generate
+    for name in ("--source-lang", "--target-lang"):
+        language = configuration.train.get(name)
+        if language and name not in flags:
+            flags = flags.plus(name, language)
+    return flags.words()
+
+
 def fairseq_train(
     configuration: Configuration, executor: str, seed: int, folder: str, words: Sequence[object]
 ) -> tuple[str, ...]:

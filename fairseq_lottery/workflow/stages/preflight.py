@@ -17,7 +17,7 @@ from typing import Any
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Whether fairseq takes these flags, and which GPUs are there.
+    """Whether fairseq takes these flags and these test sets, and which GPUs are there.
 
     Args:
         question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
@@ -25,7 +25,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             ``last`` of runs to adopt; ``scores``: names of scores, of which a user's own must be
             importable; ``growing``: those of masks that grow; ``masks``: scope, prunable set
             and what is kept dense of every mask, which have to fit the model; ``closings``: the
-            heads and FFN units that are closed, of which the model must have so many.
+            heads and FFN units that are closed, of which the model must have so many; ``tests``:
+            ``subset`` and ``references`` of every test set, and ``where`` they are named.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -82,10 +83,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
     try:
-        shapes = _shapes(question["train"])
+        model = _model(parsed["train"])
     except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
         why = f"{type(error).__name__}: {error}"
         return {"problem": f"train: the model cannot be built ({why})", "where": "train"}
+    for one in question["tests"]:
+        try:
+            _refuse_unfit(parsed["generate"], model.max_positions(), one)
+        except LotteryError as error:
+            return {"problem": str(error), "where": one["where"]}
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     for scope, prunable, keep_dense in question["masks"]:
         try:
             matrices = prunable_matrices(shapes, prunable, keep_dense)
@@ -105,17 +112,32 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
 
-def _shapes(words: list[str]) -> dict[str, tuple[int, ...]]:
-    """Of the model's parameters, by building it; as plain fairseq would, without any mask."""
-    from fairseq import options, tasks
+def _model(args: Any) -> Any:
+    """Build the model as plain fairseq would, without any mask."""
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq.tasks.translation import TranslationTask
+
+    cfg = convert_namespace_to_omegaconf(args)
+    return TranslationTask.setup_task(cfg.task).build_model(cfg.model)
+
+
+def _refuse_unfit(args: Any, positions: Any, test: dict[str, Any]) -> None:
+    """Refuse a test set that would stop the workflow after its trainings."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    plain = ["translation" if word == "translation_lottery" else word for word in words]
-    cfg = convert_namespace_to_omegaconf(
-        options.parse_args_and_arch(options.get_training_parser(), input_args=plain)
-    )
-    model = tasks.setup_task(cfg.task).build_model(cfg.model)
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.workflow.stages.test_set import refuse_unfit
+
+    try:
+        cfg = convert_namespace_to_omegaconf(args)
+        refuse_unfit(cfg, positions, test["subset"], Path(test["references"]))
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - fairseq refuses data and flags in any way
+        raise LotteryError(
+            f"the set {test['subset']} cannot be read ({type(error).__name__}: {error}); compare"
+            " the flags in generate with the data"
+        ) from error
 
 
 def _close(

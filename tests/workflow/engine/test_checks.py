@@ -68,24 +68,6 @@ def test_references_that_are_not_there(work, tmp_path):
     )
 
 
-def index(path, sentences):
-    """The start of an index as fairseq-preprocess writes it."""
-    head = b"MMIDIDX\x00\x00" + (1).to_bytes(8, "little") + b"\x04"
-    path.write_bytes(head + sentences.to_bytes(8, "little") + b"\0" * 20)
-
-
-def test_references_of_another_number(work, tmp_path):
-    data = tmp_path / "data-bin"
-    index(data / "test.en-de.en.idx", 1)
-    check_files(work.configuration)
-    index(data / "test.en-de.en.idx", 3)
-    assert refused(work) == (
-        f"FILE, line 2: {tmp_path}/test.de has 1 lines, and test.en-de.en.idx 3 sentences"
-    )
-    (data / "test.en-de.en.idx").write_bytes(b"another kind")
-    check_files(work.configuration)
-
-
 def test_a_set_that_an_evaluation_wants(tmp_path, work):
     more = Work(tmp_path, "slt", evaluate=[{}, {"subset": "test1", "references": "test.de"}])
     line = more.configuration.source.path.read_text().splitlines().index("- subset: test1") + 1
@@ -106,7 +88,7 @@ def test_a_set_that_was_not_made(work, tmp_path, subset):
 def test_another_set_has_references_of_its_own(tmp_path, work):
     (tmp_path / "data-bin" / "test1.en-de.en.bin").touch()
     more = Work(tmp_path, "slt", evaluate=[{}, {"subset": "test1", "references": "more.de"}])
-    assert refused(more).startswith("FILE, line 10: the references")
+    assert refused(more).startswith("FILE, line 11: the references")
     (tmp_path / "more.de").write_text("noch einer\n")
     check_files(more.configuration)
 
@@ -302,6 +284,25 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
     assert asked["masks"] == [["layer", "all-matrices", None]]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
+
+
+def test_test_sets_are_checked_once_each(environment, tmp_path):
+    sets = [{}, {"checkpoint": "last"}, {"subset": "test1", "references": "more.de"}]
+    train = f"{TRAIN} -s en -t de"
+    answer = {"problem": "so", "where": ["evaluate", 2, "references"]}
+    asking = environment(json.dumps(answer), evaluate=sets, train=train, generate="-s de")
+    with pytest.raises(LotteryError) as refusal:
+        ask(asking, "local")
+    text = asking.configuration.source.path.read_text().splitlines()
+    assert f"small.yaml, line {text.index('  references: more.de') + 1}: so" in str(refusal.value)
+    asked = json.loads((tmp_path / "question").read_text())
+    assert asked["tests"] == [
+        {"subset": "test", "references": f"{tmp_path}/test.de", "where": ["references"]},
+        {"subset": "test1", "references": f"{tmp_path}/more.de",
+         "where": ["evaluate", 2, "references"]},
+    ]  # fmt: skip
+    # as the stage that translates
+    assert asked["generate"][-4:] == ["--source-lang", "de", "--target-lang", "de"]
 
 
 @pytest.mark.parametrize(

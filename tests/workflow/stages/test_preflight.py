@@ -15,13 +15,15 @@ def ask(toy_data, monkeypatch):
     pytest.importorskip("fairseq")
     monkeypatch.chdir(toy_data.parent)
 
-    def asking(*flags, masks=(), closings=()):
+    def asking(*flags, masks=(), closings=(), references=None, generate=()):
         fixed = [str(toy_data), "--task", "translation_lottery"]
         return answer({
             "train": [*fixed, *MODEL, *FLAGS, *flags],
-            "generate": [*fixed, "--path", "model.pt", "-s", "en", "-t", "de"],
+            "generate": [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate],
             "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
             "masks": [list(mask) for mask in masks], "closings": list(closings),
+            "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
+            if references else [],
         })  # fmt: skip
 
     return asking
@@ -40,6 +42,60 @@ def test_a_model_that_cannot_be_built(ask):
     found = ask("--encoder-attention-heads", "7")
     assert found["where"] == "train"
     assert found["problem"].startswith("train: the model cannot be built (")
+
+
+@pytest.fixture
+def references(toy_data, tmp_path):
+    """Writes the toy's test set as references, changed."""
+    lines = (toy_data.parent / "test.de").read_text().splitlines()
+
+    def written(change):
+        path = tmp_path / "references"
+        path.write_text("".join(f"{line}\n" for line in change(lines)))
+        return path
+
+    return written
+
+
+def test_references_that_fit(ask, references):
+    # and flags of ours, which a task of fairseq's lacks
+    upper = references(lambda lines: [line.upper() for line in lines])
+    assert ask("--no-save-masters", references=upper, generate=["--sparse-decode"])["gpus"] >= 0
+
+
+def test_references_that_do_not_fit(ask, references, toy_data):
+    path = references(lambda lines: lines[:-1])
+    assert ask(references=path) == {
+        "problem": f"{path} has 49 lines, and the set test in {toy_data} 50 sentences; give the"
+        " raw text of that set",
+        "where": ["references"],
+    }
+    found = ask(references=references(lambda lines: [*lines[:30], *lines[31:], "w1"]))
+    assert found["where"] == ["references"]
+    assert "do not match line by line: sentence 31 is " in found["problem"]
+
+
+def test_a_sentence_of_the_test_set_that_is_too_long(ask, references, toy_data):
+    """fairseq-generate would end with it, after every training."""
+    path = references(lambda lines: lines)
+    lengths = [len(line.split()) + 1 for line in path.read_text().splitlines()]  # and </s>
+    number = next(n for n, length in enumerate(lengths) if length > 9)
+    found = ask("--max-source-positions", "9", references=path)
+    assert found["problem"].startswith(
+        f"sentence {number} of the set test in {toy_data} has (10, 10) tokens (source, target) and"
+        " the model takes (9, 1024); take it out of the set and the references, or give"
+    )
+    # the advice: both commands have the flag
+    more = ["--max-source-positions", "10"]
+    assert "problem" not in ask(*more, references=path, generate=more)
+
+
+def test_subwords_that_are_not_there(ask, references):
+    path = references(lambda lines: lines)
+    flags = ["--bpe", "sentencepiece", "--sentencepiece-model", "none.model"]
+    found = ask(references=path, generate=flags)
+    assert found["problem"].startswith("the set test cannot be read (OSError: ")
+    assert "none.model" in found["problem"]
 
 
 def test_a_pattern_that_does_not_divide_the_rows(ask):

@@ -1,0 +1,63 @@
+"""A test set that fairseq-preprocess made, read as fairseq-generate reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq import utils
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
+
+
+def refuse_unfit(cfg: Any, positions: Any, subset: str, references: Path) -> None:
+    """Refuse a test set that cannot be translated and scored.
+
+    Args:
+        cfg: fairseq-generate's configuration.
+        positions: how many tokens the model takes, as its ``max_positions`` says.
+        subset: name of the test set.
+        references: its raw text.
+
+    Raises:
+        LotteryError: a sentence is too long, or the references are of other sentences.
+    """
+    # fairseq's own: ours would look for the model, which is not there yet
+    task = TranslationTask.setup_task(cfg.task)
+    task.load_dataset(subset)
+    sentences = task.dataset(subset)
+    whose = f"the set {subset} in {cfg.task.data}"
+    limits = utils.resolve_max_positions(task.max_positions(), positions)
+    _, too_long = sentences.filter_indices_by_size(np.arange(len(sentences)), limits)
+    if too_long:
+        number = too_long[0]
+        lengths = tuple(map(int, sentences.size(number)))
+        raise LotteryError(
+            f"sentence {number} of {whose} has {lengths} tokens (source, target) and the"
+            f" model takes {limits}; take it out of the set and the references, or give"
+            " --max-source-positions and --max-target-positions in both train and generate"
+        )
+    lines = read_lines(references)
+    if len(lines) != len(sentences):
+        raise LotteryError(f"{references} has {len(lines)} lines, and {whose} {len(sentences)}"
+                           " sentences; give the raw text of that set")  # fmt: skip
+    if sentences.tgt is not None:
+        refuse_other_references(whose, _targets(task, cfg, sentences), lines)
+
+
+def _targets(task: Any, cfg: Any, sentences: Any) -> dict[int, str]:
+    """Targets as fairseq-generate prints them: without subwords and tokenization."""
+    bpe, tokenizer = task.build_bpe(cfg.bpe), task.build_tokenizer(cfg.tokenizer)
+
+    def text(number: int) -> str:
+        tokens = sentences[number]["target"]
+        found: str = task.target_dictionary.string(
+            tokens, cfg.common_eval.post_process, escape_unk=True
+        )
+        found = found if bpe is None else bpe.decode(found)
+        return found if tokenizer is None else tokenizer.decode(found)
+
+    return {number: text(number) for number in range(len(sentences))}
