@@ -91,6 +91,9 @@ def run(args: argparse.Namespace) -> None:
         if not args.yes:
             refuse_repeats(work, cost)
             refuse_other_plan(out, stages)
+        if work.pending and not args.emit:
+            require("snakemake")
+            check_executor(executor)
         data = check_files(configuration)
         if configuration.published and configuration.published not in names():
             raise configuration.source.error(
@@ -103,9 +106,6 @@ def run(args: argparse.Namespace) -> None:
             asked = check_environment(plan, work, "other" if args.emit else executor)
             cost = estimate(configuration, stages, work, args.jobs, asked.parameters)
             check_disk(configuration, cost)
-        if work.pending and not args.emit:
-            require("snakemake")
-            check_executor(executor)
         script = emit(plan, stages, work, args.emit, args.jobs) if args.emit else ""
         # nothing is refused any more
         note_data(configuration, data)

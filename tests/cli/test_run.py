@@ -64,3 +64,22 @@ def test_a_refused_start_leaves_nothing(start, tmp_path, flags, changes, message
     assert json.loads((tmp_path / "runs" / "calibration.json").read_text()) == {"parameters": 7}
     code, said = start("--emit", "bash", data="other-bin")
     assert code == 2 and "holds other data than this folder's runs were trained on" in said
+
+
+def test_slurm_without_its_commands_is_refused_first(start, tmp_path, monkeypatch):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    missing = {"data": "none-bin"}  # which is said next
+    code, said = start("--executor", "slurm", **missing)
+    assert code == 2 and said == (
+        "fairseq-lottery: --executor slurm needs the command sbatch, which is not on the PATH of"
+        " this machine; start on a machine of the cluster that submits jobs, or do without"
+        " --executor\n"
+    )
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".lock"]
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "scancel"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    assert "none-bin is not there" in start("--executor", "slurm", **missing)[1]

@@ -31,6 +31,8 @@ from fairseq_lottery.workflow.reading.lines import Key
 DATA = "data.json"
 #: seconds that the training's environment has for its answer; it builds the model for it
 PATIENCE = 600
+#: commands of a cluster that an executor calls
+_COMMANDS = {"slurm": ("sbatch", "scancel")}
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def check_files(configuration: Configuration) -> dict[str, Any]:
     files = sorted(data.glob("dict.*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
     if not any(path.name.startswith("train.") for path in files):
         what = "has no train.*.bin" if data.is_dir() else "is not there"
-        raise error(("data",), f"the data folder {data} {what}; run fairseq-preprocess first")
+        command = configuration.prepare or "fairseq-preprocess"
+        raise error(("data",), f"the data folder {data} {what}; run {command} first")
     asked: list[tuple[str, Key]] = [("valid", ("data",))]
     for number, evaluation in enumerate(configuration.evaluations):
         written = "evaluate" in configuration.source.values
@@ -102,8 +105,9 @@ def check_files(configuration: Configuration) -> dict[str, Any]:
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
     for (_, references), key in _test_sets(configuration).items():
         if not references.is_file():
+            advice = f"; run {configuration.prepare} first" if configuration.prepare else ""
             raise error(key, f"the references {references} are not there; they are the raw text of"
-                        " the test set")  # fmt: skip
+                        f" the test set{advice}")  # fmt: skip
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
@@ -121,13 +125,23 @@ def _is_learned(path: Path, configuration: Configuration) -> bool:
 
 
 def check_executor(executor: str) -> None:
-    """Refuse an executor that the installed Snakemake does not have."""
+    """Refuse an executor that the installed Snakemake does not have, or Slurm without its commands.
+
+    Snakemake itself would try for a minute, and then end without saying why.
+    """
     plugins = importlib.import_module("snakemake_interface_executor_plugins.registry")
     known = sorted(plugins.ExecutorPluginRegistry().plugins)
     if executor not in known:
         raise LotteryError(
             f"Snakemake has no executor {executor!r}; choose one of {', '.join(known)}, or install"
             f" snakemake-executor-plugin-{executor}"
+        )
+    missing = [name for name in _COMMANDS.get(executor, ()) if shutil.which(name) is None]
+    if missing:
+        raise LotteryError(
+            f"--executor {executor} needs the command {missing[0]}, which is not on the PATH of"
+            " this machine; start on a machine of the cluster that submits jobs, or do without"
+            " --executor"
         )
 
 

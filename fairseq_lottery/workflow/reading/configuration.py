@@ -74,13 +74,18 @@ class Resources:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A whole configuration; paths are absolute, shares of the training are updates."""
+    """A whole configuration; paths are absolute, shares of the training are updates.
+
+    Attributes:
+        prepare: the command that makes the data, for a reader; it is never run.
+    """
 
     source: Lines
     title: str
     out: Path
     data: Path
     references: Path
+    prepare: str
     train: Flags
     updates: int
     requests: tuple[Request, ...]

@@ -97,6 +97,7 @@ class _Reader(Values):
             out=self.where(out),
             data=self.path(("data",), self.take("data", str, required=True)),
             references=self.path(("references",), self.take("references", str, required=True)),
+            prepare=" ".join(self.take("prepare", str, "").split()),
             train=train,
             updates=self.updates,
             requests=read_requests(self),

@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from workflow.made import TRAIN, Work
@@ -19,6 +21,7 @@ from fairseq_lottery.workflow.engine.checks import (
     refuse_repeats,
 )
 from fairseq_lottery.workflow.planning.cost import estimate
+from fairseq_lottery.workflow.reading.read import read_configuration
 
 #: what trainings depend on, and the test set
 FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin",
@@ -26,6 +29,7 @@ FILES = ("dict.en.txt", "dict.de.txt", "train.en-de.en.bin", "train.en-de.de.bin
 
 
 LEARNED = FILES[:-1]
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 @pytest.fixture
@@ -66,6 +70,22 @@ def test_references_that_are_not_there(work, tmp_path):
         f"FILE, line 2: the references {tmp_path}/test.de are not there; they are the raw text of"
         " the test set"
     )
+
+
+def test_data_are_made_by_a_command_of_the_configuration(work, tmp_path):
+    own = Work(tmp_path, "slt", prepare="./prepare.sh  DATA\n OUT")
+    (tmp_path / "test.de").unlink()
+    assert refused(own).endswith("the raw text of the test set; run ./prepare.sh DATA OUT first")
+    shutil.rmtree(tmp_path / "data-bin")
+    assert refused(own).endswith("data-bin is not there; run ./prepare.sh DATA OUT first")
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_examples_without_data_name_their_script(name, tmp_path):
+    with pytest.raises(LotteryError) as refusal:
+        check_files(replace(read_configuration(name), data=tmp_path / "none"))
+    script = re.search(r"; run .*?(examples/\S+) .* first$", str(refusal.value)).group(1)
+    assert (EXAMPLES.parent / script).is_file()
 
 
 def test_a_set_that_an_evaluation_wants(tmp_path, work):
