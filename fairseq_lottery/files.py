@@ -61,6 +61,27 @@ def is_plain(path: Union[str, Path]) -> bool:
         return False
 
 
+def refuse_missing(*paths: Union[str, Path, None]) -> None:
+    """Refuse the first path, passing over None, that is not a plain file; names what may be meant.
+
+    A command calls it first: a wrong name is found before anything is loaded or measured.
+    """
+    for path in (Path(path) for path in paths if path is not None):
+        if os.path.isdir(path):
+            raise LotteryError(f"{path} is a folder; name a file in it")
+        if not is_plain(path):
+            near = _beside(path)
+            hint = f"; beside it are {', '.join(near)}" if near else ""
+            raise LotteryError(f"there is no file {path}{hint}")
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return sorted(other.name for other in path.parent.glob(f"*{path.suffix or '.pt'}"))
+    except (OSError, ValueError):  # the name is too long, or no pattern
+        return []
+
+
 def read_bytes(path: Union[str, Path], most: int) -> bytes:
     """The content of a plain file of at most ``most`` bytes.
 

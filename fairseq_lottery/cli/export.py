@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Convert, and say what the result is."""
     from fairseq_lottery.environment import require
+    from fairseq_lottery.files import refuse_missing
 
+    refuse_missing(args.file)
     for flag in ("quantization", "data", "check_on"):
         if getattr(args, flag) is not None and args.to != "ctranslate2":
             name = flag.replace("_", "-")

@@ -12,6 +12,9 @@ EXAMPLE = (
     " --start-from dense/snapshot_4000.safetensors --sparsity 0.5 --out slt50.safetensors"
 )
 
+#: arguments that name a file to read
+_FILES = ("mask_from", "start_from", "score_file", "mask_file", "parts", "gradients", "initial")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The axes of a draw; choices are checked, and listed, by the rooms that own them."""
@@ -47,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw, write, and print the signature."""
     from fairseq_lottery.environment import require
+    from fairseq_lottery.files import refuse_missing
 
+    refuse_missing(*(getattr(args, name) for name in _FILES))
     for package in ("torch", "numpy", "safetensors"):
         require(package)
     from fairseq_lottery.errors import LotteryError

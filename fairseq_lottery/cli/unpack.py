@@ -16,7 +16,9 @@ def run(args: argparse.Namespace) -> None:
     import shlex
 
     from fairseq_lottery.environment import require
+    from fairseq_lottery.files import refuse_missing
 
+    refuse_missing(args.archive)
     for package in ("torch", "numpy", "safetensors"):
         require(package)
     from fairseq_lottery.tickets.pack import unpack

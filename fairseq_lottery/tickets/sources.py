@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain
+from fairseq_lottery.files import is_plain, refuse_missing
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.checkpoint import (
@@ -121,12 +119,7 @@ def read_source(path: Union[str, Path]) -> Source:
             a mask of another model.
     """
     file = Path(path)
-    if not is_plain(file):
-        if os.path.isdir(file):
-            raise LotteryError(f"{file} is a folder; name a checkpoint, snapshot or ticket in it")
-        near = _beside(file)
-        hint = f"; beside it are {', '.join(near)}" if near else ""
-        raise LotteryError(f"there is no file {file}{hint}")
+    refuse_missing(file)
     if file.suffix == ".safetensors":
         kind = container.kind_of(file)
         readers = {"ticket": _from_ticket, MODEL: _from_model}
@@ -138,14 +131,6 @@ def read_source(path: Union[str, Path]) -> Source:
     if source.mask is not None:
         source.mask.check(source.shapes)
     return source
-
-
-def _beside(file: Path) -> list[str]:
-    """Names of files that may be meant instead."""
-    try:
-        return sorted(path.name for path in file.parent.glob(f"*{file.suffix or '.pt'}"))
-    except (OSError, ValueError):  # the path is none
-        return []
 
 
 def _from_ticket(path: Path) -> Source:

@@ -175,3 +175,27 @@ def test_user_dir_is_the_package(capsys):
     assert main(["user-dir"]) == 0
     assert capsys.readouterr().out == f"{PACKAGE}\n"
     assert (PACKAGE / "plugin.py").is_file()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "heads search NONE --out taken",
+        "heads search NONE --kind weights --out found.json",
+        "heads importance NONE --out taken",
+        "heads changes taken NONE --out taken",
+        "heads curve taken --scores NONE --out taken",
+        "ticket --mask-from NONE --sparsity 0.5 --out found.json",
+        "ticket --mask-from taken --start-from NONE --sparsity 0.5 --out found.json",
+        "export NONE --to compact --out found.json",
+        "unpack NONE --out .",
+    ],
+)
+def test_a_file_that_is_missing_is_said_before_all_else(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    for name in ("taken", "taken-good", "also.pt"):
+        (tmp_path / name).touch()
+    words = command.replace("NONE", "none.pt").split()
+    assert main(words) == 2
+    said = "fairseq-lottery: there is no file none.pt; beside it are also.pt\n"
+    assert capsys.readouterr().err == said

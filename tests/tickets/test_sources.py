@@ -200,7 +200,7 @@ def test_a_missing_file_names_what_is_beside_it(tmp_path):
         read_source(tmp_path / "best.pt")
     with pytest.raises(LotteryError, match="there is no file .*gone/best.pt$"):
         read_source(tmp_path / "gone" / "best.pt")
-    with pytest.raises(LotteryError, match="is a folder; name a checkpoint"):
+    with pytest.raises(LotteryError, match="is a folder; name a file in it"):
         read_source(tmp_path)
     with pytest.raises(LotteryError, match="there is no file"):
         read_checkpoint(tmp_path / "best.pt")

@@ -18,6 +18,8 @@ EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out sco
 
 #: steps that run a model, beside the search
 _MEASURING = ("importance", "ablate", "curve", "changes")
+#: arguments of the steps that name a file to read
+_FILES = ("before", "file", "control", "parts", "scores")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +141,9 @@ def run(args: argparse.Namespace) -> None:
     import importlib
 
     from fairseq_lottery.environment import require
+    from fairseq_lottery.files import refuse_missing
 
+    refuse_missing(*(getattr(args, name, None) for name in _FILES), *getattr(args, "files", ()))
     require("torch", "numpy", "safetensors", "zstandard")
     room = {"search": "searching", **dict.fromkeys(_MEASURING, "measuring")}.get(args.action)
     if room is not None:
