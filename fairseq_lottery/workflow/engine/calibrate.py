@@ -11,11 +11,9 @@ from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.planning.cost import CALIBRATED
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.train_env import fairseq_train, in_environment
-
-#: updates of the measurement; the first half warms up and does not count
-UPDATES = 200
 
 
 def calibrate(plan: Plan, executor: str) -> None:
@@ -26,7 +24,7 @@ def calibrate(plan: Plan, executor: str) -> None:
     """
     configuration = plan.configuration
     dense = plan.trainings[0]
-    updates = min(UPDATES, dense.updates)
+    updates = min(CALIBRATED, dense.updates)
     half = max(1, updates // 2)
     with tempfile.TemporaryDirectory(dir=configuration.out) as folder:
         flags = dense.flags.plus("--max-update", updates, "--log-interval", half, "--log-format",

@@ -21,6 +21,8 @@ from fairseq_lottery.workflow.reading.configuration import Configuration
 
 #: bytes of a parameter: its fp32 value, and with Adam's two moments beside it
 VALUE, TRAINED = 4, 12
+#: updates of a calibration; the first half warms up and does not count
+CALIBRATED = 200
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ class Rates:
         seconds: of one update of one training, None where nothing says so.
         others: kind of stage -> median seconds; those not measured yet count nothing.
         parameters: of the model, None where nothing says so.
-        basis: where the figures are from, for the reader.
+        basis: where the seconds are from, for the reader; None where nothing says so.
     """
 
     seconds: Optional[float]
     others: dict[str, float]
     parameters: Optional[float]
-    basis: str
+    basis: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def find_rates(
     ):
         if seconds is not None:
             return Rates(seconds, medians, parameters, basis)
-    return Rates(None, medians, parameters, "nothing: give --calibrate, or cost: in the file")
+    return Rates(None, medians, parameters, None)
 
 
 def read_calibration(out: Path) -> dict[str, float]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from rich.console import Console
 from rich.table import Table
 
-from fairseq_lottery.workflow.planning.cost import Cost
+from fairseq_lottery.workflow.planning.cost import CALIBRATED, Cost
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import TRAINED
 from fairseq_lottery.workflow.planning.state import Work
+from fairseq_lottery.workflow.trainings.training import Training
 
 
 def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
             "final_bytes": cost.final,
             "known_from": cost.rates.basis,
         },
+        "rows": [asdict(row) for row in rows(plan, work)],
         "repeats": [
             {"training": r.stage.folder, "why": r.why, "updates": r.stage.facts["updates"]}
             for r in work.repeats
@@ -60,6 +64,63 @@ def _state(out: Path, folder: str, pending: set[str]) -> str:
     return "trained" if trained else "not asked for"
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of the plan's table.
+
+    Attributes:
+        name: a technique, or the same with "on the way" for trainings that its cells start from
+            and that fill no cell, as rounds in between.
+        sparsities, seeds: of the row's trainings, each once.
+        cells: how many it has, None for a row of trainings on the way.
+        to_train: pending trainings that no row before has counted.
+    """
+
+    name: str
+    sparsities: str
+    seeds: str
+    cells: Optional[int]
+    to_train: int
+
+
+def rows(plan: Plan, work: Work) -> Iterator[Row]:
+    """Yield a row per technique, and one for what is trained on the way to its cells.
+
+    Every pending training is counted once, so the counts add up to all of them.
+    """
+    pending = {stage.folder for stage in work.pending if stage.kind == "train"}
+    of_cells = {cell.training.folder for cell in plan.cells}
+    for name in dict.fromkeys(cell.technique for cell in plan.cells):
+        cells = [cell for cell in plan.cells if cell.technique == name]
+        own = {cell.training.folder for cell in cells} & pending
+        yield Row(
+            name=name,
+            sparsities=_each_once(f"{cell.sparsity:g}" for cell in cells),
+            seeds=_each_once(str(cell.seed) for cell in cells),
+            cells=len(cells),
+            to_train=len(own),
+        )
+        ancestors = (training for cell in cells for training in cell.training.ancestors())
+        way = {t.folder: t for t in ancestors if t.folder in pending - of_cells}
+        if way:
+            yield _on_the_way(name, list(way.values()))
+        pending -= own | set(way)
+
+
+def _on_the_way(name: str, trainings: list[Training]) -> Row:
+    return Row(
+        name=f"{name}, on the way",
+        sparsities=_each_once(f"{training.sparsity:.3g}" for training in trainings),
+        seeds=_each_once(str(training.seed) for training in trainings),
+        cells=None,
+        to_train=len(trainings),
+    )
+
+
+def _each_once(texts: Iterator[str]) -> str:
+    return " ".join(dict.fromkeys(texts))
+
+
 def show(console: Console, plan: Plan, work: Work, cost: Cost, jobs: int) -> None:
     """Print the plan: a line per technique, then what it costs."""
     table = Table(title=plan.configuration.title, title_justify="left")
@@ -68,16 +129,9 @@ def show(console: Console, plan: Plan, work: Work, cost: Cost, jobs: int) -> Non
         ("cells", "right"), ("to train", "right"),
     ):  # fmt: skip
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    pending = {stage.folder for stage in work.pending if stage.kind == "train"}
-    for name in dict.fromkeys(cell.technique for cell in plan.cells):
-        cells = [cell for cell in plan.cells if cell.technique == name]
-        table.add_row(
-            name,
-            " ".join(dict.fromkeys(f"{cell.sparsity:g}" for cell in cells)),
-            " ".join(dict.fromkeys(str(cell.seed) for cell in cells)),
-            str(len(cells)),
-            str(sum(cell.training.folder in pending for cell in cells)),
-        )
+    for row in rows(plan, work):
+        cells = "" if row.cells is None else str(row.cells)
+        table.add_row(row.name, row.sparsities, row.seeds, cells, str(row.to_train))
     console.print(table)
     for line in lines(plan, work, cost, jobs):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -91,8 +145,9 @@ def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
         f" ({plan.unshared} if none were shared)",
         f"to do: {cost.trainings} trainings, {cost.updates:,} updates, {len(work.pending)} stages",
     ]
+    unknown = []
     if cost.hours is None or cost.critical is None or cost.wall is None:
-        found.append(f"time: known from {cost.rates.basis}")
+        unknown.append("time")
     else:
         found.append(
             f"time: {cost.hours:,.1f} {device}-hours of training; {_time(cost.critical)} on the"
@@ -100,10 +155,15 @@ def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
             f" (known from {cost.rates.basis})"
         )
     if cost.peak is None or cost.final is None:
-        found.append("disk: unknown without the number of parameters")
+        unknown.append("disk")
     else:
         peak, final = cost.peak / 1e9, cost.final / 1e9
         found.append(f"disk: at most {peak:.2f} GB more, {final:.2f} GB more at the end")
+    if unknown:
+        found.append(
+            f"{' and '.join(unknown)}: not known yet; give --calibrate, which trains {CALIBRATED}"
+            " updates on the data, or write cost: into the configuration"
+        )
     found += [f"again: {r.stage.title}: {r.why}" for r in work.repeats]
     return found
 

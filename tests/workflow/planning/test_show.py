@@ -1,11 +1,18 @@
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from workflow.made import TABLE_1, TRAIN, Work
 
+from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.cost import estimate
-from fairseq_lottery.workflow.planning.show import as_json, lines, show
+from fairseq_lottery.workflow.planning.plan import make_plan
+from fairseq_lottery.workflow.planning.show import as_json, lines, rows, show
+from fairseq_lottery.workflow.planning.state import find_work
+from fairseq_lottery.workflow.reading.read import read_configuration
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 KNOWN = {"seconds_per_update": 0.5, "parameters": 1_000_000}
 
@@ -31,9 +38,15 @@ def test_a_plan_that_nothing_is_known_of(tmp_path):
     assert told(work) == [
         "69 cells by 64 trainings (345 if none were shared)",
         "to do: 64 trainings, 64,000 updates, 241 stages",
-        "time: known from nothing: give --calibrate, or cost: in the file",
-        "disk: unknown without the number of parameters",
+        "time and disk: not known yet; give --calibrate, which trains 200 updates on the data, or"
+        " write cost: into the configuration",
     ]
+    seconds = Work(tmp_path, *TABLE_1, cost={"seconds_per_update": 0.5})
+    assert told(seconds)[2].startswith("time: 8.9 CPU-hours of training; ")
+    assert told(seconds)[3].startswith("disk: not known yet; give --calibrate")
+    parameters = Work(tmp_path, *TABLE_1, cost={"parameters": 1_000_000})
+    assert told(parameters)[2].startswith("disk: at most ")
+    assert told(parameters)[3].startswith("time: not known yet; give --calibrate")
 
 
 @pytest.mark.parametrize(
@@ -52,10 +65,10 @@ def test_repeats_are_told(tmp_path):
     first.finish()
     work = Work(tmp_path, "mp", sparsities=[0.5], train=TRAIN.replace("7e-4", "5e-4"))
     folder = first.cell("dense", 0.0).training.folder
-    assert told(work)[4] == (
+    assert told(work)[3] == (
         f"again: train dense, seed 1: finished as {folder}, but --lr was '0.0007' and is '0.0005'"
     )
-    assert len(told(work)) == 6
+    assert len(told(work)) == 5
 
 
 def test_the_table(tmp_path):
@@ -70,6 +83,36 @@ def test_the_table(tmp_path):
         ["slt", "0.5 0.9", "1 2", "4", "2"],
         ["mp", "0.5 0.9", "1 2", "4", "2"],
     ]
+
+
+def test_trainings_on_the_way_are_counted_once(tmp_path):
+    """slt-mp prunes on from slt's 0.5 and a 0.6 that is no cell; the last one fills two cells."""
+    techniques = ["slt", "slt-mp", {"slt": {"name": "again", "sparsities": [0.9]}}]
+    work = Work(tmp_path, *techniques, sparsities=[0.5, 0.9], seeds=[1, 2])
+    assert [tuple(vars(row).values()) for row in rows(work.plan, work.work)] == [
+        ("dense", "0", "1 2", 2, 2),
+        ("slt", "0.5 0.9", "1 2", 4, 4),
+        ("slt-mp", "0.5 0.9", "1 2", 4, 2),
+        ("slt-mp, on the way", "0.6", "1 2", None, 2),
+        ("again", "0.9", "1 2", 2, 0),
+    ]
+    assert told(work)[1].startswith("to do: 10 trainings, ")
+    work.finish(*(s for s in work.stages if s.folder.startswith("seed1/")))
+    assert [row.to_train for row in rows(work.plan, work.work)] == [1, 2, 1, 1, 0]
+    cost = estimate(work.configuration, work.stages, work.work, 1)
+    found = as_json(work.plan, work.work, cost, 1)
+    assert found["rows"][3] == {
+        "name": "slt-mp, on the way", "sparsities": "0.6", "seeds": "2", "cells": None,
+        "to_train": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["wmt14/en-de", "parallel_text/table1", "heads/heads"])
+def test_the_column_adds_up_to_what_is_to_do(name, tmp_path):
+    plan = make_plan(read_configuration(EXAMPLES / f"{name}.yaml", tmp_path))
+    folders = {cell.training.folder for cell in plan.cells}
+    work = find_work(tmp_path, make_stages(plan), folders)
+    assert sum(row.to_train for row in rows(plan, work)) == plan.trained
 
 
 def test_json_has_the_same_unrounded(tmp_path):
