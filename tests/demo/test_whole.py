@@ -50,8 +50,7 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     kilobytes = re.search(r"(\d+) kB as a compact file, (\d+) kB dense", said)
     compact, dense = map(int, kilobytes.groups())
     assert dense / 6 < compact < dense / 3  # a fifth of the weights, their places, the rest
-    sparse, plain = re.search(r"in (\S+) s with --sparse-decode and in (\S+) s", said).groups()
-    assert float(sparse) > 0 and float(plain) > 0
+    assert "sparse" not in said
     assert (out / "report/report.html").stat().st_size > 10_000
     # the command is a process that starts without fairseq; in this one the plugin is registered
     code = f"""
@@ -62,7 +61,7 @@ print(*worth.lines(Path({str(out / "runs")!r})), sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "with --sparse-decode and in" in done.stdout
+    assert kilobytes.group() in done.stdout
 
 
 def test_a_folder_that_is_something_else_is_refused(tmp_path):
