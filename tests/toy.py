@@ -256,6 +256,17 @@ def sharing(port, rank):
     ]  # fmt: skip
 
 
+def train_two(toy, save_dir, *extra, prelude=None, **kwargs):
+    """Both ranks of one training; returns what each printed."""
+    port = free_port()
+    ranks = []
+    for rank in (0, 1):
+        flags = [*extra, *sharing(port, rank), "--ddp-backend", "legacy_ddp"]
+        arguments = toy.arguments(save_dir, *flags, **kwargs)
+        ranks.append(start("fairseq_cli.train", arguments, toy.folder, prelude=prelude))
+    return [wait(rank) for rank in ranks]
+
+
 def kill_at(update):
     """Let this process be killed when it is about to train on after ``update`` updates."""
     from fairseq.trainer import Trainer

@@ -168,7 +168,7 @@ class LotteryTask:
             if self._seed_counts_epochs():
                 given["seed"] = given.get("seed", 1) - given.get("epoch", 1) + 1
             given["epoch"] = 1  # the epoch to go on with comes from the checkpoint, afterwards
-        if self._is_training_set(dataset):
+        if self.run is not None and self._is_training_set(dataset) and not self.run.is_finished:
             stop_on_signals()
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
 

@@ -24,13 +24,18 @@ def patience_state() -> Optional[dict[str, float]]:
     return None
 
 
-def restore_patience(cfg: Any, stored: Optional[Mapping[str, float]]) -> None:
-    """Let fairseq count on, unless ``cfg`` lets it forget its best validation as well."""
+def restore_patience(cfg: Any, stored: Optional[Mapping[str, float]]) -> int:
+    """Let fairseq count on, unless ``cfg`` lets it forget its best validation as well.
+
+    Returns:
+        the number of worse validations since the best one, from which it counts on.
+    """
     checkpoint = whole_config(cfg).checkpoint
     if not stored or checkpoint.reset_meters or checkpoint.reset_dataloader:
-        return
+        return 0
     for function in _functions():
         function.best, function.num_runs = stored["best"], stored["num_runs"]
+    return int(stored["num_runs"])
 
 
 def _functions() -> list[Any]:

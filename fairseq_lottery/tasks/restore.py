@@ -26,6 +26,8 @@ class Restored:
         behind: updates behind the checkpoint, whatever the counter will be.
         same_run: it is the last checkpoint of the save-dir itself.
         ema: it holds averaged weights.
+        next_epoch: the epoch that the training continues in.
+        hours: training time so far.
         criterion: the state of its loss: gates, where they learn.
     """
 
@@ -35,6 +37,8 @@ class Restored:
     behind: int
     same_run: bool
     ema: bool
+    next_epoch: int = 1
+    hours: float = 0.0
     criterion: Any = None
 
     @property
@@ -107,8 +111,18 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
     behind = int(counted or 0)
     update = behind if keeps and not finetunes else 0
     last = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
-    ema = "ema" in (whole.get("extra_state") or {})
-    return Restored(path, state, update, behind, path == last, ema, whole.get("criterion"))
+    extra = whole.get("extra_state") or {}
+    return Restored(
+        path=path,
+        state=state,
+        update=update,
+        behind=behind,
+        same_run=path == last,
+        ema="ema" in extra,
+        next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
+        hours=float(extra.get("previous_training_time", 0)) / 3600,
+        criterion=whole.get("criterion"),
+    )
 
 
 def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:

@@ -18,6 +18,7 @@ from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, s
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.tasks.figures import figures, signs_of
+from fairseq_lottery.tasks.finished import reached_end, train_no_more
 from fairseq_lottery.tasks.growth import schedule_state
 from fairseq_lottery.tasks.origin import origin_of
 from fairseq_lottery.tasks.patience import patience_state, restore_patience
@@ -73,8 +74,11 @@ class LotteryRun:
             **origin_of(cfg, start.ticket, start.restored),
             **schedule_state(cfg, start.growth, start.restored),
         }
+        worse = 0
         if start.restored and start.restored.goes_on and not (start.growth and start.growth.begins):
-            restore_patience(cfg, stored.get("patience"))
+            worse = restore_patience(cfg, stored.get("patience"))
+        #: nothing is left to train
+        self.is_finished = self._keep_finished(worse)
         self._tensors: Optional[MasterTensors] = None
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
@@ -121,6 +125,26 @@ class LotteryRun:
             if mended:
                 logger.warning(mended)
         wait_for_all()
+
+    def _keep_finished(self, worse: int) -> bool:
+        """Leave a training that has reached its end as it is; return whether it has.
+
+        Args:
+            worse: validations since the best one.
+        """
+        end = reached_end(self._settings, self._restored, worse)
+        if self._restored is None or end is None:
+            return False
+        train_no_more(self._cfg)
+        if is_first():
+            logger.info(
+                "%s is of a finished training (update %d, %s): nothing is trained, and its files"
+                " stay as they are",
+                self._restored.path,
+                self._restored.behind,
+                end,
+            )
+        return True
 
     def _load(self, values: dict[str, Tensor]) -> None:
         with torch.no_grad():

@@ -15,11 +15,14 @@ class Settings:
     log_interval: int
     max_update: int
     max_epoch: int
+    stop_time_hours: float
+    patience: int
     save_dir: str
     restore_file: str
     finetune_from_model: Optional[str]
     continue_once: Optional[str]
     reset_optimizer: bool
+    reset_dataloader: bool
     checkpoint_suffix: str
     best_checkpoint_metric: str
     half: bool
@@ -41,11 +44,14 @@ class Settings:
             log_interval=common.log_interval,
             max_update=whole.optimization.max_update,
             max_epoch=whole.optimization.max_epoch,
+            stop_time_hours=whole.optimization.stop_time_hours,
+            patience=checkpoint.patience,
             save_dir=checkpoint.save_dir,
             restore_file=checkpoint.restore_file,
             finetune_from_model=checkpoint.finetune_from_model,
             continue_once=checkpoint.get("continue_once"),
             reset_optimizer=bool(checkpoint.reset_optimizer),
+            reset_dataloader=bool(checkpoint.reset_dataloader),
             checkpoint_suffix=checkpoint.checkpoint_suffix or "",
             best_checkpoint_metric=checkpoint.best_checkpoint_metric,
             half=bool(common.fp16 or common.bf16),

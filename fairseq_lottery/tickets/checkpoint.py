@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -104,6 +105,7 @@ def look_through(state: dict[str, Any], size: int) -> None:
     for number, entry in enumerate(state.get("optimizer_history") or ()):
         if not isinstance(entry, Mapping) or not is_count(entry.get("num_updates", 0)):
             raise LotteryError(f"entry {number} of its optimizer_history says no update")
+    _refuse_other_progress(state.get("extra_state") or {})
     if state.get("cfg"):
         state["cfg"] = _plain_sections(state["cfg"])
     _refuse_rings([state.get("cfg"), state.get("args")])
@@ -127,6 +129,18 @@ def look_through(state: dict[str, Any], size: int) -> None:
             raise LotteryError("the state of its optimizer is of parameters without a name")
         tensors = {key: value for key, value in entry.items() if isinstance(value, Tensor)}
         refuse_other_tensors(tensors, "optimizer's state", size)
+
+
+def _refuse_other_progress(extra_state: Mapping[str, Any]) -> None:
+    """Refuse an epoch or a training time that is not a number."""
+    epoch = mapping(extra_state, "train_iterator").get("epoch", 1)
+    if not is_count(epoch):
+        raise LotteryError(f"its epoch is {str(epoch)[:50]!r}, expected an integer")
+    seconds = extra_state.get("previous_training_time", 0)
+    if isinstance(seconds, Tensor) and seconds.device.type == "cpu" and seconds.dim() == 0:
+        seconds = seconds.item()  # of several processes fairseq saves their mean as a tensor
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise LotteryError(f"its training time is {str(seconds)[:50]!r}, expected seconds")
 
 
 def _plain_sections(cfg: Any) -> dict[str, Any]:

@@ -17,23 +17,13 @@ from toy import (
     kill_at,
     sharing,
     start,
+    train_two,
     wait,
 )
 
 from fairseq_lottery.masks import count_to_prune
 
 pytestmark = pytest.mark.slow
-
-
-def train_two(toy, save_dir, *extra, prelude=None, **kwargs):
-    """Both ranks of one training; returns what each printed."""
-    port = free_port()
-    ranks = []
-    for rank in (0, 1):
-        flags = [*extra, *sharing(port, rank), "--ddp-backend", "legacy_ddp"]
-        arguments = toy.arguments(save_dir, *flags, **kwargs)
-        ranks.append(start("fairseq_cli.train", arguments, toy.folder, prelude=prelude))
-    return [wait(rank) for rank in ranks]
 
 
 def test_two_processes_keep_one_mask_and_resume(toy):
