@@ -21,9 +21,9 @@ from fairseq_lottery.structured import Parts
 from fairseq_lottery.structured.slim import refuse_other
 from fairseq_lottery.tasks.agreement import TOLERANCE, Agreement, compare
 from fairseq_lottery.tasks.initialise import arguments_of
-from fairseq_lottery.tasks.live import built, dictionary, stored_weights
+from fairseq_lottery.tasks.live import built, stored_weights
 from fairseq_lottery.tasks.narrowed import converter_of
-from fairseq_lottery.tasks.sentences import Text, sentences_of, text_of
+from fairseq_lottery.tasks.sentences import Text, dictionary, sentences_of, text_of
 from fairseq_lottery.tasks.translator import load_translator
 from fairseq_lottery.tickets import Source, read_source
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
+import numpy as np
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset
-from fairseq.data.data_utils import batch_by_size, load_indexed_dataset
+from fairseq.data.data_utils import batch_by_size
 from fairseq.utils import move_to_cuda
 from torch import Tensor
 
@@ -21,10 +23,12 @@ from fairseq_lottery.structured import Anatomy, Parts
 from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import with_zeros
 from fairseq_lottery.tasks.initialise import arguments_of, untrained
-from fairseq_lottery.tasks.sentences import Text, text_of
+from fairseq_lottery.tasks.sentences import Text, dictionary, pairs_of, text_of
 from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.model import KIND, load_model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,49 +154,53 @@ def masked(model: Any, mask: Mask) -> Iterator[None]:
                 parameters[name].copy_(weight)
 
 
-def dictionary(symbols: tuple[str, ...]) -> Dictionary:
-    """fairseq's dictionary of these symbols."""
-    made = Dictionary()
-    for symbol in symbols:
-        made.add_symbol(symbol, overwrite=True)
-    return made
-
-
 def pairs(made: Live, subset: str, most: Optional[int]) -> LanguagePairDataset:
     """A subset of the data folder, or sentences of it evenly spread.
+
+    Sentences that are longer than the model takes are left out, as fairseq-train leaves them out
+    of its training set; how many is logged.
 
     Args:
         subset: ``valid``, ``test``, ``train`` or what else the folder has.
         most: sentences; None for all.
 
     Raises:
-        LotteryError: there is no such subset, it is empty, or a sentence is too long.
+        LotteryError: there is no such subset, or it has no sentence that the model takes.
     """
     text = made.text
-    prefix = f"{text.folder}/{subset}.{text.source}-{text.target}"
-    languages = (text.source, text.target)
-    try:
-        sides: list[Any] = [load_indexed_dataset(f"{prefix}.{one}", None) for one in languages]
-    except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
-        raise LotteryError(f"the sentences in {prefix}.* cannot be read ({error})") from error
-    if None in sides or not len(sides[0]) or len(sides[0]) != len(sides[1]):
+    if text.folder is None:
         raise LotteryError(
-            f"{text.folder} has no pairs of sentences called {subset}; give another --subset"
+            f"the data folder of {made.source.path} is not here; give a folder of the same"
+            " dictionaries with --data"
         )
-    source, target = sides
+    data = pairs_of(text, subset)
+    if data is None or data.tgt is None or not len(data):
+        raise LotteryError(
+            f"{text.folder} has no pairs of sentences called {subset} in"
+            f" {text.source}-{text.target} or {text.target}-{text.source}; give another --subset"
+        )
     limits = made.model.max_positions()
-    longest = (int(max(source.sizes)), int(max(target.sizes)))
-    if longest[0] > limits[0] or longest[1] > limits[1]:
-        raise LotteryError(
-            f"{subset} has a sentence of {max(longest)} tokens, more than the model takes"
+    numbers, too_long = data.filter_indices_by_size(np.arange(len(data)), limits)
+    if len(too_long):
+        logger.warning(
+            "%d of %d sentences of %s are left out: the model takes %d source and %d target tokens",
+            len(too_long),
+            len(data),
+            subset,
+            *limits,
         )
-    if most is not None and most < len(source):
-        chosen = [k * len(source) // most for k in range(most)]
-        source, target = ([side[k] for k in chosen] for side in sides)
+    if not len(numbers):
+        raise LotteryError(
+            f"every sentence of {subset} in {text.folder} is longer than the model takes"
+            f" ({limits[0]} source and {limits[1]} target tokens); give another --subset"
+        )
+    if most is not None and most < len(numbers):
+        numbers = numbers[[k * len(numbers) // most for k in range(most)]]
+    source, target = ([side[int(k)] for k in numbers] for side in (data.src, data.tgt))
     sizes = [[len(one) for one in side] for side in (source, target)]
     return LanguagePairDataset(
         source, sizes[0], made.dictionaries[0], target, sizes[1], made.dictionaries[1],
-        left_pad_source=True, shuffle=False,
+        left_pad_source=data.left_pad_source, left_pad_target=data.left_pad_target, shuffle=False,
     )  # fmt: skip
 
 

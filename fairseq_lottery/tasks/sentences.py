@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
-from fairseq.utils import split_paths
+from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.data.indexed_dataset import get_available_dataset_impl
+from fairseq.tasks.translation import TranslationConfig, load_langpair_dataset
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain, read_text
+from fairseq_lottery.files import read_text
 from fairseq_lottery.tickets import Dictionaries, Source
-from fairseq_lottery.tickets.dictionaries import read_dictionaries
+from fairseq_lottery.tickets.data_folder import DataFolder
 
 logger = logging.getLogger(__name__)
 
-#: fairseq's own symbols, in front of those of every dictionary
-_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+#: settings of fairseq's translation task that change the sentences which a model gets
+_OPTIONS = (
+    *("left_pad_source", "left_pad_target", "truncate_source"),
+    *("max_source_positions", "max_target_positions"),
+)
 #: sentences out of a data folder
 _MOST = 100
 #: of a file of sentences in bytes
@@ -33,12 +37,14 @@ class Text:
     Attributes:
         source, target: languages, as the data folder's files are called.
         folder: of ``fairseq-preprocess``; None where there is none, or it is not needed.
+        options: how fairseq loads the sentences in it.
     """
 
     dictionaries: Dictionaries
     source: str
     target: str
     folder: Optional[Path]
+    options: Mapping[str, Any]
 
     def write_dictionaries(self, folder: Path) -> None:
         """Write both as fairseq reads them; how often a symbol occurred is not known."""
@@ -62,30 +68,72 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
     Raises:
         LotteryError: there are none, or the folder's are not those in the file.
     """
-    languages = task.get("source_lang"), task.get("target_lang")
-    folder = data or next(iter(split_paths(str(task.get("data") or ""))), "")
-    if folder and not all(languages) and Path(folder).is_dir():
-        languages = infer_language_pair(folder)
-    found = all(languages) and is_plain(Path(folder) / f"dict.{languages[0]}.txt")
-    if data and not found:
-        raise LotteryError(
-            f"--data {data} holds no dictionaries of the model's languages; name a folder that"
-            " fairseq-preprocess wrote"
-        )
-    known = source.dictionaries
-    if known is None and not found:
-        raise LotteryError(
-            f"{source.path} holds no dictionaries and its data folder is not here; give the folder"
-            " with --data"
-        )
-    if not found or not (data or needed or known is None):
-        assert known is not None
+    stored = source.in_file
+    try:
+        found = DataFolder.find(task, data)
+    except LotteryError as error:
+        if data:
+            raise LotteryError(
+                f"--data {data}: {error}; name a folder that fairseq-preprocess wrote for the"
+                " model's languages"
+            ) from None
+        if stored is None:
+            raise LotteryError(
+                f"the dictionaries of {source.path} are not known: {error}; give the data folder"
+                " with --data"
+            ) from None
         # without a folder the names mean nothing
-        return Text(known, str(languages[0] or "source"), str(languages[1] or "target"), None)
-    in_folder = read_dictionaries(folder, str(languages[0]), str(languages[1]))
-    if known is not None:
-        known.refuse_other(in_folder, source.path)
-    return Text(in_folder, str(languages[0]), str(languages[1]), Path(folder))
+        names = str(task.get("source_lang") or "source"), str(task.get("target_lang") or "target")
+        return Text(stored, *names, None, {})
+    if stored is not None and not (data or needed):
+        return Text(stored, found.source, found.target, None, {})
+    in_folder = found.dictionaries()
+    if stored is not None:
+        stored.refuse_other(in_folder, source.path)
+    return Text(in_folder, found.source, found.target, found.path, _options(task))
+
+
+def _options(task: Mapping[str, Any]) -> dict[str, Any]:
+    """How fairseq loads the sentences of a task: its own settings where they are valid."""
+    defaults = {name: TranslationConfig.__dataclass_fields__[name].default for name in _OPTIONS}
+    found = {name: task.get(name) for name in _OPTIONS}
+    valid = {name: v for name, v in found.items() if type(v) is type(defaults[name])}
+    kind = task.get("dataset_impl")
+    known = get_available_dataset_impl()
+    return {**defaults, **valid, "dataset_impl": kind if kind in known else None}
+
+
+def pairs_of(text: Text, subset: str) -> Optional[LanguagePairDataset]:
+    """Load a subset of the data folder as fairseq's translation task does, in the files' order.
+
+    Returns:
+        None where there is no such subset.
+
+    Raises:
+        LotteryError: it cannot be read.
+    """
+    dictionaries = (dictionary(text.dictionaries.source), dictionary(text.dictionaries.target))
+    try:
+        return load_langpair_dataset(
+            str(text.folder), subset, text.source, dictionaries[0], text.target, dictionaries[1],
+            combine=False, upsample_primary=1, shuffle=False, **text.options,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LotteryError(
+            f"the sentences called {subset} in {text.folder} cannot be read ({reason}); run"
+            " fairseq-preprocess again"
+        ) from error
+
+
+def dictionary(symbols: tuple[str, ...]) -> Dictionary:
+    """fairseq's dictionary of these symbols."""
+    made = Dictionary()
+    for symbol in symbols:
+        made.add_symbol(symbol, overwrite=True)
+    return made
 
 
 def sentences_of(text: Text, check_on: Optional[Union[str, Path]], most: int) -> list[list[str]]:
@@ -134,16 +182,13 @@ def _of_folder(text: Text, most: int) -> list[list[str]]:
             "there is no data folder to take sentences from; give --data FOLDER, or --check-on FILE"
             " with a tokenised sentence a line"
         )
-    symbols = (*_SPECIAL, *text.dictionaries.source)
     for split in ("valid", "test"):
-        prefix = f"{text.folder}/{split}.{text.source}-{text.target}.{text.source}"
-        try:
-            data = load_indexed_dataset(prefix, None) or ()
-            fit = [index for index in range(len(data)) if 1 < len(data[index]) <= most]
-            count = min(_MOST, len(fit))
-            chosen = [data[fit[k * len(fit) // count]].tolist()[:-1] for k in range(count)]
-            if chosen:
-                return [[symbols[index] for index in sentence] for sentence in chosen]
-        except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
-            raise LotteryError(f"the sentences in {prefix}.bin cannot be read ({error})") from error
+        data = pairs_of(text, split)
+        if data is None:
+            continue
+        fit = [index for index, size in enumerate(data.src_sizes) if 1 < size <= most]
+        count = min(_MOST, len(fit))
+        chosen = [data.src[fit[k * len(fit) // count]].tolist()[:-1] for k in range(count)]
+        if chosen:
+            return [[data.src_dict[index] for index in sentence] for sentence in chosen]
     return []

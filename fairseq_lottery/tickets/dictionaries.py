@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text
 
+#: symbols of fairseq's own in front of those of every dictionary
+SPECIAL = 4
 #: of a dictionary in bytes; a million symbols have a tenth of it
 _LARGEST = 1 << 28
 
@@ -82,16 +86,35 @@ class Dictionaries:
 
 
 def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dictionaries:
-    """Read ``dict.<lang>.txt`` of a ``fairseq-preprocess`` folder."""
+    """Read ``dict.<lang>.txt`` of a ``fairseq-preprocess`` folder.
+
+    Raises:
+        LotteryError: one is missing, or fairseq cannot read it.
+    """
 
     def symbols(language: str) -> tuple[str, ...]:
         path = Path(folder) / f"dict.{language}.txt"
         try:
-            lines = read_text(path, _LARGEST).split("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            return _symbols(read_text(path, _LARGEST))
+        except (OSError, ValueError, RuntimeError) as error:
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
-        return tuple(
-            line.replace(" #fairseq:overwrite", "").rsplit(" ", 1)[0] for line in lines if line
-        )
 
     return Dictionaries(symbols(source), symbols(target))
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    """Symbols in the text of a dictionary, as fairseq loads them."""
+    data = fairseq_data()
+    if data is not None:
+        loaded = data.Dictionary.load(io.StringIO(text))
+        return tuple(loaded.symbols[loaded.nspecial :])
+    lines = (line.replace(" #fairseq:overwrite", "") for line in text.split("\n") if line)
+    return tuple(line.rsplit(" ", 1)[0] for line in lines)
+
+
+def fairseq_data() -> Any:
+    """Return the module ``fairseq.data``, or None where fairseq cannot be imported."""
+    try:
+        return importlib.import_module("fairseq.data")
+    except Exception:  # noqa: BLE001 - 0.12.2 raises a ValueError under Python 3.11
+        return None

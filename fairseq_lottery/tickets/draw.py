@@ -21,7 +21,6 @@ from fairseq_lottery.structured import Parts, restrict
 from fairseq_lottery.tickets.closing import close, without_biases
 from fairseq_lottery.tickets.container import read_header
 from fairseq_lottery.tickets.cut import refuse_cut
-from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
@@ -152,9 +151,9 @@ def draw(
         if source.cut:
             refuse_cut(source.path)
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
-    dictionaries = known_dictionaries(trained)
-    if start.dictionaries is not None:
-        dictionaries.refuse_other(start.dictionaries, trained.path)
+    dictionaries = trained.find_dictionaries()
+    if start.in_file is not None:
+        dictionaries.refuse_other(start.in_file, trained.path)
     mask, parts, how = _mask(plan, trained, start, found)
     if plan.reset == "keep":
         _refuse_lost(mask, trained, plan, "--mask-from")
@@ -204,20 +203,6 @@ def draw(
     if plan.clock == "rewind" and start.update is None:
         raise LotteryError(f"{start.path} does not say its update, which --clock rewind needs")
     return Ticket(mask, values, record, dictionaries, moments)
-
-
-def known_dictionaries(source: Source) -> Dictionaries:
-    """Those that the weights in a file were trained with, which a ticket has to hold.
-
-    Raises:
-        LotteryError: neither the file nor its data folder has them.
-    """
-    if source.dictionaries is None:
-        raise LotteryError(
-            f"the dictionaries of {source.path} are not known, and its data folder is not where"
-            " it was; train it with --task translation_lottery or restore the data folder"
-        )
-    return source.dictionaries
 
 
 def _mask(

@@ -22,7 +22,8 @@ from fairseq_lottery.tickets.checkpoint import (
     settings_of,
 )
 from fairseq_lottery.tickets.cut import is_cut
-from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
+from fairseq_lottery.tickets.data_folder import DataFolder
+from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.leaks import (
     count_leaks,
     refuse_leaks,
@@ -57,11 +58,12 @@ class Source:
             masters of a half-precision run. Where not, ranks have ties from rounding.
         mask: what they were trained under, None for a dense run.
         architecture: the model's command-line arguments that shape it.
-        dictionaries: None where neither the file nor its data folder has them.
+        in_file: the dictionaries in the file, None where there are none.
         rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
             which ``weights`` are; empty where there is but one of both.
         cut: whether heads or FFN units were cut out of the model, which no training starts from.
         record: how a ticket was made; empty for everything else.
+        task: settings of the task of a checkpoint or model; empty for everything else.
     """
 
     path: str
@@ -71,15 +73,35 @@ class Source:
     masters: bool
     mask: Optional[Mask]
     architecture: dict[str, Any]
-    dictionaries: Optional[Dictionaries]
+    in_file: Optional[Dictionaries]
     rounded: dict[str, Tensor] = field(default_factory=dict)
     cut: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every parameter."""
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+
+    def find_dictionaries(self) -> Dictionaries:
+        """Return the dictionaries in the file, or else those in its data folder.
+
+        Raises:
+            LotteryError: neither has them; the sentence says why.
+        """
+        if self.in_file is not None:
+            return self.in_file
+        try:
+            folder = DataFolder.find(self.task)
+            found = folder.dictionaries()
+        except LotteryError as error:
+            raise LotteryError(
+                f"the dictionaries of {self.path} are not known: {error}; run this in the folder"
+                " that the training ran in, or put the data folder back"
+            ) from error
+        logger.warning("the dictionaries are those in %s now", folder.path.resolve())
+        return found
 
     @property
     def is_pruned(self) -> bool:
@@ -143,7 +165,7 @@ def _from_ticket(path: Path) -> Source:
         masters=bool(ticket.record.get("masters", True)),
         mask=ticket.mask,
         architecture=ticket.record.get("architecture", {}),
-        dictionaries=ticket.dictionaries,
+        in_file=ticket.dictionaries,
         record=ticket.record,
     )
 
@@ -158,7 +180,7 @@ def _from_snapshot(path: Path) -> Source:
         masters=bool(found["record"].get("masters")),
         mask=found["mask"],
         architecture=found["record"].get("architecture", {}),
-        dictionaries=found["dictionaries"],
+        in_file=found["dictionaries"],
     )
 
 
@@ -176,8 +198,9 @@ def _from_model(path: Path) -> Source:
         masters=not (common.get("fp16") or common.get("bf16")),
         mask=mask,
         architecture=architecture,
-        dictionaries=_beside_data(cfg.get("task") or {}),
+        in_file=None,
         cut=is_cut(state["model"], settings, architecture, path),
+        task=settings_of(cfg.get("task")),
     )
 
 
@@ -196,11 +219,7 @@ def _from_checkpoint(path: Path) -> Source:
     model = cfg.get("model") or state.get("args") or {}
     architecture = architecture_of(model)
     history = state.get("optimizer_history") or [{}]
-    dictionaries = (
-        Dictionaries.from_tensors(stored["dictionaries"])
-        if stored.get("dictionaries")
-        else _beside_data(cfg.get("task") or {})
-    )
+    dictionaries = stored.get("dictionaries")
     return Source(
         path=str(path),
         kind="checkpoint",
@@ -209,21 +228,11 @@ def _from_checkpoint(path: Path) -> Source:
         masters=not half or bool(masters),
         mask=stored_mask(state),
         architecture=architecture,
-        dictionaries=dictionaries,
+        in_file=Dictionaries.from_tensors(dictionaries) if dictionaries else None,
         rounded={name: model_weights[name] for name in masters},
         cut=is_cut(state["model"], settings_of(model), architecture, path),
+        task=settings_of(cfg.get("task")),
     )
-
-
-def _beside_data(task: Any) -> Optional[Dictionaries]:
-    """The dictionaries in the data folder that a plain fairseq run was started with."""
-    task = settings_of(task)
-    folder = str(task.get("data") or "").split(":")[0]
-    languages = task.get("source_lang"), task.get("target_lang")
-    if not all(languages) or not is_plain(Path(folder) / f"dict.{languages[0]}.txt"):
-        return None
-    logger.warning("the dictionaries are those in %s now", Path(folder).resolve())
-    return read_dictionaries(folder, str(languages[0]), str(languages[1]))
 
 
 def architecture_of(model: Any) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def test_a_compact_file(checkpoint, text, tmp_path):
     path = save(tmp_path / "model.pt", arguments, model, cfg=cfg)
     small = tmp_path / "model.safetensors"
     export(path, small, "compact")
-    with pytest.raises(LotteryError, match="no dictionaries and its data folder is not here; give"):
+    with pytest.raises(LotteryError, match="not known: there is no data folder gone in .*; give"):
         deploy(small, tmp_path / "out", check_on=text)
     deploy(small, tmp_path / "out", check_on=text, data=str(folder))
     deploy(path, tmp_path / "plain", check_on=text)
@@ -360,7 +360,7 @@ def test_sentences_are_asked_for(checkpoint, tmp_path):
         deploy(checkpoint, tmp_path / "out", check_on=tmp_path / "long")
     with pytest.raises(LotteryError, match="--check-on .*none cannot be read: No such file"):
         deploy(checkpoint, tmp_path / "out", check_on=tmp_path / "none")
-    with pytest.raises(LotteryError, match="--data .* holds no dictionaries of the model's lang"):
+    with pytest.raises(LotteryError, match="--data .* has no file SPLIT.SOURCE-TARGET.LANG; name"):
         deploy(checkpoint, tmp_path / "out", data=str(tmp_path))
 
 

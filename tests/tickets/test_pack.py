@@ -165,7 +165,7 @@ def test_a_ticket_that_shrinks_like_a_bomb_is_stored(tmp_path, packer):
         ({"subwords": ["gone"]}, "gone cannot be read: No such file"),
         ({"subwords": ["spm model"]}, "has a name that not every system takes"),
         ({"subwords": ["spm.model", "SPM.model"]}, "names two files SPM.model"),
-        ({"data": "gone"}, "--data .*gone cannot be read: No such file"),
+        ({"data": "gone"}, "data folder .*gone cannot be read: No such file"),
     ],
 )
 def test_what_cannot_be_packed_is_refused(packer, options, sentence):

@@ -99,6 +99,8 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
 
 
 def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
+    toy.path("here").symlink_to(toy_data)
+    toy.data = "here"  # is not there in the folder of the workflow
     toy.train(
         "plain", "--save-interval-updates", 5, "--task", "translation", lottery=False,
         optimizer="adam", updates=30,

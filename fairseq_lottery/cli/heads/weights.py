@@ -13,7 +13,7 @@ from fairseq_lottery.structured.subnetworks import weight_subnetworks
 from fairseq_lottery.tasks.heads import Judged
 from fairseq_lottery.tasks.live import Live
 from fairseq_lottery.tickets import draw, save_ticket
-from fairseq_lottery.tickets.draw import DrawPlan, Found, known_dictionaries
+from fairseq_lottery.tickets.draw import DrawPlan, Found
 
 #: the prunable set: Prasanna et al. leave the embeddings alone
 _PRUNABLE = "no-embeddings"
@@ -70,7 +70,7 @@ def _everything(made: Live) -> Mask:
         LotteryError: it is pruned already, had something cut out, or its dictionaries are unknown.
     """
     source = made.source
-    known_dictionaries(source)
+    source.find_dictionaries()
     if source.shapes != {name: tuple(weight.shape) for name, weight in made.weights.items()}:
         raise LotteryError(
             f"{source.path} had heads or units cut out; search in the whole model, which"

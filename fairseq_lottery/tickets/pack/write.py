@@ -11,6 +11,7 @@ from typing import Optional, Union
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes, replacing
+from fairseq_lottery.tickets.data_folder import infer_languages
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
@@ -55,8 +56,8 @@ def pack(
     if Path(out).suffix != ".zip":
         raise LotteryError(f"--out {out} must end in .zip, which is what is written")
     loaded = load_ticket(ticket)
-    languages = _languages(data) if data is not None else ()
-    training = TrainingCommand.parse(_read_text(command), languages)
+    languages = infer_languages(Path(data)) if data is not None else None
+    training = TrainingCommand.parse(_read_text(command), languages or ())
     cut = _subwords(subwords)
     about = members.describe(loaded)
     record = {
@@ -109,16 +110,6 @@ def _read_text(path: Union[str, Path]) -> str:
         return _read(path).decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise LotteryError(f"{path} is no UTF-8 text; write the fairseq-train line in it") from None
-
-
-def _languages(data: Union[str, Path]) -> tuple[str, ...]:
-    """The language pair of a data folder, as fairseq finds it: by the name of any split."""
-    try:
-        names = sorted(path.name.split(".") for path in Path(data).iterdir())
-    except OSError as error:
-        raise LotteryError(f"--data {data} cannot be read: {error.strerror}") from error
-    pairs = (tuple(name[1].split("-")) for name in names if len(name) >= 3)
-    return next((pair for pair in pairs if len(pair) == 2), ())
 
 
 def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:

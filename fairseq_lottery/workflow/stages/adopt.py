@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.sources import read_checkpoint, read_source
+from fairseq_lottery.tickets.data_folder import DataFolder
+from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries
+from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.workflow.stages.chosen import choose
 
 
-def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int) -> None:
+def adopt(
+    run: Path, out: Path, updates: list[int], models: list[str], last: int, data: DataFolder
+) -> None:
     """Copy what tickets need of a run's weights, and the models that are judged.
 
     Args:
@@ -26,9 +30,11 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
         updates: at which the weights are needed.
         models: of ``best``, ``last`` and ``average:N``.
         last: ``--max-update`` of the configuration.
+        data: of the configuration; the run may name a folder that is not there any more.
 
     Raises:
-        LotteryError: the run is not there, ended elsewhere, or has no checkpoint at an update.
+        LotteryError: the run is not there, ended elsewhere, has no checkpoint at an update, or was
+            trained on other data.
     """
     from fairseq_lottery.tickets import save_snapshot
 
@@ -40,7 +46,7 @@ def adopt(run: Path, out: Path, updates: list[int], models: list[str], last: int
         record = {"update": update, "masters": source.masters, "adopted": str(run),
                   "architecture": source.architecture}  # fmt: skip
         path = out / f"snapshot_{update}.safetensors"
-        save_snapshot(path, source.weights, source.mask, source.dictionaries, record)
+        save_snapshot(path, source.weights, source.mask, dictionaries_in(data, source), record)
     for model in models:
         choose(run, model, out)
 
@@ -65,6 +71,27 @@ def adoptable(run: Path, updates: list[int], last: int) -> dict[int, Path]:
                 " train the dense run"
             )
     return files
+
+
+def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
+    """Read the dictionaries of a data folder, which the weights of ``source`` must fit.
+
+    Raises:
+        LotteryError: they have other symbols, or not as many.
+    """
+    found = data.dictionaries()
+    if source.in_file is not None:
+        source.in_file.refuse_other(found, source.path)
+    for name, symbols in (("encoder", found.source), ("decoder", found.target)):
+        weight = source.weights.get(f"{name}.embed_tokens.weight")
+        rows = len(symbols) + SPECIAL
+        if weight is not None and len(weight) != rows:
+            raise LotteryError(
+                f"{source.path} has an {name} of {len(weight)} symbols, and the dictionary in"
+                f" {data.path} has {rows} with fairseq's own; adopt a run that was trained on this"
+                " data"
+            )
+    return found
 
 
 def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:
@@ -121,8 +148,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--updates", type=int, nargs="*", default=[])
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--last", type=int, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--source-lang")
+    parser.add_argument("--target-lang")
     args = parser.parse_args(argv)
-    adopt(args.run, args.out, args.updates, args.models, args.last)
+    data = DataFolder.find(vars(args))
+    adopt(args.run, args.out, args.updates, args.models, args.last, data)
 
 
 if __name__ == "__main__":

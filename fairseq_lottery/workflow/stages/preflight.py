@@ -42,7 +42,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score
     from fairseq_lottery.pattern import Pattern
-    from fairseq_lottery.workflow.stages.adopt import adoptable, differences
+    from fairseq_lottery.tickets.data_folder import DataFolder
+    from fairseq_lottery.tickets.sources import read_source
+    from fairseq_lottery.workflow.stages.adopt import adoptable, dictionaries_in, differences
 
     parsers = {
         "train": options.get_training_parser,
@@ -78,6 +80,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         for one in question["adopt"]:
             run = Path(one["run"])
             adoptable(run, one["updates"], one["last"])
+            last = read_source(run / "checkpoint_last.pt")
+            dictionaries_in(DataFolder.find(given), last)
             other = differences(run, meant)
             notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
     except LotteryError as error:

@@ -230,6 +230,7 @@ def test_an_adopted_run_is_copied(tmp_path):
     assert line(stage) == (
         f"{sys.executable} -m fairseq_lottery.workflow.stages.adopt --run {tmp_path}/old/seed2"
         f" --out {folder} --updates 0 50 1000 --last 1000 --models best"
+        f" --data {tmp_path}/data-bin"
     )
     assert stage.needs == ()
     assert [Path(file).name for file in stage.leaves] == [
