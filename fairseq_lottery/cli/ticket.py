@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     for package in ("torch", "numpy", "safetensors"):
         require(package)
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.masks import PrunableShare
     from fairseq_lottery.tickets import draw, save_ticket
     from fairseq_lottery.tickets.draw import DrawPlan
 
@@ -77,6 +78,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"warning: {name} has no weight left; a global scope wants a --floor")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")
+    total = sum(weight.numel() for weight in ticket.values.values())
+    share = PrunableShare(ticket.mask.prunable, total)
+    if share.is_small:
+        print(f"warning: {share}")
     print(f"{args.out}: {ticket.mask.pruned} of {ticket.mask.prunable} weights pruned")
     print(ticket.record["signature"])
 

@@ -7,7 +7,13 @@ the exact selection turn ranks into a mask, schedules say when and how much.
 from fairseq_lottery.masks.groups import GROUPS, group_of
 from fairseq_lottery.masks.mask import Mask, overlap
 from fairseq_lottery.masks.nm import densest
-from fairseq_lottery.masks.prunable import PAD_ROW, PRUNABLE_SETS, full_mask, prunable_matrices
+from fairseq_lottery.masks.prunable import (
+    PAD_ROW,
+    PRUNABLE_SETS,
+    PrunableShare,
+    full_mask,
+    prunable_matrices,
+)
 from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
 from fairseq_lottery.masks.scores import SCORES, ScoreInput, find_score, needs, score_all
 from fairseq_lottery.masks.select import SCOPES, check_scope, count_to_prune, droppable, select
@@ -18,6 +24,7 @@ __all__ = [
     "Mask",
     "PAD_ROW",
     "PRUNABLE_SETS",
+    "PrunableShare",
     "SCHEDULES",
     "SCOPES",
     "SCORES",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
@@ -92,3 +93,28 @@ def full_mask(
     rows = prunable_matrices(shapes, prunable, keep_dense)
     protected = {name: row for name, row in rows.items() if row is not None}
     return Mask.full({name: shapes[name] for name in rows}, protected)
+
+
+@dataclass(frozen=True)
+class PrunableShare:
+    """How much of a model can be pruned, which a sparsity does not say.
+
+    Attributes:
+        prunable: weights that a mask may prune.
+        parameters: all of the model, a tied tensor once.
+    """
+
+    prunable: int
+    parameters: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether most of the model stays, whatever the sparsity."""
+        return 2 * self.prunable < self.parameters
+
+    def __str__(self) -> str:
+        share = 100 * self.prunable / self.parameters
+        return (
+            f"{self.prunable} of the {self.parameters} weights of the model are prunable"
+            f" ({share:.1f} %); a sparsity is a share of these"
+        )

@@ -9,11 +9,12 @@ from typing import Any, Optional
 import torch
 
 from fairseq_lottery.compat import whole_config
-from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.errors import one_sentence
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import cut
 from fairseq_lottery.tasks.checks import refuse_setup
+from fairseq_lottery.tasks.positions import has_learned_positions, refuse_too_long
 from fairseq_lottery.tasks.run import LotteryRun
 from fairseq_lottery.tasks.stopping import stop_on_signals
 from fairseq_lottery.tickets import Dictionaries
@@ -30,6 +31,7 @@ class LotteryTask:
 
     run: Optional[LotteryRun] = None
     is_building = False
+    has_learned_positions = False
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
@@ -48,6 +50,7 @@ class LotteryTask:
         self.is_building = True
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         self.is_building = False
+        self.has_learned_positions = has_learned_positions(model)
         if parts is not None:
             with one_sentence():
                 cut(model, parts)
@@ -126,8 +129,6 @@ class LotteryTask:
 
         fairseq main and fairseq-fixed drop the last sentences of a set whose size is no
         multiple of ``--required-batch-size-multiple`` (8 by default).
-        ``--skip-invalid-size-inputs-valid-test`` drops those that are too long: in the
-        validation of a training fairseq says so, in translation it is refused.
 
         And a training set is cut into the same batches in the same order whenever the training
         was resumed: fairseq main and fairseq-fixed cut it as the epoch says in which the process
@@ -157,13 +158,6 @@ class LotteryTask:
                     shards,
                     len(dataset),
                 )
-            if given.get("ignore_invalid_inputs") and self.run is None:
-                with one_sentence():
-                    raise LotteryError(
-                        "translation through this task drops no sentence; do without"
-                        " --skip-invalid-size-inputs-valid-test and raise"
-                        " --max-source-positions and --max-target-positions"
-                    )
         elif self._keeps_batches(dataset, given):
             if self._seed_counts_epochs():
                 given["seed"] = given.get("seed", 1) - given.get("epoch", 1) + 1
@@ -171,6 +165,26 @@ class LotteryTask:
         if self.run is not None and self._is_training_set(dataset) and not self.run.is_finished:
             stop_on_signals()
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
+
+    def filter_indices_by_size(
+        self,
+        indices: Any,
+        dataset: Any,
+        max_positions: Any = None,
+        ignore_invalid_inputs: bool = False,
+    ) -> Any:
+        """As the task's, except that translation refuses a sentence that is too long.
+
+        ``--skip-invalid-size-inputs-valid-test`` drops it: fairseq logs that in the validation of
+        a training, where it changes no translation.
+        """
+        if self.run is None:
+            too_long = dataset.filter_indices_by_size(indices, max_positions)[1]
+            with one_sentence():
+                refuse_too_long(dataset, too_long, max_positions, self.has_learned_positions)
+        return super().filter_indices_by_size(  # type: ignore[misc]
+            indices, dataset, max_positions, ignore_invalid_inputs
+        )
 
     def _keeps_batches(self, dataset: Any, given: dict[str, Any]) -> bool:
         """Whether all epochs of a process share their batches, and only their order changes."""

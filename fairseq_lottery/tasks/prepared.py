@@ -29,8 +29,15 @@ _COUNTING = (
 )
 
 
+def trainer_classes(settings: Settings) -> tuple[str, str]:
+    """Names of the classes of the criterion, and of what the trainer builds around ``--optimizer``.
+
+    fairseq keeps both in a checkpoint, and resumes from no others.
+    """
+    return CRITERION_REGISTRY[settings.criterion].__name__, _optimizer_class(settings)
+
+
 def _optimizer_class(settings: Settings) -> str:
-    """Name of the class that the trainer builds around ``--optimizer``."""
     if settings.memory_efficient:
         return "MemoryEfficientFP16Optimizer"
     if settings.amp:
@@ -51,6 +58,7 @@ def write_prepared(
         )
     folder = Path(settings.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    criterion, optimizer = trainer_classes(settings)
     state = {
         "args": None,
         "cfg": None,
@@ -58,8 +66,8 @@ def write_prepared(
         "criterion": None,
         "optimizer_history": [
             {
-                "criterion_name": CRITERION_REGISTRY[settings.criterion].__name__,
-                "optimizer_name": _optimizer_class(settings),
+                "criterion_name": criterion,
+                "optimizer_name": optimizer,
                 "lr_scheduler_state": {"best": None},
                 "num_updates": update,
             }

@@ -29,6 +29,8 @@ class Restored:
         next_epoch: the epoch that the training continues in.
         hours: training time so far.
         criterion: the state of its loss: gates, where they learn.
+        optimizer: the value of its ``--optimizer``, None where it does not say.
+        classes: of its criterion and of its optimizer as the trainer wraps it.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class Restored:
     next_epoch: int = 1
     hours: float = 0.0
     criterion: Any = None
+    optimizer: Any = None
+    classes: tuple[Any, Any] = (None, None)
 
     @property
     def goes_on(self) -> bool:
@@ -106,23 +110,32 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
     # fairseq restores its counter together with the optimizer only
     keeps = whole.get("last_optimizer_state") is not None and not settings.reset_optimizer
     history = whole.get("optimizer_history") or []
-    counted = history[-1].get("num_updates") if history else None
+    last = history[-1] if history else {}
+    counted = last.get("num_updates")
     _refuse_incomplete(path, state, counted is not None or not (state or (keeps and not history)))
     behind = int(counted or 0)
     update = behind if keeps and not finetunes else 0
-    last = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
+    own = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
     extra = whole.get("extra_state") or {}
     return Restored(
         path=path,
         state=state,
         update=update,
         behind=behind,
-        same_run=path == last,
+        same_run=path == own,
         ema="ema" in extra,
         next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
         hours=float(extra.get("previous_training_time", 0)) / 3600,
         criterion=whole.get("criterion"),
+        optimizer=_optimizer(whole),
+        classes=(last.get("criterion_name"), last.get("optimizer_name")),
     )
+
+
+def _optimizer(whole: Mapping[str, Any]) -> Any:
+    """The value of ``--optimizer`` that a checkpoint was saved with."""
+    section = settings_of(settings_of(whole.get("cfg")).get("optimizer"))
+    return section.get("_name") or settings_of(whole.get("args")).get("optimizer")
 
 
 def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:

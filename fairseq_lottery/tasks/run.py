@@ -13,7 +13,7 @@ from torch import Tensor
 from fairseq_lottery import __version__
 from fairseq_lottery.compat import forget_best
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask, find_score, score_all, select
+from fairseq_lottery.masks import Mask, PrunableShare, find_score, score_all, select
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.structured import Anatomy
@@ -100,6 +100,10 @@ class LotteryRun:
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
+        if self.mask is not None and is_first():
+            total = sum(parameter.numel() for parameter in trainable(model).values())
+            share = PrunableShare(self.mask.prunable, total)
+            logger.log(logging.WARNING if share.is_small else logging.INFO, "%s", share)
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
 
     @property

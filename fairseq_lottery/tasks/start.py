@@ -18,6 +18,7 @@ from fairseq_lottery.tasks.checks import refuse_stray_flags, snapshot_updates
 from fairseq_lottery.tasks.growth import Growth, plan_growth
 from fairseq_lottery.tasks.initialise import initial_weights
 from fairseq_lottery.tasks.origin import refuse_other_run
+from fairseq_lottery.tasks.prepared import trainer_classes
 from fairseq_lottery.tasks.ranks import is_first
 from fairseq_lottery.tasks.restore import Restored, find_restored
 from fairseq_lottery.tasks.settings import Settings
@@ -74,6 +75,7 @@ def decide(
     if restored is not None:
         refuse_other_run(cfg, restored, dictionaries)
         _refuse_lost_gates(settings, restored)
+        _refuse_other_optimizer(settings, restored)
         stored = restored.state.get("mask")
         mask = mask_from_state(stored) if stored else None
     else:
@@ -149,6 +151,30 @@ def _refuse_lost_gates(settings: Settings, restored: Restored) -> None:
             f"{restored.path} is of a run whose gates learn, which --criterion"
             f" {settings.criterion} has none of; choose another --save-dir"
         )
+
+
+def _refuse_other_optimizer(settings: Settings, restored: Restored) -> None:
+    """Refuse to load the state of another optimizer, or that belongs to another criterion.
+
+    fairseq compares classes. In half precision all optimizers have the same wrapper, whose class
+    says nothing, and loading the state of another one fails. A mask makes no difference to it.
+    """
+    if not restored.counts_on:
+        return
+    criterion, optimizer = trainer_classes(settings)
+    found = {"criterion": (restored.classes[0] or criterion, criterion)}
+    then, now = restored.optimizer or settings.optimizer, settings.optimizer
+    if str(then).replace("masked_", "") != now.replace("masked_", ""):
+        found["optimizer"] = (then, now)
+    else:
+        found["optimizer"] = (restored.classes[1] or optimizer, optimizer)
+    for what, (saved, asked) in found.items():
+        if saved != asked:
+            raise LotteryError(
+                f"{restored.path} was saved with the {what} {str(saved)[:50]}, not {asked}; resume"
+                " with the flags that it was trained with, or give --reset-optimizer, which starts"
+                " again at update 0"
+            )
 
 
 def _refuse_clock(settings: Settings, update: int) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq_lottery.files import is_plain, refuse_missing
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.checkpoint import (

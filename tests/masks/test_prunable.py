@@ -2,7 +2,14 @@ import pytest
 from small import EMBEDDING, MATRICES, SHAPES
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import GROUPS, PAD_ROW, PRUNABLE_SETS, group_of, prunable_matrices
+from fairseq_lottery.masks import (
+    GROUPS,
+    PAD_ROW,
+    PRUNABLE_SETS,
+    PrunableShare,
+    group_of,
+    prunable_matrices,
+)
 
 #: a parameter of every kind that fairseq's Transformer has, and its group
 KINDS = {
@@ -96,3 +103,11 @@ def test_sets_and_expressions_that_leave_nothing_are_refused(prunable, keep_dens
 def test_a_model_without_matrices_is_refused():
     with pytest.raises(LotteryError, match="the prunable set 'all-matrices' is empty"):
         prunable_matrices(NEVER)
+
+
+def test_the_share_of_a_model_that_is_prunable():
+    half, less = PrunableShare(50, 100), PrunableShare(49, 100)
+    assert (half.is_small, less.is_small) == (False, True)
+    assert str(less) == (
+        "49 of the 100 weights of the model are prunable (49.0 %); a sparsity is a share of these"
+    )

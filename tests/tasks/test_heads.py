@@ -4,13 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toy import call
 
 pytest.importorskip("fairseq")
+
+from matrix.training import Training, configuration, in_this_process
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Parts
 from fairseq_lottery.tasks import heads, live
+from fairseq_lottery.tasks.sentences import sentences_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +35,42 @@ def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
         judged.pairs = [{"source": sentence, "target": sentence}] * 4
         said.tokens = [target[word]] * 5
         assert judged(Parts(made.anatomy, {})) == pytest.approx(expected)
+
+
+def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, caplog):
+    """fairseq-train leaves them out of its training set, and counts them."""
+    lines = {"en": ["w1"] * 1024, "de": ["w1"] * 9}  # 1,025 with </s>, the model takes 1,024
+    symbols = [toy.data / "dict.en.txt", "--tgtdict", toy.data / "dict.de.txt"]
+    for subset, others in (("valid", 6), ("test", 0)):
+        for language, long in lines.items():
+            text = "w2 w3\n" * others + " ".join(long) + "\n"
+            toy.path(f"{subset}.{language}").write_text(text)
+    call(
+        "fairseq_cli.preprocess",
+        ["-s", "en", "-t", "de", "--validpref", toy.path("valid"), "--testpref",
+         toy.path("test"), "--srcdict", *symbols, "--destdir", toy.path("bin")],
+        toy.folder,
+    ).ok()  # fmt: skip
+    made = live.live(dense / "checkpoint_last.pt", str(toy.path("bin")))
+    found = live.pairs(made, "valid", None)
+    assert [len(found[k]["source"]) for k in range(len(found))] == [3] * 6
+    assert "1 of 7 sentences of valid are left out: the model takes 1024 source" in caplog.text
+    assert len(live.pairs(made, "valid", 4)) == 4
+    with pytest.raises(LotteryError, match="every sentence of test in .* longer than the model"):
+        live.pairs(made, "test", None)
+
+
+def test_both_orders_of_the_languages_are_looked_for(toy_data, tmp_path):
+    """The model translates from German, and the files are called en-de."""
+    flags = ("--max-update", 1, "-s", "de", "-t", "en")
+    with in_this_process():
+        Training(configuration(toy_data, tmp_path / "run", *flags)).run(1).save()
+    made = live.live(tmp_path / "run" / "checkpoint_last.pt")
+    found = live.pairs(made, "valid", None)
+    first = (toy_data.parent / "valid.de").read_text().splitlines()
+    assert [made.dictionaries[0].string(found[k]["source"]) for k in range(len(found))] == first
+    some = sentences_of(made.text, None, 1024)
+    assert [" ".join(sentence) for sentence in some] == first
 
 
 def test_too_small_batches_are_refused(dense, tmp_path, capsys):

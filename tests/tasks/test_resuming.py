@@ -1,5 +1,6 @@
 """Trainings that go on from their own save-dir: as the same run, or not at all."""
 
+import logging
 import shutil
 
 import pytest
@@ -259,6 +260,37 @@ def test_a_ticket_changed_under_a_run(train, refused, sources, tmp_path):
     ticket.record["seed"] = 99
     save_ticket(path, ticket)
     refused("is of a run with another ticket than", "--ticket", path)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_state_of_another_optimizer_is_not_loaded(train, refused, tmp_path, precision):
+    """In half precision fairseq compares its wrapper only, and fails on the state inside."""
+    pruned = (*GROWING, "--max-update", 12)
+    train(*pruned, to=2, precision=precision)
+    said = "was saved with the optimizer masked_adam, not masked_nag; resume"
+    refused(said, *pruned, optimizer="masked_nag", precision=precision)
+    loss = ("--criterion", "label_smoothed_cross_entropy")
+    said = "was saved with the criterion LabelSmoothedCrossEntropyLottery, not LabelSmoothedCross"
+    refused(said, *pruned, *loss, precision=precision)
+    again = train(*pruned, "--reset-optimizer", to=1, optimizer="masked_nag", precision=precision)
+    assert again.update == 1
+
+
+def test_most_of_a_convolutional_model_is_not_prunable(toy_data, tmp_path, caplog):
+    layers = {f"--{side}-layers": "[(8, 3)]" for side in ("encoder", "decoder")}
+    sizes = {f"--{name}-embed-dim": 8 for name in ("encoder", "decoder", "decoder-out")}
+    cfg = configuration(
+        toy_data, tmp_path / "run", *GROWING, "--max-update", 9,
+        model={"--arch": "fconv", **layers, **sizes},
+    )  # fmt: skip
+    with in_this_process():
+        logging.disable(logging.NOTSET)  # which is off meanwhile
+        made = Training(cfg)
+    total = sum(one.numel() for one in made.task.run.model.parameters())
+    prunable = made.task.run.mask.prunable
+    line = next(one for one in caplog.records if "are prunable" in one.getMessage())
+    assert line.levelname == "WARNING" and 2 * prunable < total
+    assert f"{prunable} of the {total} weights of the model are prunable (" in line.getMessage()
 
 
 # --- batches ----------------------------------------------------------------------------------

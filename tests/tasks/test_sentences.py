@@ -6,6 +6,7 @@ in ``tests/report/test_significance.py``.
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ def test_generate_keeps_every_sentence_beside_its_reference(odd, dense):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--max-source-positions", 100), "max_positions"),
+        (("--max-source-positions", 100), "--max-source-positions 201 --max-target-positions 201"),
         (("--max-tokens", 100), "should not exceed max_tokens=100"),
         (("--max-source-positions", 100, "--skip-invalid-size-inputs-valid-test"),
          "translation through this task drops no sentence"),
@@ -82,6 +83,35 @@ def test_a_sentence_that_is_too_long_stops_the_translation(odd, dense, flags, sa
     done = odd.generate(dense / "checkpoint_last.pt", *flags)
     assert done.code not in (0, None) and said in done.out, done.out[-2000:]
     assert not hypotheses(done)
+
+
+def test_the_advice_for_a_line_that_is_too_long_works(toy, dense):
+    """The model was trained with 1,024 positions, which are computed and not learned."""
+    for language, line in (("en", "w6 " * 1399 + "w7"), ("de", "w7")):
+        toy.path(f"odd.{language}").write_text(f"w1 w2\n{line}\n")
+    symbols = ["--srcdict", toy.data / "dict.en.txt", "--tgtdict", toy.data / "dict.de.txt"]
+    call(
+        "fairseq_cli.preprocess",
+        ["-s", "en", "-t", "de", "--testpref", toy.path("odd"), *symbols, "--destdir",
+         toy.path("bin")],
+        toy.folder,
+    ).ok()  # fmt: skip
+    toy.data = toy.path("bin")
+
+    def generate(*flags):
+        wide = ("--max-tokens", 3000, "--max-len-b", 5)
+        return toy.generate(dense / "checkpoint_last.pt", *wide, *flags)
+
+    def answer(*flags):
+        return interactive(toy, dense, "--max-len-b", 5, *flags)
+
+    for translate in (generate, answer):
+        refused = translate()
+        said = re.search(r"^fairseq-lottery: .*: (--max.*)$", refused.out, re.M)
+        assert refused.code == 2 and said, refused.out[-2000:]
+        advice = shlex.split(said.group(1))
+        assert advice[:4] == ["--max-source-positions", "1401", "--max-target-positions", "1401"]
+        assert sorted(hypotheses(translate(*advice).ok())) == [0, 1]
 
 
 def interactive(toy, dense, *flags):

@@ -37,9 +37,9 @@ def test_dense_run_writes_snapshots(toy, dense):
     assert (early.update, last.update, early.masters, early.mask) == (5, 20, True, None)
     assert sum(t.numel() for t in early.weights.values()) == PARAMETERS
     assert early.shapes == last.shapes
-    assert early.dictionaries == last.dictionaries
-    assert early.dictionaries.source == early.dictionaries.target
-    assert len(early.dictionaries.source) == 60
+    assert early.in_file == last.in_file
+    assert early.in_file.source == early.in_file.target
+    assert len(early.in_file.source) == 60
 
 
 def test_snapshot_is_what_a_checkpoint_of_that_update_holds(toy):

@@ -76,3 +76,26 @@ def test_a_missing_or_unreadable_dictionary_is_refused(tmp_path):
     (tmp_path / "dict.de.txt").write_bytes(b"\xff 1\n")
     with pytest.raises(LotteryError, match="the dictionary .*dict.de.txt cannot be read"):
         read_dictionaries(tmp_path, "en", "de")
+
+
+@pytest.mark.parametrize(
+    "text", ["the 1\nthe 2\n", "<s> 3\n", "the\n", "the 1\n\na 2\n", "the one\n"]
+)
+def test_what_fairseq_cannot_load_is_refused(tmp_path, text):
+    """Lines without a count, blank lines, and a symbol that is there twice."""
+    data = pytest.importorskip("fairseq.data")
+    (tmp_path / "dict.en.txt").write_text(text)
+    with pytest.raises((RuntimeError, ValueError)):
+        data.Dictionary.load(str(tmp_path / "dict.en.txt"))
+    with pytest.raises(LotteryError, match="the dictionary .*dict.en.txt cannot be read: "):
+        read_dictionaries(tmp_path, "en", "en")
+
+
+@pytest.mark.parametrize("has_fairseq", [True, False])
+def test_with_and_without_fairseq_the_same_is_read(tmp_path, monkeypatch, has_fairseq):
+    if not has_fairseq:
+        monkeypatch.setattr("fairseq_lottery.tickets.dictionaries.fairseq_data", lambda: None)
+    lines = "the 120\n\u2581a 99\n1 000 7\n<s> 3 #fairseq:overwrite\nmadeupword0000 0\n"
+    (tmp_path / "dict.en.txt").write_text(lines, encoding="utf-8")
+    found = read_dictionaries(tmp_path, "en", "en")
+    assert found.target == ("the", "\u2581a", "1 000", "<s>", "madeupword0000")

@@ -44,7 +44,7 @@ def test_a_checkpoint(path):
     assert equal(source.weights, weights()), "the tied embedding once, no buffers"
     assert (source.kind, source.update, source.masters) == ("checkpoint", 20, True)
     assert (source.mask, source.is_pruned) == (full_mask(), False)
-    assert source.dictionaries == DICTIONARIES
+    assert source.in_file == DICTIONARIES
     assert source.architecture == {"arch": "transformer", "encoder_layers": 2}
     assert source.shapes == SHAPES
 
@@ -59,7 +59,7 @@ def test_a_snapshot_and_a_ticket_of_the_same_weights(tmp_path):
     ticket = read_source(tmp_path / "ticket.safetensors")
     assert (ticket.kind, ticket.update, ticket.mask) == ("ticket", 5, drawn.mask)
     assert ticket.is_pruned and equal(ticket.weights, drawn.values)
-    assert snapshot.dictionaries == ticket.dictionaries == DICTIONARIES
+    assert snapshot.in_file == ticket.in_file == DICTIONARIES
     assert snapshot.architecture == {"arch": "transformer"}
 
 
@@ -149,7 +149,7 @@ def test_both_formats_of_torch_are_read(path, zipped):
     torch.save({"model": model(weights())}, path, _use_new_zipfile_serialization=zipped)
     source = read_source(path)
     assert equal(source.weights, weights())
-    assert (source.update, source.mask, source.dictionaries) == (None, None, None)
+    assert (source.update, source.mask, source.in_file) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,28 @@ def test_the_dictionaries_of_a_plain_run_are_beside_its_data(tmp_path, path, cfg
         (tmp_path / f"dict.{language}.txt").write_text("".join(f"{s} 1\n" for s in SYMBOLS))
     task = cfg(data=f"{tmp_path}:/more", source_lang="en", target_lang="de")
     plain = {"cfg": {"model": {"arch": "transformer"}, "task": task}, "task_state": {}}
-    assert read_source(save_checkpoint(path, weights(), **plain)).dictionaries == DICTIONARIES
+    source = read_source(save_checkpoint(path, weights(), **plain))
+    assert source.in_file is None
+    assert source.find_dictionaries() == DICTIONARIES
     (tmp_path / "dict.en.txt").unlink()
-    assert read_source(path).dictionaries is None
+    with pytest.raises(LotteryError, match=f"the data folder {tmp_path} has no dict.en.txt; run"):
+        read_source(path).find_dictionaries()
+
+
+def test_languages_that_were_not_given_are_inferred(tmp_path, path, monkeypatch):
+    """As fairseq-train infers them, from the name of any split."""
+    data = tmp_path / "data"
+    plain = {"cfg": {"model": {"arch": "transformer"}, "task": {"data": "data"}}, "task_state": {}}
+    source = read_source(save_checkpoint(path, weights(), **plain))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LotteryError, match=f"there is no data folder data in {tmp_path}; run this"):
+        source.find_dictionaries()
+    data.mkdir()
+    for language in ("en", "de"):
+        (data / f"dict.{language}.txt").write_text("".join(f"{s} 1\n" for s in SYMBOLS))
+    with pytest.raises(LotteryError, match="data folder data has no file SPLIT.SOURCE-TARGET.LANG"):
+        source.find_dictionaries()
+    (data / "train.en-de.en.bin").touch()
+    assert source.find_dictionaries() == DICTIONARIES
+    monkeypatch.setattr("fairseq_lottery.tickets.data_folder.fairseq_data", lambda: None)
+    assert source.find_dictionaries() == DICTIONARIES

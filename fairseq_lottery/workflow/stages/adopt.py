@@ -87,7 +87,7 @@ def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
         rows = len(symbols) + SPECIAL
         if weight is not None and len(weight) != rows:
             raise LotteryError(
-                f"{source.path} has an {name} of {len(weight)} symbols, and the dictionary in"
+                f"the {name} of {source.path} has {len(weight)} symbols, and its dictionary in"
                 f" {data.path} has {rows} with fairseq's own; adopt a run that was trained on this"
                 " data"
             )

@@ -53,7 +53,7 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
             last = Path(stage.folder) / "checkpoint_last.pt"
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
             code, wanted = 0, ""
-            # fairseq would add an update to a training that has all of them
+            # nothing is left to do for a training that has all of its updates
             ended = stage.kind == "train" and last.is_file() and _update_of(last) == _end(stage)
             if not ended:
                 with borrowed(gpus) as (devices, held):

@@ -1,9 +1,10 @@
 import pytest
-from small import full_mask, save_checkpoint, save_snapshot_of, weights
+from small import DICTIONARIES, SYMBOLS, full_mask, save_checkpoint, save_snapshot_of, weights
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tickets.data_folder import DataFolder
 from fairseq_lottery.tickets.sources import read_source
-from fairseq_lottery.workflow.stages.adopt import adopt
+from fairseq_lottery.workflow.stages.adopt import adopt, dictionaries_in
 
 NAME = "encoder.layers.0.fc1.weight"
 
@@ -20,14 +21,27 @@ def folders(tmp_path):
     return run, out
 
 
+@pytest.fixture
+def data(tmp_path):
+    """The configuration's data folder."""
+    return data_of(tmp_path / "data-bin", SYMBOLS)
+
+
+def data_of(folder, symbols):
+    folder.mkdir()
+    for language in ("en", "de"):
+        (folder / f"dict.{language}.txt").write_text("".join(f"{s} 1\n" for s in symbols))
+    return DataFolder(folder, "en", "de")
+
+
 def names(out):
     return sorted(path.name for path in out.iterdir())
 
 
-def test_only_what_is_asked_for_is_copied(folders):
+def test_only_what_is_asked_for_is_copied(folders, data):
     run, out = folders
     before = {path: path.read_bytes() for path in run.iterdir()}
-    adopt(run, out, [5, 60, 100], ["best", "last"], 100)
+    adopt(run, out, [5, 60, 100], ["best", "last"], 100, data)
     assert names(out) == [
         "best.pt", "last.pt", "snapshot_100.safetensors", "snapshot_5.safetensors",
         "snapshot_60.safetensors",
@@ -40,9 +54,9 @@ def test_only_what_is_asked_for_is_copied(folders):
     assert before == {path: path.read_bytes() for path in run.iterdir()}
 
 
-def test_a_run_whose_weights_nobody_reads(folders):
+def test_a_run_whose_weights_nobody_reads(folders, data):
     run, out = folders
-    adopt(run, out, [], [], 100)
+    adopt(run, out, [], [], 100, data)
     assert names(out) == []
 
 
@@ -53,15 +67,15 @@ def test_a_run_whose_weights_nobody_reads(folders):
         ([], 99, "ended at update 100, not at --max-update 99; write --max-update 100 or adopt"),
     ],
 )
-def test_refusals(folders, updates, last, message):
+def test_refusals(folders, data, updates, last, message):
     run, out = folders
     with pytest.raises(LotteryError) as refusal:
-        adopt(run, out, updates, ["best"], last)
+        adopt(run, out, updates, ["best"], last, data)
     assert str(refusal.value).startswith(f"the run in {run} {message}")
     assert names(out) == []
 
 
-def test_a_pruned_run_is_no_dense_one(folders):
+def test_a_pruned_run_is_no_dense_one(folders, data):
     run, out = folders
     mask = full_mask()
     mask[NAME][0] = False
@@ -69,10 +83,38 @@ def test_a_pruned_run_is_no_dense_one(folders):
     pruned[NAME][0] = 0
     save_checkpoint(run / "checkpoint1_20.pt", pruned, 20, mask)
     with pytest.raises(LotteryError, match="checkpoint1_20.pt is pruned; only a dense run can be"):
-        adopt(run, out, [20], [], 100)
+        adopt(run, out, [20], [], 100, data)
     assert names(out) == []
 
 
-def test_a_folder_that_is_no_run(tmp_path):
+def test_a_folder_that_is_no_run(tmp_path, data):
     with pytest.raises(LotteryError, match="has no checkpoint_last.pt to adopt; name a fairseq"):
-        adopt(tmp_path, tmp_path, [], [], 100)
+        adopt(tmp_path, tmp_path, [], [], 100, data)
+
+
+def test_a_plain_run_gets_the_dictionaries_of_the_configuration(folders, data):
+    """Its own data folder was given relative to some other folder."""
+    run, out = folders
+    cfg = {"model": {"arch": "transformer"}, "task": {"data": "gone"}}
+    save_checkpoint(run / "checkpoint1_20.pt", weights(20), 20, task_state={}, cfg=cfg)
+    adopt(run, out, [20], [], 100, data)
+    assert read_source(out / "snapshot_20.safetensors").find_dictionaries() == DICTIONARIES
+
+
+@pytest.mark.parametrize(
+    ("symbols", "task_state", "message"),
+    [
+        (SYMBOLS[:-1], {}, "encoder of .*last.pt has 12 symbols, and its dictionary in .* 11 with"),
+        ((*SYMBOLS[:-1], "z"), None, "symbol 7 is 'z' in the data and 'h' in .*checkpoint_last.pt"),
+    ],
+)
+def test_a_run_of_other_data_is_refused(folders, tmp_path, symbols, task_state, message):
+    run, out = folders
+    if task_state is not None:
+        save_checkpoint(run / "checkpoint_last.pt", weights(100), 100, task_state=task_state)
+    other = data_of(tmp_path / "other", symbols)
+    with pytest.raises(LotteryError, match=message):
+        dictionaries_in(other, read_source(run / "checkpoint_last.pt"))
+    with pytest.raises(LotteryError, match=message):
+        adopt(run, out, [100], [], 100, other)
+    assert names(out) == []
