@@ -34,12 +34,18 @@ def last_checkpoints(folders: Sequence[Union[str, Path]], count: int) -> list[Pa
         raise LotteryError("--last wants exactly one folder")
     if count < 1:
         raise LotteryError(f"--last {count} must be at least 1")
+    most = 0
     for pattern in (_UPDATE, _EPOCH):
         found = [(pattern.match(path.name), path) for path in Path(folders[0]).iterdir()]
         ranked = sorted((int(match.group(1)), path) for match, path in found if match)
         if len(ranked) >= count:
             return [path for _, path in ranked[-count:]]
-    raise LotteryError(f"{folders[0]} has fewer than {count} numbered checkpoints")
+        most = max(most, len(ranked))
+    raise LotteryError(
+        f"{folders[0]} has fewer than {count} numbered checkpoints ({most}); train with"
+        " --save-interval-updates N --keep-interval-updates -1 to keep one every N updates, or"
+        " without --no-epoch-checkpoints to keep one an epoch"
+    )
 
 
 def average(

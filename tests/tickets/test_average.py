@@ -121,8 +121,10 @@ def test_the_last_ones_are_found_by_number(tmp_path):
     named(tmp_path, *(f"checkpoint{epoch}.pt" for epoch in (1, 2, 9, 10, 11)))
     named(tmp_path, "checkpoint_last.pt", "checkpoint_best.pt", "checkpoint12.pt.tmp", "x.txt")
     assert last(tmp_path, 3) == ["checkpoint9.pt", "checkpoint10.pt", "checkpoint11.pt"]
-    with pytest.raises(LotteryError, match="has fewer than 6 numbered checkpoints"):
+    with pytest.raises(LotteryError, match="has fewer than 6 numbered checkpoints") as refused:
         last(tmp_path, 6)
+    flags = "--save-interval-updates N --keep-interval-updates -1"
+    assert f"(5); train with {flags} to keep one every N updates, or" in str(refused.value)
     # by update, where there are enough of such
     named(tmp_path, *(f"checkpoint_{epoch}_{u}.pt" for epoch, u in ((9, 900), (10, 1000))))
     assert last(tmp_path, 2) == ["checkpoint_9_900.pt", "checkpoint_10_1000.pt"]
