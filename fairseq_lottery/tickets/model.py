@@ -5,7 +5,6 @@ The counterpart of a plain fairseq checkpoint without an optimizer, as ``export`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -25,6 +24,7 @@ from fairseq_lottery.tickets.maskstate import (
     survivors,
 )
 from fairseq_lottery.tickets.parameters import untie
+from fairseq_lottery.tickets.plain_data import from_json, to_json
 
 KIND = "model"
 
@@ -40,7 +40,7 @@ def from_state(
             bit are left out.
 
     Raises:
-        LotteryError: a setting that JSON does not hold.
+        LotteryError: a setting that is not plain data.
     """
     weights, ties = untie(state["model"])
     rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
@@ -51,19 +51,13 @@ def from_state(
     for name, tensor in weights.items():
         tensors[f"values/{name}"] = survivors(mask, name, tensor)
     settings = {key: value for key, value in state.items() if key != "model"}
-    try:
-        same = json.loads(json.dumps(settings, allow_nan=False)) == settings
-    except (TypeError, ValueError) as error:
-        raise LotteryError(
-            f"the checkpoint's settings cannot be written as JSON ({error})"
-        ) from None
-    if not same:
-        raise LotteryError("the checkpoint's settings cannot be written as JSON and read again")
     record = {
         "names": list(state["model"]),
         "ties": ties,
         "mask": {"shapes": kept["shapes"], "protected": kept["protected"]},
-        "settings": settings,
+        "settings": {
+            key: to_json(value, f"the checkpoint's {key}") for key, value in settings.items()
+        },
     }
     return tensors, record
 
@@ -85,7 +79,8 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
         full.update({alias: full[name] for alias, name in record["ties"].items()})
         if sorted(record["names"]) != sorted(full) or "model" in record["settings"]:
             raise LotteryError(f"{path} is damaged (its names and its tensors differ)")
-        state = {"model": {n: full[n].clone() for n in record["names"]}, **record["settings"]}
+        settings = {key: from_json(value) for key, value in record["settings"].items()}
+        state = {"model": {n: full[n].clone() for n in record["names"]}, **settings}
         look_through(state, size)
         return state, mask
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:

@@ -76,11 +76,22 @@ def test_as_a_source(tmp_path):
     assert torch.equal(source.weights[FC1], state["model"][FC1])
 
 
-def test_settings_that_json_does_not_hold():
+def test_settings_beyond_json_come_back(tmp_path):
+    """The default betas of Adam are a tuple, and the best loss of a plateau starts as infinite."""
     state, mask = pruned()
-    for bad in ({1: "a number for a name"}, {"x": torch.ones(1)}, {"x": float("inf")}, (1, 2)):
-        with pytest.raises(LotteryError, match="settings cannot be written as JSON"):
-            from_state({**state, "extra_state": bad}, mask)
+    state["cfg"]["optimizer"] = {"adam_betas": (0.9, 0.999)}
+    state["optimizer_history"][0]["lr_scheduler_state"] = {"best": float("inf"), 1: None}
+    path = tmp_path / "model.safetensors"
+    container.save(path, KIND, *from_state(state, mask), compact=True)
+    found = load_model(path)[0]
+    same(found, state)
+    assert found["cfg"]["optimizer"]["adam_betas"] == (0.9, 0.999)
+
+
+def test_settings_that_are_no_plain_data():
+    state, mask = pruned()
+    with pytest.raises(LotteryError, match=r"extra_state.x\[1\] is of type Tensor, which"):
+        from_state({**state, "extra_state": {"x": [0, torch.ones(1)]}}, mask)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,9 @@ def test_settings_that_json_does_not_hold():
         lambda t, r: r["ties"].update({"a": "b"}),
         lambda t, r: r.update(settings=None),
         lambda t, r: r.update(ties=[]),
+        lambda t, r: r["settings"]["cfg"].update(x={"__type__": "set", "value": []}),
+        lambda t, r: r["settings"]["cfg"].update(x={"__type__": "float"}),
+        lambda t, r: r["settings"]["cfg"].update(x={"__type__": "dict", "value": [[[], 1]]}),
     ],
 )
 def test_inconsistent_files(tmp_path, change):
