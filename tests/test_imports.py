@@ -72,7 +72,7 @@ def imported_parts(folder, depth=2):
         (
             "tickets",
             {
-                *("errors", "files", "compat", "environment", "pattern", "strict"),
+                *("errors", "files", "compat", "environment", "pattern", "strict", "legacy"),
                 *("masks", "compact", "structured"),
             },
         ),

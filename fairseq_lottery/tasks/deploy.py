@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from fairseq_lottery.compat import allow_fairseq_checkpoints
 from fairseq_lottery.errors import LotteryError
@@ -129,7 +129,6 @@ def _convert(
     arguments.source_lang, arguments.target_lang = text.source, text.target
     # of a layer that is not there, CTranslate2 dies; no translation needs alignments
     arguments.alignment_layer, arguments.alignment_heads = -1, 0
-    ARCH_CONFIG_REGISTRY[arguments.arch](arguments)  # what a configuration of Hydra's leaves out
     heads = {side: getattr(arguments, f"{side}_attention_heads") for side in ("encoder", "decoder")}
     arguments.decoder_attention_heads = heads["encoder"]  # else the converter refuses the model
     torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")

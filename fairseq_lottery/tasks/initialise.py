@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
@@ -59,10 +60,7 @@ def untrained(source: Source) -> torch.nn.Module:
     try:
         return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, vocabulary)
     except Exception as error:  # noqa: BLE001 - settings that fit nobody's model
-        raise LotteryError(
-            f"{source.path} cannot be built anew as its architecture says it is:"
-            f" {str(error)[:200] or type(error).__name__}"
-        ) from error
+        raise _unbuildable(source.path, error) from error
 
 
 def arguments_of(source: Source) -> Namespace:
@@ -74,8 +72,7 @@ def arguments_of(source: Source) -> Namespace:
         LotteryError: see ``untrained``.
     """
     arch = source.architecture.get("arch") or source.architecture.get("_name")
-    if arch not in ARCH_MODEL_REGISTRY:
-        raise LotteryError(f"{source.path} does not say which architecture it has ({arch!r})")
+    _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
     for key, value in values.items():
         is_text = isinstance(value, str) and key not in _NAMES
@@ -85,7 +82,38 @@ def arguments_of(source: Source) -> Namespace:
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; it is not built anew"
             )
-    return Namespace(**{**values, "arch": arch})
+    return completed(Namespace(**{**values, "arch": arch}), source.path)
+
+
+def _refuse_unregistered(arch: Any, path: object) -> None:
+    if not isinstance(arch, str):
+        raise LotteryError(f"{path} does not say which architecture it has ({arch!r})")
+    if arch not in ARCH_MODEL_REGISTRY:
+        raise LotteryError(
+            f"{path} has the architecture {arch[:50]!r}, which fairseq itself does not have;"
+            " give the folder that registers it with --user-dir"
+        )
+
+
+def completed(arguments: Namespace, path: object) -> Namespace:
+    """Return settings with those that their architecture adds, as fairseq adds them.
+
+    Raises:
+        LotteryError: fairseq does not have the architecture, or it cannot take the settings.
+    """
+    arch = vars(arguments).get("arch") or vars(arguments).get("_name")
+    _refuse_unregistered(arch, path)
+    arguments = Namespace(**{**vars(arguments), "arch": arch})
+    try:
+        ARCH_CONFIG_REGISTRY[arch](arguments)
+    except Exception as error:  # noqa: BLE001 - settings that fit nobody's model
+        raise _unbuildable(path, error) from error
+    return arguments
+
+
+def _unbuildable(path: object, error: Exception) -> LotteryError:
+    reason = str(error)[:200] or type(error).__name__
+    return LotteryError(f"{path} cannot be built anew as its architecture says it is: {reason}")
 
 
 def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:

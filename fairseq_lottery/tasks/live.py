@@ -74,11 +74,11 @@ def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) 
     text = text_of(source, task, data, needed=True)
     known = text.dictionaries
     dictionaries = (dictionary(known.source), dictionary(known.target))
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
     model = built(source, weights, dictionaries)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
     return Live(source, weights, model, anatomy, text, dictionaries)
 
 

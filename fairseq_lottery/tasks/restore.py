@@ -10,9 +10,9 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import read_checkpoint
+from fairseq_lottery.tickets.architecture import architecture_of
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.cut import is_cut, refuse_cut
-from fairseq_lottery.tickets.sources import architecture_of
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
     if path is None:
         return None
     whole = read_checkpoint(path)
-    model = settings_of(settings_of(whole.get("cfg")).get("model") or whole.get("args"))
-    if is_cut(whole["model"], model, architecture_of(model), path):
+    cfg = settings_of(whole.get("cfg"))
+    if is_cut(whole["model"], settings_of(cfg.get("model")), architecture_of(cfg), path):
         refuse_cut(path)
     state = (whole.get("task_state") or {}).get("lottery") or {}
     if state.get("prepared"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery import __version__
-from fairseq_lottery.compat import forget_best
+from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, PrunableShare, find_score, score_all, select
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
@@ -34,8 +34,9 @@ from fairseq_lottery.tickets import (
     save_snapshot,
     trainable,
 )
+from fairseq_lottery.tickets.architecture import architecture_of
+from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.mend import mend_last
-from fairseq_lottery.tickets.sources import architecture_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class LotteryRun:
         self._settings = Settings.of(cfg)
         self._model = model
         self._dictionaries = dictionaries
-        self._architecture = architecture_of(model_cfg)
+        whole = settings_of(whole_config(cfg))
+        self._architecture = architecture_of({**whole, "model": model_cfg})
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
         self._mend_last()
         start: Start = decide(cfg, self._settings, named, dictionaries)

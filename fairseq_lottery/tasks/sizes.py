@@ -15,6 +15,12 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 
 SIDES = {"encoder": "source", "decoder": "target"}
+#: settings of fairseq's models that are sizes, counts or rates; those that an architecture of a
+#: user's own adds mean what its code makes of them
+_NUMBERS = re.compile(
+    r"(encoder|decoder)_.*|max_(source|target)_positions|adaptive_.*|.*dropout"
+    r"|(base|quant_noise)_.*"
+)
 #: rows of a table of positions that is computed and not learned: fairseq's own largest is 10 ** 5
 _MOST_POSITIONS = 1 << 17
 #: parameters that a build may have on top of twice those that the file has
@@ -40,6 +46,8 @@ def refuse_other_sizes(
         if kept:  # then there are as many layers as it names
             said[f"{side}_layers"] = len(str(kept).split(","))
     for key, value in said.items():
+        if not _NUMBERS.fullmatch(key):
+            continue
         _refuse(key, value, limits.get(key, limits["other"]), path)
     built = sum(_parameters(said, side) for side in SIDES)
     if built > 2 * sum(weight.numel() for weight in weights.values()) + _SPARE:
@@ -52,7 +60,8 @@ def refuse_other_sizes(
 def _refuse(key: str, value: Any, most: int, path: object) -> None:
     least = 1 if key.endswith(("_heads", "_factor")) else 0  # columns are divided by these
     texts = value.split(",") if isinstance(value, str) and re.fullmatch("[0-9,]+", value) else []
-    numbers = [value] if isinstance(value, (int, float)) else [float(t) for t in texts if t]
+    listed = value if isinstance(value, list) else [value]
+    numbers = [n for n in listed if isinstance(n, (int, float))] + [float(t) for t in texts if t]
     if not all(least <= number <= most for number in numbers):
         raise LotteryError(
             f"the architecture of {path} has {key} {str(value)[:50]}, which does not fit its"

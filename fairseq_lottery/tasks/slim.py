@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Anatomy, Parts, closed_in
@@ -25,9 +24,10 @@ from fairseq_lottery.structured.flops import LENGTH, flops_per_token
 from fairseq_lottery.structured.kept import SETTING, kept_text, parts_in
 from fairseq_lottery.structured.layers import refuse_other_layers, refuse_unsaid_cut
 from fairseq_lottery.structured.slim import cut_weights, idle, with_zeros
+from fairseq_lottery.tasks.initialise import completed
 from fairseq_lottery.tickets import untie
+from fairseq_lottery.tickets.architecture import architecture_of
 from fairseq_lottery.tickets.checkpoint import settings_of
-from fairseq_lottery.tickets.sources import architecture_of
 
 _KINDS = ("heads", "units")
 
@@ -84,7 +84,7 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     settings = settings_of(cfg.get("model"))
     weights = untie(state["model"])[0]
     shapes = _shapes(weights)
-    architecture = _completed(settings, path)
+    architecture = _completed(cfg, path)
     anatomy = Anatomy.of(shapes, architecture)
     parts = idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
     closed = closed_in(weights, anatomy)
@@ -129,10 +129,10 @@ def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
     parts = parts_in(settings)
     if parts is None:
-        refuse_unsaid_cut(_shapes(state["model"]), architecture_of(settings), path)
+        refuse_unsaid_cut(_shapes(state["model"]), architecture_of(cfg), path)
         return dict(state)
     model = with_zeros(state["model"], parts)
-    _refuse_other_model(_shapes(model), parts, _completed(settings, path))
+    _refuse_other_model(_shapes(model), parts, _completed(cfg, path))
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
     cfg = {
         **cfg,
@@ -161,12 +161,6 @@ def _numel(shape: tuple[int, ...]) -> int:
     return torch.Size(shape).numel()
 
 
-def _completed(settings: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """The architecture with what it leaves to its defaults, as a configuration of Hydra's does."""
-    found = Namespace(**architecture_of(settings))
-    name = getattr(found, "arch", None) or getattr(found, "_name", None)
-    try:
-        ARCH_CONFIG_REGISTRY[name](found)
-    except Exception as error:  # noqa: BLE001 - whatever a function of fairseq's makes of it
-        raise LotteryError(f"{path} does not say which architecture it has ({name!r})") from error
-    return vars(found)
+def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return the settings that shape the model, with the defaults of its architecture."""
+    return vars(completed(Namespace(**architecture_of(cfg)), path))

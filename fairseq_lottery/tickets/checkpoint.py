@@ -15,6 +15,7 @@ from torch import Tensor
 from fairseq_lottery.compat import as_written, safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+from fairseq_lottery.legacy import has_old_names, sections_of, upgraded_weights
 from fairseq_lottery.tickets.plain import is_count, is_int, mapping, refuse_other_tensors
 from fairseq_lottery.tickets.runstate import look_through_run, refuse_other_gradients
 
@@ -54,6 +55,18 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
         look_through(state, Path(path).stat().st_size)
     except LotteryError as error:
         raise LotteryError(f"{path} is no fairseq checkpoint: {error}") from None
+    try:
+        return _upgraded(state)
+    except LotteryError as error:
+        raise LotteryError(f"{path} has the layout of an old fairseq: {error}") from error
+
+
+def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint that an old fairseq wrote in today's layout."""
+    if state.get("args") and not state.get("cfg"):
+        state = {**state, "args": None, "cfg": sections_of(settings_of(state["args"]))}
+    if has_old_names(state["model"]):
+        state = {**state, "model": upgraded_weights(state["model"])}
     return state
 
 

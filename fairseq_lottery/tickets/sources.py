@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
+from fairseq_lottery.tickets.architecture import architecture_of
 from fairseq_lottery.tickets.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
@@ -38,12 +38,6 @@ from fairseq_lottery.tickets.snapshot import load_snapshot
 from fairseq_lottery.tickets.ticket import load_ticket
 
 logger = logging.getLogger(__name__)
-
-_ARCHITECTURE = re.compile(
-    r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
-    r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
-    r"|max_(source|target)_positions|tie_adaptive.*|no_scale_embedding)$"
-)
 
 
 @dataclass(frozen=True)
@@ -190,7 +184,7 @@ def _from_model(path: Path) -> Source:
     cfg = settings_of(state.get("cfg"))
     common = settings_of(cfg.get("common"))
     settings = settings_of(cfg.get("model"))
-    architecture = architecture_of(settings)
+    architecture = architecture_of(cfg)
     return Source(
         path=str(path),
         kind=MODEL,
@@ -217,8 +211,7 @@ def _from_checkpoint(path: Path) -> Source:
     half = bool(common.get("fp16") or common.get("bf16")) or any(
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
     )
-    model = cfg.get("model") or state.get("args") or {}
-    architecture = architecture_of(model)
+    architecture = architecture_of(cfg)
     history = state.get("optimizer_history") or [{}]
     dictionaries = stored.get("dictionaries")
     return Source(
@@ -231,21 +224,6 @@ def _from_checkpoint(path: Path) -> Source:
         architecture=architecture,
         in_file=Dictionaries.from_tensors(dictionaries) if dictionaries else None,
         rounded={name: model_weights[name] for name in masters},
-        cut=is_cut(state["model"], settings_of(model), architecture, path),
+        cut=is_cut(state["model"], settings_of(cfg.get("model")), architecture, path),
         task=settings_of(cfg.get("task")),
     )
-
-
-def architecture_of(model: Any) -> dict[str, Any]:
-    """The arguments that shape a model, out of its Namespace or config."""
-    values = settings_of(model)
-    flat = dict(values)
-    for part in ("encoder", "decoder"):
-        nested = values.get(part)
-        if isinstance(nested, Mapping):
-            flat.update({f"{part}_{key}": value for key, value in nested.items()})
-    return {
-        key: value
-        for key, value in sorted(flat.items())
-        if _ARCHITECTURE.match(key) and isinstance(value, (str, int, float, bool, type(None)))
-    }

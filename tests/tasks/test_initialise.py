@@ -93,7 +93,7 @@ def test_layers_that_are_all_but_empty_do_not_pass_for_large_ones(tmp_path, unbu
     settings = {**source.architecture, "encoder_layers": 15, "encoder_embed_dim": 1 << 14}
     weights = {"encoder.embed_tokens.weight": table, **layers}
     settings = {key: value for key, value in settings.items() if not key.startswith("decoder")}
-    settings["encoder_ffn_embed_dim"] = 1
+    settings.update(encoder_ffn_embed_dim=1, decoder_layers=0)
     source = replace(source, architecture=settings, weights=weights)
     with pytest.raises(LotteryError, match=r" has 161\d{8} weights, far more than are there"):
         initial_weights(source, 1)

@@ -27,7 +27,6 @@ from fairseq_lottery.tickets import (
     read_source,
     save_ticket,
 )
-from fairseq_lottery.tickets.sources import architecture_of
 
 
 @pytest.fixture
@@ -91,33 +90,14 @@ def test_masters_are_read_where_they_exist(path, dtype):
 
 def test_the_command_line_may_be_a_namespace_and_numbers_may_be_numpys(path):
     numbers = [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True), np.arange(3)]
-    old = Namespace(arch="transformer", encoder_layers=2, data="/gone", lr=[0.1], dropout=0.1)
-    state = read_checkpoint(
-        save_checkpoint(
-            path, weights(), cfg=None, args=old, extra_state={"numbers": numbers, "set": {1, 2}}
-        )
-    )
+    model = Namespace(arch="transformer", encoder_layers=2, lr=[0.1], dropout=0.1)
+    cfg = {"model": model, "task": Namespace(data="/gone", source_lang="en", target_lang="de")}
+    extra = {"numbers": numbers, "set": {1, 2}}
+    state = read_checkpoint(save_checkpoint(path, weights(), cfg=cfg, extra_state=extra))
     assert [type(n) for n in state["extra_state"]["numbers"]] == [type(n) for n in numbers]
     assert state["extra_state"]["set"] == {1, 2}
     expected = {"arch": "transformer", "dropout": 0.1, "encoder_layers": 2}
     assert read_source(path).architecture == expected
-    new = {"model": old, "task": Namespace(data="/gone", source_lang="en", target_lang="de")}
-    assert read_source(save_checkpoint(path, weights(), cfg=new)).architecture == expected
-
-
-def test_the_arguments_that_shape_a_model():
-    nested = {
-        "_name": "transformer", "encoder": {"layers": 6, "embed_dim": 512}, "lr": 0.1,
-        "decoder": {"layers": 1}, "share_all_embeddings": True, "max_source_positions": 1024,
-        "no_token_positional_embeddings": False, "encoder_layers_to_keep": None, "data": "/x",
-        "attention_dropout": 0.1, "adaptive_softmax_cutoff": None, "save_dir": "/y",
-    }  # fmt: skip
-    assert architecture_of(nested) == {
-        "_name": "transformer", "adaptive_softmax_cutoff": None, "attention_dropout": 0.1,
-        "decoder_layers": 1, "encoder_embed_dim": 512, "encoder_layers": 6,
-        "encoder_layers_to_keep": None, "max_source_positions": 1024,
-        "no_token_positional_embeddings": False, "share_all_embeddings": True,
-    }  # fmt: skip
 
 
 class Evil:

@@ -1,0 +1,148 @@
+"""Layouts of fairseq's checkpoints beside today's flat one, converted by fairseq's own code.
+
+fairseq is imported only where a file needs it, so that tickets of today's checkpoints need none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from argparse import Namespace
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+
+_TRANSFORMER = "fairseq.models.transformer"
+#: sections of a Transformer's configuration, and the classes that hold their defaults
+_SECTIONS = {
+    "encoder": "EncDecBaseConfig",
+    "decoder": "DecoderConfig",
+    "quant_noise": "QuantNoiseConfig",
+}
+#: names of weights that fairseq renames or splits on loading
+_OLD_NAME = re.compile(
+    r"_attn\.in_proj_weight$|\.layers\.\d+\.layer_norms\.\d+\.|^decoder\.embed_out$"
+)
+_LAYER = re.compile(r"^((?:en|de)coder)\.layers\.(\d{1,3})\.")
+#: texts that fairseq's conversion takes as they are: no quote ends them, no reference is resolved
+_TEXT = re.compile(r"[^'\\$\x00-\x1f\x7f]*")
+
+
+def section_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section of a Transformer's configuration with the defaults of fairseq's class.
+
+    ``fairseq-hydra-train`` stores such sections with only the settings that were given. Without
+    fairseq they are returned as they are.
+    """
+    try:
+        config = getattr(
+            importlib.import_module(_TRANSFORMER + ".transformer_config"), _SECTIONS[name]
+        )
+    except ImportError:
+        return dict(section)
+    known = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
+    defaults = vars(config(**{key: value for key, value in section.items() if key in known}))
+    return {**{key: value for key, value in defaults.items() if key in known}, **section}
+
+
+def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a checkpoint that holds the flat arguments of its training.
+
+    Raises:
+        LotteryError: fairseq is missing, cannot convert them, or might interpret one of them.
+    """
+    for name, value in args.items():
+        if not _is_plain(value):
+            raise LotteryError(
+                f"its argument {name} is {str(value)[:50]!r}; expected a plain value"
+            )
+    upgrade = _fairseq("checkpoint_utils")._upgrade_state_dict
+    architectures = _fairseq("models").ARCH_MODEL_REGISTRY
+    arch = str(args.get("arch"))
+    if arch not in architectures:
+        raise LotteryError(
+            f"fairseq itself does not have its architecture {arch[:50]!r}; give the folder that"
+            " registers it with --user-dir"
+        )
+    history = {"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+    extra_state = {"train_iterator": {"epoch": 1}}
+    to_container = importlib.import_module("omegaconf").OmegaConf.to_container
+    try:
+        state = {"args": Namespace(**args), "extra_state": extra_state}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # hydra warns of how fairseq calls it
+            cfg = upgrade({**state, "optimizer_history": [history]})["cfg"]
+        return dict(to_container(cfg, resolve=True, enum_to_str=True))
+    except Exception as error:  # noqa: BLE001 - whatever the conversion raises
+        reason = " ".join(str(error).split())[:200]
+        raise LotteryError(
+            f"fairseq cannot convert its args ({reason}); load and save it with the fairseq that"
+            " wrote it"
+        ) from error
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(one) and not isinstance(one, (list, tuple)) for one in value)
+    if isinstance(value, str):
+        return _TEXT.fullmatch(value) is not None
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def has_old_names(weights: Mapping[str, Tensor]) -> bool:
+    """Whether fairseq would rename or split some of the weights on loading."""
+    return any(map(_OLD_NAME.search, weights))
+
+
+def upgraded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of an old Transformer under the names that fairseq gives them today.
+
+    Raises:
+        LotteryError: fairseq is missing, or the weights are malformed.
+    """
+    found = dict(weights)
+    try:
+        _split_attention(found)
+        _rename_layers(found)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise LotteryError(f"fairseq cannot upgrade its weights ({error})") from error
+    return found
+
+
+def _split_attention(weights: dict[str, Tensor]) -> None:
+    attention = _fairseq("modules").MultiheadAttention
+    fused = ".in_proj_weight"
+    for module in [name[: -len(fused)] for name in weights if name.endswith(f"_attn{fused}")]:
+        names = (f"{module}.in_proj_weight", f"{module}.in_proj_bias")
+        part = {name: weights.pop(name) for name in names if name in weights}
+        # this method of fairseq's uses nothing of the module that it belongs to
+        attention.upgrade_state_dict_named(None, part, module)
+        # parts of a fused matrix share its memory, which safetensors does not write
+        weights.update((name, tensor.clone()) for name, tensor in part.items())
+
+
+def _rename_layers(weights: dict[str, Tensor]) -> None:
+    encoder_layer = _fairseq("modules.transformer_layer").TransformerEncoderLayerBase
+    decoder = _fairseq("models.transformer").TransformerDecoderBase
+    layers = {match.groups() for match in map(_LAYER.match, weights) if match}
+    for side, number in layers:
+        if side == "encoder":
+            encoder_layer.upgrade_state_dict_named(None, weights, f"encoder.layers.{number}")
+    count = 1 + max((int(number) for side, number in layers if side == "decoder"), default=-1)
+    module = SimpleNamespace(num_layers=count, layers=[], embed_positions=None)
+    module.share_input_output_embed = "decoder.embed_out" not in weights
+    decoder.upgrade_state_dict_named(module, weights, "decoder")
+
+
+def _fairseq(module: str) -> Any:
+    try:
+        return importlib.import_module(f"fairseq.{module}")
+    except ImportError as error:
+        raise LotteryError(
+            "only fairseq itself converts it; install fairseq in this environment"
+        ) from error

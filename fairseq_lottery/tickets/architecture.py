@@ -1,0 +1,60 @@
+"""The settings that shape a model, out of the configuration of its training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fairseq_lottery.legacy import section_settings
+from fairseq_lottery.structured.kept import SETTING
+from fairseq_lottery.tickets.checkpoint import settings_of
+
+#: of fairseq's translation models, whichever other section has a setting of the same name
+_KNOWN = re.compile(
+    r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
+    r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
+    r"|max_(source|target)_positions|tie_adaptive.*|no_scale_embedding)$"
+)
+
+
+def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that shape a model, flat, out of a training's configuration.
+
+    ``fairseq-train`` stores all arguments of a training as the model's. Those of no other section
+    are the model's own, including those that the architecture of a user defines.
+
+    Args:
+        cfg: as checkpoints hold it, or as much of it as there is.
+    """
+    others = {*cfg, SETTING}
+    for name, section in cfg.items():
+        if name != "model" and isinstance(section, Mapping):
+            others |= set(section)
+    return {
+        key: value
+        for key, value in sorted(_flat(settings_of(cfg.get("model"))).items())
+        if _is_known(key, value) or (key not in others and _is_scalar(value))
+    }
+
+
+def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace sections by flat settings; fairseq ignores flat ones beside a section."""
+    flat = {key: value for key, value in model.items() if isinstance(key, str)}
+    for name in ("encoder", "decoder", "quant_noise"):
+        section = model.get(name)
+        if isinstance(section, Mapping):
+            flat = {key: value for key, value in flat.items() if not key.startswith(f"{name}_")}
+            del flat[name]
+            values = section_settings(name, section)
+            flat.update({f"{name}_{key}": value for key, value in values.items()})
+    return flat
+
+
+def _is_known(key: str, value: Any) -> bool:
+    is_list = isinstance(value, list) and all(map(_is_scalar, value))
+    return _KNOWN.match(key) is not None and (is_list or _is_scalar(value))
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, type(None)))
