@@ -11,6 +11,7 @@ checks that it translates as fairseq does. It takes slim checkpoints too.
 import argparse
 
 from fairseq_lottery.cli.quiet import quiet_fairseq
+from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    add_user_dir(parser)
     deployed = parser.add_argument_group("with --to ctranslate2")
     deployed.add_argument(
         "--quantization",
@@ -65,15 +67,20 @@ def run(args: argparse.Namespace) -> None:
     require("torch", "numpy", "safetensors", "zstandard", "fairseq")
     import fairseq  # noqa: F401 - loaded first, so that the plugin registers
 
+    with quiet_fairseq():
+        import_user_module(args.user_dir)
     if args.to == "ctranslate2":
         _deploy(args)
         return
-    from fairseq_lottery.tasks.export import export
+    from fairseq_lottery.tasks.export import export, own_architecture
 
     cut = export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
+    own = None if args.out.endswith(".safetensors") else own_architecture(args.out)
+    own_folder = f"the --user-dir that registers its architecture {own}"
     if cut:
         print(f"{args.out}: {cut.describe()}")
-        print("it loads with --user-dir of this plugin and --task translation_lottery")
+        folder = own_folder if own else "--user-dir of this plugin"
+        print(f"it loads with {folder} and --task translation_lottery")
     elif args.out.endswith(".safetensors"):
         from fairseq_lottery.tickets.inspection import inspect_file
         from fairseq_lottery.tickets.size import advice, line
@@ -83,7 +90,8 @@ def run(args: argparse.Namespace) -> None:
         if advice(found):
             print(advice(found))
     else:
-        print(f"{args.out}: loads with plain fairseq, without --user-dir")
+        how = f"fairseq and {own_folder}" if own else "plain fairseq, without --user-dir"
+        print(f"{args.out}: loads with {how}")
 
 
 def _deploy(args: argparse.Namespace) -> None:

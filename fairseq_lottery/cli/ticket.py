@@ -7,6 +7,8 @@ what they start from, --clock where the schedule continues.
 import argparse
 from typing import Any, Optional
 
+from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+
 EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
     " --start-from dense/snapshot_4000.safetensors --sparsity 0.5 --out slt50.safetensors"
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clock", default="restart", help="restart (from update 0) or rewind (on from it)")
     add("--moments", default="fresh", help="optimizer state: fresh or keep")
     add("--seed", type=int, default=1, help="of random scores and resets")
+    add_user_dir(parser)
     add("--overwrite", action="store_true", help="replace --out where it exists")
 
 
@@ -65,6 +68,9 @@ def run(args: argparse.Namespace) -> None:
     names = [name for name in DrawPlan.__dataclass_fields__]
     plan = DrawPlan(**{name: getattr(args, name) for name in names})
     initialise = None
+    if args.user_dir is not None:
+        require("fairseq")
+        import_user_module(args.user_dir)
     if plan.reset == "random":
         require("fairseq")
         import fairseq  # noqa: F401 - loaded first, so that the plugin registers

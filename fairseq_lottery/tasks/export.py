@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.tasks.translation import TranslationConfig
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from fairseq_lottery.structured.learned import FLAGS, has_gates
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.slim import Cut, slimmed, whole
 from fairseq_lottery.tickets import container, read_checkpoint, read_source, untie
-from fairseq_lottery.tickets.checkpoint import refuse_not_finite
+from fairseq_lottery.tickets.checkpoint import refuse_not_finite, settings_of
 from fairseq_lottery.tickets.leaks import refuse_leaking
 from fairseq_lottery.tickets.model import KIND, from_state, load_model
 from fairseq_lottery.tickets.size import rounded, without_negative_zeros
@@ -98,6 +99,15 @@ def export(
     else:
         _save(out, kind, tensors, record, round_to, overwrite)
     return None
+
+
+def own_architecture(path: Union[str, Path]) -> Optional[str]:
+    """Return the architecture of a checkpoint where fairseq itself does not have it."""
+    model = settings_of(settings_of(read_checkpoint(path).get("cfg")).get("model"))
+    name = str(model.get("arch") or model.get("_name"))
+    parts = (ARCH_MODEL_REGISTRY.get(name), ARCH_CONFIG_REGISTRY.get(name))
+    is_fairseqs = all(getattr(p, "__module__", "").split(".")[0] == "fairseq" for p in parts)
+    return None if is_fairseqs else name
 
 
 def _refuse_misnamed(out: Union[str, Path], contained: bool, kind: str) -> None:

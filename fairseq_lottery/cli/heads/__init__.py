@@ -9,6 +9,7 @@ measures, agree.
 import argparse
 
 from fairseq_lottery.cli.quiet import quiet_fairseq
+from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out scores.json
@@ -128,6 +129,7 @@ def _model(step: argparse.ArgumentParser) -> None:
     step.add_argument("--sentences", type=int, metavar="N", help="of it, evenly spread (all)")
     step.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of a batch")
     step.add_argument("--cpu", action="store_true", help="do without the GPU, if there is one")
+    add_user_dir(step)
     _start(step)
 
 
@@ -150,6 +152,8 @@ def run(args: argparse.Namespace) -> None:
         require("fairseq", "sacrebleu")
         import fairseq  # noqa: F401 - before the plugin, which registers with it
 
+        with quiet_fairseq():
+            import_user_module(args.user_dir)
     if args.action == "compare":
         require("scipy", "statsmodels")
     steps = importlib.import_module(f"fairseq_lottery.cli.heads.{room or 'choosing'}")

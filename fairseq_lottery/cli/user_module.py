@@ -1,0 +1,38 @@
+"""A user directory with an architecture of one's own, imported as fairseq's commands import it."""
+
+import argparse
+from typing import Optional
+
+from fairseq_lottery.errors import LotteryError
+
+
+def add_user_dir(parser: argparse.ArgumentParser) -> None:
+    """Add fairseq's flag to a command that builds models."""
+    parser.add_argument(
+        "--user-dir",
+        metavar="FOLDER",
+        help="folder that registers the model's architecture, as in fairseq's commands",
+    )
+
+
+def import_user_module(folder: Optional[str]) -> None:
+    """Import what ``--user-dir`` names, after fairseq and this plugin.
+
+    Raises:
+        LotteryError: it does not exist, or its code fails.
+    """
+    if folder is None:
+        return
+    import fairseq.utils
+
+    import fairseq_lottery.plugin  # noqa: F401 - a user directory may extend what it registers
+
+    try:
+        fairseq.utils.import_user_module(argparse.Namespace(user_dir=folder))
+    except FileNotFoundError as error:
+        raise LotteryError(f"--user-dir {folder} does not exist; give a folder") from error
+    except Exception as error:  # noqa: BLE001 - whatever the user's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise LotteryError(
+            f"--user-dir {folder} cannot be imported: {type(error).__name__}: {reason}"
+        ) from error
