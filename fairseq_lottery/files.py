@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,13 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if not os.path.isdir(target.parent):
         raise LotteryError(f"the folder {target.parent} does not exist; make it first")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        # created here under a random name: process numbers repeat between containers
+        number, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
+    except OSError as error:
+        raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
+    os.close(number)
+    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as written:
@@ -44,7 +51,7 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error
         raise LotteryError(f"{target} cannot be written: {reason}") from error
     finally:
-        with suppress(OSError):  # it is not there, or its name is none
+        with suppress(OSError):  # it is renamed
             temporary.unlink()
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -104,6 +111,12 @@ def read_bytes(path: Union[str, Path], most: int) -> bytes:
         return file.read(status.st_size)  # read(most) would ask for all of it first
 
 
+def read_lines(path: Union[str, Path], most: int) -> Iterator[str]:
+    """As ``read_text``, line by line without their ends, so that few are held at a time."""
+    for line in io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8"):
+        yield line.rstrip("\n")
+
+
 def sha256_of(path: Union[str, Path]) -> str:
     """SHA-256 of a file of any size.
 
@@ -148,6 +161,22 @@ def alone_in(folder: Path) -> Iterator[None]:
             raise LotteryError(
                 f"another run is at work in {folder}; wait for it, or give another --out"
             ) from None
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file as long as the block lasts, after waiting for whoever holds it.
+
+    Raises:
+        LotteryError: the lock file cannot be written.
+    """
+    try:
+        lock = open(path, "w")  # noqa: SIM115 - held until the work ends
+    except OSError as error:
+        raise LotteryError(f"{path} cannot be written ({error.strerror})") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -6,12 +6,13 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from fairseq_lottery.compat import refuse_code, whole_config
+from fairseq_lottery.compat import safe_load, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.settings import Settings
+from fairseq_lottery.tasks.stored_settings import refuse_programs
 
 #: flags that only a drawing run uses, and those that a drawing or a pruning run uses
 _DRAWING = (
@@ -75,23 +76,25 @@ def _models_of(whole: Any) -> Iterator[str]:
 
 
 def _refuse_unsafe(path: str) -> None:
-    """Refuse what is no checkpoint of plain data.
+    """Refuse what is not a checkpoint of plain data and plain settings.
 
-    fairseq loads it with whatever torch does by default: before 2.6, run what it asks for.
+    fairseq loads it with whatever torch does by default: before 2.6, run what it asks for. Then it
+    builds the model that the settings describe, and evaluates some of them.
     """
     if not is_plain(path):
         raise LotteryError(f"there is no file {path}; name a checkpoint")
     try:
-        refuse_code(path)
+        state = safe_load(path)
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
         reason = "it is truncated, damaged or of another kind"
-        if isinstance(error, pickle.UnpicklingError):
+        if isinstance(error, pickle.UnpicklingError) and "allowed in a check" in str(error):
             reason = str(error)
         elif isinstance(error, PermissionError):
             reason = str(error.strerror)
         raise LotteryError(
             f"{path} is no fairseq checkpoint that can be loaded safely ({reason})"
         ) from error
+    refuse_programs(state, path)
 
 
 def refuse_stray_flags(cfg: Any) -> None:

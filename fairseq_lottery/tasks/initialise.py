@@ -12,13 +12,12 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.plain_value import is_numbers, is_plain_value
 from fairseq_lottery.tasks.sizes import refuse_other_sizes
 from fairseq_lottery.tickets import Source, trainable
 
 #: settings that are texts and looked up in a table
 _NAMES = ("arch", "_name", "activation_fn")
-#: of any other a model makes numbers, or evaluates it as Python
-_NUMBERS = r"True|False|\d+(,\d+)*"
 #: a file of embeddings, which would be read only to be replaced
 _FILE = r"(en|de)coder_embed_path"
 
@@ -75,9 +74,9 @@ def arguments_of(source: Source) -> Namespace:
     _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
     for key, value in values.items():
-        is_text = isinstance(value, str) and key not in _NAMES
-        harmless = isinstance(value, (str, bool, int, float, type(None)))
-        if not harmless or (is_text and not re.fullmatch(_NUMBERS, value)):
+        is_harmless = is_plain_value if key in _NAMES else is_numbers
+        is_number = isinstance(value, (bool, int, float, type(None)))
+        if not is_number and not (isinstance(value, str) and is_harmless(value)):
             raise LotteryError(
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; it is not built anew"

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import read_text
+from fairseq_lottery.files import read_bytes
 
 #: symbols of fairseq's own in front of those of every dictionary
 SPECIAL = 4
-#: of a dictionary in bytes; a million symbols have a tenth of it
-_LARGEST = 1 << 28
+#: bytes and lines of a dictionary's file, and bytes of its symbols in a file of ours
+LARGEST, _MOST, _LARGEST_STORED = 1 << 24, 1 << 20, 1 << 23
 
 
 def _encode(symbols: tuple[str, ...]) -> Tensor:
@@ -29,6 +29,11 @@ def _encode(symbols: tuple[str, ...]) -> Tensor:
 def _decode(text: Any) -> tuple[str, ...]:
     if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
         raise LotteryError("the stored dictionary is no text; the file is damaged")
+    if text.numel() > _LARGEST_STORED:
+        raise LotteryError(
+            f"the stored dictionary has {text.numel()} bytes, more than {_LARGEST_STORED}; the file"
+            " is damaged"
+        )
     try:
         return tuple(text.numpy().tobytes().decode().split("\n"))
     except UnicodeDecodeError as error:
@@ -95,21 +100,24 @@ def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dic
     def symbols(language: str) -> tuple[str, ...]:
         path = Path(folder) / f"dict.{language}.txt"
         try:
-            return _symbols(read_text(path, _LARGEST))
+            return _symbols(read_bytes(path, LARGEST))
         except (OSError, ValueError, RuntimeError) as error:
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
 
     return Dictionaries(symbols(source), symbols(target))
 
 
-def _symbols(text: str) -> tuple[str, ...]:
-    """Symbols in the text of a dictionary, as fairseq loads them."""
+def _symbols(text: bytes) -> tuple[str, ...]:
+    """Symbols in the file of a dictionary, as fairseq loads them."""
+    if text.count(b"\n") > _MOST:
+        raise ValueError(f"it has more than {_MOST} lines")
+    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
     data = fairseq_data()
     if data is not None:
-        loaded = data.Dictionary.load(io.StringIO(text))
+        loaded = data.Dictionary.load(lines)
         return tuple(loaded.symbols[loaded.nspecial :])
-    lines = (line.replace(" #fairseq:overwrite", "") for line in text.split("\n") if line)
-    return tuple(line.rsplit(" ", 1)[0] for line in lines)
+    kept = (line.rstrip("\n").replace(" #fairseq:overwrite", "") for line in lines)
+    return tuple(line.rsplit(" ", 1)[0] for line in kept if line)
 
 
 def fairseq_data() -> Any:

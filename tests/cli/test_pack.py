@@ -13,7 +13,7 @@ from fairseq_lottery.tickets import load_ticket, save_ticket
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_ticket("slt.safetensors", Run(tmp_path).draw())
-    (tmp_path / "spm.model").write_bytes(b"pieces")
+    (tmp_path / "spm.model").write_bytes(b"\n\x04piec")
     (tmp_path / "train.txt").write_text(
         "fairseq-train bin -s en -t de --task translation_lottery --ticket slt.safetensors --lr 1\n"
     )
@@ -60,8 +60,8 @@ def test_bad_input_is_one_sentence(folder, capsys):
     )
     assert main(["unpack", "train.txt", "--out", "out"]) == 2 and not (folder / "out").exists()
     assert capsys.readouterr().err == (
-        "fairseq-lottery: train.txt is no archive of a ticket, or damaged (File is not a zip"
-        " file)\n"
+        "fairseq-lottery: train.txt is no archive of a ticket, or damaged (it does not end"
+        " as a ZIP archive does)\n"
     )
 
 

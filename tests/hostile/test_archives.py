@@ -13,7 +13,7 @@ def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     save_ticket(folder / "slt.safetensors", Run(folder).draw(sparsity=0.9))
     (folder / "train.txt").write_text(LINE)
-    (folder / "spm.model").write_bytes(b"pieces" * 40)
+    (folder / "spm.model").write_bytes(b"\n\x06pieces" * 40)
     pack(
         folder / "slt.safetensors",
         folder / archives.NAME,

@@ -42,7 +42,8 @@ class Packer:
         self.command = folder / "train.txt"
         self.command.write_text(f"{LINE} --lr 7e-4 --adam-betas '(0.9, 0.98)'\n")
         self.model = folder / "spm.model"
-        self.model.write_bytes(b"pieces" * 40)
+        self.model.write_bytes(b"\n\x06pieces" * 40)
+        (folder / "score.py").write_text("import os\n")
         self.archive = self.pack("packed.zip")
         self.content = read(self.archive)
 
@@ -165,6 +166,8 @@ def test_a_ticket_that_shrinks_like_a_bomb_is_stored(tmp_path, packer):
         ({"subwords": ["gone"]}, "gone cannot be read: No such file"),
         ({"subwords": ["spm model"]}, "has a name that not every system takes"),
         ({"subwords": ["spm.model", "SPM.model"]}, "names two files SPM.model"),
+        ({"subwords": ["score.py"]}, "--subwords score.py is not a subword file; give sentencep"),
+        ({"subwords": ["train.txt"]}, "--subwords train.txt is not a subword file"),
         ({"data": "gone"}, "data folder .*gone cannot be read: No such file"),
     ],
 )
@@ -266,7 +269,10 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
         (f"{LINE} --user-dir '\x1b[2J'", "holds characters that cannot be printed"),
         (f"{LINE} --restore-file x.pt", "--restore-file x.pt names a file"),
         (f"{LINE} --wandb-dir /w", "--wandb-dir /w names a file that the archive does not"),
-        (f"{LINE} --lr 'exec(input())'", "is no plain value"),
+        (f"{LINE} --lr 'exec(input())'", "is not a plain value"),
+        (f"{LINE} --lr '[1'", "is not a plain value"),
+        (f"{LINE} --prune-to 0.9 --score mine:score", "--score mine:score names a function of you"),
+        (f"{LINE} --prune-to 0.9 --score=subwords.x:y", "names a function of your own, and an arc"),
         ('{"command": "fairseq-train"}', "its command is no list"),
         ('{"seconds": 3}', "is no record of a stage"),
         ("{", "is no record of a stage"),
@@ -278,10 +284,9 @@ def test_a_command_that_cannot_travel_is_refused(line, sentence):
     assert "\n" not in str(refused.value)
 
 
-WORDS = st.text(
-    st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_characters="$`|&;<>#\\/("),
-    max_size=8,
-).filter(lambda word: word.isprintable() and not word.startswith("-"))
+WORDS = st.text(st.sampled_from("aZé7_ .,:=+@%~-"), max_size=8).filter(
+    lambda word: not word.startswith("-")
+)
 
 
 @PROPERTY
@@ -367,9 +372,9 @@ def test_dictionaries_that_no_file_can_hold_are_refused(packer, tmp_path):
 @pytest.mark.parametrize(
     "files, words",
     [
-        ({"spm.model": b"\n\x0epieces", "spm.vocab": b"a 0"}, 'sys.stdin: print(" ".join(model'),
+        ({"spm.model": b"\n\x06pieces", "spm.vocab": b"a\t0\n"}, 'sys.stdin: print(" ".join(model'),
         ({"codes": b"#version: 0.2\ne n\n"}, 'subword-nmt apply-bpe --codes subwords/codes <"raw'),
-        ({"codes": b"#version: 0.2\n", "a.model": b""}, "cut with the files in subwords/"),
+        ({"codes": b"#version: 0.2\n", "a.model": b"\n\x01a"}, "cut with the files in subwords/"),
         ({}, "this archive has no subword model"),
     ],
 )
@@ -435,6 +440,16 @@ def test_a_subword_file_of_other_content_is_refused(packer):
     packer.refuse(packer.folder / "forged.zip", f"'{name}' is not what its manifest.json says")
 
 
+@pytest.mark.parametrize("name", ["score.py", "x.pth", "spm.so", "codes"])
+def test_a_member_that_is_not_a_subword_file_is_refused(packer, name):
+    """With the current folder on the path, ``--score subwords.score:function`` would import it."""
+    record = json.loads(packer.content["record.json"])
+    record["subwords"] = sorted([*record["subwords"], name])
+    text = json.dumps(record).encode()
+    packer.forge(**{"record.json": text, f"subwords/{name}": b"import os\nos.mkdir('canary')\n"})
+    packer.refuse(packer.folder / "forged.zip", f"subwords/{name} is not a subword file")
+
+
 @pytest.mark.parametrize("name", ["record.json", "Record.JSON", "manifest.json"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice_is_refused(packer, name):
@@ -456,6 +471,26 @@ def test_members_that_share_their_bytes_are_refused(packer):
     raw[start + 20 : start + 24] = struct.pack("<I", len(raw))
     (packer.folder / "forged.zip").write_bytes(raw)
     packer.refuse(packer.folder / "forged.zip", "its members overlap")
+
+
+@pytest.mark.parametrize(
+    "name, size",
+    [("command.txt", 1 << 20), ("README.txt", 1 << 20), ("record.json", 1 << 24),
+     ("dict.en.txt", 1 << 24), ("subwords/spm.model", 1 << 26)],
+)  # fmt: skip
+def test_a_member_that_is_larger_than_any_is_refused_before_it_is_read(packer, name, size):
+    content = {**packer.content, name: bytes(size + 1)}
+    del content["manifest.json"]
+    with zipfile.ZipFile(packer.folder / "forged.zip", "w") as file:  # not compressed: no bomb
+        file.writestr("manifest.json", write_manifest(content))
+        for member, text in content.items():
+            file.writestr(member, text)
+    packer.refuse(packer.folder / "forged.zip", f"{name}' has {size + 1} bytes, more than {size}")
+
+
+def test_a_directory_that_is_larger_than_any_is_refused(packer):
+    content = {**packer.content, **{f"{number:0200}": b"" for number in range(300)}}
+    packer.refuse(write(packer.folder / "forged.zip", content), "its directory has 7.... bytes, mo")
 
 
 @pytest.mark.parametrize(
@@ -560,7 +595,9 @@ def test_a_malformed_manifest_is_one_sentence(value):
     [
         ("command.txt", lambda text: text + b"rm -rf ~\n", "has 2 commands"),
         ("command.txt", lambda text: text.replace(b"7e-4", b"7e-4;ls"), "a shell acts on"),
-        ("command.txt", lambda text: text.replace(b"7e-4", b"'exec(1)'"), "is no plain value"),
+        ("command.txt", lambda text: text.replace(b"7e-4", b"'exec(1)'"), "is not a plain value"),
+        ("command.txt", lambda text: text.replace(b"--lr 7e-4", b"--prune-to 0.9 --score x:y"),
+         "--score x:y names a function of your own"),
         ("command.txt", lambda text: text.replace(b"data-bin", b"/data"), "is not as fairseq-lott"),
         ("command.txt", lambda text: text.replace(b'"$(fairseq-lottery user-dir)"', b"subwords"),
          "--user-dir subwords is not fairseq_lottery"),

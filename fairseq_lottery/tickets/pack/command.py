@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.plain_value import is_plain_value
 from fairseq_lottery.strict import read_json
 
 #: where a packed command looks for the ticket and the data and writes its checkpoints
@@ -35,6 +35,7 @@ _SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch"}
 #: a language as it stands in the names of files
 LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _FLAG = re.compile(r"--?[A-Za-z]")
+_FLAG_NAME = re.compile(r"--?[A-Za-z][A-Za-z0-9_-]*")
 #: of a command in characters; shlex takes a second for this many
 _LONGEST = 100_000
 #: a line break before an indented line or a flag, as in a variable that spans several lines
@@ -206,11 +207,13 @@ def _refuse_bound(flag: str, values: Sequence[str]) -> None:
         raise LotteryError(
             f"{given} names a file that the archive does not hold; give the command without it"
         )
-    for value in values:
-        if "(" in value:  # fairseq evaluates such values as Python
-            try:
-                ast.literal_eval(value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                raise LotteryError(
-                    f"{given} is no plain value; write numbers, for example '(0.9, 0.98)'"
-                ) from None
+    if not _FLAG_NAME.fullmatch(flag) or not all(map(is_plain_value, values)):
+        raise LotteryError(
+            f"{given} is not a plain value, and fairseq may evaluate it as Python; write words,"
+            " numbers, or a literal such as '(0.9, 0.98)'"
+        )
+    if flag == "--score" and any(":" in value for value in values):
+        raise LotteryError(
+            f"{given} names a function of your own, and an archive carries no code; train with a"
+            " score of fairseq_lottery"
+        )

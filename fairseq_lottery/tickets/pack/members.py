@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.strict import read_json
+from fairseq_lottery.tickets.dictionaries import LARGEST
+from fairseq_lottery.tickets.pack import subwords
 from fairseq_lottery.tickets.pack.command import LANGUAGE, TICKET
 from fairseq_lottery.tickets.ticket import Ticket
 
@@ -18,6 +20,9 @@ MANIFEST, RECORD, COMMAND, README = "manifest.json", "record.json", "command.txt
 SUBWORDS = "subwords"
 #: no honest member shrinks so far (sign-only tickets: to a sixth); deflate reaches 1/1032
 LARGEST_RATIO = 100
+
+#: bytes of a text of ours, and of the record, which describes every matrix
+_LARGEST_TEXT, _LARGEST_RECORD = 1 << 20, 1 << 24
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _SUBWORDS = re.compile(rf"{SUBWORDS}/{_WORD}")
@@ -35,6 +40,16 @@ def is_subwords(name: str) -> bool:
 def is_member(name: str) -> bool:
     """Whether an archive may hold ``name``: no folder but one, and nothing that leads out."""
     return _MEMBER.fullmatch(name) is not None
+
+
+def largest(name: str) -> Optional[int]:
+    """The most bytes that a member may have; None for the ticket, which has its own reader."""
+    if name == TICKET:
+        return None
+    if is_subwords(name):
+        return subwords.LARGEST
+    kinds = {RECORD: _LARGEST_RECORD, **dict.fromkeys((MANIFEST, COMMAND, README), _LARGEST_TEXT)}
+    return kinds.get(name, LARGEST)
 
 
 def dictionary(language: str) -> str:

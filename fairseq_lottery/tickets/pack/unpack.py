@@ -7,8 +7,11 @@ import os
 import shutil
 import stat
 import struct
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
@@ -18,10 +21,13 @@ from fairseq_lottery.strict import read_json
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
+from fairseq_lottery.tickets.pack.subwords import refuse_other_kind
 from fairseq_lottery.tickets.ticket import Ticket, load_ticket
+from fairseq_lottery.zip_directory import refuse_large_directory
 
 _CHUNK = 1 << 20
-_LARGEST_TEXT = 1 << 20
+#: bytes of the ZIP's directory, and those of a subword file by which its tool is known
+_LARGEST_DIRECTORY, _HEAD = 1 << 16, 16
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
@@ -47,20 +53,18 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
     _refuse_target(target)
     if not is_plain(archive):
         raise LotteryError(f"there is no file {archive}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with zipfile.ZipFile(archive) as file:
-            listed = _list(file, Path(archive).stat().st_size)
-            rows = members.read_manifest(_read_text(file, listed.pop(members.MANIFEST)))
-            _refuse_other_list(listed, rows)
-            temporary.mkdir()
-            try:
-                for name, info in listed.items():
-                    _extract(file, info, temporary / name, rows[name][1])
-                result = _verify(temporary, set(listed))
-                os.rename(temporary, target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        with open(archive, "rb") as raw:
+            refuse_large_directory(raw, _LARGEST_DIRECTORY)
+            with zipfile.ZipFile(raw) as file:
+                listed = _list(file, Path(archive).stat().st_size)
+                rows = members.read_manifest(_read_text(file, listed.pop(members.MANIFEST)))
+                _refuse_other_list(listed, rows)
+                with _private_folder(target) as folder:
+                    for name, info in listed.items():
+                        _extract(file, info, folder / name, rows[name][1])
+                    result = _verify(folder, set(listed))
+                    os.rename(folder, target)
     except LotteryError as error:
         raise LotteryError(f"{archive} is not unpacked: {error}") from error
     except _DAMAGE as error:
@@ -70,6 +74,18 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
     except OSError as error:
         raise LotteryError(f"{archive} cannot be unpacked into {target}: {error}") from error
     return result
+
+
+@contextmanager
+def _private_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target``, under a random name that nobody else has."""
+    private = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
+    try:
+        folder = private / "new"  # as public as any other, which the private one is not
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def _refuse_target(target: Path) -> None:
@@ -129,11 +145,14 @@ def _refuse_other_list(
                 f"its member {name!r} has {info.file_size} bytes and not {rows[name][0]}, as its"
                 f" {members.MANIFEST} says"
             )
+        most = members.largest(name)
+        if most is not None and info.file_size > most:
+            raise LotteryError(f"its member {name!r} has {info.file_size} bytes, more than {most}")
 
 
 def _read_text(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with file.open(info) as member:
-        content = member.read(_LARGEST_TEXT + 1)
+        content = member.read((members.largest(info.filename) or 0) + 1)
     if len(content) != info.file_size:
         raise LotteryError(f"its {info.filename} is larger than a megabyte, or damaged")
     return content
@@ -180,20 +199,16 @@ def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
     subwords = sorted(Path(name).name for name in names if members.is_subwords(name))
     if record.get("subwords") != subwords or record.get("command") != text:
         raise LotteryError(f"its {members.RECORD} is not about its other members")
-    _refuse_unprintable((folder / members.README).read_bytes())
-    return ticket, guide.steps(command, _heads(folder))
-
-
-def _refuse_unprintable(readme: bytes) -> None:
-    """A README is shown on a terminal, which acts on some characters."""
-    if not all(line.isprintable() for line in readme.decode().split("\n")):
-        raise LotteryError(f"its {members.README} holds characters that cannot be printed")
-
-
-def _heads(folder: Path) -> dict[str, bytes]:
-    """File name -> its first bytes, of the subword files."""
+    _refuse_unprintable((folder / members.README).read_bytes().decode())
     heads = {}
-    for path in sorted((folder / members.SUBWORDS).glob("*")):
-        with open(path, "rb") as file:
-            heads[path.name] = file.read(16)
-    return heads
+    for name in subwords:
+        content = (folder / members.SUBWORDS / name).read_bytes()
+        refuse_other_kind(f"{members.SUBWORDS}/{name}", content)
+        heads[name] = content[:_HEAD]
+    return ticket, guide.steps(command, heads)
+
+
+def _refuse_unprintable(readme: str) -> None:
+    """A README is shown on a terminal, which acts on some characters."""
+    if not all(line.isprintable() for line in readme.split("\n")):
+        raise LotteryError(f"its {members.README} holds characters that cannot be printed")

@@ -15,6 +15,7 @@ from fairseq_lottery.tickets.data_folder import infer_languages
 from fairseq_lottery.tickets.dictionaries import read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
+from fairseq_lottery.tickets.pack.subwords import LARGEST, refuse_other_kind
 from fairseq_lottery.tickets.ticket import Ticket, load_ticket
 
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -98,9 +99,9 @@ def _write_zip(path: Path, content: Mapping[str, bytes], method: int) -> float:
         return max(info.file_size / max(info.compress_size, 1) for info in file.infolist())
 
 
-def _read(path: Union[str, Path]) -> bytes:
+def _read(path: Union[str, Path], most: int = _LARGEST) -> bytes:
     try:
-        return read_bytes(path, _LARGEST)
+        return read_bytes(path, most)
     except OSError as error:
         raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -122,7 +123,11 @@ def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
             )
         if path.name.casefold() in map(str.casefold, found):
             raise LotteryError(f"--subwords names two files {path.name}; rename one")
-        found[path.name] = _read(path)
+        found[path.name] = _read(path, LARGEST)
+        try:
+            refuse_other_kind(path.name, found[path.name])
+        except LotteryError as error:
+            raise LotteryError(f"--subwords {error}") from None
     return found
 
 

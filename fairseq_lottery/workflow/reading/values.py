@@ -64,11 +64,19 @@ class Values:
         """A command line."""
         text = self.take(name, str, "", required)
         try:
-            return Flags.parse(text)
+            flags = Flags.parse(text)
         except LotteryError as error:
             word = str(error).split()[0].strip("'")
             near = "" if word == "a" else word  # of a quote nobody knows where it began
             raise self.lines.error((name,), f"{name}: {error}", near) from error
+        for flag in flags.not_plain():
+            raise self.lines.error(
+                (name,),
+                f"{name}: {flag} {flags.get(flag)} is not a plain value, and fairseq may evaluate"
+                " it as Python; write words, numbers, or a literal such as '(0.9, 0.98)'",
+                flag,
+            )
+        return flags
 
     def numbers(self, key: Key, value: Any, one: Callable[[Key, Any], Any]) -> tuple[Any, ...]:
         """One value or a rising list of them."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.plain_value import is_plain_value
 
 #: flags that decide what is logged, saved, validated and where, but no weight
 _NO_WEIGHT = re.compile(
@@ -117,6 +118,18 @@ class Flags:
     def words(self) -> list[str]:
         """As the words of a command line."""
         return [word for name, values in self.items for word in (name, *values)]
+
+    def not_plain(self) -> tuple[str, ...]:
+        """Return the flags with a value that fairseq might evaluate as a program.
+
+        Flags of logs, saving and validation take paths and JSON, which nothing evaluates.
+        """
+        return tuple(
+            name
+            for name, values in self.items
+            if not (_NO_WEIGHT.fullmatch(name) or _VALIDATION.fullmatch(name))
+            and not all(map(is_plain_value, values))
+        )
 
     def of_weights(self) -> dict[str, str]:
         """What decides the weights, whatever the order and the spelling of numbers."""

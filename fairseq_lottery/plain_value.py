@@ -1,0 +1,51 @@
+"""The allow-list of values that fairseq may evaluate as Python.
+
+fairseq passes some texts, such as ``--adam-betas`` and ``--encoder-layers``, to ``eval``. Every
+text that a file of unknown origin hands to fairseq has to pass here first.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+#: words, numbers and paths: without brackets and quotes, Python can call nothing
+_WORDS = re.compile(r"[\w .,:/=+@%~-]*")
+_LITERAL = re.compile(r"[\w .,:/=+@%~()\[\]{}'\"-]{1,1000}")
+#: how fairseq writes convolutional layers: ``[(512, 3)] * 9 + [(1024, 3)] * 4``
+_LAYERS = r"\[\(\d{1,6}(, ?\d{1,6}){1,2}\)\]( ?\* ?\d{1,3})?"
+_CONVOLUTIONS = re.compile(rf"{_LAYERS}( ?\+ ?{_LAYERS}){{0,30}}")
+_NUMBERS = re.compile(r"True|False|\d+(,\d+)*")
+
+
+def is_plain_value(text: str) -> bool:
+    """Return whether evaluating ``text`` as Python cannot call anything.
+
+    Plain are words, numbers, literals of these (tuples, lists and dictionaries), and fairseq's
+    notation for convolutional layers.
+    """
+    return bool(_WORDS.fullmatch(text) or _CONVOLUTIONS.fullmatch(text)) or _is_literal(text)
+
+
+def is_numbers(text: str) -> bool:
+    """Return whether ``text`` is a truth value or whole numbers, whose size can be compared."""
+    return bool(_NUMBERS.fullmatch(text))
+
+
+def _is_literal(text: str) -> bool:
+    if not _LITERAL.fullmatch(text):
+        return False
+    try:
+        return _is_plain(ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    is_text = isinstance(value, str) and _WORDS.fullmatch(value)
+    return value is None or isinstance(value, (bool, int, float)) or bool(is_text)

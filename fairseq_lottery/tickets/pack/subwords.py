@@ -1,0 +1,74 @@
+"""The kinds of subword files that an archive may hold: only what the name and the content agree on.
+
+A file of any other kind, such as a Python module, would be code on the path of whoever unpacks it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from fairseq_lottery.errors import LotteryError
+
+#: bytes of a subword file; the model of 256,000 pieces has 4.5 million
+LARGEST = 1 << 26
+#: field numbers of sentencepiece's ModelProto: pieces, trainer, normalizer, self-test, denormalizer
+_FIELDS = range(1, 6)
+_BYTES = 2  # protobuf's wire type of a message
+#: names of merges (``codes``, ``bpe.codes``, ``codes.32000``) and of dictionaries with counts
+_TABLE = re.compile(r"(\.(codes|bpe|txt|\d+k?))?")
+#: a merge or a symbol, with a count or without; the first line of a file may be a version
+_ROW = re.compile(r"#version: [\d.]+|[^ ]+ [^ ]+( [^ ]+)?|")
+_PIECE = re.compile(r"[^\t]+\t-?[\d.e-]+|")
+
+
+def refuse_other_kind(name: str, content: bytes) -> None:
+    """Refuse a file that is not a subword model, its vocabulary, merges or a dictionary.
+
+    Raises:
+        LotteryError: the name or the content is of another kind.
+    """
+    suffix = PurePath(name).suffix
+    if suffix == ".model":
+        fits = _is_model(content)
+    elif suffix == ".vocab":
+        fits = _is_table(content, _PIECE)
+    else:
+        fits = bool(_TABLE.fullmatch(suffix)) and _is_table(content, _ROW)
+    if not fits:
+        raise LotteryError(
+            f"{name} is not a subword file; give sentencepiece's .model and .vocab, BPE merges"
+            " (codes, NAME.codes, NAME.bpe) or a dictionary (NAME.txt)"
+        )
+
+
+def _is_table(content: bytes, row: re.Pattern[str]) -> bool:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return False
+    return bool(text.strip()) and all(map(row.fullmatch, text.replace("\r\n", "\n").split("\n")))
+
+
+def _is_model(content: bytes) -> bool:
+    """Return whether the content is a row of sentencepiece's messages, to its last byte."""
+    at = 0
+    while at < len(content):
+        tag, at = _number(content, at)
+        length, at = _number(content, at)
+        at += length
+        if tag & 7 != _BYTES or tag >> 3 not in _FIELDS:
+            return False
+    return at == len(content) > 0
+
+
+def _number(content: bytes, at: int) -> tuple[int, int]:
+    """Return a protobuf number of up to five bytes and the place behind it."""
+    number = 0
+    for shift in range(0, 35, 7):
+        byte = content[at] if at < len(content) else 0
+        number |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            break
+    return number, at

@@ -1,0 +1,148 @@
+"""Texts that fairseq would evaluate as Python, at every door that hands it a stranger's values."""
+
+import os
+import shlex
+from argparse import Namespace
+
+import pytest
+
+pytest.importorskip("fairseq")
+
+import torch
+from fairseq.optim import adam
+from hostile.watch import CANARY
+from small import DICTIONARIES, Run, save_checkpoint, weights
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.tasks.checks import refuse_setup
+from fairseq_lottery.tasks.initialise import arguments_of
+from fairseq_lottery.tickets import read_source, save_snapshot, save_ticket
+from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
+
+#: without a parenthesis: the loop assigns what an index of the class calls
+PROGRAM = f"[Adam['touch {CANARY}'] for Adam.__class_getitem__ in [torch.serialization.os.system]]"
+LINE = "fairseq-train bin -s en -t de --task translation_lottery --ticket t"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, in which no canary may be at the end."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert not (tmp_path / CANARY).exists()
+
+
+def test_the_program_runs_where_fairseq_evaluates_it(tmp_path, monkeypatch):
+    """The attack itself works, so that the refusals below are about something."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(adam.Adam, "__class_getitem__", None, raising=False)
+    cfg = Namespace(adam_betas=PROGRAM, adam_eps=1e-8, weight_decay=0, lr=[0.1],
+                    use_old_adam=True, fp16_adam_stats=False, tpu=False)  # fmt: skip
+    eval(cfg.adam_betas, vars(adam))
+    assert (tmp_path / CANARY).exists()
+
+
+@pytest.mark.parametrize("flag", ["--adam-betas", "--eval-bleu-args", "--encoder-layers"])
+def test_no_command_carries_a_program(folder, flag):
+    with pytest.raises(LotteryError, match=f"the command's {flag} .* is not a plain value"):
+        TrainingCommand.parse(f"{LINE} {flag} {shlex.quote(PROGRAM)}")
+
+
+@pytest.mark.parametrize("name", ["--adam-betas'x'", "--adam(x)", "--adäm"])
+def test_no_flag_is_a_program(folder, name):
+    with pytest.raises(LotteryError, match="is not a plain value"):
+        TrainingCommand.parse(f"{LINE} {shlex.quote(name)} 1")
+
+
+def test_no_archive_does(folder):
+    from hostile.archives import Good
+
+    save_ticket("t.safetensors", Run(folder).draw())
+    (folder / "train.txt").write_text(f"{LINE} --adam-betas 0.9\n")
+    pack("t.safetensors", "t.zip", "train.txt")
+    good = Good(folder / "t.zip")
+    command = good.content["command.txt"].replace(b"0.9", shlex.quote(PROGRAM).encode())
+    assert b"__class_getitem__" in command
+    (folder / "forged").mkdir()
+    archive = good.forged(command__txt=command)(folder / "forged")
+    with pytest.raises(LotteryError, match="is not a plain value"):
+        unpack(archive, "out")
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["train", "generate"])
+def test_no_configuration_does(folder, key):
+    pytest.importorskip("yaml")
+    from fairseq_lottery.workflow.reading.read import read_configuration
+
+    flags = {
+        "train": "--optimizer masked_adam --max-update 9 --arch transformer",
+        "generate": "--max-tokens 9",
+    }
+    flags[key] += f" --adam-betas {shlex.quote(PROGRAM)}"
+    lines = [f"{name}: >\n  {text}\n" for name, text in flags.items()]
+    (folder / "c.yaml").write_text(
+        "data: bin\nreferences: r\ntechniques: [mp]\nsparsities: [0.5]\n" + "".join(lines)
+    )
+    with pytest.raises(LotteryError, match=f"{key}: --adam-betas .* is not a plain value"):
+        read_configuration(folder / "c.yaml")
+
+
+@pytest.mark.parametrize("key", ["adaptive_softmax_cutoff", "activation_fn", "encoder_layers"])
+def test_no_model_is_built_of_one(folder, key):
+    record = {"update": 0, "masters": True, "architecture": {"arch": "transformer", key: PROGRAM}}
+    save_snapshot("s.safetensors", weights(), None, DICTIONARIES, record)
+    with pytest.raises(LotteryError, match=f"has {key} .* fairseq might run as a program"):
+        arguments_of(read_source("s.safetensors"))
+
+
+def translating(path=None, lm=None):
+    """The part of fairseq's configuration that says what fairseq-generate loads."""
+    omegaconf = pytest.importorskip("omegaconf")
+    whole = {
+        "common": {"model_parallel_size": 1, "quantization_config_path": None, "bf16": False,
+                   "tpu": False},
+        "common_eval": {"path": path},
+        "generation": {"lm_path": lm},
+        "checkpoint": {"checkpoint_suffix": "", "checkpoint_shard_count": 1},
+        "distributed_training": {"ddp_backend": "legacy_ddp", "zero_sharding": "none",
+                                 "pipeline_model_parallel": False},
+        "optimization": {"use_bmuf": False},
+        "task": {"data": "bin"},
+    }  # fmt: skip
+    return omegaconf.OmegaConf.create(whole).task
+
+
+MODEL = {"arch": "transformer", "encoder_layers": 6}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"cfg": {"model": {**MODEL, "adaptive_softmax_cutoff": PROGRAM}}},
+        {"cfg": {"model": Namespace(**MODEL, adaptive_softmax_cutoff=PROGRAM)}},
+        {"cfg": {"model": {"encoder": {"xformers_att_config": PROGRAM}}}},
+        {"cfg": {"model": {"character_filters": [PROGRAM]}}},
+        {"cfg": {"model": MODEL, "task": {"_name": "x", "left_pad_source": PROGRAM}}},
+        {"args": Namespace(**MODEL, encoder_layers_to_keep=PROGRAM)},
+    ],
+    ids=["a mapping", "a Namespace", "nested", "a list", "the task", "args of old"],
+)
+def test_no_checkpoint_that_fairseq_translates_with(folder, sections):
+    torch.save({"model": weights(), **sections}, "evil.pt")
+    for given in ({"path": "evil.pt"}, {"lm": "evil.pt"}):
+        with pytest.raises(LotteryError, match="evil.pt has the setting .* run as a program"):
+            refuse_setup(translating(**given))
+
+
+def test_what_trainings_store_is_accepted(folder):
+    """Paths, patterns and JSON, which nothing evaluates, and fconv's own notation of its layers."""
+    settings = {
+        **MODEL, "data": "/my data (2)/bin", "keep_dense": r"^(encoder|decoder)\.embed",
+        "eval_bleu_args": '{"sampling": true}', "user_dir": "C:\\x", "adam_betas": "(0.9, 0.98)",
+        "encoder_layers": "[(512, 3)] * 9 + [(1024, 3)] * 4", "tensorboard_logdir": "a[1]",
+    }  # fmt: skip
+    save_checkpoint(folder / "good.pt", weights(), cfg={"model": Namespace(**settings),
+                    "task": {"_name": "translation_lottery", **settings}})  # fmt: skip
+    refuse_setup(translating("good.pt"))
+    assert os.listdir(folder) == ["good.pt"]
