@@ -1,12 +1,14 @@
 import os
 import resource
 import signal
+import tempfile
+import time
 
 import pytest
 import torch
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import alone_in, is_plain, read_bytes, read_text, replacing
+from fairseq_lottery.files import alone_in, is_plain, locked, read_bytes, read_text, replacing
 
 
 @pytest.fixture
@@ -46,6 +48,47 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(old, interrup
             raise interruption
     assert old.read_bytes() == b"old"
     assert list(old.parent.iterdir()) == [old]
+
+
+def test_two_writers_of_one_file_have_a_temporary_file_each(old):
+    """As in two containers that share a folder, where both processes have one number."""
+    with replacing(old) as first, replacing(old) as second:
+        assert first != second and first.exists() and second.exists(), "nobody else can take it"
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+    assert old.read_bytes() == b"first"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_name_that_is_guessed_is_not_followed(old, monkeypatch):
+    """A link that lies where the temporary file would be is passed over."""
+    mine = old.with_name("mine")
+    mine.write_bytes(b"mine")
+    names = iter(["guessed", "other"])
+    monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+    old.with_name(f".{old.name}.guessed.tmp").symlink_to(mine)
+    with replacing(old) as temporary:
+        assert temporary.name == f".{old.name}.other.tmp"
+        temporary.write_bytes(b"new")
+    assert mine.read_bytes() == b"mine" and old.read_bytes() == b"new"
+
+
+def test_who_holds_a_lock_is_waited_for(tmp_path):
+    inside, outside = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with locked(tmp_path / "lock"):
+            os.write(outside, b"x")
+            time.sleep(0.5)
+            (tmp_path / "done").touch()
+        os._exit(0)
+    os.read(inside, 1)
+    with locked(tmp_path / "lock"):
+        assert (tmp_path / "done").exists()
+    os.waitpid(pid, 0)
+    with pytest.raises(LotteryError, match="gone/lock cannot be written"):
+        with locked(tmp_path / "gone" / "lock"):
+            pass
 
 
 def test_a_killed_write_leaves_the_old_file(old):

@@ -7,21 +7,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import locked, replacing
 from fairseq_lottery.workflow.planning.stage import TRAINED, Stage
 from fairseq_lottery.workflow.planning.state import read_record
 from fairseq_lottery.workflow.planning.stored import read_plan, read_scores
 from fairseq_lottery.workflow.trainings.training import model_file
 
 FILE = "records.jsonl"
+LOCK = ".records.lock"
 
 
 def refresh(out: Path) -> None:
-    """Write the records of every cell that is scored by now."""
-    plan = read_plan(out)
-    rows = collect(out, plan)
-    with replacing(out / FILE) as path:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    """Write the records of every cell that is scored by now.
+
+    One process collects and writes at a time: a slower one would put back what it read before
+    another stage had ended.
+    """
+    with locked(out / LOCK):
+        plan = read_plan(out)
+        rows = collect(out, plan)
+        with replacing(out / FILE) as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,8 +1,11 @@
 import json
+import os
+import time
 
 import pytest
 from workflow.made import TRAIN, Work
 
+from fairseq_lottery.workflow.stages import records
 from fairseq_lottery.workflow.stages.records import collect, refresh, run_signature
 
 MATRICES = {"encoder.fc1": 0.5, "encoder.fc2": 0.5}
@@ -232,3 +235,32 @@ def test_closed_parts_and_what_ranks_them_have_rows(tmp_path):
         "s-bad-fine-tune": f"{dense}/search-s-0.5-gradient-sentence/found-bad.json",
         "heads-gates-fine-tune": f"{own['heads-gates-fine-tune']}/parts.json",
     }
+
+
+def test_two_stages_that_end_together_lose_no_row(tmp_path, monkeypatch):
+    """The first has collected its rows when the second ends, and writes them afterwards."""
+    inside, outside = os.pipe()
+
+    def found(out, plan):
+        return [{"stage": path.stem} for path in sorted(out.glob("*.done"))]
+
+    def slowly(out, plan):
+        rows = found(out, plan)
+        os.write(outside, b"x")
+        time.sleep(1)
+        return rows
+
+    monkeypatch.setattr(records, "read_plan", lambda out: {})
+    monkeypatch.setattr(records, "collect", found)
+    (tmp_path / "first.done").touch()
+    first = os.fork()
+    if not first:
+        records.collect = slowly
+        records.refresh(tmp_path)
+        os._exit(0)
+    os.read(inside, 1)
+    (tmp_path / "second.done").touch()
+    records.refresh(tmp_path)
+    assert os.waitpid(first, 0)[1] == 0
+    lines = (tmp_path / records.FILE).read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["first", "second"]
