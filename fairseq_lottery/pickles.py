@@ -11,26 +11,25 @@ refused.
 from __future__ import annotations
 
 import io
-import mmap
 import pickle
 import pickletools
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Union
 
-#: of the pickle in a zip; the largest checkpoints have a few megabytes
-_LARGEST = 1 << 28
+from fairseq_lottery.zip_directory import END, END_64, refuse_large_directory
+
+#: bytes of a checkpoint's pickles, their operations, and bytes of a zip's directory. Those of a
+#: Transformer-big with its optimizer, mask and EMA have 196 thousand, 47 thousand and 100 thousand
+_LARGEST, _MOST, _LARGEST_DIRECTORY = 1 << 24, 1 << 20, 1 << 24
 #: torch < 1.6 wrote five: a magic number, a version, the machine, the state, names of storages
 _PICKLES_OF_OLD_FORMAT = 5
 #: names put together from texts, classes by number; and frames, of which pickle reads all where
 #: others read to the end of the pickle
 _REFUSED = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "FRAME")
-#: how an archive ends: where its directory lies, in 64 bits, where that stands, in 32 bits
-_END_64 = struct.Struct("<4sQ2H2I4Q4sIQI")
-_END = struct.Struct("<4s4H2IH")
 
 
 def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
@@ -46,11 +45,12 @@ def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
     with open(path, "rb") as file:
         if file.read(4) != b"PK\3\4":
             _refuse_tar(file)
-            # mapped, a text that claims to be as long as the memory ends with the file
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-                return {name for _ in range(_PICKLES_OF_OLD_FORMAT) for name in _names(whole)}
+            file.seek(0)
+            start = io.BytesIO(file.read(_LARGEST))  # a longer pickle is cut short, so refused
+            return _names(start, _PICKLES_OF_OLD_FORMAT)
+        refuse_large_directory(file, _LARGEST_DIRECTORY)
         with zipfile.ZipFile(file) as archive:
-            return set(_names(io.BytesIO(archive.read(_pickle_of(archive, file)))))
+            return _names(io.BytesIO(archive.read(_pickle_of(archive, file))), 1)
 
 
 def _pickle_of(archive: zipfile.ZipFile, file: Any) -> zipfile.ZipInfo:
@@ -79,20 +79,20 @@ def _pickle_of(archive: zipfile.ZipFile, file: Any) -> zipfile.ZipInfo:
 
 def _refuse_other_end(file: Any, size: int, count: int) -> None:
     """Refuse an archive whose directory might be found in two places, as readers look for it."""
-    file.seek(max(size - _END.size - _END_64.size, 0))
+    file.seek(max(size - END.size - END_64.size, 0))
     tail = file.read()
-    length, start = _END.unpack(tail[-_END.size :])[5:7]
-    end = size - _END.size
-    if tail[-_END.size - 20 :].startswith(b"PK\6\7"):
-        end -= _END_64.size
+    length, start = END.unpack(tail[-END.size :])[5:7]
+    end = size - END.size
+    if tail[-END.size - 20 :].startswith(b"PK\6\7"):
+        end -= END_64.size
         versions = struct.unpack_from("<2H", tail, 12)
         length, start = struct.unpack_from("<2Q", tail, 40)
         counts = (count, count, length, start)
-        expected = _END_64.pack(b"PK\6\6", 44, *versions, 0, 0, *counts, b"PK\6\7", 0, end, 1)
+        expected = END_64.pack(b"PK\6\6", 44, *versions, 0, 0, *counts, b"PK\6\7", 0, end, 1)
     else:
         expected = b""
     short = (min(count, 0xFFFF),) * 2 + (min(length, 0xFFFFFFFF), min(start, 0xFFFFFFFF))
-    expected += _END.pack(b"PK\5\6", 0, 0, *short, 0)
+    expected += END.pack(b"PK\5\6", 0, 0, *short, 0)
     if start + length != end or not tail.endswith(expected):
         raise ValueError("its directory is not where torch writes it")
 
@@ -107,11 +107,16 @@ def _refuse_tar(file: Any) -> None:
     raise ValueError("it is a tar archive")
 
 
-def _names(file: Any) -> Iterator[tuple[str, str]]:
-    """Of one pickle; the file then stands behind it."""
-    for code, argument, _ in pickletools.genops(file):
+def _names(file: Any, pickles: int) -> set[tuple[str, str]]:
+    """Of some pickles in a row."""
+    found: set[tuple[str, str]] = set()
+    operations = chain.from_iterable(pickletools.genops(file) for _ in range(pickles))
+    for count, (code, argument, _) in enumerate(operations):
+        if count == _MOST:
+            raise ValueError(f"its pickle has more than {_MOST} operations")
         if code.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            yield module, name
+            found.add((module, name))
         elif code.name in _REFUSED:
             raise pickle.UnpicklingError(f"{code.name} is not allowed in a checkpoint")
+    return found

@@ -27,7 +27,7 @@ ROUNDING = 0.051
 #: pairs times sentences above which starting processes pays; about a minute on one core
 WORTH_PROCESSES = 150_000
 #: bytes of the translations of a test set, of which the largest have a few megabytes
-_LARGEST = 1 << 26
+_LARGEST = 1 << 24
 
 
 @dataclass(frozen=True)

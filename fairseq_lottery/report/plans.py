@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import read_text
+from fairseq_lottery.files import read_lines, read_text
 from fairseq_lottery.strict import read_json
 
 #: what the sparsities of a technique can be a share of, in the order in which reports have them
 WEIGHTS, METRIC = "weights", "metric"
 ROWS = (WEIGHTS, "heads", "units", "blocks", METRIC)
-#: of records and plans in bytes: a thousand long trainings have a hundredth of it
-_LARGEST = 1 << 30
+#: bytes of records and of a plan: a thousand long trainings have a third of it
+_LARGEST = 1 << 25
 #: characters of a name, a signature or a path
 _LONGEST = 4096
 #: no training, however long, counts to more
@@ -44,8 +45,20 @@ class Plan:
 
 def text_of(path: Path) -> str:
     """The text of a run's file; refuses one that is missing or is no text."""
-    try:
+    with _readable(path):
         return read_text(path, _LARGEST)
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """As ``text_of``, line by line, so that few are held at a time."""
+    with _readable(path):
+        yield from read_lines(path, _LARGEST)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise LotteryError(
             f"{path.parent} has no {path.name}; name a folder that fairseq-lottery run has scored"

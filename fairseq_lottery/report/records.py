@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.report.plans import MOST, Plan, is_text, read_plan, short, text_of
+from fairseq_lottery.report.plans import MOST, Plan, is_text, lines_of, read_plan, short
 from fairseq_lottery.strict import read_json
 
 DENSE = "dense"
@@ -131,7 +131,7 @@ def read_run(folder: Union[str, Path]) -> Run:
     plan = read_plan(folder / "plan.json")
     found: dict[type, list[Any]] = {kind: [] for kind in KINDS.values()}
     path = folder / "records.jsonl"
-    for number, line in enumerate(text_of(path).split("\n"), 1):
+    for number, line in enumerate(lines_of(path), 1):
         if line.strip():
             record = _read_line(line, f"{path}, line {number}")
             found[type(record)].append(record)

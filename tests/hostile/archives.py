@@ -33,7 +33,7 @@ class Good:
             self.members = archive.infolist()
             self.content = {info.filename: archive.read(info) for info in self.members}
 
-    def forged(self, **changes):
+    def forged(self, method=zipfile.ZIP_DEFLATED, **changes):
         """Other members under a manifest that fits them; None takes one away."""
         content = {**self.content, **{k.replace("__", "."): v for k, v in changes.items()}}
         del content["manifest.json"]
@@ -42,14 +42,14 @@ class Good:
             name: {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
             for name, text in content.items()
         }
-        return self.listed({"format": 1, "members": rows}, content)
+        return self.listed({"format": 1, "members": rows}, content, method)
 
-    def listed(self, manifest, content=None):
+    def listed(self, manifest, content=None, method=zipfile.ZIP_DEFLATED):
         """Members under any manifest: a value, or bytes as they are."""
         text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
         content = dict(self.content if content is None else content)
         content.pop("manifest.json", None)
-        return written(zipped([("manifest.json", text), *content.items()]), NAME)
+        return written(zipped([("manifest.json", text), *content.items()], method), NAME)
 
     def patched(self, which, offset, value, size=4):
         """A field of every directory entry, of every local header, or of the end record."""

@@ -5,6 +5,8 @@ reader may do with it is refuse it, in one sentence and without leaving a trace,
 exactly what is in the good file that it was made of.
 """
 
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -18,7 +20,8 @@ from dataclasses import dataclass
 
 from fairseq_lottery.errors import LotteryError
 
-#: bytes that a reader may take on top of what this process has; the good files are far smaller
+#: bytes that a reader may take on top of what this process has; the good files are far smaller.
+#: Its address space is limited to as much, and what was really in memory is measured
 MEMORY = 768 << 20
 #: seconds of computing for one corpus, and seconds of silence that are a hang. Neither measures
 #: how fast anything is: the machine may be busy
@@ -29,11 +32,15 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one input: ``refused``, ``equal`` content, or ``failed`` (and why)."""
+    """What came of one input: ``refused``, ``equal`` content, or ``failed`` (and why).
+
+    ``memory`` is the most bytes that the process had in memory meanwhile, above those at its start.
+    """
 
     name: str
     result: str
     said: str
+    memory: int = 0
 
 
 def run(read, inputs, folder, good=None, signed=()):
@@ -56,7 +63,10 @@ def run(read, inputs, folder, good=None, signed=()):
 def judged(reader, outcomes, least=60):
     """Print the counts of a corpus, and fail with every input that failed; returns the counts."""
     found = Counter(outcome.result for outcome in outcomes)
-    print(f"\n{reader}: {len(outcomes)} inputs, {dict(found)}")
+    most = max(outcomes, key=lambda outcome: outcome.memory)
+    print(f"\n{reader}: {len(outcomes)} inputs, {dict(found)}; {most.memory >> 20} MiB at most"
+          f" ({most.name})")  # fmt: skip
+    assert most.memory <= MEMORY, f"{most.name} took {most.memory >> 20} MiB"
     failed = [f"{o.name}: {o.said}" for o in outcomes if o.result == "failed"]
     assert not failed, f"{len(failed)} of {len(outcomes)}:\n" + "\n".join(failed)
     assert len({outcome.name for outcome in outcomes}) == len(outcomes)
@@ -111,19 +121,38 @@ def _serve(read, inputs, names, folder, good, signed, pipe):
     used = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
     resource.setrlimit(resource.RLIMIT_CPU, (used + COMPUTING,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.freeze()  # what is there already need not be looked at before every input
+    _forget_peak()
+    start = _peak_memory()
     for name in names:
         place = folder / "input"
         place.mkdir()
         os.chdir(place)  # where code would leave its canary
         try:
             path = inputs[name](place)
-            outcome = _try(read, path, place, good, name in signed)
+            _forget_peak()
+            outcome = *_try(read, path, place, good, name in signed), _peak_memory() - start
         except Exception:  # the input could not be made: a mistake in the corpus
             outcome = "failed", traceback.format_exc()
         finally:
             os.chdir(folder)
             remove(place)
         os.write(pipe, json.dumps([name, *outcome]).encode() + b"\n")
+
+
+def _forget_peak():
+    """Give back what making an input took, so that the next peak is its reader's."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _peak_memory():
+    """The most bytes of this process that were in memory since ``_forget_peak``."""
+    with open("/proc/self/status") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return int(lines["VmHWM"].split()[0]) << 10
 
 
 def _try(read, path, place, good, signed):

@@ -5,13 +5,14 @@ A file of any other kind, such as a Python module, would be code on the path of 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import PurePath
 
 from fairseq_lottery.errors import LotteryError
 
 #: bytes of a subword file; the model of 256,000 pieces has 4.5 million
-LARGEST = 1 << 26
+LARGEST = 1 << 24
 #: field numbers of sentencepiece's ModelProto: pieces, trainer, normalizer, self-test, denormalizer
 _FIELDS = range(1, 6)
 _BYTES = 2  # protobuf's wire type of a message
@@ -43,11 +44,11 @@ def refuse_other_kind(name: str, content: bytes) -> None:
 
 
 def _is_table(content: bytes, row: re.Pattern[str]) -> bool:
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
     try:
-        text = content.decode()
+        return bool(content.strip()) and all(row.fullmatch(line.rstrip("\n")) for line in lines)
     except UnicodeDecodeError:
         return False
-    return bool(text.strip()) and all(map(row.fullmatch, text.replace("\r\n", "\n").split("\n")))
 
 
 def _is_model(content: bytes) -> bool:

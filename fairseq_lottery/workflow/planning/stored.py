@@ -15,8 +15,9 @@ from fairseq_lottery.files import read_text
 from fairseq_lottery.strict import read_json
 from fairseq_lottery.workflow.planning.stage import KINDS
 
-#: of one file, in bytes
-_LARGEST = 1 << 28
+#: bytes of one file, of which the plan of a hundred trainings has 0.8 million; and of one stage's
+#: scores, a line each
+_LARGEST, _LARGEST_SCORES = 1 << 24, 1 << 22
 #: of a path, in characters
 _LONGEST = 1000
 _NUMBER = (int, float)
@@ -144,7 +145,7 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     try:
-        lines = read_text(path, _LARGEST).split("\n")
+        lines = read_text(path, _LARGEST_SCORES).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise LotteryError(f"{path} cannot be read ({reason})") from error
