@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 import torch
 
+from fairseq_lottery import pickles
 from fairseq_lottery.pickles import names_in
 
 
@@ -160,5 +161,15 @@ def test_a_text_that_claims_gigabytes_is_not_waited_for(path):
     with pytest.raises(ValueError, match="but only 1 remain"):
         names_in(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="pickle exhausted before seeing STOP"):
         names_in(path)
+
+
+def test_more_operations_than_any_checkpoint_has_are_refused(path, monkeypatch):
+    """Those of all five pickles of the old format count together."""
+    monkeypatch.setattr(pickles, "_MOST", 10)
+    path.write_bytes(b"\x80\x02]." * 5)
+    with pytest.raises(ValueError, match="its pickle has more than 10 operations"):
+        names_in(path)
+    monkeypatch.setattr(pickles, "_MOST", 15)
+    assert names_in(path) == set()

@@ -70,7 +70,9 @@ def save(
         try:
             # one key only: safetensors does not fix the order of several
             save_file(contiguous, str(temporary), metadata={_KEY: _json(header)})
-        except SafetensorError as error:
+            # nothing is written that would be refused when it is read
+            read_json(read_header(temporary)["__metadata__"][_KEY])
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise LotteryError(f"{path} cannot be written: {error}") from error
 
 

@@ -269,3 +269,19 @@ def test_a_header_longer_than_the_file_is_not_waited_for(path, small, length):
     path.write_bytes(struct.pack("<Q", length) + small[8:])
     with pytest.raises(LotteryError, match=f"its header would have {length} bytes"):
         container.load(path, "thing")
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    """A header beyond the limit, and values beyond it."""
+    path = tmp_path / "file.safetensors"
+    for record in ({"x": "y" * (8 << 20)}, {"x": [[]] * (1 << 20)}, {"x": 1, "deep": _deep(60)}):
+        with pytest.raises(LotteryError, match="cannot be written: it|cannot be written: its head"):
+            container.save(path, "snapshot", {"w": torch.ones(2)}, record)
+    assert not list(tmp_path.iterdir())
+
+
+def _deep(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
