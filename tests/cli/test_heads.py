@@ -289,7 +289,9 @@ def test_a_gpu_that_is_too_small(capsys, tmp_path, monkeypatch):
 
         return step
 
-    words = ("heads", "importance", "model.pt", "--out", tmp_path / "scores.json")
+    model = tmp_path / "model.pt"
+    model.touch()
+    words = ("heads", "importance", model, "--out", tmp_path / "scores.json")
     monkeypatch.setattr(measuring, "importance", raising("CUDA out of memory. Tried to allocate"))
     assert said(capsys, *words, code=2) == (
         "fairseq-lottery: the GPU has too little memory for this; give a smaller --max-tokens (it"

@@ -184,7 +184,6 @@ def test_user_dir_is_the_package(capsys):
         "heads search NONE --kind weights --out found.json",
         "heads importance NONE --out taken",
         "heads changes taken NONE --out taken",
-        "heads curve taken --scores NONE --out taken",
         "ticket --mask-from NONE --sparsity 0.5 --out found.json",
         "ticket --mask-from taken --start-from NONE --sparsity 0.5 --out found.json",
         "export NONE --to compact --out found.json",

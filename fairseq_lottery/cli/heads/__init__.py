@@ -19,8 +19,8 @@ EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out sco
 
 #: steps that run a model, beside the search
 _MEASURING = ("importance", "ablate", "curve", "changes")
-#: arguments of the steps that name a file to read
-_FILES = ("before", "file", "control", "parts", "scores")
+#: arguments of the steps that name a model
+_MODELS = ("before", "file", "control")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
-    refuse_missing(*(getattr(args, name, None) for name in _FILES), *getattr(args, "files", ()))
+    refuse_missing(*(getattr(args, name, None) for name in _MODELS))
     require("torch", "numpy", "safetensors", "zstandard")
     room = {"search": "searching", **dict.fromkeys(_MEASURING, "measuring")}.get(args.action)
     if room is not None:
