@@ -14,9 +14,6 @@ EXAMPLE = (
     " --start-from dense/snapshot_4000.safetensors --sparsity 0.5 --out slt50.safetensors"
 )
 
-#: arguments that name a file to read
-_FILES = ("mask_from", "start_from", "score_file", "mask_file", "parts", "gradients", "initial")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The axes of a draw; choices are checked, and listed, by the rooms that own them."""
@@ -55,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
-    refuse_missing(*(getattr(args, name) for name in _FILES))
+    refuse_missing(args.mask_from, args.start_from)
     for package in ("torch", "numpy", "safetensors"):
         require(package)
     from fairseq_lottery.errors import LotteryError
