@@ -131,7 +131,7 @@ def test_every_field_of_a_plan_has_a_flag_with_its_default():
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     args = vars(parser.parse_args(["--mask-from", "a", "--out", "b"]))
-    assert set(DrawPlan.__dataclass_fields__) == set(args) - {"out", "overwrite"}
+    assert set(DrawPlan.__dataclass_fields__) == set(args) - {"out", "overwrite", "user_dir"}
     plan = DrawPlan("a", sparsity=0.5)
     for name in set(DrawPlan.__dataclass_fields__) - {"mask_from", "sparsity"}:
         assert args[name] == getattr(plan, name), name

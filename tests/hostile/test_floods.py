@@ -27,7 +27,7 @@ def test_containers(ticket, tmp_path):
     outcomes = watch.run(
         read_ticket, floods.headers(good) | large, tmp_path, read_ticket(ticket), signed=set(large)
     )
-    watch.judged("large tickets", outcomes, least=20)
+    watch.judged("large tickets", outcomes, least=11)
 
 
 def test_archives(ticket, tmp_path):
