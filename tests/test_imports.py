@@ -73,6 +73,7 @@ def imported_parts(folder, depth=2):
             "tickets",
             {
                 *("errors", "files", "compat", "environment", "pattern", "strict", "legacy"),
+                *("plain_value", "zip_directory"),
                 *("masks", "compact", "structured"),
             },
         ),
