@@ -66,10 +66,22 @@ def allow_fairseq_checkpoints() -> None:
         torch.serialization.add_safe_globals(safe_classes() + placeholder)
 
 
-def refuse_code(path: Union[str, Path]) -> None:
-    """Look at what a checkpoint asks for, and load nothing.
+def fairseq_module(name: str) -> Any:
+    """Import ``fairseq.<name>``; return None where fairseq cannot be imported.
 
-    For files that fairseq itself is about to load: with torch before 2.6 it runs what they ask.
+    0.12.2 raises a ValueError under Python 3.11. Catching more than ImportError becomes removable
+    when 0.12.2 is no longer supported.
+    """
+    try:
+        return importlib.import_module(f"fairseq.{name}")
+    except Exception:  # noqa: BLE001 - see above
+        return None
+
+
+def refuse_code(path: Union[str, Path]) -> None:
+    """Refuse a checkpoint whose pickle asks for more than plain data; load nothing.
+
+    ``safe_load`` does this first: with torch before 2.6, loading runs what a file asks for.
 
     Raises:
         pickle.UnpicklingError: it asks for more than plain data.

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 
-_TRANSFORMER = "fairseq.models.transformer"
 #: sections of a Transformer's configuration, and the classes that hold their defaults
 _SECTIONS = {
     "encoder": "EncDecBaseConfig",
@@ -39,12 +39,10 @@ def section_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
     ``fairseq-hydra-train`` stores such sections with only the settings that were given. Without
     fairseq they are returned as they are.
     """
-    try:
-        config = getattr(
-            importlib.import_module(_TRANSFORMER + ".transformer_config"), _SECTIONS[name]
-        )
-    except ImportError:
+    module = fairseq_module("models.transformer.transformer_config")
+    if module is None:
         return dict(section)
+    config = getattr(module, _SECTIONS[name])
     known = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
     defaults = vars(config(**{key: value for key, value in section.items() if key in known}))
     return {**{key: value for key, value in defaults.items() if key in known}, **section}
@@ -140,9 +138,7 @@ def _rename_layers(weights: dict[str, Tensor]) -> None:
 
 
 def _fairseq(module: str) -> Any:
-    try:
-        return importlib.import_module(f"fairseq.{module}")
-    except ImportError as error:
-        raise LotteryError(
-            "only fairseq itself converts it; install fairseq in this environment"
-        ) from error
+    found = fairseq_module(module)
+    if found is None:
+        raise LotteryError("only fairseq itself converts it; install fairseq in this environment")
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
+from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes
 
 #: symbols of fairseq's own in front of those of every dictionary
-SPECIAL = 4
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 #: bytes and lines of a dictionary's file, and bytes of its symbols in a file of ours. Those of
 #: 4,000 symbols have 43 and 30 thousand; in memory short ones take 25 times as much
 LARGEST, _MOST, _LARGEST_STORED = 1 << 24, 1 << 20, 1 << 22
@@ -129,7 +129,4 @@ def _symbols(text: bytes) -> tuple[str, ...]:
 
 def fairseq_data() -> Any:
     """Return the module ``fairseq.data``, or None where fairseq cannot be imported."""
-    try:
-        return importlib.import_module("fairseq.data")
-    except Exception:  # noqa: BLE001 - 0.12.2 raises a ValueError under Python 3.11
-        return None
+    return fairseq_module("data")

@@ -12,13 +12,12 @@ from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes, replacing
 from fairseq_lottery.tickets.data_folder import infer_languages
-from fairseq_lottery.tickets.dictionaries import read_dictionaries
+from fairseq_lottery.tickets.dictionaries import SPECIAL, read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
 from fairseq_lottery.tickets.pack.subwords import LARGEST, refuse_other_kind
 from fairseq_lottery.tickets.ticket import Ticket, load_ticket
 
-_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _OVERWRITE = " #fairseq:overwrite"
 #: of a member in bytes: what a ZIP without extensions holds
 _LARGEST = 2**32 - 2
@@ -153,7 +152,7 @@ def _dictionaries(
 
 def _to_text(symbols: Sequence[str]) -> bytes:
     """The file that fairseq reads as these symbols; a ticket knows no counts, so each is 1."""
-    seen = set(_SPECIAL)
+    seen = set(SPECIAL)
     rows = []
     for symbol in symbols:
         if "\r" in symbol or _OVERWRITE in symbol:

@@ -84,7 +84,7 @@ def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
         source.in_file.refuse_other(found, source.path)
     for name, symbols in (("encoder", found.source), ("decoder", found.target)):
         weight = source.weights.get(f"{name}.embed_tokens.weight")
-        rows = len(symbols) + SPECIAL
+        rows = len(symbols) + len(SPECIAL)
         if weight is not None and len(weight) != rows:
             raise LotteryError(
                 f"the {name} of {source.path} has {len(weight)} symbols, and its dictionary in"
