@@ -69,7 +69,7 @@ def is_plain(path: Union[str, Path]) -> bool:
 
 
 def refuse_missing(*paths: Union[str, Path, None]) -> None:
-    """Refuse the first path, passing over None, that is not a plain file; names what may be meant.
+    """Refuse the first path that is not a plain file, and name files beside it; skip None.
 
     A command calls it first: a wrong name is found before anything is loaded or measured.
     """
@@ -112,7 +112,10 @@ def read_bytes(path: Union[str, Path], most: int) -> bytes:
 
 
 def read_lines(path: Union[str, Path], most: int) -> Iterator[str]:
-    """As ``read_text``, line by line without their ends, so that few are held at a time."""
+    """Yield the lines of a text without their ends; raise as ``read_text`` does.
+
+    The text is held as bytes, and lines as texts one by one.
+    """
     for line in io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8"):
         yield line.rstrip("\n")
 

@@ -108,7 +108,7 @@ def _refuse_tar(file: Any) -> None:
 
 
 def _names(file: Any, pickles: int) -> set[tuple[str, str]]:
-    """Of some pickles in a row."""
+    """Return module and name of every global that consecutive pickles ask for."""
     found: set[tuple[str, str]] = set()
     operations = chain.from_iterable(pickletools.genops(file) for _ in range(pickles))
     for count, (code, argument, _) in enumerate(operations):

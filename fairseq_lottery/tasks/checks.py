@@ -84,7 +84,9 @@ def _refuse_unsafe(path: str) -> None:
     if not is_plain(path):
         raise LotteryError(f"there is no file {path}; name a checkpoint")
     try:
-        state = safe_load(path)
+        refuse_programs(safe_load(path), path)
+    except LotteryError:
+        raise
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
         reason = "it is truncated, damaged or of another kind"
         if isinstance(error, pickle.UnpicklingError) and "allowed in a check" in str(error):
@@ -94,7 +96,6 @@ def _refuse_unsafe(path: str) -> None:
         raise LotteryError(
             f"{path} is no fairseq checkpoint that can be loaded safely ({reason})"
         ) from error
-    refuse_programs(state, path)
 
 
 def refuse_stray_flags(cfg: Any) -> None:

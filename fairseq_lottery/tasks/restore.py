@@ -133,7 +133,7 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
 
 
 def _optimizer(whole: Mapping[str, Any]) -> Any:
-    """The value of ``--optimizer`` that a checkpoint was saved with."""
+    """Return the value of ``--optimizer`` that a checkpoint was saved with."""
     section = settings_of(settings_of(whole.get("cfg")).get("optimizer"))
     return section.get("_name") or settings_of(whole.get("args")).get("optimizer")
 

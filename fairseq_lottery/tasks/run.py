@@ -64,6 +64,7 @@ class LotteryRun:
         self._architecture = architecture_of({**whole, "model": model_cfg})
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
         self._mend_last()
+        dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
         start: Start = decide(cfg, self._settings, named, dictionaries)
         self.mask = start.mask
         self.growth = start.growth
@@ -144,8 +145,8 @@ class LotteryRun:
         train_no_more(self._cfg)
         if is_first():
             logger.info(
-                "%s is of a finished training (update %d, %s): nothing is trained, and its files"
-                " stay as they are",
+                "%s belongs to a finished training (update %d, %s): no update is made, and its"
+                " files stay unchanged",
                 self._restored.path,
                 self._restored.behind,
                 end,

@@ -94,7 +94,7 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
 
 
 def _options(task: Mapping[str, Any]) -> dict[str, Any]:
-    """How fairseq loads the sentences of a task: its own settings where they are valid."""
+    """Return how fairseq loads the sentences of a task: the task's own settings where valid."""
     defaults = {name: TranslationConfig.__dataclass_fields__[name].default for name in _OPTIONS}
     found = {name: task.get(name) for name in _OPTIONS}
     valid = {name: v for name, v in found.items() if type(v) is type(defaults[name])}
@@ -129,7 +129,7 @@ def pairs_of(text: Text, subset: str) -> Optional[LanguagePairDataset]:
 
 
 def dictionary(symbols: tuple[str, ...]) -> Dictionary:
-    """fairseq's dictionary of these symbols."""
+    """Return fairseq's dictionary of these symbols."""
     made = Dictionary()
     for symbol in symbols:
         made.add_symbol(symbol, overwrite=True)

@@ -57,7 +57,7 @@ class DataFolder:
 
 
 def first_folder(data: str) -> str:
-    """First of the folders in ``data``, in which fairseq looks for dictionaries and test sets."""
+    """Return the first folder in ``data``, where fairseq looks for dictionaries and test sets."""
     return data.split("|" if "://" in data else os.pathsep)[0]
 
 

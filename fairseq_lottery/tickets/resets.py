@@ -140,7 +140,7 @@ def random(given: ResetInput) -> Weights:
             if name in weights and torch.equal(value, weights[name].float()):
                 raise LotteryError(
                     f"the fresh {name} equals the one in the files that the ticket is drawn from,"
-                    " so it is no control of it; draw with another seed"
+                    " so it is not a control; draw with another seed"
                 )
     return fresh
 

@@ -135,6 +135,20 @@ def test_no_checkpoint_that_fairseq_translates_with(folder, sections):
             refuse_setup(translating(**given))
 
 
+def in_a_ring():
+    ring = {}
+    ring["cfg"] = {"model": {"again": ring}}
+    ring["cfg"]["model"]["self"] = ring["cfg"]["model"]
+    return ring
+
+
+@pytest.mark.parametrize("state", [[1], {"cfg": [1]}, in_a_ring()], ids=["list", "cfg", "ring"])
+def test_a_file_of_another_shape_is_refused_in_a_sentence(folder, state):
+    torch.save(state, "odd.pt")
+    with pytest.raises(LotteryError, match="odd.pt is no fairseq checkpoint that can be loaded"):
+        refuse_setup(translating("odd.pt"))
+
+
 def test_what_trainings_store_is_accepted(folder):
     """Paths, patterns and JSON, which nothing evaluates, and fconv's own notation of its layers."""
     settings = {

@@ -72,7 +72,8 @@ def assert_stays(toy, start, flag, update):
     done = start()
     assert files(toy.path("run")) == before
     finished = toy.path("run", "checkpoint_last.pt")
-    assert done.out.count(f"{finished} is of a finished training (update {update}, {flag})") == 1
+    line = f"{finished} belongs to a finished training (update {update}, {flag})"
+    assert done.out.count(line) == 1
     assert "begin validation" not in done.out
 
 
@@ -117,7 +118,7 @@ def test_epochs_and_patience_are_ends_as_well(toy):
 def test_two_processes_change_no_file(toy):
     def start():
         first, second = (done.ok() for done in train_two(toy, "run", *GROWING, updates=6))
-        assert "is of a finished training" not in second.out
+        assert "belongs to a finished training" not in second.out
         return first
 
     assert_stays(toy, start, "--max-update 6", 6)
