@@ -58,8 +58,11 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         pytest.importorskip(package)
     (table,) = blocks("README.md", "yaml")
     (tmp_path / "table.yaml").write_text(table)
-    score = next(block for block in blocks("docs/extending.md", "python") if "my_scores" in block)
-    (tmp_path / "my_scores.py").write_text(score)
+    (tmp_path / "my_models").mkdir()
+    for name in ("my_scores.py", "my_models/__init__.py"):
+        own = blocks("docs/extending.md", "python")
+        (module,) = (block for block in own if block.startswith(f"# {name}"))
+        (tmp_path / name).write_text(module)
     script = "\n".join(commands())
     assert script.count(SIZES[0]) == 1
     (tmp_path / "script.sh").write_text(script.replace(*SIZES))
