@@ -74,14 +74,19 @@ def arguments_of(source: Source) -> Namespace:
     _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
     for key, value in values.items():
-        is_harmless = is_plain_value if key in _NAMES else is_numbers
-        is_number = isinstance(value, (bool, int, float, type(None)))
-        if not is_number and not (isinstance(value, str) and is_harmless(value)):
+        items = value if isinstance(value, list) else [value]
+        if not all(_is_harmless(key, item) for item in items):
             raise LotteryError(
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; it is not built anew"
             )
     return completed(Namespace(**{**values, "arch": arch}), source.path)
+
+
+def _is_harmless(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return is_plain_value(value) if key in _NAMES else is_numbers(value)
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _refuse_unregistered(arch: Any, path: object) -> None:

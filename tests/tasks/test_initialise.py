@@ -12,6 +12,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks import initial_weights
+from fairseq_lottery.tasks.initialise import arguments_of
 from fairseq_lottery.tickets import read_source, save_snapshot
 
 ARCHITECTURE = {
@@ -104,6 +105,14 @@ def test_what_fairseq_does_not_build_is_one_sentence(tmp_path, key, value):
     source = snapshot(tmp_path, **{key: value})
     with pytest.raises(LotteryError, match="cannot be built anew as its architecture says it is: "):
         initial_weights(source, 1)
+
+
+def test_a_list_of_numbers_is_a_setting_and_no_other_list(tmp_path):
+    found = arguments_of(snapshot(tmp_path, decoder_kernel_size_list=[3, 7]))
+    assert found.decoder_kernel_size_list == [3, 7]
+    for value in (["a(b)"], [[3]]):
+        with pytest.raises(LotteryError, match="has decoder_kernel_size_list .* as a program"):
+            arguments_of(snapshot(tmp_path, decoder_kernel_size_list=value))
 
 
 def test_numbers_in_a_text_are_what_they_were(tmp_path):
