@@ -14,7 +14,7 @@ from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 6, "--prune-every", 1,
+GROWING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 6, "--prune-every", 1,
            "--score", "matrix.scores:taylor", "--snapshot-updates", "5")  # fmt: skip
 NAME = "decoder.layers.0.fc1.weight"  # 12 x 8
 LAST = "checkpoint_last.pt"
