@@ -92,6 +92,17 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
+def is_own_model(model: Mapping[str, Any]) -> bool:
+    """Return whether settings of a model name a class of fairseq's, or none.
+
+    Other classes may give names that fairseq changed long ago to weights of today, as
+    ``torch.nn.MultiheadAttention`` does.
+    """
+    arch = model.get("arch") or model.get("_name")
+    built = _fairseq("models").ARCH_MODEL_REGISTRY.get(str(arch))
+    return arch is None or (built is not None and built.__module__.startswith("fairseq."))
+
+
 def has_old_names(weights: Mapping[str, Tensor]) -> bool:
     """Whether fairseq would rename or split some of the weights on loading."""
     return any(map(_OLD_NAME.search, weights))

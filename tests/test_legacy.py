@@ -1,5 +1,7 @@
 """Old layouts, made by hand; tests/tasks/test_layouts.py has those of real trainings."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +11,7 @@ pytest.importorskip("fairseq")
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.legacy import has_old_names, sections_of, upgraded_weights
+from fairseq_lottery.tickets.checkpoint import read_checkpoint
 
 VERSION = {"decoder.version": torch.tensor([3.0])}
 
@@ -43,6 +46,15 @@ def test_norms_and_the_output_are_renamed():
         "decoder.output_projection.weight",
         "decoder.version",
     }
+
+
+@pytest.mark.parametrize("arch", ["transformer", "my_tiny"])
+def test_names_are_those_of_an_architecture_of_ones_own(arch, tmp_path):
+    """torch.nn.MultiheadAttention names its weights as fairseq's once did."""
+    name = "encoder.layers.0.self_attn.in_proj_weight"
+    cfg = {"model": Namespace(arch=arch)}
+    torch.save({"model": {name: torch.ones(6, 2)}, "cfg": cfg}, tmp_path / "x.pt")
+    assert (name in read_checkpoint(tmp_path / "x.pt")["model"]) == (arch == "my_tiny")
 
 
 def test_a_matrix_that_is_none_is_one_sentence():

@@ -15,7 +15,7 @@ from torch import Tensor
 from fairseq_lottery.compat import as_written, safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.legacy import has_old_names, sections_of, upgraded_weights
+from fairseq_lottery.legacy import has_old_names, is_own_model, sections_of, upgraded_weights
 from fairseq_lottery.tickets.plain import is_count, is_int, mapping, refuse_other_tensors
 from fairseq_lottery.tickets.runstate import look_through_run, refuse_other_gradients
 
@@ -63,9 +63,11 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint that an old fairseq wrote in today's layout."""
-    if state.get("args") and not state.get("cfg"):
+    is_old = bool(state.get("args") and not state.get("cfg"))
+    if is_old:
         state = {**state, "args": None, "cfg": sections_of(settings_of(state["args"]))}
-    if has_old_names(state["model"]):
+    model = settings_of((state.get("cfg") or {}).get("model"))
+    if has_old_names(state["model"]) and (is_old or is_own_model(model)):
         state = {**state, "model": upgraded_weights(state["model"])}
     return state
 
