@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that shape a model, flat, out of a training's configuration.
 
     ``fairseq-train`` stores all arguments of a training as the model's. Those of no other section
-    are the model's own, including those that the architecture of a user defines.
+    are the model's own, including those that the architecture of a user defines. Parts of the old
+    style (a task or a criterion without a dataclass) store all arguments as well: of these, texts
+    are taken for the model's only where fairseq's models have such a setting.
 
     Args:
         cfg: as checkpoints hold it, or as much of it as there is.
@@ -31,6 +34,8 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     for name, section in cfg.items():
         if name != "model" and isinstance(section, Mapping):
             others |= set(section)
+        elif name != "model" and isinstance(section, Namespace):
+            others |= {key for key, value in vars(section).items() if isinstance(value, str)}
     return {
         key: value
         for key, value in sorted(_flat(settings_of(cfg.get("model"))).items())

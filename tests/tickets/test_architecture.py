@@ -27,6 +27,12 @@ def test_the_models_own_settings_are_those_of_no_other_section():
     assert architecture_of({**others, "model": Namespace(**model)}) == expected
 
 
+def test_texts_of_a_task_that_stores_all_arguments_are_not_the_models():
+    model = {"arch": "mine", "encoder_layers": "2", "data": "bin", "lang_pairs": "en-de", "wide": 5}
+    cfg = {"model": Namespace(**model), "task": Namespace(**model, _name="multilingual")}
+    assert architecture_of(cfg) == {"arch": "mine", "encoder_layers": "2", "wide": 5}
+
+
 def test_sections_hold_before_flat_settings():
     """In a checkpoint of ``fairseq-hydra-train`` the flat ones are defaults that nothing reads."""
     pytest.importorskip("fairseq")
