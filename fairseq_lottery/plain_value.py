@@ -7,8 +7,9 @@ text that a file of unknown origin hands to fairseq has to pass here first.
 from __future__ import annotations
 
 import ast
+import json
 import re
-from typing import Any
+from typing import Any, Callable
 
 #: words, numbers and paths: without brackets and quotes, Python can call nothing
 _WORDS = re.compile(r"[\w .,:/=+@%~-]*")
@@ -22,8 +23,8 @@ _NUMBERS = re.compile(r"True|False|\d+(,\d+)*")
 def is_plain_value(text: str) -> bool:
     """Return whether evaluating ``text`` as Python cannot call anything.
 
-    Plain are words, numbers, literals of these (tuples, lists and dictionaries), and fairseq's
-    notation for convolutional layers.
+    Plain are words, numbers, literals of these (tuples, lists and dictionaries, in Python's or in
+    JSON's notation), and fairseq's notation for convolutional layers.
     """
     return bool(_WORDS.fullmatch(text) or _CONVOLUTIONS.fullmatch(text)) or _is_literal(text)
 
@@ -36,8 +37,12 @@ def is_numbers(text: str) -> bool:
 def _is_literal(text: str) -> bool:
     if not _LITERAL.fullmatch(text):
         return False
+    return any(_is_read_as_plain(text, read) for read in (ast.literal_eval, json.loads))
+
+
+def _is_read_as_plain(text: str, read: Callable[[str], Any]) -> bool:
     try:
-        return _is_plain(ast.literal_eval(text))
+        return _is_plain(read(text))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
 

@@ -9,6 +9,7 @@ PLAIN = [
     "", "masked_adam", "7e-4", "-3", "0.9,0.98", "(0.9, 0.98)", "[1, 2]", "{'lr': 0.1, 'x': None}",
     '{"beam": 4, "lenpen": 0.6}', "@@ ", "/data/my runs/x.pt:y.pt", "~/x", "50%", "é", "label=1",
     "[(512, 3)] * 20", "[(512, 3)] * 9 + [(1024, 3)] * 4 + [(2048, 1)] * 2", "('gelu', True)",
+    '{"beam": 5, "no_early_stop": true, "prefix": null, "max_len_a": 1.2}', "5e-4,1e-4", "9,20",
 ]  # fmt: skip
 PROGRAMS = [
     "[x for x.y in [1]]", "[Adam['a'] for Adam.__class_getitem__ in [torch.os.system]]",
