@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.plain_value import is_numbers, is_plain_value
-from fairseq_lottery.tasks.sizes import refuse_other_sizes
+from fairseq_lottery.tasks.sizes import refuse_many_layers, refuse_other_sizes
 from fairseq_lottery.tickets import Source, trainable
 
 #: settings that are texts and looked up in a table
@@ -73,20 +74,33 @@ def arguments_of(source: Source) -> Namespace:
     arch = source.architecture.get("arch") or source.architecture.get("_name")
     _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
+    choices = _choices(arch)
     for key, value in values.items():
-        items = value if isinstance(value, list) else [value]
-        if not all(_is_harmless(key, item) for item in items):
+        if not _is_harmless(key, value, choices.get(key, ())):
             raise LotteryError(
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; it is not built anew"
             )
+    refuse_many_layers(values, source.path)
     return completed(Namespace(**{**values, "arch": arch}), source.path)
 
 
-def _is_harmless(key: str, value: Any) -> bool:
+def _is_harmless(key: str, value: Any, choices: Container[str]) -> bool:
+    """Return whether a setting is a number, numbers, or a word that the model declares."""
     if isinstance(value, str):
-        return is_plain_value(value) if key in _NAMES else is_numbers(value)
-    return value is None or isinstance(value, (bool, int, float))
+        is_text = is_plain_value if key in _NAMES else is_numbers
+        return is_text(value) or value in choices
+    return all(
+        isinstance(one, (bool, int, float, type(None)))
+        for one in (value if isinstance(value, list) else [value])
+    )
+
+
+def _choices(arch: str) -> dict[str, Container[str]]:
+    """Return setting -> its words, for those that the model's own flags declare with choices."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    ARCH_MODEL_REGISTRY[arch].add_args(parser)
+    return {action.dest: action.choices for action in parser._actions if action.choices}
 
 
 def _refuse_unregistered(arch: Any, path: object) -> None:

@@ -23,6 +23,10 @@ _NUMBERS = re.compile(
 )
 #: rows of a table of positions that is computed and not learned: fairseq's own largest is 10 ** 5
 _MOST_POSITIONS = 1 << 17
+#: values of a list: kernel sizes have one a layer
+_LONGEST_LIST = 1000
+#: layers of a side, where its weights are not compared
+_MOST_LAYERS = 1000
 #: parameters that a build may have on top of twice those that the file has
 _SPARE = 1 << 26
 
@@ -57,12 +61,24 @@ def refuse_other_sizes(
         )
 
 
+def refuse_many_layers(settings: Mapping[str, Any], path: object) -> None:
+    """Refuse layers by which a list of one value for all of them would take much memory.
+
+    Raises:
+        LotteryError: there are more than any model has.
+    """
+    for side in SIDES:
+        key = f"{side}_layers"
+        _refuse(key, settings.get(key), _MOST_LAYERS, path)
+
+
 def _refuse(key: str, value: Any, most: int, path: object) -> None:
     least = 1 if key.endswith(("_heads", "_factor")) else 0  # columns are divided by these
     texts = value.split(",") if isinstance(value, str) and re.fullmatch("[0-9,]+", value) else []
     listed = value if isinstance(value, list) else [value]
     numbers = [n for n in listed if isinstance(n, (int, float))] + [float(t) for t in texts if t]
-    if not all(least <= number <= most for number in numbers):
+    is_fitting = all(least <= number <= most for number in numbers)
+    if not is_fitting or len(numbers) > _LONGEST_LIST:
         raise LotteryError(
             f"the architecture of {path} has {key} {str(value)[:50]}, which does not fit its"
             " weights; it is not built anew"

@@ -52,6 +52,38 @@ def test_no_setting_is_run_as_a_program(key, value, tmp_path):
     assert not canary.exists()
 
 
+def test_words_that_a_model_declares_and_flat_lists_of_numbers_are_no_programs(tmp_path):
+    settings = {
+        "arch": "lightconv", "decoder_conv_type": "lightweight", "encoder_kernel_size_list": [3, 7],
+        "decoder_kernel_size_list": [3, 7],
+        "adaptive_softmax_cutoff": [6, 9], "activation_fn": "gelu",
+    }  # fmt: skip
+    found = vars(arguments_of(snapshot(tmp_path, **settings)))
+    assert {key: found[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("decoder_conv_type", "other"), ("decoder_conv_type", "__import__('os')"),
+        ("encoder_kernel_size_list", ["3"]), ("encoder_kernel_size_list", [[3]]),
+        ("encoder_kernel_size_list", [{}]), ("pretrained", "word"),
+    ],
+)  # fmt: skip
+def test_other_words_and_lists_are_refused(tmp_path, key, value):
+    source = snapshot(tmp_path)
+    settings = {**source.architecture, "arch": "lightconv", key: value}
+    with pytest.raises(LotteryError, match=f"has {key} .* which fairseq might run as a program"):
+        arguments_of(replace(source, architecture=settings))
+
+
+def test_one_kernel_size_for_very_many_layers_is_refused_before_it_is_repeated(tmp_path):
+    source = snapshot(tmp_path)
+    settings = {"arch": "lightconv", "encoder_layers": 10**12, "encoder_kernel_size_list": [3]}
+    with pytest.raises(LotteryError, match="has encoder_layers 10+, which does not fit its weigh"):
+        arguments_of(replace(source, architecture={**source.architecture, **settings}))
+
+
 @pytest.fixture
 def unbuilt(monkeypatch):
     """No model is built in this test."""
@@ -70,7 +102,9 @@ def unbuilt(monkeypatch):
         )],
         ("max_source_positions", 10**11), ("max_target_positions", 10**11),
         ("decoder_output_dim", 5), ("decoder_input_dim", 10**6),
-        ("adaptive_softmax_cutoff", "1000000,12"), ("adaptive_softmax_factor", 1e-9),
+        ("adaptive_softmax_cutoff", "1000000,12"),
+        ("adaptive_softmax_cutoff", [6, 1000000]), ("adaptive_softmax_cutoff", [6] * 1001),
+        ("adaptive_softmax_factor", 1e-9),
         ("dropout", float("nan")), ("dropout", float("inf")), ("encoder_conv_dim", 10**6),
     ],
 )  # fmt: skip
@@ -79,7 +113,7 @@ def test_a_model_that_is_larger_than_its_weights_is_not_built(tmp_path, key, val
     source = replace(source, architecture={**source.architecture, key: value})
     with pytest.raises(LotteryError) as refused:
         initial_weights(source, 1)
-    said = f"{key.replace('_to_keep', '')} {3 if 'keep' in key else value}"
+    said = f"{key.replace('_to_keep', '')} {3 if 'keep' in key else str(value)[:50]}"
     assert str(refused.value) == (
         f"the architecture of {source.path} has {said}, which does not fit its weights; it is not"
         " built anew"
