@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Container
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ def arguments_of(source: Source) -> Namespace:
     arch = source.architecture.get("arch") or source.architecture.get("_name")
     _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
-    choices = _choices(arch)
+    choices = _choices(str(arch))
     for key, value in values.items():
         if not _is_harmless(key, value, choices.get(key, ())):
             raise LotteryError(
@@ -85,7 +85,7 @@ def arguments_of(source: Source) -> Namespace:
     return completed(Namespace(**{**values, "arch": arch}), source.path)
 
 
-def _is_harmless(key: str, value: Any, choices: Container[str]) -> bool:
+def _is_harmless(key: str, value: Any, choices: Sequence[str]) -> bool:
     """Return whether a setting is a number, numbers, or a word that the model declares."""
     if isinstance(value, str):
         is_text = is_plain_value if key in _NAMES else is_numbers
@@ -96,11 +96,11 @@ def _is_harmless(key: str, value: Any, choices: Container[str]) -> bool:
     )
 
 
-def _choices(arch: str) -> dict[str, Container[str]]:
+def _choices(arch: str) -> dict[str, Sequence[str]]:
     """Return setting -> its words, for those that the model's own flags declare with choices."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
-    return {action.dest: action.choices for action in parser._actions if action.choices}
+    return {action.dest: list(action.choices) for action in parser._actions if action.choices}
 
 
 def _refuse_unregistered(arch: Any, path: object) -> None:
