@@ -30,15 +30,15 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         cfg: as checkpoints hold it, or as much of it as there is.
     """
-    others = {*cfg, SETTING}
+    others, model = {*cfg, SETTING}, settings_of(cfg.get("model"))
     for name, section in cfg.items():
         if name != "model" and isinstance(section, Mapping):
             others |= set(section)
         elif name != "model" and isinstance(section, Namespace):
-            others |= {key for key, value in vars(section).items() if isinstance(value, str)}
+            others |= {key for key in vars(section) if isinstance(model.get(key), str)}
     return {
         key: value
-        for key, value in sorted(_flat(settings_of(cfg.get("model"))).items())
+        for key, value in sorted(_flat(model).items())
         if _is_known(key, value) or (key not in others and _is_scalar(value))
     }
 

@@ -29,7 +29,7 @@ def test_the_models_own_settings_are_those_of_no_other_section():
 
 def test_texts_of_a_task_that_stores_all_arguments_are_not_the_models():
     model = {"arch": "mine", "encoder_layers": "2", "data": "bin", "lang_pairs": "en-de", "wide": 5}
-    cfg = {"model": Namespace(**model), "task": Namespace(**model, _name="multilingual")}
+    cfg = {"model": Namespace(**model), "task": Namespace(**{**model, "lang_pairs": ["en-de"]})}
     assert architecture_of(cfg) == {"arch": "mine", "encoder_layers": "2", "wide": 5}
 
 
