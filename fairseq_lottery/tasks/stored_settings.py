@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from fairseq.dataclass.configs import FairseqConfig
+from fairseq.registry import REGISTRIES
 from fairseq.tasks.translation import TranslationConfig
 
 from fairseq_lottery.errors import LotteryError
@@ -49,9 +50,11 @@ def _free_texts() -> set[str]:
     """Return the settings that are declared as texts: paths, patterns and names.
 
     fairseq evaluates none of them. The command line of a training stands in the model's section
-    as a whole, so that these are among them.
+    as a whole, so that these are among them, with those of tokenizers and subwords.
     """
     sections: list[Any] = [part for part in vars(FairseqConfig()).values() if is_dataclass(part)]
+    for name in ("tokenizer", "bpe"):
+        sections += [one for one in REGISTRIES[name]["dataclass_registry"].values() if one]
     return {
         field.name
         for section in (*sections, TranslationConfig, LotteryConfig)

@@ -155,6 +155,7 @@ def test_what_trainings_store_is_accepted(folder):
         **MODEL, "data": "/my data (2)/bin", "keep_dense": r"^(encoder|decoder)\.embed",
         "eval_bleu_args": '{"sampling": true}', "user_dir": "C:\\x", "adam_betas": "(0.9, 0.98)",
         "encoder_layers": "[(512, 3)] * 9 + [(1024, 3)] * 4", "tensorboard_logdir": "a[1]",
+        "sentencepiece_model": "/it's here (1) & there/spm.model",
     }  # fmt: skip
     save_checkpoint(folder / "good.pt", weights(), cfg={"model": Namespace(**settings),
                     "task": {"_name": "translation_lottery", **settings}})  # fmt: skip

@@ -133,15 +133,12 @@ class _Reader(Values):
         return out.resolve() if out else self.path(("out",), given)
 
     def train(self) -> Flags:
-        flags = self.flags("train", required=True)
+        own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN}
+        flags = self.flags("train", own, required=True)
 
         def refuse(message: str, near: str = "") -> LotteryError:
             return self.lines.error(("train",), message, near)
 
-        for name in flags.names:
-            if name in _OWN:
-                why = _WHY.get(name, "the workflow gives it itself")
-                raise refuse(f"train: do without {name}: {why}", name)
         updates = flags.get("--max-update")
         if not re.fullmatch(r"0*[1-9][0-9]{0,14}", updates or ""):
             raise refuse("train: --max-update N is needed; every schedule counts updates")
@@ -161,14 +158,9 @@ class _Reader(Values):
         return flags
 
     def generate(self) -> Flags:
-        flags = self.flags("generate")
-        for name in flags.names:
-            if name in _OWN_GENERATE:
-                says = name in ("--beam", "--lenpen", "--gen-subset")
-                own = "write it under evaluate" if says else "the workflow gives it itself"
-                why = _WHY.get(name, own)
-                raise self.lines.error(("generate",), f"generate: do without {name}: {why}", name)
-        return flags
+        own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN_GENERATE}
+        under = dict.fromkeys(("--beam", "--lenpen", "--gen-subset"), "write it under evaluate")
+        return self.flags("generate", {**own, **under})
 
     def growth(self) -> dict[str, Any]:
         """Magnitude pruning's schedule, and what ranks weights and where."""

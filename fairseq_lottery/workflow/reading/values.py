@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -60,8 +60,12 @@ class Values:
             raise self.lines.error(key, f"{value[:80]!r} is no path ({error})") from error
         return path
 
-    def flags(self, name: str, required: bool = False) -> Flags:
-        """A command line."""
+    def flags(self, name: str, own: Mapping[str, str], required: bool = False) -> Flags:
+        """A command line.
+
+        Args:
+            own: flag that it must not have -> why.
+        """
         text = self.take(name, str, "", required)
         try:
             flags = Flags.parse(text)
@@ -69,6 +73,9 @@ class Values:
             word = str(error).split()[0].strip("'")
             near = "" if word == "a" else word  # of a quote nobody knows where it began
             raise self.lines.error((name,), f"{name}: {error}", near) from error
+        for flag in flags.names:
+            if flag in own:
+                raise self.lines.error((name,), f"{name}: do without {flag}: {own[flag]}", flag)
         for flag in flags.not_plain():
             raise self.lines.error(
                 (name,),

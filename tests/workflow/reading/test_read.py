@@ -328,6 +328,8 @@ REFUSALS = [
     ("--lr 7e-4", "--cpu", 7, "train: do without --cpu: write resources: {gpus: 0}"),
     ("--lr 7e-4", "--scope global", 7,
      "train: do without --scope: write it as a key of the configuration"),
+    ("--lr 7e-4", "--keep-dense '^(en|de)coder\\.embed'", 7,
+     "train: do without --keep-dense: write it as a key of the configuration"),
     ("--lr 7e-4", "--max-epoch 3", 7,
      "train: do without --max-epoch: a training would end before its schedule; give --max-update"),
     ("--lr 7e-4", "--no-save", 7, "train: do without --no-save: a killed training could not go on"),
