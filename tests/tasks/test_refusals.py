@@ -200,7 +200,10 @@ def test_the_other_dictionary_of_a_resumed_run(toy, dense):
 
 
 def test_translation_refuses_to_skip_sentences(toy, dense):
-    done = toy.generate(dense / "checkpoint_last.pt", "--skip-invalid-size-inputs-valid-test")
+    flags = ("--max-source-positions", 6, "--max-target-positions", 6)
+    done = toy.generate(
+        dense / "checkpoint_last.pt", "--skip-invalid-size-inputs-valid-test", *flags
+    )
     assert done.code == 2 and "translation through this task drops no sentence" in done.out
 
 

@@ -303,12 +303,13 @@ def test_a_later_epoch_is_resumed_with_the_batches_of_an_uninterrupted_run(train
     def epochs(training, last):
         """The batches of this epoch and the following ones, as fairseq-train asks for them."""
         found, iterator = [], training.epoch
-        while iterator.next_epoch_idx <= last:
-            batches = iterator.next_epoch_itr(fix_batches_to_gpus=False, shuffle=True)
-            found.append([batch["id"].tolist() for batch in batches])
-            iterator = training.trainer.get_train_iterator(
-                iterator.next_epoch_idx, load_dataset=False, disable_iterator_cache=False
-            )
+        with in_this_process():
+            while iterator.next_epoch_idx <= last:
+                batches = iterator.next_epoch_itr(fix_batches_to_gpus=False, shuffle=True)
+                found.append([batch["id"].tolist() for batch in batches])
+                iterator = training.trainer.get_train_iterator(
+                    iterator.next_epoch_idx, load_dataset=False, disable_iterator_cache=False
+                )
         return found
 
     flags = ("--max-tokens", 800, *flags)
