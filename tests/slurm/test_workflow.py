@@ -50,7 +50,7 @@ def test_a_cancelled_training_goes_on(slurm, toy_data, tmp_path):
     running = slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%i").split()
     assert len(running) == 1, (tmp_path / "driver.log").read_text()
     slurm.run("scancel", running[0])
-    assert driver.wait(timeout=300) == 0, (tmp_path / "driver.log").read_text()[-3000:]
+    assert driver.wait(timeout=600) == 0, (tmp_path / "driver.log").read_text()[-3000:]
 
     # SIGTERM of the scheduler itself, or what the stage passed on, whichever came first
     assert re.search(r"saved at update \d+ because of SIG(TERM|USR1)", log.read_text())
