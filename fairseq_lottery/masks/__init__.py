@@ -15,7 +15,14 @@ from fairseq_lottery.masks.prunable import (
     prunable_matrices,
 )
 from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
-from fairseq_lottery.masks.scores import SCORES, ScoreInput, find_score, needs, score_all
+from fairseq_lottery.masks.scores import (
+    SCORES,
+    ScoreInput,
+    find_score,
+    needed_by,
+    needs,
+    score_all,
+)
 from fairseq_lottery.masks.select import SCOPES, check_scope, count_to_prune, droppable, select
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "find_score",
     "full_mask",
     "group_of",
+    "needed_by",
     "needs",
     "overlap",
     "prunable_matrices",

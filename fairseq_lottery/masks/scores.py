@@ -51,6 +51,11 @@ def needs(*what: str) -> Callable[[Score], Score]:
     return mark
 
 
+def needed_by(score: Score) -> tuple[str, ...]:
+    """Return what a score was marked to need: ``"start"``, ``"gradient"``, both or nothing."""
+    return getattr(score, "needs", ())
+
+
 def magnitude(given: ScoreInput) -> Tensor:
     """|w|: Brix et al. (2020), Zhu & Gupta (2017); ``large_final`` of Zhou et al. (2019)."""
     return given.trained.abs()
@@ -158,7 +163,7 @@ def score_all(
         LotteryError: the score needs start weights or gradients that are not given, for all
             matrices or, when looked at, for one.
     """
-    wanted = getattr(score, "needs", ())
+    wanted = needed_by(score)
     for what, given in (("start", start), ("gradient", gradients)):
         if what in wanted and given is None:
             flag = {"start": "--start-from", "gradient": "--gradients"}[what]

@@ -13,6 +13,7 @@ from fairseq_lottery.masks import (
     count_to_prune,
     droppable,
     find_score,
+    needed_by,
 )
 from fairseq_lottery.tasks.checks import refuse_unreachable
 from fairseq_lottery.tasks.restore import Restored
@@ -77,7 +78,7 @@ def plan_growth(
             " ticket"
         )
     _refuse_scope(cfg, mask)
-    if gradual.is_due(first) and "gradient" in getattr(find_score(cfg.score)[0], "needs", ()):
+    if gradual.is_due(first) and "gradient" in needed_by(find_score(cfg.score)[0]):
         raise LotteryError(
             f"--score {cfg.score} needs gradients, and there are none at update {first}, where"
             f" pruning starts; set --prune-start to {first + 1} or later"
@@ -166,7 +167,7 @@ def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
 
 def _refuse_score(cfg: Any, settings: Settings) -> None:
     score, _ = find_score(cfg.score)
-    needed = getattr(score, "needs", ())
+    needed = needed_by(score)
     if "start" in needed:
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"

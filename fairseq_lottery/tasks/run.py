@@ -13,7 +13,14 @@ from torch import Tensor
 from fairseq_lottery import __version__
 from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask, PrunableShare, find_score, score_all, select
+from fairseq_lottery.masks import (
+    Mask,
+    PrunableShare,
+    find_score,
+    needed_by,
+    score_all,
+    select,
+)
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.structured import Anatomy
@@ -289,7 +296,7 @@ class LotteryRun:
     def _wants_gradients(self) -> bool:
         if self.growth is None:
             return False
-        return "gradient" in getattr(find_score(self._cfg.score)[0], "needs", ())
+        return "gradient" in needed_by(find_score(self._cfg.score)[0])
 
     def _grow(self, update: int) -> None:
         """Let the mask grow to the sparsity that is due."""

@@ -40,7 +40,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
     from fairseq_lottery.masks.prunable import prunable_matrices
-    from fairseq_lottery.masks.scores import find_score
+    from fairseq_lottery.masks.scores import find_score, needed_by
     from fairseq_lottery.pattern import Pattern
     from fairseq_lottery.tickets.data_folder import DataFolder
     from fairseq_lottery.tickets.sources import read_source
@@ -65,7 +65,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
                     "where": kind}  # fmt: skip
     for score in question["scores"]:
         try:
-            needs = getattr(find_score(score)[0], "needs", ())
+            needs = needed_by(find_score(score)[0])
         except LotteryError as error:
             return {"problem": str(error), "where": "score"}
         if score in question["growing"] and "start" in needs:
