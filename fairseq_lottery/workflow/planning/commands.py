@@ -15,6 +15,7 @@ from fairseq_lottery.workflow.planning.stage import Stage, stage_name
 from fairseq_lottery.workflow.planning.train_env import (
     fairseq_train,
     interpreter,
+    languages,
     translation_flags,
     user_dir,
 )
@@ -139,7 +140,8 @@ class _Writer:
             facts["adopts"] = asked
             words = ["--run", training.adopted[0], "--out", folder]
             words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
-            words += ["--models", *models, "--data", self.data(), *_languages(training)]
+            words += ["--models", *models, "--data", self.data()]
+            words += languages(training.flags).words()
             command = self.module("fairseq_lottery.workflow.stages.adopt", *words)
         elif not training.updates and training.ticket is not None:
             kind, title = "close", f"close the parts of {_title(training)}"
@@ -308,12 +310,6 @@ def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
         words += ["--prunable", growth.prunable]
         words += ["--keep-dense", growth.keep_dense] if growth.keep_dense else []
     return words
-
-
-def _languages(training: Training) -> list[str]:
-    """Return the languages of a training as flags; none where fairseq infers them."""
-    pairs = ((flag, training.flags.get(flag)) for flag in ("--source-lang", "--target-lang"))
-    return [word for flag, language in pairs if language for word in (flag, language)]
 
 
 def _first_update(training: Training) -> int:

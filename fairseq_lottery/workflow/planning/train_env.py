@@ -10,6 +10,7 @@ from pathlib import Path
 import fairseq_lottery
 from fairseq_lottery.launch import torchrun_command
 from fairseq_lottery.workflow.reading.configuration import Configuration
+from fairseq_lottery.workflow.trainings.flags import Flags
 
 
 def interpreter(configuration: Configuration) -> str:
@@ -45,14 +46,16 @@ def user_dir() -> str:
     return str(Path(fairseq_lottery.__file__).resolve().parent)
 
 
+def languages(flags: Flags) -> Flags:
+    """Return the flags that name languages; none where fairseq infers them."""
+    named = ("--source-lang", "--target-lang")
+    return Flags(tuple(item for item in flags.items if item[0] in named and any(item[1])))
+
+
 def translation_flags(configuration: Configuration) -> list[str]:
     """Flags of every translation: the configuration's, and the languages of the training."""
-    flags = configuration.generate
-    for name in ("--source-lang", "--target-lang"):
-        language = configuration.train.get(name)
-        if language and name not in flags:
-            flags = flags.plus(name, language)
-    return flags.words()
+    own = configuration.generate
+    return own.words() + languages(configuration.train).without(own.names).words()
 
 
 def fairseq_train(
