@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"warning: {name} has no weight left; a global scope wants a --floor")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")
-    total = sum(weight.numel() for weight in ticket.values.values())
-    share = PrunableShare(ticket.mask.prunable, total)
+    share = PrunableShare.of(ticket.mask, ticket.values)
     if share.is_small:
         print(f"warning: {share}")
     print(f"{args.out}: {ticket.mask.pruned} of {ticket.mask.prunable} weights pruned")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from torch import Tensor
+
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.groups import group_of
 from fairseq_lottery.masks.mask import Mask
@@ -106,6 +108,11 @@ class PrunableShare:
 
     prunable: int
     parameters: int
+
+    @classmethod
+    def of(cls, mask: Mask, weights: Mapping[str, Tensor]) -> PrunableShare:
+        """Count both in a model: name -> weight, a tied tensor once."""
+        return cls(mask.prunable, sum(weight.numel() for weight in weights.values()))
 
     @property
     def is_small(self) -> bool:

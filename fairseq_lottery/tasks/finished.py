@@ -6,11 +6,36 @@ one more, and writes its last and its best checkpoint anew.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Optional
 
 from fairseq_lottery.compat import whole_config
+from fairseq_lottery.tasks.ranks import is_first
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def keep_finished(cfg: Any, settings: Settings, restored: Optional[Restored], worse: int) -> bool:
+    """Leave a training that has reached its end as it is; return whether it has.
+
+    Args:
+        worse: validations since the best one, from which fairseq counts on.
+    """
+    end = reached_end(settings, restored, worse)
+    if restored is None or end is None:
+        return False
+    train_no_more(cfg)
+    if is_first():
+        logger.info(
+            "%s belongs to a finished training (update %d, %s): no update is made, and its files"
+            " stay unchanged",
+            restored.path,
+            restored.behind,
+            end,
+        )
+    return True
 
 
 def reached_end(settings: Settings, restored: Optional[Restored], worse: int) -> Optional[str]:

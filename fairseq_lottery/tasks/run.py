@@ -25,7 +25,7 @@ from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, s
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.tasks.figures import figures, signs_of
-from fairseq_lottery.tasks.finished import reached_end, train_no_more
+from fairseq_lottery.tasks.finished import keep_finished
 from fairseq_lottery.tasks.growth import schedule_state
 from fairseq_lottery.tasks.origin import origin_of
 from fairseq_lottery.tasks.patience import patience_state, restore_patience
@@ -88,7 +88,7 @@ class LotteryRun:
         if start.restored and start.restored.goes_on and not (start.growth and start.growth.begins):
             worse = restore_patience(cfg, stored.get("patience"))
         #: nothing is left to train
-        self.is_finished = self._keep_finished(worse)
+        self.is_finished = keep_finished(cfg, self._settings, self._restored, worse)
         self._tensors: Optional[MasterTensors] = None
         self._masked: Optional[MaskedOptimizer] = None
         self._optimizer: Any = None
@@ -111,8 +111,7 @@ class LotteryRun:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
         if self.mask is not None and is_first():
-            total = sum(parameter.numel() for parameter in trainable(model).values())
-            share = PrunableShare(self.mask.prunable, total)
+            share = PrunableShare.of(self.mask, trainable(model))
             logger.log(logging.WARNING if share.is_small else logging.INFO, "%s", share)
         same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
 
@@ -139,26 +138,6 @@ class LotteryRun:
             if mended:
                 logger.warning(mended)
         wait_for_all()
-
-    def _keep_finished(self, worse: int) -> bool:
-        """Leave a training that has reached its end as it is; return whether it has.
-
-        Args:
-            worse: validations since the best one.
-        """
-        end = reached_end(self._settings, self._restored, worse)
-        if self._restored is None or end is None:
-            return False
-        train_no_more(self._cfg)
-        if is_first():
-            logger.info(
-                "%s belongs to a finished training (update %d, %s): no update is made, and its"
-                " files stay unchanged",
-                self._restored.path,
-                self._restored.behind,
-                end,
-            )
-        return True
 
     def _load(self, values: dict[str, Tensor]) -> None:
         with torch.no_grad():
