@@ -267,6 +267,25 @@ def train_two(toy, save_dir, *extra, prelude=None, **kwargs):
     return [wait(rank) for rank in ranks]
 
 
+def loading(path=None, suffix="", shards=1, lm=None, seed=None):
+    """The part of fairseq's configuration that says what a command loads, without more flags."""
+    import omegaconf
+
+    whole = {
+        "common": {"model_parallel_size": 1, "quantization_config_path": None,
+                   "bf16": False, "tpu": False},
+        "common_eval": {"path": path},
+        "generation": {"lm_path": lm},
+        "ema": {"store_ema": seed is not None, "ema_seed_model": seed},
+        "checkpoint": {"checkpoint_suffix": suffix, "checkpoint_shard_count": shards},
+        "distributed_training": {"ddp_backend": "legacy_ddp", "zero_sharding": "none",
+                                 "pipeline_model_parallel": False},
+        "optimization": {"use_bmuf": False},
+        "task": {"data": "bin"},
+    }  # fmt: skip
+    return omegaconf.OmegaConf.create(whole).task
+
+
 def kill_at(update):
     """Let this process be killed when it is about to train on after ``update`` updates."""
     from fairseq.trainer import Trainer

@@ -12,6 +12,7 @@ import torch
 from fairseq.optim import adam
 from hostile.watch import CANARY
 from small import DICTIONARIES, Run, save_checkpoint, weights
+from toy import loading
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.checks import refuse_setup
@@ -96,23 +97,6 @@ def test_no_model_is_built_of_one(folder, key):
         arguments_of(read_source("s.safetensors"))
 
 
-def translating(path=None, lm=None):
-    """The part of fairseq's configuration that says what fairseq-generate loads."""
-    omegaconf = pytest.importorskip("omegaconf")
-    whole = {
-        "common": {"model_parallel_size": 1, "quantization_config_path": None, "bf16": False,
-                   "tpu": False},
-        "common_eval": {"path": path},
-        "generation": {"lm_path": lm},
-        "checkpoint": {"checkpoint_suffix": "", "checkpoint_shard_count": 1},
-        "distributed_training": {"ddp_backend": "legacy_ddp", "zero_sharding": "none",
-                                 "pipeline_model_parallel": False},
-        "optimization": {"use_bmuf": False},
-        "task": {"data": "bin"},
-    }  # fmt: skip
-    return omegaconf.OmegaConf.create(whole).task
-
-
 MODEL = {"arch": "transformer", "encoder_layers": 6}
 
 
@@ -132,7 +116,7 @@ def test_no_checkpoint_that_fairseq_translates_with(folder, sections):
     torch.save({"model": weights(), **sections}, "evil.pt")
     for given in ({"path": "evil.pt"}, {"lm": "evil.pt"}):
         with pytest.raises(LotteryError, match="evil.pt has the setting .* run as a program"):
-            refuse_setup(translating(**given))
+            refuse_setup(loading(**given))
 
 
 def in_a_ring():
@@ -146,7 +130,7 @@ def in_a_ring():
 def test_a_file_of_another_shape_is_refused_in_a_sentence(folder, state):
     torch.save(state, "odd.pt")
     with pytest.raises(LotteryError, match="odd.pt is no fairseq checkpoint that can be loaded"):
-        refuse_setup(translating("odd.pt"))
+        refuse_setup(loading("odd.pt"))
 
 
 def test_what_trainings_store_is_accepted(folder):
@@ -159,5 +143,5 @@ def test_what_trainings_store_is_accepted(folder):
     }  # fmt: skip
     save_checkpoint(folder / "good.pt", weights(), cfg={"model": Namespace(**settings),
                     "task": {"_name": "translation_lottery", **settings}})  # fmt: skip
-    refuse_setup(translating("good.pt"))
+    refuse_setup(loading("good.pt"))
     assert os.listdir(folder) == ["good.pt"]

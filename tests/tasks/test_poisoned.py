@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("fairseq")
 
-from toy import LOTTERY, call, hypotheses
+from toy import LOTTERY, call, hypotheses, loading
 
 from fairseq_lottery.compat import safe_load
 from fairseq_lottery.errors import LotteryError
@@ -32,24 +32,6 @@ def poisoned(path, canary, **state):
 # --- which files are looked at ------------------------------------------------------------------
 
 
-def config(path=None, suffix="", shards=1, lm=None, seed=None):
-    """The part of fairseq's configuration that says what a command loads, without more flags."""
-    omegaconf = pytest.importorskip("omegaconf")
-    whole = {
-        "common": {"model_parallel_size": 1, "quantization_config_path": None,
-                   "bf16": False, "tpu": False},
-        "common_eval": {"path": path},
-        "generation": {"lm_path": lm},
-        "ema": {"store_ema": seed is not None, "ema_seed_model": seed},
-        "checkpoint": {"checkpoint_suffix": suffix, "checkpoint_shard_count": shards},
-        "distributed_training": {"ddp_backend": "legacy_ddp", "zero_sharding": "none",
-                                 "pipeline_model_parallel": False},
-        "optimization": {"use_bmuf": False},
-        "task": {"data": "bin"},
-    }  # fmt: skip
-    return omegaconf.OmegaConf.create(whole).task
-
-
 @pytest.fixture
 def files(tmp_path):
     torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "good.pt")
@@ -59,10 +41,10 @@ def files(tmp_path):
 
 
 def test_a_training_and_good_models_are_not_refused(files):
-    refuse_setup(config())
-    refuse_setup(config(str(files / "good.pt")))
-    refuse_setup(config(f"{files}/good.pt:{files}/good.pt", lm=str(files / "good.pt")))
-    refuse_setup(config(seed=str(files / "good.pt")))
+    refuse_setup(loading())
+    refuse_setup(loading(str(files / "good.pt")))
+    refuse_setup(loading(f"{files}/good.pt:{files}/good.pt", lm=str(files / "good.pt")))
+    refuse_setup(loading(seed=str(files / "good.pt")))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +62,7 @@ def test_a_training_and_good_models_are_not_refused(files):
 def test_what_would_run_is_refused_wherever_it_is_named(files, given):
     filled = {key: value.replace("{}", str(files)) for key, value in given.items()}
     with pytest.raises(LotteryError) as refused:
-        refuse_setup(config(**filled))
+        refuse_setup(loading(**filled))
     assert str(refused.value) == (
         f"{files}/evil.pt is no fairseq checkpoint that can be loaded safely (posix.mkdir is not"
         " allowed in a checkpoint)"
@@ -91,7 +73,7 @@ def test_every_shard_is_looked_at(files):
     (files / "good.pt").rename(files / "m_part0.pt")
     (files / "evil.pt").rename(files / "m_part1.pt")
     with pytest.raises(LotteryError, match=r"m_part1.pt is no fairseq checkpoint that can be lo"):
-        refuse_setup(config(f"{files}/m.pt", shards=2))
+        refuse_setup(loading(f"{files}/m.pt", shards=2))
 
 
 def test_what_is_no_checkpoint_is_one_sentence(files):
@@ -108,7 +90,7 @@ def test_what_is_no_checkpoint_is_one_sentence(files):
         ("", f"there is no file {files}/; name a checkpoint"),
     ):
         with pytest.raises(LotteryError) as refused:
-            refuse_setup(config(f"{files}/{name}"))
+            refuse_setup(loading(f"{files}/{name}"))
         assert why in str(refused.value)
 
 
