@@ -16,7 +16,7 @@ from typing import Any, Union
 import numpy as np
 import torch
 
-from fairseq_lottery.pickles import names_in
+from fairseq_lottery.pickles import NotAllowedError, names_in
 
 # The encoder layers of official fairseq 0.12.2 carry zero-filled copies of their weights for
 # BetterTransformer. Removable when 0.12.2 is no longer supported.
@@ -84,12 +84,12 @@ def refuse_code(path: Union[str, Path]) -> None:
     ``safe_load`` does this first: with torch before 2.6, loading runs what a file asks for.
 
     Raises:
-        pickle.UnpicklingError: it asks for more than plain data.
+        NotAllowedError: it asks for more than plain data.
         ValueError, OSError, ...: it is no checkpoint, or damaged.
     """
     for module, name in sorted(names_in(path)):
         if not _is_allowed(module, name):
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
+            raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
 
 
 def safe_load(path: Union[str, Path]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _restricted_pickle() -> types.ModuleType:
                 return allowed[_old_name(module), name]
             if _is_type(module, name):
                 return getattr(torch.storage if module == "torch.storage" else torch, name)
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
+            raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
 
     restricted = types.ModuleType("restricted_pickle")
     restricted.Unpickler = Unpickler  # type: ignore[attr-defined]

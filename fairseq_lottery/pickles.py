@@ -32,6 +32,10 @@ _PICKLES_OF_OLD_FORMAT = 5
 _REFUSED = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "FRAME")
 
 
+class NotAllowedError(pickle.UnpicklingError):
+    """A pickle asks for more than plain data."""
+
+
 def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
     """Module and name of everything that the pickles of a checkpoint ask for.
 
@@ -40,7 +44,7 @@ def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
 
     Raises:
         ValueError, OSError, zipfile.BadZipFile, ...: a file that is damaged.
-        pickle.UnpicklingError: a pickle that names things in another way than torch does.
+        NotAllowedError: a pickle that names things in another way than torch does.
     """
     with open(path, "rb") as file:
         if file.read(4) != b"PK\3\4":
@@ -118,5 +122,5 @@ def _names(file: Any, pickles: int) -> set[tuple[str, str]]:
             module, _, name = str(argument).partition(" ")
             found.add((module, name))
         elif code.name in _REFUSED:
-            raise pickle.UnpicklingError(f"{code.name} is not allowed in a checkpoint")
+            raise NotAllowedError(f"{code.name} is not allowed in a checkpoint")
     return found

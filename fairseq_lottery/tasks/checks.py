@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from fairseq_lottery.compat import safe_load, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.pickles import NotAllowedError
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.stored_settings import refuse_programs
@@ -89,7 +89,7 @@ def _refuse_unsafe(path: str) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
         reason = "it is truncated, damaged or of another kind"
-        if isinstance(error, pickle.UnpicklingError) and "allowed in a check" in str(error):
+        if isinstance(error, NotAllowedError):
             reason = str(error)
         elif isinstance(error, PermissionError):
             reason = str(error.strerror)
