@@ -127,15 +127,9 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
         next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
         hours=float(extra.get("previous_training_time", 0)) / 3600,
         criterion=whole.get("criterion"),
-        optimizer=_optimizer(whole),
+        optimizer=settings_of(cfg.get("optimizer")).get("_name"),
         classes=(last.get("criterion_name"), last.get("optimizer_name")),
     )
-
-
-def _optimizer(whole: Mapping[str, Any]) -> Any:
-    """Return the value of ``--optimizer`` that a checkpoint was saved with."""
-    section = settings_of(settings_of(whole.get("cfg")).get("optimizer"))
-    return section.get("_name") or settings_of(whole.get("args")).get("optimizer")
 
 
 def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from fairseq_lottery.workflow.trainings.flags import Flags
 
 #: resets whose draws have changed: what an older version drew is another training
-_REDRAWN = {name: 2 for name in ("random", "random-sign", "shuffle", "shuffle-layers")}
+_REDRAWN = ("random", "random-sign", "shuffle", "shuffle-layers")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Training:
             content["ticket"] = {
                 **_axes(drawn, ("mask_from", "start", "parts")),
                 **({"parts": drawn.parts.content} if drawn.parts is not None else {}),
-                **({"drawn": _REDRAWN[drawn.reset]} if drawn.reset in _REDRAWN else {}),
+                **({"drawn": 2} if drawn.reset in _REDRAWN else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }
