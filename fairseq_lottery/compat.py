@@ -69,8 +69,7 @@ def allow_fairseq_checkpoints() -> None:
 def fairseq_module(name: str) -> Any:
     """Import ``fairseq.<name>``; return None where fairseq cannot be imported.
 
-    0.12.2 raises a ValueError under Python 3.11. Catching more than ImportError becomes removable
-    when 0.12.2 is no longer supported.
+    0.12.2 raises a ValueError under Python 3.11. Once it is not supported, catch ImportError alone.
     """
     try:
         return importlib.import_module(f"fairseq.{name}")

@@ -26,8 +26,8 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
         allow_nan: whether numbers may be NaN or infinite, as Python writes them.
 
     Raises:
-        ValueError: no JSON, larger or nested more deeply than any file of ours, a name given
-            twice, a number that is none or is beyond 64 bits, or half a character.
+        ValueError: malformed JSON; larger or nested more deeply than any file of ours; a name
+            that is given twice; a number that is not finite or exceeds 64 bits; half a character.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ class LearnedGates(nn.Module):
     The penalty of a kind is w d + 100 d^2, d being the share of its parts that is expected to be
     open beyond the target; w rises by a twentieth of d with each update of the optimizer (a
     Lagrangian multiplier, by gradient ascent). The target falls evenly from all parts over the
-    first updates. ``advance`` counts updates: an update may take several forward passes
-    (``--update-freq``), and one that overflows is no update.
+    first updates. ``advance`` counts the updates: one may take several forward passes
+    (``--update-freq``), and a batch whose gradients overflow does not count.
 
     Args:
         anatomy: of the model.

@@ -64,7 +64,7 @@ def refuse_other_references(whose: str, targets: Mapping[int, str], references: 
 def _moved(
     ours: Mapping[int, list[str]], theirs: list[str], differing: list[int], strange: list[int]
 ) -> Optional[int]:
-    """Return the first sentence whose reference is another line's, None where there is none.
+    """Return the first sentence that has the reference of another line, or None.
 
     Args:
         differing: sentences without unknown words that are not their references.
