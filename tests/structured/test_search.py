@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small import PROPERTY, full_mask, weights
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import select
+from fairseq_lottery.masks import Mask, find_score, score_all, select
 from fairseq_lottery.structured import Anatomy, Parts, normalised
 from fairseq_lottery.structured.choosing import StrategyInput
 from fairseq_lottery.structured.search import grid, m_pruning, s_pruning, stepwise
@@ -335,3 +335,15 @@ def test_the_controls_of_m_pruning_have_its_size(sparsity, digits):
         assert shared == pytest.approx(left / 2, abs=left / 10)
     again = weight_subnetworks(good, trained, seed=2)
     assert again["bad"] == found["bad"] and (not sparsity or again["random"] != found["random"])
+
+
+def test_the_random_control_of_m_pruning_is_not_the_random_mask_of_its_seed():
+    """Both were drawn from one stream: one kept the other's weights."""
+    generator = torch.Generator().manual_seed(1)
+    trained = {"a": torch.randn(60, 50, generator=generator)}
+    full = Mask.full({"a": (60, 50)})
+    good = select({"a": trained["a"].abs()}, full, 0.5, "global")
+    control = weight_subnetworks(good, trained, seed=1)["random"]
+    mask = select(score_all(find_score("random")[0], trained, seed=1), full, 0.5, "global")
+    shared = int((control["a"] & mask["a"]).sum())
+    assert shared == pytest.approx(750, abs=3.3 * 14)  # of 1,500 each, by chance
