@@ -42,7 +42,9 @@ class Mask(Mapping[str, Tensor]):
                 raise LotteryError(f"the mask of {name} must be a bool tensor")
             if keep.numel() == 0:
                 raise LotteryError(f"the mask of {name} is empty")
-        self._entries: dict[str, Tensor] = {name: entries[name] for name in sorted(entries)}
+        self._entries: dict[str, Tensor] = {
+            name: entries[name].contiguous() for name in sorted(entries)
+        }
         self.protected: dict[str, int] = dict(sorted((protected or {}).items()))
         for name, row in self.protected.items():
             if name not in self._entries:

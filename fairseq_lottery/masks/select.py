@@ -145,13 +145,13 @@ def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
         )
     if found.is_complex():
         raise LotteryError(f"the scores of {name} are complex numbers, which have no order")
-    found = found.detach().float().cpu().contiguous()
+    found = found.detach().float().cpu()
     # a sum is finite unless an entry is not, or it overflows; only then look closer
     if not math.isfinite(float(found.sum())) and not bool(torch.isfinite(found).all()):
         raise LotteryError(f"the scores of {name} are not all finite")
     if current.pruned_in(name):
         found = torch.where(keep.cpu(), found, torch.tensor(-math.inf))
-    return found
+    return found.contiguous()
 
 
 def _prunable_parts(scores: Tensor, row: Optional[int]) -> Iterator[Tensor]:

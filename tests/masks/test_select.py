@@ -277,6 +277,17 @@ def test_what_counts_is_the_values_not_how_they_lie_in_memory(layout, scope, flo
     assert all(keep.is_contiguous() for keep in mask.values())
 
 
+@pytest.mark.parametrize("scope", ["layer", "global", "2:4"])
+def test_nor_how_a_mask_lies_in_memory(scope):
+    generator = torch.Generator().manual_seed(1)
+    scores = {"w": torch.randn(6, 8, generator=generator)}
+    keep = (torch.randn(8, 6, generator=generator) > -1).t()
+    assert not keep.is_contiguous()
+    sparsity = 0.5 if scope == "2:4" else 0.7
+    mask = select(scores, Mask({"w": keep}), sparsity, scope)
+    assert mask == select(scores, Mask({"w": keep.contiguous()}), sparsity, scope)
+
+
 def test_weights_of_four_dimensions_in_channels_last():
     weight = torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(1))
     full = Mask.full({"w": weight.shape})
