@@ -270,32 +270,33 @@ def test_moments_that_were_restored_elsewhere():
     assert optimizer.optimizer.state[weight]["exp_avg"].device.type == "cpu"
 
 
-def build_adafactor(named):
-    """masked_adafactor with scaled steps, a hundredth of each weight."""
+def build_adafactor(named, *flags):
+    """masked_adafactor with a learning rate of a hundredth."""
     parser = argparse.ArgumentParser(argument_default=None)
     OPTIMIZER_REGISTRY["masked_adafactor"].add_args(parser)
-    args = parser.parse_args(["--scale-parameter"])
+    args = parser.parse_args(flags)
     args.optimizer, args.lr, args.tpu = "masked_adafactor", [0.01], False
     return optim.build_optimizer(args, list(named.values()))
 
 
-def relative_steps(optimizer, weights, updates=5):
-    """The last step of each weight, as a share of it, after updates with random gradients."""
+def last_steps(optimizer, weights, updates=5):
+    """Each weight before the last of some updates with random gradients, and its last step."""
     for _ in range(updates):
         before = [weight.detach().clone() for weight in weights]
         for weight in weights:
             weight.grad = torch.randn_like(weight)
         optimizer.clip_grad_norm(0)
         optimizer.step()
-    return [(w.detach() - b).norm() / b.norm() for w, b in zip(weights, before)]
+    return [(b, w.detach() - b) for w, b in zip(weights, before)]
 
 
 def test_adafactor_scales_each_step_by_its_own_weights_only():
     torch.manual_seed(3)
     scales = {"a": 0.05, "b": 2.0, "c": 0.05}
     named = {name: torch.nn.Parameter(torch.randn(50, 60) * s) for name, s in scales.items()}
-    optimizer = build_adafactor(named)
-    assert relative_steps(optimizer, list(named.values())) == pytest.approx([0.01] * 3, rel=0.05)
+    optimizer = build_adafactor(named, "--scale-parameter")
+    steps = [step.norm() / w.norm() for w, step in last_steps(optimizer, list(named.values()))]
+    assert steps == pytest.approx([0.01] * 3, rel=0.05)
     assert optimizer.get_lr() == 0.01
 
 
@@ -306,17 +307,26 @@ ZEROS = {
 }
 
 
+@pytest.mark.parametrize("scales", [True, False])
 @pytest.mark.parametrize("density", [1.0, 0.5, 0.2, 0.1, 0.02])
 @pytest.mark.parametrize(("draw", "shrinks"), ZEROS.values(), ids=ZEROS)
-def test_adafactors_steps_shrink_with_rows_and_columns_of_zeros_only(draw, shrinks, density):
-    """Its scale counts all zeros, and so do the second moments, but for whole rows."""
+def test_adafactors_steps_under_zeros(draw, shrinks, density, scales):
+    """Its scale counts all zeros, and so do the second moments, but for whole rows.
+
+    With ``--scale-parameter`` as a share of the survivors, without as root mean square.
+    """
     torch.manual_seed(3)
     keep = draw(512, density).expand(512, 512).contiguous()
     named = {"a.weight": torch.nn.Parameter(torch.randn(512, 512) * 0.05)}
-    optimizer = build_adafactor(named)
+    optimizer = build_adafactor(named, *["--scale-parameter"] * scales)
     tensors = MasterTensors(optimizer, named)
     optimizer.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
     optimizer.set_keep(tensors.rows(Mask({"a.weight": keep})))
-    (step,) = relative_steps(optimizer, list(named.values()))
+    ((weight, step),) = last_steps(optimizer, list(named.values()))
     assert not named["a.weight"][~keep].any()
-    assert step == pytest.approx(0.01 * shrinks(keep.float().mean().item()) ** 0.5, rel=0.03)
+    found = keep.float().mean().item()
+    if scales:
+        size, expected = step.norm() / weight.norm(), shrinks(found) ** 0.5
+    else:
+        size, expected = step[keep].square().mean().sqrt(), (shrinks(found) / found) ** 0.5
+    assert size == pytest.approx(0.01 * expected, rel=0.03)
