@@ -158,7 +158,7 @@ class StrategyInput:
         return Parts(self.start.anatomy, {self.kind: closed}, mode).intersection(self.start)
 
     def shuffled(self) -> list[Part]:
-        """The ruled parts that are open, in a random order; one order for all fractions."""
+        """The open ruled parts in a random order, one for all fractions and strategies."""
         return shuffled(self.opened, self.sizes, f"close|{self.kind}", self.seed)
 
     def ranked(self) -> dict[Part, float]:

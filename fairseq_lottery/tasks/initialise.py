@@ -137,7 +137,7 @@ def _unbuildable(path: object, error: Exception) -> LotteryError:
 def initial_weights(source: Source, seed: int) -> dict[str, Tensor]:
     """The weights of ``untrained`` under ``seed``; name -> fresh weight.
 
-    torch's global generator is left as it was.
+    torch's global generator on the CPU keeps its state; fairseq seeds all devices each update.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
