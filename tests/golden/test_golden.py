@@ -1,0 +1,100 @@
+"""Files of version 0.1.0 are read, drawn from and trained on to the same bits as then."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from golden import looks, plans
+from golden.trainings import PORTABLE, TRAININGS
+
+from fairseq_lottery.cli.main import main
+from fairseq_lottery.tickets.pack import unpack
+
+HERE = Path(__file__).parent
+#: files of either stack are read on both
+STACKS = ("modern",)
+STACK = "modern" if sys.version_info >= (3, 11) else "classic"
+
+
+def golden(stack):
+    return json.loads((HERE / stack / "looks.json").read_text())
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_file_holds_what_it_held(stack):
+    assert looks.at_files(HERE / stack) == golden(stack)["files"]
+    assert looks.at_heads(HERE / stack) == golden(stack)["heads"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_packed_ticket_is_unpacked(stack, tmp_path):
+    unpack(HERE / stack / "packed.zip", tmp_path / "out")
+    found = looks.at_files(tmp_path / "out")
+    (ticket,) = found.values()
+    assert ticket == golden(stack)["files"]["tickets/rewind.safetensors"]
+
+
+@pytest.mark.parametrize("name", plans.configurations())
+def test_every_training_has_the_fingerprint_that_it_had(name):
+    pytest.importorskip("yaml")
+    then = json.loads((HERE / "plans.json").read_text())
+    assert plans.plan_of(plans.configurations()[name]) == then[name]
+
+
+@pytest.fixture(scope="module")
+def after(tmp_path_factory):
+    """What comes of golden files of this stack, in a process whose arithmetic is portable."""
+    pytest.importorskip("fairseq")
+    folder = tmp_path_factory.mktemp("golden")
+    line = [sys.executable, HERE / "make.py", STACK, folder]
+    environment = {**os.environ, **PORTABLE}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "after.json").read_text())
+
+
+@pytest.mark.slow
+def test_tickets_are_drawn_as_they_were(after):
+    assert after["drawn"] == golden(STACK)["after"]["drawn"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name != "plain"])
+def test_trainings_go_on_to_the_same_bits(after, name):
+    then = golden(STACK)["after"]["trained"]
+    if name not in then:
+        pytest.skip("this stack's torch has no half-precision dropout on a CPU")
+    if after["trained"]["plain"] != then["plain"]:
+        pytest.skip("plain fairseq, without this package, has other bits on this processor")
+    assert after["trained"][name] == then[name]
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    """A finished workflow folder of two seeds, moved to where nothing of it was before."""
+    for package in ("snakemake", "matplotlib", "sacrebleu"):
+        pytest.importorskip(package)
+    shutil.copytree(HERE / "workflow", tmp_path / "moved")
+    shutil.copytree(HERE / "data", tmp_path / "moved" / "data")
+    return tmp_path / "moved"
+
+
+def test_a_finished_workflow_has_nothing_left_to_do(workflow, capsys):
+    assert main(["run", str(workflow / "table.yaml"), "-n", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["pending"]["stages"] == 0
+    assert {cell["state"] for cell in plan["plan"]} == {"trained"} and len(plan["plan"]) == 10
+
+
+def test_its_report_is_the_same(workflow):
+    assert main(["report", str(workflow / "runs"), "--out", str(workflow / "again")]) == 0
+    for path in (workflow / "report").iterdir():
+        assert (workflow / "again" / path.name).read_text() == path.read_text(), path.name
+
+
+def test_all_its_models_are_as_sparse_as_their_records_say(workflow):
+    assert main(["inspect", str(workflow / "runs"), "--check"]) == 0
