@@ -16,7 +16,7 @@ from fairseq_lottery.tickets.pack import unpack
 
 HERE = Path(__file__).parent
 #: files of either stack are read on both
-STACKS = ("modern",)
+STACKS = ("modern", "classic")
 STACK = "modern" if sys.version_info >= (3, 11) else "classic"
 
 
