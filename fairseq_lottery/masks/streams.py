@@ -49,4 +49,4 @@ def torch_seed(key: str) -> int:
     fairseq seeds torch with ``--seed`` to initialise a model, and with ``--seed`` plus the update
     for dropout. torch's generator on the CPU takes the lower 32 bits.
     """
-    return 2**31 + int(raw_bits(key, 1)[0] % 2**31)
+    return 2**31 + int(raw_bits(key, 1)[0]) % 2**31
