@@ -67,13 +67,14 @@ def imported_parts(folder, depth=2):
 @pytest.mark.parametrize(
     "room, below",
     [
-        ("masks", {"errors", "pattern"}),
+        ("options", {"errors", "pattern"}),
+        ("masks", {"errors", "pattern", "options"}),
         ("compact", {"errors", "strict"}),
         (
             "tickets",
             {
                 *("errors", "files", "compat", "environment", "pattern", "strict", "legacy"),
-                *("plain_value", "zip_directory"),
+                *("plain_value", "zip_directory", "options"),
                 *("masks", "compact", "structured"),
             },
         ),

@@ -1,6 +1,6 @@
 """Draw a ticket: rank trained weights, prune the lowest, reset the survivors.
 
-The axes are independent: --score, --scope and --prunable say which weights stay, --reset
+The options are independent: --score, --scope and --prunable say which weights are kept, --reset
 what they start from, --clock where the schedule continues.
 """
 
@@ -8,6 +8,18 @@ import argparse
 from typing import Any, Optional
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.options import (
+    DRAW,
+    Prunable,
+    Ranking,
+    Reset,
+    Seed,
+    Sources,
+    add_flags,
+    options,
+)
+
+_GROUPS = (Sources, Ranking, Prunable, Reset, Seed)
 
 EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
@@ -16,33 +28,10 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The axes of a draw; choices are checked, and listed, by the rooms that own them."""
+    """The options of a draw; their values are checked by the rooms that use them."""
+    add_flags(parser, *_GROUPS, place=DRAW)
     add = parser.add_argument
-    add("--mask-from", required=True, metavar="FILE", help="weights to rank")
-    add("--start-from", metavar="FILE", help="weights that survivors go back to")
-    add("--sparsity", type=float, metavar="S", help="share of the prunable weights pruned;"
-        " a scope N:M says it itself")  # fmt: skip
     add("--out", required=True, metavar="FILE", help="ticket to write, as .safetensors")
-    add("--score", default="magnitude", metavar="NAME", help="magnitude, magnitude-increase,"
-        " movement, random, or package.module:function")  # fmt: skip
-    add("--scope", default="layer", help="layer (per matrix), global, or N:M as 2:4 (N of every"
-        " M weights in a row stay)")  # fmt: skip
-    add("--floor", type=float, default=0.0, help="least density per matrix under global scope")
-    add("--prunable", default="all-matrices", metavar="SET", help="all-matrices, no-embeddings,"
-        " attention, ffn")  # fmt: skip
-    add("--keep-dense", metavar="REGEX", help="parameters that stay dense")
-    add("--score-file", metavar="FILE", help="safetensors with name -> scores")
-    add("--mask-file", metavar="FILE", help="take the mask of this file as it is")
-    add("--parts", metavar="FILE", help="close the heads and FFN units that this file closes;"
-        " --sparsity is then of what stays open; without it nothing else is pruned")  # fmt: skip
-    add("--gradients", metavar="FILE", help="safetensors with name -> accumulated gradient")
-    add("--reset", default="rewind", metavar="NAME", help="rewind, sign, keep, random,"
-        " random-sign, shuffle, shuffle-layers")  # fmt: skip
-    add("--alpha", default="glorot", help="magnitude of sign resets: glorot, std, mean")
-    add("--initial", metavar="FILE", help="weights at update 0, for --alpha std")
-    add("--clock", default="restart", help="restart (from update 0) or rewind (on from it)")
-    add("--moments", default="fresh", help="optimizer state: fresh or keep")
-    add("--seed", type=int, default=1, help="of random scores and resets")
     add_user_dir(parser)
     add("--overwrite", action="store_true", help="replace --out where it exists")
 
@@ -62,8 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.out.endswith(".safetensors"):
         raise LotteryError(f"--out {args.out} must end in .safetensors, by which a ticket is known")
-    names = [name for name in DrawPlan.__dataclass_fields__]
-    plan = DrawPlan(**{name: getattr(args, name) for name in names})
+    plan = DrawPlan(**{one.name: getattr(args, one.name) for one in options(*_GROUPS)})
     initialise = None
     if args.user_dir is not None:
         require("fairseq")
@@ -78,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     ticket = draw(plan, initialise)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
     for name in _emptied(ticket, args.parts) if plan.scope == "global" else ():
-        print(f"warning: {name} has no weight left; a global scope wants a --floor")
+        print(f"warning: {name} has no weight left; a global scope wants a --min-density")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")
     share = PrunableShare.of(ticket.mask, ticket.values)

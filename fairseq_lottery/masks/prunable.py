@@ -12,6 +12,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.groups import group_of
 from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.options.axes import PRUNABLE
 
 #: fairseq's dictionaries put <pad> at index 1
 PAD_ROW = 1
@@ -20,13 +21,14 @@ _ATTENTION = ("enc_self", "dec_self", "enc_dec")
 _FFN = ("enc_ffn", "dec_ffn")
 
 #: named set -> whether a matrix belongs to it
-PRUNABLE_SETS: dict[str, Callable[[str], bool]] = {
-    "all-matrices": lambda name: True,
-    "no-embeddings": lambda name: group_of(name) not in ("embedding", "output"),
-    "attention": lambda name: group_of(name) in _ATTENTION,
-    "ffn": lambda name: group_of(name) in _FFN,
-}
-
+PRUNABLE_SETS: dict[str, Callable[[str], bool]] = PRUNABLE.registry(
+    {
+        "all-matrices": lambda name: True,
+        "no-embeddings": lambda name: group_of(name) not in ("embedding", "output"),
+        "attention": lambda name: group_of(name) in _ATTENTION,
+        "ffn": lambda name: group_of(name) in _FFN,
+    }
+)
 
 #: of a linear layer or an embedding, or one of an LSTM's
 _WEIGHT = re.compile(r"\.weight(_(ih|hh)(_l\d+(_reverse)?)?)?$")
@@ -58,10 +60,7 @@ def prunable_matrices(
         LotteryError: an unknown set, an expression that is invalid or matches nothing, or
             nothing left to prune.
     """
-    if prunable not in PRUNABLE_SETS:
-        raise LotteryError(
-            f"there is no prunable set {prunable!r}; choose one of {', '.join(PRUNABLE_SETS)}"
-        )
+    PRUNABLE.refuse_unknown(prunable)
     belongs = PRUNABLE_SETS[prunable]
     names = [n for n in sorted(shapes) if is_weight_matrix(n, tuple(shapes[n])) and belongs(n)]
     if keep_dense:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import SCHEDULE
 
 #: schedule -> exponent of the remaining share (Zhu & Gupta 2017 use 3)
-SCHEDULES: dict[str, int] = {"cubic": 3, "linear": 1, "one-shot": 0}
+SCHEDULES: dict[str, int] = SCHEDULE.registry({"cubic": 3, "linear": 1, "one-shot": 0})
 
 
 def check_sparsity(sparsity: float, flag: str = "--sparsity") -> None:
@@ -37,10 +38,7 @@ class Gradual:
     def __post_init__(self) -> None:
         check_sparsity(self.initial, "the ticket's sparsity")
         check_sparsity(self.final, "--prune-to")
-        if self.schedule not in SCHEDULES:
-            raise LotteryError(
-                f"there is no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}"
-            )
+        SCHEDULE.refuse_unknown(self.schedule)
         if self.final < self.initial:
             raise LotteryError(
                 f"--prune-to {self.final:g} is below the {self.initial:g} that is pruned already;"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.streams import uniform
+from fairseq_lottery.options.axes import SCORE
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,14 @@ def random(given: ScoreInput) -> Tensor:
     return numbers.reshape(given.trained.shape)
 
 
-SCORES: dict[str, Score] = {
-    "magnitude": magnitude,
-    "magnitude-increase": magnitude_increase,
-    "movement": movement,
-    "random": random,
-}
+SCORES: dict[str, Score] = SCORE.registry(
+    {
+        "magnitude": magnitude,
+        "magnitude-increase": magnitude_increase,
+        "movement": movement,
+        "random": random,
+    }
+)
 
 
 def find_score(name: str) -> tuple[Score, str]:
@@ -98,9 +101,10 @@ def find_score(name: str) -> tuple[Score, str]:
     Raises:
         LotteryError: no such score, module or function, or a module that fails.
     """
+    SCORE.refuse_unknown(name)
     if name in SCORES:
         score = SCORES[name]
-    elif ":" in name:
+    else:
         module, _, attribute = name.partition(":")
         try:
             score = getattr(importlib.import_module(module), attribute)
@@ -110,11 +114,6 @@ def find_score(name: str) -> tuple[Score, str]:
             ) from error
         if not callable(score):
             raise LotteryError(f"the score {name} is no function")
-    else:
-        raise LotteryError(
-            f"there is no score {name!r}; choose one of {', '.join(SCORES)}"
-            " or name your own as package.module:function"
-        )
     try:
         source = inspect.getsource(score)
     except (OSError, TypeError) as error:

@@ -30,13 +30,11 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.nm import select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
+from fairseq_lottery.options import check_scope
+from fairseq_lottery.options.axes import SCOPE
 from fairseq_lottery.pattern import Pattern
 
 Ranked = Callable[[str], Tensor]
-
-#: per matrix (Brix et al. 2020), or one threshold for all ("class-blind", See et al. 2016);
-#: beside them N:M, see ``fairseq_lottery.masks.nm``
-SCOPES = ("layer", "global")
 
 #: every 509th score is a sample: a prime, so that it walks through all columns
 _STRIDE = 509
@@ -54,7 +52,7 @@ def select(
     current: Mask,
     sparsity: float,
     scope: str = "layer",
-    floor: float = 0.0,
+    min_density: float = 0.0,
     closed: Optional[Mask] = None,
 ) -> Mask:
     """Shrink ``current`` to ``sparsity`` by pruning the lowest scores.
@@ -63,20 +61,21 @@ def select(
         scores: name -> finite scores of the matrix's shape, for every matrix of ``current``.
         current: what stays so far.
         sparsity: the share of the prunable weights that is pruned afterwards, in [0, 1).
-        scope: ``layer`` prunes every matrix to the sparsity, ``global`` all as one, and N:M,
-            as ``2:4``, keeps N of every M consecutive weights of a row.
-        floor: least density of each matrix under ``global``.
+        scope: one of ``SCOPES``, or N:M, as ``2:4``, which keeps N of every M consecutive
+            weights of a row, see ``fairseq_lottery.masks.nm``.
+        min_density: minimum density of each matrix under ``global``.
         closed: what it prunes is pruned in ``current`` too, and counts as if it were not there:
             the sparsity is a share of what it keeps. A scope N:M has no such share: rows that are
             closed whole have fewer left than it keeps.
 
     Raises:
-        LotteryError: sparsity or floor out of range, scores missing, misshapen, complex, not
-            finite or different at each look, or a sparsity below what is pruned already; for N:M
-            also another sparsity than 1 - N/M, rows that M does not divide, and anything closed.
+        LotteryError: sparsity or minimum density out of range, scores missing, misshapen, complex,
+            not finite or different at each look, or a sparsity below what is pruned already; for
+            N:M also another sparsity than 1 - N/M, rows that M does not divide, and anything that
+            is closed.
     """
     check_sparsity(sparsity)
-    check_scope(scope, floor)
+    check_scope(scope, min_density)
     known = set(scores)
     missing = [name for name in current if name not in known]
     if missing:
@@ -93,38 +92,44 @@ def select(
                 " or prune what stays open by --sparsity under --scope layer or global"
             )
         return select_pattern(current, ranked, pattern)
-    if scope == "layer":
-        entries = {}
-        for name in current:
-            gone = closed.pruned_in(name) if closed is not None else 0
-            count = gone + count_to_prune(sparsity, current.size(name) - gone)
-            _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
-            entries.update(_prune_lowest([name], ranked, current.protected, count))
-        return Mask(entries, current.protected)
+    return SCOPES[scope](current, ranked, sparsity, min_density, closed)
 
+
+def _each_matrix(
+    current: Mask, ranked: Ranked, sparsity: float, min_density: float, closed: Optional[Mask]
+) -> Mask:
+    """Prune every matrix to the sparsity (Brix et al. 2020)."""
+    entries = {}
+    for name in current:
+        gone = closed.pruned_in(name) if closed is not None else 0
+        count = gone + count_to_prune(sparsity, current.size(name) - gone)
+        _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
+        entries.update(_prune_lowest([name], ranked, current.protected, count))
+    return Mask(entries, current.protected)
+
+
+def _all_matrices(
+    current: Mask, ranked: Ranked, sparsity: float, min_density: float, closed: Optional[Mask]
+) -> Mask:
+    """Prune by one threshold for all matrices ("class-blind", See et al. 2016)."""
     gone = closed.pruned if closed is not None else 0
     count = gone + count_to_prune(sparsity, current.prunable - gone)
     _refuse_regrowth(count, current.pruned, "the model", sparsity)
-    if floor:
-        ranked = _with_floor(current, ranked, count, floor)
+    if min_density:
+        ranked = _with_min_density(current, ranked, count, min_density)
     return Mask(_prune_lowest(list(current), ranked, current.protected, count), current.protected)
 
 
-def check_scope(scope: str, floor: float) -> None:
-    """Refuse an unknown scope, and a floor that is out of range or without global scope."""
-    if scope not in SCOPES and Pattern.parse(scope) is None:
-        raise LotteryError(
-            f"there is no scope {scope!r}; choose one of {', '.join(SCOPES)}, or N:M with N below"
-            " M, as 2:4"
-        )
-    if not 0 <= floor <= 1 or (floor and scope != "global"):
-        raise LotteryError(f"--floor {floor:g} must lie in [0, 1] and needs --scope global")
+#: name -> what prunes a mask to a sparsity
+SCOPES: dict[str, Callable[[Mask, Ranked, float, float, Optional[Mask]], Mask]] = SCOPE.registry(
+    {"layer": _each_matrix, "global": _all_matrices}
+)
 
 
-def droppable(current: Mask, name: str, floor: float) -> int:
-    """Weights of one matrix that may be pruned in all if it is to keep its ``floor`` share."""
+def droppable(current: Mask, name: str, min_density: float) -> int:
+    """Return how many weights of one matrix may be pruned in all under ``min_density``."""
     size = current.size(name)
-    return max(size - math.ceil(Fraction(repr(float(floor))) * size), current.pruned_in(name))
+    return max(size - math.ceil(Fraction(repr(float(min_density))) * size), current.pruned_in(name))
 
 
 def _refuse_regrowth(count: int, pruned: int, where: str, sparsity: float) -> None:
@@ -244,17 +249,17 @@ def _kth_smallest(
         margin *= 8
 
 
-def _with_floor(current: Mask, ranked: Ranked, count: int, floor: float) -> Ranked:
-    """Ranks under which every matrix keeps its best ``floor`` share."""
+def _with_min_density(current: Mask, ranked: Ranked, count: int, min_density: float) -> Ranked:
+    """Return ranks under which every matrix keeps its best ``min_density`` share."""
     droppable_in_all = 0
     safe = {}
     for name in current:
-        count_here = droppable(current, name, floor)
+        count_here = droppable(current, name, min_density)
         droppable_in_all += count_here
         safe.update(_prune_lowest([name], ranked, current.protected, count_here))
     if count > droppable_in_all:
         raise LotteryError(
-            f"--floor {floor:g} leaves {droppable_in_all} weights to prune, and {count} are"
-            " asked; lower the floor or the sparsity"
+            f"the minimum density {min_density:g} leaves {droppable_in_all} weights to prune, and"
+            f" {count} are asked; lower it or the sparsity"
         )
     return lambda name: torch.where(safe[name], torch.tensor(math.inf), ranked(name))

@@ -8,20 +8,20 @@ from typing import Any
 from fairseq_lottery.compat import safe_load, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+from fairseq_lottery.options import (
+    TRAINING,
+    Prunable,
+    Ranking,
+    Reset,
+    Schedule,
+    Seed,
+    Sources,
+    options,
+)
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.pickles import NotAllowedError
-from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.stored_settings import refuse_programs
-
-#: flags that only a drawing run uses, and those that a drawing or a pruning run uses
-_DRAWING = (
-    *("start_from", "sparsity", "mask_file", "parts", "score_file", "gradients", "initial"),
-    *("reset", "alpha", "clock", "moments"),
-)
-_RANKING = ("score", "scope", "floor", "draw_seed")
-_PRUNABLE = ("prunable", "keep_dense")
-_PRUNING = ("prune_start", "prune_end", "prune_every", "prune_schedule")
 
 
 def refuse_setup(cfg: Any) -> None:
@@ -106,25 +106,24 @@ def refuse_stray_flags(cfg: Any) -> None:
         raise LotteryError("--ticket and --mask-from both say what to start from; give one")
     prunes = cfg.prune_to is not None
     if not cfg.mask_from:
-        _refuse_given(cfg, _DRAWING, "is about drawing a ticket and needs --mask-from")
+        _refuse_given(cfg, (Sources, Reset), "is about drawing a ticket and needs --mask-from")
     if not cfg.mask_from and not prunes:
-        _refuse_given(cfg, _RANKING, "ranks weights and needs --mask-from or --prune-to")
+        _refuse_given(cfg, (Ranking, Seed), "ranks weights and needs --mask-from or --prune-to")
     if not cfg.mask_from and (cfg.ticket or not prunes):
-        _refuse_given(cfg, _PRUNABLE, "is decided by the ticket, or needs --prune-to")
+        _refuse_given(cfg, (Prunable,), "is decided by the ticket, or needs --prune-to")
     if prunes and Pattern.parse(cfg.scope) is not None:
         raise LotteryError(
             f"--scope {cfg.scope} is a pattern that a mask has or has not, and --prune-to lets one"
             f" grow; draw a ticket with --mask-from and --scope {cfg.scope} instead"
         )
     if not prunes:
-        _refuse_given(cfg, _PRUNING, "is about pruning during training and needs --prune-to")
+        _refuse_given(cfg, (Schedule,), "is about pruning during training and needs --prune-to")
 
 
-def _refuse_given(cfg: Any, names: tuple[str, ...], reason: str) -> None:
-    for name in names:
-        default = LotteryConfig.__dataclass_fields__[name].default
-        if getattr(cfg, name) != default:
-            raise LotteryError(f"--{name.replace('_', '-')} {reason}")
+def _refuse_given(cfg: Any, groups: tuple[Any, ...], reason: str) -> None:
+    for one in options(*groups, place=TRAINING):
+        if getattr(cfg, one.name_in(TRAINING)) != one.default_in(TRAINING):
+            raise LotteryError(f"{one.flag_in(TRAINING)} {reason}")
 
 
 def snapshot_updates(cfg: Any, settings: Settings, first: int) -> list[int]:

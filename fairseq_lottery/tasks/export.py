@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from fairseq.tasks.translation import TranslationConfig
 from torch import Tensor
 
+from fairseq_lottery import options
 from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.structured.kept import SETTING
 from fairseq_lottery.structured.learned import FLAGS, has_gates
-from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.slim import Cut, slimmed, whole
 from fairseq_lottery.tickets import container, read_checkpoint, read_source, untie
 from fairseq_lottery.tickets.checkpoint import refuse_not_finite, settings_of
@@ -163,8 +161,9 @@ def plain_state(path: Union[str, Path]) -> dict[str, Any]:
     cfg = state.get("cfg")
     if not cfg:
         raise LotteryError(f"{path} has no configuration (it is only a prepared start); train it")
-    ours = {f.name for f in fields(LotteryConfig)} - {f.name for f in fields(TranslationConfig)}
-    ours |= set(FLAGS)
+    own = options.options(*options.GROUPS, place=options.TRAINING)
+    ours = {one.name_in(options.TRAINING) for one in own}
+    ours |= {one.key(options.TRAINING) for one in own} | set(FLAGS)
     cfg = {part: _plain(v) if isinstance(v, Namespace) else v for part, v in dict(cfg).items()}
     task = {key: value for key, value in _plain(cfg.get("task")).items() if key not in ours}
     model = {key: value for key, value in _plain(cfg.get("model")).items() if key not in ours}

@@ -15,14 +15,15 @@ from fairseq_lottery.masks import (
     find_score,
     needed_by,
 )
+from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
 from fairseq_lottery.tasks.checks import refuse_unreachable
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import Ticket
 
 #: what decides which weights a growing mask prunes; which there are to choose from
-_RANKING = ("score", "scope", "floor", "draw_seed")
-_PRUNABLE = ("prunable", "keep_dense")
+_RANKING = options(Ranking, Seed)
+_PRUNABLE = options(Prunable)
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> Non
     """
     then, now = restored.state.get("ranking") or {}, _ranking(cfg)
     names = _PRUNABLE if is_growing or restored.same_run else ()
-    for name in (*names, *(_RANKING if is_growing else ())):
-        if name in then and then[name] != now[name]:
-            flag = "--" + name.replace("_", "-")
+    for one in (*names, *(_RANKING if is_growing else ())):
+        key, flag = one.key(TRAINING), one.flag_in(TRAINING)
+        if key in then and then[key] != now[key]:
             raise LotteryError(
-                f"{restored.path} is of a run that was pruning with {flag} {then[name]}, not"
-                f" {now[name]}; go on as it began, or choose another --save-dir"
+                f"{restored.path} is of a run that was pruning with {flag} {then[key]}, not"
+                f" {now[key]}; go on as it began, or choose another --save-dir"
             )
     source = then.get("score_source")
     if is_growing and source and source != now["score_source"]:
@@ -121,7 +122,8 @@ def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> Non
 def _ranking(cfg: Any) -> dict[str, Any]:
     """How ``cfg`` ranks; the source of a score of ours may change with the version."""
     own = find_score(cfg.score)[1] if ":" in cfg.score else None
-    return {**{name: getattr(cfg, name) for name in (*_RANKING, *_PRUNABLE)}, "score_source": own}
+    ranking = stored_values(cfg, Ranking, Seed, Prunable, place=TRAINING)
+    return {**ranking, "score_source": own}
 
 
 def growth_state(gradual: Gradual) -> dict[str, Any]:
@@ -182,10 +184,10 @@ def _refuse_score(cfg: Any, settings: Settings) -> None:
 
 def _refuse_scope(cfg: Any, mask: Mask) -> None:
     """What ``select`` would refuse when the mask grows, refused now."""
-    check_scope(cfg.scope, cfg.floor)
-    most = sum(droppable(mask, name, cfg.floor) for name in mask)
+    check_scope(cfg.scope, cfg.min_density)
+    most = sum(droppable(mask, name, cfg.min_density) for name in mask)
     if count_to_prune(cfg.prune_to, mask.prunable) > most:
         raise LotteryError(
-            f"--floor {cfg.floor:g} leaves {most} weights to prune, fewer than --prune-to"
-            f" {cfg.prune_to:g} asks; lower the floor or the sparsity"
+            f"--min-density {cfg.min_density:g} leaves {most} weights to prune, fewer than"
+            f" --prune-to {cfg.prune_to:g} asks; lower one of them"
         )

@@ -9,18 +9,17 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
+from fairseq_lottery.options import TRAINING, Prunable, Ranking, Reset, Seed, Sources, options
 from fairseq_lottery.tasks.ranks import is_first
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tickets import Dictionaries, Ticket, ticket_digest
 
 logger = logging.getLogger(__name__)
 
-#: what a drawn ticket depends on: flags that name files, and those that do not
-_FILES = ("mask_from", "start_from", "mask_file", "parts", "score_file", "gradients", "initial")
-_CHOICES = (
-    *("sparsity", "score", "scope", "floor", "prunable", "keep_dense"),
-    *("reset", "alpha", "clock", "moments", "draw_seed"),
-)
+#: what a drawn ticket depends on: options that name files, and those that do not
+_DRAWN = options(Sources, Ranking, Prunable, Reset, Seed)
+_FILES = [one for one in _DRAWN if one.is_file]
+_CHOICES = [one for one in _DRAWN if not one.is_file]
 
 
 def origin_of(cfg: Any, ticket: Optional[Ticket], restored: Optional[Restored]) -> dict[str, Any]:
@@ -44,14 +43,16 @@ def origin_of(cfg: Any, ticket: Optional[Ticket], restored: Optional[Restored]) 
 
 def _choices(cfg: Any) -> Optional[dict[str, Any]]:
     """What the ticket that ``cfg`` draws depends on besides its files; None if it draws none."""
-    return {name: getattr(cfg, name) for name in _CHOICES} if cfg.mask_from else None
+    if not cfg.mask_from:
+        return None
+    return {one.key(TRAINING): getattr(cfg, one.name_in(TRAINING)) for one in _CHOICES}
 
 
 def _files(cfg: Any) -> Optional[dict[str, dict[str, str]]]:
     """Path as given and SHA-256 of each file that ``cfg`` draws its ticket from; or None."""
     if not cfg.mask_from:
         return None
-    paths = {name: str(getattr(cfg, name)) for name in _FILES if getattr(cfg, name)}
+    paths = {one.name: str(getattr(cfg, one.name)) for one in _FILES if getattr(cfg, one.name)}
     return {name: {"path": path, "sha256": sha256_of(path)} for name, path in paths.items()}
 
 
@@ -76,9 +77,10 @@ def refuse_other_run(cfg: Any, restored: Restored, dictionaries: Dictionaries) -
                 " --save-dir"
             )
     then, now = state.get("choices") or {}, _choices(cfg) or {}
-    for name in now:
-        if name in then and then[name] != now[name]:
-            restored.refuse_flag(name, then[name], now[name])
+    for one in _CHOICES if now else ():
+        key = one.key(TRAINING)
+        if key in then and then[key] != now[key]:
+            restored.refuse_flag(one.flag_in(TRAINING), then[key], now[key])
     if cfg.mask_from and "files" in state:
         _refuse_other_files(cfg, restored, state["files"])
 
@@ -96,13 +98,13 @@ def _refuse_other_files(
             f"{restored.path} is of a run that was given its ticket, and --mask-from draws one;"
             " choose another --save-dir"
         )
-    for name in _FILES:
-        given, then = getattr(cfg, name), stored.get(name) or {}
+    for one in _FILES:
+        given, then = getattr(cfg, one.name), stored.get(one.name) or {}
         if given == then.get("path"):
             if given and is_first() and _sha256(given) not in (None, then["sha256"]):
                 logger.warning("%s has changed, and the run goes on with what it drew", given)
         elif not given or _sha256(given) != then.get("sha256"):
-            restored.refuse_flag(name, then.get("path"), given)
+            restored.refuse_flag(one.flag_in(TRAINING), then.get("path"), given)
 
 
 def _sha256(path: str) -> Optional[str]:

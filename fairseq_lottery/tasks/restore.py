@@ -55,9 +55,8 @@ class Restored:
         """Whether the counter goes on, and the optimizer's state with it."""
         return self.update > 0
 
-    def refuse_flag(self, name: str, then: Any, now: Any) -> None:
+    def refuse_flag(self, flag: str, then: Any, now: Any) -> None:
         """Refuse a command that goes on with another value of a flag."""
-        flag = "--" + name.replace("_", "-")
         raise LotteryError(
             f"{self.path} is of a run with {flag} {then}, not {now}; choose another --save-dir"
         )

@@ -23,6 +23,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
+from fairseq_lottery.options import Scope, values
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.tasks.figures import figures, signs_of
 from fairseq_lottery.tasks.finished import keep_finished
@@ -293,7 +294,7 @@ class LotteryRun:
             gradients=self._tensors.by_name(gradients) if gradients is not None else None,
             seed=self._cfg.draw_seed,
         )
-        self.mask = select(scores, self.mask, sparsity, self._cfg.scope, self._cfg.floor)
+        self.mask = select(scores, self.mask, sparsity, **values(self._cfg, Scope))
         self._figures = (-1, {})
         same_everywhere(self.mask.digest(), "mask")
         self._masked.set_keep(self._tensors.rows(self.mask))

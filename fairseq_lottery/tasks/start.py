@@ -13,6 +13,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, full_mask
 from fairseq_lottery.optim import MaskedOptimizer
+from fairseq_lottery.options import TRAINING, Prunable, values
 from fairseq_lottery.structured.learned import has_gates
 from fairseq_lottery.tasks.checks import refuse_stray_flags, snapshot_updates
 from fairseq_lottery.tasks.growth import Growth, plan_growth
@@ -84,7 +85,7 @@ def decide(
     if mask is not None:
         mask.check(shapes)
     elif cfg.prune_to is not None:
-        mask = full_mask(shapes, cfg.prunable, cfg.keep_dense)
+        mask = full_mask(shapes, **values(cfg, Prunable))
     growth = plan_growth(cfg, settings, mask, ticket, restored) if mask is not None else None
     _refuse_ema(settings, mask, restored)
     if mask is not None and not issubclass(
@@ -108,9 +109,7 @@ def _ticket(
         ticket = load_ticket(cfg.ticket)
         whose = "the ticket"
     elif cfg.mask_from:
-        names = set(DrawPlan.__dataclass_fields__) - {"seed"}
-        plan = DrawPlan(**{name: getattr(cfg, name) for name in names}, seed=cfg.draw_seed)
-        ticket = draw(plan, initial_weights)
+        ticket = draw(DrawPlan(**values(cfg, DrawPlan, place=TRAINING)), initial_weights)
         whose = "the drawn ticket"
     else:
         return None

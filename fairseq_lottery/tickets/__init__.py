@@ -12,11 +12,10 @@ from fairseq_lottery.tickets.parameters import is_parameter, trainable, untie
 from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput
 from fairseq_lottery.tickets.snapshot import load_snapshot, save_snapshot
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
-from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, save_ticket
+from fairseq_lottery.tickets.ticket import Ticket, load_ticket, save_ticket
 
 __all__ = [
     "ALPHAS",
-    "CLOCKS",
     "Dictionaries",
     "RESETS",
     "ResetInput",

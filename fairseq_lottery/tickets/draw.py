@@ -14,8 +14,21 @@ from torch import Tensor
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
-from fairseq_lottery.masks import Mask, check_scope, find_score, full_mask, score_all, select
+from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
+from fairseq_lottery.options import (
+    DRAW,
+    Prunable,
+    Ranking,
+    Reset,
+    Scope,
+    Seed,
+    Sources,
+    check_scope,
+    options,
+    stored_values,
+    values,
+)
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.structured import Parts, restrict
 from fairseq_lottery.tickets.closing import close, without_biases
@@ -23,12 +36,9 @@ from fairseq_lottery.tickets.container import read_header
 from fairseq_lottery.tickets.cut import refuse_cut
 from fairseq_lottery.tickets.moments import read_moments
 from fairseq_lottery.tickets.record import signature
-from fairseq_lottery.tickets.resets import ALPHAS, RESETS, ResetInput, Weights
+from fairseq_lottery.tickets.resets import RESETS, ResetInput, Weights
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
-from fairseq_lottery.tickets.ticket import CLOCKS, Ticket, load_ticket, refuse_other_shapes
-
-#: what a ``mask_file`` decides
-_RANKING = ("sparsity", "score", "score_file", "scope", "floor", "prunable", "keep_dense")
+from fairseq_lottery.tickets.ticket import Ticket, load_ticket, refuse_other_shapes
 
 #: up to it double precision holds every whole number
 _LARGEST_WHOLE = 2**53
@@ -50,58 +60,15 @@ class Found:
 
 
 @dataclass(frozen=True)
-class DrawPlan:
-    """Everything that a drawn ticket depends on; paths name files, the rest are choices.
-
-    Attributes:
-        mask_from: checkpoint, snapshot or ticket whose weights are ranked.
-        start_from: what survivors go back to; ``mask_from`` itself where not given.
-        sparsity: share of the prunable weights that is pruned, in [0, 1); a scope N:M says it too.
-            With ``parts`` it is a share of the weights that these leave open.
-        parts: a file of heads and FFN units; the weights of those that are closed are pruned.
-            Without a sparsity nothing else is.
-        score, scope, floor, prunable, keep_dense: see ``fairseq_lottery.masks``.
-        score_file: safetensors with name -> scores, instead of ``score``.
-        mask_file: a ticket, snapshot or checkpoint whose mask is taken as it is.
-        gradients: safetensors with name -> accumulated gradient, for scores that need it.
-        reset, alpha, initial: see ``fairseq_lottery.tickets.resets``.
-        clock: ``restart`` or ``rewind``.
-        moments: ``fresh`` or ``keep``: the optimizer's state at the survivors' source.
-        seed: of random scores and resets.
-    """
-
-    mask_from: str
-    start_from: Optional[str] = None
-    sparsity: Optional[float] = None
-    score: str = "magnitude"
-    scope: str = "layer"
-    floor: float = 0.0
-    prunable: str = "all-matrices"
-    keep_dense: Optional[str] = None
-    score_file: Optional[str] = None
-    mask_file: Optional[str] = None
-    parts: Optional[str] = None
-    gradients: Optional[str] = None
-    reset: str = "rewind"
-    alpha: str = "glorot"
-    initial: Optional[str] = None
-    clock: str = "restart"
-    moments: str = "fresh"
-    seed: int = 1
+class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
+    """Everything that a drawn ticket depends on; see ``fairseq_lottery.options`` for each."""
 
     def __post_init__(self) -> None:
-        for value, choices, what in (
-            (self.reset, RESETS, "reset"),
-            (self.alpha, ALPHAS, "alpha"),
-            (self.clock, CLOCKS, "clock"),
-            (self.moments, ("fresh", "keep"), "moments"),
-        ):
-            if value not in choices:
-                raise LotteryError(
-                    f"there is no {what} {value!r}; choose one of {', '.join(choices)}"
-                )
+        for one in options(Reset):
+            if one.axis is not None:
+                one.axis.refuse_unknown(getattr(self, one.name))
         if self.mask_file is None:
-            check_scope(self.scope, self.floor)
+            check_scope(**values(self, Scope))
             if self.asked is not None:
                 check_sparsity(self.asked)
             elif self.parts is None:
@@ -109,10 +76,10 @@ class DrawPlan:
                     "give --sparsity, a --mask-file whose mask is taken as it is, or --parts"
                 )
         else:
-            for name in _RANKING:
-                if getattr(self, name) != getattr(type(self), name, None):
-                    flag = "--" + name.replace("_", "-")
-                    raise LotteryError(f"--mask-file says what is pruned; drop {flag}")
+            other = [one for one in options(Sources) if one.name in ("sparsity", "score_file")]
+            for one in (*other, *options(Ranking, Prunable)):
+                if getattr(self, one.name) != one.default:
+                    raise LotteryError(f"--mask-file says what is pruned; drop {one.flag_in(DRAW)}")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError("--score-file and --score both say what ranks a weight; give one")
 
@@ -182,14 +149,11 @@ def draw(
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,
         "denominator": mask.prunable,
-        "reset": plan.reset,
+        **stored_values(plan, Reset, Seed),
         "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
-        "clock": plan.clock,
-        "moments": plan.moments,
         "moment_numbers": numbers,
         "update": start.update,
         "values_update": origin.update,
-        "seed": plan.seed,
         "masters": trained.masters and origin.masters,
         "sources": {
             "mask_from": {"digest": trained.digest(), "update": trained.update},
@@ -215,21 +179,18 @@ def _mask(
             raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
         given.mask.check(trained.shapes)
         mask, parts, closed = close(given.mask, trained, plan.parts)
-        unknown = dict.fromkeys(("score", "scope", "prunable"), "mask-file")
-        made: dict[str, Any] = {**unknown, "floor": 0.0, "keep_dense": None}
+        made: dict[str, Any] = {
+            one.key(): "mask-file" if one.axis else one.default
+            for one in options(Ranking, Prunable)
+        }
         # a ticket says how its mask was made; that of closed parts is not told by these alone
         if not (plan.parts or given.record.get("parts")):
             made.update({n: given.record[n] for n in made if given.record.get(n) is not None})
         return mask, parts, {**closed, **made, "score_source": given.mask.digest()}
-    axes: dict[str, Any] = {
-        "scope": plan.scope,
-        "floor": plan.floor,
-        "prunable": plan.prunable,
-        "keep_dense": plan.keep_dense,
-    }
+    axes = stored_values(plan, Ranking, Prunable)
     if found is not None:
         return found.mask, None, {**axes, **found.how}
-    full = full_mask(trained.shapes, plan.prunable, plan.keep_dense)
+    full = full_mask(trained.shapes, **values(plan, Prunable))
     current = trained.mask
     if current is None:
         current = full
@@ -241,7 +202,7 @@ def _mask(
     current, parts, closed = close(current, trained, plan.parts)
     axes.update(closed)
     if plan.asked is None:
-        return current, parts, {"score": "parts", "score_source": None, **axes}
+        return current, parts, {**axes, "score": "parts", "score_source": None}
     matrices = {name: trained.weights[name] for name in current}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
@@ -258,8 +219,8 @@ def _mask(
             seed=plan.seed,
         )
     outside = restrict(full, parts, trained.shapes) if parts is not None and plan.parts else None
-    mask = select(scores, current, plan.asked, plan.scope, plan.floor, outside)
-    return mask, parts, {"score": name, "score_source": source, **axes}
+    mask = select(scores, current, plan.asked, closed=outside, **values(plan, Scope))
+    return mask, parts, {**axes, "score": name, "score_source": source}
 
 
 def _tensors(path: str, flag: str) -> dict[str, Tensor]:

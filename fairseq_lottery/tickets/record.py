@@ -8,14 +8,18 @@ from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.options import Prunable, Ranking, Reset, Seed, options
 
 _NUMBER = (int, float)
 #: what the record of a ticket or snapshot says, and of which type it is; None says nothing
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("update", "values_update", "seed", "pruned", "denominator"), int),
-    **dict.fromkeys(("score", "score_source", "scope", "keep_dense", "reset", "alpha"), str),
-    **dict.fromkeys(("clock", "moments", "prunable", "signature"), str),
-    **dict.fromkeys(("asked", "sparsity", "floor"), _NUMBER),
+    **{
+        one.key(): _NUMBER if one.kind is float else one.kind
+        for one in options(Ranking, Prunable, Reset, Seed)
+    },
+    **dict.fromkeys(("update", "values_update", "pruned", "denominator"), int),
+    **dict.fromkeys(("score_source", "signature"), str),
+    **dict.fromkeys(("asked", "sparsity"), _NUMBER),
     **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions", "parts"), dict),
     "dictionaries": dict,
     "masters": bool,
@@ -103,7 +107,12 @@ def signature(record: Mapping[str, Any]) -> str:
     update the schedule starts where that is not 0.
     """
     reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
-    scope = record["scope"] + (f"-floor{record['floor']:g}" if record["floor"] else "")
+    more = {one.key(): one for one in options(Ranking) if one.name not in ("score", "scope")}
+    scope = record["scope"] + "".join(
+        f"-{key}{record[key]:g}" if one.kind is float else f"-{key}{record[key]}"
+        for key, one in more.items()
+        if record.get(key, one.default) != one.default
+    )
     clock = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
     closed = record["parts"]["closed"] if record.get("parts") else {}
     parts = (

@@ -19,6 +19,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.masks.streams import permutation, signs, torch_seed
+from fairseq_lottery.options.axes import ALPHA, RESET
 
 Weights = Mapping[str, Tensor]
 
@@ -73,11 +74,9 @@ def _mean(given: ResetInput, name: str) -> float:
     return float(kept.double().abs().mean()) if kept.numel() else 0.0
 
 
-ALPHAS: dict[str, Callable[[ResetInput, str], float]] = {
-    "glorot": _glorot,
-    "std": _std,
-    "mean": _mean,
-}
+ALPHAS: dict[str, Callable[[ResetInput, str], float]] = ALPHA.registry(
+    {"glorot": _glorot, "std": _std, "mean": _mean}
+)
 
 
 def rewind(given: ResetInput) -> Weights:
@@ -181,12 +180,14 @@ def shuffle_layers(given: ResetInput) -> Weights:
     return values
 
 
-RESETS: dict[str, Callable[[ResetInput], Weights]] = {
-    "rewind": rewind,
-    "sign": sign,
-    "keep": keep,
-    "random": random,
-    "random-sign": random_sign,
-    "shuffle": shuffle,
-    "shuffle-layers": shuffle_layers,
-}
+RESETS: dict[str, Callable[[ResetInput], Weights]] = RESET.registry(
+    {
+        "rewind": rewind,
+        "sign": sign,
+        "keep": keep,
+        "random": random,
+        "random-sign": random_sign,
+        "shuffle": shuffle,
+        "shuffle-layers": shuffle_layers,
+    }
+)

@@ -12,15 +12,12 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.options.axes import CLOCK
 from fairseq_lottery.tickets import container
 from fairseq_lottery.tickets.dictionaries import Dictionaries
 from fairseq_lottery.tickets.maskstate import mask_from_state, mask_to_state, scatter, survivors
 from fairseq_lottery.tickets.moments import MOMENTS
 from fairseq_lottery.tickets.record import refuse_malformed, refuse_untrue
-
-#: update counter and schedule from 0 (Brix et al. 2020), or on from the rewind update
-#: (Frankle et al. 2019, Renda et al. 2020)
-CLOCKS = ("restart", "rewind")
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
             moment, _, name = key.partition("/")
             moments.setdefault(moment, {})[name] = scatter(path, mask, name, value)
         dictionaries = Dictionaries.from_tensors(parts["dictionary"])
-        if record["clock"] not in CLOCKS:
+        if record["clock"] not in CLOCK.names:
             raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
         refuse_malformed(record, path)
         refuse_untrue(record, mask, path)

@@ -43,7 +43,7 @@ TICKETS = {
     "shuffle-layers": "--sparsity 0.5 --reset shuffle-layers",
     "clock": "--sparsity 0.5 --clock rewind",
     "moments": "--sparsity 0.5 --reset keep --moments keep",
-    "global": "--sparsity 0.3 --scope global --floor 0.1 --prunable no-embeddings"
+    "global": "--sparsity 0.3 --scope global --min-density 0.1 --prunable no-embeddings"
               " --keep-dense q_proj",
     "pattern": "--scope 2:4 --prunable ffn",
     "random-mask": "--sparsity 0.7 --score random --seed 7",

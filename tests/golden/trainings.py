@@ -46,7 +46,7 @@ TRAININGS = {
     "ticket": [*_MASKED, "--ticket", "../tickets/rewind.safetensors"],
     "clock": [*_MASKED, "--ticket", "../tickets/clock.safetensors"],
     "growing": [*_MASKED, *_GROWING],
-    "global": [*_MASKED, *_GROWING, "--scope", "global", "--floor", "0.1", "--ticket",
+    "global": [*_MASKED, *_GROWING, "--scope", "global", "--min-density", "0.1", "--ticket",
                "../tickets/global.safetensors"],
     "gradients": [*_MASKED, *_GROWING, "--score", "own_score:saliency", "--prune-schedule",
                   "linear", "--prunable", "no-embeddings", "--keep-dense", "q_proj"],

@@ -144,7 +144,7 @@ PRUNED = Mask({"w": torch.tensor([[False, False, False, True, True, True, True, 
         ({"scope": "4:2"}, "there is no scope '4:2'; choose one of layer, global, or N:M with N b"),
         ({"scope": "4:4"}, "there is no scope '4:4'"),
         ({"scope": "0:4"}, "there is no scope '0:4'"),
-        ({"floor": 0.1}, "--floor 0.1 must lie in .0, 1. and needs --scope global"),
+        ({"min_density": 0.1}, "the minimum density 0.1 requires scope global, not 2:4"),
         (
             {"scope": "1:3", "sparsity": 2 / 3},
             "--scope 1:3 needs rows of a multiple of 3 weights, and those of w have 8; leave the",

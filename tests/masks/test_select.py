@@ -13,7 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, count_to_prune, score_all, select
 
 
-def sorted_selection(scores, current, sparsity, scope="layer", floor=0.0):
+def sorted_selection(scores, current, sparsity, scope="layer", min_density=0.0):
     """The written rule, by sorting: name -> set of positions that stay."""
     lowest_first, stay, droppable = {}, {}, {}
     for name in sorted(scores):
@@ -24,7 +24,7 @@ def sorted_selection(scores, current, sparsity, scope="layer", floor=0.0):
         lowest_first[name] = sorted(
             (values[i] if keep[i] else -math.inf, name, i) for i in prunable
         )
-        count = len(prunable) - math.ceil(Fraction(repr(floor)) * len(prunable))
+        count = len(prunable) - math.ceil(Fraction(repr(min_density)) * len(prunable))
         droppable[name] = max(count, current.pruned_in(name))
     if scope == "layer":
         drop = [
@@ -84,20 +84,20 @@ def test_layer_scope_equals_sorting_each_matrix(case):
 
 @PROPERTY
 @given(selections("global"), st.sampled_from([0.0, 0.1, 1 / 3, 0.5]))
-def test_global_scope_equals_sorting_all_matrices(case, floor):
+def test_global_scope_equals_sorting_all_matrices(case, min_density):
     scores, current, sparsity = case
     count = count_to_prune(sparsity, current.prunable)
-    # the least that must stay: the floor's share, or what is left of it already
+    # the least that must stay: the minimum's share, or what is left of it already
     least = {
-        n: min(math.ceil(Fraction(repr(floor)) * current.size(n)), current.size(n) - p)
+        n: min(math.ceil(Fraction(repr(min_density)) * current.size(n)), current.size(n) - p)
         for n, p in ((n, current.pruned_in(n)) for n in current)
     }
     if count > current.prunable - sum(least.values()):
-        with pytest.raises(LotteryError, match=f"and {count} are asked; lower the floor or"):
-            select(scores, current, sparsity, "global", floor)
+        with pytest.raises(LotteryError, match=f"and {count} are asked; lower it or"):
+            select(scores, current, sparsity, "global", min_density)
         return
-    mask = select(scores, current, sparsity, "global", floor)
-    assert positions(mask) == sorted_selection(scores, current, sparsity, "global", floor)
+    mask = select(scores, current, sparsity, "global", min_density)
+    assert positions(mask) == sorted_selection(scores, current, sparsity, "global", min_density)
     assert mask.pruned == count
     assert all(mask.size(n) - mask.pruned_in(n) >= least[n] for n in mask)
     assert mask.is_subset_of(current) and mask.protected == current.protected
@@ -235,26 +235,26 @@ def test_a_sample_that_misleads_costs_looks_and_no_exactness(pattern, looks):
     assert scores.looks >= looks
 
 
-def test_a_floor_keeps_the_best_of_each_matrix():
+def test_a_minimum_density_keeps_the_best_of_each_matrix():
     scores = {"a": torch.arange(10.0).reshape(1, -1), "b": 100 + torch.arange(10.0).reshape(1, -1)}
     full = Mask.full({"a": (1, 10), "b": (1, 10)})
     bare = select(scores, full, 0.5, "global")
     assert [bare.pruned_in(n) for n in "ab"] == [10, 0]
-    mask = select(scores, full, 0.5, "global", floor=0.25)
+    mask = select(scores, full, 0.5, "global", min_density=0.25)
     assert [mask.pruned_in(n) for n in "ab"] == [7, 3]
     assert mask["a"].tolist() == [[False] * 7 + [True] * 3]
     assert mask["b"].tolist() == [[False] * 3 + [True] * 7]
-    # a matrix that is below the floor already stays as it is
+    # a matrix that is below the minimum already stays as it is
     below = Mask({"a": torch.arange(10).reshape(1, -1) > 8, "b": full["b"]})
-    mask = select(scores, below, 0.6, "global", floor=0.25)
+    mask = select(scores, below, 0.6, "global", min_density=0.25)
     assert [mask.pruned_in(n) for n in "ab"] == [9, 3]
 
 
-def test_a_floor_that_leaves_too_little_to_prune_is_refused():
+def test_a_minimum_density_that_leaves_too_little_to_prune_is_refused():
     scores = {"a": torch.arange(10.0).reshape(1, -1)}
-    sentence = "--floor 0.25 leaves 7 weights to prune, and 8 are asked; lower the floor"
+    sentence = "the minimum density 0.25 leaves 7 weights to prune, and 8 are asked; lower it or"
     with pytest.raises(LotteryError, match=sentence):
-        select(scores, Mask.full({"a": (1, 10)}), 0.8, "global", floor=0.25)
+        select(scores, Mask.full({"a": (1, 10)}), 0.8, "global", min_density=0.25)
 
 
 LAYOUTS = {
@@ -265,15 +265,17 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("scope, floor", [("layer", 0), ("global", 0), ("global", 0.2), ("2:4", 0)])
-def test_what_counts_is_the_values_not_how_they_lie_in_memory(layout, scope, floor):
+@pytest.mark.parametrize(
+    "scope, min_density", [("layer", 0), ("global", 0), ("global", 0.2), ("2:4", 0)]
+)
+def test_what_counts_is_the_values_not_how_they_lie_in_memory(layout, scope, min_density):
     generator = torch.Generator().manual_seed(1)
     scores = {n: layout(torch.randn(6, 8, generator=generator)) for n in ("a", "b")}
     assert not any(tensor.is_contiguous() for tensor in scores.values())
     full = Mask.full({"a": (6, 8), "b": (6, 8)}, {"b": 1})
-    mask = select(scores, full, 0.5, scope, floor)
+    mask = select(scores, full, 0.5, scope, min_density)
     plain = {name: tensor.contiguous() for name, tensor in scores.items()}
-    assert mask == select(plain, full, 0.5, scope, floor)
+    assert mask == select(plain, full, 0.5, scope, min_density)
     assert all(keep.is_contiguous() for keep in mask.values())
 
 
@@ -317,9 +319,9 @@ def test_what_is_pruned_never_grows_back(scope):
         ({"sparsity": -0.1}, r"--sparsity -0.1 is outside"),
         ({"sparsity": math.nan}, r"--sparsity nan is outside"),
         ({"scope": "row"}, "there is no scope 'row'; choose one of layer, global"),
-        ({"floor": 0.1}, "--floor 0.1 must lie in .0, 1. and needs --scope global"),
-        ({"scope": "global", "floor": 1.1}, "--floor 1.1 must lie in"),
-        ({"scope": "global", "floor": math.nan}, "--floor nan must lie in"),
+        ({"min_density": 0.1}, "the minimum density 0.1 requires scope global, not layer"),
+        ({"scope": "global", "min_density": 1.1}, "the minimum density 1.1 is outside .0, 1."),
+        ({"scope": "global", "min_density": math.nan}, "the minimum density nan is outside"),
         ({"scores": {}}, "there are no scores for w"),
         ({"scores": {"w": torch.ones(4)}}, r"the scores of w have shape \(4,\), not \(1, 4\)"),
         ({"scores": {"w": torch.tensor([[1, 2, math.nan, 4]])}}, "of w are not all finite"),
@@ -358,11 +360,11 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("scope, floor", GOLDEN)
-def test_masks_are_the_same_on_every_stack(scope, floor):
+@pytest.mark.parametrize("scope, min_density", GOLDEN)
+def test_masks_are_the_same_on_every_stack(scope, min_density):
     index = torch.arange(6000)
     hashed = (index * 7919 % 1009).float() / 1009  # 1009 values, each about six times
     scores = {"w": hashed[:2000].reshape(40, 50), "embedding": (hashed[2000:] / 3).reshape(80, 50)}
     full = Mask.full({"w": (40, 50), "embedding": (80, 50)}, {"embedding": 1})
-    mask = select(scores, full, 0.6, scope, floor)
-    assert mask.digest() == GOLDEN[scope, floor]
+    mask = select(scores, full, 0.6, scope, min_density)
+    assert mask.digest() == GOLDEN[scope, min_density]

@@ -143,7 +143,7 @@ class Watch:
         pruned = {name: int((~keep).sum()) for name, keep in mask.items()}
         asked = due(self.task, self.trainer.get_num_updates())
         share = asked(self.initial) if asked else self.initial
-        scope, floor = self.task.scope, self.task.floor
+        scope, floor = self.task.scope, self.task.min_density
         if asked is None:
             assert mask == self.first, "nothing is due, and the mask has changed"
         if asked is None and self.anew:

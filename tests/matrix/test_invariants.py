@@ -70,7 +70,7 @@ def plans(draw):
         "--prunable": draw(st.sampled_from(sets)),
         "--keep-dense": draw(st.sampled_from([None, None, r"^encoder\."])),
         "--scope": scope,
-        "--floor": draw(st.sampled_from([None, 0.1, 0.3])) if scope == "global" else None,
+        "--min-density": draw(st.sampled_from([None, 0.1, 0.3])) if scope == "global" else None,
     }
     scores = ["magnitude", "random", "matrix.scores:of_trained"]
     if growing:

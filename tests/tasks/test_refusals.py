@@ -33,11 +33,11 @@ REFUSED = {
     "zero": ((*MP, "--zero-sharding", "os"), "masks cannot be enforced"),
     "bmuf": ((*MP, "--use-bmuf"), "masks cannot be enforced"),
     "unknown scope": ((*MP, "--scope", "golbal"), "there is no scope 'golbal'"),
-    "floor too high": (
-        (*MP, "--scope", "global", "--floor", 0.3),
+    "minimum density too high": (
+        (*MP, "--scope", "global", "--min-density", 0.3),
         "leaves 30059 weights to prune, fewer than --prune-to 0.8 asks",
     ),
-    "floor without global": ((*MP, "--floor", 0.1), "needs --scope global"),
+    "minimum density without global": ((*MP, "--min-density", 0.1), "requires scope global"),
     "a pattern that grows": (
         ("--prune-to", 0.5, "--prune-end", 10, "--scope", "2:4"),
         "--scope 2:4 is a pattern that a mask has or has not, and --prune-to lets one grow; draw",

@@ -108,7 +108,7 @@ OTHER_RANKING = {
     "scope": ("--scope", "global"),
     "score": ("--score", "random"),
     "seed": ("--draw-seed", 7),
-    "floor": ("--scope", "global", "--floor", 0.1),
+    "min_density": ("--scope", "global", "--min-density", 0.1),
     "prunable": ("--prunable", "attention"),
     "keep_dense": ("--keep-dense", "decoder.*"),
 }

@@ -77,7 +77,7 @@ def test_a_ticket_is_of_values_however_they_lie_in_memory(run, save, reset):
 
 
 def test_the_record_says_everything_in_plain_json(run):
-    record = run.draw(sparsity=0.9, scope="global", floor=0.05, reset="sign", seed=7).record
+    record = run.draw(sparsity=0.9, scope="global", min_density=0.05, reset="sign", seed=7).record
     assert json.loads(json.dumps(record)) == record
     expected = {
         "score": "magnitude", "scope": "global", "floor": 0.05, "asked": 0.9, "pruned": 558,

@@ -16,6 +16,7 @@ from small import DICTIONARIES, PROPERTY, Run
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.options import GROUPS, TRAINING, options
 from fairseq_lottery.tickets import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
 from fairseq_lottery.tickets.pack.members import (
@@ -201,10 +202,10 @@ def test_the_command_without_this_machine():
 
 
 def test_what_ranks_weights_stays_where_the_mask_grows_on():
-    line = f"{LINE} --score random --scope global --floor 0.1 --draw-seed 2 --prunable ffn"
+    line = f"{LINE} --score random --scope global --min-density 0.1 --draw-seed 2 --prunable ffn"
     assert parse(line).flags == ()
     kept = dict(parse(f"{line} --prune-to 0.9").flags)
-    assert list(kept) == ["--score", "--scope", "--floor", "--draw-seed", "--prune-to"]
+    assert list(kept) == ["--score", "--scope", "--min-density", "--draw-seed", "--prune-to"]
 
 
 SEVERAL_LINES = {
@@ -227,16 +228,32 @@ def test_a_stages_record_is_a_command():
     assert parse(json.dumps({"command": words, "seconds": 3})) == parse(f"{LINE} --lr 1")
 
 
+def test_a_flag_that_was_recorded_under_another_name_is_renamed():
+    words = shlex.split(f"x -m fairseq_cli.train {LINE[14:]} --prune-to 0.9 --floor 0.1")
+    assert parse(json.dumps({"command": words})).flags[-1] == ("--min-density", ("0.1",))
+
+
 def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
     pytest.importorskip("fairseq")
-    from fairseq_lottery.tasks import checks
+    from fairseq_lottery.tasks import LotteryConfig
+    from fairseq_lottery.tasks.checks import refuse_stray_flags
     from fairseq_lottery.tickets.pack import command
 
-    def flags(names):
-        return {f"--{name.replace('_', '-')}" for name in names}
+    def refused(**settings):
+        for one in options(*GROUPS, place=TRAINING):
+            name = one.name_in(TRAINING)
+            cfg = LotteryConfig(ticket="a", **settings)
+            if name not in ("ticket", "prune_to"):
+                setattr(cfg, name, "global" if name == "scope" else 7)
+            try:
+                refuse_stray_flags(cfg)
+            except LotteryError:
+                yield one.flag_in(TRAINING)
 
-    assert set(command.DRAWING) == {"--mask-from"} | flags(checks._DRAWING + checks._PRUNABLE)
-    assert set(command.RANKING) == flags(checks._RANKING)
+    pruning = set(refused(prune_to=0.9))
+    assert pruning == {*command.DRAWING, "--sparse-decode"}
+    when = {"--prune-start", "--prune-end", "--prune-every", "--prune-schedule"}
+    assert set(refused()) == {*pruning, *command.RANKING, *when}
 
 
 @pytest.mark.parametrize(

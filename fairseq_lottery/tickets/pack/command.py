@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import (
+    GROUPS,
+    TRAINING,
+    Prunable,
+    Ranking,
+    Reset,
+    Seed,
+    Sources,
+    options,
+)
 from fairseq_lottery.plain_value import is_plain_value
 from fairseq_lottery.strict import read_json
 
@@ -17,20 +27,22 @@ TICKET, DATA, SAVE_DIR = "ticket.safetensors", "data-bin", "checkpoints"
 USER_DIR = "$(fairseq-lottery user-dir)"
 
 #: what --ticket replaces; fairseq_lottery.tasks refuses each of them beside it
-DRAWING = (
-    *("--mask-from", "--start-from", "--sparsity", "--mask-file", "--score-file", "--gradients"),
-    *("--initial", "--reset", "--alpha", "--clock", "--moments", "--prunable", "--keep-dense"),
-    "--parts",
-)
-#: what ranks weights: needed beside a ticket only where the mask grows on
-RANKING = ("--score", "--scope", "--floor", "--draw-seed")
+DRAWING = tuple(one.flag_in(TRAINING) for one in options(Sources, Reset, Prunable))
+#: what ranks weights: needed beside a ticket only where pruning goes on
+RANKING = tuple(one.flag_in(TRAINING) for one in options(Ranking, Seed))
+#: flags of commands that were recorded or packed before -> their names
+_RENAMED = {
+    f"--{one.stored}": one.flag_in(TRAINING)
+    for one in options(*GROUPS, place=TRAINING)
+    if one.stored
+}
 _LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
 _PLACED = ("--source-lang", "--target-lang", "--task", "--user-dir", "--save-dir", "--ticket")
 _FILES = (
     *("--restore-file", "--finetune-from-model", "--continue-once"),
     *("--encoder-embed-path", "--decoder-embed-path"),
 )
-_SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch"}
+_SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch", **_RENAMED}
 
 #: a language as it stands in the names of files
 LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"

@@ -14,6 +14,7 @@ from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing, sha256_of
+from fairseq_lottery.options import Prunable, values
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import Stage
@@ -175,7 +176,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
     configuration = plan.configuration
     fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
     axes = [axis for training in plan.trainings for axis in (training.ticket, training.growth)]
-    masks = {(a.scope, a.prunable, a.keep_dense) for a in axes if a is not None}
+    masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
     question = {
         "train": [*fixed, *configuration.train.words()],
         "generate": [*fixed, "--path", "model.pt", *translation_flags(configuration)],
@@ -183,7 +184,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),
         "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
-        "masks": sorted(masks, key=str),
+        "masks": [one for n, one in enumerate(masks) if one not in masks[:n]],
         "closings": [
             {**parts.content, "of": None}
             for parts in plan.closings

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery import options
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
 from fairseq_lottery.workflow.planning.closings import closing_stages, parts_file
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
@@ -103,14 +105,13 @@ class _Writer:
         if takes_mask:
             words += ["--mask-file", takes_mask]
         elif drawn.sparsity or not closes:
-            words += ["--sparsity", f"{drawn.sparsity:.10g}", "--score", drawn.score]
-            words += ["--scope", drawn.scope, "--floor", f"{drawn.floor:g}"]
+            words += ["--sparsity", f"{drawn.sparsity:.10g}"]
+            words += options.words(drawn, Ranking, place=DRAW)
         if not takes_mask:
-            words += ["--prunable", drawn.prunable]
-            words += ["--keep-dense", drawn.keep_dense] if drawn.keep_dense else []
+            words += options.words(drawn, Prunable, place=DRAW)
         ticket = f"{training.folder}/ticket.safetensors"
-        words += ["--reset", drawn.reset, "--clock", drawn.clock, "--seed", training.seed]
-        words += ["--out", ticket, "--overwrite"]
+        words += options.words(drawn, Reset, place=DRAW)
+        words += ["--seed", training.seed, "--out", ticket, "--overwrite"]
         return Stage(
             name=stage_name("draw", training.folder),
             kind="draw",
@@ -301,14 +302,10 @@ def _digest(path: Path) -> Optional[str]:
 
 
 def _growing(growth: Growth, seed: int, on_ticket: bool) -> list[object]:
-    words: list[object] = ["--prune-to", f"{growth.sparsity:.10g}"]
-    words += ["--prune-start", growth.start, "--prune-end", growth.end]
-    words += ["--prune-every", growth.every, "--prune-schedule", growth.schedule]
-    words += ["--score", growth.score, "--scope", growth.scope, "--floor", f"{growth.floor:g}"]
+    words: list[object] = [*options.words(growth, Schedule, Ranking, place=TRAINING)]
     words += ["--draw-seed", seed]
     if not on_ticket:  # which says itself what is prunable
-        words += ["--prunable", growth.prunable]
-        words += ["--keep-dense", growth.keep_dense] if growth.keep_dense else []
+        words += options.words(growth, Prunable, place=TRAINING)
     return words
 
 

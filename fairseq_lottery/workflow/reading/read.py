@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import re
 import string
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import (
+    TRAINING,
+    WORKFLOW,
+    Option,
+    Prunable,
+    Ranking,
+    Reset,
+    Schedule,
+    Scope,
+    Seed,
+    Sources,
+    check_scope,
+    options,
+)
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Resources
 from fairseq_lottery.workflow.reading.lines import Key, Lines
@@ -20,13 +35,14 @@ from fairseq_lottery.workflow.trainings.techniques import load_own
 _OWN = frozenset(
     "--save-dir --seed --user-dir --task --restore-file --finetune-from-model --continue-once"
     " --reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
-    " --snapshot-updates --ticket --mask-from --start-from --sparsity --mask-file --score-file"
-    " --gradients --reset --alpha --initial --clock --moments --draw-seed --score --scope"
-    " --floor --prunable --keep-dense --prune-to --prune-start --prune-end --prune-every"
-    " --prune-schedule --distributed-world-size --distributed-rank --distributed-init-method"
+    " --snapshot-updates --ticket"
+    " --distributed-world-size --distributed-rank --distributed-init-method"
     " --distributed-no-spawn --distributed-port --device-id --max-epoch --patience"
     " --stop-time-hours --stop-min-lr --no-save --no-last-checkpoints --cpu"
     " --no-save-optimizer-state --checkpoint-suffix".split()
+).union(
+    one.flag_in(TRAINING)
+    for one in options(Sources, Ranking, Prunable, Reset, Seed, Schedule, place=TRAINING)
 )
 #: flags of a translation that say what its row says
 _OWN_GENERATE = frozenset(
@@ -50,7 +66,7 @@ _WHY = {
     "--quiet": "the translations are what is scored",
     "--nbest": "a sentence is scored by one translation",
     **dict.fromkeys(("--score-reference", "--prefix-size"), "references are no translations"),
-    **dict.fromkeys(("--scope", "--score", "--floor", "--prunable", "--keep-dense"),
+    **dict.fromkeys([one.flag_in(TRAINING) for one in options(Ranking, Prunable, place=WORKFLOW)],
                     "write it as a key of the configuration"),
 }  # fmt: skip
 
@@ -163,72 +179,43 @@ class _Reader(Values):
         return self.flags("generate", {**own, **under})
 
     def growth(self) -> dict[str, Any]:
-        """Magnitude pruning's schedule, and what ranks weights and where."""
+        """Take the schedule of magnitude pruning, and what ranks weights and where."""
         key: Key = ("prune",)
         given = dict(self.take("prune", dict, {}))
-        # Brix et al. 2020, section 3: to update 400k of 500k, a step every 10k
-        start = self.update((*key, "start"), given.pop("start", "0%"))
-        end = self.update((*key, "end"), given.pop("end", "80%"))
-        every = max(1, self.update((*key, "every"), given.pop("every", "2%")))
-        schedule = self.choice(
-            (*key, "schedule"), given.pop("schedule", "cubic"), ("cubic", "linear", "one-shot")
-        )
+        schedule: dict[str, Any] = {}
+        for one in options(Schedule, place=WORKFLOW):
+            value = given.pop(one.name, one.default_in(WORKFLOW))
+            take = self.update if one.axis is None else partial(self.named, one.axis)
+            schedule[one.name] = take((*key, one.name), value)
         for name in given:
             raise self.lines.error((*key, name), f"there is no key {name!r} in prune")
-        if start > end or (start == end and schedule != "one-shot"):
+        start, end = schedule["start"], schedule["end"]
+        if start > end or (start == end and schedule["schedule"] != "one-shot"):
             raise self.lines.error(key, f"prune starts at update {start} and ends at {end}")
-        scope = self.scope()
-        return {
-            "start": start,
-            "end": end,
-            "every": every,
-            "schedule": schedule,
-            "score": self.score(),
-            "scope": scope,
-            "floor": self.floor(scope),
-            "prunable": self.choice(
-                ("prunable",),
-                self.left.pop("prunable", "all-matrices"),
-                ("all-matrices", "no-embeddings", "attention", "ffn"),
-            ),
-            "keep_dense": self.regex("keep_dense"),
-        }
-
-    def scope(self) -> str:
-        """The scope, an N:M as it is written: ``2:4`` may be a number by now."""
-        key: Key = ("scope",)
-        given = str(self.left.pop("scope", "layer"))
-        scope = self.lines.written(key) or given
-        self.pattern = Pattern.parse(scope)
-        if self.pattern is None and scope not in ("layer", "global"):
-            raise self.lines.error(
-                key,
-                f"there is no scope {scope!r}; choose one of layer, global, or N:M with N below M,"
-                " as 2:4",
-            )
-        return scope
-
-    def regex(self, name: str) -> Optional[str]:
-        text: Optional[str] = self.take(name, str)
+        schedule["every"] = max(1, schedule["every"])
+        ranking = {one.name: self.option(one) for one in options(Ranking, Prunable, place=WORKFLOW)}
+        self.pattern = Pattern.parse(ranking["scope"])
         try:
-            re.compile(text or "")
-        except (re.error, OverflowError, RecursionError) as error:
-            raise self.lines.error((name,), f"{name} is no regular expression: {error}") from error
-        return text
+            check_scope(**{one.name: ranking[one.name] for one in options(Scope)})
+        except LotteryError as error:
+            raise self.lines.error(("min_density",), str(error)) from error
+        return {**schedule, **ranking}
 
-    def score(self) -> str:
-        score: str = self.take("score", str, "magnitude")
-        own = ":" in score
-        names = ("magnitude", "magnitude-increase", "movement", "random")
-        return score if own else self.choice(("score",), score, names)
-
-    def floor(self, scope: str) -> float:
-        floor: float = self.take("floor", float, 0.0)
-        if not 0 <= floor < 1:
-            raise self.lines.error(("floor",), f"floor {floor:g} is no density between 0 and 1")
-        if floor and scope != "global":
-            raise self.lines.error(("floor",), "a floor is for scope: global")
-        return floor
+    def option(self, one: Option) -> Any:
+        """Take the value of an option that is a key of the file's top."""
+        name = one.name_in(WORKFLOW)
+        if one.axis is not None:
+            # as it is written: YAML takes the scope 2:4 for a number
+            given = self.left.pop(name, one.default)
+            return self.named(one.axis, (name,), self.lines.written((name,)) or given)
+        value = self.take(name, one.kind, one.default)
+        if one.is_regex and value is not None:
+            try:
+                re.compile(value)
+            except (re.error, OverflowError, RecursionError) as error:
+                message = f"{name} is no regular expression: {error}"
+                raise self.lines.error((name,), message) from error
+        return value
 
     def refuse_unchosen(self, key: Key, checkpoint: str, train: Flags) -> None:
         """A checkpoint that the flags of the training would never leave."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from fairseq_lottery.options.axes import CLOCK
 from fairseq_lottery.workflow.reading.configuration import Request
 from fairseq_lottery.workflow.reading.lines import Key
 from fairseq_lottery.workflow.reading.values import Values
@@ -149,7 +150,7 @@ def _request(
     seeds = values.numbers(at.get("seeds", key), given.get("seeds", [1]), values.seed)
     clock = given.get("clock")
     if clock is not None:
-        values.choice(at["clock"], clock, ("restart", "rewind"))
+        values.named(CLOCK, at["clock"], clock)
     options = {n: _option(values, at[n], technique, n, given[n])
                for n in technique.options if n in given}  # fmt: skip
     return Request(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import Axis
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.trainings.flags import Flags
@@ -122,6 +123,14 @@ class Values:
                 key, f"update {value} lies outside the training, 0 to --max-update {self.updates}"
             )
         return value
+
+    def named(self, axis: Axis, key: Key, value: Any) -> str:
+        """A name of an axis, or what else it takes."""
+        try:
+            axis.refuse_unknown(value)
+        except LotteryError as error:
+            raise self.lines.error(key, str(error)) from error
+        return str(value)
 
     def choice(self, key: Key, value: Any, choices: Iterable[str]) -> str:
         """One of several names."""

@@ -36,19 +36,20 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except LotteryError as error:
         return {"problem": f"the training's environment: {error}"}
     import torch
-    from fairseq import options
+    from fairseq import options as fairseq_options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score, needed_by
+    from fairseq_lottery.options import Prunable, options
     from fairseq_lottery.pattern import Pattern
     from fairseq_lottery.tickets.data_folder import DataFolder
     from fairseq_lottery.tickets.sources import read_source
     from fairseq_lottery.workflow.stages.adopt import adoptable, dictionaries_in, differences
 
     parsers = {
-        "train": options.get_training_parser,
-        "generate": options.get_generation_parser,
+        "train": fairseq_options.get_training_parser,
+        "generate": fairseq_options.get_generation_parser,
     }
     gpus = torch.cuda.device_count()
     parsed = {}
@@ -56,7 +57,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                parsed[kind] = options.parse_args_and_arch(parser(), input_args=question[kind])
+                words = question[kind]
+                parsed[kind] = fairseq_options.parse_args_and_arch(parser(), input_args=words)
         except SystemExit:
             lines = said.getvalue().strip().splitlines() or ["it refuses the flags"]
             text = re.sub(r"^.*?error: ", "", lines[-1])
@@ -97,17 +99,20 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         except LotteryError as error:
             return {"problem": str(error), "where": one["where"]}
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for scope, prunable, keep_dense in question["masks"]:
+    for mask in question["masks"]:
+        scope, settings = mask["scope"], options(Prunable)
+        prunable = {one.name: mask[one.name] for one in settings}
         try:
-            matrices = prunable_matrices(shapes, prunable, keep_dense)
+            matrices = prunable_matrices(shapes, **prunable)
         except LotteryError as error:
-            return {"problem": str(error), "where": "keep_dense" if keep_dense else "prunable"}
+            written = [one.name for one in settings if prunable[one.name] != one.default]
+            return {"problem": str(error), "where": [settings[0].name, *written][-1]}
         pattern = Pattern.parse(scope)
         odd = [n for n in matrices if pattern and shapes[n][1] % pattern.group]
         if pattern and odd:
             return {"problem": f"scope: {scope} needs rows of a multiple of {pattern.group}"
                     f" weights, and those of {odd[0]} have {shapes[odd[0]][1]}; leave the matrix"
-                    " out by keep_dense or prunable", "where": "scope"}  # fmt: skip
+                    f" out by {' or '.join(prunable)}", "where": "scope"}  # fmt: skip
     try:
         _close(question["closings"], shapes, given)
     except LotteryError as error:

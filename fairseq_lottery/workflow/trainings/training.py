@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional
 
+from fairseq_lottery.options import Prunable, Ranking, Reset, Schedule, changed
 from fairseq_lottery.workflow.trainings.flags import Flags
 
 #: resets whose draws have changed: what an older version drew is another training
@@ -91,8 +92,8 @@ class Closing:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """A ticket: whose mask, on whose weights.
+class DrawnFrom:
+    """What a ticket is drawn from: trainings where the command takes files.
 
     Attributes:
         mask_from: the training whose last weights are ranked.
@@ -100,37 +101,23 @@ class Draw:
         sparsity: share of the prunable weights that is pruned.
         takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
         parts: heads or FFN units that are closed besides, or the weights that a search prunes.
-        score, scope, floor, reset, clock: see ``fairseq_lottery.tickets.draw.DrawPlan``.
     """
 
     mask_from: Training
     start: Weights
     sparsity: float
     takes_mask: bool = False
-    score: str = "magnitude"
-    scope: str = "layer"
-    floor: float = 0.0
-    prunable: str = "all-matrices"
-    keep_dense: Optional[str] = None
-    reset: str = "rewind"
-    clock: str = "restart"
     parts: Optional[Closing] = None
 
 
 @dataclass(frozen=True)
-class Growth:
-    """A mask that grows during the training, at updates (Brix et al. 2020, section 2.1)."""
+class Draw(Reset, Prunable, Ranking, DrawnFrom):
+    """A ticket: whose mask, on whose weights, and the options of its draw."""
 
-    sparsity: float
-    start: int
-    end: int
-    every: int
-    schedule: str = "cubic"
-    score: str = "magnitude"
-    scope: str = "layer"
-    floor: float = 0.0
-    prunable: str = "all-matrices"
-    keep_dense: Optional[str] = None
+
+@dataclass(frozen=True)
+class Growth(Prunable, Ranking, Schedule):
+    """Pruning during the training, at updates (Brix et al. 2020, section 2.1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,14 +205,14 @@ class Training:
         if self.ticket is not None:
             drawn = self.ticket
             content["ticket"] = {
-                **_axes(drawn, ("mask_from", "start", "parts")),
+                **changed(drawn, without=("mask_from", "start", "parts")),
                 **({"parts": drawn.parts.content} if drawn.parts is not None else {}),
                 **({"drawn": 2} if drawn.reset in _REDRAWN else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }
         if self.growth is not None:
-            content["growth"] = _axes(self.growth)
+            content["growth"] = changed(self.growth)
         return content
 
     @cached_property
@@ -255,15 +242,6 @@ class Training:
     def folder(self) -> str:
         """Where it lives in the workflow's folder: the seed, its kind and its fingerprint."""
         return f"seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
-
-
-def _axes(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The axes that differ from their defaults: a new axis leaves old fingerprints alone."""
-    return {
-        name: getattr(value, name)
-        for name, axis in type(value).__dataclass_fields__.items()
-        if name not in without and getattr(value, name) != axis.default
-    }
 
 
 def model_file(checkpoint: str) -> str:

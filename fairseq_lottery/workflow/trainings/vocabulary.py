@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import Prunable, Ranking, options, values
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training, Weights
@@ -51,8 +52,7 @@ class Vocabulary:
 
     @property
     def _axes(self) -> dict[str, Any]:
-        names = ("scope", "floor", "prunable", "keep_dense", "score")
-        return {name: getattr(self.growth, name) for name in names}
+        return values(self.growth, Ranking, Prunable)
 
     def ticket(
         self,
@@ -141,7 +141,7 @@ class Vocabulary:
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
         axes: dict[str, Any] = {"parts": parts}
         if parts.kind == "weights":  # whose mask is found, however others are drawn
-            axes |= {axis: Draw.__dataclass_fields__[axis].default for axis in self._axes}
+            axes |= {one.name: one.default for one in options(Ranking, Prunable)}
         if reset == "keep":
             ticket = self._kept(parts.of, sparsity, **axes)
         else:

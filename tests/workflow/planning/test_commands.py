@@ -64,7 +64,8 @@ def test_a_ticket_is_drawn_and_trained(small, tmp_path):
         f"{sys.executable} -m fairseq_lottery.cli.main ticket"
         f" --mask-from {dense}/snapshot_1000.safetensors"
         f" --start-from {dense}/snapshot_50.safetensors --sparsity 0.5 --score magnitude"
-        " --scope layer --floor 0 --prunable all-matrices --reset rewind --clock restart --seed 1"
+        " --scope layer --min-density 0 --prunable all-matrices --reset rewind --alpha glorot"
+        " --clock restart --moments fresh --seed 1"
         f" --out {folder}/ticket.safetensors --overwrite"
     )
     assert draw.needs == (f"{dense}/snapshot_1000.safetensors", f"{dense}/snapshot_50.safetensors")
@@ -85,25 +86,26 @@ def test_pruning_from_a_ticket(small):
     assert line(draw).endswith(
         f" ticket --mask-from {slt}/snapshot_1000.safetensors"
         f" --start-from {slt}/snapshot_50.safetensors --mask-file {slt}/snapshot_1000.safetensors"
-        f" --reset rewind --clock restart --seed 1 --out {folder}/ticket.safetensors --overwrite"
+        " --reset rewind --alpha glorot --clock restart --moments fresh --seed 1"
+        f" --out {folder}/ticket.safetensors --overwrite"
     )
     assert line(train).endswith(
         f" {TRAIN} --ticket {folder}/ticket.safetensors --prune-to 0.9 --prune-start 0"
         " --prune-end 800 --prune-every 20 --prune-schedule cubic --score magnitude --scope layer"
-        " --floor 0 --draw-seed 1 --keep-last-epochs 1 --cpu"
+        " --min-density 0 --draw-seed 1 --keep-last-epochs 1 --cpu"
     )
     assert train.leaves == (f"{folder}/best.pt",)  # nobody draws from it
 
 
 def test_pruning_from_scratch(tmp_path):
     work = Work(
-        tmp_path, "mp", sparsities=[0.8], scope="global", floor=0.25, keep_dense="fc1",
+        tmp_path, "mp", sparsities=[0.8], scope="global", min_density=0.25, keep_dense="fc1",
         prunable="no-embeddings", prune={"start": 100, "end": 900, "every": 50,
                                          "schedule": "linear"},
     )  # fmt: skip
     assert line(work.stage("train", "mp", 0.8)).endswith(
         f" {TRAIN} --prune-to 0.8 --prune-start 100 --prune-end 900 --prune-every 50"
-        " --prune-schedule linear --score magnitude --scope global --floor 0.25 --draw-seed 1"
+        " --prune-schedule linear --score magnitude --scope global --min-density 0.25 --draw-seed 1"
         " --prunable no-embeddings --keep-dense fc1 --keep-last-epochs 1 --cpu"
     )
     assert "draw" not in {stage.kind for stage in work.stages}
@@ -111,13 +113,13 @@ def test_pruning_from_scratch(tmp_path):
 
 def test_axes_of_a_draw(tmp_path):
     work = Work(
-        tmp_path, {"clt": {"clock": "rewind"}}, sparsities=[0.8], scope="global", floor=0.25,
+        tmp_path, {"clt": {"clock": "rewind"}}, sparsities=[0.8], scope="global", min_density=0.25,
         keep_dense="fc1|fc2", prunable="ffn", score="movement", seeds=[3],
     )  # fmt: skip
     stage = work.stage("draw", "clt", 0.8, seed=3)
     assert " ".join(stage.command[stage.command.index("--sparsity") :]).startswith(
-        "--sparsity 0.8 --score movement --scope global --floor 0.25 --prunable ffn --keep-dense"
-        " fc1|fc2 --reset sign --clock rewind --seed 3"
+        "--sparsity 0.8 --score movement --scope global --min-density 0.25 --prunable ffn"
+        " --keep-dense fc1|fc2 --reset sign --alpha glorot --clock rewind --moments fresh --seed 3"
     )
     train = work.stage("train", "clt", 0.8, seed=3)
     assert (train.facts["first_update"], train.facts["updates"]) == (50, 1000)
@@ -127,7 +129,7 @@ def test_a_pattern_is_drawn_into_a_folder_without_a_colon(tmp_path):
     """fairseq cuts paths at colons."""
     work = Work(tmp_path, "one-shot", sparsities=[0.75], scope="1:4")
     stage = work.stage("draw", "one-shot", 0.75)
-    assert "--sparsity 0.75 --score magnitude --scope 1:4 --floor 0 " in line(stage)
+    assert "--sparsity 0.75 --score magnitude --scope 1:4 --min-density 0 " in line(stage)
     assert stage.folder.startswith("seed1/1of4-rewind50-0.75-") and ":" not in stage.folder
 
 

@@ -97,7 +97,7 @@ def test_a_whole_configuration(read, tmp_path):
     assert [r.options for r in found.requests] == [{}, {}, {"switch": (0.5,)}]
     assert found.growth == {
         "start": 0, "end": 800, "every": 20, "schedule": "cubic", "score": "magnitude",
-        "scope": "layer", "floor": 0.0, "prunable": "all-matrices", "keep_dense": None,
+        "scope": "layer", "min_density": 0.0, "prunable": "all-matrices", "keep_dense": None,
     }  # fmt: skip
     assert found.evaluations == (
         Evaluation("best", 4, 1.0, "test"), Evaluation("average:5", 5, 0.6, "test")
@@ -404,15 +404,16 @@ REFUSALS = [
     ("seeds: [1, 2]", "scope: 124", 16,
      "there is no scope '124'; choose one of layer, global, or N:M with N below M, as 2:4"),
     ("seeds: [1, 2]", "scope: 4:2", 16, "there is no scope '4:2'"),
-    ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope '[124]'"),
-    ("seeds: [1, 2]", "scope: 2:4\nfloor: 0.1", 17, "a floor is for scope: global"),
+    ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope [124]"),
+    ("seeds: [1, 2]", "scope: 2:4\nmin_density: 0.1", 17,
+     "the minimum density 0.1 requires scope global"),
     ("seeds: [1, 2]", "scope: 2:4", 10,
      "mp prunes during training, and scope: 2:4 is only for tickets that are drawn; write one-sho"),
     ("seeds: [1, 2]", "prunable: everything", 16,
-     "there is no prunable 'everything'; choose one of all-matrices, no-embeddings, attention,"),
+     "there is no prunable set 'everything'; choose one of all-matrices, no-embeddings, attention"),
     ("seeds: [1, 2]", "keep_dense: fc(1", 16, "keep_dense is no regular expression: missing ), un"),
     ("seeds: [1, 2]", "keep_dense: 5", 16, "keep_dense 5 must be a text"),
-    ("seeds: [1, 2]", "floor: some", 16, "floor 'some' must be a number"),
+    ("seeds: [1, 2]", "min_density: some", 16, "min_density 'some' must be a number"),
     # evaluation
     ("beam: 4}", "beams: 4}", 22, "there is no key 'beams' in evaluate"),
     ("beam: 4}", "beam: 0}", 22, "beam 0 must be 1 or more"),

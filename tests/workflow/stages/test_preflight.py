@@ -21,7 +21,8 @@ def ask(toy_data, monkeypatch):
             "train": [*fixed, *MODEL, *FLAGS, *flags],
             "generate": [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate],
             "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
-            "masks": [list(mask) for mask in masks], "closings": list(closings),
+            "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
+            "closings": list(closings),
             "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
             if references else [],
         })  # fmt: skip
@@ -103,7 +104,7 @@ def test_a_pattern_that_does_not_divide_the_rows(ask):
     assert found["where"] == "scope"
     assert found["problem"] == (
         "scope: 1:5 needs rows of a multiple of 5 weights, and those of decoder.layers.0.fc1.weight"
-        " have 32; leave the matrix out by keep_dense or prunable"
+        " have 32; leave the matrix out by prunable or keep_dense"
     )
     # 32 is the width of most, and 64 that of the second layers alone
     assert ask(masks=[("2:64", "ffn", "fc1")])["gpus"] >= 0

@@ -227,7 +227,7 @@ def test_titles_tell_techniques_apart(tmp_path):
 def test_what_weights_are_ranked_by_elsewhere_is_of_no_account_to_m_pruning(tmp_path):
     asked = {"m-good": {"then": "rewind"}}
     plans = [plan_of(tmp_path, asked, sparsities=[0.9], **more)
-             for more in ({}, {"scope": "global", "floor": 0.1}, {"score": "random"})]  # fmt: skip
+             for more in ({}, {"scope": "global", "min_density": 0.1}, {"score": "random"})]
     assert len({plan.cells[1].training.fingerprint for plan in plans}) == 1
 
 

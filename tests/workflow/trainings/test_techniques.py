@@ -274,7 +274,7 @@ def test_imp_never_removes_more_than_the_fraction_of_the_rest(percents, fraction
 
 
 def test_scope_and_prunable_set_reach_every_draw():
-    axes = {"scope": "global", "floor": 0.1, "prunable": "no-embeddings", "keep_dense": "fc1",
+    axes = {"scope": "global", "min_density": 0.1, "prunable": "no-embeddings", "keep_dense": "fc1",
             "score": "movement"}  # fmt: skip
     growth = Growth(0.0, 0, 800, 20, **axes)
     for name in ("slt", "clt", "one-shot", "imp", "slt-mp", "mp-slt"):

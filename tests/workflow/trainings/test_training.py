@@ -152,11 +152,13 @@ OTHER_DRAWS = {
     "takes_mask": True,
     "score": "random",
     "scope": "global",
-    "floor": 0.1,
+    "min_density": 0.1,
     "prunable": "attention",
     "keep_dense": "decoder",
     "reset": "sign",
+    "alpha": "mean",
     "clock": "rewind",
+    "moments": "keep",
     "parts": Closing(dense(), "heads", 0.5),
 }
 OTHER_CLOSINGS = {
@@ -181,7 +183,7 @@ OTHER_GROWTHS = {
     "schedule": "linear",
     "score": "random",
     "scope": "global",
-    "floor": 0.1,
+    "min_density": 0.1,
     "prunable": "ffn",
     "keep_dense": "encoder",
 }
@@ -199,7 +201,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, parts=replace(OTHER_DRAWS["parts"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_CLOSINGS) == set(Closing.__dataclass_fields__)
-    assert len(found) == 2 + 12 + 10 + 11
+    assert len(found) == 2 + 14 + 10 + 11
 
 
 def test_a_parent_changes_all_its_children():

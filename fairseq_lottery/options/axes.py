@@ -1,0 +1,138 @@
+"""The axes: the names that an option may take, each with one line of help.
+
+A registry elsewhere says what a name does, and has to have the names of its axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Callable, TypeVar
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.pattern import Pattern
+
+T = TypeVar("T")
+
+
+def _is_none(name: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one option may be.
+
+    Attributes:
+        title: what error messages call it.
+        names: name -> one line of help.
+        others: what it may be besides, in words; empty where the names are all.
+        is_other: whether a text is such a value.
+    """
+
+    title: str
+    names: Mapping[str, str]
+    others: str = ""
+    is_other: Callable[[str], bool] = _is_none
+
+    @property
+    def choices(self) -> str:
+        """All names and what else there is, for a sentence."""
+        return ", ".join(self.names) + (f", or {self.others}" if self.others else "")
+
+    @property
+    def lines(self) -> str:
+        """All names with their help, and what else there is, for a paragraph."""
+        lines = [f"{name}: {text}" for name, text in self.names.items()]
+        return "; ".join([*lines, *([f"or {self.others}"] if self.others else [])])
+
+    def refuse_unknown(self, value: object) -> None:
+        """Raise an error that lists the names if ``value`` is not valid here."""
+        is_text = isinstance(value, str)
+        if not is_text or not (value in self.names or self.is_other(str(value))):
+            raise LotteryError(f"there is no {self.title} {value!r}; choose one of {self.choices}")
+
+    def registry(self, functions: Mapping[str, T]) -> dict[str, T]:
+        """Return what each name does, in the order of the axis.
+
+        Raises:
+            ImportError: a name of the axis is missing in ``functions``, or one of ``functions``
+                in the axis.
+        """
+        for name in self.names.keys() ^ functions.keys():
+            place = "registry" if name in self.names else "axis"
+            raise ImportError(f"the {self.title} {name} is missing in its {place}; add it there")
+        return {name: functions[name] for name in self.names}
+
+
+SCORE = Axis(
+    "score",
+    {
+        "magnitude": "abs(w)",
+        "magnitude-increase": "abs(w) - abs(w at the start)",
+        "movement": "abs(w - w at the start)",
+        "random": "random numbers",
+    },
+    others="your own as package.module:function",
+    is_other=lambda name: ":" in name,
+)
+SCOPE = Axis(
+    "scope",
+    {
+        "layer": "prune every matrix to the sparsity",
+        "global": "prune all matrices as one",
+    },
+    others="N:M with N below M, as 2:4, to keep N of every M weights in a row",
+    is_other=lambda name: Pattern.parse(name) is not None,
+)
+PRUNABLE = Axis(
+    "prunable set",
+    {
+        "all-matrices": "all weight matrices",
+        "no-embeddings": "all but embeddings and the output projection",
+        "attention": "the projections of attention",
+        "ffn": "the matrices of feed-forward layers",
+    },
+)
+RESET = Axis(
+    "reset",
+    {
+        "rewind": "their values at the start",
+        "sign": "their sign at the start times alpha of the matrix",
+        "keep": "their trained values",
+        "random": "new values of the model's initialiser",
+        "random-sign": "a random sign times alpha of the matrix",
+        "shuffle": "their values at the start, permuted within each matrix",
+        "shuffle-layers": "the values at the start of another layer",
+    },
+)
+ALPHA = Axis(
+    "alpha",
+    {
+        "glorot": "the limit of Glorot's uniform initialiser",
+        "std": "the standard deviation at update 0",
+        "mean": "the mean magnitude of the survivors at the start",
+    },
+)
+CLOCK = Axis(
+    "clock",
+    {
+        "restart": "count from update 0",
+        "rewind": "count on from the update of the start",
+    },
+)
+MOMENTS = Axis(
+    "moments",
+    {
+        "fresh": "start at zero",
+        "keep": "take those of the checkpoint that the values come from",
+    },
+)
+SCHEDULE = Axis(
+    "schedule",
+    {
+        "cubic": "fast at first, slower towards the end",
+        "linear": "by the same amount in every step",
+        "one-shot": "all at the first step",
+    },
+)

@@ -1,0 +1,152 @@
+"""``Option``: all that is known of one option, and what follows from it.
+
+An option is a field of a frozen dataclass, its group. The field's metadata says the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Optional, get_args
+
+from fairseq_lottery.options.axes import Axis
+
+#: where an option may be given: ``fairseq-lottery ticket``, fairseq's commands, a configuration
+DRAW, TRAINING, WORKFLOW = "draw", "training", "workflow"
+EVERYWHERE = (DRAW, TRAINING, WORKFLOW)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: of its field, and everywhere unless ``names`` says another.
+        kind: of its value: ``str``, ``int``, ``float`` or ``bool``.
+        default: ``MISSING`` where the field has to be given.
+        help: one line, without percent signs.
+        axis: the names that it may be.
+        metavar: what stands for its value in help; that of an axis or a file follows from it.
+        is_file: its value is the path of a file.
+        is_regex: its value is a regular expression.
+        stored: its key in files and fingerprints that were written under another name.
+        places: where it may be given.
+        names: place -> its name there.
+        defaults: place -> its default there.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    axis: Optional[Axis] = None
+    metavar: Optional[str] = None
+    is_file: bool = False
+    is_regex: bool = False
+    stored: Optional[str] = None
+    places: Sequence[str] = EVERYWHERE
+    names: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def name_in(self, place: Optional[str]) -> str:
+        """Return its name in a place, or that of its field."""
+        return self.names.get(place or "", self.name)
+
+    def flag_in(self, place: Optional[str]) -> str:
+        """Return its flag on the command line of a place."""
+        return "--" + self.name_in(place).replace("_", "-")
+
+    def default_in(self, place: str) -> Any:
+        """Return its default in a place; ``MISSING`` where it has to be given."""
+        return self.defaults.get(place, self.default)
+
+    def key(self, place: Optional[str] = None) -> str:
+        """Return its key in a file that is written in a place."""
+        return self.stored or self.name_in(place)
+
+    @property
+    def text(self) -> str:
+        """Its help, with the names that it may be."""
+        return f"{self.help}. {self.axis.lines}" if self.axis else self.help
+
+    @property
+    def placeholder(self) -> Optional[str]:
+        """What stands for its value in help."""
+        return self.metavar or ("NAME" if self.axis else "FILE" if self.is_file else None)
+
+
+def option(help: str, default: Any = MISSING, **more: Any) -> Any:
+    """Define an option: a field of a group with the attributes of ``Option``."""
+    return field(default=default, metadata={"option": {"help": help, **more}})
+
+
+def options(*groups: Any, place: Optional[str] = None) -> tuple[Option, ...]:
+    """Return the options of some groups, in their order.
+
+    Args:
+        place: leave out those that cannot be given here.
+    """
+    found = []
+    for one in (one for group in groups for one in fields(group) if "option" in one.metadata):
+        kinds = get_args(one.type)  # of Optional
+        kind: Any = kinds[0] if kinds else one.type
+        found.append(Option(one.name, kind, one.default, **one.metadata["option"]))
+    return tuple(one for one in found if place is None or place in one.places)
+
+
+def add_flags(parser: argparse.ArgumentParser, *groups: Any, place: str) -> None:
+    """Add the options of some groups to the command line of a place."""
+    for one in options(*groups, place=place):
+        default = one.default_in(place)
+        more: dict[str, Any] = {"action": "store_true"}
+        if one.kind is not bool:
+            required = default is MISSING
+            more = {"type": one.kind, "metavar": one.placeholder, "required": required}
+            more["default"] = None if required else default
+        parser.add_argument(one.flag_in(place), help=one.text, **more)
+
+
+def values(holder: Any, *groups: Any, place: Optional[str] = None) -> dict[str, Any]:
+    """Return name of the field -> value of the options of some groups.
+
+    Args:
+        holder: has them as attributes, under their names in ``place``.
+    """
+    return {one.name: getattr(holder, one.name_in(place)) for one in options(*groups)}
+
+
+def stored_values(holder: Any, *groups: Any, place: Optional[str] = None) -> dict[str, Any]:
+    """Return key in files -> value of the options of some groups, as ``values`` does."""
+    return {one.key(place): getattr(holder, one.name_in(place)) for one in options(*groups)}
+
+
+def words(holder: Any, *groups: Any, place: str) -> list[str]:
+    """Return the command line of a place that says the values of ``holder``'s fields.
+
+    What is None is left out: no flag can say it.
+    """
+    line: list[str] = []
+    for one in options(*groups, place=place):
+        value = getattr(holder, one.name)
+        if one.kind is bool:
+            line += [one.flag_in(place)] if value else []
+        elif value is not None:
+            line += [one.flag_in(place), f"{value:.10g}" if one.kind is float else str(value)]
+    return line
+
+
+def changed(holder: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what of a dataclass, of whatever groups, is not its default: its fingerprint.
+
+    A new option leaves the fingerprints of what was described before alone.
+
+    Args:
+        without: names of fields that are left out.
+    """
+    keys = {one.name: one.key() for one in options(holder)}
+    return {
+        keys.get(one.name, one.name): getattr(holder, one.name)
+        for one in fields(holder)
+        if one.name not in without and getattr(holder, one.name) != one.default
+    }
