@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
@@ -211,6 +210,8 @@ def _fairseq() -> Optional[Fairseq]:
 def _owns(distribution: metadata.Distribution, folder: Path) -> bool:
     """Whether a distribution, installed as files or editable, is the one in this folder."""
     source = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    from urllib.request import url2pathname  # slow: it can load web pages as well
+
     editable = Path(url2pathname(urlparse(source).path)) / folder.name
     files = Path(str(distribution.locate_file(folder.name)))
     return folder.resolve() in (editable.resolve(), files.resolve())

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Collection
 from typing import Optional
 
 from fairseq_lottery import __version__
@@ -15,8 +16,12 @@ COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``fairseq-lottery`` with every subcommand."""
+def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of ``fairseq-lottery`` with every subcommand.
+
+    Args:
+        asked: subcommands whose arguments are added, which takes time; others are only listed.
+    """
     parser = argparse.ArgumentParser(
         prog="fairseq-lottery",
         description="Lottery tickets and magnitude pruning for fairseq translation.",
@@ -33,14 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        module.add_arguments(command)
+        if name in asked:
+            module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
 
 
 def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand; returns the exit code (0 done, 2 bad input)."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     try:
         args.run(args)
         sys.stdout.flush()

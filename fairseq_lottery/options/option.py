@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any, Optional, get_args
 
 from fairseq_lottery.options.axes import Axis
@@ -81,7 +82,8 @@ def option(help: str, default: Any = MISSING, **more: Any) -> Any:
     return field(default=default, metadata={"option": {"help": help, **more}})
 
 
-def options(*groups: Any, place: Optional[str] = None) -> tuple[Option, ...]:
+@cache
+def options(*groups: type, place: Optional[str] = None) -> tuple[Option, ...]:
     """Return the options of some groups, in their order.
 
     Args:
@@ -95,7 +97,7 @@ def options(*groups: Any, place: Optional[str] = None) -> tuple[Option, ...]:
     return tuple(one for one in found if place is None or place in one.places)
 
 
-def add_flags(parser: argparse.ArgumentParser, *groups: Any, place: str) -> None:
+def add_flags(parser: argparse.ArgumentParser, *groups: type, place: str) -> None:
     """Add the options of some groups to the command line of a place."""
     for one in options(*groups, place=place):
         default = one.default_in(place)
@@ -107,7 +109,7 @@ def add_flags(parser: argparse.ArgumentParser, *groups: Any, place: str) -> None
         parser.add_argument(one.flag_in(place), help=one.text, **more)
 
 
-def values(holder: Any, *groups: Any, place: Optional[str] = None) -> dict[str, Any]:
+def values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:
     """Return name of the field -> value of the options of some groups.
 
     Args:
@@ -116,12 +118,12 @@ def values(holder: Any, *groups: Any, place: Optional[str] = None) -> dict[str, 
     return {one.name: getattr(holder, one.name_in(place)) for one in options(*groups)}
 
 
-def stored_values(holder: Any, *groups: Any, place: Optional[str] = None) -> dict[str, Any]:
+def stored_values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:
     """Return key in files -> value of the options of some groups, as ``values`` does."""
     return {one.key(place): getattr(holder, one.name_in(place)) for one in options(*groups)}
 
 
-def words(holder: Any, *groups: Any, place: str) -> list[str]:
+def words(holder: Any, *groups: type, place: str) -> list[str]:
     """Return the command line of a place that says the values of ``holder``'s fields.
 
     What is None is left out: no flag can say it.
@@ -144,7 +146,8 @@ def changed(holder: Any, without: Sequence[str] = ()) -> dict[str, Any]:
     Args:
         without: names of fields that are left out.
     """
-    keys = {one.name: one.key() for one in options(holder)}
+    group: Any = type(holder)
+    keys = {one.name: one.key() for one in options(group)}
     return {
         keys.get(one.name, one.name): getattr(holder, one.name)
         for one in fields(holder)
