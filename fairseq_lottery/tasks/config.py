@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
 
 from fairseq_lottery.options import GROUPS, TRAINING, Option, options
 
@@ -22,6 +23,11 @@ def _with_options(config: type) -> type:
         name, optional = one.name_in(TRAINING), one.default_in(TRAINING) is None
         config.__annotations__[name] = Optional[one.kind] if optional else one.kind
         setattr(config, name, _field(one))
+        if one.stored:
+            # fairseq 0.12.2 refuses settings of a checkpoint that have no field here; it makes no
+            # flag of a field without help that refers to another
+            config.__annotations__[one.stored] = one.kind
+            setattr(config, one.stored, II(f"task.{name}"))
     return dataclass(config)
 
 

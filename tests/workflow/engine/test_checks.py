@@ -302,7 +302,8 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert asked["train"][-2:] == ["--max-update", "1000"]
     assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
-    assert asked["masks"] == [["layer", "all-matrices", None]]
+    dense = {"prunable": "all-matrices", "keep_dense": None}
+    assert asked["masks"] == [{"scope": "layer", **dense}]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
 
 
