@@ -165,8 +165,8 @@ GROUPS = (Run, Sources, Ranking, Prunable, Reset, Seed, Schedule)
 def check_scope(scope: str, min_density: float) -> None:
     """Refuse an unknown scope, and a minimum density that is out of range or unused."""
     SCOPE.refuse_unknown(scope)
-    if not 0 <= min_density <= 1:
-        raise LotteryError(f"the minimum density {min_density:g} is outside [0, 1]; 0.05 keeps 5 %")
+    if not 0 <= min_density < 1:
+        raise LotteryError(f"the minimum density {min_density:g} is outside [0, 1); 0.05 keeps 5 %")
     if min_density and scope != "global":
         raise LotteryError(
             f"the minimum density {min_density:g} requires scope global, not {scope}; leave it out"

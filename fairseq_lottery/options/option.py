@@ -126,14 +126,14 @@ def stored_values(holder: Any, *groups: type, place: Optional[str] = None) -> di
 def words(holder: Any, *groups: type, place: str) -> list[str]:
     """Return the command line of a place that says the values of ``holder``'s fields.
 
-    What is None is left out: no flag can say it.
+    What is None or empty is left out: it says nothing.
     """
     line: list[str] = []
     for one in options(*groups, place=place):
         value = getattr(holder, one.name)
         if one.kind is bool:
             line += [one.flag_in(place)] if value else []
-        elif value is not None:
+        elif value not in (None, ""):
             line += [one.flag_in(place), f"{value:.10g}" if one.kind is float else str(value)]
     return line
 

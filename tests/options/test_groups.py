@@ -5,7 +5,7 @@ from fairseq_lottery.options import check_scope
 
 
 @pytest.mark.parametrize(
-    "scope, density", [("layer", 0), ("2:4", 0), ("global", 0.5), ("global", 1)]
+    "scope, density", [("layer", 0), ("2:4", 0), ("global", 0.5), ("global", 0.99)]
 )
 def test_a_scope_with_its_minimum_density(scope, density):
     check_scope(scope, density)
@@ -16,7 +16,8 @@ def test_a_scope_with_its_minimum_density(scope, density):
     [
         ("matrix", 0, "there is no scope 'matrix'; choose one of layer, global, or N:M with N"),
         ("layer", 0.1, "the minimum density 0.1 requires scope global, not layer; leave it out"),
-        ("global", -0.1, "the minimum density -0.1 is outside .0, 1."),
+        ("global", -0.1, "the minimum density -0.1 is outside .0, 1.;"),
+        ("global", 1, "the minimum density 1 is outside .0, 1.;"),
         ("global", float("nan"), "the minimum density nan is outside .0, 1."),
     ],
 )

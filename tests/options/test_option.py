@@ -78,6 +78,14 @@ def test_what_is_at_its_default_leaves_a_fingerprint_alone():
     assert changed(Described(min_density=0.1, own=1)) == {"floor": 0.1, "own": 1}
 
 
+def test_a_command_line_leaves_out_what_says_nothing():
+    line = ["--prunable", "all-matrices"]
+    assert words(Described(), Prunable, place=DRAW) == line
+    assert words(Described(keep_dense=""), Prunable, place=DRAW) == line
+    given = words(Described(keep_dense="a b"), Prunable, place=DRAW)
+    assert given == [*line, "--keep-dense", "a b"]
+
+
 def test_names_differ_between_places():
     (seed,) = options(Seed)
     assert (seed.flag_in(DRAW), seed.flag_in(TRAINING)) == ("--seed", "--draw-seed")
