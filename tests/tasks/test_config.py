@@ -1,4 +1,5 @@
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,12 @@ def test_settings_that_were_stored_under_another_name_are_merged():
     assert OmegaConf.merge(LotteryConfig(), OmegaConf.create({"floor": 0.1})).floor == 0.1
     whole = OmegaConf.create({"task": OmegaConf.structured(LotteryConfig(min_density=0.2))})
     assert OmegaConf.to_container(whole, resolve=True)["task"]["floor"] == 0.2
+
+
+def test_a_plain_checkpoint_has_no_option_under_any_of_its_names():
+    from fairseq_lottery.tasks.export import plain_state
+
+    golden = Path(__file__).resolve().parents[1] / "golden/modern/trained/global"
+    cfg = plain_state(golden / "checkpoint_last.pt")["cfg"]
+    names = {name for one in OPTIONS for name in (one.name_in(TRAINING), one.key(TRAINING))}
+    assert "floor" in names and not names & (cfg["task"].keys() | cfg["model"].keys())
