@@ -1,7 +1,7 @@
 """Which weights stay: pure torch, no fairseq.
 
 ``Mask`` says which weights of which matrices survive; scores rank weights, a scope and
-the exact selection turn ranks into a mask, schedules say when and how much.
+the exact selection turn ranks into a mask, pruners change a mask during training.
 """
 
 from fairseq_lottery.masks.groups import GROUPS, group_of
@@ -14,7 +14,18 @@ from fairseq_lottery.masks.prunable import (
     full_mask,
     prunable_matrices,
 )
-from fairseq_lottery.masks.schedules import SCHEDULES, Gradual, rounds
+from fairseq_lottery.masks.pruners import (
+    PRUNERS,
+    Exchange,
+    Gradual,
+    Pruner,
+    PrunerInput,
+    SparseEvolutionary,
+    find_pruner,
+    read_pruner,
+    store_pruner,
+)
+from fairseq_lottery.masks.schedules import SCHEDULES, rounds
 from fairseq_lottery.masks.scores import (
     SCORES,
     ScoreInput,
@@ -23,31 +34,47 @@ from fairseq_lottery.masks.scores import (
     needs,
     score_all,
 )
-from fairseq_lottery.masks.select import SCOPES, check_scope, count_to_prune, droppable, select
+from fairseq_lottery.masks.select import (
+    SCOPES,
+    check_scope,
+    count_to_prune,
+    droppable,
+    has_sparsity,
+    select,
+)
 
 __all__ = [
+    "Exchange",
     "GROUPS",
     "Gradual",
     "Mask",
     "PAD_ROW",
     "PRUNABLE_SETS",
+    "PRUNERS",
     "PrunableShare",
+    "Pruner",
+    "PrunerInput",
     "SCHEDULES",
     "SCOPES",
     "SCORES",
     "ScoreInput",
+    "SparseEvolutionary",
     "check_scope",
     "count_to_prune",
     "densest",
     "droppable",
+    "find_pruner",
     "find_score",
     "full_mask",
     "group_of",
+    "has_sparsity",
     "needed_by",
     "needs",
     "overlap",
     "prunable_matrices",
+    "read_pruner",
     "rounds",
     "score_all",
     "select",
+    "store_pruner",
 ]

@@ -126,6 +126,27 @@ SCOPES: dict[str, Callable[[Mask, Ranked, float, float, Optional[Mask]], Mask]] 
 )
 
 
+def prune_to_counts(
+    scores: Mapping[str, Tensor], current: Mask, counts: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """Return ``current`` with the lowest scores pruned until each matrix has its count pruned."""
+    ranked: Ranked = partial(_ranked, scores, current)
+    entries = {}
+    for name in current:
+        if counts[name] == current.pruned_in(name):
+            entries[name] = current[name]
+        else:
+            entries.update(_prune_lowest([name], ranked, current.protected, counts[name]))
+    return entries
+
+
+def has_sparsity(mask: Mask, sparsity: float) -> bool:
+    """Whether exactly ``sparsity`` is pruned: of all weights together, or of every matrix."""
+    return mask.pruned == count_to_prune(sparsity, mask.prunable) or all(
+        mask.pruned_in(name) == count_to_prune(sparsity, mask.size(name)) for name in mask
+    )
+
+
 def droppable(current: Mask, name: str, min_density: float) -> int:
     """Return how many weights of one matrix may be pruned in all under ``min_density``."""
     size = current.size(name)

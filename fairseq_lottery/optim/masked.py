@@ -22,7 +22,9 @@ class MaskedOptimizer:
 
     * gradients of pruned weights are dropped before their norm is taken,
     * pruned weights are set to zero after every step (their optimizer state stays zero by
-      itself, since it starts at zero and sees zero gradients),
+      itself, since it starts at zero and sees zero gradients; so a weight that is regrown starts
+      with zeros),
+    * gradients are summed for scores and pruners, on request those of pruned weights too,
     * the fp32 masters of a half-precision run are saved and restored.
 
     Adafactor's second moments are factored by row and column: there is no entry per weight
@@ -41,6 +43,8 @@ class MaskedOptimizer:
     _has_masters = False
     _save_masters = True
     _gradients: Optional[list[Tensor]] = None
+    #: whether gradients of pruned weights are summed too
+    _is_dense = False
     _loaded_gradients: Optional[list[Tensor]] = None
 
     def bind(
@@ -67,11 +71,16 @@ class MaskedOptimizer:
         self._has_masters = has_masters
         self._save_masters = save_masters
 
-    def accumulate_gradients(self) -> list[Tensor]:
-        """From now on sum the gradients of every update, for scores that need them.
+    def accumulate_gradients(self, dense: bool = False) -> list[Tensor]:
+        """From now on sum the gradients of every update, for scores and pruners that need them.
 
         In fp32 whatever the model has: a sum of halves stands still after a few hundred updates.
+
+        Args:
+            dense: sum those of pruned weights too. They are scaled and clipped like the others,
+                but do not enter the norm; NaN and infinity count as zero.
         """
+        self._is_dense = dense
         if self._gradients is None:
             self._gradients = self._loaded_gradients or [
                 torch.zeros_like(p.data, dtype=torch.float32) for p in self._tensors()
@@ -94,23 +103,48 @@ class MaskedOptimizer:
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
         """As fairseq's, over the gradients of survivors only."""
         self.stepped = False
-        for tensor, keep in self._rows:
-            if keep is not None and tensor.grad is not None:
-                zero_pruned_(tensor.grad, keep)
-        return super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
+        dense = self._copy_gradients() if self._is_dense else []
+        self._zero_gradients()
+        norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
+        # what follows until the step rescales gradients in place: so it has to find them
+        for gradient, copy, keep in dense:
+            clipped = copy * (max_norm / (norm + 1e-6)).clamp(max=1) if max_norm > 0 else copy
+            gradient.copy_(torch.where(keep.bool(), gradient, clipped.to(copy.dtype)))
+        return norm
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """As fairseq's; pruned weights are exactly zero afterwards."""
         if self._gradients is not None:
-            scale = kwargs.get("scale", 1.0)
-            for total, tensor in zip(self._gradients, self._tensors()):
-                if tensor.grad is not None:
-                    total.add_(tensor.grad.to(total.dtype), alpha=1.0 / float(scale))
+            self._sum_gradients(1.0 / float(kwargs.get("scale", 1.0)))
         super().step(*args, **kwargs)  # type: ignore[misc]
         self.stepped = True
         for tensor, keep in self._rows:
             if keep is not None:
                 zero_pruned_(tensor, keep)
+
+    def _zero_gradients(self) -> None:
+        for tensor, keep in self._rows:
+            if keep is not None and tensor.grad is not None:
+                zero_pruned_(tensor.grad, keep)
+
+    def _copy_gradients(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return (gradient, copy of it, keep) of every tensor under the mask."""
+        return [
+            (tensor.grad, tensor.grad.clone(), keep)
+            for tensor, keep in self._rows
+            if keep is not None and tensor.grad is not None
+        ]
+
+    def _sum_gradients(self, factor: float) -> None:
+        assert self._gradients is not None
+        for total, tensor in zip(self._gradients, self._tensors()):
+            if tensor.grad is not None:
+                gradient = tensor.grad.to(total.dtype)
+                if self._is_dense:
+                    gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+                total.add_(gradient, alpha=factor)
+        if self._is_dense:
+            self._zero_gradients()
 
     def _tensors(self) -> list[Tensor]:
         return list(self.params)  # type: ignore[attr-defined]

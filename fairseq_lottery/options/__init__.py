@@ -7,6 +7,7 @@ table in the documents follow from the groups.
 from fairseq_lottery.options.groups import (
     GROUPS,
     Prunable,
+    Pruning,
     Ranking,
     Reset,
     Run,
@@ -35,6 +36,7 @@ __all__ = [
     "GROUPS",
     "Option",
     "Prunable",
+    "Pruning",
     "Ranking",
     "Reset",
     "Run",

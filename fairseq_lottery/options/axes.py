@@ -136,3 +136,12 @@ SCHEDULE = Axis(
         "one-shot": "all at the first step",
     },
 )
+PRUNER = Axis(
+    "pruner",
+    {
+        "gradual": "the sparsity increases",
+        "set": "exchange weights at one sparsity, those that come back by chance",
+    },
+    others="your own as package.module:Class",
+    is_other=lambda name: ":" in name,
+)

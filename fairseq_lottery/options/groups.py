@@ -10,6 +10,7 @@ from fairseq_lottery.options.axes import (
     CLOCK,
     MOMENTS,
     PRUNABLE,
+    PRUNER,
     RESET,
     SCHEDULE,
     SCOPE,
@@ -138,6 +139,19 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """What changes the mask during training, and the options of single pruners."""
+
+    pruner: str = option(
+        "what changes the mask during training", "gradual", axis=PRUNER, places=_TRAINED
+    )
+    fraction: float = option(
+        "share of the survivors that pruner set exchanges in its first step", 0.3,
+        metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Run:
     """What only fairseq's own commands take."""
 
@@ -159,7 +173,7 @@ class Run:
 
 
 #: every group, in the order of help
-GROUPS = (Run, Sources, Ranking, Prunable, Reset, Seed, Schedule)
+GROUPS = (Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning)
 
 
 def check_scope(scope: str, min_density: float) -> None:

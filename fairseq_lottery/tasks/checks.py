@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fairseq_lottery.compat import safe_load, whole_config
@@ -10,7 +10,9 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.options import (
     TRAINING,
+    Option,
     Prunable,
+    Pruning,
     Ranking,
     Reset,
     Schedule,
@@ -106,22 +108,29 @@ def refuse_stray_flags(cfg: Any) -> None:
         raise LotteryError("--ticket and --mask-from both say what to start from; give one")
     prunes = cfg.prune_to is not None
     if not cfg.mask_from:
-        _refuse_given(cfg, (Sources, Reset), "is about drawing a ticket and needs --mask-from")
+        refuse_given(
+            cfg, options(Sources, Reset), "is about drawing a ticket and needs --mask-from"
+        )
     if not cfg.mask_from and not prunes:
-        _refuse_given(cfg, (Ranking, Seed), "ranks weights and needs --mask-from or --prune-to")
+        refuse_given(
+            cfg, options(Ranking, Seed), "ranks weights and needs --mask-from or --prune-to"
+        )
     if not cfg.mask_from and (cfg.ticket or not prunes):
-        _refuse_given(cfg, (Prunable,), "is decided by the ticket, or needs --prune-to")
+        refuse_given(cfg, options(Prunable), "is decided by the ticket, or needs --prune-to")
     if prunes and Pattern.parse(cfg.scope) is not None:
         raise LotteryError(
             f"--scope {cfg.scope} is a pattern that a mask has or has not, and --prune-to lets one"
             f" grow; draw a ticket with --mask-from and --scope {cfg.scope} instead"
         )
     if not prunes:
-        _refuse_given(cfg, (Schedule,), "is about pruning during training and needs --prune-to")
+        refuse_given(
+            cfg, options(Schedule, Pruning), "is about pruning during training and needs --prune-to"
+        )
 
 
-def _refuse_given(cfg: Any, groups: tuple[Any, ...], reason: str) -> None:
-    for one in options(*groups, place=TRAINING):
+def refuse_given(cfg: Any, stray: Iterable[Option], reason: str) -> None:
+    """Refuse options whose values are not their defaults."""
+    for one in stray:
         if getattr(cfg, one.name_in(TRAINING)) != one.default_in(TRAINING):
             raise LotteryError(f"{one.flag_in(TRAINING)} {reason}")
 

@@ -1,22 +1,28 @@
-"""How the mask of a run grows: a schedule of its own, or the one that it was killed in."""
+"""How the mask of a run changes: by a pruner of its own, or by the one that it was killed in."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from dataclasses import dataclass, fields
+from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import (
-    Gradual,
     Mask,
+    Pruner,
     check_scope,
     count_to_prune,
     droppable,
+    find_pruner,
     find_score,
+    has_sparsity,
     needed_by,
+    read_pruner,
+    store_pruner,
 )
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, OPTIONS, PrunerInput, stored_name
 from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
-from fairseq_lottery.tasks.checks import refuse_unreachable
+from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.tasks.checks import refuse_given, refuse_unreachable
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tickets import Ticket
@@ -24,14 +30,62 @@ from fairseq_lottery.tickets import Ticket
 #: what decides which weights a growing mask prunes; which there are to choose from
 _RANKING = options(Ranking, Seed)
 _PRUNABLE = options(Prunable)
+#: needs that the optimizer sums gradients for
+GRADIENTS = frozenset({"gradient", "dense_gradient"})
 
 
 @dataclass(frozen=True)
 class Growth:
-    """A schedule, and whether it begins with this start of the training."""
+    """How the mask of a run changes.
 
-    gradual: Gradual
+    Attributes:
+        name: the value of ``--pruner``.
+        pruner: what changes the mask.
+        needs: what the pruner and ``--score`` read beside weights.
+        begins: whether pruning begins with this start of the training.
+    """
+
+    name: str
+    pruner: Pruner
+    needs: frozenset[str]
     begins: bool
+
+    def stored(self) -> dict[str, Any]:
+        """The pruner as a checkpoint stores it now."""
+        return store_pruner(self.name, self.pruner)
+
+    def changed_mask(self, change: Callable[[PrunerInput], Mask], given: PrunerInput) -> Mask:
+        """Return what ``change``, a method of the pruner, makes of ``given.mask``.
+
+        Raises:
+            LotteryError: it fails, or breaks what the pruner says of its masks.
+        """
+        where = f"pruner {self.name} at update {given.update}"
+        try:
+            mask = change(given)
+        except LotteryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+            raise LotteryError(f"{where} failed with {type(error).__name__}: {error}") from error
+        if mask is given.mask:
+            return mask
+        if not isinstance(mask, Mask):
+            raise LotteryError(f"{where} returned a {type(mask).__name__}, expected a Mask")
+        if _matrices(mask) != _matrices(given.mask):
+            raise LotteryError(f"{where} returned a mask of other matrices")
+        due = self.pruner.sparsity_at(given.update)
+        if due is not None and not has_sparsity(mask, due):
+            raise LotteryError(
+                f"{where} returned a mask with {mask.pruned} of {mask.prunable} weights pruned,"
+                f" expected sparsity {due:g}"
+            )
+        if self.pruner.only_shrinks and not mask.is_subset_of(given.mask):
+            raise LotteryError(f"{where} regrew weights; set its only_shrinks to False")
+        return mask
+
+
+def _matrices(mask: Mask) -> tuple[dict[str, Any], dict[str, int]]:
+    return {name: keep.shape for name, keep in mask.items()}, mask.protected
 
 
 def plan_growth(
@@ -41,7 +95,7 @@ def plan_growth(
     ticket: Optional[Ticket],
     restored: Optional[Restored],
 ) -> Optional[Growth]:
-    """The growth that ``cfg`` asks for, from the sparsity of ``mask``; None if it does not grow.
+    """Return how ``cfg`` lets ``mask`` change; None if it stays.
 
     Raises:
         LotteryError: a schedule that cannot be carried out; or another one than that in the
@@ -51,26 +105,29 @@ def plan_growth(
     if cfg.prune_to is None:
         _refuse_unfinished(restored)
         return None
+    kind, source = find_pruner(cfg.pruner)
+    needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
     stored = restored.state.get("growth") if restored and first else None
-    _refuse_score(cfg, settings)
+    _refuse_needs(cfg, settings, kind, restored)
+    _refuse_stray_options(cfg, kind)
     refuse_unreachable(cfg, settings)
-    asked = (cfg.prune_to, cfg.prune_start, cfg.prune_end, cfg.prune_every, cfg.prune_schedule)
     if stored:
-        then = Gradual(**stored)
-        same = (then.final, then.start, then.end, then.every, then.schedule) == asked
-        if then.is_growing(first) and not same:
+        is_same_kind = stored_name(stored) == cfg.pruner
+        then = read_pruner(stored, kind if is_same_kind and source else None)
+        same = is_same_kind and _options_of(kind, cfg) == _options_of(kind, then)
+        if then.is_active(first) and not same:
+            whose = "" if stored_name(stored) == DEFAULT_PRUNER else f"by {stored_name(stored)} "
             raise LotteryError(
-                f"the run was pruning to {then.final:g} from update {then.start} to {then.end},"
-                f" every {then.every}, {then.schedule}; finish that schedule before another"
+                f"the run was pruning {whose}{then.describe()}; finish that schedule before another"
             )
         if restored:
-            _refuse_other_ranking(cfg, restored, then.is_growing(first))
+            _refuse_other_ranking(cfg, restored, then.is_active(first))
         if same:
-            return Growth(then, begins=False)
-    gradual = Gradual(_sparsity_now(cfg.scope, mask, ticket), *asked)
-    if gradual.start < first:
+            return Growth(cfg.pruner, then, needs, begins=False)
+    pruner = _build(cfg, kind, mask, ticket)
+    if pruner.start < first:
         raise LotteryError(
-            f"--prune-start {gradual.start} lies before update {first}, where the run starts;"
+            f"--prune-start {pruner.start} lies before update {first}, where the run starts;"
             " start pruning there or later"
         )
     if settings.ema and settings.ema_fp32:
@@ -79,18 +136,73 @@ def plan_growth(
             " ticket"
         )
     _refuse_scope(cfg, mask)
-    if gradual.is_due(first) and "gradient" in needed_by(find_score(cfg.score)[0]):
+    if not pruner.only_shrinks:
+        _refuse_structure(cfg, ticket, restored)
+    flag = _flag_of_gradients(cfg, kind)
+    if flag is not None and pruner.is_due(first):
         raise LotteryError(
-            f"--score {cfg.score} needs gradients, and there are none at update {first}, where"
+            f"{flag} needs gradients, and there are none at update {first}, where"
             f" pruning starts; set --prune-start to {first + 1} or later"
         )
-    return Growth(gradual, begins=True)
+    return Growth(cfg.pruner, pruner, needs, begins=True)
+
+
+def _options_of(kind: type[Pruner], source: Any) -> dict[str, Any]:
+    """Values of the pruner's options: from flags, or from a pruner."""
+    names = [field.name for field in fields(kind) if field.name in OPTIONS]  # type: ignore[arg-type]
+    if isinstance(source, Pruner):
+        return {name: getattr(source, name) for name in names}
+    return {name: getattr(source, OPTIONS[name].name_in(TRAINING)) for name in names}
+
+
+def _build(cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket]) -> Pruner:
+    """Return the pruner that ``cfg`` asks for, which begins with ``mask``."""
+    values = _options_of(kind, cfg)
+    has_initial = "initial" in {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if has_initial:
+        values["initial"] = _sparsity_now(cfg.scope, mask, ticket)
+    try:
+        pruner = kind(**values)
+    except TypeError as error:  # of a user's own
+        raise LotteryError(f"pruner {cfg.pruner} cannot be built: {error}") from error
+    if has_initial:
+        return pruner
+    if mask.pruned and not has_sparsity(mask, pruner.final):
+        raise LotteryError(
+            f"--prune-to {pruner.final:g} differs from the sparsity {mask.sparsity:.6f} that the"
+            f" run starts with, which --pruner {cfg.pruner} keeps; set --prune-to to the sparsity"
+            " that this mask was drawn or pruned to"
+        )
+    return pruner
+
+
+def _refuse_stray_options(cfg: Any, kind: type[Pruner]) -> None:
+    """Refuse options that the pruner does not have: they would be ignored."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    others = [option for field, option in OPTIONS.items() if field not in known]
+    refuse_given(cfg, others, f"is not an option of --pruner {cfg.pruner}; leave it out")
+
+
+def _refuse_structure(cfg: Any, ticket: Optional[Ticket], restored: Optional[Restored]) -> None:
+    """Refuse to regrow weights of a mask that prunes them for its structure."""
+    record = ticket.record if ticket else (restored.state.get("ticket") if restored else None)
+    record = record or {}
+    structure = {
+        "closes heads or FFN units": bool(record.get("parts")),
+        f"has the pattern {record.get('scope')}": Pattern.parse(record.get("scope") or "layer"),
+    }
+    for what, has_it in structure.items():
+        if has_it:
+            raise LotteryError(
+                f"the ticket {what}, and --pruner {cfg.pruner} would regrow weights there; choose"
+                " --pruner gradual, or another ticket"
+            )
 
 
 def _refuse_unfinished(restored: Optional[Restored]) -> None:
     """Refuse to resume a run that was pruning without saying how it goes on."""
     stored = restored.state.get("growth") if restored and restored.same_run else None
-    if restored and stored and Gradual(**stored).is_growing(restored.behind):
+    if restored and stored and read_pruner(stored).is_active(restored.behind):
         raise LotteryError(
             f"{restored.path} is of a run that was pruning to {stored['final']:g} until update"
             f" {stored['end']}; give its --prune flags again"
@@ -111,24 +223,21 @@ def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> Non
                 f"{restored.path} is of a run that was pruning with {flag} {then[key]}, not"
                 f" {now[key]}; go on as it began, or choose another --save-dir"
             )
-    source = then.get("score_source")
-    if is_growing and source and source != now["score_source"]:
-        raise LotteryError(
-            f"the score {cfg.score} is not the one that {restored.path} was pruning with; give it"
-            " its source back, or choose another --save-dir"
-        )
+    for flag in ("score", "pruner"):
+        source = then.get(f"{flag}_source")
+        if is_growing and source and source != now.get(f"{flag}_source"):
+            raise LotteryError(
+                f"the {flag} {getattr(cfg, flag)} is not the one that {restored.path} was pruning"
+                " with; give it its source back, or choose another --save-dir"
+            )
 
 
 def _ranking(cfg: Any) -> dict[str, Any]:
-    """How ``cfg`` ranks; the source of a score of ours may change with the version."""
+    """How ``cfg`` ranks; the source of a score or pruner of ours may change with the version."""
     own = find_score(cfg.score)[1] if ":" in cfg.score else None
     ranking = stored_values(cfg, Ranking, Seed, Prunable, place=TRAINING)
-    return {**ranking, "score_source": own}
-
-
-def growth_state(gradual: Gradual) -> dict[str, Any]:
-    """The schedule as a checkpoint keeps it."""
-    return asdict(gradual)
+    source = find_pruner(cfg.pruner)[1]
+    return {**ranking, "score_source": own, **({"pruner_source": source} if source else {})}
 
 
 def schedule_state(
@@ -142,7 +251,7 @@ def schedule_state(
     if growth is None:
         return {"growth": stored.get("growth"), "ranking": stored.get("ranking")}
     ranking = None if growth.begins else stored.get("ranking")
-    return {"growth": growth_state(growth.gradual), "ranking": ranking or _ranking(cfg)}
+    return {"growth": growth.stored(), "ranking": ranking or _ranking(cfg)}
 
 
 def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
@@ -167,17 +276,30 @@ def _sparsity_now(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     return highest
 
 
-def _refuse_score(cfg: Any, settings: Settings) -> None:
-    score, _ = find_score(cfg.score)
-    needed = needed_by(score)
-    if "start" in needed:
+def _flag_of_gradients(cfg: Any, kind: type[Pruner]) -> Optional[str]:
+    """Return the flag, with its value, that needs gradients; None where none does."""
+    if "gradient" in needed_by(find_score(cfg.score)[0]):
+        return f"--score {cfg.score}"
+    return f"--pruner {cfg.pruner}" if GRADIENTS & set(kind.needs) else None
+
+
+def _refuse_needs(
+    cfg: Any, settings: Settings, kind: type[Pruner], restored: Optional[Restored]
+) -> None:
+    if "start" in needed_by(find_score(cfg.score)[0]) and "start" not in kind.needs:
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"
             " keep; choose --score magnitude, or draw a ticket with it"
         )
-    if "gradient" in needed and settings.amp:
+    if "start" in kind.needs and restored and not restored.state.get("start_weights"):
         raise LotteryError(
-            f"--score {cfg.score} sums gradients, which fairseq leaves out of checkpoints under"
+            f"--pruner {cfg.pruner} needs start weights, which {restored.path} does not hold; train"
+            " with this pruner from the start, or choose another"
+        )
+    flag = _flag_of_gradients(cfg, kind)
+    if flag is not None and settings.amp:
+        raise LotteryError(
+            f"{flag} sums gradients, which fairseq leaves out of checkpoints under"
             " --amp; train in fp32 or --fp16"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -17,17 +18,16 @@ from fairseq_lottery.masks import (
     Mask,
     PrunableShare,
     find_score,
-    needed_by,
     score_all,
-    select,
 )
+from fairseq_lottery.masks.pruners import LazyTensors, PrunerInput
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.options import Scope, values
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.tasks.figures import figures, signs_of
 from fairseq_lottery.tasks.finished import keep_finished
-from fairseq_lottery.tasks.growth import schedule_state
+from fairseq_lottery.tasks.growth import GRADIENTS, schedule_state
 from fairseq_lottery.tasks.origin import origin_of
 from fairseq_lottery.tasks.patience import patience_state, restore_patience
 from fairseq_lottery.tasks.prepared import write_prepared
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 class LotteryRun:
-    """Enforces the mask of one training, lets it grow, and writes snapshots.
+    """Enforces the mask of one training, lets its pruner change it, and writes snapshots.
 
     The task hands in its events: before and after every update, and after a validation.
 
@@ -108,6 +108,11 @@ class LotteryRun:
         signs = stored.get("start_signs") or {}
         # copied: the checkpoint is mapped into memory, and the run will overwrite it
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
+        #: fp32, for pruners that need them; empty for all others
+        self._start_weights: dict[str, Tensor] = {}
+        if self._needs_start():
+            kept = stored.get("start_weights") or {}
+            self._start_weights = {name: weight.clone() for name, weight in kept.items()}
         if start.ticket is not None and start.ticket.clock_update > 0:
             if is_first():
                 write_prepared(self._settings, model, start.ticket.clock_update, self.state())
@@ -153,9 +158,11 @@ class LotteryRun:
             "version": __version__,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
             **self._origin,
+            **({"growth": self.growth.stored()} if self.growth is not None else {}),
             "patience": patience_state(),
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
+            **({"start_weights": self._start_weights} if self._start_weights else {}),
         }
 
     # --- events of the training ------------------------------------------------------------
@@ -171,8 +178,7 @@ class LotteryRun:
         self._bind(optimizer)
         if self.growth is not None and self.growth.begins:
             forget_best()  # of a run that was denser
-            if self.growth.gradual.is_due(update):
-                self._grow(update)
+            self._change_mask(update, self.growth.pruner.first_mask)
         elsewhere = self._restored is None or not self._restored.same_run
         if update in self._snapshots and elsewhere:
             self._write_snapshot(update)
@@ -185,8 +191,8 @@ class LotteryRun:
         self.ema_exists = True
         for call in self._after_updates:
             call()
-        if self.growth is not None and self.growth.gradual.is_due(update):
-            self._grow(update)
+        if self.growth is not None and self.growth.pruner.is_due(update):
+            self._change_mask(update, self.growth.pruner.next_mask)
         if update in self._snapshots:
             self._write_snapshot(update)
 
@@ -210,8 +216,7 @@ class LotteryRun:
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
         None; the value is still logged, as ``growing_<metric>``.
         """
-        growing = self.growth is not None and self.growth.gradual.is_growing(stats["num_updates"])
-        if growing:
+        if self.growth is not None and not self.growth.pruner.is_at_target(stats["num_updates"]):
             metric = self._settings.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
@@ -254,8 +259,9 @@ class LotteryRun:
         if not self._start_signs:
             started = trainable(self._model)
             self._start_signs = {name: signs_of(started[name]) for name in self.mask}
-        if self._wants_gradients():
-            self._masked.accumulate_gradients()
+        if self._needs_start() and not self._start_weights:
+            self._start_weights = {n: views[n].float().cpu().clone() for n in self.mask}
+        self._sum_gradients()
         self._masked.set_keep(self._tensors.rows(self.mask))
 
     def _start_exactly(self, ticket: Ticket) -> None:
@@ -273,35 +279,34 @@ class LotteryRun:
                 views[name].copy_(ticket.values[name])
         set_moments(self._masked, self._tensors, ticket.moments, ticket.record["moment_numbers"])
 
-    def _wants_gradients(self) -> bool:
-        if self.growth is None:
-            return False
-        return "gradient" in needed_by(find_score(self._cfg.score)[0])
+    def _needs_start(self) -> bool:
+        return self.growth is not None and "start" in self.growth.pruner.needs
 
-    def _grow(self, update: int) -> None:
-        """Let the mask grow to the sparsity that is due."""
+    def _sum_gradients(self) -> Optional[list[Tensor]]:
+        """Sums that scores and pruners need, from the first call on; None where none does."""
+        assert self._masked is not None
+        needs = self.growth.needs if self.growth is not None else frozenset()
+        if not needs & GRADIENTS:
+            return None
+        return self._masked.accumulate_gradients("dense_gradient" in needs)
+
+    def _change_mask(self, update: int, change: Callable[[PrunerInput], Mask]) -> None:
+        """Let the pruner ``change`` the mask, and enforce it from now on."""
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.growth is not None
-        sparsity = self.growth.gradual.sparsity_at(update)
-        gradients: Optional[list[Tensor]] = None
-        if self._wants_gradients():
-            gradients = self._masked.accumulate_gradients()
-        score, _ = find_score(self._cfg.score)
-        views = self._tensors.views
-        scores = score_all(
-            score,
-            {name: views[name] for name in self.mask},
-            gradients=self._tensors.by_name(gradients) if gradients is not None else None,
-            seed=self._cfg.draw_seed,
-        )
-        self.mask = select(scores, self.mask, sparsity, **values(self._cfg, Scope))
+        sums = self._sum_gradients()
+        given = self._pruner_input(update, sums)
+        mask = self.growth.changed_mask(change, given)
+        same_everywhere(mask.digest(), "mask")
+        if mask is self.mask:
+            return
+        self.mask = mask
         self._figures = (-1, {})
-        same_everywhere(self.mask.digest(), "mask")
         self._masked.set_keep(self._tensors.rows(self.mask))
         for model in (self._model, self._ema):
             if model is not None:
                 _zero_model(model, self.mask)
-        for total in gradients or []:
+        for total in sums or []:
             total.zero_()
         logger.info(
             "pruned at update %d: %d of %d weights, sparsity %.4f",
@@ -309,6 +314,37 @@ class LotteryRun:
             self.mask.pruned,
             self.mask.prunable,
             self.mask.sparsity,
+        )
+
+    def _pruner_input(self, update: int, sums: Optional[list[Tensor]]) -> PrunerInput:
+        """What a pruner may read after ``update`` updates."""
+        assert self.mask is not None and self._tensors is not None and self.growth is not None
+        views, mask = self._tensors.views, self.mask
+        weights = {name: views[name] for name in mask}
+        gradients: Optional[Mapping[str, Tensor]] = None
+        dense: Optional[Mapping[str, Tensor]] = None
+        if sums is not None:
+            gradients = self._tensors.by_name(sums)
+            if "dense_gradient" in self.growth.needs:
+                found = dense = gradients
+                gradients = LazyTensors(lambda n: found[n] * mask[n].to(found[n].device), mask)
+        start: Optional[Mapping[str, Tensor]] = None
+        if self._needs_start():
+            kept = self._start_weights
+            start = LazyTensors(lambda n: kept[n].to(views[n].device, copy=True), mask)
+        score, _ = find_score(self._cfg.score)
+        return PrunerInput(
+            update=update,
+            mask=mask,
+            weights=LazyTensors(lambda n: views[n].float().clone(), mask),
+            scores=score_all(
+                score, weights, start=start, gradients=gradients, seed=self._cfg.draw_seed
+            ),
+            **values(self._cfg, Scope),
+            seed=self._cfg.draw_seed,
+            gradients=gradients,
+            dense_gradients=dense,
+            start=start,
         )
 
     def _write_snapshot(self, update: int) -> None:

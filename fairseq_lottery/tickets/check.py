@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Gradual, Mask, count_to_prune
+from fairseq_lottery.masks import Mask, has_sparsity, read_pruner
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.structured.learned import has_gates, learned_in
 from fairseq_lottery.tickets import container
@@ -55,9 +55,9 @@ def check_folder(folder: Union[str, Path]) -> list[Checked]:
 
     Each file has to be whole, and finite and zero wherever its mask prunes (weights, masters,
     optimizer state and EMA, each of all matrices), and at the sparsity that its ticket or its
-    schedule says; a snapshot, that the next checkpoint's say. In one folder masks only shrink,
-    and its ``ticket.safetensors`` is the one that its checkpoints name; tickets of other names
-    belong to no run there.
+    pruner says; a snapshot, that the next checkpoint's say. In one folder masks only shrink,
+    unless a checkpoint names a pruner that regrows weights, and its ``ticket.safetensors`` is the
+    one that its checkpoints name; tickets of other names belong to no run there.
 
     Raises:
         LotteryError: there is no such folder, or nothing in it to check.
@@ -83,7 +83,8 @@ class _Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.masks: list[tuple[int, str, Optional[Mask]]] = []
+        #: path -> update and mask; of a file without one None
+        self.masks: dict[str, tuple[int, Optional[Mask]]] = {}
         self.tickets: dict[str, str] = {}
         #: update -> what checkpoints keep of the run
         self.stored: list[tuple[int, Mapping[str, Any]]] = []
@@ -93,7 +94,9 @@ class _Run:
         paths.sort(key=lambda path: (path.suffix != ".pt", path))  # snapshots ask checkpoints
         tickets = [path for path in paths if path.name == "ticket.safetensors"]
         found = [self._check(path) for path in tickets]  # what all others are held against
-        return found + [self._check(path) for path in paths if path not in tickets]
+        found += [self._check(path) for path in paths if path not in tickets]
+        # whether masks only shrink is known when all checkpoints were read
+        return [replace(one, problems=(*one.problems, *self._grown(one.file))) for one in found]
 
     def _check(self, path: Path) -> Checked:
         try:
@@ -131,9 +134,9 @@ class _Run:
         # a ticket is what its run starts from, whatever update its values are of; those of other
         # names, as a search leaves three, are of runs elsewhere
         if source.kind != "ticket":
-            problems += self._grown(update, path.name, mask)
+            self.masks[str(path)] = (update, mask)
         elif path.name == "ticket.safetensors":
-            problems += self._grown(0, path.name, mask)
+            self.masks[str(path)] = (0, mask)
         return Checked(
             file=str(path),
             kind=source.kind,
@@ -156,10 +159,16 @@ class _Run:
             return ["it was trained from another ticket than the ticket.safetensors beside it"]
         return []
 
-    def _grown(self, update: int, name: str, mask: Optional[Mask]) -> list[str]:
+    def _grown(self, file: str) -> list[str]:
         """Held against every file of this folder that was looked at before."""
-        problems = []
-        for other_update, other, before in self.masks:
+        problems: list[str] = []
+        if file not in self.masks:
+            return problems
+        update, mask = self.masks[file]
+        for path, (other_update, before) in self.masks.items():
+            if path == file:
+                break
+            other = Path(path).name
             first, second = (before, mask) if other_update <= update else (mask, before)
             if first is None:
                 continue
@@ -167,10 +176,18 @@ class _Run:
                 problems.append(f"one of it and {other} has lost its mask")
             elif other_update == update and first != second and "ticket" not in other:
                 problems.append(f"its mask is not that of {other}, of the same update")
-            elif not second.is_subset_of(first):
+            elif self._only_shrinks and not second.is_subset_of(first):
                 problems.append(f"weights are pruned in one of it and {other} that were back later")
-        self.masks.append((update, name, mask))
         return problems
+
+    @property
+    def _only_shrinks(self) -> bool:
+        """Whether no checkpoint names a pruner that regrows weights, nor a malformed one."""
+        try:
+            stored = [state["growth"] for _, state in self.stored if state.get("growth")]
+            return all(read_pruner(growth).only_shrinks for growth in stored)
+        except LotteryError:
+            return True
 
 
 def _groups(source: Source, state: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -233,18 +250,6 @@ def _had_mask(state: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
     return asked or any(stored.get(name) for name in ("growth", "ticket"))
 
 
-def _schedule(growth: Any) -> Gradual:
-    """The schedule in a checkpoint.
-
-    Raises:
-        LotteryError: it is none.
-    """
-    try:
-        return Gradual(**growth)
-    except (TypeError, ValueError) as error:
-        raise LotteryError("its schedule of pruning is none") from error
-
-
 def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any]) -> list[str]:
     """Whether exactly as much is pruned as the schedule or the ticket says.
 
@@ -254,16 +259,11 @@ def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any])
     """
     if stored.get("growth") is not None:
         try:
-            gradual = _schedule(stored["growth"])
+            pruner = read_pruner(stored["growth"])
         except LotteryError as error:
             return [str(error)]
-        if since < gradual.start:
-            return []
-        due = gradual.reached(update)
-        together = mask.pruned == count_to_prune(due, mask.prunable)
-        if not together and any(
-            mask.pruned_in(name) != count_to_prune(due, mask.size(name)) for name in mask
-        ):
+        due = pruner.sparsity_at(update)
+        if due is not None and since >= pruner.start and not has_sparsity(mask, due):
             return [f"{mask.pruned} of {mask.prunable} weights are pruned, and {due:g} is due"]
         return []
     asked = (stored.get("ticket") or {}).get("sparsity")

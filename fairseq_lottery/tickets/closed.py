@@ -20,7 +20,10 @@ from fairseq_lottery.tickets.parameters import untie
 from fairseq_lottery.tickets.sources import Source, read_source
 
 #: what says how the mask of a run came about, and how it grows on; a closed model is no such run's
-_OF_A_RUN = ("ticket", "ticket_digest", "choices", "files", "ranking", "growth", "patience")
+_OF_A_RUN = (
+    *("ticket", "ticket_digest", "choices", "files", "ranking", "growth", "patience"),
+    "start_weights",
+)
 
 
 def close_checkpoint(

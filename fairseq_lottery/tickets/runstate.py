@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Gradual
+from fairseq_lottery.masks import read_pruner
 from fairseq_lottery.strict import refuse_other_than_json
 from fairseq_lottery.tickets.plain import is_int, mapping, refuse_other_tensors
 from fairseq_lottery.tickets.record import refuse_malformed
@@ -43,25 +43,14 @@ def look_through_run(lottery: Mapping[str, Any], model: Mapping[str, Tensor], si
     for file in mapping(lottery, "files").values():
         if not isinstance(file, Mapping) or not isinstance(file.get("sha256"), str):
             raise LotteryError("its files have no sha256")
-    _refuse_other_growth(lottery.get("growth"))
+    if lottery.get("growth") is not None:
+        refuse_other_than_json(lottery["growth"], "its growth")
+        read_pruner(lottery["growth"])
     patience = mapping(lottery, "patience")
     if patience and not (type(patience.get("best")) is float and is_int(patience.get("num_runs"))):
         raise LotteryError("its patience is no count")
     _refuse_other_signs(mapping(lottery, "start_signs"), mapping(mask, "bits"), model, size)
-
-
-def _refuse_other_growth(growth: Any) -> None:
-    """A schedule that the mask of the run grows by."""
-    if growth is None:
-        return
-    kinds = {"initial": _is_share, "final": _is_share, "schedule": lambda text: type(text) is str}
-    fields = Gradual.__dataclass_fields__
-    if not isinstance(growth, Mapping) or set(growth) != set(fields):
-        raise LotteryError("its growth is no schedule")
-    for name in fields:
-        if not kinds.get(name, is_int)(growth[name]):
-            raise LotteryError(f"the {name} of its growth is no {name} of a schedule")
-    Gradual(**growth)
+    _refuse_other_start(mapping(lottery, "start_weights"), mapping(mask, "bits"), model, size)
 
 
 def _refuse_other_signs(
@@ -76,6 +65,21 @@ def _refuse_other_signs(
         expected = (weight.numel() + 7) // 8 if weight is not None else packed.numel()
         if packed.dtype != torch.uint8 or packed.shape != (expected,):
             raise LotteryError(f"its start_signs of {name} are not a bit a weight")
+
+
+def _refuse_other_start(
+    start: Mapping[str, Any], bits: Mapping[str, Any], model: Mapping[str, Tensor], size: int
+) -> None:
+    """Refuse start weights that are not a finite fp32 tensor for each pruned matrix."""
+    refuse_other_tensors(start, "start_weights", size)
+    if start and set(start) != set(bits):
+        raise LotteryError("its start_weights are not those of the matrices of its mask")
+    for name, weight in start.items():
+        is_of_model = name not in model or weight.shape == model[name].shape
+        if weight.dtype != torch.float32 or not is_of_model:
+            raise LotteryError(f"its start_weights of {name} have another type or shape")
+        if not bool(torch.isfinite(weight).all()):
+            raise LotteryError(f"its start_weights of {name} are not all finite")
 
 
 def refuse_other_gradients(lottery: Mapping[str, Any], size: int) -> None:
@@ -96,7 +100,3 @@ def refuse_other_gradients(lottery: Mapping[str, Any], size: int) -> None:
     flat = [(sum(math.prod(shape) for shape in shapes),)]
     if found not in (shapes, flat) or not all(one.is_floating_point() for one in gradients):
         raise LotteryError("its summed gradients are not those of its parameters")
-
-
-def _is_share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1

@@ -30,7 +30,7 @@ def test_the_cubic_of_brix():
 def test_the_mask_grows_41_times():
     due = [update for update in range(500_001) if BRIX.is_due(update)]
     assert due == list(range(0, 400_001, 10_000))
-    assert BRIX.is_growing(0) and BRIX.is_growing(399_999) and not BRIX.is_growing(400_000)
+    assert BRIX.is_active(0) and BRIX.is_active(399_999) and not BRIX.is_active(400_000)
 
 
 def test_the_end_is_due_where_the_steps_miss_it():
@@ -61,7 +61,7 @@ def test_one_shot():
         0.9,
     ]
     assert [update for update in range(30) if gradual.is_due(update)] == [10]
-    assert gradual.is_growing(9) and not gradual.is_growing(10)
+    assert gradual.is_active(9) and not gradual.is_active(10)
     assert Gradual(0, 0.9, start=10, end=10, every=1, schedule="one-shot").sparsity_at(10) == 0.9
 
 

@@ -41,7 +41,9 @@ def test_golden_values():
 
 @given(st.integers(0, 2**40), st.text(max_size=8))
 def test_every_stream_is_of_its_purpose(seed, name):
-    keys = [f"{purpose}|{seed}|{name}" for purpose in ("random-sign", "shuffle", "random-weights")]
+    purposes = ("random-sign", "shuffle", "random-weights", "first-mask", "set-regrowth")
+    keys = [f"{purpose}|{seed}|{name}" for purpose in purposes]
+    keys += [f"set-regrowth|{seed}|{update}|{name}" for update in (10, 20)]
     keys += [f"{seed}|{name}", f"random-sign|{seed + 1}|{name}"]
     drawn = {tuple(raw_bits(key, 2).tolist()) for key in keys}
     assert len(drawn) == len(keys)

@@ -159,6 +159,34 @@ ROWS = (
         if p != "amp"
     ),
     Row("amp", also="--score of gradients", ticket=None, growing=NO_SUM),
+    # weights that are regrown: at random, and where gradients of pruned weights are largest
+    *(
+        _row(
+            p, ema="yes", frequency=2, start="resumed", also="--pruner set",
+            ticket=None, growing=BITS,
+        )
+        for p in PRECISIONS
+    ),
+    *(
+        _row(p, start="resumed", also="--pruner of dense gradients", ticket=None, growing=BITS)
+        for p in PRECISIONS
+        if p != "amp"
+    ),
+    Row("amp", also="--pruner of dense gradients", ticket=None, growing=NO_SUM),
+    *(
+        _row(
+            p, processes="legacy_ddp", ema="yes", start="resumed", also="--pruner set",
+            ticket=None, growing=BITS,
+        )
+        for p in ("fp32", "fp16 flat", "bf16", "amp")
+    ),
+    *(
+        _row(
+            p, processes="pytorch_ddp", start="resumed", also="--pruner of dense gradients",
+            ticket=None, growing=BITS,
+        )
+        for p in ("fp32", "fp16 flat", "fp16 memory-efficient", "bf16")
+    ),
 )  # fmt: skip
 
 KINDS = ("ticket", "growing")

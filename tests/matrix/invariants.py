@@ -57,9 +57,13 @@ def matrices(model, prunable="all-matrices"):
 def due(task, update):
     """Sparsity that ``--prune-to`` and the schedule's flags ask for, or None before it starts.
 
+    Other pruners than ``gradual`` hold theirs from the first update on.
+
     The last step that is not after ``update`` counts: every ``--prune-every`` updates from
     ``--prune-start`` on, and ``--prune-end``.
     """
+    if task.prune_to is not None and task.pruner != "gradual":
+        return lambda initial: task.prune_to
     if task.prune_to is None or update < task.prune_start:
         return None
     if task.prune_schedule == "one-shot" or update >= task.prune_end:
@@ -70,6 +74,16 @@ def due(task, update):
         return lambda initial: initial
     power = _EXPONENT[task.prune_schedule]
     return lambda initial: task.prune_to + (initial - task.prune_to) * left**power
+
+
+def exchanged(task, update, kept):
+    """How many of ``kept`` weights of a matrix are exchanged for pruned ones, half a cosine."""
+    if task.pruner == "gradual" or not task.prune_start < update < task.prune_end:
+        return 0
+    if (update - task.prune_start) % task.prune_every:
+        return 0
+    done = (update - task.prune_start) / (task.prune_end - task.prune_start)
+    return count(task.prune_fraction * (1 + math.cos(math.pi * done)) / 2, kept)
 
 
 def master_parts(trainer, names):
@@ -123,7 +137,7 @@ class Watch:
         drawn = self.run.state()["ticket"]
         self.initial = drawn["asked"] if drawn else 0.0
         self.anew = False
-        self.looks = 0
+        self.looks = self.exchanged = 0
 
     def goes_on_from(self, initial):
         """A schedule starts anew from ``initial``, which only some of the matrices may have."""
@@ -132,10 +146,25 @@ class Watch:
     def __call__(self) -> None:
         self.looks += 1
         mask = self.run.mask
-        assert mask.is_subset_of(self.mask), "a pruned weight has come back"
+        if self.task.prune_to is None or self.task.pruner == "gradual":
+            assert mask.is_subset_of(self.mask), "a pruned weight has come back"
+        elif self.mask.pruned:
+            self._assert_exchanged(self.mask, mask)
         self.mask = mask
         self._assert_counts(mask)
         self._assert_zero(mask)
+
+    def _assert_exchanged(self, before, mask):
+        """As many come back as are pruned anew, each with zeros everywhere."""
+        update = self.trainer.get_num_updates()
+        for name, keep in mask.items():
+            kept = self.expected[name][1] - int((~before[name]).sum())
+            here = min(exchanged(self.task, update, kept), int((~before[name]).sum()))
+            assert int((keep & ~before[name]).sum()) == here
+            assert int((before[name] & ~keep).sum()) == here
+            self.exchanged += here
+        both = {name: keep & before[name] for name, keep in mask.items()}
+        self._assert_zero(both)
 
     def _assert_counts(self, mask):
         assert set(mask) == set(self.expected)

@@ -16,8 +16,11 @@ from fairseq_lottery.tickets import read_checkpoint
 
 UPDATES = 8
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
+#: weights are exchanged at updates 2, 4 and 6
+EXCHANGING = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 7, "--prune-every", 2)
 #: what a checkpoint is made with that another training goes on from
 FIRST = ("--prune-to", 0.5, "--prune-start", 1, "--prune-end", 3, "--prune-every", 1)
+OF_GRADIENTS = "matrix.pruners:OfGradients"
 EMA = {
     "no": (),
     "yes": ("--store-ema", "--ema-decay", 0.6),
@@ -87,6 +90,9 @@ def run_row(row, kind, place):
     if clock:
         flags += ("--clock", "rewind")
     pruning = GROWING if kind == "growing" else ()
+    if row.also.startswith("--pruner"):
+        pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]
+        pruning = (*EXCHANGING, "--pruner", pruner)
     if row.also == "--score of gradients":
         pruning += ("--score", "matrix.scores:taylor")
     if row.also == "--ema-seed-model":

@@ -30,6 +30,7 @@ def test_cell(cell, toy_data, matrix_dense, tmp_path, capsys):
         if not isinstance(outcome, Refused):
             training = run_row(row, kind, place)
             assert training.update == 8 and training.watch.looks in (4, 6, 8)
+            assert bool(training.watch.exchanged) == row.also.startswith("--pruner")
             return
         with pytest.raises(SystemExit) as stopped:
             run_row(row, kind, place)

@@ -176,6 +176,92 @@ def test_summed_gradients_are_what_the_optimizer_saw():
     assert all(torch.equal(a, b) for a, b in zip(resumed, expected))
 
 
+@pytest.mark.parametrize("clip", [0.0, 0.5, 1e6])
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_dense_gradients_are_clipped_like_the_others_and_change_nothing(name, clip):
+    named, plain = named_parameters(), named_parameters()
+    optimizer, other = bound(f"masked_{name}", named), bound(f"masked_{name}", plain)
+    total = optimizer.accumulate_gradients(dense=True)
+    expected = [torch.zeros_like(parameter) for parameter in named.values()]
+    for step in range(3):
+        norm = update(optimizer, named, step, clip)
+        assert torch.equal(norm, update(other, plain, step, clip))
+        generator = torch.Generator().manual_seed(step)
+        factor = min(1.0, clip / (float(norm) + 1e-6)) if clip else 1.0
+        for sum_, parameter in zip(expected, named.values()):
+            sum_ += torch.randn(parameter.shape, generator=generator) * factor
+    for found, sum_ in zip(total, expected):
+        torch.testing.assert_close(found, sum_)
+        assert found.all(), "those of pruned weights too"
+    for key in named:
+        assert torch.equal(named[key], plain[key])
+        mine, its = (o.optimizer.state[n[key]] for o, n in ((optimizer, named), (other, plain)))
+        assert all(torch.equal(torch.as_tensor(mine[k]), torch.as_tensor(its[k])) for k in its)
+
+
+def test_dense_gradients_of_a_skipped_update_do_not_count():
+    named = named_parameters()
+    optimizer = bound("masked_sgd", named)
+    total = optimizer.accumulate_gradients(dense=True)
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.clip_grad_norm(1.0)  # and no step: fairseq skips one that overflows
+    assert not any(sum_.any() for sum_ in total)
+    update(optimizer, named, 1, clip=0)
+    generator = torch.Generator().manual_seed(1)
+    for found, parameter in zip(total, named.values()):
+        assert torch.equal(found, torch.randn(parameter.shape, generator=generator))
+
+
+def test_infinite_dense_gradients_count_as_zero():
+    named = named_parameters()
+    optimizer = bound("masked_adam", named)
+    total = optimizer.accumulate_gradients(dense=True)
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    named["a.weight"].grad[~MASK["a.weight"]] = float("inf")
+    named["a.weight"].grad[0, 1] = float("nan")
+    assert torch.isfinite(optimizer.clip_grad_norm(0.0))
+    optimizer.step()
+    assert torch.equal(total[0], MASK["a.weight"].float())
+    assert torch.equal(total[1], torch.ones(4, 7))
+    assert all(torch.isfinite(parameter).all() for parameter in named.values())
+
+
+def test_gradients_that_wrappers_rescale_before_the_step_are_summed_rescaled():
+    """fairseq's half-precision wrappers unscale in place between the norm and the step."""
+    named = named_parameters()
+    optimizer = bound("masked_sgd", named)
+    total = optimizer.accumulate_gradients(dense=True)
+    for parameter in named.values():
+        parameter.grad = torch.full_like(parameter, 8.0)
+    optimizer.clip_grad_norm(0)
+    optimizer.multiply_grads(1 / 8)
+    optimizer.step()
+    assert all(bool((sum_ == 1).all()) for sum_ in total)
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_a_regrown_weight_starts_with_zeros(name):
+    """Weight and state: those that it had when it was pruned do not come back."""
+    named = named_parameters()
+    optimizer = bound(f"masked_{name}", named)
+    tensors = MasterTensors(optimizer, named)
+    for step in range(3):
+        update(optimizer, named, step)
+    inverse = Mask({matrix: ~keep for matrix, keep in MASK.items()})
+    for mask, before in ((inverse, MASK), (MASK, inverse)):
+        optimizer.set_keep(tensors.rows(mask))
+        for matrix, keep in mask.items():
+            regrown = keep & ~before[matrix]
+            assert not named[matrix].data[regrown].any()
+            for key, value in optimizer.optimizer.state[named[matrix]].items():
+                if torch.is_tensor(value) and value.shape == named[matrix].shape:
+                    assert not value[regrown].any(), key
+        update(optimizer, named, 7)
+        assert all(named[matrix].data[keep].all() for matrix, keep in mask.items())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_of_halves_are_summed_in_fp32(dtype):
     named = named_parameters(dtype=dtype)

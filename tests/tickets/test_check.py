@@ -18,8 +18,7 @@ from small import (
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Gradual, Mask, select
-from fairseq_lottery.tasks.growth import growth_state
+from fairseq_lottery.masks import Gradual, Mask, select, store_pruner
 from fairseq_lottery.tickets import mask_to_state, save_ticket, ticket_digest
 from fairseq_lottery.tickets.check import check_folder
 
@@ -139,7 +138,7 @@ def lottery(mask, **changes):
 def test_the_count_that_a_schedule_asks_for(tmp_path, names, update, fits):
     gradual = Gradual(0.0, 0.5, start=10, end=40, every=10)
     mask = halves(*names)
-    state = lottery(mask, growth=growth_state(gradual))
+    state = lottery(mask, growth=store_pruner("gradual", gradual))
     checkpoint(tmp_path / "checkpoint_last.pt", mask, update, task_state=state)
     found = problems(tmp_path)
     assert (not found) == fits
@@ -154,7 +153,7 @@ def test_every_matrix_at_what_is_due(tmp_path):
         first = mask.size(name) // 2  # of an even number; the padding row is the second
         (keep[2:] if name == EMBEDDING else keep).view(-1)[:first] = False
     mask = Mask(entries, mask.protected)
-    state = lottery(mask, growth=growth_state(Gradual(0.0, 0.5, 0, 10, 5)))
+    state = lottery(mask, growth=store_pruner("gradual", Gradual(0.0, 0.5, 0, 10, 5)))
     checkpoint(tmp_path / "checkpoint_last.pt", mask, 10, task_state=state)
     assert problems(tmp_path) == {}
 
@@ -243,8 +242,8 @@ def test_reached():
     for update in range(50):
         due = [u for u in range(update + 1) if gradual.is_due(u)]
         expected = gradual.sparsity_at(due[-1]) if due else 0.0
-        assert gradual.reached(update) == expected
-    assert torch.tensor(gradual.reached(16)) == 0
+        assert gradual.sparsity_at(update) == expected
+    assert torch.tensor(gradual.sparsity_at(16)) == 0
 
 
 def changed(run, *path, to):
@@ -341,7 +340,7 @@ def test_an_ema_that_is_none(run, ema, said):
 def test_a_mask_that_was_taken_out(tmp_path, what, lost):
     """Of a checkpoint by itself: no other file of the folder tells."""
     mask = halves(FC1)
-    growth = growth_state(Gradual(0.0, 0.5, start=10, end=40, every=10))
+    growth = store_pruner("gradual", Gradual(0.0, 0.5, start=10, end=40, every=10))
     stored = {"growth": {"growth": growth}, "ticket": {"ticket": {"signature": "x"}}, "task": {}}
     cfg = {"model": {"arch": "transformer"}, "task": {"prune_to": 0.5} if what == "task" else {}}
     state = lottery(mask, **stored[what])
@@ -368,7 +367,7 @@ def test_a_run_without_a_mask_has_lost_none(tmp_path):
     ids=str,
 )  # fmt: skip
 def test_a_schedule_that_is_none(tmp_path, growth):
-    whole = growth_state(Gradual(0.0, 0.5, start=10, end=40, every=10))
+    whole = store_pruner("gradual", Gradual(0.0, 0.5, start=10, end=40, every=10))
     changed_one = isinstance(growth, dict) and growth and growth != {"final": 0.5}
     state = lottery(halves(FC1), growth={**whole, **growth} if changed_one else growth)
     checkpoint(tmp_path / "checkpoint_last.pt", halves(FC1), task_state=state)
@@ -460,7 +459,7 @@ def test_a_snapshot_is_held_against_the_schedule(tmp_path, update, back, fits):
     """It says none itself; the next checkpoint does. ``back`` weights of it are not pruned yet."""
     gradual = Gradual(0.0, 0.5, start=5, end=20, every=15)
     last = select({n: w.abs() for n, w in weights().items()}, full_mask(), 0.5)
-    state = lottery(last, growth=growth_state(gradual))
+    state = lottery(last, growth=store_pruner("gradual", gradual))
     checkpoint(tmp_path / "checkpoint_last.pt", last, 40, task_state=state)
     entries = {name: keep.clone() for name, keep in last.items()}
     entries[FC1].view(-1)[(~entries[FC1].view(-1)).nonzero()[:back]] = True

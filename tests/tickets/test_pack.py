@@ -16,7 +16,7 @@ from small import DICTIONARIES, PROPERTY, Run
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.options import GROUPS, TRAINING, options
+from fairseq_lottery.options import GROUPS, TRAINING, Pruning, Schedule, options
 from fairseq_lottery.tickets import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
 from fairseq_lottery.tickets.pack.members import (
@@ -252,8 +252,8 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
 
     pruning = set(refused(prune_to=0.9))
     assert pruning == {*command.DRAWING, "--sparse-decode"}
-    when = {"--prune-start", "--prune-end", "--prune-every", "--prune-schedule"}
-    assert set(refused()) == {*pruning, *command.RANKING, *when}
+    how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning)} - {"--prune-to"}
+    assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""What changes a mask during training, one file each.
+
+A pruner is a dataclass. It says when it acts, what the mask is then, and what it needs for that.
+``LotteryRun`` calls it, and nothing else knows how masks change.
+"""
+
+from fairseq_lottery.masks.pruners.exchange import Exchange
+from fairseq_lottery.masks.pruners.gradual import Gradual
+from fairseq_lottery.masks.pruners.pruner import OPTIONS, LazyTensors, Pruner, PrunerInput
+from fairseq_lottery.masks.pruners.registry import (
+    DEFAULT_PRUNER,
+    PRUNERS,
+    find_pruner,
+    read_pruner,
+    store_pruner,
+    stored_name,
+)
+from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
+
+__all__ = [
+    "DEFAULT_PRUNER",
+    "Exchange",
+    "Gradual",
+    "LazyTensors",
+    "OPTIONS",
+    "PRUNERS",
+    "Pruner",
+    "PrunerInput",
+    "SparseEvolutionary",
+    "find_pruner",
+    "read_pruner",
+    "store_pruner",
+    "stored_name",
+]

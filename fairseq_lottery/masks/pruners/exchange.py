@@ -1,0 +1,102 @@
+"""Exchanging pruned weights for kept ones, at one sparsity."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
+from fairseq_lottery.masks.select import count_to_prune, prune_to_counts, select
+from fairseq_lottery.masks.streams import uniform
+
+
+class Exchange(Pruner):
+    """Base of pruners that prune some survivors of each matrix and regrow as many weights.
+
+    Subclasses are dataclasses with the field ``fraction`` beside the required ones, and say by
+    ``regrowth`` which weights come back. Training is sparse from its first update: under the mask
+    of a ticket, or under a random one at ``final``.
+    """
+
+    only_shrinks: ClassVar[bool] = False
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.fraction <= 1:
+            raise LotteryError(
+                f"--prune-fraction {self.fraction:g} is outside (0, 1]; 0.3 exchanges 30 % of the"
+                " survivors in the first step"
+            )
+        if self.start == self.end:
+            raise LotteryError(
+                f"--prune-start and --prune-end are both {self.end}; this pruner needs updates in"
+                " between"
+            )
+
+    def regrowth(self, given: PrunerInput, name: str) -> Tensor:
+        """Return scores of the matrix's shape: the highest of pruned weights are regrown."""
+        raise NotImplementedError
+
+    def is_due(self, update: int) -> bool:
+        """Whether weights are exchanged after ``update`` updates: not at the ends."""
+        return self.start < update < self.end and (update - self.start) % self.every == 0
+
+    def is_at_target(self, update: int) -> bool:
+        """Every validation counts: the sparsity is final from the first update on."""
+        return True
+
+    def fraction_at(self, update: int) -> float:
+        """Share of the survivors that is exchanged after ``update`` updates: half a cosine."""
+        done = (update - self.start) / (self.end - self.start)
+        # rounded: libraries differ in the last bits of a cosine
+        return round(self.fraction / 2 * (1 + math.cos(math.pi * done)), 12)
+
+    def first_mask(self, given: PrunerInput) -> Mask:
+        """Keep the mask of a ticket, or draw a random one that depends on the seed alone."""
+        if given.mask.pruned:
+            return given.mask
+        scores = {
+            name: uniform(f"first-mask|{given.seed}|{name}", keep.numel()).reshape(keep.shape)
+            for name, keep in given.mask.items()
+        }
+        return select(scores, given.mask, self.final, given.scope, given.min_density)
+
+    def next_mask(self, given: PrunerInput) -> Mask:
+        """Prune the lowest scores of each matrix, and regrow as many weights pruned before."""
+        mask, share = given.mask, self.fraction_at(given.update)
+        counts = {
+            name: min(count_to_prune(share, mask.size(name) - mask.pruned_in(name)),
+                      mask.pruned_in(name))
+            for name in mask
+        }  # fmt: skip
+        pruned = {name: mask.pruned_in(name) + count for name, count in counts.items()}
+        entries = dict(prune_to_counts(given.scores, mask, pruned))
+        for name, count in counts.items():
+            if count:
+                _regrow(entries[name], mask[name], self.regrowth(given, name), count, name)
+        return Mask(entries, mask.protected)
+
+
+def _regrow(keep: Tensor, before: Tensor, scores: Tensor, count: int, name: str) -> None:
+    """Set the ``count`` highest scores in ``keep``, of weights that ``before`` prunes.
+
+    Among equal scores the one that comes first in row-major order is regrown first.
+    """
+    if scores.shape != before.shape:
+        raise LotteryError(
+            f"regrowth scores of {name} have shape {tuple(scores.shape)}, expected"
+            f" {tuple(before.shape)}"
+        )
+    candidates = torch.nonzero(~before.reshape(-1))[:, 0]
+    values = scores.detach().float().cpu().reshape(-1)[candidates]
+    if not bool(torch.isfinite(values).all()):
+        raise LotteryError(f"the regrowth scores of {name} are not all finite")
+    order = torch.sort(values, descending=True, stable=True).indices
+    keep.view(-1)[candidates[order[:count]]] = True

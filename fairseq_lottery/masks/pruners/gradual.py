@@ -1,0 +1,73 @@
+"""Pruning more and more during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
+from fairseq_lottery.masks.schedules import SCHEDULES, check_sparsity
+from fairseq_lottery.masks.select import select
+from fairseq_lottery.options.axes import SCHEDULE
+
+
+@dataclass(frozen=True)
+class Gradual(Pruner):
+    """A sparsity that increases during training; pruned weights stay pruned.
+
+    s(u) = s_T + (s_0 - s_T) * (1 - (u - start) / (end - start)) ** exponent, for updates u
+    from ``start`` to ``end`` in steps of ``every`` (Zhu & Gupta 2017; Brix et al. 2020,
+    section 2.1, with exponent 3). ``one-shot`` prunes to s_T at ``start``.
+    """
+
+    initial: float
+    final: float
+    start: int
+    end: int
+    every: int
+    schedule: str = "cubic"
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.initial, "the ticket's sparsity")
+        super().__post_init__()
+        SCHEDULE.refuse_unknown(self.schedule)
+        if self.final < self.initial:
+            raise LotteryError(
+                f"--prune-to {self.final:g} is below the {self.initial:g} that is pruned already;"
+                " masks only shrink"
+            )
+        if self.schedule != "one-shot" and self.start == self.end:
+            raise LotteryError(
+                f"--prune-start and --prune-end are both {self.end}; a {self.schedule} schedule"
+                " needs updates in between, or choose --prune-schedule one-shot"
+            )
+
+    def describe(self) -> str:
+        """Describe the schedule in a few words, for error messages."""
+        return f"{super().describe()}, {self.schedule}"
+
+    def is_due(self, update: int) -> bool:
+        """Whether the mask changes after ``update`` updates."""
+        if self.schedule == "one-shot":
+            return update == self.start
+        return super().is_due(update)
+
+    def is_active(self, update: int) -> bool:
+        """Whether the target is still ahead after ``update`` updates."""
+        return update < (self.start if self.schedule == "one-shot" else self.end)
+
+    def sparsity_at(self, update: int) -> float:
+        """Sparsity of the mask after ``update`` updates: the one that was due last."""
+        if not self.is_active(update):
+            return self.final
+        if update < self.start + self.every:  # exactly: rounding must not ask for less than that
+            return self.initial
+        step = update - (update - self.start) % self.every
+        remaining = 1 - (step - self.start) / (self.end - self.start)
+        return self.final + (self.initial - self.final) * remaining ** SCHEDULES[self.schedule]
+
+    def next_mask(self, given: PrunerInput) -> Mask:
+        """Prune the lowest scores, up to the sparsity that is due."""
+        sparsity = self.sparsity_at(given.update)
+        return select(given.scores, given.mask, sparsity, given.scope, given.min_density)

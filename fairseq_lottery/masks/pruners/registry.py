@@ -1,0 +1,143 @@
+"""Pruners by name, and as checkpoints store them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.pruners.gradual import Gradual
+from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
+from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
+from fairseq_lottery.options.axes import PRUNER
+
+PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
+    {"gradual": Gradual, "set": SparseEvolutionary}
+)
+
+#: checkpoints that name no pruner have this one
+DEFAULT_PRUNER = "gradual"
+
+#: the key of the pruner's name, beside its fields
+_NAME = "pruner"
+_REQUIRED = ("final", "start", "end", "every")
+
+
+@dataclass(frozen=True)
+class _Unknown(Pruner):
+    """A pruner of a user's own in a file that was read: its class is never imported for that."""
+
+    final: float
+    start: int
+    end: int
+    every: int
+
+    only_shrinks = False
+
+    def sparsity_at(self, update: int) -> None:
+        return None
+
+
+def find_pruner(name: str) -> tuple[type[Pruner], Optional[str]]:
+    """Return the pruner called ``name``, and the SHA-256 of its source if it is a user's own.
+
+    Raises:
+        LotteryError: no such pruner, module or class, or a class that does not follow ``Pruner``.
+    """
+    PRUNER.refuse_unknown(name)
+    if name in PRUNERS:
+        return PRUNERS[name], None
+    module, _, attribute = name.partition(":")
+    try:
+        pruner = getattr(importlib.import_module(module), attribute)
+        source = inspect.getsource(pruner)
+    except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
+        raise LotteryError(
+            f"pruner {name} cannot be imported ({error}); add its folder to PYTHONPATH"
+        ) from error
+    _refuse_malformed(pruner, name)
+    return pruner, hashlib.sha256(source.encode()).hexdigest()
+
+
+def _refuse_malformed(pruner: Any, name: str) -> None:
+    if not (inspect.isclass(pruner) and issubclass(pruner, Pruner) and is_dataclass(pruner)):
+        raise LotteryError(
+            f"pruner {name} is not a dataclass that extends Pruner of"
+            " fairseq_lottery.masks.pruners"
+        )
+    known = {field.name for field in fields(pruner)}
+    for required in _REQUIRED:
+        if required not in known:
+            raise LotteryError(f"pruner {name} has no field {required!r}; add it")
+    for need in pruner.needs:
+        if need not in ("start", "gradient", "dense_gradient"):
+            raise LotteryError(
+                f"pruner {name} needs {need!r}; choose from start, gradient, dense_gradient"
+            )
+
+
+def store_pruner(name: str, pruner: Pruner) -> dict[str, Any]:
+    """Return ``pruner`` as checkpoints store it.
+
+    Raises:
+        LotteryError: a field that is neither a number nor a text.
+    """
+    stored = asdict(pruner)  # type: ignore[call-overload]
+    for field, value in stored.items():
+        if type(value) not in (int, float, bool, str):
+            raise LotteryError(
+                f"field {field} of pruner {name} is of type {type(value).__name__}; checkpoints"
+                " store numbers and texts"
+            )
+    return stored if name == DEFAULT_PRUNER else {_NAME: name, **stored}
+
+
+def stored_name(stored: Mapping[str, Any]) -> str:
+    """Return the name of the pruner that a checkpoint stores."""
+    return stored.get(_NAME, DEFAULT_PRUNER)
+
+
+def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
+    """Return the pruner that a checkpoint stores.
+
+    Args:
+        stored: what ``store_pruner`` returned, or anything from a stranger's file.
+        own: the class of a user's own pruner, which the user has named. Without it only what all
+            pruners share is read.
+
+    Raises:
+        LotteryError: it is malformed.
+    """
+    if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
+        raise LotteryError("its growth is not a pruning schedule")
+    values = {key: value for key, value in stored.items() if key != _NAME}
+    name = stored_name(stored)
+    if name == DEFAULT_PRUNER and _NAME in stored or not isinstance(name, str):
+        raise LotteryError(f"its growth names the pruner {name!r}")
+    if name in PRUNERS:
+        pruner = PRUNERS[name]
+    elif ":" in name:
+        pruner = own or _Unknown
+        values = values if own else {field: values.get(field) for field in _REQUIRED}
+    else:
+        raise LotteryError(f"its growth names the pruner {name!r}, which is unknown")
+    if set(values) != {field.name for field in fields(pruner)}:  # type: ignore[arg-type]
+        raise LotteryError(f"its growth is not a schedule of the pruner {name}")
+    for field in fields(pruner):  # type: ignore[arg-type]
+        if not _is_valid(field.name, values[field.name], str(field.type)):
+            raise LotteryError(f"the {field.name} of its growth is malformed")
+    return pruner(**values)
+
+
+def _is_valid(name: str, value: Any, kind: str) -> bool:
+    """Whether a stored value has the type of its field; those of options are shares or counts."""
+    if kind in ("float", "<class 'float'>"):
+        is_share = name in OPTIONS or name == "initial"
+        return type(value) in (int, float) and (not is_share or 0 <= value <= 1)
+    if kind in ("int", "<class 'int'>"):
+        return type(value) is int and abs(value) < 2**63
+    return type(value) in (str, bool, int, float)

@@ -1,0 +1,319 @@
+"""Pruners: what each makes of a mask, by name and as checkpoints store them."""
+
+import math
+import sys
+import textwrap
+from dataclasses import asdict, replace
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matrix.pruners import OfGradients
+from small import PROPERTY
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks import (
+    PRUNERS,
+    Gradual,
+    Mask,
+    PrunerInput,
+    SparseEvolutionary,
+    find_pruner,
+    read_pruner,
+    select,
+    store_pruner,
+)
+from fairseq_lottery.masks.pruners import LazyTensors, stored_name
+from fairseq_lottery.masks.streams import uniform
+
+SET = SparseEvolutionary(final=0.8, start=10, end=110, every=10)
+SHAPES = {"a": (12, 10), "b": (7, 9), "table": (5, 6)}
+PROTECTED = {"table": 1}
+
+
+def tensors(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
+
+
+def handed(mask, update=20, seed=1, weights=None, **more):
+    """What a run hands to a pruner: weights are zero where the mask prunes."""
+    weights = weights or tensors(seed)
+    weights = {name: weights[name] * keep for name, keep in mask.items()}
+    scores = {name: weight.abs() for name, weight in weights.items()}
+    return PrunerInput(update, mask, weights, scores, seed=seed, **more)
+
+
+def half_up(share, size):
+    return math.floor(Fraction(repr(float(share))) * size + Fraction(1, 2))
+
+
+FULL = Mask.full(SHAPES, PROTECTED)
+
+
+@PROPERTY
+@given(
+    sparsity=st.integers(1, 99).map(lambda n: n / 100),
+    fraction=st.integers(1, 100).map(lambda n: n / 100),
+    update=st.integers(11, 109),
+    seed=st.integers(0, 5),
+    kind=st.sampled_from([SparseEvolutionary, OfGradients]),
+)
+def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
+    sparsity, fraction, update, seed, kind
+):
+    pruner = kind(final=sparsity, start=10, end=110, every=1, fraction=fraction)
+    before = pruner.first_mask(handed(FULL, update=0, seed=seed))
+    found = handed(before, update, seed, dense_gradients=tensors(seed + 100))
+    after = pruner.next_mask(found)
+    done = (update - 10) / 100
+    for name in SHAPES:
+        size = FULL.size(name)
+        assert before.pruned_in(name) == after.pruned_in(name) == half_up(sparsity, size)
+        kept, pruned = size - before.pruned_in(name), before.pruned_in(name)
+        share = round(fraction * (1 + math.cos(math.pi * done)) / 2, 12)
+        count = min(half_up(share, kept), pruned)
+        dropped, regrown = before[name] & ~after[name], after[name] & ~before[name]
+        assert int(dropped.sum()) == int(regrown.sum()) == count
+        stayed = (before[name] & after[name]).clone()
+        if name in PROTECTED:
+            assert after[name][PROTECTED[name]].all()
+            stayed[PROTECTED[name]] = False
+        if count and stayed.any():
+            assert found.scores[name][dropped].max() <= found.scores[name][stayed].min()
+        if kind is OfGradients and count < pruned and count:
+            size_of = found.dense_gradients[name].abs()
+            assert size_of[regrown].min() >= size_of[~before[name] & ~regrown].max()
+    assert pruner.next_mask(found) == after
+
+
+def test_regrowth_depends_on_update_seed_and_name_alone():
+    mask = SET.first_mask(handed(FULL, 0))
+    moved = {name: -3 * weight for name, weight in tensors(9).items()}
+
+    def regrown(update, seed, weights=None):
+        after = SET.next_mask(handed(mask, update, seed, weights))
+        return {name: (after[name] & ~mask[name]).tolist() for name in after}
+
+    assert regrown(20, 1) == regrown(20, 1, moved)
+    assert regrown(20, 1) != regrown(30, 1) and regrown(20, 1) != regrown(20, 2)
+
+
+def test_the_first_mask_is_random_and_of_a_purpose_of_its_own():
+    first = SET.first_mask(handed(FULL, 0))
+    assert first == SET.first_mask(handed(FULL, 0, weights=tensors(5)))
+    assert first == OfGradients(**asdict(SET)).first_mask(handed(FULL, 0)), "common random numbers"
+    assert first != SET.first_mask(handed(FULL, 0, seed=2))
+    drawn = {name: uniform(f"1|{name}", FULL[name].numel()).reshape(SHAPES[name]) for name in FULL}
+    assert first != select(drawn, FULL, 0.8), "not the mask of --score random"
+    ticket = select(drawn, FULL, 0.8)
+    assert SET.first_mask(handed(ticket, 0)) is ticket
+    together = SET.first_mask(replace(handed(FULL, 0), scope="global"))
+    assert together.pruned == half_up(0.8, FULL.prunable)
+
+
+def test_weights_are_exchanged_between_start_and_end_only():
+    assert [u for u in range(200) if SET.is_due(u)] == list(range(20, 110, 10))
+    assert not any(replace(SET, start=0).is_due(u) for u in (0, 110))
+    assert SET.is_active(109) and not SET.is_active(110)
+    assert all(SET.is_at_target(u) and SET.sparsity_at(u) == 0.8 for u in (0, 10, 60, 500))
+
+
+def test_the_fraction_decays_by_a_cosine():
+    golden = {10: 0.3, 35: 0.256066017178, 60: 0.15, 85: 0.043933982822, 110: 0.0}
+    assert {update: SET.fraction_at(update) for update in golden} == golden
+
+
+def test_no_more_is_exchanged_than_is_pruned():
+    nearly = select({n: t.abs() for n, t in tensors(1).items()}, FULL, 0.05)
+    after = replace(SET, final=0.05, fraction=1.0).next_mask(handed(nearly))
+    for name in SHAPES:
+        assert (after[name] | nearly[name]).all(), "all that was pruned has come back"
+        assert after.pruned_in(name) == nearly.pruned_in(name)
+
+
+def test_gradual_is_select_at_the_sparsity_that_is_due():
+    gradual = Gradual(0.0, 0.8, 0, 100, 10)
+    for scope, min_density in (("layer", 0.0), ("global", 0.2)):
+        found = replace(handed(FULL, 50), scope=scope, min_density=min_density)
+        due = select(found.scores, FULL, gradual.sparsity_at(50), scope, min_density)
+        assert gradual.next_mask(found) == due
+    assert gradual.first_mask(handed(FULL, 5)) is FULL, "nothing is due between two steps"
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"fraction": 0.0}, r"--prune-fraction 0 is outside \(0, 1\]; 0.3 exchanges 30 %"),
+        ({"fraction": 1.1}, "--prune-fraction 1.1 is outside"),
+        ({"fraction": math.nan}, "--prune-fraction nan is outside"),
+        ({"final": 1.0}, "--prune-to 1 is outside"),
+        ({"every": 0}, "--prune-every 0 must be at least 1"),
+        ({"start": 111}, "--prune-start 111 must lie in 0 to --prune-end 110"),
+        ({"start": 110}, "--prune-start and --prune-end are both 110"),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(changes, sentence):
+    with pytest.raises(LotteryError, match=sentence):
+        replace(SET, **changes)
+
+
+def test_regrowth_scores_of_another_shape_or_not_finite_are_refused():
+    pruner = OfGradients(**asdict(SET))
+    mask = SET.first_mask(handed(FULL, 0))
+    for gradients, sentence in (
+        (dict.fromkeys(SHAPES, torch.ones(3)), r"regrowth scores of a have shape \(3,\), expected"),
+        (
+            {name: torch.full(shape, math.inf) for name, shape in SHAPES.items()},
+            "regrowth scores of a are not all finite",
+        ),
+    ):
+        with pytest.raises(LotteryError, match=sentence):
+            pruner.next_mask(handed(mask, dense_gradients=gradients))
+
+
+def test_lazy_tensors_compute_at_each_lookup_and_know_their_names():
+    looked = []
+    lazy = LazyTensors(lambda name: looked.append(name) or torch.zeros(1), ["a", "b"])
+    assert "a" in lazy and "c" not in lazy and list(lazy) == ["a", "b"] and len(lazy) == 2
+    assert not looked
+    assert torch.equal(lazy["b"], torch.zeros(1)) and looked == ["b"]
+    with pytest.raises(KeyError):
+        lazy["c"]
+
+
+# --- by name, and in checkpoints -----------------------------------------------------------
+
+
+def test_what_checkpoints_store():
+    """Those of gradual have the keys of versions that knew no other pruner."""
+    gradual = Gradual(0.1, 0.9, 5, 50, 5, "linear")
+    keys = ["initial", "final", "start", "end", "every", "schedule"]
+    stored = store_pruner("gradual", gradual)
+    assert list(stored) == keys and stored_name(stored) == "gradual"
+    stored = store_pruner("set", SET)
+    assert stored == {
+        "pruner": "set", "final": 0.8, "start": 10, "end": 110, "every": 10, "fraction": 0.3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, pruner",
+    [("gradual", Gradual(0.1, 0.9, 5, 50, 5, "linear")), ("set", replace(SET, fraction=1))],
+)
+def test_what_is_stored_is_read(name, pruner):
+    assert set(PRUNERS) == {"gradual", "set"}
+    assert read_pruner(store_pruner(name, pruner)) == pruner
+    assert find_pruner(name) == (type(pruner), None)
+
+
+WHOLE = store_pruner("set", SET)
+
+
+@pytest.mark.parametrize(
+    "stored, sentence",
+    [
+        ([1], "its growth is not a pruning schedule"),
+        ({1: 2}, "its growth is not a pruning schedule"),
+        ({**WHOLE, "pruner": "rigl"}, "its growth names the pruner 'rigl', which is unknown"),
+        ({**WHOLE, "pruner": 3}, "its growth names the pruner 3"),
+        ({**WHOLE, "pruner": "gradual"}, "its growth names the pruner 'gradual'"),
+        ({**WHOLE, "more": 1}, "its growth is not a schedule of the pruner set"),
+        ({k: v for k, v in WHOLE.items() if k != "end"}, "is not a schedule of the pruner set"),
+        ({**WHOLE, "end": "110"}, "the end of its growth is malformed"),
+        ({**WHOLE, "end": 2**70}, "the end of its growth is malformed"),
+        ({**WHOLE, "end": True}, "the end of its growth is malformed"),
+        ({**WHOLE, "final": 7.0}, "the final of its growth is malformed"),
+        ({**WHOLE, "fraction": math.nan}, "the fraction of its growth is malformed"),
+        ({**WHOLE, "every": 0}, "--prune-every 0 must be at least 1"),
+        ({"pruner": "x:Y", "final": 0.5}, "the start of its growth is malformed"),
+    ],
+)
+def test_what_is_malformed_is_refused(stored, sentence):
+    with pytest.raises(LotteryError, match=sentence):
+        read_pruner(stored)
+
+
+def test_a_file_never_imports_what_it_names(tmp_path, monkeypatch):
+    (tmp_path / "of_a_stranger.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    stored = {"pruner": "of_a_stranger:Own", "final": 0.5, "start": 1, "end": 9, "every": 2, "x": 1}
+    pruner = read_pruner(stored)
+    assert "of_a_stranger" not in sys.modules
+    assert (pruner.final, pruner.end, pruner.only_shrinks) == (0.5, 9, False)
+    assert pruner.is_active(8) and not pruner.is_active(9) and pruner.sparsity_at(5) is None
+
+
+def test_a_users_own_is_read_by_its_class():
+    pruner = OfGradients(**asdict(SET))
+    name = "matrix.pruners:OfGradients"
+    kind, source = find_pruner(name)
+    assert kind is OfGradients and len(source) == 64
+    assert read_pruner(store_pruner(name, pruner), kind) == pruner
+
+
+OWN = """
+    from dataclasses import dataclass, field
+    from fairseq_lottery.masks import Pruner
+
+    @dataclass
+    class NoEnd(Pruner):
+        final: float
+        start: int
+        every: int
+
+    @dataclass
+    class Wants(Pruner):
+        final: float
+        start: int
+        end: int
+        every: int
+        needs = ("activations",)
+
+    @dataclass
+    class Keeps(Pruner):
+        final: float
+        start: int
+        end: int
+        every: int
+        seen: list = field(default_factory=list)
+
+    class Plain(Pruner):
+        pass
+
+    def function(given):
+        pass
+"""
+
+
+@pytest.fixture
+def own_pruners(tmp_path, monkeypatch):
+    (tmp_path / "own_pruners.py").write_text(textwrap.dedent(OWN))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "own_pruners"
+    sys.modules.pop("own_pruners", None)
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("rigl", "there is no pruner 'rigl'; choose one of gradual, set, or your own as package"),
+        ("no_such_module:X", "pruner no_such_module:X cannot be imported"),
+        ("own_pruners:Missing", "pruner own_pruners:Missing cannot be imported"),
+        ("own_pruners:function", "pruner own_pruners:function is not a dataclass that extends"),
+        ("own_pruners:Plain", "pruner own_pruners:Plain is not a dataclass that extends"),
+        ("own_pruners:NoEnd", "pruner own_pruners:NoEnd has no field 'end'; add it"),
+        ("own_pruners:Wants", "pruner own_pruners:Wants needs 'activations'; choose from start"),
+    ],
+)
+def test_names_of_no_pruner(own_pruners, name, sentence):
+    with pytest.raises(LotteryError, match=sentence):
+        find_pruner(name)
+
+
+def test_checkpoints_store_numbers_and_texts_only(own_pruners):
+    kind, _ = find_pruner("own_pruners:Keeps")
+    with pytest.raises(LotteryError, match="field seen of pruner .* is of type list"):
+        store_pruner("own_pruners:Keeps", kind(0.5, 1, 9, 2))
