@@ -116,7 +116,8 @@ def plan_growth(
         then = read_pruner(stored, kind if is_same_kind and source else None)
         same = is_same_kind and _options_of(kind, cfg) == _options_of(kind, then)
         if then.is_active(first) and not same:
-            whose = "" if stored_name(stored) == DEFAULT_PRUNER else f"by {stored_name(stored)} "
+            name = stored_name(stored)
+            whose = "" if name == DEFAULT_PRUNER else f"by {name[:50]} "
             raise LotteryError(
                 f"the run was pruning {whose}{then.describe()}; finish that schedule before another"
             )

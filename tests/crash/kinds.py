@@ -13,6 +13,8 @@ from fairseq_lottery.tickets.closing import anatomy_of
 UPDATES = 20
 SAVING = ("--save-interval-updates", 4, "--validate-interval-updates", 4)
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 3)
+EXCHANGING = ("--pruner", "set", "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 18,
+              "--prune-every", 3, "--store-ema", "--ema-decay", 0.9)  # fmt: skip
 GATES = ("--criterion", "label_smoothed_cross_entropy_gates", "--gate-anneal", 10,
          "--open-heads", 4, "--open-units", "50%", *HALF)  # fmt: skip
 SNAPSHOTS = ("--snapshot-updates", "3,8,14")
@@ -64,6 +66,7 @@ KINDS = {
     "ticket of closed heads and units, pruned on": Kind(
         (*GROWING, "--scope", "global"), closes=True
     ),
+    "exchanging": Kind(EXCHANGING),
 }
 
 

@@ -18,7 +18,7 @@ from fairseq_lottery.tickets.check import check_folder
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("LOTTERY_KILLS", "9"))
+KILLS = int(os.environ.get("LOTTERY_KILLS", "10"))
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +82,8 @@ def compare(expected, run):
     assert states[0]["optimizer_history"][-1]["num_updates"] == UPDATES
     assert_same_training(*states)
     best = [read_checkpoint(folder / "checkpoint_best.pt")["model"] for folder in (expected, run)]
+    if "ema" in states[0]["extra_state"]:
+        assert same(*(state["extra_state"]["ema"] for state in states))
     assert same(*map(untie, best))  # without the untrained copies that 0.12.2 carries
     ours = sorted(path.name for path in expected.glob("*.safetensors"))
     assert ours == sorted(path.name for path in run.glob("*.safetensors"))

@@ -78,6 +78,14 @@ BAD = {
     "an unknown schedule": within("growth", schedule="x"),
     "a mask that is empty": entry("mask", {}),
     "a mask that is gone": entry("mask", None),
+    "a pruner that is unknown": within("growth", pruner="x"),
+    "a pruner that is a list": within("growth", pruner=[]),
+    "a pruner with the fields of another": within("growth", pruner="set"),
+    "start weights that are a list": entry("start_weights", [1]),
+    "start weights of another matrix": entry("start_weights", {"x": torch.ones(3)}),
+    "start weights of another shape": lambda state: entry("start_weights", {
+        name: torch.ones(3) for name in state["task_state"]["lottery"]["mask"]["bits"]
+    })(state),
     "start signs that are a list": entry("start_signs", [1]),
     "start signs of another size": within("start_signs", **{NAME: torch.ones(3).byte()}),
     "start signs of another type": within("start_signs", **{NAME: torch.ones(12)}),

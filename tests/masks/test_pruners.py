@@ -218,7 +218,7 @@ WHOLE = store_pruner("set", SET)
         ([1], "its growth is not a pruning schedule"),
         ({1: 2}, "its growth is not a pruning schedule"),
         ({**WHOLE, "pruner": "rigl"}, "its growth names the pruner 'rigl', which is unknown"),
-        ({**WHOLE, "pruner": 3}, "its growth names the pruner 3"),
+        ({**WHOLE, "pruner": 3}, "its growth names the pruner .3."),
         ({**WHOLE, "pruner": "gradual"}, "its growth names the pruner 'gradual'"),
         ({**WHOLE, "more": 1}, "its growth is not a schedule of the pruner set"),
         ({k: v for k, v in WHOLE.items() if k != "end"}, "is not a schedule of the pruner set"),

@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from small import (
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Gradual, Mask, select, store_pruner
+from fairseq_lottery.masks import Gradual, Mask, SparseEvolutionary, select, store_pruner
 from fairseq_lottery.tickets import mask_to_state, save_ticket, ticket_digest
 from fairseq_lottery.tickets.check import check_folder
 
@@ -144,6 +145,51 @@ def test_the_count_that_a_schedule_asks_for(tmp_path, names, update, fits):
     assert (not found) == fits
     if not fits:
         assert "weights are pruned, and " in found["checkpoint_last.pt"][0]
+
+
+SET = SparseEvolutionary(final=0.5, start=0, end=40, every=5)
+
+
+def halves_everywhere(first):
+    """Half of every matrix is pruned: the first half of its weights, or the last."""
+    entries = {name: torch.ones_like(keep) for name, keep in full_mask().items()}
+    for name, keep in entries.items():
+        flat = (keep[2:] if name == EMBEDDING else keep).view(-1)
+        half = full_mask().size(name) // 2
+        (flat[:half] if first else flat[len(flat) - half :]).fill_(False)
+    return Mask(entries, full_mask().protected)
+
+
+def test_weights_come_back_under_a_pruner_that_regrows_alone(tmp_path):
+    """Also where another one followed: what lies between two files is not known."""
+    stored = {
+        "set": store_pruner("set", SET),
+        "gradual": store_pruner("gradual", Gradual(0.5, 0.5, 0, 40, 5)),
+        "own": {**store_pruner("set", SET), "pruner": "own:Pruner"},
+    }
+
+    def run(*names):
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        masks = [halves_everywhere(first=number % 2 == 0) for number in range(len(names))]
+        for update, (name, mask) in enumerate(zip(names, masks), 1):
+            state = lottery(mask, growth=stored[name])
+            checkpoint(folder / f"checkpoint_1_{update}.pt", mask, update, task_state=state)
+        return problems(folder)
+
+    assert run("set", "set") == run("set", "gradual") == run("gradual", "own") == {}
+    assert list(run("gradual", "gradual")) == ["checkpoint_1_2.pt"]
+
+
+@pytest.mark.parametrize("pruner, fits", [("set", False), ("own:Pruner", True)])
+def test_a_count_that_is_checked_where_the_pruner_is_known(tmp_path, pruner, fits):
+    stored = {**store_pruner("set", replace(SET, final=0.6)), "pruner": pruner}
+    mask = halves_everywhere(True)
+    checkpoint(tmp_path / "checkpoint_last.pt", mask, 7, task_state=lottery(mask, growth=stored))
+    found = [sentence for one in problems(tmp_path).values() for sentence in one]
+    assert [sentence.endswith("weights are pruned, and 0.6 is due") for sentence in found] == (
+        [] if fits else [True]
+    )
 
 
 def test_every_matrix_at_what_is_due(tmp_path):

@@ -117,14 +117,14 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
     values = {key: value for key, value in stored.items() if key != _NAME}
     name = stored_name(stored)
     if name == DEFAULT_PRUNER and _NAME in stored or not isinstance(name, str):
-        raise LotteryError(f"its growth names the pruner {name!r}")
+        raise LotteryError(f"its growth names the pruner {str(name)[:50]!r}")
     if name in PRUNERS:
         pruner = PRUNERS[name]
     elif ":" in name:
         pruner = own or _Unknown
         values = values if own else {field: values.get(field) for field in _REQUIRED}
     else:
-        raise LotteryError(f"its growth names the pruner {name!r}, which is unknown")
+        raise LotteryError(f"its growth names the pruner {name[:50]!r}, which is unknown")
     if set(values) != {field.name for field in fields(pruner)}:  # type: ignore[arg-type]
         raise LotteryError(f"its growth is not a schedule of the pruner {name}")
     for field in fields(pruner):  # type: ignore[arg-type]
