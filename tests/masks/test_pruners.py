@@ -51,6 +51,8 @@ def half_up(share, size):
 
 
 FULL = Mask.full(SHAPES, PROTECTED)
+#: digests of the first mask of SET and of the next one, in 16 digits
+GOLDEN = ["99aaac1646875db0", "b46dacee72d7b37e"]
 
 
 @PROPERTY
@@ -99,6 +101,17 @@ def test_regrowth_depends_on_update_seed_and_name_alone():
 
     assert regrown(20, 1) == regrown(20, 1, moved)
     assert regrown(20, 1) != regrown(30, 1) and regrown(20, 1) != regrown(20, 2)
+
+
+def test_golden_masks():
+    """Every stack and every later version draws and regrows the same."""
+    weights = {
+        name: torch.arange(1.0, math.prod(shape) + 1).reshape(shape)
+        for name, shape in SHAPES.items()
+    }
+    first = SET.first_mask(handed(FULL, 0, weights=weights))
+    second = SET.next_mask(handed(first, 20, weights=weights))
+    assert [mask.digest()[:16] for mask in (first, second)] == GOLDEN
 
 
 def test_the_first_mask_is_random_and_of_a_purpose_of_its_own():
@@ -164,10 +177,10 @@ def test_regrowth_scores_of_another_shape_or_not_finite_are_refused():
     pruner = OfGradients(**asdict(SET))
     mask = SET.first_mask(handed(FULL, 0))
     for gradients, sentence in (
-        (dict.fromkeys(SHAPES, torch.ones(3)), r"regrowth scores of a have shape \(3,\), expected"),
+        (dict.fromkeys(SHAPES, torch.ones(3)), r"the scores of a have shape \(3,\), not"),
         (
             {name: torch.full(shape, math.inf) for name, shape in SHAPES.items()},
-            "regrowth scores of a are not all finite",
+            "the scores of a are not all finite",
         ),
     ):
         with pytest.raises(LotteryError, match=sentence):

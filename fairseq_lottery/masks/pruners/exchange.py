@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
-from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
+from fairseq_lottery.masks.pruners.pruner import LazyTensors, Pruner, PrunerInput
 from fairseq_lottery.masks.select import count_to_prune, prune_to_counts, select
 from fairseq_lottery.masks.streams import uniform
 
@@ -77,26 +76,19 @@ class Exchange(Pruner):
             for name in mask
         }  # fmt: skip
         pruned = {name: mask.pruned_in(name) + count for name, count in counts.items()}
-        entries = dict(prune_to_counts(given.scores, mask, pruned))
-        for name, count in counts.items():
-            if count:
-                _regrow(entries[name], mask[name], self.regrowth(given, name), count, name)
+        kept = prune_to_counts(given.scores, mask, pruned)
+        # the same selection, with the signs of the scores and of the mask reversed
+        candidates = _complement(mask)
+        pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
+        ranks = LazyTensors(lambda name: -self.regrowth(given, name).detach().float(), mask)
+        remaining = prune_to_counts(ranks, candidates, pruned)
+        entries = {name: kept[name] | (candidates[name] & ~remaining[name]) for name in mask}
         return Mask(entries, mask.protected)
 
 
-def _regrow(keep: Tensor, before: Tensor, scores: Tensor, count: int, name: str) -> None:
-    """Set the ``count`` highest scores in ``keep``, of weights that ``before`` prunes.
-
-    Among equal scores the one that comes first in row-major order is regrown first.
-    """
-    if scores.shape != before.shape:
-        raise LotteryError(
-            f"regrowth scores of {name} have shape {tuple(scores.shape)}, expected"
-            f" {tuple(before.shape)}"
-        )
-    candidates = torch.nonzero(~before.reshape(-1))[:, 0]
-    values = scores.detach().float().cpu().reshape(-1)[candidates]
-    if not bool(torch.isfinite(values).all()):
-        raise LotteryError(f"the regrowth scores of {name} are not all finite")
-    order = torch.sort(values, descending=True, stable=True).indices
-    keep.view(-1)[candidates[order[:count]]] = True
+def _complement(mask: Mask) -> Mask:
+    """Return the mask that keeps what ``mask`` prunes; protected rows are kept in both."""
+    entries = {name: ~keep for name, keep in mask.items()}
+    for name, row in mask.protected.items():
+        entries[name][row] = True
+    return Mask(entries, mask.protected)
