@@ -46,6 +46,7 @@ class MaskedOptimizer:
     #: whether gradients of pruned weights are summed too
     _is_dense = False
     _loaded_gradients: Optional[list[Tensor]] = None
+    _loaded_dense = False
 
     def bind(
         self, names: list[str], shapes: list[list[int]], has_masters: bool, save_masters: bool
@@ -82,7 +83,9 @@ class MaskedOptimizer:
         """
         self._is_dense = dense
         if self._gradients is None:
-            self._gradients = self._loaded_gradients or [
+            # loaded sums of the other kind lack what is needed, or hold more
+            loaded = self._loaded_gradients if self._loaded_dense == dense else None
+            self._gradients = loaded or [
                 torch.zeros_like(p.data, dtype=torch.float32) for p in self._tensors()
             ]
         return self._gradients
@@ -158,6 +161,8 @@ class MaskedOptimizer:
                 extra["masters"] = dict(zip(self._names, self._split(self._tensors())))
             if self._gradients is not None:
                 extra["gradients"] = self._gradients
+                if self._is_dense:
+                    extra["dense"] = True
             state["lottery"] = extra
         return state
 
@@ -193,6 +198,7 @@ class MaskedOptimizer:
             tensor.data.copy_(master)
         self.masters_restored = bool(masters)
         saved = extra.get("gradients")
+        self._loaded_dense = extra.get("dense") is True
         self._loaded_gradients = (
             [s.to(t.device, torch.float32) for s, t in zip(saved, tensors)] if saved else None
         )

@@ -199,6 +199,22 @@ def test_dense_gradients_are_clipped_like_the_others_and_change_nothing(name, cl
         assert all(torch.equal(torch.as_tensor(mine[k]), torch.as_tensor(its[k])) for k in its)
 
 
+def test_sums_go_on_from_sums_of_the_same_kind_alone():
+    for saved in (False, True):
+        named = named_parameters()
+        optimizer = bound("masked_sgd", named)
+        total = optimizer.accumulate_gradients(dense=saved)
+        update(optimizer, named, 1)
+        for asked in (False, True):
+            again = bound("masked_sgd", named_parameters())
+            again.load_state_dict(optimizer.state_dict())
+            resumed = again.accumulate_gradients(dense=asked)
+            if asked == saved:
+                assert all(torch.equal(a, b) for a, b in zip(resumed, total))
+            else:
+                assert not any(sum_.any() for sum_ in resumed)
+
+
 def test_dense_gradients_of_a_skipped_update_do_not_count():
     named = named_parameters()
     optimizer = bound("masked_sgd", named)
