@@ -12,8 +12,14 @@ from fairseq_lottery.tickets.draw import DrawPlan, draw
 #: of property tests: cores are shared, so no deadline; every run tries the same examples
 PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
+
+def pair_of(source, target):
+    """The dictionaries of a translation."""
+    return Dictionaries({"source": source, "target": target})
+
+
 SYMBOLS = tuple("abcdefgh")
-DICTIONARIES = Dictionaries(SYMBOLS, SYMBOLS)
+DICTIONARIES = pair_of(SYMBOLS, SYMBOLS)
 WORDS, DIM, FFN = 4 + len(SYMBOLS), 4, 6
 
 EMBEDDING = "encoder.embed_tokens.weight"

@@ -69,13 +69,14 @@ def imported_parts(folder, depth=2):
     [
         ("options", {"errors", "pattern"}),
         ("masks", {"errors", "pattern", "options"}),
+        ("adapters", {"errors", "files", "compat", "masks"}),
         ("compact", {"errors", "strict"}),
         (
             "tickets",
             {
                 *("errors", "files", "compat", "environment", "pattern", "strict", "legacy"),
                 *("plain_value", "zip_directory", "options"),
-                *("masks", "compact", "structured"),
+                *("masks", "compact", "structured", "adapters"),
             },
         ),
         ("report", {"errors", "files", "masks", "tickets", "strict", "structured"}),

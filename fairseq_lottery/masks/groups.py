@@ -1,22 +1,33 @@
-"""The part of the Transformer that a parameter belongs to, by its fairseq name."""
+"""The part of a model that a parameter belongs to, by its fairseq name."""
 
 import re
+from collections.abc import Mapping
 
-#: group -> what its parameter names look like, tried in this order
-GROUPS = {
-    "embedding": re.compile(r"\bembed_tokens\."),
-    "output": re.compile(r"\boutput_projection\."),
-    "enc_self": re.compile(r"^encoder\..*\bself_attn\."),
-    "dec_self": re.compile(r"^decoder\..*\bself_attn\."),
-    "enc_dec": re.compile(r"\bencoder_attn\."),
-    "enc_ffn": re.compile(r"^encoder\..*\bfc[12]\."),
-    "dec_ffn": re.compile(r"^decoder\..*\bfc[12]\."),
+#: group -> what its parameter names look like, tried in this order; these are the names of
+#: fairseq's Transformer, and adapters of tasks register those of other models
+GROUPS: dict[str, list[re.Pattern[str]]] = {
+    "embedding": [re.compile(r"\bembed_tokens\.")],
+    "output": [re.compile(r"\boutput_projection\.")],
+    "classifier": [],
+    "enc_self": [re.compile(r"^encoder\..*\bself_attn\.")],
+    "dec_self": [re.compile(r"^decoder\..*\bself_attn\.")],
+    "enc_dec": [re.compile(r"\bencoder_attn\.")],
+    "enc_ffn": [re.compile(r"^encoder\..*\bfc[12]\.")],
+    "dec_ffn": [re.compile(r"^decoder\..*\bfc[12]\.")],
 }
+
+
+def register_groups(patterns: Mapping[str, str]) -> None:
+    """Register group -> pattern of parameter names, beside those that the group has."""
+    for group, text in patterns.items():
+        pattern = re.compile(text)
+        if pattern not in GROUPS[group]:
+            GROUPS[group].append(pattern)
 
 
 def group_of(name: str) -> str:
     """Return the group of the parameter ``name``, ``"other"`` where none fits."""
-    for group, pattern in GROUPS.items():
-        if pattern.search(name):
+    for group, patterns in GROUPS.items():
+        if any(pattern.search(name) for pattern in patterns):
             return group
     return "other"

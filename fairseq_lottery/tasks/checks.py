@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fairseq_lottery.adapters import adapter_of
 from fairseq_lottery.compat import safe_load, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
@@ -31,6 +32,8 @@ def refuse_setup(cfg: Any) -> None:
 
     fairseq sets its task up before it loads what it translates with.
     """
+    if cfg.get("sparse_decode"):
+        adapter_of(cfg.get("_name")).refuse_unless_translating("this command", "--sparse-decode")
     whole = whole_config(cfg)
     if "distributed_training" not in whole:
         return  # a task alone, as from a checkpoint

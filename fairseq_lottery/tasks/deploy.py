@@ -23,7 +23,7 @@ from fairseq_lottery.tasks.agreement import TOLERANCE, Agreement, compare
 from fairseq_lottery.tasks.initialise import arguments_of
 from fairseq_lottery.tasks.live import built, stored_weights
 from fairseq_lottery.tasks.narrowed import converter_of
-from fairseq_lottery.tasks.sentences import Text, dictionary, sentences_of, text_of
+from fairseq_lottery.tasks.sentences import Text, sentences_of, text_of
 from fairseq_lottery.tasks.translator import load_translator
 from fairseq_lottery.tickets import Source, read_source
 
@@ -61,12 +61,12 @@ def deploy(
     """
     with replacing_folder(out, _MARKER, overwrite) as (new, private):
         source = read_source(path)
+        source.adapter.refuse_unless_translating(path, "--to ctranslate2")
         source.refuse_leaks()
         weights, task, parts = stored_weights(source)
         text = text_of(source, task, data, check_on is None)
         _refuse_unknown(source)
-        known = text.dictionaries
-        dictionaries = (dictionary(known.source), dictionary(known.target))
+        dictionaries = text.fairseq_dictionaries
         model = built(source, weights, dictionaries)
         if parts:
             refuse_other(model, parts)

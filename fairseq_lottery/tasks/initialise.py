@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch import Tensor
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.plain_value import is_numbers, is_plain_value
 from fairseq_lottery.tasks.sizes import refuse_many_layers, refuse_other_sizes
@@ -23,12 +25,22 @@ _NAMES = ("arch", "_name", "activation_fn")
 _FILE = r"(en|de)coder_embed_path"
 
 
-class _Vocabulary:
-    """Stands in for the task while a model is built: it only asks for two dictionaries."""
+def _stand_in(adapter: TaskAdapter, sizes: Mapping[str, int]) -> SimpleNamespace:
+    """Return what stands in for the task while a model is built, which asks for dictionaries only.
 
-    def __init__(self, source: int, target: int) -> None:
-        self.source_dictionary = _numbered(source)
-        self.target_dictionary = self.source_dictionary if source == target else _numbered(target)
+    Dictionaries of one size are one object, as a model that shares embeddings requires.
+
+    Args:
+        sizes: name of a dictionary -> its symbols.
+    """
+    made = {size: _numbered(size) for size in sizes.values()}
+    return SimpleNamespace(
+        **{
+            attribute: made[sizes[name]]
+            for name, one in adapter.vocabularies.items()
+            for attribute in one.attributes
+        }
+    )
 
 
 def _numbered(size: int) -> Dictionary:
@@ -46,19 +58,19 @@ def untrained(source: Source) -> torch.nn.Module:
             describes a model that is larger than its weights or that cannot be built.
     """
     arguments = arguments_of(source)
-    refuse_other_sizes(source.weights, vars(arguments), source.path)
+    adapter = source.adapter
+    refuse_other_sizes(source.weights, vars(arguments), adapter, source.path)
     sizes = {
-        side: len(source.weights[f"{side}.embed_tokens.weight"])
-        for side in ("encoder", "decoder")
-        if f"{side}.embed_tokens.weight" in source.weights
-        and source.weights[f"{side}.embed_tokens.weight"].dim() == 2
+        name: len(source.weights[one.embedding])
+        for name, one in adapter.vocabularies.items()
+        if one.embedding in source.weights and source.weights[one.embedding].dim() == 2
     }
-    encoder = sizes.get("encoder", sizes.get("decoder"))
-    if encoder is None:
+    if not sizes:
         raise LotteryError(f"{source.path} has no embedding, so it cannot be built anew")
-    vocabulary = _Vocabulary(encoder, sizes.get("decoder", encoder))
+    first = next(iter(sizes.values()))  # that of dictionaries whose embedding is tied to it
+    task = _stand_in(adapter, {name: sizes.get(name, first) for name in adapter.vocabularies})
     try:
-        return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, vocabulary)
+        return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, task)
     except Exception as error:  # noqa: BLE001 - settings that fit nobody's model
         raise _unbuildable(source.path, error) from error
 
@@ -81,7 +93,7 @@ def arguments_of(source: Source) -> Namespace:
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; it is not built anew"
             )
-    refuse_many_layers(values, source.path)
+    refuse_many_layers(values, source.adapter, source.path)
     return completed(Namespace(**{**values, "arch": arch}), source.path)
 
 

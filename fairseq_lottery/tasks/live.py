@@ -23,7 +23,7 @@ from fairseq_lottery.structured import Anatomy, Parts
 from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import with_zeros
 from fairseq_lottery.tasks.initialise import arguments_of, untrained
-from fairseq_lottery.tasks.sentences import Text, dictionary, pairs_of, text_of
+from fairseq_lottery.tasks.sentences import Text, pairs_of, text_of
 from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.model import KIND, load_model
@@ -70,10 +70,10 @@ def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) 
             are not here.
     """
     source = read_source(path)
+    source.adapter.refuse_unless_translating(path, "measuring heads and FFN units")
     weights, task, _ = stored_weights(source)
     text = text_of(source, task, data, needed=True)
-    known = text.dictionaries
-    dictionaries = (dictionary(known.source), dictionary(known.target))
+    dictionaries = text.fairseq_dictionaries
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
     model = built(source, weights, dictionaries)

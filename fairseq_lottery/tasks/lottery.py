@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import torch
 
+from fairseq_lottery.adapters import TaskAdapter, adapter_of
 from fairseq_lottery.compat import whole_config
 from fairseq_lottery.errors import one_sentence
 from fairseq_lottery.sparse import sparsify
@@ -60,9 +61,15 @@ class LotteryTask:
                     self.cfg,  # type: ignore[attr-defined]
                     cfg,
                     model,
-                    dictionaries_of(self),
+                    self.adapter,
+                    dictionaries_of(self, self.adapter),
                 )
         return model
+
+    @property
+    def adapter(self) -> TaskAdapter:
+        """What differs between this task and others of fairseq's."""
+        return adapter_of(self.cfg._name)  # type: ignore[attr-defined]
 
     def build_generator(self, models: Any, args: Any, *given: Any, **kwargs: Any) -> Any:
         """As the task's; with ``--sparse-decode`` the models decode with sparse matrices."""
@@ -178,7 +185,7 @@ class LotteryTask:
         ``--skip-invalid-size-inputs-valid-test`` drops it: fairseq logs that in the validation of
         a training, where it changes no translation.
         """
-        if self.run is None:
+        if self.run is None and self.adapter.translates:
             too_long = dataset.filter_indices_by_size(indices, max_positions)[1]
             with one_sentence():
                 refuse_too_long(dataset, too_long, max_positions, self.has_learned_positions)
@@ -199,14 +206,11 @@ class LotteryTask:
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:
             return False
-        subset = self.cfg.train_subset  # type: ignore[attr-defined]
+        subset = whole_config(self.cfg).dataset.train_subset  # type: ignore[attr-defined]
         return dataset is self.datasets.get(subset)  # type: ignore[attr-defined]
 
 
-def dictionaries_of(task: Any) -> Dictionaries:
-    """The symbols of a task's two dictionaries, fairseq's special ones left out."""
-
-    def symbols(dictionary: Any) -> tuple:
-        return tuple(dictionary.symbols[dictionary.nspecial :])
-
-    return Dictionaries(symbols(task.source_dictionary), symbols(task.target_dictionary))
+def dictionaries_of(task: Any, adapter: TaskAdapter) -> Dictionaries:
+    """Return the symbols of a task's dictionaries, without fairseq's special ones."""
+    found = {name: getattr(task, one.attributes[0]) for name, one in adapter.vocabularies.items()}
+    return Dictionaries({name: tuple(one.symbols[one.nspecial :]) for name, one in found.items()})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.adapters import TaskAdapter, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.options import TRAINING, Prunable, Ranking, Reset, Seed, Sources, options
@@ -56,11 +57,18 @@ def _files(cfg: Any) -> Optional[dict[str, dict[str, str]]]:
     return {name: {"path": path, "sha256": sha256_of(path)} for name, path in paths.items()}
 
 
-def refuse_other_run(cfg: Any, restored: Restored, dictionaries: Dictionaries) -> None:
+def refuse_other_run(
+    cfg: Any, restored: Restored, adapter: TaskAdapter, dictionaries: Dictionaries
+) -> None:
     """Refuse to go on from a checkpoint that is not what ``cfg`` asks for."""
     state, path = restored.state, restored.path
+    task = stored_adapter(state, path).name if state else adapter.name
+    if task != adapter.name:
+        raise LotteryError(
+            f"{path} is of a run of the task {task}, not {adapter.name}; choose another --save-dir"
+        )
     if state.get("dictionaries"):
-        stored = Dictionaries.from_tensors(state["dictionaries"])
+        stored = Dictionaries.from_tensors(state["dictionaries"], adapter.vocabularies)
         stored.refuse_other(dictionaries, str(path))
     asked = cfg.ticket or cfg.mask_from
     if not asked:
@@ -85,9 +93,7 @@ def refuse_other_run(cfg: Any, restored: Restored, dictionaries: Dictionaries) -
         _refuse_other_files(cfg, restored, state["files"])
 
 
-def _refuse_other_files(
-    cfg: Any, restored: Restored, stored: Optional[Mapping[str, Any]]
-) -> None:
+def _refuse_other_files(cfg: Any, restored: Restored, stored: Optional[Mapping[str, Any]]) -> None:
     """Refuse to take a run for one whose ticket is drawn from other files.
 
     A file may have moved, if it is the same to the byte. Where the command is the run's own it

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery import __version__
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import (
@@ -58,22 +59,29 @@ class LotteryRun:
         cfg: the task's configuration.
         model_cfg: the model's.
         model: built, not yet moved to its device or precision.
+        adapter: of the task.
         dictionaries: of the data.
     """
 
     def __init__(
-        self, cfg: Any, model_cfg: Any, model: torch.nn.Module, dictionaries: Dictionaries
+        self,
+        cfg: Any,
+        model_cfg: Any,
+        model: torch.nn.Module,
+        adapter: TaskAdapter,
+        dictionaries: Dictionaries,
     ) -> None:
         self._cfg = cfg
         self._settings = Settings.of(cfg)
         self._model = model
+        self._adapter = adapter
         self._dictionaries = dictionaries
         whole = settings_of(whole_config(cfg))
         self._architecture = architecture_of({**whole, "model": model_cfg})
         named = {name: tuple(p.shape) for name, p in trainable(model).items()}
         self._mend_last()
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
-        start: Start = decide(cfg, self._settings, named, dictionaries)
+        start: Start = decide(cfg, self._settings, named, adapter, dictionaries)
         self.mask = start.mask
         self.growth = start.growth
         self._ticket = start.ticket
@@ -156,6 +164,7 @@ class LotteryRun:
         """Mask, record, dictionaries and start signs, as plain tensors and numbers."""
         return {
             "version": __version__,
+            **self._adapter.record,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
             **self._origin,
             **({"growth": self.growth.stored()} if self.growth is not None else {}),
@@ -363,6 +372,7 @@ class LotteryRun:
             "architecture": self._architecture,
             "ticket": self._origin["ticket"]["signature"] if self._origin["ticket"] else None,
             "version": __version__,
+            **self._adapter.record,
         }
         save_snapshot(path, weights, self.mask, self._dictionaries, record)
         logger.info("wrote %s", path)

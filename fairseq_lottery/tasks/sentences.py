@@ -12,10 +12,10 @@ from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.tasks.translation import TranslationConfig, load_langpair_dataset
 
+from fairseq_lottery.adapters.translation import languages_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text
-from fairseq_lottery.tickets import Dictionaries, Source
-from fairseq_lottery.tickets.data_folder import DataFolder
+from fairseq_lottery.tickets import Dictionaries, Source, read_dictionaries
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,16 @@ class Text:
     folder: Optional[Path]
     options: Mapping[str, Any]
 
+    @property
+    def fairseq_dictionaries(self) -> tuple[Dictionary, Dictionary]:
+        """Source and target dictionary as fairseq has them."""
+        return dictionary(self.dictionaries["source"]), dictionary(self.dictionaries["target"])
+
     def write_dictionaries(self, folder: Path) -> None:
         """Write both as fairseq reads them; how often a symbol occurred is not known."""
         for language, symbols in (
-            (self.source, self.dictionaries.source),
-            (self.target, self.dictionaries.target),
+            (self.source, self.dictionaries["source"]),
+            (self.target, self.dictionaries["target"]),
         ):
             lines = (f"{symbol} 1 #fairseq:overwrite\n" for symbol in symbols)
             (folder / f"dict.{language}.txt").write_text("".join(lines), encoding="utf-8")
@@ -70,7 +75,7 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
     """
     stored = source.in_file
     try:
-        found = DataFolder.find(task, data)
+        found = source.adapter.find_folder(task, data)
     except LotteryError as error:
         if data:
             raise LotteryError(
@@ -85,12 +90,13 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
         # without a folder the names mean nothing
         names = str(task.get("source_lang") or "source"), str(task.get("target_lang") or "target")
         return Text(stored, *names, None, {})
+    languages = languages_of(found)
     if stored is not None and not (data or needed):
-        return Text(stored, found.source, found.target, None, {})
-    in_folder = found.dictionaries()
+        return Text(stored, *languages, None, {})
+    in_folder = read_dictionaries(found)
     if stored is not None:
         stored.refuse_other(in_folder, source.path)
-    return Text(in_folder, found.source, found.target, found.path, _options(task))
+    return Text(in_folder, *languages, found.path, _options(task))
 
 
 def _options(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +118,7 @@ def pairs_of(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     Raises:
         LotteryError: it cannot be read.
     """
-    dictionaries = (dictionary(text.dictionaries.source), dictionary(text.dictionaries.target))
+    dictionaries = text.fairseq_dictionaries
     try:
         return load_langpair_dataset(
             str(text.folder), subset, text.source, dictionaries[0], text.target, dictionaries[1],

@@ -12,9 +12,9 @@ from typing import Any, Optional
 
 from torch import Tensor
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 
-SIDES = {"encoder": "source", "decoder": "target"}
 #: settings of fairseq's models that are sizes, counts or rates; those that an architecture of a
 #: user's own adds mean what its code makes of them
 _NUMBERS = re.compile(
@@ -25,35 +25,36 @@ _NUMBERS = re.compile(
 _MOST_POSITIONS = 1 << 17
 #: values of a list: kernel sizes have one a layer
 _LONGEST_LIST = 1000
-#: layers of a side, where its weights are not compared
+#: layers of a stack, where its weights are not compared
 _MOST_LAYERS = 1000
 #: parameters that a build may have on top of twice those that the file has
 _SPARE = 1 << 26
 
 
 def refuse_other_sizes(
-    weights: Mapping[str, Tensor], settings: Mapping[str, Any], path: object
+    weights: Mapping[str, Tensor], settings: Mapping[str, Any], adapter: TaskAdapter, path: object
 ) -> None:
     """Refuse settings by which a model would be larger than its weights.
 
     Args:
         weights: name -> parameter, a tied tensor once.
         settings: of the architecture: names, numbers, and texts of numbers.
+        adapter: of the task, whose models have certain stacks of layers.
         path: the file that both come from, for the sentence.
 
     Raises:
         LotteryError: the setting that does not fit.
     """
-    limits, said = _limits(weights), dict(settings)
-    for side in SIDES:
+    limits, said = _limits(weights, adapter), dict(settings)
+    for side in adapter.stacks:
         kept = said.pop(f"{side}_layers_to_keep", None)
         if kept:  # then there are as many layers as it names
             said[f"{side}_layers"] = len(str(kept).split(","))
     for key, value in said.items():
-        if not _NUMBERS.fullmatch(key):
+        if not (key in limits or _NUMBERS.fullmatch(key)):
             continue
         _refuse(key, value, limits.get(key, limits["other"]), path)
-    built = sum(_parameters(said, side) for side in SIDES)
+    built = sum(_parameters(said, side, one.positions) for side, one in adapter.stacks.items())
     if built > 2 * sum(weight.numel() for weight in weights.values()) + _SPARE:
         raise LotteryError(
             f"the architecture of {path} has {built} weights, far more than are there; it is not"
@@ -61,13 +62,13 @@ def refuse_other_sizes(
         )
 
 
-def refuse_many_layers(settings: Mapping[str, Any], path: object) -> None:
+def refuse_many_layers(settings: Mapping[str, Any], adapter: TaskAdapter, path: object) -> None:
     """Refuse layers by which a list of one value for all of them would take much memory.
 
     Raises:
         LotteryError: there are more than any model has.
     """
-    for side in SIDES:
+    for side in adapter.stacks:
         key = f"{side}_layers"
         _refuse(key, settings.get(key), _MOST_LAYERS, path)
 
@@ -85,23 +86,26 @@ def _refuse(key: str, value: Any, most: int, path: object) -> None:
         )
 
 
-def _limits(weights: Mapping[str, Tensor]) -> dict[str, int]:
+def _limits(weights: Mapping[str, Tensor], adapter: TaskAdapter) -> dict[str, int]:
     """Setting -> the largest value that the weights allow; that of any setting beside these."""
     limits = {"other": max((max(w.shape) for w in weights.values() if w.dim()), default=0)}
-    for side, end in SIDES.items():
-        own = {name: weight for name, weight in weights.items() if name.startswith(f"{side}.")}
-        numbers = [re.match(rf"{side}\.layers\.(\d+)\.", name) for name in own]
+    shared = weights.get(next(iter(adapter.vocabularies.values())).embedding)
+    for side, stack in adapter.stacks.items():
+        prefix = f"{stack.prefix}."
+        own = {name: weight for name, weight in weights.items() if name.startswith(prefix)}
+        numbers = [re.match(rf"{re.escape(prefix)}layers\.(\d+)\.", name) for name in own]
         layers = {found.group(1) for found in numbers if found}
         inner = [len(w) for name, w in own.items() if name.endswith(".fc1.weight") and w.dim()]
-        positions = own.get(f"{side}.embed_positions.weight")
+        positions = own.get(f"{prefix}embed_positions.weight")
         limits[f"{side}_layers"] = len(layers) or len(own)
         limits[f"{side}_ffn_embed_dim"] = max(inner, default=limits["other"])
-        # the decoder may share the encoder's
-        table = own.get(f"{side}.embed_tokens.weight", weights.get("encoder.embed_tokens.weight"))
+        # a decoder may share the encoder's
+        table = own.get(f"{prefix}embed_tokens.weight", shared)
         limits[f"{side}_embed_dim"] = _size(table, 1, limits["other"])
-        limits[f"max_{end}_positions"] = _size(positions, 0, _MOST_POSITIONS)
+        limits[stack.positions] = _size(positions, 0, _MOST_POSITIONS)
     output = weights.get("decoder.output_projection.weight")
-    limits["decoder_output_dim"] = _size(output, 1, limits["decoder_embed_dim"])
+    if "decoder" in adapter.stacks:
+        limits["decoder_output_dim"] = _size(output, 1, limits["decoder_embed_dim"])
     return limits
 
 
@@ -110,13 +114,13 @@ def _size(table: Optional[Tensor], dimension: int, otherwise: int) -> int:
     return table.shape[dimension] if table is not None and table.dim() == 2 else otherwise
 
 
-def _parameters(settings: Mapping[str, Any], side: str) -> int:
-    """Weights of a side's layers and positions, at least: self-attention and the inner layer."""
+def _parameters(settings: Mapping[str, Any], side: str, positions: str) -> int:
+    """Weights of a stack's layers and positions, at least: self-attention and the inner layer."""
 
     def size(key: str) -> int:
         value = settings.get(key)
         return value if isinstance(value, int) else 0
 
     embed, inner = size(f"{side}_embed_dim"), size(f"{side}_ffn_embed_dim")
-    positions = size(f"max_{SIDES[side]}_positions")
-    return size(f"{side}_layers") * (4 * embed * embed + 2 * embed * inner) + positions * embed
+    layers = size(f"{side}_layers") * (4 * embed * embed + 2 * embed * inner)
+    return layers + size(positions) * embed

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from fairseq_lottery.adapters import adapter_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Anatomy, Parts, closed_in
 from fairseq_lottery.structured.flops import LENGTH, flops_per_token
@@ -81,6 +82,8 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     """
     state = whole(state, path)
     cfg = settings_of(state.get("cfg"))
+    task = settings_of(cfg.get("task"))
+    adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
     settings = settings_of(cfg.get("model"))
     weights = untie(state["model"])[0]
     shapes = _shapes(weights)
@@ -107,7 +110,6 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
         (flops_per_token(shapes), flops_per_token(after)),
         even,
     )
-    task = settings_of(cfg.get("task"))
     cfg = {
         **cfg,
         "model": {**settings, SETTING: kept_text(parts)},

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from fairseq.optim import OPTIMIZER_REGISTRY
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, full_mask
 from fairseq_lottery.optim import MaskedOptimizer
@@ -59,12 +60,14 @@ def decide(
     cfg: Any,
     settings: Settings,
     shapes: Mapping[str, tuple[int, ...]],
+    adapter: TaskAdapter,
     dictionaries: Dictionaries,
 ) -> Start:
     """Read, draw or restore what the run of ``cfg`` starts from.
 
     Args:
         shapes: name -> shape of every parameter of the model.
+        adapter: of the task.
         dictionaries: of the data.
 
     Raises:
@@ -74,7 +77,7 @@ def decide(
     restored = find_restored(settings, has_ticket=bool(cfg.ticket or cfg.mask_from))
     ticket = None
     if restored is not None:
-        refuse_other_run(cfg, restored, dictionaries)
+        refuse_other_run(cfg, restored, adapter, dictionaries)
         _refuse_lost_gates(settings, restored)
         _refuse_other_optimizer(settings, restored)
         stored = restored.state.get("mask")

@@ -9,8 +9,9 @@ from typing import Any
 
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.registry import REGISTRIES
-from fairseq.tasks.translation import TranslationConfig
+from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
+from fairseq_lottery.adapters import ADAPTERS
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.plain_value import is_plain_value
 from fairseq_lottery.tasks.config import LotteryConfig
@@ -53,11 +54,14 @@ def _free_texts() -> set[str]:
     as a whole, so that these are among them, with those of tokenizers and subwords.
     """
     sections: list[Any] = [part for part in vars(FairseqConfig()).values() if is_dataclass(part)]
+    sections += [
+        TASK_DATACLASS_REGISTRY[task] for task in ADAPTERS if task in TASK_DATACLASS_REGISTRY
+    ]
     for name in ("tokenizer", "bpe"):
         sections += [one for one in REGISTRIES[name]["dataclass_registry"].values() if one]
     return {
         field.name
-        for section in (*sections, TranslationConfig, LotteryConfig)
+        for section in (*sections, LotteryConfig)
         for field in fields(section)
         if "str" in str(field.type)
     }

@@ -7,11 +7,12 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from fairseq_lottery.adapters import adapter_of
 from fairseq_lottery.legacy import section_settings
 from fairseq_lottery.structured.kept import SETTING
 from fairseq_lottery.tickets.checkpoint import settings_of
 
-#: of fairseq's translation models, whichever other section has a setting of the same name
+#: of fairseq's Transformers, whichever other section has a setting of the same name
 _KNOWN = re.compile(
     r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
     r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
@@ -31,6 +32,7 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
         cfg: as checkpoints hold it, or as much of it as there is.
     """
     others, model = {*cfg, SETTING}, settings_of(cfg.get("model"))
+    own = re.compile(adapter_of(settings_of(cfg.get("task")).get("_name")).settings)
     for name, section in cfg.items():
         if name != "model" and isinstance(section, Mapping):
             others |= set(section)
@@ -39,7 +41,7 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in sorted(_flat(model).items())
-        if _is_known(key, value) or (key not in others and _is_scalar(value))
+        if _is_known(key, value, own) or (key not in others and _is_scalar(value))
     }
 
 
@@ -56,9 +58,10 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _is_known(key: str, value: Any) -> bool:
+def _is_known(key: str, value: Any, own: re.Pattern[str]) -> bool:
     is_list = isinstance(value, list) and all(map(_is_scalar, value))
-    return _KNOWN.match(key) is not None and (is_list or _is_scalar(value))
+    is_name = _KNOWN.match(key) is not None or own.fullmatch(key) is not None
+    return is_name and (is_list or _is_scalar(value))
 
 
 def _is_scalar(value: Any) -> bool:

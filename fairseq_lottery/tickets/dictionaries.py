@@ -1,17 +1,17 @@
-"""The two dictionaries that a ticket's embeddings were trained with."""
+"""The dictionaries that a ticket's embeddings were trained with."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fairseq_lottery.adapters import DataFolder
 from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes
@@ -49,69 +49,92 @@ def _decode(text: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Dictionaries:
-    """Symbols of the source and target dictionary in order, fairseq's four special ones out."""
+    """The dictionaries of a task by name.
 
-    source: tuple[str, ...]
-    target: tuple[str, ...]
+    Attributes:
+        symbols: name -> symbols in order, without fairseq's four special ones.
+    """
+
+    symbols: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        """Return the symbols of a dictionary."""
+        return self.symbols[name]
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each side's symbols."""
+        """Return name -> SHA-256 of a dictionary's symbols."""
         return {
-            side: hashlib.sha256("\n".join(symbols).encode()).hexdigest()
-            for side, symbols in (("source", self.source), ("target", self.target))
+            name: hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+            for name, symbols in self.symbols.items()
         }
 
     def refuse_other(self, other: Dictionaries, whose: str) -> None:
         """Refuse ``other`` (the data's) unless it is symbol for symbol this one (``whose``)."""
-        for side in ("source", "target"):
-            ours, theirs = getattr(self, side), getattr(other, side)
+        if set(self.symbols) != set(other.symbols):
+            raise LotteryError(
+                f"the data has the dictionaries {_listed(other.symbols)}, and {whose} has"
+                f" {_listed(self.symbols)}; use data of the same task"
+            )
+        advice = "preprocess with --srcdict" + (" and --tgtdict" if len(self.symbols) > 1 else "")
+        for name, ours in self.symbols.items():
+            theirs = other[name]
             for index, (a, b) in enumerate(zip(ours, theirs)):
                 if a != b:
                     raise LotteryError(
-                        f"the {side} dictionary of the data is not {whose}'s: symbol {index} is"
-                        f" {b!r} in the data and {a!r} in {whose}; preprocess with --srcdict and"
-                        " --tgtdict"
+                        f"the {name} dictionary of the data is not {whose}'s: symbol {index} is"
+                        f" {b!r} in the data and {a!r} in {whose}; {advice}"
                     )
             if len(ours) != len(theirs):
                 raise LotteryError(
-                    f"the {side} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
-                    f" {len(ours)}; preprocess with --srcdict and --tgtdict"
+                    f"the {name} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
+                    f" {len(ours)}; {advice}"
                 )
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """``source`` and ``target`` as UTF-8 bytes; one entry where the two are equal."""
-        tensors = {"source": _encode(self.source)}
-        if self.target != self.source:
-            tensors["target"] = _encode(self.target)
+        """Return name -> symbols as UTF-8 bytes; those that equal the first are left out."""
+        (first, symbols), *others = self.symbols.items()
+        tensors = {first: _encode(symbols)}
+        tensors.update({name: _encode(more) for name, more in others if more != symbols})
         return tensors
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Dictionaries:
-        """The inverse of ``to_tensors``; refuses what is malformed."""
-        if not isinstance(tensors, Mapping) or not {"source"} <= set(tensors) <= {
-            "source",
-            "target",
-        }:
-            raise LotteryError("the stored dictionaries are not those of two sides")
-        source = _decode(tensors["source"])
-        return cls(source, _decode(tensors["target"]) if "target" in tensors else source)
+    def from_tensors(cls, tensors: Mapping[str, Tensor], names: Iterable[str]) -> Dictionaries:
+        """Return the inverse of ``to_tensors`` for the dictionaries ``names`` of a task.
+
+        Raises:
+            LotteryError: the tensors are malformed, or not those of these dictionaries.
+        """
+        first, *others = names
+        if not isinstance(tensors, Mapping) or not {first} <= set(tensors) <= {first, *others}:
+            raise LotteryError(
+                f"the stored dictionaries are not {_listed([first, *others])}; the file is damaged"
+            )
+        symbols = _decode(tensors[first])
+        rest = {n: _decode(tensors[n]) if n in tensors else symbols for n in others}
+        return cls({first: symbols, **rest})
 
 
-def read_dictionaries(folder: Union[str, Path], source: str, target: str) -> Dictionaries:
-    """Read ``dict.<lang>.txt`` of a ``fairseq-preprocess`` folder.
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)
+
+
+def read_dictionaries(folder: DataFolder) -> Dictionaries:
+    """Read the dictionaries of a data folder as they are now, with what the task adds to them.
 
     Raises:
         LotteryError: one is missing, or fairseq cannot read it.
     """
 
-    def symbols(language: str) -> tuple[str, ...]:
-        path = Path(folder) / f"dict.{language}.txt"
+    def symbols(name: str) -> tuple[str, ...]:
+        path = folder.path / folder.files[name]
         try:
-            return _symbols(read_bytes(path, LARGEST))
+            found = _symbols(read_bytes(path, LARGEST))
         except (OSError, ValueError, RuntimeError) as error:
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
+        added = folder.added.get(name, ())
+        return (*found, *(symbol for symbol in added if symbol not in (*SPECIAL, *found)))
 
-    return Dictionaries(symbols(source), symbols(target))
+    return Dictionaries({name: symbols(name) for name in folder.files})
 
 
 def _symbols(text: bytes) -> tuple[str, ...]:
@@ -119,14 +142,9 @@ def _symbols(text: bytes) -> tuple[str, ...]:
     if text.count(b"\n") > _MOST:
         raise ValueError(f"it has more than {_MOST} lines")
     lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
-    data = fairseq_data()
+    data = fairseq_module("data")
     if data is not None:
         loaded = data.Dictionary.load(lines)
         return tuple(loaded.symbols[loaded.nspecial :])
     kept = (line.rstrip("\n").replace(" #fairseq:overwrite", "") for line in lines)
     return tuple(line.rsplit(" ", 1)[0] for line in kept if line)
-
-
-def fairseq_data() -> Any:
-    """Return the module ``fairseq.data``, or None where fairseq cannot be imported."""
-    return fairseq_module("data")

@@ -161,6 +161,7 @@ def draw(
         },
         "architecture": trained.architecture,
         "dictionaries": dictionaries.digests(),
+        **trained.adapter.record,
         "versions": {"fairseq_lottery": __version__, "torch": torch.__version__.split("+")[0]},
     }
     record["signature"] = signature(record)

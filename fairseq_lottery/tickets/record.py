@@ -22,6 +22,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("asked", "sparsity"), _NUMBER),
     **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions", "parts"), dict),
     "dictionaries": dict,
+    "task": str,
     "masters": bool,
 }
 #: of them, what training reads of a ticket

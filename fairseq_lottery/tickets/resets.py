@@ -158,25 +158,27 @@ def shuffle(given: ResetInput) -> Weights:
     return values
 
 
-_LAYER = re.compile(r"^(encoder|decoder)\.layers\.(\d+)\.")
+#: the stack that a layer is in, and the number of the layer
+_LAYER = re.compile(r"^(.+?)\.layers\.(\d+)\.")
 
 
 def shuffle_layers(given: ResetInput) -> Weights:
     """Values at the rewind update with whole layers permuted, as in Chen et al.'s code.
 
-    The mask stays where it is; encoder and decoder layers change places among themselves.
+    The mask stays where it is; the layers of each stack (encoder, decoder) change places among
+    themselves.
     """
     values = dict(given.start)
-    for side in ("encoder", "decoder"):
-        found = (_LAYER.match(name) for name in given.start)
-        layers = sorted({int(m.group(2)) for m in found if m and m.group(1) == side})
-        order = permutation(f"shuffle-layers|{given.seed}|{side}", len(layers))
+    matches = [match for match in map(_LAYER.match, given.start) if match]
+    for stack in sorted({match.group(1) for match in matches}):
+        layers = sorted({int(match.group(2)) for match in matches if match.group(1) == stack})
+        order = permutation(f"shuffle-layers|{given.seed}|{stack}", len(layers))
         source = {layer: layers[i] for layer, i in zip(layers, order.tolist())}
-        for name in given.start:
-            match = _LAYER.match(name)
-            if match and match.group(1) == side:
-                rest = name[match.end() :]
-                values[name] = given.start[f"{side}.layers.{source[int(match.group(2))]}.{rest}"]
+        for match in matches:
+            if match.group(1) == stack:
+                rest = match.string[match.end() :]
+                moved = f"{stack}.layers.{source[int(match.group(2))]}.{rest}"
+                values[match.string] = given.start[moved]
     return values
 
 

@@ -38,6 +38,8 @@ def look_through_run(lottery: Mapping[str, Any], model: Mapping[str, Tensor], si
     refuse_malformed(ticket, "the ticket's record in it")
     if not isinstance(lottery.get("ticket_digest"), (str, type(None))):
         raise LotteryError("its ticket_digest is no text")
+    if not isinstance(lottery.get("task"), (str, type(None))):
+        raise LotteryError("its task is no text")
     for name in ("choices", "files", "ranking"):
         refuse_other_than_json(mapping(lottery, name), f"its {name}")
     for file in mapping(lottery, "files").values():

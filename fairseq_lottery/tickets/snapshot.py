@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 from torch import Tensor
 
+from fairseq_lottery.adapters import stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import container
@@ -37,7 +38,7 @@ def save_snapshot(
 
 
 def load_snapshot(path: Union[str, Path]) -> dict[str, Any]:
-    """Return ``weights``, ``mask``, ``dictionaries`` and ``record`` of a snapshot."""
+    """Return ``adapter``, ``weights``, ``mask``, ``dictionaries`` and ``record`` of a snapshot."""
     tensors, record = container.load(path, "snapshot")
     parts = container.split(path, tensors, ("weights", "mask", "dictionary"))
     mask = record.pop("mask", None)
@@ -45,11 +46,15 @@ def load_snapshot(path: Union[str, Path]) -> dict[str, Any]:
         raise LotteryError(f"{path} is damaged (its mask has no shapes)")
     refuse_malformed(record, path)
     refuse_other_types(parts["weights"], path)
+    adapter = stored_adapter(record, path)
     return {
+        "adapter": adapter,
         "weights": parts["weights"],
         "mask": mask_from_state({**mask, "bits": parts["mask"]}) if mask is not None else None,
         "dictionaries": (
-            Dictionaries.from_tensors(parts["dictionary"]) if parts["dictionary"] else None
+            Dictionaries.from_tensors(parts["dictionary"], adapter.vocabularies)
+            if parts["dictionary"]
+            else None
         ),
         "record": record,
     }

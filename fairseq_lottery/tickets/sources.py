@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
+from fairseq_lottery.adapters import TaskAdapter, adapter_of, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.masks import Mask
@@ -23,8 +24,7 @@ from fairseq_lottery.tickets.checkpoint import (
     settings_of,
 )
 from fairseq_lottery.tickets.cut import is_cut
-from fairseq_lottery.tickets.data_folder import DataFolder
-from fairseq_lottery.tickets.dictionaries import Dictionaries
+from fairseq_lottery.tickets.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.leaks import (
     count_leaks,
     refuse_leaks,
@@ -54,6 +54,7 @@ class Source:
         mask: what they were trained under, None for a dense run.
         architecture: the model's command-line arguments that shape it.
         in_file: the dictionaries in the file, None where there are none.
+        adapter: of the task that the file names.
         rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
             which ``weights`` are; empty where there is but one of both.
         cut: whether heads or FFN units were cut out of the model, which no training starts from.
@@ -69,6 +70,7 @@ class Source:
     mask: Optional[Mask]
     architecture: dict[str, Any]
     in_file: Optional[Dictionaries]
+    adapter: TaskAdapter
     rounded: dict[str, Tensor] = field(default_factory=dict)
     cut: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -88,8 +90,8 @@ class Source:
         if self.in_file is not None:
             return self.in_file
         try:
-            folder = DataFolder.find(self.task)
-            found = folder.dictionaries()
+            folder = self.adapter.find_folder(self.task)
+            found = read_dictionaries(folder)
         except LotteryError as error:
             raise LotteryError(
                 f"the dictionaries of {self.path} are not known: {error}; run this in the folder"
@@ -161,6 +163,7 @@ def _from_ticket(path: Path) -> Source:
         mask=ticket.mask,
         architecture=ticket.record.get("architecture", {}),
         in_file=ticket.dictionaries,
+        adapter=ticket.adapter,
         record=ticket.record,
     )
 
@@ -176,6 +179,7 @@ def _from_snapshot(path: Path) -> Source:
         mask=found["mask"],
         architecture=found["record"].get("architecture", {}),
         in_file=found["dictionaries"],
+        adapter=found["adapter"],
     )
 
 
@@ -185,6 +189,7 @@ def _from_model(path: Path) -> Source:
     common = settings_of(cfg.get("common"))
     settings = settings_of(cfg.get("model"))
     architecture = architecture_of(cfg)
+    task = settings_of(cfg.get("task"))
     return Source(
         path=str(path),
         kind=MODEL,
@@ -194,8 +199,9 @@ def _from_model(path: Path) -> Source:
         mask=mask,
         architecture=architecture,
         in_file=None,
+        adapter=adapter_of(task.get("_name")),
         cut=is_cut(state["model"], settings, architecture, path),
-        task=settings_of(cfg.get("task")),
+        task=task,
     )
 
 
@@ -214,6 +220,8 @@ def _from_checkpoint(path: Path) -> Source:
     architecture = architecture_of(cfg)
     history = state.get("optimizer_history") or [{}]
     dictionaries = stored.get("dictionaries")
+    task = settings_of(cfg.get("task"))
+    adapter = stored_adapter(stored, path) if stored else adapter_of(task.get("_name"))
     return Source(
         path=str(path),
         kind="checkpoint",
@@ -222,8 +230,11 @@ def _from_checkpoint(path: Path) -> Source:
         masters=not half or bool(masters),
         mask=stored_mask(state),
         architecture=architecture,
-        in_file=Dictionaries.from_tensors(dictionaries) if dictionaries else None,
+        in_file=(
+            Dictionaries.from_tensors(dictionaries, adapter.vocabularies) if dictionaries else None
+        ),
+        adapter=adapter,
         rounded={name: model_weights[name] for name in masters},
         cut=is_cut(state["model"], settings_of(cfg.get("model")), architecture, path),
-        task=settings_of(cfg.get("task")),
+        task=task,
     )

@@ -10,6 +10,7 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
+from fairseq_lottery.adapters import TaskAdapter, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options.axes import CLOCK
@@ -54,6 +55,11 @@ class Ticket:
                 raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
             if name in self.mask and bool(value[~self.mask[name]].any()):
                 raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
+
+    @property
+    def adapter(self) -> TaskAdapter:
+        """The adapter of the task that it is trained for."""
+        return stored_adapter(self.record, "the ticket")
 
     @property
     def clock_update(self) -> int:
@@ -135,7 +141,8 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
         for key, value in parts["moments"].items():
             moment, _, name = key.partition("/")
             moments.setdefault(moment, {})[name] = scatter(path, mask, name, value)
-        dictionaries = Dictionaries.from_tensors(parts["dictionary"])
+        names = stored_adapter(record, path).vocabularies
+        dictionaries = Dictionaries.from_tensors(parts["dictionary"], names)
         if record["clock"] not in CLOCK.names:
             raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
         refuse_malformed(record, path)

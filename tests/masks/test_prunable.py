@@ -16,6 +16,7 @@ KINDS = {
     "encoder.embed_tokens.weight": "embedding",
     "decoder.embed_tokens.weight": "embedding",
     "decoder.output_projection.weight": "output",
+    "encoder.lm_head.dense.weight": "classifier",
     "encoder.layers.0.self_attn.q_proj.weight": "enc_self",
     "decoder.layers.11.self_attn.out_proj.weight": "dec_self",
     "decoder.layers.3.encoder_attn.k_proj.weight": "enc_dec",
@@ -85,7 +86,7 @@ def test_an_expression_keeps_matrices_dense(expression, dense):
     "prunable, keep_dense, sentence",
     [
         ("all", None, "there is no prunable set 'all'; choose one of all-matrices, no-embeddings,"),
-        ("all-matrices", "fc3", "'fc3' matches none of the 8 prunable matrices; they are named"),
+        ("all-matrices", "fc3", "'fc3' matches none of the 9 prunable matrices; they are named"),
         ("ffn", "self_attn", "'self_attn' matches none of the 2 prunable matrices"),
         ("all-matrices", "fc(", r"--keep-dense 'fc\(' is no regular expression"),
         (

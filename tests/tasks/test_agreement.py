@@ -6,12 +6,13 @@ import pytest
 
 pytest.importorskip("fairseq")
 
+from small import pair_of
+
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks import agreement
 from fairseq_lottery.tasks.agreement import compare
 from fairseq_lottery.tasks.searched import Translation
 from fairseq_lottery.tasks.sentences import Text, sentences_of
-from fairseq_lottery.tickets import Dictionaries
 
 SENTENCES = [["a"], ["b"], ["c"]]
 TRANSLATED = [["x"], ["y"], ["z"]]
@@ -100,7 +101,7 @@ def test_a_log_probability_that_is_no_number_agrees_with_nothing(run, place, bad
 
 
 def test_blank_lines_of_a_file_are_counted(tmp_path, caplog):
-    text = Text(Dictionaries(("a",), ("a",)), "en", "de", None, {})
+    text = Text(pair_of(("a",), ("a",)), "en", "de", None, {})
     path = tmp_path / "text"
     for content, blank in (("a\n\nb c\n \n", 2), ("a\n\nb c", 1), ("a\nb c\n", 0), ("a\nb c", 0)):
         path.write_text(content)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from live import DIM, FFN, HEADS, WORDS, anatomy, log_probs, sentences, transformer, translate
-from small import save_checkpoint, weights
+from small import pair_of, save_checkpoint, weights
 from toy import drawing, hypotheses, same
 
 from fairseq_lottery.cli.main import main
@@ -14,7 +14,6 @@ from fairseq_lottery.masks import full_mask
 from fairseq_lottery.structured import Gates, Parts, closed_in, load_parts, pruned_by, save_parts
 from fairseq_lottery.tasks.export import export
 from fairseq_lottery.tickets import (
-    Dictionaries,
     mask_to_state,
     read_checkpoint,
     read_source,
@@ -60,7 +59,7 @@ def model():
 @pytest.fixture
 def checkpoint(model, tmp_path):
     """With an optimizer's state and an EMA, as a training leaves it."""
-    lottery = {"mask": None, "dictionaries": Dictionaries(SYMBOLS, SYMBOLS).to_tensors()}
+    lottery = {"mask": None, "dictionaries": pair_of(SYMBOLS, SYMBOLS).to_tensors()}
     return save_checkpoint(
         tmp_path / "model.pt", weights(), model=model.state_dict(),
         cfg={"model": SETTINGS, "task": {"_name": "translation_lottery"}},

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from small import DICTIONARIES, SYMBOLS, save_checkpoint, weights
+from small import DICTIONARIES, SYMBOLS, pair_of, save_checkpoint, weights
 
 pytest.importorskip("fairseq")
 pytest.importorskip("ctranslate2", reason="CTranslate2 is installed on the modern stack only")
@@ -23,7 +23,7 @@ from fairseq_lottery.tasks.deploy import deploy
 from fairseq_lottery.tasks.export import export
 from fairseq_lottery.tasks.searched import Translation, _margin, translate_with_fairseq
 from fairseq_lottery.tasks.translator import load_translator, score, translate
-from fairseq_lottery.tickets import Dictionaries, load_ticket, save_snapshot, save_ticket, trainable
+from fairseq_lottery.tickets import load_ticket, save_snapshot, save_ticket, trainable
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 SMALL = {
@@ -393,11 +393,11 @@ def test_weights_of_another_architecture(text, tmp_path):
 
 def test_dictionaries_of_two_sides(text, tmp_path):
     """Symbols that a text file might lose: a blank inside, and fairseq's own names."""
-    target = Dictionaries(SYMBOLS, (*"stuv", "w x", "#fairseq:overwrite", "<blank>2", "é"))
+    target = pair_of(SYMBOLS, (*"stuv", "w x", "#fairseq:overwrite", "<blank>2", "é"))
     arguments, model = make(**APART)
     lottery = {"mask": None, "dictionaries": target.to_tensors()}
     path = save(tmp_path / "model.pt", arguments, model, task_state={"lottery": lottery})
     found = deploy(path, tmp_path / "out", check_on=text)
     assert found.other == 0 and found.equal >= 40
     kept = json.loads((tmp_path / "out" / "target_vocabulary.json").read_text())
-    assert kept == ["<s>", "<blank>", "</s>", "<unk>", *target.target]
+    assert kept == ["<s>", "<blank>", "</s>", "<unk>", *target["target"]]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import pair_of
 from toy import drawing, kill_at
 
 from fairseq_lottery.tickets import load_ticket, save_ticket
@@ -116,18 +117,18 @@ def test_ticket_of_another_model(toy, ticket):
 
 
 def test_ticket_of_another_dictionary_of_the_same_size(toy, ticket):
-    dictionaries = ticket.dictionaries
-    swapped = (dictionaries.source[1], dictionaries.source[0], *dictionaries.source[2:])
+    symbols = ticket.dictionaries["source"]
+    swapped = (symbols[1], symbols[0], *symbols[2:])
     other = Ticket(
         ticket.mask,
         ticket.values,
         ticket.record,
-        type(dictionaries)(swapped, swapped),
+        pair_of(swapped, swapped),
         ticket.moments,
     )
     save_ticket(toy.path("t.safetensors"), other)
     done = toy.train("run", "--ticket", toy.path("t.safetensors"))
-    first, second = dictionaries.source[:2]
+    first, second = symbols[:2]
     assert_refused(toy, done, f"symbol 0 is '{first}' in the data and '{second}' in the")
 
 

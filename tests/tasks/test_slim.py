@@ -12,7 +12,7 @@ import pytest
 import torch
 from engines import always
 from live import DIM, FFN, HEADS, WORDS, anatomy, sentences, transformer, translate
-from small import save_checkpoint, save_snapshot_of, weights
+from small import pair_of, save_checkpoint, save_snapshot_of, weights
 from toy import LOTTERY, call, hypotheses, same
 
 from fairseq_lottery.cli.main import main
@@ -23,7 +23,6 @@ from fairseq_lottery.structured.slim import cut
 from fairseq_lottery.tasks.export import export
 from fairseq_lottery.tasks.slim import slimmed, whole
 from fairseq_lottery.tickets import (
-    Dictionaries,
     is_parameter,
     read_checkpoint,
     trainable,
@@ -69,7 +68,7 @@ def save(path, model, settings=None, task=None, **changes):
     norms = {f"{side}_normalize_before": before for side in ("encoder", "decoder")}
     settings = settings or Namespace(**SETTINGS, **norms)
     cfg = {"model": settings, "task": {"_name": TASK, **(task or {})}}
-    task_state = {"lottery": {"dictionaries": Dictionaries(SYMBOLS, SYMBOLS).to_tensors()}}
+    task_state = {"lottery": {"dictionaries": pair_of(SYMBOLS, SYMBOLS).to_tensors()}}
     return save_checkpoint(
         path, weights(), model=model.state_dict(),
         **{"cfg": cfg, "task_state": task_state, **changes},

@@ -38,8 +38,8 @@ def test_dense_run_writes_snapshots(toy, dense):
     assert sum(t.numel() for t in early.weights.values()) == PARAMETERS
     assert early.shapes == last.shapes
     assert early.in_file == last.in_file
-    assert early.in_file.source == early.in_file.target
-    assert len(early.in_file.source) == 60
+    assert early.in_file["source"] == early.in_file["target"]
+    assert len(early.in_file["source"]) == 60
 
 
 def test_snapshot_is_what_a_checkpoint_of_that_update_holds(toy):

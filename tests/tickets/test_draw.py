@@ -15,6 +15,7 @@ from small import (
     SYMBOLS,
     Run,
     full_mask,
+    pair_of,
     save_checkpoint,
     save_snapshot_of,
     weights,
@@ -23,7 +24,7 @@ from small import (
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, count_to_prune, select
 from fairseq_lottery.masks.streams import torch_seed
-from fairseq_lottery.tickets import Dictionaries, load_ticket, read_source, save_ticket
+from fairseq_lottery.tickets import load_ticket, read_source, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 FC1 = "encoder.layers.0.fc1.weight"
@@ -271,7 +272,7 @@ def test_dictionaries_must_be_known_and_equal(run, tmp_path):
     with pytest.raises(LotteryError, match="the dictionaries of .*plain.pt are not known"):
         run.draw(mask_from=plain)
     assert run.draw(start_from=plain).dictionaries == DICTIONARIES
-    other = Dictionaries(SYMBOLS, (*SYMBOLS[:-1], "z"))
+    other = pair_of(SYMBOLS, (*SYMBOLS[:-1], "z"))
     lottery = {"lottery": {"dictionaries": other.to_tensors()}}
     other = save_checkpoint(tmp_path / "other.pt", run.trained, task_state=lottery)
     with pytest.raises(LotteryError, match="the target dictionary .* symbol 7 is 'z'"):

@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import DICTIONARIES, PROPERTY, Run
+from small import DICTIONARIES, PROPERTY, Run, pair_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import GROUPS, TRAINING, Pruning, Schedule, options
-from fairseq_lottery.tickets import Dictionaries, Ticket, load_ticket, save_ticket
+from fairseq_lottery.tickets import Ticket, load_ticket, save_ticket
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
 from fairseq_lottery.tickets.pack.members import (
     LARGEST_RATIO,
@@ -326,7 +326,7 @@ def test_a_packed_command_is_read_as_it_was_written(flags):
 
 def with_symbols(packer, folder, source, target):
     """An archive of a ticket with other dictionaries."""
-    ticket = replace(load_ticket(packer.ticket), dictionaries=Dictionaries(source, target))
+    ticket = replace(load_ticket(packer.ticket), dictionaries=pair_of(source, target))
     save_ticket(folder / "t.safetensors", ticket)
     pack(folder / "t.safetensors", folder / "t.zip", packer.command, overwrite=True)
     return folder / "t.zip"
@@ -355,7 +355,7 @@ def test_fairseq_reads_the_tickets_symbols_from_the_packed_dictionaries(
 
 
 def test_the_datas_dictionaries_are_packed_with_their_counts(packer, tmp_path):
-    counted = "".join(f"{symbol} {9 - i}\n" for i, symbol in enumerate(DICTIONARIES.source))
+    counted = "".join(f"{symbol} {9 - i}\n" for i, symbol in enumerate(DICTIONARIES["source"]))
     for name in ("dict.en.txt", "dict.de.txt"):
         (tmp_path / name).write_text(counted)
     (tmp_path / "train.en-de.en.idx").touch()
@@ -380,7 +380,7 @@ def test_dictionaries_that_no_file_can_hold_are_refused(packer, tmp_path):
     (tmp_path / "train.txt").write_text(line)
     save_ticket(
         tmp_path / "t.safetensors",
-        replace(load_ticket(packer.ticket), dictionaries=Dictionaries(("a",), ("b",))),
+        replace(load_ticket(packer.ticket), dictionaries=pair_of(("a",), ("b",))),
     )
     with pytest.raises(LotteryError, match="languages are both en, but the ticket has two dict"):
         pack(tmp_path / "t.safetensors", tmp_path / "t.zip", tmp_path / "train.txt")

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import DICTIONARIES, EMBEDDING, SHAPES, Run
+from small import DICTIONARIES, EMBEDDING, SHAPES, Run, pair_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.tickets import Dictionaries, Ticket, container, load_ticket, save_ticket
+from fairseq_lottery.tickets import Ticket, container, load_ticket, save_ticket
 
 FC1 = "encoder.layers.0.fc1.weight"
 
@@ -42,7 +42,7 @@ def test_the_file_holds_survivors_and_bits_only(ticket, path):
     in_matrices = sum(keep.numel() for keep in ticket.mask.values())
     dense = sum(value.numel() for value in ticket.values.values()) - in_matrices
     survivors = in_matrices - ticket.mask.pruned
-    symbols = len("\n".join(DICTIONARIES.source))  # source and target are equal: stored once
+    symbols = len("\n".join(DICTIONARIES["source"]))  # source and target are equal: stored once
     # nine tenths of 24 square matrices, 8 of the FFN and the embedding's 44
     assert (in_matrices, ticket.mask.pruned) == (624, 24 * 14 + 8 * 22 + 40)
     assert len(content) == 8 + header + bits + 4 * (survivors + dense) + symbols
@@ -94,7 +94,7 @@ def test_a_file_whose_mask_and_values_disagree_is_refused(ticket, path):
             lambda t, r: t.pop(f"values/{FC1}"),
             f"the mask prunes {FC1}, which the model does not have",
         ),
-        (lambda t, r: t.pop("dictionary/source"), "dictionaries are not those of two sides"),
+        (lambda t, r: t.pop("dictionary/source"), "dictionaries are not source and target"),
         (lambda t, r: t.update({"other/x": torch.ones(1)}), "has an unknown entry 'other/x'"),
         (lambda t, r: r.pop("mask"), "is damaged .'mask'"),
         (lambda t, r: r["mask"]["shapes"].pop(FC1), "the stored mask is malformed"),
@@ -216,7 +216,7 @@ def test_another_model_is_refused_by_its_first_difference(ticket, shapes, senten
 def small_ticket(**record):
     mask = Mask({"w": torch.tensor([[True, False]])})
     values = {"w": torch.tensor([[2.0, 0.0]])}
-    return Ticket(mask, values, record, Dictionaries(("a",), ("b",)), {})
+    return Ticket(mask, values, record, pair_of(("a",), ("b",)), {})
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
+from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.strict import read_json
@@ -187,7 +188,7 @@ def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
         )
     try:
         ticket = load_ticket(folder / TICKET)
-        dictionaries = read_dictionaries(folder, command.source, command.target)
+        dictionaries = read_dictionaries(pair_folder(folder, command.source, command.target))
     except LotteryError as error:
         raise LotteryError(str(error).replace(f"{folder}{os.sep}", "its ")) from None
     if dictionaries != ticket.dictionaries:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Optional, Union
 
 from fairseq_lottery import __version__
+from fairseq_lottery.adapters.translation import infer_languages, pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes, replacing
-from fairseq_lottery.tickets.data_folder import infer_languages
 from fairseq_lottery.tickets.dictionaries import SPECIAL, read_dictionaries
 from fairseq_lottery.tickets.pack import guide, members
 from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
@@ -56,6 +56,7 @@ def pack(
     if Path(out).suffix != ".zip":
         raise LotteryError(f"--out {out} must end in .zip, which is what is written")
     loaded = load_ticket(ticket)
+    loaded.adapter.refuse_unless_translating(ticket, "pack")
     languages = infer_languages(Path(data)) if data is not None else None
     training = TrainingCommand.parse(_read_text(command), languages or ())
     cut = _subwords(subwords)
@@ -135,17 +136,18 @@ def _dictionaries(
 ) -> dict[str, bytes]:
     source, target = command.source, command.target
     symbols = ticket.dictionaries
-    if source == target and symbols.source != symbols.target:
+    if source == target and symbols["source"] != symbols["target"]:
         raise LotteryError(
             f"the command's languages are both {source}, but the ticket has two dictionaries; give"
             " the command that this ticket is trained with"
         )
     if data is None:
         return {
-            members.dictionary(source): _to_text(symbols.source),
-            members.dictionary(target): _to_text(symbols.target),
+            members.dictionary(source): _to_text(symbols["source"]),
+            members.dictionary(target): _to_text(symbols["target"]),
         }
-    symbols.refuse_other(read_dictionaries(data, source, target), "the ticket")
+    found = read_dictionaries(pair_folder(Path(data), source, target))
+    symbols.refuse_other(found, "the ticket")
     names = map(members.dictionary, (source, target))
     return {name: _read(Path(data) / name) for name in names}
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fairseq_lottery.adapters import TRANSLATION, DataFolder
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.data_folder import DataFolder
-from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries
+from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.workflow.stages.chosen import choose
 
@@ -79,17 +79,18 @@ def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
     Raises:
         LotteryError: they have other symbols, or not as many.
     """
-    found = data.dictionaries()
+    source.adapter.refuse_unless_translating(source.path, "adopting a run")
+    found = read_dictionaries(data)
     if source.in_file is not None:
         source.in_file.refuse_other(found, source.path)
-    for name, symbols in (("encoder", found.source), ("decoder", found.target)):
-        weight = source.weights.get(f"{name}.embed_tokens.weight")
-        rows = len(symbols) + len(SPECIAL)
+    for name, vocabulary in source.adapter.vocabularies.items():
+        weight = source.weights.get(vocabulary.embedding)
+        rows = len(found[name]) + len(SPECIAL)
         if weight is not None and len(weight) != rows:
             raise LotteryError(
-                f"the {name} of {source.path} has {len(weight)} symbols, and its dictionary in"
-                f" {data.path} has {rows} with fairseq's own; adopt a run that was trained on this"
-                " data"
+                f"{vocabulary.embedding} of {source.path} has {len(weight)} symbols, and the {name}"
+                f" dictionary in {data.path} has {rows} with fairseq's own; adopt a run that was"
+                " trained on this data"
             )
     return found
 
@@ -152,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--source-lang")
     parser.add_argument("--target-lang")
     args = parser.parse_args(argv)
-    data = DataFolder.find(vars(args))
+    data = TRANSLATION.find_folder(vars(args))
     adopt(args.run, args.out, args.updates, args.models, args.last, data)
 
 

@@ -39,11 +39,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq import options as fairseq_options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
+    from fairseq_lottery.adapters import TRANSLATION
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score, needed_by
     from fairseq_lottery.options import Prunable, options
     from fairseq_lottery.pattern import Pattern
-    from fairseq_lottery.tickets.data_folder import DataFolder
     from fairseq_lottery.tickets.sources import read_source
     from fairseq_lottery.workflow.stages.adopt import adoptable, dictionaries_in, differences
 
@@ -83,7 +83,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             run = Path(one["run"])
             adoptable(run, one["updates"], one["last"])
             last = read_source(run / "checkpoint_last.pt")
-            dictionaries_in(DataFolder.find(given), last)
+            dictionaries_in(TRANSLATION.find_folder(given), last)
             other = differences(run, meant)
             notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
     except LotteryError as error:

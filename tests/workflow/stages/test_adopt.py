@@ -1,8 +1,8 @@
 import pytest
 from small import DICTIONARIES, SYMBOLS, full_mask, save_checkpoint, save_snapshot_of, weights
 
+from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.data_folder import DataFolder
 from fairseq_lottery.tickets.sources import read_source
 from fairseq_lottery.workflow.stages.adopt import adopt, dictionaries_in
 
@@ -31,7 +31,7 @@ def data_of(folder, symbols):
     folder.mkdir()
     for language in ("en", "de"):
         (folder / f"dict.{language}.txt").write_text("".join(f"{s} 1\n" for s in symbols))
-    return DataFolder(folder, "en", "de")
+    return pair_folder(folder, "en", "de")
 
 
 def names(out):
@@ -104,7 +104,7 @@ def test_a_plain_run_gets_the_dictionaries_of_the_configuration(folders, data):
 @pytest.mark.parametrize(
     ("symbols", "task_state", "message"),
     [
-        (SYMBOLS[:-1], {}, "encoder of .*last.pt has 12 symbols, and its dictionary in .* 11 with"),
+        (SYMBOLS[:-1], {}, "of .*last.pt has 12 symbols, and the source dictionary in .* 11 with"),
         ((*SYMBOLS[:-1], "z"), None, "symbol 7 is 'z' in the data and 'h' in .*checkpoint_last.pt"),
     ],
 )

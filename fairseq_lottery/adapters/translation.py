@@ -1,0 +1,84 @@
+"""fairseq's ``translation``: pairs of sentences, with a source and a target dictionary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.adapters.adapter import Stack, TaskAdapter, Vocabulary, register_adapter
+from fairseq_lottery.adapters.data_folder import DataFolder
+from fairseq_lottery.compat import fairseq_module
+from fairseq_lottery.errors import LotteryError
+
+_FILE = "dict.{}.txt"
+
+
+def infer_languages(folder: Path) -> Optional[tuple[str, str]]:
+    """Infer the language pair of a data folder from its file names, as fairseq does.
+
+    Returns:
+        source and target; None where no file is named SPLIT.SOURCE-TARGET.LANG.
+
+    Raises:
+        LotteryError: the folder cannot be read.
+    """
+    data = fairseq_module("data")
+    try:
+        if data is not None:
+            source, target = data.data_utils.infer_language_pair(str(folder))
+        else:
+            names = (path.name.split(".") for path in sorted(folder.iterdir()))
+            pairs = (name[1].split("-") for name in names if len(name) >= 3)
+            source, target = next((pair for pair in pairs if len(pair) == 2), (None, None))
+    except OSError as error:
+        raise LotteryError(f"the data folder {folder} cannot be read: {error.strerror}") from error
+    return (source, target) if source and target else None
+
+
+def dictionary_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files of both dictionaries, by the languages in the settings or in the files.
+
+    Raises:
+        LotteryError: neither names the languages.
+    """
+    languages = settings.get("source_lang"), settings.get("target_lang")
+    if not all(languages):
+        inferred = infer_languages(folder)
+        if inferred is None:
+            raise LotteryError(f"the data folder {folder} has no file SPLIT.SOURCE-TARGET.LANG")
+        languages = inferred
+    return {side: _FILE.format(name) for side, name in zip(("source", "target"), languages)}
+
+
+def pair_folder(path: Path, source: str, target: str) -> DataFolder:
+    """Return a data folder of two languages."""
+    return TRANSLATION.folder(
+        path, {"source": _FILE.format(source), "target": _FILE.format(target)}
+    )
+
+
+def languages_of(folder: DataFolder) -> tuple[str, str]:
+    """Return source and target language of a data folder, as its files name them."""
+    source, target = (
+        re.sub(r"^dict\.|\.txt$", "", folder.files[side]) for side in ("source", "target")
+    )
+    return source, target
+
+
+TRANSLATION = register_adapter(
+    TaskAdapter(
+        name="translation",
+        vocabularies={
+            "source": Vocabulary(("source_dictionary",), "encoder.embed_tokens.weight"),
+            "target": Vocabulary(("target_dictionary",), "decoder.embed_tokens.weight"),
+        },
+        stacks={
+            "encoder": Stack("encoder", "max_source_positions"),
+            "decoder": Stack("decoder", "max_target_positions"),
+        },
+        dictionary_files=dictionary_files,
+        translates=True,
+    )
+)
