@@ -20,7 +20,9 @@ from fairseq_lottery.pickles import NotAllowedError, names_in
 
 # The encoder layers of official fairseq 0.12.2 carry zero-filled copies of their weights for
 # BetterTransformer. Removable when 0.12.2 is no longer supported.
-PHANTOM_PARAMETER = r"^(encoder\.)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
+PHANTOM_PARAMETER = (
+    r"^(encoder\.(sentence_encoder\.)?)?layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$"
+)
 
 
 def _classes(module: str, names: tuple[str, ...]) -> list[Any]:
@@ -211,6 +213,22 @@ def scale_steps_apart(adafactor: Any) -> None:
             return loss
 
     adafactor.__class__ = Apart
+
+
+@contextmanager
+def numpy_has_compat() -> Iterator[None]:
+    """While inside, numpy has ``np.compat.long``, which fairseq's language-model data sets use.
+
+    numpy 2 has not. Removable when ``fairseq/data/token_block_dataset.py`` uses ``np.int64``.
+    """
+    if hasattr(np, "compat"):
+        yield
+        return
+    np.compat = types.SimpleNamespace(long=int)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del np.compat  # type: ignore[attr-defined]
 
 
 def forget_best() -> None:

@@ -1,0 +1,28 @@
+"""fairseq's masked language models with tickets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq.tasks import register_task
+from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
+
+from fairseq_lottery.compat import numpy_has_compat
+from fairseq_lottery.tasks.config import LotteryConfig
+from fairseq_lottery.tasks.lottery import LotteryTask
+
+
+@dataclass
+class MaskedLMLotteryConfig(LotteryConfig, MaskedLMConfig):
+    """The flags of masked language models and of the lottery."""
+
+
+@register_task("masked_lm_lottery", dataclass=MaskedLMLotteryConfig)
+class MaskedLMLotteryTask(LotteryTask, MaskedLMTask):
+    """Masked language models under a mask: ``--ticket``, ``--mask-from``, ``--prune-to``."""
+
+    cfg: MaskedLMLotteryConfig
+
+    def load_dataset(self, split: str, *given: Any, **kwargs: Any) -> None:
+        """As the task's, with numpy 2 as well."""
+        with numpy_has_compat():
+            super().load_dataset(split, *given, **kwargs)
