@@ -2,6 +2,8 @@
 
 import argparse
 
+from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+
 EXAMPLE = "fairseq-lottery compare slt50.safetensors random50.safetensors"
 
 
@@ -10,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="ticket, checkpoint or snapshot")
     parser.add_argument("b", help="another one, of the same architecture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_user_dir(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -18,6 +21,7 @@ def run(args: argparse.Namespace) -> None:
 
     for package in ("torch", "numpy", "safetensors"):
         require(package)
+    import_user_module(args.user_dir)
     import json
 
     from fairseq_lottery.errors import LotteryError

@@ -6,6 +6,8 @@ With --check a whole folder is verified: every file whole, at its sparsity, zero
 import argparse
 from typing import Any
 
+from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+
 EXAMPLE = "fairseq-lottery inspect slt50.safetensors --json"
 
 
@@ -14,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="ticket, checkpoint or snapshot; with --check a folder")
     parser.add_argument("--check", action="store_true", help="verify all files of a run's folder")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_user_dir(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,6 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
     for package in ("torch", "numpy", "safetensors"):
         require(package)
+    import_user_module(args.user_dir)
     import json
 
     if args.check:

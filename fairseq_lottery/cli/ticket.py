@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--out {args.out} must end in .safetensors, by which a ticket is known")
     plan = DrawPlan(**{one.name: getattr(args, one.name) for one in options(*_GROUPS)})
     initialise = None
-    if args.user_dir is not None:
-        require("fairseq")
-        import_user_module(args.user_dir)
+    import_user_module(args.user_dir)
     if plan.reset == "random":
         require("fairseq")
         import fairseq  # noqa: F401 - loaded first, so that the plugin registers

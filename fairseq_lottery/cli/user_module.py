@@ -1,4 +1,4 @@
-"""A user directory with an architecture of one's own, imported as fairseq's commands import it."""
+"""A user directory with an architecture or task of one's own, imported as by fairseq's commands."""
 
 import argparse
 from typing import Optional
@@ -11,7 +11,7 @@ def add_user_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user-dir",
         metavar="FOLDER",
-        help="folder that registers the model's architecture, as in fairseq's commands",
+        help="folder that registers the model's architecture or task, as in fairseq's commands",
     )
 
 
@@ -23,6 +23,9 @@ def import_user_module(folder: Optional[str]) -> None:
     """
     if folder is None:
         return
+    from fairseq_lottery.environment import require
+
+    require("fairseq")
     import fairseq.utils
 
     import fairseq_lottery.plugin  # noqa: F401 - a user directory may extend what it registers
