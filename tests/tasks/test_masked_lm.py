@@ -1,5 +1,7 @@
 """fairseq's masked_lm, a 2-layer RoBERTa, through all of it: tickets, pruning, resuming, export."""
 
+import re
+
 import pytest
 import toy
 
@@ -18,7 +20,7 @@ MODEL = (
     " --sample-break-mode eos"
 ).split()
 TRAIN = (
-    "--criterion masked_lm --optimizer masked_adam --lr 3e-3 --lr-scheduler inverse_sqrt"
+    "--criterion masked_lm_lottery --optimizer masked_adam --lr 3e-3 --lr-scheduler inverse_sqrt"
     " --warmup-updates 10 --batch-size 16 --clip-norm 1.0 --log-interval 10 --log-format simple"
     " --num-workers 0 --seed 3 --no-epoch-checkpoints"
 ).split()
@@ -54,7 +56,8 @@ def runs(tmp_path_factory):
     runs = Runs(tmp_path_factory.mktemp("masked-lm"))
     runs.train("dense", 20, "--snapshot-updates", "0,5").ok()
     draw(runs, "ticket.safetensors", "dense/checkpoint_last.pt", 0.5)
-    runs.train("pruned", 45, "--ticket", runs.path("ticket.safetensors"), *PRUNE).ok()
+    done = runs.train("pruned", 45, "--ticket", runs.path("ticket.safetensors"), *PRUNE).ok()
+    (runs.folder / "pruned-log.txt").write_text(done.out)
     return runs
 
 
@@ -143,6 +146,19 @@ def test_it_is_exported_and_loads_in_fairseqs_own_model(runs):
     task = MaskedLMTask.setup_task(MaskedLMConfig(data=runs.path("bin")))
     model = RobertaModel.build_model(Namespace(**state["cfg"]["model"]), task)
     assert not [n for n in model.load_state_dict(state["model"], strict=False).unexpected_keys]
+
+
+def test_the_log_has_the_figures_of_its_groups(runs):
+    log = (runs.folder / "pruned-log.txt").read_text()
+    line = re.findall(r"valid on 'valid' subset .*", log)[-1]
+    figures = dict(re.findall(r"(sparsity|density_\w+) ([\d.]+)", line))
+    assert set(figures) == {
+        "sparsity", "density_embedding", "density_classifier", "density_enc_self", "density_enc_ffn"
+    }  # fmt: skip
+    mask = read_source(runs.path("pruned/checkpoint_last.pt")).mask
+    assert float(figures["sparsity"]) == pytest.approx(mask.sparsity, abs=1e-4)
+    head = mask.sparsity_of("encoder.lm_head.dense.weight")
+    assert float(figures["density_classifier"]) == pytest.approx(1 - head, abs=1e-4)
 
 
 def test_validation_takes_every_sentence(runs):
