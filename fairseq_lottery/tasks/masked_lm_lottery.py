@@ -6,7 +6,7 @@ from typing import Any
 from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 
-from fairseq_lottery.compat import numpy_has_compat
+from fairseq_lottery.compat import numpy_has_compat, unshared_buffer
 from fairseq_lottery.tasks.config import LotteryConfig
 from fairseq_lottery.tasks.lottery import LotteryTask
 
@@ -26,3 +26,9 @@ class MaskedLMLotteryTask(LotteryTask, MaskedLMTask):
         """As the task's, with numpy 2 as well."""
         with numpy_has_compat():
             super().load_dataset(split, *given, **kwargs)
+
+    def get_batch_iterator(self, dataset: Any, *given: Any, **kwargs: Any) -> Any:
+        """As the task's, with tokens that are masked the same in every run of a command."""
+        if not kwargs.get("num_workers"):
+            kwargs["data_buffer_size"] = unshared_buffer(kwargs.get("data_buffer_size", 0))
+        return super().get_batch_iterator(dataset, *given, **kwargs)
