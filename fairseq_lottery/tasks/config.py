@@ -1,4 +1,4 @@
-"""The flags of ``--task translation_lottery``, out of ``fairseq_lottery.options``."""
+"""The flags that tickets and pruning add to a task, out of ``fairseq_lottery.options``."""
 
 # fairseq evaluates the annotations of its dataclasses, so they are not postponed here
 from dataclasses import MISSING, dataclass, field

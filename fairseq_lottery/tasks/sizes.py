@@ -18,7 +18,7 @@ from fairseq_lottery.errors import LotteryError
 #: settings of fairseq's models that are sizes, counts or rates; those that an architecture of a
 #: user's own adds mean what its code makes of them
 _NUMBERS = re.compile(
-    r"(encoder|decoder)_.*|max_(source|target)_positions|adaptive_.*|.*dropout"
+    r"(encoder|decoder)_.*|max_(source_|target_)?positions|tokens_per_sample|adaptive_.*|.*dropout"
     r"|(base|quant_noise)_.*"
 )
 #: rows of a table of positions that is computed and not learned: fairseq's own largest is 10 ** 5

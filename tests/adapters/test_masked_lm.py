@@ -114,6 +114,7 @@ SETTINGS = {
     [
         {"max_positions": 11},
         {"max_source_positions": 10**9},
+        {"tokens_per_sample": 10**9},
         {"encoder_layers": 3},
         {"encoder_embed_dim": 5},
         {"encoder_ffn_embed_dim": 7},
