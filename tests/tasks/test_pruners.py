@@ -11,7 +11,7 @@ from toy import assert_pruned, assert_same_training, drawing, hypotheses, kill_a
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.tickets import read_checkpoint, read_source
+from fairseq_lottery.tickets import read_checkpoint, read_source, untie
 from fairseq_lottery.tickets.check import check_folder
 
 SET = (
@@ -254,7 +254,8 @@ def test_set_is_killed_resumed_checked_translated_and_exported(toy):
     toy.train("parts", *flags).ok()
     whole, parts = toy.load("whole", LAST), toy.load("parts", LAST)
     assert_same_training(whole, parts)
-    assert same(whole["extra_state"]["ema"], parts["extra_state"]["ema"])
+    # without 0.12.2's untrained copies of weights and fairseq's uninitialised buffers
+    assert same(*(untie(state["extra_state"]["ema"]) for state in (whole, parts)))
     mask = toy.mask("whole", LAST)
     assert_pruned(whole, mask)
     snapshots = [toy.mask("whole", f"snapshot_{update}.safetensors") for update in (0, 6)]
