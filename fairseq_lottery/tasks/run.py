@@ -349,7 +349,7 @@ class LotteryRun:
             scores=score_all(
                 score, weights, start=start, gradients=gradients, seed=self._cfg.draw_seed
             ),
-            **values(self._cfg, Scope),
+            scope=Scope(**values(self._cfg, Scope)),
             seed=self._cfg.draw_seed,
             gradients=gradients,
             dense_gradients=dense,

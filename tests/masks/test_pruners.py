@@ -27,6 +27,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.pruners import LazyTensors, stored_name
 from fairseq_lottery.masks.streams import uniform
+from fairseq_lottery.options import Scope
 
 SET = SparseEvolutionary(final=0.8, start=10, end=110, every=10)
 SHAPES = {"a": (12, 10), "b": (7, 9), "table": (5, 6)}
@@ -123,7 +124,7 @@ def test_the_first_mask_is_random_and_of_a_purpose_of_its_own():
     assert first != select(drawn, FULL, 0.8), "not the mask of --score random"
     ticket = select(drawn, FULL, 0.8)
     assert SET.first_mask(handed(ticket, 0)) is ticket
-    together = SET.first_mask(replace(handed(FULL, 0), scope="global"))
+    together = SET.first_mask(replace(handed(FULL, 0), scope=Scope("global")))
     assert together.pruned == half_up(0.8, FULL.prunable)
 
 
@@ -149,9 +150,9 @@ def test_no_more_is_exchanged_than_is_pruned():
 
 def test_gradual_is_select_at_the_sparsity_that_is_due():
     gradual = Gradual(0.0, 0.8, 0, 100, 10)
-    for scope, min_density in (("layer", 0.0), ("global", 0.2)):
-        found = replace(handed(FULL, 50), scope=scope, min_density=min_density)
-        due = select(found.scores, FULL, gradual.sparsity_at(50), scope, min_density)
+    for scope, least in (("layer", 0.0), ("global", 0.2)):
+        found = replace(handed(FULL, 50), scope=Scope(scope, least))
+        due = select(found.scores, FULL, gradual.sparsity_at(50), scope, least)
         assert gradual.next_mask(found) == due
     assert gradual.first_mask(handed(FULL, 5)) is FULL, "nothing is due between two steps"
 

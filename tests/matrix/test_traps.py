@@ -28,11 +28,15 @@ def test_an_update_that_is_passed_over_lets_nothing_grow(
         training = Training(cfg)
         run, trainer = training.task.run, training.trainer
         grown, tried = [], []
-        monkeypatch.setattr(run, "_grow", _noting(run._grow, grown))
+        monkeypatch.setattr(run, "_change_mask", _noting(run._change_mask, grown, _update))
         monkeypatch.setattr(trainer, "zero_grad", _noting(trainer.zero_grad, tried, lambda: 1))
         training.run(6)
         assert len(tried) > 8, "nothing overflowed"
-        assert grown == [1, 2, 3, 4]
+        assert grown == [0, 1, 2, 3, 4], "the first mask, then one after every update"
+
+
+def _update(update, change):
+    return update
 
 
 def _scaler(**given):

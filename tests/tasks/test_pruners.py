@@ -102,7 +102,7 @@ def test_a_dense_run_goes_on_under_a_random_mask(train, tmp_path):
         ((*SET[2:], "--prune-fraction", 0.2), "--prune-fraction is not an option of --pruner grad"),
         (("--pruner", "set"), "--pruner is about pruning during training and needs --prune-to"),
         ((*SET, "--prune-fraction", 2), "--prune-fraction 2 is outside (0, 1]"),
-        ((*SET, "--pruner", "rigl"), "pruner 'rigl' is unknown; choose one of gradual, set"),
+        ((*SET, "--pruner", "rigl"), "there is no pruner 'rigl'; choose one of gradual, set"),
         ((*SET, "--score", "movement"), "--score movement needs start weights"),
         (own("OfGradients", "--amp"), "OfGradients sums gradients, which fairseq leaves out"),
     ],

@@ -10,7 +10,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.pruners.pruner import LazyTensors, Pruner, PrunerInput
-from fairseq_lottery.masks.select import count_to_prune, prune_to_counts, select
+from fairseq_lottery.masks.select import count_to_prune, prune_to_counts
 from fairseq_lottery.masks.streams import uniform
 
 
@@ -65,7 +65,7 @@ class Exchange(Pruner):
             name: uniform(f"first-mask|{given.seed}|{name}", keep.numel()).reshape(keep.shape)
             for name, keep in given.mask.items()
         }
-        return select(scores, given.mask, self.final, given.scope, given.min_density)
+        return given.select(scores, self.final)
 
     def next_mask(self, given: PrunerInput) -> Mask:
         """Prune the lowest scores of each matrix, and regrow as many weights pruned before."""

@@ -8,7 +8,6 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
 from fairseq_lottery.masks.schedules import SCHEDULES, check_sparsity
-from fairseq_lottery.masks.select import select
 from fairseq_lottery.options.axes import SCHEDULE
 
 
@@ -70,4 +69,4 @@ class Gradual(Pruner):
     def next_mask(self, given: PrunerInput) -> Mask:
         """Prune the lowest scores, up to the sparsity that is due."""
         sparsity = self.sparsity_at(given.update)
-        return select(given.scores, given.mask, sparsity, given.scope, given.min_density)
+        return given.select(given.scores, sparsity)

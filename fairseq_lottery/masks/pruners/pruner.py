@@ -11,7 +11,8 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.schedules import check_sparsity
-from fairseq_lottery.options import Option, Pruning, Schedule, options
+from fairseq_lottery.masks.select import select
+from fairseq_lottery.options import Option, Pruning, Schedule, Scope, options, values
 
 #: field of a pruner -> the option that sets it; the target sparsity is called ``final`` there
 OPTIONS: dict[str, Option] = {
@@ -30,7 +31,7 @@ class PrunerInput:
         mask: the current mask.
         weights: zero where the mask prunes.
         scores: of ``--score``, computed when looked up; the lowest are pruned first.
-        scope, min_density, seed: ``--scope``, ``--min-density`` and ``--draw-seed``.
+        scope, seed: of the run's options.
         gradients: sums since the mask changed last, where a pruner or a score needs
             ``gradient``; zero where the mask prunes.
         dense_gradients: the same with those of pruned weights, where a pruner needs
@@ -42,12 +43,15 @@ class PrunerInput:
     mask: Mask
     weights: Mapping[str, Tensor]
     scores: Mapping[str, Tensor]
-    scope: str = "layer"
-    min_density: float = 0.0
+    scope: Scope = Scope()
     seed: int = 1
     gradients: Optional[Mapping[str, Tensor]] = None
     dense_gradients: Optional[Mapping[str, Tensor]] = None
     start: Optional[Mapping[str, Tensor]] = None
+
+    def select(self, scores: Mapping[str, Tensor], sparsity: float) -> Mask:
+        """Return the mask shrunk to ``sparsity`` in the run's scope by pruning the lowest."""
+        return select(scores, self.mask, sparsity, **values(self.scope, Scope))
 
 
 class LazyTensors(Mapping[str, Tensor]):

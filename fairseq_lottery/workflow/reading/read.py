@@ -14,6 +14,7 @@ from fairseq_lottery.options import (
     WORKFLOW,
     Option,
     Prunable,
+    Pruning,
     Ranking,
     Reset,
     Schedule,
@@ -42,7 +43,7 @@ _OWN = frozenset(
     " --no-save-optimizer-state --checkpoint-suffix".split()
 ).union(
     one.flag_in(TRAINING)
-    for one in options(Sources, Ranking, Prunable, Reset, Seed, Schedule, place=TRAINING)
+    for one in options(Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, place=TRAINING)
 )
 #: flags of a translation that say what its row says
 _OWN_GENERATE = frozenset(
