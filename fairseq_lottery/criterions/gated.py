@@ -146,6 +146,6 @@ def _refuse_other(gates: LearnedGates, restored: Any) -> None:
         return
     for kind, target in gates.targets.items():
         if found.targets[kind] != target:
-            restored.refuse_flag(f"open_{kind}", found.targets[kind], target)
+            restored.refuse_flag(f"--open-{kind}", found.targets[kind], target)
     if found.anneal != gates.anneal:
-        restored.refuse_flag("gate_anneal", found.anneal, gates.anneal)
+        restored.refuse_flag("--gate-anneal", found.anneal, gates.anneal)
