@@ -61,8 +61,10 @@ class TaskAdapter:
         settings: pattern of further settings that shape a model of the task.
         groups: group of parameters -> pattern of names, beside those of fairseq's Transformer. A
             tensor that is tied is in the group ``embedding`` or ``output`` under each of its names.
-        translates: whether a model is evaluated by the translations of sentences; a model of
-            another task is evaluated by the loss that fairseq reports.
+        translates: whether a model translates sentences. Such a model is evaluated by its loss on
+            pairs of sentences, and by its translations.
+        examples: pattern of the task's settings that say how its examples are made.
+        criterion: fairseq's name of the criterion whose loss a model is evaluated by on examples.
     """
 
     name: str
@@ -72,6 +74,8 @@ class TaskAdapter:
     settings: str = r"(?!)"
     groups: Mapping[str, str] = field(default_factory=dict)
     translates: bool = False
+    examples: str = r"(?!)"
+    criterion: str = "cross_entropy"
 
     @property
     def record(self) -> dict[str, str]:

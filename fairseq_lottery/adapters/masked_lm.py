@@ -25,6 +25,11 @@ MASKED_LM = register_adapter(
         stacks={"encoder": Stack("encoder.sentence_encoder", "max_positions")},
         dictionary_files=dictionary_files,
         settings=r"max_positions|untie_weights_roberta",
+        examples=(
+            r"sample_break_mode|tokens_per_sample|shorten_method|mask_(prob|multiple_length|stdev)"
+            r"|(leave_unmasked|random_token)_prob|freq_weighted_replacement"
+        ),
+        criterion="masked_lm",
         groups={
             "output": r"^encoder\.lm_head\.weight$",
             "classifier": r"^encoder\.lm_head\.dense\.|^classification_heads\.",

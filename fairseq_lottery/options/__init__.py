@@ -6,6 +6,9 @@ table in the documents follow from the groups.
 
 from fairseq_lottery.options.groups import (
     GROUPS,
+    Choice,
+    Gradients,
+    Importance,
     Prunable,
     Pruning,
     Ranking,
@@ -20,6 +23,7 @@ from fairseq_lottery.options.groups import (
 )
 from fairseq_lottery.options.option import (
     DRAW,
+    HEADS,
     TRAINING,
     WORKFLOW,
     Option,
@@ -32,8 +36,12 @@ from fairseq_lottery.options.option import (
 )
 
 __all__ = [
+    "Choice",
     "DRAW",
     "GROUPS",
+    "Gradients",
+    "HEADS",
+    "Importance",
     "Option",
     "Prunable",
     "Pruning",

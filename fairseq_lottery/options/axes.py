@@ -145,3 +145,46 @@ PRUNER = Axis(
     others="your own as package.module:Class",
     is_other=lambda name: ":" in name,
 )
+MEASURE = Axis(
+    "measure",
+    {
+        "gradient": "mean of abs(dL/dgate)",
+        "confidence": "mean of the largest attention weight, of heads only",
+        "gates": "probability that a learned gate is open",
+        "l1": "sum of the magnitudes of all weights",
+        "l2": "Euclidean norm of all weights",
+        "adaprune": "l1 without the output projection of a head",
+    },
+    others="your own as package.module:function",
+    is_other=lambda name: ":" in name,
+)
+PER = Axis(
+    "importance per",
+    {
+        "token": "the gradient at every position",
+        "sentence": "its sum over a sentence",
+        "batch": "its sum over a batch",
+    },
+)
+STRATEGY = Axis(
+    "strategy",
+    {
+        "lowest": "the lowest scores",
+        "highest": "the highest scores",
+        "random": "any, over all",
+        "random-per-type": "any, the same share of each type",
+        "top": "layer by layer, from the top",
+        "bottom": "layer by layer, from the bottom",
+        "middle": "layer by layer, from the middle outwards",
+        "spare-middle": "layer by layer, from the ends inwards",
+        "alternate": "every second layer",
+        "apart": "any, but never in two consecutive layers",
+        "types": "whole types, one after the other",
+        "one-left": "all of a module but one",
+        "all-but-one": "all but one",
+    },
+)
+#: strategies that rank by scores
+RANKING = ("lowest", "highest")
+#: strategies that take no share
+UNSHARED = ("one-left", "all-but-one")

@@ -8,18 +8,22 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options.axes import (
     ALPHA,
     CLOCK,
+    MEASURE,
     MOMENTS,
+    PER,
     PRUNABLE,
     PRUNER,
     RESET,
     SCHEDULE,
     SCOPE,
     SCORE,
+    STRATEGY,
 )
-from fairseq_lottery.options.option import DRAW, EVERYWHERE, TRAINING, WORKFLOW, option
+from fairseq_lottery.options.option import DRAW, EVERYWHERE, HEADS, TRAINING, WORKFLOW, option
 
 _DRAWN = (DRAW, TRAINING)
 _TRAINED = (TRAINING,)
+_HEADS = (HEADS,)
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,32 @@ class Run:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """How gradients of gates become importance."""
+
+    per: str = option("what the magnitude is taken of", "sentence", axis=PER, places=_HEADS)
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What the importance of heads and FFN units is measured by."""
+
+    measure: str = option("how importance is measured", "gradient", axis=MEASURE, places=_HEADS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which heads and FFN units are closed."""
+
+    strategy: str = option("which are closed", "lowest", axis=STRATEGY, places=_HEADS)
+
+
 #: every group, in the order of help
-GROUPS = (Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning)
+GROUPS = (
+    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning),
+    *(Importance, Gradients, Choice),
+)
 
 
 def check_scope(scope: str, min_density: float) -> None:

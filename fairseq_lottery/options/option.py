@@ -13,8 +13,9 @@ from typing import Any, Optional, get_args
 
 from fairseq_lottery.options.axes import Axis
 
-#: where an option may be given: ``fairseq-lottery ticket``, fairseq's commands, a configuration
-DRAW, TRAINING, WORKFLOW = "draw", "training", "workflow"
+#: where an option may be given: ``fairseq-lottery ticket``, fairseq's commands, a configuration,
+#: ``fairseq-lottery heads``
+DRAW, TRAINING, WORKFLOW, HEADS = "draw", "training", "workflow", "heads"
 EVERYWHERE = (DRAW, TRAINING, WORKFLOW)
 
 

@@ -7,13 +7,14 @@ from dataclasses import MISSING
 from typing import Any
 
 from fairseq_lottery.options.groups import GROUPS
-from fairseq_lottery.options.option import DRAW, TRAINING, WORKFLOW, Option, options
+from fairseq_lottery.options.option import DRAW, HEADS, TRAINING, WORKFLOW, Option, options
 
 _TOP = """# Options
 
 Which options are there, where are they given, and what may they be? Flags are those of
-`fairseq-lottery ticket` and of fairseq's own commands with `--task translation_lottery`; keys are
-those of a configuration. This page is written by `python -m fairseq_lottery.options.table`.
+`fairseq-lottery ticket` (or `heads`, where the row says so) and of fairseq's own commands with
+`--task translation_lottery`; keys are those of a configuration. This page is written by
+`python -m fairseq_lottery.options.table`.
 """
 _HEAD = "| flag of `ticket` | of fairseq | key | meaning | default | key in files |\n" + "|---" * 6
 
@@ -37,8 +38,11 @@ def _row(one: Option) -> str:
         WORKFLOW: f"`{one.name_in(WORKFLOW)}`",
     }
     defaults = dict.fromkeys(_shown(one.default_in(place)) for place in one.places)
+    if HEADS in one.places:
+        names[DRAW] = f"`heads {one.flag_in(HEADS)}`"
+    places = [DRAW if place == HEADS else place for place in one.places]
     cells = [
-        *(name if place in one.places else "" for place, name in names.items()),
+        *(name if place in places else "" for place, name in names.items()),
         one.help + (f"; [names](#{one.axis.title.replace(' ', '-')})" if one.axis else ""),
         ", ".join(filter(None, defaults)),
         f"`{one.stored}`" if one.stored else "",

@@ -8,10 +8,10 @@ from fairseq_lottery.structured.anatomy import ATTENTIONS, FFNS, KINDS, Anatomy,
 from fairseq_lottery.structured.choosing import StrategyInput
 from fairseq_lottery.structured.file import load_parts, save_parts
 from fairseq_lottery.structured.gates import Gates
-from fairseq_lottery.structured.importance import PER, importance, normalised
-from fairseq_lottery.structured.measures import RankAgreement, rank_agreement
-from fairseq_lottery.structured.norms import NORMS
+from fairseq_lottery.structured.importance import importance, normalised
+from fairseq_lottery.structured.measures import MEASURES, MeasureInput, find_measure, measure
 from fairseq_lottery.structured.parts import MODES, Parts
+from fairseq_lottery.structured.rank_agreement import RankAgreement, rank_agreement
 from fairseq_lottery.structured.search import m_pruning, s_pruning, stepwise
 from fairseq_lottery.structured.stability import Agreement, agreement
 from fairseq_lottery.structured.steps import Step, survivors
@@ -26,9 +26,9 @@ __all__ = [
     "FFNS",
     "Gates",
     "KINDS",
+    "MEASURES",
     "MODES",
-    "NORMS",
-    "PER",
+    "MeasureInput",
     "Parts",
     "RankAgreement",
     "STRATEGIES",
@@ -37,10 +37,12 @@ __all__ = [
     "agreement",
     "clear_biases",
     "closed_in",
+    "find_measure",
     "importance",
     "layer_of",
     "load_parts",
     "m_pruning",
+    "measure",
     "normalised",
     "pruned_by",
     "rank_agreement",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from fairseq_lottery.structured.importance import Scores
 
 #: module, and the weights of its heads: (heads, batch, queries, keys)
 Seen = Callable[[str, Tensor], None]
+#: (model, batch) -> the encoder's and the decoder's input tokens, (batch, time), after a forward
+#: pass; None where there is no decoder
+Run = Callable[[nn.Module, Any], tuple[Tensor, Optional[Tensor]]]
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def confidence(
     model: nn.Module,
     anatomy: Anatomy,
     batches: Iterable[Any],
-    run: Callable[[nn.Module, Any], tuple[Tensor, Tensor]],
+    run: Run,
     eos: int,
     pad: int,
 ) -> Scores:
@@ -61,7 +64,7 @@ def confidence(
     among them; so are queries that see no other key.
 
     Args:
-        run: runs the model on a batch; gives the source and the decoder's input, (batch, time).
+        run: see ``Run``.
 
     Raises:
         LotteryError: there is no data, or a decoder looks at the source and at itself at once.
@@ -73,7 +76,8 @@ def confidence(
         for batch in batches:
             source, previous = run(model, batch)
             real = {"encoder": (source != eos) & (source != pad)}
-            real["decoder"] = (previous != eos) & (previous != pad)
+            if previous is not None:
+                real["decoder"] = (previous != eos) & (previous != pad)
             for name, weights in latest.items():
                 queries = real[name.partition(".")[0]]
                 keys = real["encoder"] if name.endswith("encoder_attn") else queries

@@ -7,14 +7,14 @@ against an unpruned run that was trained as long, what is left over is the closi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured.anatomy import Anatomy
-from fairseq_lottery.structured.attention import watched_heads
+from fairseq_lottery.structured.attention import Run, watched_heads
 from fairseq_lottery.structured.importance import Scores
 from fairseq_lottery.structured.norms import l2
 
@@ -47,13 +47,13 @@ def attention_change(
     after: nn.Module,
     anatomy: Anatomy,
     batches: Iterable[Any],
-    run: Callable[[nn.Module, Any], tuple[Tensor, Tensor]],
+    run: Run,
     pad: int,
 ) -> Scores:
     """Mean total variation distance, 0 to 1, of what a head looks at before and after.
 
     Args:
-        run: runs a model on a batch; gives the source and the decoder's input, (batch, time).
+        run: see ``Run``.
 
     Raises:
         LotteryError: there is no data.
@@ -67,7 +67,9 @@ def attention_change(
                 source, previous = run(model, batch)
         for name in anatomy.heads:
             distance = (seen[0][name] - seen[1][name]).abs().sum(dim=-1) / 2
-            real = (source if name.startswith("encoder") else previous) != pad
+            tokens = source if name.startswith("encoder") else previous
+            assert tokens is not None
+            real = tokens != pad
             totals[name] += distance[:, real].double().sum(dim=1).cpu()
             counts[name] += int(real.sum())
     if not any(counts.values()):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import PER
 from fairseq_lottery.structured.anatomy import Anatomy
 from fairseq_lottery.structured.gates import Gates
 
@@ -21,10 +22,6 @@ from fairseq_lottery.structured.gates import Gates
 Scores = dict[str, dict[str, Tensor]]
 #: batch -> summed loss, and the tokens and sentences that it is a sum over
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int, int]]
-
-#: where |dL/dgate| is taken: at every position (the code of Michel et al.), over a sentence (their
-#: formula), over a batch (the code of Prasanna et al.)
-PER = ("token", "sentence", "batch")
 
 
 def importance(
@@ -37,24 +34,26 @@ def importance(
 ) -> Scores:
     """The mean of |dL/dgate| over tokens, sentences or batches, L being a sum over tokens.
 
+    The magnitude is taken at every position (the code of Michel et al.), of the sum over a sentence
+    (their formula), or of the sum over a batch (the code of Prasanna et al.).
+
     Args:
         model: as it is used, in evaluation mode for a measure without dropout.
         batches: at least one.
-        per: one of ``PER``. ``token`` is divided by the tokens of the loss, also for parts of an
+        per: a name of ``PER``. ``token`` is divided by the tokens of the loss, also for parts of an
             encoder, so that parts compare.
         gates: where some parts are closed already; by default all are open.
 
     Raises:
         LotteryError: no batch, or a loss that is not finite.
     """
-    if per not in PER:
-        raise LotteryError(f"there is no importance per {per!r}; choose one of {', '.join(PER)}")
+    PER.refuse_unknown(per)
     gates = gates or Gates(model, anatomy)
     totals: Scores = {
         kind: {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
         for kind, sizes in anatomy.sizes.items()
     }
-    counts = dict.fromkeys(PER, 0)
+    counts = dict.fromkeys(PER.names, 0)
     with gates.attached():
         for batch in batches:
             with gates.watched() as watched, torch.enable_grad():

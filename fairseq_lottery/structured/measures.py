@@ -1,74 +1,174 @@
-"""Whether two measures of importance rank the same parts alike."""
+"""What the importance of heads, FFN units and FFN blocks is measured by.
+
+A measure is a function from ``MeasureInput`` to scores. A user's own is named as
+``package.module:function`` and needs no change here.
+"""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Callable, Optional
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import count_to_prune
-from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.options.axes import MEASURE
+from fairseq_lottery.structured import norms
+from fairseq_lottery.structured.anatomy import Anatomy
+from fairseq_lottery.structured.attention import Run
+from fairseq_lottery.structured.attention import confidence as attention_confidence
+from fairseq_lottery.structured.concrete import probabilities
+from fairseq_lottery.structured.gates import Gates
+from fairseq_lottery.structured.importance import Loss, Scores, importance
 
 
 @dataclass(frozen=True)
-class RankAgreement:
-    """How alike two measures rank.
+class MeasureInput:
+    """What a measure may look at, and must not change: a trained model and examples for it.
 
     Attributes:
-        parts: how many are ranked.
-        spearman: the correlation of ranks, equal scores sharing their mean rank.
-        kendall: tau-b: pairs in one order less pairs in the opposite, corrected for ties.
-        lowest: how many parts count as the lowest.
-        overlap: the share of the lowest of the one that is among the lowest of the other; of
-            equal scores the first counts as lower, as in the strategy ``lowest``.
-        chance: the overlap of two rankings by chance, ``lowest`` / ``parts``.
-
-    Correlations are NaN where a measure gives all parts one score, and the overlap where
-    ``lowest`` is 0.
+        model: fairseq's, in evaluation mode.
+        anatomy: its heads and FFN units.
+        weights: name -> tensor on the CPU, a tied tensor once.
+        gates: gates of the model, closed where the given choice closes them. They act inside
+            ``gates.attached()``.
+        batches: () -> fairseq's batches of all examples, on the model's device.
+        loss: (model, batch) -> summed loss, its tokens, its sentences.
+        run: (model, batch) -> the encoder's and the decoder's input tokens, (batch, time), after
+            a forward pass.
+        ignored: tokens that ``confidence`` ignores: ``</s>`` and padding.
+        per: a name of ``PER``, for gradients.
+        learned: () -> kind -> parameter of each learned gate, in the anatomy's order.
     """
 
-    parts: int
-    spearman: float
-    kendall: float
-    lowest: int
-    overlap: float
-    chance: float
+    model: nn.Module
+    anatomy: Anatomy
+    weights: Mapping[str, Tensor]
+    gates: Gates
+    batches: Callable[[], Iterator[Any]]
+    loss: Loss
+    run: Run
+    ignored: tuple[int, int]
+    per: str
+    learned: Callable[[], Mapping[str, Tensor]]
 
 
-def rank_agreement(a: Scores, b: Scores, kind: str = "heads", lowest: float = 0.5) -> RankAgreement:
-    """Spearman's rho, Kendall's tau, and the overlap of what would be closed first.
+Measure = Callable[[MeasureInput], Scores]
 
-    Args:
-        lowest: the share of the parts that counts as the lowest, in [0, 1]; halves rounded up.
+
+def gradient(given: MeasureInput) -> Scores:
+    """See ``importance``: Michel et al. 2019, Prasanna et al. 2020."""
+    return importance(
+        given.model, given.anatomy, given.batches(), given.loss, given.per, given.gates
+    )
+
+
+def confidence(given: MeasureInput) -> Scores:
+    """See ``attention.confidence``: Voita et al. 2019. It scores heads only."""
+    with given.gates.attached():
+        return attention_confidence(
+            given.model, given.anatomy, given.batches(), given.run, *given.ignored
+        )
+
+
+def gates(given: MeasureInput) -> Scores:
+    """The probability that a learned gate is open: Voita et al. 2019."""
+    scores: Scores = {}
+    for kind, theta in given.learned().items():
+        sizes = given.anatomy.sizes[kind]
+        scores[kind] = dict(zip(sizes, probabilities(theta).split(list(sizes.values()))))
+    return scores
+
+
+def _of_weights(norm: Callable[[Mapping[str, Tensor], Anatomy], Scores]) -> Measure:
+    """Return the measure that looks at weights only."""
+    return lambda given: norm(given.weights, given.anatomy)
+
+
+MEASURES: dict[str, Measure] = MEASURE.registry(
+    {
+        "gradient": gradient,
+        "confidence": confidence,
+        "gates": gates,
+        "l1": _of_weights(norms.l1),
+        "l2": _of_weights(norms.l2),
+        "adaprune": _of_weights(norms.adaprune),
+    }
+)
+
+
+def find_measure(name: str) -> tuple[Measure, Optional[str]]:
+    """Return the measure called ``name``, and the SHA-256 of its source if it is a user's own.
 
     Raises:
-        LotteryError: no scores, of different models, or not finite.
+        LotteryError: no such measure, module or function, or a module that fails.
     """
-    from scipy.stats import kendalltau, spearmanr
+    MEASURE.refuse_unknown(name)
+    if name in MEASURES:
+        return MEASURES[name], None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        source = inspect.getsource(found)
+    except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
+        raise LotteryError(
+            f"measure {name} cannot be imported ({error}); add its folder to PYTHONPATH"
+        ) from error
+    if not callable(found):
+        raise LotteryError(f"measure {name} is not a function")
+    return found, hashlib.sha256(source.encode()).hexdigest()
 
-    if not 0 <= lowest <= 1:
-        raise LotteryError(f"the share {lowest:g} of the lowest scores is outside [0, 1]")
-    sizes = [{n: tuple(v.shape) for n, v in one.get(kind, {}).items()} for one in (a, b)]
-    if sizes[0] != sizes[1]:
-        raise LotteryError(f"the two measures have scores for the {kind} of different models")
-    if not sizes[0]:
-        raise LotteryError(f"the two measures have no scores for {kind}")
-    first, second = (
-        torch.cat([one[kind][name].double().cpu() for name in a[kind]]).numpy() for one in (a, b)
-    )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise LotteryError(f"the scores of the {kind} are not all finite")
-    varied = np.ptp(first) > 0 and np.ptp(second) > 0
-    count = count_to_prune(lowest, len(first))
-    ends = [set(one.argsort(kind="stable")[:count].tolist()) for one in (first, second)]
-    return RankAgreement(
-        parts=len(first),
-        spearman=float(spearmanr(first, second)[0]) if varied else math.nan,
-        kendall=float(kendalltau(first, second)[0]) if varied else math.nan,
-        lowest=count,
-        overlap=len(ends[0] & ends[1]) / count if count else math.nan,
-        chance=count / len(first),
-    )
+
+def measure(name: str, given: MeasureInput) -> Scores:
+    """Return the scores of a measure: kind -> module -> a number for each component.
+
+    Raises:
+        LotteryError: no such measure, a user's own that fails, or scores that do not fit the model.
+    """
+    found, source = find_measure(name)
+    if source is None:
+        return found(given)
+    try:
+        scores = found(given)
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's measure raises whatever it likes
+        raise LotteryError(
+            f"measure {name} failed with {type(error).__name__}: {error}"
+        ) from error
+    return _fitting(name, scores, given.anatomy)
+
+
+def _fitting(name: str, scores: Any, anatomy: Anatomy) -> Scores:
+    """Return a user's scores as fp64 tensors on the CPU, of all modules of a kind in order."""
+    if not isinstance(scores, Mapping) or not scores or not scores.keys() <= anatomy.sizes.keys():
+        raise LotteryError(
+            f"measure {name} must return a mapping from {', '.join(anatomy.sizes)} to scores"
+        )
+    fitting: Scores = {}
+    for kind, modules in scores.items():
+        sizes = anatomy.sizes[kind]
+        if not isinstance(modules, Mapping) or modules.keys() != sizes.keys():
+            raise LotteryError(
+                f"measure {name} must return scores of all {len(sizes)} modules with {kind}"
+            )
+        for module, size in sizes.items():
+            values = modules[module]
+            if not isinstance(values, Tensor) or tuple(values.shape) != (size,):
+                shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise LotteryError(
+                    f"measure {name}: the scores of the {kind} of {module} are {shape}, expected"
+                    f" a tensor of shape ({size},)"
+                )
+            number = values.detach().to("cpu", torch.float64)
+            if not bool(torch.isfinite(number).all()):
+                raise LotteryError(
+                    f"measure {name}: the scores of the {kind} of {module} are not all finite"
+                )
+            fitting.setdefault(kind, {})[module] = number
+    return fitting

@@ -43,9 +43,6 @@ def adaprune(weights: Weights, anatomy: Anatomy) -> Scores:
     return _scores(weights, anatomy, torch.abs, columns=False)
 
 
-NORMS: dict[str, Callable[[Weights, Anatomy], Scores]] = {"l1": l1, "l2": l2, "adaprune": adaprune}
-
-
 def _scores(
     weights: Weights, anatomy: Anatomy, size: Callable[[Tensor], Tensor], columns: bool
 ) -> Scores:

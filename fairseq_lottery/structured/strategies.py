@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, Callable
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import STRATEGY
 from fairseq_lottery.structured.anatomy import layer_of, type_of
 from fairseq_lottery.structured.apart import layers_apart
 from fairseq_lottery.structured.choosing import StrategyInput, stack_of
@@ -176,18 +177,20 @@ def _leave(given: StrategyInput, groups: list[list[Part]]) -> Parts:
 
 Strategy = Callable[[StrategyInput], Parts]
 
-STRATEGIES: dict[str, Strategy] = {
-    "lowest": lowest,
-    "highest": highest,
-    "random": random,
-    "random-per-type": random_per_type,
-    "top": top,
-    "bottom": bottom,
-    "middle": middle,
-    "spare-middle": spare_middle,
-    "alternate": alternate,
-    "apart": apart,
-    "types": types,
-    "one-left": one_left,
-    "all-but-one": all_but_one,
-}
+STRATEGIES: dict[str, Strategy] = STRATEGY.registry(
+    {
+        "lowest": lowest,
+        "highest": highest,
+        "random": random,
+        "random-per-type": random_per_type,
+        "top": top,
+        "bottom": bottom,
+        "middle": middle,
+        "spare-middle": spare_middle,
+        "alternate": alternate,
+        "apart": apart,
+        "types": types,
+        "one-left": one_left,
+        "all-but-one": all_but_one,
+    }
+)

@@ -68,6 +68,7 @@ def deploy(
         _refuse_unknown(source)
         dictionaries = text.fairseq_dictionaries
         model = built(source, weights, dictionaries)
+        sides = dictionaries["source"], dictionaries["target"]
         if parts:
             refuse_other(model, parts)
         if quantization in _HALF:
@@ -78,7 +79,7 @@ def deploy(
             _convert(source, model, text, private, folder, kind, parts)
             translator = load_translator(folder, kind, torch.get_num_threads())
             try:
-                return compare(model, *dictionaries, translator, sentences, kind is None)
+                return compare(model, *sides, translator, sentences, kind is None)
             except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
                 raise LotteryError(
                     f"the model of {path} cannot be made to translate: {_line(error)}"

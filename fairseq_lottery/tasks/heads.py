@@ -1,9 +1,9 @@
-"""Measuring the heads and FFN units of a trained model on sentences of its data folder."""
+"""Measuring the heads and FFN units of a trained model on examples of its data folder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
@@ -14,23 +14,18 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.structured import PER, Gates, Parts, importance, normalised
+from fairseq_lottery.options.axes import MEASURE, PER
+from fairseq_lottery.structured import Gates, MeasureInput, Parts, measure, normalised
 from fairseq_lottery.structured.ablation import one_left, one_out
-from fairseq_lottery.structured.attention import confidence
 from fairseq_lottery.structured.changes import attention_change, difference, weight_change
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.concrete import probabilities
 from fairseq_lottery.structured.importance import Scores
 from fairseq_lottery.structured.learned import learned_in
-from fairseq_lottery.structured.norms import NORMS
 from fairseq_lottery.structured.strategies import STRATEGIES
-from fairseq_lottery.tasks.live import Live, batches, masked, negative_log_likelihood, pairs
+from fairseq_lottery.tasks.live import Live, batches, examples, masked
 from fairseq_lottery.tasks.searched import translate_with_fairseq
 from fairseq_lottery.tickets import read_checkpoint
 
-#: what a part's importance is measured by; ``gates`` are those that a training has learned, and
-#: the norms look at weights only
-MEASURES = ("gradient", "confidence", "gates", *NORMS)
 #: what is asked of a head before and after a training
 CHANGES = ("weights", "attention", "importance")
 #: what a model under closed parts is judged by; of ``loss`` less is better
@@ -61,38 +56,50 @@ class Sample:
 def measured(
     made: Live,
     sample: Sample,
-    measure: str = "gradient",
+    name: str = "gradient",
     per: str = "sentence",
     start: Optional[Parts] = None,
 ) -> Scores:
     """How important each head, unit and block is; of confidence, heads only.
 
     Args:
-        per: one of ``PER``, for gradients.
+        name: of a measure.
+        per: a name of ``PER``, for gradients.
         start: what is open so far; by default everything.
 
     Raises:
         LotteryError: an unknown measure, or no data.
     """
-    if measure not in MEASURES:
-        raise LotteryError(f"there is no measure {measure!r}; choose one of {', '.join(MEASURES)}")
-    if per not in PER:
-        raise LotteryError(f"there is no importance per {per!r}; choose one of {', '.join(PER)}")
-    gates = _gates(made, start)
-    if measure == "gates":
-        return _learned(made)
-    if measure in NORMS:
-        return NORMS[measure](made.weights, made.anatomy)
-    data = batches(pairs(made, sample.subset, sample.sentences), sample.tokens, made.device)
-    if measure == "gradient":
-        return importance(made.model, made.anatomy, data, negative_log_likelihood, per, gates)
-    target = made.dictionaries[1]
-    with gates.attached():
-        return confidence(made.model, made.anatomy, data, _run, target.eos(), target.pad())
+    MEASURE.refuse_unknown(name)
+    PER.refuse_unknown(per)
+    given = MeasureInput(
+        model=made.model,
+        anatomy=made.anatomy,
+        weights=made.weights,
+        gates=_gates(made, start),
+        batches=lambda: _batches(made, sample),
+        loss=made.evaluation.loss,
+        run=_run,
+        ignored=_ignored(made),
+        per=per,
+        learned=lambda: _learned(made),
+    )
+    return measure(name, given)
 
 
-def _learned(made: Live) -> Scores:
-    """P(open) of the gates in a checkpoint."""
+def _batches(made: Live, sample: Sample) -> Iterator[dict[str, Any]]:
+    found = examples(made, sample.subset, sample.sentences)
+    return batches(found, sample.tokens, made.device)
+
+
+def _ignored(made: Live) -> tuple[int, int]:
+    """``</s>`` and padding, which have the same number in all dictionaries of fairseq's."""
+    dictionary = next(iter(made.evaluation.dictionaries.values()))
+    return dictionary.eos(), dictionary.pad()
+
+
+def _learned(made: Live) -> Mapping[str, Tensor]:
+    """The parameters of the gates in a checkpoint, by kind."""
     path = made.source.path
     if made.source.kind != "checkpoint":
         raise LotteryError(f"{path} is a {made.source.kind}; learned gates are in checkpoints")
@@ -105,17 +112,13 @@ def _learned(made: Live) -> Scores:
             f"{path} has learned no gates; train it with --criterion"
             " label_smoothed_cross_entropy_gates"
         )
-    scores: Scores = {}
-    for kind, theta in found.theta.items():
-        sizes = made.anatomy.sizes[kind]
-        scores[kind] = dict(zip(sizes, probabilities(theta).split(list(sizes.values()))))
-    return scores
+    return found.theta
 
 
-def _run(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+def _run(model: Any, batch: Any) -> tuple[Tensor, Optional[Tensor]]:
     given = batch["net_input"]
     model(**given)
-    return given["src_tokens"], given["prev_output_tokens"]
+    return given["src_tokens"], given.get("prev_output_tokens")
 
 
 def _gates(made: Live, parts: Optional[Parts]) -> Gates:
@@ -140,16 +143,16 @@ def changed(before: Live, after: Live, sample: Sample, measure: str, per: str) -
     """
     if measure not in CHANGES:
         raise LotteryError(f"there is no change of {measure!r}; choose one of {', '.join(CHANGES)}")
-    if before.anatomy != after.anatomy or before.text.dictionaries != after.text.dictionaries:
+    if before.anatomy != after.anatomy or before.evaluation.symbols != after.evaluation.symbols:
         raise LotteryError(f"{before.source.path} and {after.source.path} are of different models")
     if measure == "weights":
         return weight_change(before.weights, after.weights, after.anatomy)
     if measure == "importance":
         both = (normalised(measured(one, sample, per=per)) for one in (after, before))
         return difference(*({"heads": scores["heads"]} for scores in both))
-    data = batches(pairs(after, sample.subset, sample.sentences), sample.tokens, after.device)
-    pad = after.dictionaries[1].pad()
-    return attention_change(before.model, after.model, after.anatomy, data, _run, pad)
+    return attention_change(
+        before.model, after.model, after.anatomy, _batches(after, sample), _run, _ignored(after)[1]
+    )
 
 
 class Judged:
@@ -158,8 +161,8 @@ class Judged:
     Args:
         made: the model; it is as it was between two judgements.
         sample: the sentences.
-        metric: ``loss``, in nats a token under teacher forcing, or ``bleu`` (beam 5) against the
-            target side of the data without its subword joins, tokens as they are.
+        metric: ``loss``, in nats a token, of sentences under teacher forcing; or ``bleu`` (beam 5)
+            against the target side of the data without its subword joins, tokens as they are.
         joins: fairseq's name of the subwords, as ``subword_nmt`` or ``sentencepiece``, for BLEU.
     """
 
@@ -168,8 +171,10 @@ class Judged:
     ) -> None:
         if metric not in METRICS:
             raise LotteryError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}")
+        if metric == "bleu":
+            made.source.adapter.refuse_unless_translating(made.source.path, "--metric bleu")
         self.made, self.metric, self.joins = made, metric, joins
-        self.pairs = pairs(made, sample.subset, sample.sentences)
+        self.examples = examples(made, sample.subset, sample.sentences)
         self.tokens = sample.tokens
 
     def __call__(self, left: Union[Parts, Mask]) -> float:
@@ -189,16 +194,16 @@ class Judged:
 
     def _loss(self) -> float:
         total = tokens = 0.0
-        for batch in batches(self.pairs, self.tokens, self.made.device):
-            loss, count, _ = negative_log_likelihood(self.made.model, batch)
+        for batch in batches(self.examples, self.tokens, self.made.device):
+            loss, count, _ = self.made.evaluation.loss(self.made.model, batch)
             total, tokens = total + float(loss), tokens + count
         return total / tokens
 
     def _bleu(self) -> float:
-        source, target = self.made.dictionaries
+        source, target = self.made.evaluation.dictionaries.values()
         given, wanted = [], []
-        for number in range(len(self.pairs)):
-            pair = self.pairs[number]
+        for number in range(len(self.examples)):
+            pair = self.examples[number]
             given.append([source[k] for k in pair["source"].tolist()[:-1]])
             # as fairseq has it: an unknown word of the reference is matched by no <unk>
             wanted.append(target.string(pair["target"], self.joins, escape_unk=True))

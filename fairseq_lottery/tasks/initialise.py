@@ -50,8 +50,12 @@ def _numbered(size: int) -> Dictionary:
     return dictionary
 
 
-def untrained(source: Source) -> torch.nn.Module:
+def untrained(source: Source, task: Any = None) -> torch.nn.Module:
     """Build the model that ``source`` describes, with fresh weights.
+
+    Args:
+        task: fairseq's, which builds the model. Without it something stands in for the task that
+            has dictionaries of the sizes in ``source``.
 
     Raises:
         LotteryError: it does not say what it is, has a setting that might be a program, or
@@ -68,9 +72,11 @@ def untrained(source: Source) -> torch.nn.Module:
     if not sizes:
         raise LotteryError(f"{source.path} has no embedding, so it cannot be built anew")
     first = next(iter(sizes.values()))  # that of dictionaries whose embedding is tied to it
-    task = _stand_in(adapter, {name: sizes.get(name, first) for name in adapter.vocabularies})
+    stand_in = _stand_in(adapter, {name: sizes.get(name, first) for name in adapter.vocabularies})
     try:
-        return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, task)
+        if task is not None:
+            return task.build_model(arguments)
+        return ARCH_MODEL_REGISTRY[arguments.arch].build_model(arguments, stand_in)
     except Exception as error:  # noqa: BLE001 - settings that fit nobody's model
         raise _unbuildable(source.path, error) from error
 

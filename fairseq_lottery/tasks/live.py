@@ -1,17 +1,17 @@
-"""A file of ours as a model that runs in fairseq, with pairs of sentences to run it on."""
+"""A file of ours as a model that runs in fairseq, with examples to run it on."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.data import Dictionary, FairseqDataset
 from fairseq.data.data_utils import batch_by_size
 from fairseq.utils import move_to_cuda
 from torch import Tensor
@@ -22,8 +22,8 @@ from fairseq_lottery.masks import Mask
 from fairseq_lottery.structured import Anatomy, Parts
 from fairseq_lottery.structured.kept import parts_in
 from fairseq_lottery.structured.slim import with_zeros
+from fairseq_lottery.tasks.evaluation import Evaluation, evaluation_of
 from fairseq_lottery.tasks.initialise import arguments_of, untrained
-from fairseq_lottery.tasks.sentences import Text, pairs_of, text_of
 from fairseq_lottery.tickets import Source, read_checkpoint, read_source, trainable, untie
 from fairseq_lottery.tickets.checkpoint import settings_of
 from fairseq_lottery.tickets.model import KIND, load_model
@@ -33,23 +33,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Live:
-    """A model in evaluation mode, and what it reads and writes.
+    """A model in evaluation mode, and what it is evaluated on.
 
     Attributes:
         source: the file.
         weights: the model's, name -> tensor, a tied tensor once; zeros where the file is slim.
         model: fairseq's.
         anatomy: its heads and FFN units.
-        text: its languages and data folder.
-        dictionaries: source and target, as fairseq has them.
+        evaluation: examples for it, and its loss on them.
     """
 
     source: Source
     weights: Mapping[str, Tensor]
     model: Any
     anatomy: Anatomy
-    text: Text
-    dictionaries: tuple[Dictionary, Dictionary]
+    evaluation: Evaluation
 
     @property
     def device(self) -> torch.device:
@@ -70,16 +68,14 @@ def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) 
             are not here.
     """
     source = read_source(path)
-    source.adapter.refuse_unless_translating(path, "measuring heads and FFN units")
     weights, task, _ = stored_weights(source)
-    text = text_of(source, task, data, needed=True)
-    dictionaries = text.fairseq_dictionaries
+    evaluation = evaluation_of(source, task, data)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     anatomy = Anatomy.of(shapes, vars(arguments_of(source)))
-    model = built(source, weights, dictionaries)
+    model = built(source, weights, evaluation.dictionaries, evaluation.build)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
-    return Live(source, weights, model, anatomy, text, dictionaries)
+    return Live(source, weights, model, anatomy, evaluation)
 
 
 def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any], Optional[Parts]]:
@@ -101,15 +97,22 @@ def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any]
 
 
 def built(
-    source: Source, weights: Mapping[str, Tensor], dictionaries: tuple[Dictionary, Dictionary]
+    source: Source,
+    weights: Mapping[str, Tensor],
+    dictionaries: Mapping[str, Dictionary],
+    build: Callable[[Source], Any] = untrained,
 ) -> Any:
     """The model of a file in fairseq, in evaluation mode.
+
+    Args:
+        dictionaries: of the model, by name.
+        build: returns the model with fresh weights.
 
     Raises:
         LotteryError: the weights are not of its architecture, or of other dictionaries.
     """
     try:
-        model: Any = untrained(replace(source, weights=dict(weights)))
+        model: Any = build(replace(source, weights=dict(weights)))
         parameters = trainable(model)
         if set(parameters) != set(weights):
             one = min(set(parameters) ^ set(weights))
@@ -124,8 +127,9 @@ def built(
         raise LotteryError(
             f"the weights in {source.path} are not of the architecture in it: {reason}"
         ) from error
-    for side, symbols in zip((model.encoder, model.decoder), dictionaries):
-        rows = side.embed_tokens.weight.shape[0]
+    named = dict(model.named_parameters(remove_duplicate=False))
+    for name, symbols in dictionaries.items():
+        rows = len(named[source.adapter.vocabularies[name].embedding])
         if rows != len(symbols):
             raise LotteryError(
                 f"the model of {source.path} has {rows} symbols and a dictionary {len(symbols)};"
@@ -154,87 +158,97 @@ def masked(model: Any, mask: Mask) -> Iterator[None]:
                 parameters[name].copy_(weight)
 
 
-def pairs(made: Live, subset: str, most: Optional[int]) -> LanguagePairDataset:
-    """A subset of the data folder, or sentences of it evenly spread.
+@dataclass(frozen=True)
+class Examples:
+    """Some examples of a data set.
 
-    Sentences that are longer than the model takes are left out, as fairseq-train leaves them out
+    Attributes:
+        dataset: fairseq's.
+        numbers: of the examples in the data set, from 0.
+    """
+
+    dataset: FairseqDataset
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.dataset[self.numbers[place]]
+
+
+def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
+    """Return a subset of the data folder, or examples of it evenly spread.
+
+    Examples that are longer than the model takes are left out, as fairseq-train leaves them out
     of its training set; how many is logged.
 
     Args:
         subset: ``valid``, ``test``, ``train`` or what else the folder has.
-        most: sentences; None for all.
+        most: examples; None for all.
 
     Raises:
-        LotteryError: there is no such subset, or it has no sentence that the model takes.
+        LotteryError: there is no such subset, or it has no example that the model takes.
     """
-    text = made.text
-    if text.folder is None:
+    evaluation = made.evaluation
+    data = evaluation.load(subset)
+    if data is None or not len(data):
         raise LotteryError(
-            f"the data folder of {made.source.path} is not here; give a folder of the same"
-            " dictionaries with --data"
-        )
-    data = pairs_of(text, subset)
-    if data is None or data.tgt is None or not len(data):
-        raise LotteryError(
-            f"{text.folder} has no pairs of sentences called {subset} in"
-            f" {text.source}-{text.target} or {text.target}-{text.source}; give another --subset"
+            f"{evaluation.folder} has no {evaluation.contents} called {subset}; give another"
+            " --subset"
         )
     limits = made.model.max_positions()
     numbers, too_long = data.filter_indices_by_size(np.arange(len(data)), limits)
+    takes = f"{limits} tokens"
+    if isinstance(limits, tuple):
+        takes = "{} source and {} target tokens".format(*limits)
     if len(too_long):
         logger.warning(
-            "%d of %d sentences of %s are left out: the model takes %d source and %d target tokens",
+            "%d of %d sentences of %s are left out: the model takes %s",
             len(too_long),
             len(data),
             subset,
-            *limits,
+            takes,
         )
     if not len(numbers):
         raise LotteryError(
-            f"every sentence of {subset} in {text.folder} is longer than the model takes"
-            f" ({limits[0]} source and {limits[1]} target tokens); give another --subset"
+            f"every sentence of {subset} in {evaluation.folder} is longer than the model takes"
+            f" ({takes}); give another --subset"
         )
     if most is not None and most < len(numbers):
         numbers = numbers[[k * len(numbers) // most for k in range(most)]]
-    source, target = ([side[int(k)] for k in numbers] for side in (data.src, data.tgt))
-    sizes = [[len(one) for one in side] for side in (source, target)]
-    return LanguagePairDataset(
-        source, sizes[0], made.dictionaries[0], target, sizes[1], made.dictionaries[1],
-        left_pad_source=data.left_pad_source, left_pad_target=data.left_pad_target, shuffle=False,
-    )  # fmt: skip
+    return Examples(data, [int(number) for number in numbers])
 
 
-def batches(
-    found: LanguagePairDataset, tokens: int, device: torch.device
-) -> Iterator[dict[str, Any]]:
-    """All sentences, each once, in fairseq's batches of up to so many tokens, on a device.
+def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict[str, Any]]:
+    """All examples, each once, in fairseq's batches of up to so many tokens, on a device.
 
     Raises:
-        LotteryError: a sentence is longer than that, or one was not run just once.
+        LotteryError: an example is longer than that, or one was not run just once.
     """
-    longest = max(map(found.num_tokens, range(len(found))))
+    dataset = found.dataset
+    longest = max(map(dataset.num_tokens, found.numbers))
     if longest > tokens:
         raise LotteryError(
             f"--max-tokens {tokens} is less than the {longest} tokens of the longest sentence;"
             f" give at least {longest}"
         )
     run: list[int] = []
+    # the order of fairseq's data sets that are not shuffled: by the first size, then by the second
+    ordered = np.array(sorted(found.numbers, key=lambda k: _sizes(dataset, k)), dtype=np.int64)
     for numbers in batch_by_size(
-        found.ordered_indices(), found.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
+        ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
     ):
-        batch = found.collater([found[int(number)] for number in numbers])
+        batch = dataset.collater([dataset[int(number)] for number in numbers])
         yield move_to_cuda(batch, device) if device.type == "cuda" else batch
         run += batch["id"].tolist()
-    if sorted(run) != list(range(len(found))):
+    if sorted(run) != found.numbers:
         raise LotteryError(
             f"fairseq has made batches of {len(run)} sentences out of {len(found)}, so nothing can"
             " be told of them; give another --max-tokens"
         )
 
 
-def negative_log_likelihood(model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
-    """Cross-entropy of the targets in nats, summed; their tokens and sentences."""
-    scores = model.get_normalized_probs(model(**batch["net_input"]), log_probs=True)
-    picked = scores.gather(-1, batch["target"].unsqueeze(-1)).squeeze(-1)
-    real = batch["target"] != model.decoder.padding_idx
-    return -picked[real].sum(), int(real.sum()), len(batch["target"])
+def _sizes(dataset: FairseqDataset, number: int) -> tuple[Any, ...]:
+    size = dataset.size(number)
+    return tuple(size) if isinstance(size, Iterable) else (size,)

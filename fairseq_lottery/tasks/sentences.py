@@ -47,9 +47,9 @@ class Text:
     options: Mapping[str, Any]
 
     @property
-    def fairseq_dictionaries(self) -> tuple[Dictionary, Dictionary]:
-        """Source and target dictionary as fairseq has them."""
-        return dictionary(self.dictionaries["source"]), dictionary(self.dictionaries["target"])
+    def fairseq_dictionaries(self) -> dict[str, Dictionary]:
+        """The dictionaries ``source`` and ``target`` as fairseq has them."""
+        return {side: dictionary(self.dictionaries[side]) for side in ("source", "target")}
 
     def write_dictionaries(self, folder: Path) -> None:
         """Write both as fairseq reads them; how often a symbol occurred is not known."""
@@ -109,7 +109,7 @@ def _options(task: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **valid, "dataset_impl": kind if kind in known else None}
 
 
-def pairs_of(text: Text, subset: str) -> Optional[LanguagePairDataset]:
+def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     """Load a subset of the data folder as fairseq's translation task does, in the files' order.
 
     Returns:
@@ -118,10 +118,10 @@ def pairs_of(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     Raises:
         LotteryError: it cannot be read.
     """
-    dictionaries = text.fairseq_dictionaries
+    source, target = text.fairseq_dictionaries.values()
     try:
         return load_langpair_dataset(
-            str(text.folder), subset, text.source, dictionaries[0], text.target, dictionaries[1],
+            str(text.folder), subset, text.source, source, text.target, target,
             combine=False, upsample_primary=1, shuffle=False, **text.options,
         )  # fmt: skip
     except FileNotFoundError:
@@ -189,7 +189,7 @@ def _of_folder(text: Text, most: int) -> list[list[str]]:
             " with a tokenised sentence a line"
         )
     for split in ("valid", "test"):
-        data = pairs_of(text, split)
+        data = load_pairs(text, split)
         if data is None:
             continue
         fit = [index for index, size in enumerate(data.src_sizes) if 1 < size <= most]

@@ -6,8 +6,10 @@ from live import anatomy, transformer
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Anatomy, Parts, pruned_by
-from fairseq_lottery.structured.norms import NORMS
+from fairseq_lottery.structured.norms import adaprune, l1, l2
 from fairseq_lottery.tickets import trainable
+
+NORMS = {"l1": l1, "l2": l2, "adaprune": adaprune}
 
 
 def model_weights(seed=1, **changes):

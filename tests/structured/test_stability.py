@@ -13,7 +13,7 @@ from small import PROPERTY
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Anatomy, Parts
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.measures import rank_agreement
+from fairseq_lottery.structured.rank_agreement import rank_agreement
 from fairseq_lottery.structured.stability import (
     against_chance,
     agreement,

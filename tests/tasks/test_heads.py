@@ -29,10 +29,10 @@ def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
     said = SimpleNamespace(tokens=["<unk>"] * 5)
     monkeypatch.setattr(heads, "translate_with_fairseq", lambda m, s, t, given: [said] * len(given))
     judged = heads.Judged(made, heads.Sample(), "bleu")
-    target = made.dictionaries[1]
+    target = made.evaluation.dictionaries["target"]
     for word, expected in ((target.unk(), 0), (target.index("w7"), 100)):
         sentence = torch.tensor([word] * 5 + [target.eos()])
-        judged.pairs = [{"source": sentence, "target": sentence}] * 4
+        judged.examples = [{"source": sentence, "target": sentence}] * 4
         said.tokens = [target[word]] * 5
         assert judged(Parts(made.anatomy, {})) == pytest.approx(expected)
 
@@ -52,12 +52,12 @@ def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, capl
         toy.folder,
     ).ok()  # fmt: skip
     made = live.live(dense / "checkpoint_last.pt", str(toy.path("bin")))
-    found = live.pairs(made, "valid", None)
+    found = live.examples(made, "valid", None)
     assert [len(found[k]["source"]) for k in range(len(found))] == [3] * 6
     assert "1 of 7 sentences of valid are left out: the model takes 1024 source" in caplog.text
-    assert len(live.pairs(made, "valid", 4)) == 4
+    assert len(live.examples(made, "valid", 4)) == 4
     with pytest.raises(LotteryError, match="every sentence of test in .* longer than the model"):
-        live.pairs(made, "test", None)
+        live.examples(made, "test", None)
 
 
 def test_both_orders_of_the_languages_are_looked_for(toy_data, tmp_path):
@@ -66,10 +66,11 @@ def test_both_orders_of_the_languages_are_looked_for(toy_data, tmp_path):
     with in_this_process():
         Training(configuration(toy_data, tmp_path / "run", *flags)).run(1).save()
     made = live.live(tmp_path / "run" / "checkpoint_last.pt")
-    found = live.pairs(made, "valid", None)
+    found = live.examples(made, "valid", None)
     first = (toy_data.parent / "valid.de").read_text().splitlines()
-    assert [made.dictionaries[0].string(found[k]["source"]) for k in range(len(found))] == first
-    some = sentences_of(made.text, None, 1024)
+    source = made.evaluation.dictionaries["source"]
+    assert [source.string(found[k]["source"]) for k in range(len(found))] == first
+    some = sentences_of(made.evaluation.text, None, 1024)
     assert [" ".join(sentence) for sentence in some] == first
 
 

@@ -1,9 +1,12 @@
 """fairseq's masked_lm, a 2-layer RoBERTa, through all of it: tickets, pruning, resuming, export."""
 
+import math
 import re
 
 import pytest
+import torch
 import toy
+from torch.nn.functional import cross_entropy
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.masks import count_to_prune
@@ -11,6 +14,11 @@ from fairseq_lottery.tickets import load_ticket, read_checkpoint, read_source, u
 from fairseq_lottery.tickets.inspection import inspect_file
 
 pytest.importorskip("fairseq")
+
+from fairseq_lottery.structured import Gates, Parts, load_parts
+from fairseq_lottery.structured.table import load_scores
+from fairseq_lottery.tasks import heads, live
+
 pytestmark = pytest.mark.slow
 
 #: a RoBERTa of 22,529 parameters on a dictionary of 64 symbols and <mask>
@@ -174,7 +182,7 @@ def test_validation_takes_every_sentence(runs):
     [
         (["export", "{}", "--to", "slim", "--out", "{}.slim.pt"], "--to slim"),
         (["export", "{}", "--to", "ctranslate2", "--out", "{}.ct2"], "--to ctranslate2"),
-        (["heads", "importance", "{}", "--out", "{}.json"], "measuring heads and FFN units"),
+        (["heads", "ablate", "{}", "--metric", "bleu", "--out", "{}.json"], "--metric bleu"),
     ],
 )
 def test_what_is_about_translation_is_refused(runs, line, what, capsys):
@@ -184,6 +192,79 @@ def test_what_is_about_translation_is_refused(runs, line, what, capsys):
     assert main([word.format(last) for word in line]) == 2
     said = capsys.readouterr().err
     assert f"{what} requires a model that translates" in said and "is masked_lm" in said
+
+
+def test_its_loss_is_the_one_that_fairseq_logs(runs):
+    """Seed 1 masks the tokens that an evaluation masks; the log has three digits, in bits."""
+    done = runs.train("seed1", 5, "--seed", 1).ok()
+    logged = float(re.findall(r"valid on 'valid' subset .*? loss ([\d.]+)", done.out)[-1])
+    made = live.live(runs.path("seed1/checkpoint_last.pt"))
+    everything = Parts(made.anatomy, {})
+    for tokens in (100, 4096):
+        loss = heads.Judged(made, heads.Sample(tokens=tokens))(everything)
+        assert loss / math.log(2) == pytest.approx(logged, abs=5.1e-4)
+    assert len(live.examples(made, "valid", None)) == len(open(runs.path("valid.en")).readlines())
+    without = Parts(made.anatomy, {"heads": {name: [0] for name in made.anatomy.heads}})
+    assert abs(heads.Judged(made, heads.Sample())(without) - loss) > 1e-5
+
+
+def test_the_importance_of_its_heads_is_the_derivative_of_its_loss(runs):
+    """Of one batch: |dL/dgate| by a central difference; fairseq computes the loss in fp32."""
+    made = live.live(runs.path("pruned/checkpoint_last.pt"))
+    made.model.double()
+    sample = heads.Sample(sentences=4)
+    scores = heads.measured(made, sample, per="batch")
+    assert scores["heads"].keys() == {
+        f"encoder.sentence_encoder.layers.{n}.self_attn" for n in range(2)
+    }
+    (batch,) = live.batches(live.examples(made, "valid", 4), 4096, made.device)
+    gates = Gates(made.model, made.anatomy)
+    for kind, number in (("heads", 1), ("units", 7), ("blocks", 0)):
+        for name, values in scores[kind].items():
+            losses = []
+            for factor in (1 + 1e-3, 1 - 1e-3):
+                gates.values[kind][name] = torch.ones(len(values), dtype=torch.float64)
+                gates.values[kind][name][number] = factor
+                with gates.attached(), torch.no_grad():
+                    logits = made.model(**batch["net_input"])[0].flatten(0, 1)
+                    target = batch["target"].flatten()
+                    loss = cross_entropy(logits, target, ignore_index=PADDING, reduction="sum")
+                    losses.append(float(loss))
+            gates.values[kind][name][number] = 1
+            slope = abs(losses[0] - losses[1]) / 2e-3
+            assert float(values[number]) == pytest.approx(slope, rel=1e-3, abs=2e-5)
+
+
+@pytest.mark.parametrize("measure", ["confidence", "l1", "adaprune"])
+def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
+    last, scores, choice, out = (
+        runs.path(name.format(measure))
+        for name in ("pruned/checkpoint_last.pt", "{}.json", "{}-half.json", "{}-half.safetensors")
+    )
+    assert main(["heads", "importance", last, "--measure", measure, "--out", scores]) == 0
+    found = load_scores(scores)[1]["heads"]
+    assert all(len(values) == 2 and float(values.min()) > 0 for values in found.values())
+    if measure == "confidence":
+        assert all(float(values.max()) <= 1 for values in found.values())
+    assert main(["heads", "choose", "--scores", scores, "--share", "0.5", "--out", choice]) == 0
+    line = ["ticket", "--mask-from", last, "--parts", choice, "--reset", "keep", "--out", out]
+    assert main(line) == 0
+    ticket = load_ticket(out)
+    closed = set(load_parts(choice)[0].closed("heads"))
+    assert len(closed) == 2
+    for name in found:
+        keep = ticket.mask[f"{name}.out_proj.weight"].reshape(32, 2, 16)
+        for number in range(2):
+            assert bool(keep[:, number].any()) != ((name, number) in closed)
+
+
+def test_a_ticket_does_not_say_how_examples_are_made(runs, capsys):
+    line = ["heads", "importance", runs.path("ticket.safetensors"), "--data", runs.path("bin")]
+    assert main([*line, "--out", runs.path("t.json")]) == 2
+    assert "is a ticket, which does not say how examples of masked_lm are made; give a check" in (
+        capsys.readouterr().err
+    )
+    assert main([*line, "--measure", "l2", "--out", runs.path("t.json")]) == 0
 
 
 def test_sparse_decoding_is_refused_before_anything_is_trained(runs):

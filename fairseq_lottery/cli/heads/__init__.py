@@ -11,6 +11,7 @@ import argparse
 from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import HEADS, Choice, Gradients, Importance, add_flags
 
 EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out scores.json
   fairseq-lottery heads choose --scores scores.json --strategy lowest --share 0.5 --out half.json
@@ -29,10 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = steps.add_parser
     step = add("importance", help="scores of all parts, by a measure")
     _model(step)
-    step.add_argument("--measure", default="gradient", help="gradient (of the gates), confidence,"
-                      " gates (learned ones), l1, l2, adaprune (norms of weights)")  # fmt: skip
-    step.add_argument("--per", default="sentence", help="token, sentence or batch: over what a"
-                      " gradient is summed before its magnitude is taken")  # fmt: skip
+    add_flags(step, Importance, Gradients, place=HEADS)
     step.add_argument("--normalise", action="store_true", help="divide by the L2 norm of a layer")
 
     step = add("ablate", help="what closing each head alone really changes")
@@ -45,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given = step.add_mutually_exclusive_group(required=True)
     given.add_argument("--scores", metavar="FILE", help="of importance or ablate")
     given.add_argument("--of", metavar="FILE", help="the model, for strategies without scores")
-    step.add_argument(
-        "--strategy",
-        default="lowest",
-        metavar="NAME",
-        help="lowest, highest, random, random-per-type, top, bottom, middle, spare-middle,"
-        " alternate, apart, types, one-left, all-but-one",
-    )
+    add_flags(step, Choice, place=HEADS)
     step.add_argument("--kind", default="heads", help="heads, units or blocks")
     step.add_argument("--share", type=float, metavar="S", help="share of them closed afterwards")
     step.add_argument("--count", type=int, metavar="N", help="or how many")
@@ -81,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       " in the end; with --enough 0 whatever it costs")  # fmt: skip
     step.add_argument("--one-shot", action="store_true", help="with --kind: importance once, not"
                       " anew at each step")  # fmt: skip
-    step.add_argument("--per", default="sentence", help="of the importance")
+    add_flags(step, Gradients, place=HEADS)
     step.add_argument("--normalise", action="store_true", help="the importance, as the papers do")
     step.add_argument("--at-least", type=int, default=0, metavar="N", help="heads left a layer")
     step.add_argument("--seed", type=int, default=1, help="of the random and bad subnetworks")
@@ -102,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--control", metavar="FILE", help="of an unpruned training as long; what it"
                       " has changed is taken off")  # fmt: skip
     step.add_argument("--of", default="weights", help="weights, attention or importance")
-    step.add_argument("--per", default="sentence", help="of the importance")
+    add_flags(step, Gradients, place=HEADS)
 
     step = add("compare", help="agreement of choices, or of two measures")
     step.add_argument("files", nargs="+", metavar="FILE", help="choices, or two files of scores")

@@ -9,7 +9,7 @@ from fairseq_lottery.cli.heads.said import record_of, show
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.structured import Parts, load_parts, save_parts
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.measures import rank_agreement
+from fairseq_lottery.structured.rank_agreement import rank_agreement
 from fairseq_lottery.structured.stability import agreement
 from fairseq_lottery.structured.strategies import STRATEGIES
 from fairseq_lottery.structured.table import is_scores, load_scores

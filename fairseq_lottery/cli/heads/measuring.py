@@ -1,4 +1,4 @@
-"""Steps that run a model on sentences of its data folder."""
+"""Steps that run a model on examples of its data folder."""
 
 import argparse
 import json
@@ -9,17 +9,17 @@ from typing import Callable, TypeVar
 from fairseq_lottery.cli.heads.said import record_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.structured import Parts, load_parts
+from fairseq_lottery.options.axes import RANKING, STRATEGY, UNSHARED
+from fairseq_lottery.structured import Parts, find_measure, load_parts
 from fairseq_lottery.structured.changes import difference
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.strategies import STRATEGIES
 from fairseq_lottery.structured.table import grid, load_scores, save_scores
 from fairseq_lottery.tasks.heads import Judged, Sample, ablated, changed, measured, prepared
 from fairseq_lottery.tasks.heads import curve as points_of
 from fairseq_lottery.tasks.live import Live, live
 
 #: strategies that take a share
-CURVED = [name for name in STRATEGIES if name not in ("one-left", "all-but-one")]
+CURVED = [name for name in STRATEGY.names if name not in UNSHARED]
 
 Number = TypeVar("Number", int, float)
 
@@ -36,10 +36,12 @@ def started(args: argparse.Namespace) -> tuple[Live, Sample, Parts]:
 
 def importance(args: argparse.Namespace) -> None:
     """Scores of all parts, by a measure."""
+    own = find_measure(args.measure)[1]
     made, sample, start = started(args)
     scores = measured(made, sample, args.measure, args.per, start)
     scores = prepared(scores, args.normalise)
-    record = record_of(args, weights=made.source.digest())
+    source = {} if own is None else {"measure_source": own}
+    record = record_of(args, weights=made.source.digest(), **source)
     save_scores(args.out, made.anatomy, scores, record, args.overwrite)
     print(*grid(scores.get("heads", {})), sep="\n")
 
@@ -74,7 +76,7 @@ def curve(args: argparse.Namespace) -> None:
     for share in shares:
         if not 0 <= share <= 1:
             raise LotteryError(f"--shares {share:g} is outside [0, 1]; 0.5 closes a half")
-    if not args.scores and {"lowest", "highest"} & set(strategies):
+    if not args.scores and set(RANKING) & set(strategies):
         raise LotteryError("lowest and highest rank by scores of heads importance; give --scores")
     made, sample, start = started(args)
     scores = load_scores(args.scores)[1] if args.scores else None

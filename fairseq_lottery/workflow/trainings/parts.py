@@ -10,22 +10,15 @@ from inspect import Signature, signature
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import MEASURE, PER, RANKING, STRATEGY, UNSHARED
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
 from fairseq_lottery.workflow.trainings.training import Closing
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 #: what a search leaves, each of the same size
 SUBNETWORKS = ("good", "random", "bad")
-#: strategies of ``heads choose`` that take a share; those that rank come first
-RANKING = ("lowest", "highest")
-STRATEGIES = (
-    *RANKING,
-    *("random", "random-per-type", "top", "bottom", "middle", "spare-middle", "alternate"),
-    *("apart", "types"),
-)
-#: of ``heads importance``
-MEASURES = ("gradient", "confidence", "gates", "l1", "l2", "adaprune")
-PER = ("token", "sentence", "batch")
+#: strategies that take a share
+STRATEGIES = tuple(name for name in STRATEGY.names if name not in UNSHARED)
 
 #: as ``heads choose --kind``
 KINDS = ("heads", "units", "blocks")
@@ -177,14 +170,14 @@ def _refuse(
     spared = "ffn" if kind == "heads" else "attention"
     if v.growth.prunable == spared:
         raise LotteryError(f"prunable: {spared} leaves the {kind} dense; write all-matrices")
-    # learned gates have a technique of their own, which trains them
-    known = [name for name in MEASURES if name != "gates"]
+    # learned gates have a technique of their own, which trains them; no code of a user's is in a
+    # fingerprint
+    known = [name for name in MEASURE.names if name != "gates"]
     if measure not in known:
         raise LotteryError(f"there is no measure {measure!r}; choose one of {', '.join(known)}")
     if measure == "confidence" and kind != "heads":
         raise LotteryError(f"confidence is of heads; choose another measure for {kind}")
-    if per not in PER:
-        raise LotteryError(f"there is no per {per!r}; choose one of {', '.join(PER)}")
+    PER.refuse_unknown(per)
     if type(normalise) is not bool:
         raise LotteryError(f"normalise is true or false, not {normalise!r}")
     if type(at_least) is not int or at_least < 0:

@@ -7,9 +7,7 @@ from workflow.made import TRAIN, dense, plan_of, vocabulary
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.trainings.parts import (
     KINDS,
-    MEASURES,
     OWN_NAMES,
-    PER,
     STRATEGIES,
     SUBNETWORKS,
     TYPES,
@@ -41,14 +39,7 @@ def test_the_names_are_those_of_the_heads_command():
 
     # the two that leave one part open take no share
     assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
-    assert (KINDS, PER, SUBNETWORKS) == (structured.KINDS, structured.PER, FOUND)
-
-
-def test_the_measures_are_those_of_the_heads_command():
-    pytest.importorskip("fairseq")
-    from fairseq_lottery.tasks.heads import MEASURES as FOUND
-
-    assert set(MEASURES) == set(FOUND)
+    assert (KINDS, SUBNETWORKS) == (structured.KINDS, FOUND)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +151,7 @@ def test_labels(technique, options, label):
     [
         ("heads-lowest", {"measure": "gates"}, "there is no measure 'gates'; choose one of gradie"),
         ("units-lowest", {"measure": "confidence"}, "confidence is of heads; choose another"),
-        ("heads-lowest", {"per": "word"}, "there is no per 'word'; choose one of token, sentence"),
+        ("heads-lowest", {"per": "word"}, "there is no importance per 'word'; choose one of t"),
         ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
         ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
         ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
