@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.criterions import build_criterion
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, build_criterion
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
@@ -189,6 +189,11 @@ def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Pa
             f"fairseq has no task {adapter.name} with a dataclass of settings; give the folder that"
             " registers it with --user-dir"
         )
+    if adapter.criterion not in CRITERION_DATACLASS_REGISTRY:
+        raise LotteryError(
+            f"fairseq has no criterion {adapter.criterion}, which the adapter of {adapter.name}"
+            " names; name one that is registered with a dataclass of settings"
+        )
     known = {field.name for field in fields(TASK_DATACLASS_REGISTRY[adapter.name])}
     allowed = {
         name: value
@@ -202,7 +207,8 @@ def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Pa
     whole.task = TASK_DATACLASS_REGISTRY[adapter.name](data=str(folder))
     for name, value in allowed.items():
         whole.task[name] = value
-    whole.criterion = {"_name": adapter.criterion}
+    whole.criterion = CRITERION_DATACLASS_REGISTRY[adapter.criterion]()
+    whole.criterion._name = adapter.criterion
     return whole
 
 

@@ -59,7 +59,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     (table,) = blocks("README.md", "yaml")
     (tmp_path / "table.yaml").write_text(table)
     (tmp_path / "my_models").mkdir()
-    for name in ("my_scores.py", "my_pruners.py", "my_models/__init__.py"):
+    for name in ("my_scores.py", "my_pruners.py", "my_measures.py", "my_models/__init__.py"):
         own = blocks("docs/extending.md", "python")
         (module,) = (block for block in own if block.startswith(f"# {name}"))
         (tmp_path / name).write_text(module)
@@ -87,7 +87,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         assert found["sparsity"] == pytest.approx(sparsity, abs=1e-3) and found["agrees"], name
     packed, unpacked = tmp_path / "slt50.safetensors", tmp_path / "unpacked/ticket.safetensors"
     assert load_ticket(packed).digest() == load_ticket(unpacked).digest()
-    for name in ("half.json", "found.json"):
+    for name in ("half.json", "found.json", "written-half.json"):
         parts, _ = load_parts(tmp_path / name)
         assert (parts.count_closed("heads"), parts.count("heads")) == (6, 12), name
     for log in ("slt50/generate.log", "sparse.log"):

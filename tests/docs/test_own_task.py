@@ -1,5 +1,6 @@
 """The task of a user's own that ``docs/extending.md`` shows: drawn, trained, refused without it."""
 
+import math
 import re
 import subprocess
 import sys
@@ -66,10 +67,17 @@ def test_the_task_of_the_page_trains_a_classifier_under_a_ticket(tmp_path):
         load_ticket(tmp_path / "half.safetensors")
 
     half = ["--save-dir", "half", "--ticket", "half.safetensors"]
-    toy.call("fairseq_cli.train", [*train, *half], tmp_path).ok()
+    log = toy.call("fairseq_cli.train", [*train, *half], tmp_path).ok()
     state = read_checkpoint(tmp_path / "half/checkpoint_last.pt")
     head = "classification_heads.sentence_classification_head.dense.weight"
     share = float((state["model"][head] == 0).float().mean())
     assert state["task_state"]["lottery"]["task"] == "sentence_prediction" and share == 0.5
     done = command(tmp_path, "inspect", "half", "--check", "--user-dir", "my_tasks")
     assert done.returncode == 0, done.stdout + done.stderr
+
+    line = ["heads", "ablate", "half/checkpoint_last.pt", "--out", "effects.json"]
+    done = command(tmp_path, *line, "--user-dir", "my_tasks")
+    assert done.returncode == 0, done.stderr
+    loss = float(re.findall(r"loss of the full model: ([\d.]+);", done.stdout)[0])
+    logged = float(re.findall(r"valid on 'valid' subset .*? loss ([\d.]+)", log.out)[-1])
+    assert loss / math.log(2) == pytest.approx(logged, abs=6e-4)

@@ -1,4 +1,4 @@
-"""The technique file that a document shows, planned as it stands there."""
+"""The technique files that documents show, planned as they stand there."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,29 @@ from workflow.made import ROWS, dense, vocabulary
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
 from fairseq_lottery.workflow.trainings.training import Growth
 
-PAGE = Path(__file__).parents[2] / "docs" / "techniques.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
 def own(tmp_path):
-    """Plans rows by a technique of the page; forgets it afterwards."""
+    """Plans rows by a technique of docs/techniques.md; forgets it afterwards."""
+    yield from loaded(tmp_path, "techniques.md", "slt-mp-ticket")
+
+
+@pytest.fixture
+def of_attention(tmp_path):
+    """Plans rows by the technique of docs/extending.md; forgets it afterwards."""
+    yield from loaded(tmp_path, "extending.md", "slt-attention")
+
+
+def loaded(tmp_path, page, name):
     before = dict(TECHNIQUES)
-    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    (tmp_path / "slt_mp_ticket.py").write_text(block)
-    load_own(tmp_path / "slt_mp_ticket.py")
-    yield lambda **changes: dict(TECHNIQUES["slt-mp-ticket"].plan(vocabulary(ROWS, **changes)))
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    (block,) = (block for block in found if f'@technique("{name}"' in block)
+    (tmp_path / "own.py").write_text(block)
+    load_own(tmp_path / "own.py")
+    yield lambda **changes: dict(TECHNIQUES[name].plan(vocabulary(ROWS, **changes)))
     TECHNIQUES.clear()
     TECHNIQUES.update(before)
 
@@ -43,3 +55,12 @@ def test_its_weights_are_those_of_the_run_before_the_last(own):
     assert (ticket.sparsity, ticket.takes_mask) == (0.6, False)
     assert ticket.mask_from == ticket.start.training == own()[0.5]
     assert ticket.start.update == 50
+
+
+def test_the_technique_of_attention_is_slt_over_another_prunable_set(of_attention):
+    ours, usual = of_attention(), dict(TECHNIQUES["slt"].plan(vocabulary(ROWS)))
+    assert list(ours) == list(usual) == list(ROWS)
+    for sparsity, run in ours.items():
+        assert (run.ticket.prunable, run.ticket.sparsity) == ("attention", sparsity)
+        assert usual[sparsity].ticket.prunable == "all-matrices"
+        assert run.fingerprint != usual[sparsity].fingerprint
