@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.options import Reset
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
@@ -111,7 +112,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         rounds=request.rounds,
         rewind=request.rewind,
         rewind_source=request.rewind_source,
-        clock=request.clock or "restart",
+        clock=request.clock or Reset.clock,
         growth=Growth(sparsity=0.0, **configuration.growth),
     )
     try:
