@@ -59,8 +59,9 @@ class TaskAdapter:
         dictionary_files: (data folder, settings of the task) -> name of a dictionary -> its file
             in the folder. It raises LotteryError where the folder does not tell.
         settings: pattern of further settings that shape a model of the task.
-        groups: group of parameters -> pattern of names, beside those of fairseq's Transformer. A
-            tensor that is tied is in the group ``embedding`` or ``output`` under each of its names.
+        groups: group of parameters, a name of ``masks.groups.GROUPS`` -> pattern of names, beside
+            those of fairseq's Transformer. A tensor that is tied is in the group ``embedding`` or
+            ``output`` under each of its names.
         translates: whether a model translates sentences. Such a model is evaluated by its loss on
             pairs of sentences, and by its translations.
         examples: pattern of the task's settings that say how its examples are made.
@@ -94,7 +95,7 @@ class TaskAdapter:
         """
         given = data or first_folder(str(settings.get("data") or ""))
         if not given:
-            raise LotteryError("no data folder is named in it")
+            raise LotteryError("the settings of its task name no data folder")
         path = Path(given)
         if not path.is_dir():
             raise LotteryError(f"there is no data folder {path} in {Path.cwd()}")

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from fairseq_lottery.errors import LotteryError
+
 #: group -> what its parameter names look like, tried in this order; these are the names of
 #: fairseq's Transformer, and adapters of tasks register those of other models
 GROUPS: dict[str, list[re.Pattern[str]]] = {
@@ -18,8 +20,16 @@ GROUPS: dict[str, list[re.Pattern[str]]] = {
 
 
 def register_groups(patterns: Mapping[str, str]) -> None:
-    """Register group -> pattern of parameter names, beside those that the group has."""
+    """Register group -> pattern of parameter names, beside those that the group has.
+
+    Raises:
+        LotteryError: there is no such group.
+    """
     for group, text in patterns.items():
+        if group not in GROUPS:
+            raise LotteryError(
+                f"group {group!r} of parameters is unknown; choose one of {', '.join(GROUPS)}"
+            )
         pattern = re.compile(text)
         if pattern not in GROUPS[group]:
             GROUPS[group].append(pattern)

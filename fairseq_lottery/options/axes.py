@@ -69,8 +69,8 @@ SCORE = Axis(
     "score",
     {
         "magnitude": "abs(w)",
-        "magnitude-increase": "abs(w) - abs(w at the start)",
-        "movement": "abs(w - w at the start)",
+        "magnitude-increase": "abs(w) - abs(w at the start of training, or in start-from)",
+        "movement": "abs(w - w at the start of training, or in start-from)",
         "random": "random numbers",
     },
     others="your own as package.module:function",
@@ -97,13 +97,13 @@ PRUNABLE = Axis(
 RESET = Axis(
     "reset",
     {
-        "rewind": "their values at the start",
-        "sign": "their sign at the start times alpha of the matrix",
+        "rewind": "their values in start-from",
+        "sign": "their sign in start-from times alpha of the matrix",
         "keep": "their trained values",
         "random": "new values of the model's initialiser",
         "random-sign": "a random sign times alpha of the matrix",
-        "shuffle": "their values at the start, permuted within each matrix",
-        "shuffle-layers": "the values at the start of another layer",
+        "shuffle": "their values in start-from, permuted within each matrix",
+        "shuffle-layers": "the values in start-from of another layer",
     },
 )
 ALPHA = Axis(
@@ -111,14 +111,14 @@ ALPHA = Axis(
     {
         "glorot": "the limit of Glorot's uniform initialiser",
         "std": "the standard deviation at update 0",
-        "mean": "the mean magnitude of the survivors at the start",
+        "mean": "the mean magnitude of the survivors in start-from",
     },
 )
 CLOCK = Axis(
     "clock",
     {
         "restart": "count from update 0",
-        "rewind": "count on from the update of the start",
+        "rewind": "continue from the update of start-from",
     },
 )
 MOMENTS = Axis(
@@ -140,7 +140,7 @@ PRUNER = Axis(
     "pruner",
     {
         "gradual": "the sparsity increases",
-        "set": "exchange weights at one sparsity, those that come back by chance",
+        "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
     },
     others="your own as package.module:Class",
     is_other=lambda name: ":" in name,
@@ -171,20 +171,20 @@ STRATEGY = Axis(
     {
         "lowest": "the lowest scores",
         "highest": "the highest scores",
-        "random": "any, over all",
-        "random-per-type": "any, the same share of each type",
+        "random": "random components of the whole model",
+        "random-per-type": "random components, the same share of each type",
         "top": "layer by layer, from the top",
         "bottom": "layer by layer, from the bottom",
         "middle": "layer by layer, from the middle outwards",
         "spare-middle": "layer by layer, from the ends inwards",
         "alternate": "every second layer",
-        "apart": "any, but never in two consecutive layers",
-        "types": "whole types, one after the other",
-        "one-left": "all of a module but one",
-        "all-but-one": "all but one",
+        "apart": "random components, never in two consecutive layers",
+        "types": "type after type",
+        "one-left": "all components of each module but one",
+        "all-but-one": "all components of the whole model but one",
     },
 )
-#: strategies that rank by scores
+#: strategies that require scores
 RANKING = ("lowest", "highest")
-#: strategies that take no share
+#: strategies that accept no share
 UNSHARED = ("one-left", "all-but-one")

@@ -63,30 +63,32 @@ class Sources:
     """What a ticket is drawn from."""
 
     mask_from: str = option(
-        "draw a ticket: rank the weights of this checkpoint, snapshot or ticket",
+        "draw a ticket: rank the weights of this checkpoint, snapshot or ticket, and prune the"
+        " lowest",
         is_file=True, places=_DRAWN, defaults={TRAINING: None},
     )  # fmt: skip
     start_from: Optional[str] = option(
-        "weights that survivors go back to; those of mask-from unless given",
+        "weights that survivors are reset to; unless given, those of mask-from",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     sparsity: Optional[float] = option(
-        "share of the prunable weights that is pruned; a scope N:M says it itself",
+        "share of the prunable weights that is pruned; not needed with a scope N:M",
         None, metavar="SHARE", places=_DRAWN,
     )  # fmt: skip
     mask_file: Optional[str] = option(
-        "take the mask of this file as it is", None, is_file=True, places=_DRAWN
-    )
+        "take the mask of this file; it excludes sparsity, score, scope and prunable set",
+        None, is_file=True, places=_DRAWN,
+    )  # fmt: skip
     parts: Optional[str] = option(
-        "close the heads and FFN units that this file closes; the sparsity is then a share of what"
-        " stays open, and without one nothing else is pruned",
+        "close the heads and FFN units that this file closes; the sparsity is then a share of the"
+        " weights that stay open, and without a sparsity none of them is pruned",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     score_file: Optional[str] = option(
-        "safetensors with name -> scores", None, is_file=True, places=_DRAWN
+        "safetensors with matrix -> scores", None, is_file=True, places=_DRAWN
     )
     gradients: Optional[str] = option(
-        "safetensors with name -> accumulated gradient, for scores that need it",
+        "safetensors with matrix -> summed gradient, for scores that need gradients",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     initial: Optional[str] = option(
@@ -109,14 +111,14 @@ class Seed:
     """What random numbers are drawn from."""
 
     seed: int = option(
-        "seed of random scores and resets", 1, metavar="N", places=_DRAWN,
+        "seed of random scores, resets and pruners", 1, metavar="N", places=_DRAWN,
         names={TRAINING: "draw_seed"},
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Pruning during training: how much, and when; keys stand under ``prune``."""
+    """Pruning during training: how much, and when. In a configuration the keys are in ``prune``."""
 
     sparsity: float = option(
         "prune during training, up to this sparsity", metavar="SHARE", places=_TRAINED,
@@ -144,20 +146,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What changes the mask during training, and the options of single pruners."""
+    """Which pruner changes the mask during training, and options that only some pruners have."""
 
     pruner: str = option(
         "what changes the mask during training", "gradual", axis=PRUNER, places=_TRAINED
     )
     fraction: float = option(
-        "share of the survivors that pruner set exchanges in its first step", 0.3,
-        metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
+        "share of the survivors that pruner set exchanges at prune-start; it falls to 0 at"
+        " prune-end by half a cosine",
+        0.3, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """What only fairseq's own commands take."""
+    """Tickets, snapshots and decoding in fairseq's commands."""
 
     ticket: Optional[str] = option(
         "ticket to train: its mask and its start values", None, is_file=True, places=_TRAINED

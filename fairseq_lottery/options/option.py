@@ -102,12 +102,13 @@ def add_flags(parser: argparse.ArgumentParser, *groups: type, place: str) -> Non
     """Add the options of some groups to the command line of a place."""
     for one in options(*groups, place=place):
         default = one.default_in(place)
+        shown = "" if default in (MISSING, None, False) else f" (default: {default})"
         more: dict[str, Any] = {"action": "store_true"}
         if one.kind is not bool:
             required = default is MISSING
             more = {"type": one.kind, "metavar": one.placeholder, "required": required}
             more["default"] = None if required else default
-        parser.add_argument(one.flag_in(place), help=one.text, **more)
+        parser.add_argument(one.flag_in(place), help=one.text + shown, **more)
 
 
 def values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from fairseq_lottery.options.option import DRAW, HEADS, TRAINING, WORKFLOW, Opti
 
 _TOP = """# Options
 
-Which options are there, where are they given, and what may they be? Flags are those of
-`fairseq-lottery ticket` (or `heads`, where the row says so) and of fairseq's own commands with
-`--task translation_lottery`; keys are those of a configuration. This page is written by
-`python -m fairseq_lottery.options.table`.
+This page lists every option: where it is given, its default, and which values it takes. Flags are
+those of `fairseq-lottery ticket` (or `heads`, where the row says so) and of fairseq's commands
+with a lottery task, as `translation_lottery` or `masked_lm_lottery`. Keys are those of a
+configuration of `fairseq-lottery run`. Where a row has two defaults, the first is the flag's and
+the second the key's. "Key in files" is filled where files use another name. The page is written
+by `python -m fairseq_lottery.options.table`.
 """
 _HEAD = "| flag of `ticket` | of fairseq | key | meaning | default | key in files |\n" + "|---" * 6
 

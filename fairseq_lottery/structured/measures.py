@@ -114,13 +114,17 @@ def find_measure(name: str) -> tuple[Measure, Optional[str]]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-        source = inspect.getsource(found)
     except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
         raise LotteryError(
-            f"measure {name} cannot be imported ({error}); add its folder to PYTHONPATH"
+            f"measure {name} cannot be imported ({error}); check the name, and that its folder is"
+            " on PYTHONPATH"
         ) from error
     if not callable(found):
         raise LotteryError(f"measure {name} is not a function")
+    try:
+        source = inspect.getsource(found)
+    except (OSError, TypeError) as error:
+        raise LotteryError(f"the source of measure {name} cannot be read: {error}") from error
     return found, hashlib.sha256(source.encode()).hexdigest()
 
 

@@ -26,11 +26,11 @@ from fairseq_lottery.tickets import Dictionaries, Source, read_dictionaries
 
 
 class Evaluation(ABC):
-    """Examples for a model, and its loss on them.
+    """Examples for a model, and the loss of the model on them.
 
     Attributes:
         symbols: dictionaries of the model, by name.
-        folder: data folder; None where it is not here.
+        folder: data folder; None if it is missing.
     """
 
     symbols: Dictionaries
@@ -44,7 +44,7 @@ class Evaluation(ABC):
     @property
     @abstractmethod
     def contents(self) -> str:
-        """What a subset has, for error messages."""
+        """Description of the examples in a subset, for error messages."""
 
     @abstractmethod
     def build(self, source: Source) -> nn.Module:
@@ -60,7 +60,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
-        """Return the loss in nats, summed; the number of its tokens, and of examples."""
+        """Return the summed loss in nats, the number of tokens, and the number of examples."""
 
 
 class PairsOfSentences(Evaluation):
@@ -101,8 +101,8 @@ class PairsOfSentences(Evaluation):
 class ExamplesOfTask(Evaluation):
     """Examples as fairseq's own task makes them, and the loss of fairseq's own criterion.
 
-    What is random in them is drawn with seed 1 and epoch 1, whatever the training had, so that
-    models compare.
+    Random parts of the examples use seed 1 and epoch 1, so losses of different models are
+    comparable.
 
     Args:
         source: file of the model.
@@ -116,7 +116,12 @@ class ExamplesOfTask(Evaluation):
 
     def __init__(self, source: Source, settings: Mapping[str, Any], data: Optional[str]) -> None:
         adapter = source.adapter
-        found = adapter.find_folder(settings, data)
+        try:
+            found = adapter.find_folder(settings, data)
+        except LotteryError as error:
+            raise LotteryError(
+                f"the data of {source.path} are not known: {error}; give the folder with --data"
+            ) from None
         self.symbols, self.folder = read_dictionaries(found), found.path
         if source.in_file is not None:
             source.in_file.refuse_other(self.symbols, source.path)

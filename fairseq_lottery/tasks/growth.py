@@ -67,7 +67,8 @@ class Growth:
             raise
         except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
             raise LotteryError(f"{where} failed with {type(error).__name__}: {error}") from error
-        if mask is given.mask:
+        # a mask before the first step of a schedule that rises may be uneven over matrices
+        if mask is given.mask and hasattr(self.pruner, "initial"):
             return mask
         if not isinstance(mask, Mask):
             raise LotteryError(f"{where} returned a {type(mask).__name__}, expected a Mask")

@@ -204,7 +204,7 @@ def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
         takes = "{} source and {} target tokens".format(*limits)
     if len(too_long):
         logger.warning(
-            "%d of %d sentences of %s are left out: the model takes %s",
+            "%d of %d examples of %s are left out: the model takes %s",
             len(too_long),
             len(data),
             subset,
@@ -212,7 +212,7 @@ def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
         )
     if not len(numbers):
         raise LotteryError(
-            f"every sentence of {subset} in {evaluation.folder} is longer than the model takes"
+            f"every example of {subset} in {evaluation.folder} is longer than the model takes"
             f" ({takes}); give another --subset"
         )
     if most is not None and most < len(numbers):
@@ -230,7 +230,7 @@ def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict
     longest = max(map(dataset.num_tokens, found.numbers))
     if longest > tokens:
         raise LotteryError(
-            f"--max-tokens {tokens} is less than the {longest} tokens of the longest sentence;"
+            f"--max-tokens {tokens} is less than the {longest} tokens of the longest example;"
             f" give at least {longest}"
         )
     run: list[int] = []
@@ -244,8 +244,8 @@ def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict
         run += batch["id"].tolist()
     if sorted(run) != found.numbers:
         raise LotteryError(
-            f"fairseq has made batches of {len(run)} sentences out of {len(found)}, so nothing can"
-            " be told of them; give another --max-tokens"
+            f"fairseq has put {len(run)} of {len(found)} examples into batches; give another"
+            " --max-tokens"
         )
 
 

@@ -139,7 +139,7 @@ def test_dictionaries_of_other_names_are_refused(names):
 
 
 def test_a_folder_of_one_dictionary_is_read_with_what_the_task_adds(tmp_path):
-    with pytest.raises(LotteryError, match="no data folder is named in it"):
+    with pytest.raises(LotteryError, match="name no data folder"):
         MASKED_LM.find_folder({})
     with pytest.raises(LotteryError, match="has no dict.txt"):
         MASKED_LM.find_folder({"data": str(tmp_path)})

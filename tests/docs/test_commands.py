@@ -87,7 +87,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         assert found["sparsity"] == pytest.approx(sparsity, abs=1e-3) and found["agrees"], name
     packed, unpacked = tmp_path / "slt50.safetensors", tmp_path / "unpacked/ticket.safetensors"
     assert load_ticket(packed).digest() == load_ticket(unpacked).digest()
-    for name in ("half.json", "found.json", "written-half.json"):
+    for name in ("half.json", "found.json", "output-norm-half.json"):
         parts, _ = load_parts(tmp_path / name)
         assert (parts.count_closed("heads"), parts.count("heads")) == (6, 12), name
     for log in ("slt50/generate.log", "sparse.log"):

@@ -160,7 +160,7 @@ def test_gradual_is_select_at_the_sparsity_that_is_due():
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"fraction": 0.0}, r"--prune-fraction 0 is outside \(0, 1\]; 0.3 exchanges 30 %"),
+        ({"fraction": 0.0}, r"--prune-fraction 0 is outside \(0, 1\]; use for example 0.3"),
         ({"fraction": 1.1}, "--prune-fraction 1.1 is outside"),
         ({"fraction": math.nan}, "--prune-fraction nan is outside"),
         ({"final": 1.0}, "--prune-to 1 is outside"),

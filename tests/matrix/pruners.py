@@ -54,3 +54,16 @@ class Counting(Pruner):
     def next_mask(self, given):
         self.changes += 1
         return Gradual.next_mask(self, given)
+
+
+@dataclass(frozen=True)
+class Static(Pruner):
+    """Keeps the mask that it finds."""
+
+    final: float
+    start: int
+    end: int
+    every: int
+
+    def next_mask(self, given):
+        return given.mask

@@ -54,9 +54,9 @@ def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, capl
     made = live.live(dense / "checkpoint_last.pt", str(toy.path("bin")))
     found = live.examples(made, "valid", None)
     assert [len(found[k]["source"]) for k in range(len(found))] == [3] * 6
-    assert "1 of 7 sentences of valid are left out: the model takes 1024 source" in caplog.text
+    assert "1 of 7 examples of valid are left out: the model takes 1024 source" in caplog.text
     assert len(live.examples(made, "valid", 4)) == 4
-    with pytest.raises(LotteryError, match="every sentence of test in .* longer than the model"):
+    with pytest.raises(LotteryError, match="every example of test in .* longer than the model"):
         live.examples(made, "test", None)
 
 
@@ -79,7 +79,7 @@ def test_too_small_batches_are_refused(dense, tmp_path, capsys):
     words = ["heads", "importance", dense / "checkpoint_last.pt", "--out", tmp_path / "x.json"]
     assert main([str(word) for word in [*words, "--max-tokens", 3]]) == 2
     assert capsys.readouterr().err == (
-        "fairseq-lottery: --max-tokens 3 is less than the 10 tokens of the longest sentence; give"
+        "fairseq-lottery: --max-tokens 3 is less than the 10 tokens of the longest example; give"
         " at least 10\n"
     )
     assert main([str(word) for word in [*words, "--max-tokens", 10]]) == 0
@@ -97,7 +97,7 @@ def test_every_sentence_is_counted(made, monkeypatch, measure, lost):
 
     monkeypatch.setattr(live, "batch_by_size", others)
     sample = heads.Sample(tokens=100)
-    with pytest.raises(LotteryError, match=r"made batches of \d\d sentences out of 51, so nothing"):
+    with pytest.raises(LotteryError, match=r"put \d\d of 51 examples into batches"):
         if measure == "loss":
             heads.Judged(made, sample)(Parts(made.anatomy, {}))
         elif measure == "attention":

@@ -308,3 +308,8 @@ def test_two_processes_have_one_mask_and_resume(toy, pruner):
     assert [one.problems for one in check_folder(toy.path("whole"))] == [()] * len(
         check_folder(toy.path("whole"))
     )
+
+
+def test_a_pruner_that_starts_at_another_sparsity_than_it_says_is_refused(refused):
+    sentence = "Static at update 0 returned a mask with 0 of 2672 weights pruned, expected sparsit"
+    refused(sentence, *own("Static"), "--prune-start", 4)

@@ -30,8 +30,8 @@ class Exchange(Pruner):
         super().__post_init__()
         if not 0 < self.fraction <= 1:
             raise LotteryError(
-                f"--prune-fraction {self.fraction:g} is outside (0, 1]; 0.3 exchanges 30 % of the"
-                " survivors in the first step"
+                f"--prune-fraction {self.fraction:g} is outside (0, 1]; use for example 0.3, the"
+                " share at --prune-start"
             )
         if self.start == self.end:
             raise LotteryError(

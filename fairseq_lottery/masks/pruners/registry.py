@@ -54,20 +54,23 @@ def find_pruner(name: str) -> tuple[type[Pruner], Optional[str]]:
     module, _, attribute = name.partition(":")
     try:
         pruner = getattr(importlib.import_module(module), attribute)
-        source = inspect.getsource(pruner)
     except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
         raise LotteryError(
-            f"pruner {name} cannot be imported ({error}); add its folder to PYTHONPATH"
+            f"pruner {name} cannot be imported ({error}); check the name, and that its folder is"
+            " on PYTHONPATH"
         ) from error
     _refuse_malformed(pruner, name)
+    try:
+        source = inspect.getsource(pruner)
+    except OSError as error:
+        raise LotteryError(f"the source of pruner {name} cannot be read: {error}") from error
     return pruner, hashlib.sha256(source.encode()).hexdigest()
 
 
 def _refuse_malformed(pruner: Any, name: str) -> None:
     if not (inspect.isclass(pruner) and issubclass(pruner, Pruner) and is_dataclass(pruner)):
         raise LotteryError(
-            f"pruner {name} is not a dataclass that extends Pruner of"
-            " fairseq_lottery.masks.pruners"
+            f"pruner {name} is not a dataclass that extends Pruner of fairseq_lottery.masks"
         )
     known = {field.name for field in fields(pruner)}
     for required in _REQUIRED:
