@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -187,7 +188,7 @@ class LotteryRun:
         self._bind(optimizer)
         if self.growth is not None and self.growth.begins:
             forget_best()  # of a run that was denser
-            self._change_mask(update, self.growth.pruner.first_mask)
+            self._change_mask(update, self.growth.pruner.first_mask, begins=True)
         elsewhere = self._restored is None or not self._restored.same_run
         if update in self._snapshots and elsewhere:
             self._write_snapshot(update)
@@ -299,12 +300,18 @@ class LotteryRun:
             return None
         return self._masked.accumulate_gradients("dense_gradient" in needs)
 
-    def _change_mask(self, update: int, change: Callable[[PrunerInput], Mask]) -> None:
-        """Let the pruner ``change`` the mask, and enforce it from now on."""
+    def _change_mask(
+        self, update: int, change: Callable[[PrunerInput], Mask], begins: bool = False
+    ) -> None:
+        """Let the pruner ``change`` the mask, and enforce it from now on.
+
+        Args:
+            begins: no update of this pruner was done yet, so gradients are refused when looked up.
+        """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.growth is not None
         sums = self._sum_gradients()
-        given = self._pruner_input(update, sums)
+        given = self._pruner_input(update, sums, begins)
         mask = self.growth.changed_mask(change, given)
         same_everywhere(mask.digest(), "mask")
         if mask is self.mask:
@@ -325,7 +332,7 @@ class LotteryRun:
             self.mask.sparsity,
         )
 
-    def _pruner_input(self, update: int, sums: Optional[list[Tensor]]) -> PrunerInput:
+    def _pruner_input(self, update: int, sums: Optional[list[Tensor]], begins: bool) -> PrunerInput:
         """What a pruner may read after ``update`` updates."""
         assert self.mask is not None and self._tensors is not None and self.growth is not None
         views, mask = self._tensors.views, self.mask
@@ -334,6 +341,8 @@ class LotteryRun:
         dense: Optional[Mapping[str, Tensor]] = None
         if sums is not None:
             gradients = self._tensors.by_name(sums)
+            if begins:
+                gradients = LazyTensors(partial(_refuse_gradients, update), mask)
             if "dense_gradient" in self.growth.needs:
                 found = dense = gradients
                 gradients = LazyTensors(lambda n: found[n] * mask[n].to(found[n].device), mask)
@@ -398,6 +407,13 @@ def _is_masked(optimizer: Any) -> bool:
     except LotteryError:
         return False
     return True
+
+
+def _refuse_gradients(update: int, name: str) -> Tensor:
+    raise LotteryError(
+        f"gradients of {name} are read at update {update}, before the first backward pass; read"
+        " them in next_mask only"
+    )
 
 
 def _zero_model(model: torch.nn.Module, mask: Mask) -> None:

@@ -118,6 +118,57 @@ def test_a_pruner_of_gradients_waits_for_the_first(refused, train, monkeypatch):
     assert train(*flags, "--prune-start", 1, to=2).task.run.mask.pruned == 0
 
 
+# --- gradients before the first backward pass ----------------------------------------------
+
+#: a score of gradients that is asked for at --prune-start
+ONCE = (
+    *("--score", "matrix.scores:taylor", "--prune-to", 0.8, "--prune-end", 12),
+    *("--prune-schedule", "one-shot"),
+)
+NONE_YET = "--score matrix.scores:taylor needs gradients, and there are none at update {}, where"
+
+
+def test_a_score_of_gradients_waits_for_the_first(train, refused, tmp_path):
+    """In a resumed run, from another run's checkpoint, and where the counter starts again."""
+    train(to=4)
+    last = tmp_path / "run" / LAST
+    refused(NONE_YET.format(4), *ONCE, "--prune-start", 4)
+    refused(NONE_YET.format(0), *ONCE, "--prune-start", 0, "--reset-optimizer")
+    for flag, update in (("--finetune-from-model", 0), ("--restore-file", 4)):
+        flags = (*ONCE, "--prune-start", update, flag, last)
+        refused(NONE_YET.format(update), *flags, folder="other")
+    assert train(*ONCE, "--prune-start", 5, to=5).task.run.mask.pruned > 0
+
+
+def test_a_score_of_gradients_waits_under_a_clock_that_rewinds(train, refused, tmp_path):
+    """The counter starts at the ticket's update, and there was no backward pass."""
+    train("--snapshot-updates", "2,4", to=4, folder="dense")
+    weights, start = (str(tmp_path / "dense" / f"snapshot_{u}.safetensors") for u in (4, 2))
+    out = str(tmp_path / "ticket.safetensors")
+    line = ["ticket", "--mask-from", weights, "--start-from", start, "--sparsity", "0.5"]
+    assert main([*line, "--clock", "rewind", "--out", out]) == 0
+    assert main([*line, "--score", "matrix.scores:taylor", "--out", f"{out}.other"]) == 2
+    flags = ("--ticket", out, *ONCE)
+    refused(NONE_YET.format(2), *flags, "--prune-start", 2)
+    refused("--prune-start 0 lies before update 2", *flags, "--prune-start", 0)
+    assert not list((tmp_path / "run").iterdir())
+    training = train(*flags, "--prune-start", 3, to=4)
+    assert training.task.run.mask.sparsity == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("what", ["scores", "gradients", "dense_gradients"])
+def test_a_first_mask_reads_no_gradients(train, refused, tmp_path, monkeypatch, what):
+    """A pruner of a user's own that is not due, and looks at zeros all the same."""
+
+    def read(self, given):
+        return given.mask if getattr(given, what)[next(iter(given.mask))].any() else None
+
+    monkeypatch.setattr(pruners.OfGradients, "first_mask", read)
+    flags = own("OfGradients", "--score", "matrix.scores:taylor")
+    refused("are read at update 0, before the first backward pass; read them in", *flags)
+    assert not list((tmp_path / "run").iterdir())
+
+
 # --- a pruner of a user's own --------------------------------------------------------------
 
 
