@@ -16,8 +16,8 @@ from fairseq_lottery.tickets import read_checkpoint
 
 UPDATES = 8
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
-#: weights are exchanged at updates 2, 4 and 6
-EXCHANGING = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 7, "--prune-every", 2)
+#: weights are exchanged after updates 3 and 5; a run that is saved after 4 has summed gradients
+EXCHANGING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 7, "--prune-every", 2)
 #: what a checkpoint is made with that another training goes on from
 FIRST = ("--prune-to", 0.5, "--prune-start", 1, "--prune-end", 3, "--prune-every", 1)
 OF_GRADIENTS = "matrix.pruners:OfGradients"
@@ -94,7 +94,7 @@ def run_row(row, kind, place):
         pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]
         pruning = (*EXCHANGING, "--pruner", pruner)
     if row.also == "--score of gradients":
-        pruning += ("--score", "matrix.scores:taylor")
+        pruning += ("--score", "matrix.scores:taylor", "--prune-start", 1)
     if row.also == "--ema-seed-model":
         flags += ("--ema-seed-model", place.dense / "checkpoint_last.pt")
     if row.also == "--store-ema only now":

@@ -350,7 +350,8 @@ def test_two_processes_have_one_mask_and_resume(toy, pruner):
     flags = (*COMMAND, "--pruner", pruner, "--store-ema", "--ema-decay", 0.9)
     for done in train_two(toy, "whole", *flags):
         done.ok()
-    killed = train_two(toy, "parts", *flags, prelude=lambda: kill_at(10))
+    # saved after 12 updates, between the exchanges after 11 and 14
+    killed = train_two(toy, "parts", *flags, prelude=lambda: kill_at(13))
     assert all(done.code != 0 for done in killed)
     for done in train_two(toy, "parts", *flags):
         done.ok()
