@@ -24,8 +24,10 @@ from fairseq_lottery.masks import (
     read_pruner,
     select,
     store_pruner,
+    streams,
 )
 from fairseq_lottery.masks.pruners import LazyTensors, stored_name
+from fairseq_lottery.masks.scores import ScoreInput, random
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options import Scope
 
@@ -102,6 +104,25 @@ def test_regrowth_depends_on_update_seed_and_name_alone():
 
     assert regrown(20, 1) == regrown(20, 1, moved)
     assert regrown(20, 1) != regrown(30, 1) and regrown(20, 1) != regrown(20, 2)
+
+
+def test_two_draws_never_share_a_stream(monkeypatch):
+    """First masks, regrowth after every update and random scores, of every matrix and seed."""
+    draws, stream = [], streams.stream
+    monkeypatch.setattr(streams, "stream", lambda key: draws[-1].add(key) or stream(key))
+
+    def draw(function, *arguments):
+        draws.append(set())
+        return function(*arguments)
+
+    for seed in range(1, 13):
+        mask = draw(SET.first_mask, handed(FULL, 0, seed))
+        for update in (20, 30, 60):
+            draw(SET.next_mask, handed(mask, update, seed))
+        for name, weight in tensors(seed).items():
+            draw(random, ScoreInput(name, weight, seed=seed))
+    assert all(draws)
+    assert sum(map(len, draws)) == len(set().union(*draws)), "a stream is drawn from twice"
 
 
 def test_golden_masks():

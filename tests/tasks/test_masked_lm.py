@@ -1,7 +1,9 @@
 """fairseq's masked_lm, a 2-layer RoBERTa, through all of it: tickets, pruning, resuming, export."""
 
+import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +39,17 @@ TASK = ["--user-dir", toy.PACKAGE, "--task", "masked_lm_lottery"]
 PRUNE = (
     "--prune-to 0.8 --prune-start 10 --prune-end 30 --prune-every 10 --save-interval-updates 10"
 ).split()
+#: the same in few updates, with what is due then
+STEPS = "--prune-to 0.8 --prune-start 3 --prune-end 9 --prune-every 3".split()
+DUE = {update: 0.5 if update < 6 else 0.7625 if update < 9 else 0.8 for update in range(1, 13)}
+FOUR = ["--update-freq", 4]
+EMA = ["--store-ema", "--ema-decay", 0.6]
+#: ways to train: number of processes, and flags
+WAYS = {
+    "four-batches": (1, [*FOUR, *EMA]),
+    "fp16": (1, [*toy.HALF, "--memory-efficient-fp16", *EMA]),
+    "two-processes": (2, FOUR),
+}
 TABLE = "encoder.sentence_encoder.embed_tokens.weight"
 PADDING = 1
 
@@ -56,6 +69,26 @@ class Runs:
         flags = [self.folder / "bin", *flags]
         return toy.call("fairseq_cli.train", flags, self.folder, prelude=prelude)
 
+    def train_noted(self, save_dir, *extra, processes=1):
+        """Train 12 updates; returns what every process noted of its mask after each."""
+        port, ranks = toy.free_port(), []
+        for rank in range(processes):
+            flags = [*MODEL, *TRAIN, *TASK, "--max-update", 12, "--save-dir", save_dir, *extra]
+            if processes > 1:
+                flags += [*toy.sharing(port, rank), "--ddp-backend", "legacy_ddp"]
+            notes = self.path(f"{save_dir}-{rank}.jsonl")
+            ranks.append(
+                toy.start(
+                    "fairseq_cli.train", [self.folder / "bin", *flags], self.folder,
+                    prelude=lambda notes=notes: note_masks(notes),
+                )
+            )  # fmt: skip
+        for rank in ranks:
+            toy.wait(rank).ok()
+        notes = [Path(self.path(f"{save_dir}-{r}.jsonl")).read_text() for r in range(processes)]
+        assert len(set(notes)) == 1, "the processes have other masks"
+        return [json.loads(line) for line in notes[0].splitlines()]
+
     def path(self, *parts):
         return str(self.folder.joinpath(*parts))
 
@@ -69,6 +102,35 @@ def runs(tmp_path_factory):
     done = runs.train("pruned", 45, "--ticket", runs.path("ticket.safetensors"), *PRUNE).ok()
     (runs.folder / "pruned-log.txt").write_text(done.out)
     return runs
+
+
+def note_masks(path):
+    """Let this process write after every update: its number, and digest and counts of the mask."""
+    from fairseq_lottery.tasks.run import LotteryRun
+
+    after_update = LotteryRun.after_update
+
+    def noted(self, update):
+        after_update(self, update)
+        counts = {name: self.mask.pruned_in(name) for name in self.mask}
+        with open(path, "a") as file:
+            print(json.dumps([update, self.mask.digest(), counts]), file=file)
+
+    LotteryRun.after_update = noted
+
+
+def assert_pruned_everywhere(state, mask):
+    """Weights, averaged weights and moments are zero where the mask prunes."""
+    toy.assert_pruned(state, mask)
+    if "ema" in state["extra_state"]:
+        toy.assert_pruned({"model": state["extra_state"]["ema"]}, mask)
+    optimizer, checked = state["last_optimizer_state"], 0
+    for index, name in enumerate(optimizer["lottery"]["names"]):
+        for moment in ("exp_avg", "exp_avg_sq") if name in mask else ():
+            value = optimizer["state"][index][moment]
+            assert value.any() and not value[~mask[name]].any(), (moment, name)
+            checked += 1
+    assert checked == 2 * len(mask)
 
 
 def draw(runs, out, weights, sparsity, *more):
@@ -117,6 +179,52 @@ def test_a_killed_run_goes_on_bit_equal(runs, update):
         for name in ("pruned", f"killed{update}")
     )
     toy.assert_same_training(whole, resumed)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_train_prunes_on_and_gives_the_next_ticket(runs, way):
+    """Masks have the exact counts after every update, alike in all processes."""
+    if way == "fp16" and not toy.half_precision_trains_on_cpu():
+        pytest.skip("this torch has no half-precision dropout on a CPU")
+    processes, flags = WAYS[way]
+    ticket = load_ticket(runs.path("ticket.safetensors"))
+    notes = runs.train_noted(
+        way, "--ticket", runs.path("ticket.safetensors"), *STEPS, *flags, processes=processes
+    )
+    size = {name: ticket.mask.size(name) for name in ticket.mask}
+    assert [[update, counts] for update, _, counts in notes] == [
+        [update, {name: count_to_prune(share, size[name]) for name in size}]
+        for update, share in DUE.items()
+    ]
+    last = f"{way}/checkpoint_last.pt"
+    mask = read_source(runs.path(last)).mask
+    assert mask.is_subset_of(ticket.mask) and mask.digest() == notes[-1][1]
+    assert_pruned_everywhere(read_checkpoint(runs.path(last)), mask)
+    assert main(["inspect", "--check", runs.path(way)]) == 0
+    following = draw(runs, f"{way}-next.safetensors", last, 0.9)
+    assert following.mask.is_subset_of(mask)
+    assert {n: following.mask.pruned_in(n) for n in size} == {
+        name: count_to_prune(0.9, size[name]) for name in size
+    }
+
+
+@pytest.mark.parametrize("pruner", ["set", "matrix.pruners:OfGradients"])
+def test_weights_are_exchanged_at_one_sparsity(runs, pruner):
+    """After updates 3, 6 and 9, in two processes where gradients are summed."""
+    name = pruner.split(":")[-1]
+    flags = ["--pruner", pruner, "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 12]
+    notes = runs.train_noted(
+        name, *flags, "--prune-every", 3, *EMA, processes=1 if pruner == "set" else 2
+    )
+    mask = read_source(runs.path(name, "checkpoint_last.pt")).mask
+    expected = {name: count_to_prune(0.8, mask.size(name)) for name in mask}
+    assert len(notes) == 12 and all(counts == expected for _, _, counts in notes)
+    digests = [digest for _, digest, _ in notes]
+    assert [n for n in range(1, 12) if digests[n] != digests[n - 1]] == [2, 5, 8]
+    assert_pruned_everywhere(read_checkpoint(runs.path(name, "checkpoint_last.pt")), mask)
+    assert main(["inspect", "--check", runs.path(name)]) == 0
+    following = draw(runs, f"{name}-next.safetensors", f"{name}/checkpoint_last.pt", 0.9)
+    assert following.mask.is_subset_of(mask)
 
 
 def test_the_next_ticket_is_drawn_from_its_checkpoint_and_trains(runs):
