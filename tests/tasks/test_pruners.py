@@ -62,6 +62,20 @@ def test_every_validation_counts(train):
     assert stats["loss"] == 1.5
 
 
+def test_masks_of_set_depend_on_the_draws_seed(train):
+    """The first one, and what is regrown, in trainings of the same weights."""
+    one, other = (
+        {u: train(*SET, "--draw-seed", seed, folder=f"{seed}", to=u).task.run.mask for u in (1, 2)}
+        for seed in (1, 2)
+    )
+    for update in (1, 2):
+        assert one[update] != other[update]
+        assert one[update].pruned == other[update].pruned
+    regrown, other = ({n: after[2][n] & ~after[1][n] for n in after[1]} for after in (one, other))
+    assert any(entries.any() for entries in regrown.values())
+    assert any(not regrown[name].equal(other[name]) for name in regrown)
+
+
 def test_set_is_not_changed_in_the_middle(train, refused, tmp_path):
     train(*SET, to=4)
     assert stored(tmp_path)["growth"]["pruner"] == "set"
