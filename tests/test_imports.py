@@ -68,8 +68,8 @@ def imported_parts(folder, depth=2):
     "room, below",
     [
         ("options", {"errors", "pattern"}),
-        ("masks", {"errors", "pattern", "options"}),
-        ("adapters", {"errors", "files", "compat", "masks"}),
+        ("masks", {"errors", "pattern", "options", "parameter_groups"}),
+        ("adapters", {"errors", "files", "compat", "parameter_groups"}),
         ("compact", {"errors", "strict"}),
         (
             "tickets",

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 from fairseq_lottery.adapters.data_folder import DataFolder, first_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.masks.groups import register_groups
+from fairseq_lottery.parameter_groups import register_groups
 
 #: the task of files that do not name one
 DEFAULT = "translation"
@@ -59,9 +59,11 @@ class TaskAdapter:
         dictionary_files: (data folder, settings of the task) -> name of a dictionary -> its file
             in the folder. It raises LotteryError where the folder does not tell.
         settings: pattern of further settings that shape a model of the task.
-        groups: group of parameters, a name of ``masks.groups.GROUPS`` -> pattern of names, beside
+        groups: group of parameters, a name of ``parameter_groups.GROUPS`` -> pattern of names, beside
             those of fairseq's Transformer. A tensor that is tied is in the group ``embedding`` or
             ``output`` under each of its names.
+        data_flags: flags of ``fairseq-train`` that say which data in the folder is meant; commands
+            that read the folder take them too.
         translates: whether a model translates sentences. Such a model is evaluated by its loss on
             pairs of sentences, and by its translations.
         examples: pattern of the task's settings that say how its examples are made.
@@ -74,9 +76,15 @@ class TaskAdapter:
     dictionary_files: Callable[[Path, Mapping[str, Any]], Mapping[str, str]]
     settings: str = r"(?!)"
     groups: Mapping[str, str] = field(default_factory=dict)
+    data_flags: tuple[str, ...] = ()
     translates: bool = False
     examples: str = r"(?!)"
     criterion: str = "cross_entropy"
+
+    @property
+    def lottery_task(self) -> str:
+        """fairseq's name of the task with tickets, for ``--task``."""
+        return f"{self.name}_lottery"
 
     @property
     def record(self) -> dict[str, str]:
@@ -107,7 +115,8 @@ class TaskAdapter:
 
     def folder(self, path: Path, files: Mapping[str, str]) -> DataFolder:
         """Return a data folder whose dictionaries are in ``files``, by name."""
-        return DataFolder(path, files, {name: v.added for name, v in self.vocabularies.items()})
+        added = {name: vocabulary.added for name, vocabulary in self.vocabularies.items()}
+        return DataFolder(path, self.name, files, added)
 
     def refuse_unless_translating(self, path: object, purpose: str) -> None:
         """Refuse what translates sentences for a model of a task that does not.

@@ -13,11 +13,13 @@ class DataFolder:
     """A folder that ``fairseq-preprocess`` wrote, and the dictionaries that are read in it.
 
     Attributes:
+        task: fairseq's name of the task that reads it.
         files: name of a dictionary -> its file in the folder.
         added: name of a dictionary -> symbols that the task adds to those of its file.
     """
 
     path: Path
+    task: str
     files: Mapping[str, str]
     added: Mapping[str, tuple[str, ...]]
 

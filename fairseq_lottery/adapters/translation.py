@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 from fairseq_lottery.adapters.adapter import Stack, TaskAdapter, Vocabulary, register_adapter
 from fairseq_lottery.adapters.data_folder import DataFolder
-from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 
 _FILE = "dict.{}.txt"
@@ -24,6 +23,8 @@ def infer_languages(folder: Path) -> Optional[tuple[str, str]]:
     Raises:
         LotteryError: the folder cannot be read.
     """
+    from fairseq_lottery.compat import fairseq_module  # torch, which planning does without
+
     data = fairseq_module("data")
     try:
         if data is not None:
@@ -79,6 +80,7 @@ TRANSLATION = register_adapter(
             "decoder": Stack("decoder", "max_target_positions"),
         },
         dictionary_files=dictionary_files,
+        data_flags=("--source-lang", "--target-lang"),
         translates=True,
     )
 )

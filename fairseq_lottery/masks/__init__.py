@@ -4,7 +4,6 @@
 the exact selection turn ranks into a mask, pruners change a mask during training.
 """
 
-from fairseq_lottery.masks.groups import GROUPS, group_of
 from fairseq_lottery.masks.mask import Mask, overlap
 from fairseq_lottery.masks.nm import densest
 from fairseq_lottery.masks.prunable import (
@@ -42,6 +41,7 @@ from fairseq_lottery.masks.select import (
     has_sparsity,
     select,
 )
+from fairseq_lottery.parameter_groups import GROUPS, group_of
 
 __all__ = [
     "Exchange",
