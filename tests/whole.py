@@ -34,6 +34,7 @@ def configure(folder, data, *, updates=30, extra_flags="", **keys):
         "resources": {"gpus": 0},
         **keys,
     }
+    content = {name: value for name, value in content.items() if value is not None}
     content.setdefault("rounds", content["sparsities"])  # short plans: a round for each row
     path = folder / "toy.yaml"
     path.write_text(json.dumps(content, indent=1))  # which is YAML too
@@ -79,9 +80,9 @@ def wait_for(condition, seconds=120):
     raise AssertionError("it never came to that")
 
 
-def scores(out):
+def scores(out, metric="BLEU"):
     rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    scored = [row for row in rows if row.get("metric") == "BLEU"]
+    scored = [row for row in rows if row["kind"] == "score" and row["metric"] == metric]
     return {(row["technique"], row["sparsity"]): row for row in scored}
 
 

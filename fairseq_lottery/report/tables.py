@@ -12,8 +12,10 @@ from fairseq_lottery.report.plans import METRIC, WEIGHTS
 from fairseq_lottery.report.records import DENSE, Score
 
 MISSING = "–"
+#: metrics that fairseq's criterions log, which have three decimals
+LOSSES = {"loss", "nll_loss", "ppl"}
 #: metrics of which less is better; of an extra score this is not known, and nothing depends on it
-LOWER_IS_BETTER = {"TER"}
+LOWER_IS_BETTER = {"TER", *LOSSES}
 #: columns that fit a page at the usual size
 WIDE = 9
 SACREBLEU = {"BLEU", "chrF", "TER"}
@@ -104,9 +106,12 @@ def missing(group: Group, key: Evaluation) -> str:
 
 
 def decimals(scores: Iterable[Score]) -> int:
-    """Decimals: sacreBLEU's metrics get one, as do others of 0 to 100; those around 1 get three."""
-    small = all(abs(each.score) <= 1.5 and each.metric not in SACREBLEU for each in scores)
-    return 3 if small else 1
+    """Return 1 for sacreBLEU's metrics and others of 0 to 100, 3 for losses and those around 1."""
+    fine = all(
+        each.metric in LOSSES or (abs(each.score) <= 1.5 and each.metric not in SACREBLEU)
+        for each in scores
+    )
+    return 3 if fine else 1
 
 
 def spread_text(most: int) -> str:

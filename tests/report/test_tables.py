@@ -95,6 +95,14 @@ def test_scores_around_one_have_three_decimals(tmp_path):
     assert metric_table(group, BLEU).rows[2] == ["90", "0.3"]
 
 
+def test_losses_have_three_decimals_and_less_is_better(tmp_path):
+    made = Made(tmp_path / "a")
+    made.records.append(score_record(metric="loss", score=5.3264, beam=None, lenpen=None))
+    (group,) = gather([read_run(made.write())])
+    table = metric_table(group, Evaluation("test", "best-beam4-lenpen0.6", "loss"))
+    assert table.rows[2] == ["90", "5.326"] and "Less is better." in table.notes
+
+
 def test_published_figures_have_columns_of_their_own(tmp_path):
     group = group_of(tmp_path / "a", SCORES)
     table = comparison_table(group, BLEU, load("brix2020-en-de"))

@@ -29,6 +29,10 @@ TABLE_1 = ("mp", "lt", "slt", "clt", "slt-mp", "mp-slt")
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
+#: of a configuration of masked language models, which nothing translates
+MASKED = {"task": "masked_lm", "references": None, "train": TRAIN.replace("transformer", "roberta")}
+
+
 def write(folder, *techniques, name="small.yaml", **settings):
     """Write a configuration; ``settings`` are further keys, or other values of the same ones."""
     values = {
@@ -39,6 +43,7 @@ def write(folder, *techniques, name="small.yaml", **settings):
         "resources": {"gpus": 0},
         **settings,
     }
+    values = {name: value for name, value in values.items() if value is not None}
     if "sparsities" in settings:  # short plans: a round for each row
         values.setdefault("rounds", settings["sparsities"])
     path = Path(folder) / name

@@ -98,6 +98,49 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     assert "--weight-decay was 'not given' and is '0.01'" in said and "--yes" in said
 
 
+#: a RoBERTa for the toy's English sides
+MASKED = (
+    "--arch roberta --encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64"
+    " --encoder-attention-heads 2 --max-positions 64 --tokens-per-sample 32"
+    " --sample-break-mode eos --criterion masked_lm_lottery --optimizer masked_adam --lr 3e-3"
+    " --lr-scheduler inverse_sqrt --warmup-updates 10 --batch-size 16 --clip-norm 1.0"
+    " --num-workers 0 --log-interval 10 --log-format simple --max-update 20"
+    " --validate-interval-updates 10 --save-interval-updates 10"
+)
+
+
+def test_masked_language_models_are_a_table_of_their_losses(tmp_path):
+    """Planned, trained, pruned and reported; the best loss of each log is what its cell has."""
+    import toy
+
+    toy.write_text(tmp_path)
+    files = [x for s in ("train", "valid") for x in (f"--{s}pref", tmp_path / f"{s}.en")]
+    flags = ["--only-source", *files, "--destdir", tmp_path / "bin"]
+    toy.call("fairseq_cli.preprocess", flags, tmp_path).ok()
+    keys = {"references": None, "metrics": None, "evaluate": None}
+    path = configure(tmp_path, tmp_path / "bin", **keys, task="masked_lm", train=MASKED)
+    script = run(path, "--emit", "bash", "--jobs", 2).stdout
+    assert "generate" not in script and script.count("--task masked_lm_lottery") == 3
+    done = subprocess.run(["bash", "-s"], input=script, env=ALONE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert pending(path)["stages"] == 0
+
+    found = scores(tmp_path / "runs", "loss")
+    assert set(found) == {("dense", 0.0), ("slt", 0.5), ("mp", 0.5)}
+    for (_, sparsity), row in found.items():
+        assert (row["subset"], row["update"]) == ("valid", 20)
+        assert row["pruned"] == round(sparsity * row["prunable"]) and row["prunable"] == 19_456
+        log = (tmp_path / "runs" / row["training"] / "train.log").read_text()
+        whole = [float(loss) for loss in re.findall(r"best_loss ([\d.]+)", log)]
+        assert row["score"] == whole[-1]
+    words = ["fairseq_lottery.cli.main", "report", tmp_path / "runs", "--out", tmp_path / "report"]
+    toy.call(words[0], words[1:], tmp_path).ok()
+    table = (tmp_path / "report/tables/loss-valid-best.csv").read_text().splitlines()
+    means = [[float(row.split(",")[n]) for n in (1, 4)] for row in table[1:]]
+    dense = found["dense", 0.0]["score"]
+    assert means == [[dense, dense], [found["slt", 0.5]["score"], found["mp", 0.5]["score"]]]
+
+
 def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
     toy.path("here").symlink_to(toy_data)
     toy.data = "here"  # is not there in the folder of the workflow

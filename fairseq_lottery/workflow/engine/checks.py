@@ -23,10 +23,10 @@ from fairseq_lottery.workflow.planning.stored import read_object, read_plan
 from fairseq_lottery.workflow.planning.train_env import (
     in_environment,
     interpreter,
+    task_words,
     translation_flags,
-    user_dir,
 )
-from fairseq_lottery.workflow.reading.configuration import Configuration
+from fairseq_lottery.workflow.reading.configuration import Configuration, Translation
 from fairseq_lottery.workflow.reading.lines import Key
 
 DATA = "data.json"
@@ -91,13 +91,13 @@ def check_files(configuration: Configuration) -> dict[str, Any]:
     """
     error = configuration.source.error
     data = configuration.data
-    files = sorted(data.glob("dict.*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
+    files = sorted(data.glob("dict*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
     if not any(path.name.startswith("train.") for path in files):
         what = "has no train.*.bin" if data.is_dir() else "is not there"
         command = configuration.prepare or "fairseq-preprocess"
         raise error(("data",), f"the data folder {data} {what}; run {command} first")
     asked: list[tuple[str, Key]] = [("valid", ("data",))]
-    for number, evaluation in enumerate(configuration.evaluations):
+    for number, evaluation in enumerate(_translations(configuration)):
         written = "evaluate" in configuration.source.values
         asked.append((evaluation.subset, ("evaluate", number, "subset") if written else ("data",)))
     for subset, key in asked:
@@ -146,13 +146,18 @@ def check_executor(executor: str) -> None:
         )
 
 
+def _translations(configuration: Configuration) -> list[Translation]:
+    """Return the evaluations by translations: all of them where the task translates."""
+    return [one for one in configuration.evaluations if isinstance(one, Translation)]
+
+
 def _test_sets(configuration: Configuration) -> dict[tuple[str, Path], Key]:
     """Subset and references of every test set -> where the references are named."""
     found: dict[tuple[str, Path], Key] = {}
-    for number, evaluation in enumerate(configuration.evaluations):
-        own, key = evaluation.references, ("evaluate", number, "references")
-        references, where = (own, key) if own else (configuration.references, ("references",))
-        found.setdefault((evaluation.subset, references), where)
+    for number, evaluation in enumerate(_translations(configuration)):
+        own: Key = ("evaluate", number, "references")
+        where = ("references",) if evaluation.references == configuration.references else own
+        found.setdefault((evaluation.subset, evaluation.references), where)
     return found
 
 
@@ -174,12 +179,16 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
         LotteryError: it does not start, or refuses something; with the line of the file.
     """
     configuration = plan.configuration
-    fixed = [str(configuration.data), "--user-dir", user_dir(), "--task", "translation_lottery"]
+    fixed = task_words(configuration)
     axes = [axis for training in plan.trainings for axis in (training.ticket, training.growth)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
+    words = {"train": [*fixed, *configuration.train.words()]}
+    if configuration.task.translates:
+        generate = [*fixed, "--path", "model.pt", *translation_flags(configuration)]
+        words["generate"] = generate
     question = {
-        "train": [*fixed, *configuration.train.words()],
-        "generate": [*fixed, "--path", "model.pt", *translation_flags(configuration)],
+        "task": configuration.task.name,
+        "words": words,
         "weights": list(configuration.train.of_weights()),
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),

@@ -15,13 +15,13 @@ from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.planning.stage import Stage, stage_name
 from fairseq_lottery.workflow.planning.train_env import (
+    data_flags,
     fairseq_train,
     interpreter,
-    languages,
+    task_words,
     translation_flags,
-    user_dir,
 )
-from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation
+from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Translation
 from fairseq_lottery.workflow.trainings.training import Draw, Growth, Training, model_file
 
 
@@ -68,10 +68,7 @@ def make_stages(
         stages = [*writer.ticket(training), writer.train(training, updates, models)]
         if is_cell:
             for evaluation in plan.configuration.evaluations:
-                stages += [
-                    writer.generate(training, evaluation),
-                    writer.score(training, evaluation),
-                ]
+                stages += writer.evaluate(training, evaluation)
         found.update({stage.name: stage for stage in stages if stage.name not in found})
     return tuple(found.values())
 
@@ -141,8 +138,8 @@ class _Writer:
             facts["adopts"] = asked
             words = ["--run", training.adopted[0], "--out", folder]
             words += ["--updates", *map(str, snapshots), "--last", str(training.updates)]
-            words += ["--models", *models, "--data", self.data()]
-            words += languages(training.flags).words()
+            words += ["--models", *models, "--data", self.data(), "--task", training.task.name]
+            words += data_flags(self.configuration).words()
             command = self.module("fairseq_lottery.workflow.stages.adopt", *words)
         elif not training.updates and training.ticket is not None:
             kind, title = "close", f"close the parts of {_title(training)}"
@@ -191,11 +188,34 @@ class _Writer:
             self.configuration, self.executor, training.seed, training.folder, words
         )
 
-    def generate(self, training: Training, evaluation: Evaluation) -> Stage:
+    def evaluate(self, training: Training, evaluation: Evaluation) -> Iterator[Stage]:
+        """What leads to the figures of a cell."""
+        if isinstance(evaluation, Translation):
+            yield self.generate(training, evaluation)
+            yield self.score(training, evaluation)
+        else:
+            yield self.validation(training, evaluation)
+
+    def validation(self, training: Training, evaluation: Evaluation) -> Stage:
         folder = f"{training.folder}/{evaluation.name}"
         model = f"{training.folder}/{evaluation.model}"
-        words: list[object] = [self.data(), "--user-dir", user_dir(), "--task"]
-        words += ["translation_lottery", "--path", model, "--gen-subset", evaluation.subset]
+        words = ["--model", model, "--sparsity", f"{training.sparsity:.10g}", "--out", folder]
+        return Stage(
+            name=stage_name("score", folder),
+            kind="score",
+            folder=folder,
+            title=f"read the validation of {_title(training)}, {evaluation.name}",
+            command=self.module("fairseq_lottery.workflow.stages.validation", *words),
+            needs=(model,),
+            leaves=(f"{folder}/scores.jsonl",),
+            facts={"evaluation": {"name": evaluation.name, **evaluation.settings}},
+        )
+
+    def generate(self, training: Training, evaluation: Translation) -> Stage:
+        folder = f"{training.folder}/{evaluation.name}"
+        model = f"{training.folder}/{evaluation.model}"
+        words: list[object] = [*task_words(self.configuration), "--path", model]
+        words += ["--gen-subset", evaluation.subset]
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
         # without it fairseq drops what does not fill a multiple of eight sentences
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
@@ -212,12 +232,11 @@ class _Writer:
             facts={"settings": self.translation(evaluation)},
         )
 
-    def score(self, training: Training, evaluation: Evaluation) -> Stage:
+    def score(self, training: Training, evaluation: Translation) -> Stage:
         folder = f"{training.folder}/{evaluation.name}"
         translations = f"{folder}/generate-{evaluation.subset}.txt"
         words: list[object] = ["--translations", translations, "--out", folder]
-        references = evaluation.references or self.configuration.references
-        words += ["--references", references]
+        words += ["--references", evaluation.references]
         words += ["--model", f"{training.folder}/{evaluation.model}"]
         words += ["--sparsity", f"{training.sparsity:.10g}"]
         closes = parts_file(training)
@@ -240,24 +259,18 @@ class _Writer:
             ),
             leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
             facts={
-                "evaluation": {
-                    "name": evaluation.name,
-                    "checkpoint": evaluation.checkpoint,
-                    "beam": evaluation.beam,
-                    "lenpen": evaluation.lenpen,
-                    "subset": evaluation.subset,
-                },
-                "references": str(references),
+                "evaluation": {"name": evaluation.name, **evaluation.settings},
+                "references": str(evaluation.references),
                 "settings": {
                     **self.translation(evaluation),
                     "metrics": list(self.configuration.metrics),
                     "score_commands": self.configuration.score_commands,
-                    "references": _digest(references),
+                    "references": _digest(evaluation.references),
                 },
             },
         )
 
-    def translation(self, evaluation: Evaluation) -> dict[str, Any]:
+    def translation(self, evaluation: Translation) -> dict[str, Any]:
         """What decides a translation besides its folder's name."""
         subset = evaluation.subset
         if subset not in self.sentences:

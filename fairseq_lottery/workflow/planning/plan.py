@@ -13,7 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.options import Reset
 from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.reading.configuration import Configuration, Request, Translation
 from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
@@ -93,6 +93,7 @@ def _dense(configuration: Configuration, seed: int) -> Training:
         updates=configuration.updates,
         processes=resources.processes * resources.nodes,
         adopted=_adopted(configuration.adopt.format(seed=seed)) if configuration.adopt else None,
+        task=configuration.task,
     )
 
 
@@ -124,6 +125,12 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
             request.key, f"{request.name} fails with {type(error).__name__}: {error}"
         ) from error
     for _, training in found:
+        if training.parts is not None and not configuration.task.translates:
+            raise configuration.source.error(
+                request.key,
+                f"{request.name} requires a task that translates, and the task is"
+                f" {configuration.task.name}; choose a technique that prunes single weights",
+            )
         drawn = training.ticket
         late = drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates
         if drawn and late and training.updates:
@@ -266,7 +273,9 @@ def recipe(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {what: flags.get(flag) for what, flag in named.items() if flag in flags}
     pre_norm = "--encoder-normalize-before" in flags
     rewinds = sorted({request.rewind for request in configuration.requests})
-    return {
+    translations = [e for e in configuration.evaluations if isinstance(e, Translation)]
+    shown = {
+        **configuration.task.record,
         **found,
         "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
         "processes": configuration.resources.processes * configuration.resources.nodes,
@@ -275,6 +284,8 @@ def recipe(plan: Plan) -> dict[str, Any]:
         "scope": configuration.growth["scope"],
         "prunable": configuration.growth["prunable"],
         "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
-        "beam": [evaluation.beam for evaluation in configuration.evaluations],
-        "length penalty": [evaluation.lenpen for evaluation in configuration.evaluations],
     }
+    if translations:
+        shown["beam"] = [evaluation.beam for evaluation in translations]
+        shown["length penalty"] = [evaluation.lenpen for evaluation in translations]
+    return shown

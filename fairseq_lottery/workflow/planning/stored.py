@@ -118,7 +118,8 @@ def read_plan(out: Path) -> dict[str, Any]:
         if stage["kind"] not in KINDS:
             raise LotteryError(f"{where} (a stage of it is of no kind); delete it")
         if stage["kind"] == "score":
-            _refuse_other(stage["facts"], {"evaluation": dict, "references": str}, where)
+            _refuse_other(stage["facts"], {"evaluation": dict}, where)
+            _refuse_other(stage["facts"], {"references": str}, where, needed=False)
             _refuse_other(stage["facts"]["evaluation"], {"name": str}, where)
         if "parts" in stage["facts"]:
             _refuse_other(stage["facts"]["parts"], {"file": str, "kind": str}, where)

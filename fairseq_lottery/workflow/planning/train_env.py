@@ -46,16 +46,23 @@ def user_dir() -> str:
     return str(Path(fairseq_lottery.__file__).resolve().parent)
 
 
-def languages(flags: Flags) -> Flags:
-    """Return the flags that name languages; none where fairseq infers them."""
-    named = ("--source-lang", "--target-lang")
-    return Flags(tuple(item for item in flags.items if item[0] in named and any(item[1])))
+def task_words(configuration: Configuration) -> list[str]:
+    """Words that begin each of fairseq's commands: the data, this package and its task."""
+    task = configuration.task.lottery_task
+    return [str(configuration.data), "--user-dir", user_dir(), "--task", task]
+
+
+def data_flags(configuration: Configuration) -> Flags:
+    """Return the flags that say which data is meant; none where fairseq infers it."""
+    named = configuration.task.data_flags
+    items = configuration.train.items
+    return Flags(tuple(item for item in items if item[0] in named and any(item[1])))
 
 
 def translation_flags(configuration: Configuration) -> list[str]:
-    """Flags of every translation: the configuration's, and the languages of the training."""
+    """Flags of every translation: the configuration's, and the training's about the data."""
     own = configuration.generate
-    return own.words() + languages(configuration.train).without(own.names).words()
+    return own.words() + data_flags(configuration).without(own.names).words()
 
 
 def fairseq_train(
@@ -71,8 +78,8 @@ def fairseq_train(
         LotteryError: several nodes without Slurm.
     """
     resources, python = configuration.resources, interpreter(configuration)
-    arguments: list[object] = [configuration.data, "--user-dir", user_dir()]
-    arguments += ["--task", "translation_lottery", "--save-dir", folder, "--seed", seed, *words]
+    arguments: list[object] = [*task_words(configuration)]
+    arguments += ["--save-dir", folder, "--seed", seed, *words]
     arguments += [] if resources.gpus else ["--cpu"]
     tasks = resources.processes * resources.nodes
     words_of_one = [python, "-m", "fairseq_lottery.launch", *map(str, arguments)]

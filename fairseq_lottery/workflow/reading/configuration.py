@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.techniques import Technique
@@ -14,13 +15,43 @@ from fairseq_lottery.workflow.trainings.training import model_file
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a trained cell is judged: which checkpoint, and how it translates."""
+    """How a trained cell is evaluated: by the last validation of a checkpoint.
 
-    checkpoint: str = "best"
-    beam: int = 5
-    lenpen: float = 1.0
-    subset: str = "test"
-    references: Optional[Path] = None
+    Attributes:
+        checkpoint: ``best``, ``last`` or ``average:N``.
+        subset: the set of sentences.
+    """
+
+    checkpoint: str
+    subset: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder and of its rows."""
+        return self.checkpoint
+
+    @property
+    def model(self) -> str:
+        """The file of the chosen weights."""
+        return model_file(self.checkpoint)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its rows say of it, under the names of records."""
+        return {"checkpoint": self.checkpoint, "subset": self.subset}
+
+
+@dataclass(frozen=True)
+class Translation(Evaluation):
+    """How a trained cell is evaluated: by translations of a test set.
+
+    Attributes:
+        references: the raw text of the test set.
+    """
+
+    beam: int
+    lenpen: float
+    references: Path
 
     @property
     def name(self) -> str:
@@ -29,9 +60,14 @@ class Evaluation:
         return f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}{subset}"
 
     @property
-    def model(self) -> str:
-        """The file of the chosen weights."""
-        return model_file(self.checkpoint)
+    def settings(self) -> dict[str, Any]:
+        """What its rows say of it, under the names of records."""
+        return {
+            "checkpoint": self.checkpoint,
+            "beam": self.beam,
+            "lenpen": self.lenpen,
+            "subset": self.subset,
+        }
 
 
 @dataclass(frozen=True)
@@ -78,13 +114,16 @@ class Configuration:
 
     Attributes:
         prepare: the command that makes the data, for a reader; it is never run.
+        references: the raw text of the test set; None where the task does not translate.
+        generate: flags of every translation.
     """
 
     source: Lines
     title: str
+    task: TaskAdapter
     out: Path
     data: Path
-    references: Path
+    references: Optional[Path]
     prepare: str
     train: Flags
     updates: int

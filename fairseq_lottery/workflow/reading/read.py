@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import string
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq_lottery.adapters import ADAPTERS, TRANSLATION, TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import (
     TRAINING,
@@ -25,10 +25,11 @@ from fairseq_lottery.options import (
     options,
 )
 from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Resources
+from fairseq_lottery.workflow.reading.configuration import Configuration, Resources
+from fairseq_lottery.workflow.reading.evaluations import read_evaluations
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.reading.requests import read_requests
-from fairseq_lottery.workflow.reading.values import Values
+from fairseq_lottery.workflow.reading.values import Values, has_only
 from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.techniques import load_own
 
@@ -45,13 +46,6 @@ _OWN = frozenset(
     one.flag_in(TRAINING)
     for one in options(Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, place=TRAINING)
 )
-#: flags of a translation that say what its row says
-_OWN_GENERATE = frozenset(
-    "--path --task --user-dir --gen-subset --beam --lenpen --results-path --cpu"
-    " --required-batch-size-multiple --num-shards --shard-id --distributed-world-size"
-    " --distributed-rank --skip-invalid-size-inputs-valid-test --truncate-source --quiet --nbest"
-    " --score-reference --prefix-size".split()
-)
 _WHY = {
     "--max-epoch": "a training would end before its schedule; give --max-update",
     "--patience": "a training would end before its schedule; give --max-update",
@@ -62,11 +56,7 @@ _WHY = {
     "--no-save-optimizer-state": "a killed training could not go on",
     "--checkpoint-suffix": "a killed training goes on from checkpoint_last.pt, by this name",
     "--cpu": "write resources: {gpus: 0}",
-    "--skip-invalid-size-inputs-valid-test": "no sentence is left out of a score",
-    "--truncate-source": "no sentence is cut for a score",
-    "--quiet": "the translations are what is scored",
-    "--nbest": "a sentence is scored by one translation",
-    **dict.fromkeys(("--score-reference", "--prefix-size"), "references are no translations"),
+    "--task": "write task: NAME as a key of the configuration",
     **dict.fromkeys([one.flag_in(TRAINING) for one in options(Ranking, Prunable, place=WORKFLOW)],
                     "write it as a key of the configuration"),
 }  # fmt: skip
@@ -84,23 +74,12 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
     return _Reader(Lines(path)).read(out)
 
 
-def _has_only(text: str, places: tuple[str, ...]) -> bool:
-    """Whether a text has no places to be filled in but these, as they are: ``{name}``."""
-    try:
-        found = list(string.Formatter().parse(text))
-    except ValueError:
-        return False
-    return all(
-        name is None or (name in places and not spec and conversion is None)
-        for _, name, spec, conversion in found
-    )
-
-
 class _Reader(Values):
     """Takes every key of a configuration."""
 
     def read(self, out: Optional[Path]) -> Configuration:
         train = self.train()
+        task = self.task()
         own = self.take("own_techniques", str)
         if own:
             try:
@@ -111,18 +90,15 @@ class _Reader(Values):
         found = Configuration(
             source=self.lines,
             title=" ".join(self.take("title", str, self.lines.path.stem).split()),
+            task=task,
             out=self.where(out),
             data=self.path(("data",), self.take("data", str, required=True)),
-            references=self.path(("references",), self.take("references", str, required=True)),
             prepare=" ".join(self.take("prepare", str, "").split()),
             train=train,
             updates=self.updates,
             requests=read_requests(self),
             growth=growth,
-            evaluations=self.evaluations(train),
-            generate=self.generate(),
-            metrics=self.metrics(),
-            score_commands=self.score_commands(),
+            **read_evaluations(self, task, train),
             resources=self.resources(),
             train_env=self.take("train_env", str, ""),
             keep=self.keep(),
@@ -149,6 +125,11 @@ class _Reader(Values):
         given = self.take("out", str, f"runs/{self.lines.path.stem}")
         return out.resolve() if out else self.path(("out",), given)
 
+    def task(self) -> TaskAdapter:
+        """Take the task, one that has an adapter."""
+        name = self.take("task", str, TRANSLATION.name)
+        return ADAPTERS[self.choice(("task",), name, ADAPTERS)]
+
     def train(self) -> Flags:
         own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN}
         flags = self.flags("train", own, required=True)
@@ -173,11 +154,6 @@ class _Reader(Values):
             except LotteryError as error:
                 raise refuse(f"train: {error}", name) from error
         return flags
-
-    def generate(self) -> Flags:
-        own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN_GENERATE}
-        under = dict.fromkeys(("--beam", "--lenpen", "--gen-subset"), "write it under evaluate")
-        return self.flags("generate", {**own, **under})
 
     def growth(self) -> dict[str, Any]:
         """Take the schedule of magnitude pruning, and what ranks weights and where."""
@@ -217,85 +193,6 @@ class _Reader(Values):
                 message = f"{name} is no regular expression: {error}"
                 raise self.lines.error((name,), message) from error
         return value
-
-    def refuse_unchosen(self, key: Key, checkpoint: str, train: Flags) -> None:
-        """A checkpoint that the flags of the training would never leave."""
-        if checkpoint == "best" and "--disable-validation" in train:
-            raise self.lines.error(key, "best needs validations; train has --disable-validation")
-        if not checkpoint.startswith("average:"):
-            return
-        count = int(checkpoint.split(":")[1])
-        every = train.number("--save-interval-updates")
-        if not every:
-            raise self.lines.error(key, f"{checkpoint} needs --save-interval-updates in train")
-        if count * every > self.updates:
-            there = int(self.updates // every)
-            raise self.lines.error(key, f"{checkpoint}: a training saves {there} checkpoints")
-        kept = train.number("--keep-interval-updates")
-        if kept is not None and 0 <= kept < count:
-            raise self.lines.error(key, f"{checkpoint}: train keeps {kept:g} checkpoints")
-
-    def evaluations(self, train: Flags) -> tuple[Evaluation, ...]:
-        found: list[Evaluation] = []
-        for number, item in enumerate(self.take("evaluate", list, [{}])):
-            key: Key = ("evaluate", number)
-            item = dict(self.typed(key, item, dict))
-            checkpoint = self.typed((*key, "checkpoint"), item.pop("checkpoint", "best"), str)
-            if not re.fullmatch(r"best|last|average:[1-9][0-9]{0,8}", checkpoint):
-                raise self.lines.error(
-                    key, f"there is no checkpoint {checkpoint!r}; write best, last or average:5"
-                )
-            beam = self.typed((*key, "beam"), item.pop("beam", 5), int)
-            lenpen = self.typed((*key, "lenpen"), item.pop("lenpen", 1.0), float)
-            subset = self.typed((*key, "subset"), item.pop("subset", "test"), str)
-            if not re.fullmatch(r"\w+", subset):
-                raise self.lines.error(
-                    (*key, "subset"),
-                    f"{subset!r} is no subset; write one of fairseq-preprocess's, as test or test1",
-                )
-            references = item.pop("references", None)
-            if references is not None:
-                references = self.path(key, self.typed((*key, "references"), references, str))
-            elif subset != "test":
-                raise self.lines.error(
-                    (*key, "subset"), f"the subset {subset} needs references: of its own"
-                )
-            if beam < 1:
-                raise self.lines.error((*key, "beam"), f"beam {beam} must be 1 or more")
-            for name in item:
-                raise self.lines.error((*key, name), f"there is no key {name!r} in evaluate")
-            found.append(Evaluation(checkpoint, beam, lenpen, subset, references))
-        names = [evaluation.name for evaluation in found]
-        for name in names:
-            if names.count(name) > 1:
-                raise self.lines.error(("evaluate",), f"evaluate has two entries called {name}")
-        if not found:
-            raise self.lines.error(("evaluate",), "evaluate is empty")
-        for number, evaluation in enumerate(found):
-            self.refuse_unchosen(("evaluate", number), evaluation.checkpoint, train)
-        return tuple(found)
-
-    def metrics(self) -> tuple[str, ...]:
-        given = self.take("metrics", list, ["BLEU", "chrF", "TER"])
-        key: Key = ("metrics",)
-        if not given and not self.left.get("score_command"):
-            raise self.lines.error(key, "metrics is empty")
-        return tuple(
-            self.choice((*key, n), value, ("BLEU", "chrF", "TER")) for n, value in enumerate(given)
-        )
-
-    def score_commands(self) -> dict[str, str]:
-        given = self.take("score_command", dict, {})
-        key: Key = ("score_command",)
-        for name, command in given.items():
-            self.typed((*key, name), command, str)
-            if name in ("BLEU", "chrF", "TER"):
-                raise self.lines.error((*key, name), f"{name} is sacreBLEU's; call yours otherwise")
-            if not _has_only(command, ("hypotheses", "references", "sources")):
-                raise self.lines.error(
-                    (*key, name), "its places are {hypotheses}, {references} and {sources}"
-                )
-        return dict(given)
 
     def resources(self) -> Resources:
         key: Key = ("resources",)
@@ -348,7 +245,7 @@ class _Reader(Values):
             return None
         key: Key = ("adopt", "dense")
         path = str(self.path(key, self.typed(key, folder, str)))
-        if not _has_only(path, ("seed",)):
+        if not has_only(path, ("seed",)):
             raise self.lines.error(key, "the only place in an adopted folder is {seed}")
         return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -13,6 +14,18 @@ from fairseq_lottery.options.axes import Axis
 from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.workflow.reading.lines import Key, Lines
 from fairseq_lottery.workflow.trainings.flags import Flags
+
+
+def has_only(text: str, places: tuple[str, ...]) -> bool:
+    """Whether a text has no places to be filled in but these, as they are: ``{name}``."""
+    try:
+        found = list(string.Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(
+        name is None or (name in places and not spec and conversion is None)
+        for _, name, spec, conversion in found
+    )
 
 
 class Values:

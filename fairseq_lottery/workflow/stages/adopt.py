@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.adapters import TRANSLATION, DataFolder
+from fairseq_lottery.adapters import ADAPTERS, TRANSLATION, DataFolder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
@@ -34,7 +34,7 @@ def adopt(
 
     Raises:
         LotteryError: the run is not there, ended elsewhere, has no checkpoint at an update, or was
-            trained on other data.
+            trained on other data or for another task.
     """
     from fairseq_lottery.tickets import save_snapshot
 
@@ -44,7 +44,7 @@ def adopt(
         if source.is_pruned:
             raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
         record = {"update": update, "masters": source.masters, "adopted": str(run),
-                  "architecture": source.architecture}  # fmt: skip
+                  "architecture": source.architecture, **source.adapter.record}  # fmt: skip
         path = out / f"snapshot_{update}.safetensors"
         save_snapshot(path, source.weights, source.mask, dictionaries_in(data, source), record)
     for model in models:
@@ -77,9 +77,14 @@ def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
     """Read the dictionaries of a data folder, which the weights of ``source`` must fit.
 
     Raises:
-        LotteryError: they have other symbols, or not as many.
+        LotteryError: the weights are of another task, or the dictionaries have other symbols or
+            not as many.
     """
-    source.adapter.refuse_unless_translating(source.path, "adopting a run")
+    if source.adapter.name != data.task:
+        raise LotteryError(
+            f"{source.path} is of the task {source.adapter.name}, expected {data.task}; adopt a run"
+            " of the configuration's task"
+        )
     found = read_dictionaries(data)
     if source.in_file is not None:
         source.in_file.refuse_other(found, source.path)
@@ -102,8 +107,7 @@ def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:
         run: its save-dir.
         meant: flag, as ``--dropout``, -> its parsed value.
     """
-    state = read_checkpoint(run / "checkpoint_last.pt")
-    trained = _settings(state.get("args")) | _settings(state.get("cfg"))
+    trained = settings_in(read_checkpoint(run / "checkpoint_last.pt"))
     found = []
     for flag, value in meant.items():
         name = flag.lstrip("-").replace("-", "_")
@@ -112,8 +116,12 @@ def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def settings_in(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a checkpoint in one level, whichever fairseq stored them."""
+    return _settings(state.get("args")) | _settings(state.get("cfg"))
+
+
 def _settings(stored: Any) -> dict[str, Any]:
-    """All settings of a checkpoint in one level, whichever fairseq stored them."""
     found: dict[str, Any] = {}
     if isinstance(stored, argparse.Namespace):
         stored = vars(stored)
@@ -150,10 +158,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--last", type=int, required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--source-lang")
-    parser.add_argument("--target-lang")
+    parser.add_argument("--task", choices=ADAPTERS, default=TRANSLATION.name)
+    for flag in dict.fromkeys(flag for task in ADAPTERS.values() for flag in task.data_flags):
+        parser.add_argument(flag)
     args = parser.parse_args(argv)
-    data = TRANSLATION.find_folder(vars(args))
+    data = ADAPTERS[args.task].find_folder(vars(args))
     adopt(args.run, args.out, args.updates, args.models, args.last, data)
 
 

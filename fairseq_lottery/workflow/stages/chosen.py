@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,6 +30,16 @@ class Measured:
     signature: Optional[str]
     matrices: dict[str, float]
     closed: Optional[dict[str, float]] = None
+
+
+def record_of(measured: Measured) -> dict[str, Any]:
+    """Return what each row of a model's scores says of the model."""
+    facts = asdict(measured)
+    facts.pop("matrices")
+    facts["signature_of_ticket"] = facts.pop("signature")
+    if facts["closed"] is None:
+        facts.pop("closed")
+    return facts
 
 
 def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:

@@ -20,13 +20,14 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Whether fairseq takes these flags and these test sets, and which GPUs are there.
 
     Args:
-        question: ``train`` and ``generate``: the words of the two command lines; ``weights``:
-            the flags of ``train`` that decide weights; ``adopt``: ``run``, ``updates`` and
-            ``last`` of runs to adopt; ``scores``: names of scores, of which a user's own must be
-            importable; ``growing``: those of masks that grow; ``masks``: scope, prunable set
-            and what is kept dense of every mask, which have to fit the model; ``closings``: the
-            heads and FFN units that are closed, of which the model must have so many; ``tests``:
-            ``subset`` and ``references`` of every test set, and ``where`` they are named.
+        question: ``task``: its name; ``words``: those of the command line ``train`` and, where
+            the task translates, ``generate``; ``weights``: the flags of ``train`` that decide
+            weights; ``adopt``: ``run``, ``updates`` and ``last`` of runs to adopt; ``scores``:
+            names of scores, of which a user's own must be importable; ``growing``: those of masks
+            that grow; ``masks``: scope, prunable set and what is kept dense of every mask, which
+            have to fit the model; ``closings``: the heads and FFN units that are closed, of which
+            the model must have so many; ``tests``: ``subset`` and ``references`` of every test
+            set, and ``where`` they are named.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -39,7 +40,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq import options as fairseq_options
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
-    from fairseq_lottery.adapters import TRANSLATION
+    from fairseq_lottery.adapters import ADAPTERS
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score, needed_by
     from fairseq_lottery.options import Prunable, options
@@ -52,13 +53,14 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "generate": fairseq_options.get_generation_parser,
     }
     gpus = torch.cuda.device_count()
+    task = ADAPTERS[question["task"]]
     parsed = {}
-    for kind, parser in parsers.items():
+    for kind, words in question["words"].items():
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                words = question[kind]
-                parsed[kind] = fairseq_options.parse_args_and_arch(parser(), input_args=words)
+                parser = parsers[kind]()
+                parsed[kind] = fairseq_options.parse_args_and_arch(parser, input_args=words)
         except SystemExit:
             lines = said.getvalue().strip().splitlines() or ["it refuses the flags"]
             text = re.sub(r"^.*?error: ", "", lines[-1])
@@ -83,19 +85,19 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             run = Path(one["run"])
             adoptable(run, one["updates"], one["last"])
             last = read_source(run / "checkpoint_last.pt")
-            dictionaries_in(TRANSLATION.find_folder(given), last)
+            dictionaries_in(task.find_folder(given), last)
             other = differences(run, meant)
             notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
     try:
-        model = _model(parsed["train"])
+        model = _model(parsed["train"], task.name)
     except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
         why = f"{type(error).__name__}: {error}"
         return {"problem": f"train: the model cannot be built ({why})", "where": "train"}
     for one in question["tests"]:
         try:
-            _refuse_unfit(parsed["generate"], model.max_positions(), one)
+            _refuse_unfit(parsed["generate"], task.name, model.max_positions(), one)
         except LotteryError as error:
             return {"problem": str(error), "where": one["where"]}
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -121,16 +123,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return {"gpus": gpus, "notes": notes, "parameters": parameters}
 
 
-def _model(args: Any) -> Any:
+def _model(args: Any, task: str) -> Any:
     """Build the model as plain fairseq would, without any mask."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.tasks.translation import TranslationTask
+    from fairseq.tasks import TASK_REGISTRY
 
     cfg = convert_namespace_to_omegaconf(args)
-    return TranslationTask.setup_task(cfg.task).build_model(cfg.model)
+    return TASK_REGISTRY[task].setup_task(cfg.task).build_model(cfg.model)
 
 
-def _refuse_unfit(args: Any, positions: Any, test: dict[str, Any]) -> None:
+def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) -> None:
     """Refuse a test set that would stop the workflow after its trainings."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
@@ -139,7 +141,7 @@ def _refuse_unfit(args: Any, positions: Any, test: dict[str, Any]) -> None:
 
     try:
         cfg = convert_namespace_to_omegaconf(args)
-        refuse_unfit(cfg, positions, test["subset"], Path(test["references"]))
+        refuse_unfit(cfg, task, positions, test["subset"], Path(test["references"]))
     except LotteryError:
         raise
     except Exception as error:  # noqa: BLE001 - fairseq refuses data and flags in any way

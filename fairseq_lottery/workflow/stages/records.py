@@ -68,18 +68,11 @@ def _scores(out: Path, who: dict[str, Any], stage: Stage, version: str) -> list[
     rows = []
     for row in read_scores(out / stage.folder / "scores.jsonl"):
         drawn = row.pop("signature_of_ticket", None)
-        rows.append(
-            {
-                "kind": "score",
-                **who,
-                "evaluation": name,
-                **evaluation,
-                **row,
-                "run": run_signature(who, row, drawn, version),
-                "hypotheses": f"{stage.folder}/hypotheses.txt",
-                "references": os.path.relpath(stage.facts["references"], out),
-            }
-        )
+        made = {"run": run_signature(who, row, drawn, version)}
+        if "references" in stage.facts:
+            made["hypotheses"] = f"{stage.folder}/hypotheses.txt"
+            made["references"] = os.path.relpath(stage.facts["references"], out)
+        rows.append({"kind": "score", **who, "evaluation": name, **evaluation, **row, **made})
     return rows
 
 

@@ -11,13 +11,12 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.stages.chosen import measure
+from fairseq_lottery.workflow.stages.chosen import measure, record_of
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
 
 #: source, target, translation, the same detokenised, scores of its tokens: in this order
@@ -120,11 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         "references": str(args.references),
     }
     rows += [extra_score(name, command, places) for name, command in args.score_command]
-    facts = asdict(measured)
-    facts.pop("matrices")
-    facts["signature_of_ticket"] = facts.pop("signature")
-    if facts["closed"] is None:
-        facts.pop("closed")
+    facts = record_of(measured)
     with replacing(args.out / "scores.jsonl") as path:
         lines = [json.dumps({**row, "sentences": len(references), **facts}) for row in rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 from fairseq import utils
-from fairseq.tasks.translation import TranslationTask
+from fairseq.tasks import TASK_REGISTRY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
 
 
-def refuse_unfit(cfg: Any, positions: Any, subset: str, references: Path) -> None:
+def refuse_unfit(cfg: Any, name: str, positions: Any, subset: str, references: Path) -> None:
     """Refuse a test set that cannot be translated and scored.
 
     Args:
         cfg: fairseq-generate's configuration.
+        name: fairseq's name of a task that translates.
         positions: how many tokens the model takes, as its ``max_positions`` says.
         subset: name of the test set.
         references: its raw text.
@@ -26,7 +27,7 @@ def refuse_unfit(cfg: Any, positions: Any, subset: str, references: Path) -> Non
         LotteryError: a sentence is too long, or the references are of other sentences.
     """
     # fairseq's own: ours would look for the model, which is not there yet
-    task = TranslationTask.setup_task(cfg.task)
+    task = TASK_REGISTRY[name].setup_task(cfg.task)
     task.load_dataset(subset)
     sentences = task.dataset(subset)
     whose = f"the set {subset} in {cfg.task.data}"

@@ -92,6 +92,11 @@ class Flags:
                 return " ".join(values)
         return default
 
+    @property
+    def valid_subset(self) -> str:
+        """The first set of validation, by which fairseq chooses its best checkpoint."""
+        return (self.get("--valid-subset") or "valid").split(",")[0]
+
     def number(self, name: str, default: Optional[float] = None) -> Optional[float]:
         """The value of a flag as a number."""
         text = self.get(name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional
 
+from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import Prunable, Ranking, Reset, Schedule, changed
 from fairseq_lottery.workflow.trainings.flags import Flags
 
@@ -132,6 +133,7 @@ class Training:
         processes: how many share a batch; more of them make it larger.
         adopted: an existing run of fairseq that stands for this training: its folder, and the
             SHA-256 of its last checkpoint.
+        task: what is trained.
     """
 
     flags: Flags
@@ -141,6 +143,7 @@ class Training:
     ticket: Optional[Draw] = None
     growth: Optional[Growth] = None
     adopted: Optional[tuple[str, str]] = None
+    task: TaskAdapter = TRANSLATION
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Training) and self.fingerprint == other.fingerprint
@@ -199,6 +202,7 @@ class Training:
             "flags": self.flags.of_weights(),
             "seed": self.seed,
             "processes": self.processes,
+            **self.task.record,
         }
         if self.adopted is not None:
             content["adopted"] = self.adopted[1]

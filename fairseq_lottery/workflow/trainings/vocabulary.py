@@ -48,7 +48,7 @@ class Vocabulary:
     @property
     def judged_on(self) -> str:
         """The subset that choices are made on, the first one of validation."""
-        return (self.dense.flags.get("--valid-subset") or "valid").split(",")[0]
+        return self.dense.flags.valid_subset
 
     @property
     def _axes(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from workflow.made import TRAIN, Work
+from workflow.made import MASKED, TRAIN, Work
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine import checks
@@ -41,6 +41,18 @@ def work(tmp_path):
         (data / name).write_text(f"content of {name}")
     (tmp_path / "test.de").write_text("ein Satz\n")
     return Work(tmp_path, "slt", sparsities=[0.5], resources={"gpus": 2})
+
+
+def test_the_only_dictionary_of_masked_lm_is_part_of_the_data(tmp_path):
+    data = tmp_path / "data-bin"
+    data.mkdir()
+    for name in ("dict.txt", "train.bin", "valid.bin"):
+        (data / name).write_text(f"content of {name}")
+    masked = Work(tmp_path, "slt", **MASKED)
+    assert set(check_files(masked.configuration)) == {"dict.txt", "train.bin", "valid.bin"}
+    accept(masked.configuration)
+    (data / "dict.txt").write_text("other symbols")
+    assert "holds other data than this folder's runs were trained on (dict.txt" in refused(masked)
 
 
 def accept(configuration):
@@ -298,13 +310,24 @@ def test_an_environment_that_fits(environment, tmp_path):
     answer = 'a warning\n{"gpus": 2, "notes": ["so"], "parameters": 7}'
     assert ask(environment(answer, generate="--remove-bpe"), "local") == Asked(["so"], 7)
     asked = json.loads((tmp_path / "question").read_text())
-    assert asked["train"][0] == str(tmp_path / "data-bin")
-    assert asked["train"][-2:] == ["--max-update", "1000"]
-    assert asked["generate"][-3:] == ["--path", "model.pt", "--remove-bpe"]
+    train, generate = asked["words"]["train"], asked["words"]["generate"]
+    assert asked["task"] == "translation"
+    assert train[0] == str(tmp_path / "data-bin")
+    assert train[-2:] == ["--max-update", "1000"]
+    assert generate[-3:] == ["--path", "model.pt", "--remove-bpe"]
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
     dense = {"prunable": "all-matrices", "keep_dense": None}
     assert asked["masks"] == [{"scope": "layer", **dense}]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
+
+
+def test_nothing_is_asked_about_translations_of_another_task(environment, tmp_path):
+    answer = '{"gpus": 2, "notes": [], "parameters": 7}'
+    assert ask(environment(answer, **MASKED), "local").parameters == 7
+    asked = json.loads((tmp_path / "question").read_text())
+    assert asked["task"] == "masked_lm" and asked["tests"] == []
+    (train,) = asked["words"].values()
+    assert train[3:5] == ["--task", "masked_lm_lottery"]
 
 
 def test_test_sets_are_checked_once_each(environment, tmp_path):
@@ -323,7 +346,7 @@ def test_test_sets_are_checked_once_each(environment, tmp_path):
          "where": ["evaluate", 2, "references"]},
     ]  # fmt: skip
     # as the stage that translates
-    assert asked["generate"][-4:] == ["--source-lang", "de", "--target-lang", "de"]
+    assert asked["words"]["generate"][-4:] == ["--source-lang", "de", "--target-lang", "de"]
 
 
 @pytest.mark.parametrize(

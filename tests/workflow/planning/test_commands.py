@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from workflow.made import TABLE_1, TRAIN, Work, plan_of
+from workflow.made import MASKED, TABLE_1, TRAIN, Work, plan_of
 
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
@@ -222,6 +222,33 @@ def test_what_chooses_the_best_checkpoint_is_noted(tmp_path):
     assert {s.folder for s in plain.stages} & {dense.folder}  # the training is the same
 
 
+def test_a_task_that_does_not_translate_has_no_translations(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5], **MASKED)
+    assert Counter(stage.kind for stage in work.stages) == {"train": 2, "draw": 1, "score": 2}
+    for stage in work.stages:
+        if stage.kind == "train":
+            assert after(stage, "--task") == "masked_lm_lottery"
+    cell = work.cell("slt", 0.5).training.folder
+    stage = work.stage("score", "slt", 0.5)
+    assert line(stage) == (
+        f"{sys.executable} -m fairseq_lottery.workflow.stages.validation --model {cell}/best.pt"
+        f" --sparsity 0.5 --out {cell}/best"
+    )
+    assert stage.needs == (f"{cell}/best.pt",) and stage.leaves == (f"{cell}/best/scores.jsonl",)
+    assert stage.facts == {"evaluation": {"name": "best", "checkpoint": "best", "subset": "valid"}}
+    work.finish()
+    assert work.pending == []
+
+
+def test_languages_are_flags_of_translation(tmp_path):
+    """A flag of the same name, of another task, says nothing about its data."""
+    train = f"{MASKED['train']} --source-lang en"
+    masked = Work(tmp_path, "slt", **{**MASKED, "train": train}, adopt={"dense": "old"})
+    assert line(masked.stage("adopt", "dense", 0.0)).endswith("/data-bin --task masked_lm")
+    plain = Work(tmp_path, "slt", train=train, adopt={"dense": "old"})
+    assert line(plain.stage("adopt", "dense", 0.0)).endswith("--task translation --source-lang en")
+
+
 def test_an_adopted_run_is_copied(tmp_path):
     work = Work(
         tmp_path, "slt", "lt", sparsities=[0.5], adopt={"dense": "old/seed{seed}"}, seeds=[1, 2],
@@ -232,7 +259,7 @@ def test_an_adopted_run_is_copied(tmp_path):
     assert line(stage) == (
         f"{sys.executable} -m fairseq_lottery.workflow.stages.adopt --run {tmp_path}/old/seed2"
         f" --out {folder} --updates 0 50 1000 --last 1000 --models best"
-        f" --data {tmp_path}/data-bin"
+        f" --data {tmp_path}/data-bin --task translation"
     )
     assert stage.needs == ()
     assert [Path(file).name for file in stage.leaves] == [

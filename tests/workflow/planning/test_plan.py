@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from workflow.made import ROWS, TABLE_1, TRAIN, configure, plan_of
+from workflow.made import MASKED, ROWS, TABLE_1, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan, recipe
@@ -129,6 +129,31 @@ def test_clock_and_source_of_the_whole_and_of_one(tmp_path):
     assert (by["slt@0.9#1"].clock, by["slt@0.9#1"].start.training) == ("rewind", dense)
     assert by["clt@0.9#1"].clock == "restart"
     assert by["clt@0.9#1"].start.training == by["clt@0.9#1"].mask_from != dense
+
+
+def test_a_task_is_part_of_a_training_unless_it_is_translation(tmp_path):
+    train = MASKED["train"]
+    one, other = plan_of(tmp_path, "slt", train=train), plan_of(tmp_path, "slt", **MASKED)
+    for before, after in zip(one.trainings, other.trainings):
+        assert after.content["task"] == "masked_lm" and "task" not in before.content
+        assert before.fingerprint != after.fingerprint
+    assert len(one.trainings) == len(other.trainings)
+    written = plan_of(tmp_path, "slt", train=train, task="translation")
+    assert written.trainings == one.trainings
+
+
+def test_the_techniques_for_single_weights_are_for_every_task(tmp_path):
+    names = {"masked_lm"}
+    assert {t.task.name for t in plan_of(tmp_path, *TABLE_1, **MASKED).trainings} == names
+
+
+@pytest.mark.parametrize(
+    "name", ["heads-lowest", "units-random", "blocks-gates", "s-good", "m-bad"]
+)
+def test_what_closes_parts_requires_a_task_that_translates(tmp_path, name):
+    message = rf"line \d+: {name}[a-z-]* requires a task that translates, and the task is mask"
+    with pytest.raises(LotteryError, match=message):
+        plan_of(tmp_path, name, sparsities=[0.5], **MASKED)
 
 
 def test_a_technique_of_the_users(tmp_path):
@@ -329,3 +354,10 @@ def test_a_mean_of_more_checkpoints_than_there_are(tmp_path, technique, every, c
     plan_of(tmp_path, technique, evaluate=[{"checkpoint": f"average:{there}"}], **settings)
     with pytest.raises(LotteryError, match=f"average:{count}: .* saves {there} checkpoints after"):
         plan_of(tmp_path, technique, evaluate=[{"checkpoint": f"average:{count}"}], **settings)
+
+
+def test_the_recipe_of_a_task_that_does_not_translate(tmp_path):
+    before = recipe(plan_of(tmp_path, train=MASKED["train"]))
+    after = recipe(plan_of(tmp_path, **MASKED))
+    assert after.pop("task") == "masked_lm"
+    assert set(before) - set(after) == {"beam", "length penalty"} and set(after) <= set(before)

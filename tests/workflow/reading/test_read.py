@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import pytest
-from workflow.made import ROWS, configure, write
+from workflow.made import MASKED, ROWS, TRAIN, configure, write
 
+from fairseq_lottery.adapters import MASKED_LM, TRANSLATION
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
-from fairseq_lottery.workflow.reading.configuration import Evaluation, Resources
+from fairseq_lottery.workflow.reading.configuration import Evaluation, Resources, Translation
 from fairseq_lottery.workflow.reading.read import read_configuration
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
@@ -100,8 +101,9 @@ def test_a_whole_configuration(read, tmp_path):
         "scope": "layer", "min_density": 0.0, "prunable": "all-matrices", "keep_dense": None,
     }  # fmt: skip
     assert found.evaluations == (
-        Evaluation("best", 4, 1.0, "test"), Evaluation("average:5", 5, 0.6, "test")
-    )  # fmt: skip
+        Translation("best", "test", 4, 1.0, tmp_path / "test.de"),
+        Translation("average:5", "test", 5, 0.6, tmp_path / "test.de"),
+    )
     assert [e.name for e in found.evaluations] == ["best-beam4-lenpen1", "average5-beam5-lenpen0.6"]
     assert [e.model for e in found.evaluations] == ["best.pt", "average5.pt"]
     assert found.generate.words() == ["--remove-bpe"]
@@ -129,9 +131,58 @@ def test_what_need_not_be_said(tmp_path):
     assert (request.rewind, request.rewind_source, request.clock) == (5000, "latest", None)
     assert request.seeds == (1,)
     assert [found.growth[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
-    assert found.evaluations == (Evaluation("best", 5, 1.0, "test"),)
+    assert found.evaluations == (Translation("best", "test", 5, 1.0, tmp_path / "r"),)
     assert found.metrics == ("BLEU", "chrF", "TER")
     assert found.resources == Resources(1, 1, 1, 1)
+
+
+def test_a_task_that_does_not_translate_is_evaluated_by_validations(tmp_path):
+    assert configure(tmp_path).task is TRANSLATION
+    found = configure(tmp_path, **MASKED)
+    assert found.task is MASKED_LM
+    assert found.evaluations == (Evaluation("best", "valid"),)
+    assert (found.references, found.metrics, found.score_commands) == (None, (), {})
+    assert found.generate.words() == []
+    train = f"{MASKED['train']} --valid-subset valid1,valid"
+    both = [{"checkpoint": "last"}, {"checkpoint": "best"}]
+    more = configure(tmp_path, **{**MASKED, "train": train, "evaluate": both})
+    assert more.evaluations == (Evaluation("last", "valid1"), Evaluation("best", "valid1"))
+    assert [(e.name, e.model) for e in more.evaluations] == [
+        ("last", "last.pt"),
+        ("best", "best.pt"),
+    ]
+
+
+VALIDATIONS = "whose cells are evaluated by validations; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "message"),
+    [
+        ({"references": "test.de"}, "references: test.de", f"references requires .*{VALIDATIONS}"),
+        ({"generate": "--sacrebleu"}, "generate: --sacrebleu", "generate requires a task that tra"),
+        ({"metrics": ["BLEU"]}, "metrics:", "metrics requires a task that translates, and the ta"),
+        ({"score_command": {"a": "b"}}, "score_command:", "score_command requires a task that tr"),
+        ({"published": "brix2020-en-de"}, "published: brix2020-en-de", "published requires a tas"),
+        ({"evaluate": [{"beam": 5}]}, "- beam: 5", f"beam requires .* masked_lm, {VALIDATIONS}"),
+        ({"evaluate": [{"lenpen": 1.0}]}, "- lenpen: 1.0", "lenpen requires a task that translate"),
+        ({"evaluate": [{"subset": "test"}]}, "- subset: test", "subset requires a task that tran"),
+        ({"evaluate": [{"references": "r"}]}, "- references: r", "references requires a task tha"),
+        ({"evaluate": [{"check": "r"}]}, "- check: r", "there is no key 'check' in evaluate"),
+        ({"evaluate": [{"checkpoint": "average:2"}]}, "- checkpoint: average:2",
+         "average:2 has no validation of its own; write best or last"),
+        ({"evaluate": [{"checkpoint": "last"}], "train": f"{TRAIN} --disable-validation"},
+         "- checkpoint: last", "last needs validations; train has --disable-validation"),
+        ({"task": "bart"}, "task: bart", "there is no task 'bart'; choose one of masked_lm, tran"),
+        ({"train": f"{TRAIN} --task masked_lm"}, f"train: {TRAIN} --task masked_lm",
+         "train: do without --task: write task: NAME as a key of the configuration"),
+    ],
+)  # fmt: skip
+def test_what_is_about_translations_is_refused_for_another_task(tmp_path, settings, line, message):
+    path = write(tmp_path, **{**MASKED, **settings})
+    number = path.read_text().splitlines().index(line) + 1
+    with pytest.raises(LotteryError, match=rf"small.yaml, line {number}: {message}"):
+        read_configuration(path)
 
 
 def test_the_command_line_has_the_last_word(read, tmp_path):
@@ -237,6 +288,8 @@ def test_second_names_of_flags_are_their_long_ones(read):
 # --- what is refused, and on which line ---
 
 OWN_FLAG = "do without {flag}: the workflow gives it itself"
+
+
 @pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"'])
 def test_a_pattern_with_and_without_quotes(tmp_path, text):
     """The pattern has one sparsity, which need not be said and is the only round."""

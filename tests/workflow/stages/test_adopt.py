@@ -1,6 +1,7 @@
 import pytest
 from small import DICTIONARIES, SYMBOLS, full_mask, save_checkpoint, save_snapshot_of, weights
 
+from fairseq_lottery.adapters import MASKED_LM
 from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.sources import read_source
@@ -118,3 +119,24 @@ def test_a_run_of_other_data_is_refused(folders, tmp_path, symbols, task_state, 
     with pytest.raises(LotteryError, match=message):
         adopt(run, out, [100], [], 100, other)
     assert names(out) == []
+
+
+def test_a_run_of_another_task_is_adopted_for_that_task_only(folders, data, tmp_path):
+    run, out = folders
+    lottery = {"mask": None, "task": "masked_lm"}
+    for name in ("1_20", "_last"):
+        update = 20 if name == "1_20" else 100
+        path = run / f"checkpoint{name}.pt"
+        save_checkpoint(path, weights(update), update, task_state={"lottery": lottery})
+    with pytest.raises(
+        LotteryError, match="_20.pt is of the task masked_lm, expected translation;"
+    ):
+        adopt(run, out, [20], [], 100, data)
+    assert names(out) == []
+    folder = tmp_path / "masked"
+    folder.mkdir()
+    (folder / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in SYMBOLS))
+    adopt(run, out, [20], [], 100, MASKED_LM.find_folder({}, str(folder)))
+    found = read_source(out / "snapshot_20.safetensors")
+    assert found.adapter is MASKED_LM
+    assert found.find_dictionaries().symbols == {"source": (*SYMBOLS, "<mask>")}

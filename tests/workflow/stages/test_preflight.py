@@ -17,9 +17,10 @@ def ask(toy_data, monkeypatch):
 
     def asking(*flags, masks=(), closings=(), references=None, generate=()):
         fixed = [str(toy_data), "--task", "translation_lottery"]
+        translates = [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate]
         return answer({
-            "train": [*fixed, *MODEL, *FLAGS, *flags],
-            "generate": [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate],
+            "task": "translation",
+            "words": {"train": [*fixed, *MODEL, *FLAGS, *flags], "generate": translates},
             "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
             "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
             "closings": list(closings),
@@ -150,3 +151,23 @@ def test_parts_that_can_be_closed(ask):
 def test_parts_that_cannot_be_closed(ask, asked, said):
     found = ask(closings=[asked])
     assert found["where"] == "techniques" and found["problem"] == said
+
+
+MASKED = (
+    "--arch roberta --encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64"
+    " --encoder-attention-heads 2 --max-positions 64 --tokens-per-sample 32"
+    " --criterion masked_lm_lottery --optimizer masked_adam --lr 1e-3 --batch-size 8"
+).split()
+
+
+def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
+    """Of 22,529 parameters, on the toy's symbols and <mask>."""
+    (tmp_path / "dict.txt").write_text((toy_data / "dict.en.txt").read_text())
+    found = answer({
+        "task": "masked_lm",
+        "words": {"train": [str(tmp_path), "--task", "masked_lm_lottery", *MASKED]},
+        "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [], "closings": [],
+        "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
+        "tests": [],
+    })  # fmt: skip
+    assert found["parameters"] >= 22_529 and found["notes"] == []

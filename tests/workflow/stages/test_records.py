@@ -3,7 +3,7 @@ import os
 import time
 
 import pytest
-from workflow.made import TRAIN, Work
+from workflow.made import MASKED, TRAIN, Work
 
 from fairseq_lottery.workflow.stages import records
 from fairseq_lottery.workflow.stages.records import collect, refresh, run_signature
@@ -264,3 +264,15 @@ def test_two_stages_that_end_together_lose_no_row(tmp_path, monkeypatch):
     assert os.waitpid(first, 0)[1] == 0
     lines = (tmp_path / records.FILE).read_text().splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["first", "second"]
+
+
+def test_a_validation_has_neither_hypotheses_nor_references(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5], **MASKED)
+    work.finish(*(stage for stage in work.stages if stage.kind == "train"))
+    for technique, sparsity in (("dense", 0.0), ("slt", 0.5)):
+        scored(work, work.stage("score", technique, sparsity), sparsity, 5.5, ("loss",))
+    plan = work.write_plan()
+    found = [row for row in collect(work.out, plan) if row["kind"] == "score"]
+    assert [(row["metric"], row["score"]) for row in found] == [("loss", 5.5)] * 2
+    assert not {"hypotheses", "references", "beam", "lenpen"} & {n for row in found for n in row}
+    assert {row["subset"] for row in found} == {"valid"}

@@ -1,0 +1,68 @@
+"""The figure of a cell that is not translated with: the validation that its model was saved at.
+
+Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.validation``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.tickets.sources import read_checkpoint
+from fairseq_lottery.workflow.stages.adopt import settings_in
+from fairseq_lottery.workflow.stages.chosen import measure, record_of
+
+
+def read_validation(model: Path) -> dict[str, Any]:
+    """Return metric, score, signature and subset of the validation that fairseq noted in a model.
+
+    fairseq notes the metric by which it chooses its best checkpoint, on the first set of
+    ``--valid-subset``, rounded to three decimals.
+
+    Raises:
+        LotteryError: there is none, as no validation was done when the model was saved.
+    """
+    state = read_checkpoint(model)
+    score: Any = (state.get("extra_state") or {}).get("val_loss")
+    is_number = isinstance(score, (int, float)) and not isinstance(score, bool)
+    if not is_number or not math.isfinite(score):
+        raise LotteryError(
+            f"the validation noted in {model} is {score!r}, expected a finite number; train with"
+            " --validate-interval-updates that divides --save-interval-updates"
+        )
+    settings = settings_in(state)
+    metric, criterion = settings.get("best_checkpoint_metric"), settings.get("criterion")
+    return {
+        "metric": str(metric),
+        "score": float(score),
+        "signature": f"fairseq|metric:{metric}|criterion:{criterion}",
+        "subset": str(settings.get("valid_subset")).split(",")[0],
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write scores.jsonl for one model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--sparsity", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    measured = measure(args.model, args.sparsity)
+    row = read_validation(args.model)
+    with replacing(args.out / "scores.jsonl") as path:
+        path.write_text(json.dumps({**row, **record_of(measured)}) + "\n", encoding="utf-8")
+    print(f"{row['metric']} {row['score']:.3f} {row['signature']}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LotteryError as error:
+        print(f"fairseq-lottery: {error}", file=sys.stderr)
+        sys.exit(2)
