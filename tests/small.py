@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from hypothesis import settings
 
+from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.masks import Mask, prunable_matrices
 from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot
 from fairseq_lottery.tickets.draw import DrawPlan, draw
@@ -16,6 +17,11 @@ PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples
 def pair_of(source, target):
     """The dictionaries of a translation."""
     return Dictionaries({"source": source, "target": target})
+
+
+def pair_folder(path, source, target):
+    """A data folder of two languages."""
+    return TRANSLATION.folder(path, {"source_lang": source, "target_lang": target})
 
 
 SYMBOLS = tuple("abcdefgh")

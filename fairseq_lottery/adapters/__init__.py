@@ -6,6 +6,7 @@ registers its adapter in the user directory that registers the task.
 
 from fairseq_lottery.adapters.adapter import (
     ADAPTERS,
+    Preprocessing,
     Stack,
     TaskAdapter,
     Vocabulary,
@@ -22,6 +23,7 @@ __all__ = [
     "MASKED_LM",
     "TRANSLATION",
     "DataFolder",
+    "Preprocessing",
     "Stack",
     "TaskAdapter",
     "Vocabulary",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -46,6 +46,28 @@ class Stack:
     positions: str
 
 
+def _infer_nothing(folder: Path) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How ``fairseq-preprocess`` makes a data folder out of text, which packed tickets explain.
+
+    Attributes:
+        texts: names of the texts; each is a file, or a file for each value of the task's
+            ``data_flags``, which is then its ending.
+        dictionary_flags: flag that takes each dictionary, in the order of the vocabularies.
+        flags: further flags.
+        infer: data folder -> values of the ``data_flags``; None where its files do not tell.
+    """
+
+    texts: tuple[str, ...]
+    dictionary_flags: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    infer: Callable[[Path], Optional[Sequence[str]]] = _infer_nothing
+
+
 @dataclass(frozen=True)
 class TaskAdapter:
     """What differs between fairseq's tasks.
@@ -62,8 +84,9 @@ class TaskAdapter:
         groups: group of parameters, a name of ``parameter_groups.GROUPS`` -> pattern of names, beside
             those of fairseq's Transformer. A tensor that is tied is in the group ``embedding`` or
             ``output`` under each of its names.
-        data_flags: flags of ``fairseq-train`` that say which data in the folder is meant; commands
-            that read the folder take them too.
+        data_flags: name, as in records of packed tickets -> flag of ``fairseq-train`` that says
+            which data in the folder is meant; other commands that read the folder take it too.
+        preprocessing: how the data folder is made; tickets of a task without it are not packed.
         translates: whether a model translates sentences. Such a model is evaluated by its loss on
             pairs of sentences, and by its translations.
         examples: pattern of the task's settings that say how its examples are made.
@@ -76,7 +99,8 @@ class TaskAdapter:
     dictionary_files: Callable[[Path, Mapping[str, Any]], Mapping[str, str]]
     settings: str = r"(?!)"
     groups: Mapping[str, str] = field(default_factory=dict)
-    data_flags: tuple[str, ...] = ()
+    data_flags: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Optional[Preprocessing] = None
     translates: bool = False
     examples: str = r"(?!)"
     criterion: str = "cross_entropy"
@@ -107,14 +131,19 @@ class TaskAdapter:
         path = Path(given)
         if not path.is_dir():
             raise LotteryError(f"there is no data folder {path} in {Path.cwd()}")
-        files = self.dictionary_files(path, settings)
-        for name in files.values():
+        folder = self.folder(path, settings)
+        for name in folder.files.values():
             if not is_plain(path / name):
                 raise LotteryError(f"the data folder {path} has no {name}")
-        return self.folder(path, files)
+        return folder
 
-    def folder(self, path: Path, files: Mapping[str, str]) -> DataFolder:
-        """Return a data folder whose dictionaries are in ``files``, by name."""
+    def folder(self, path: Path, settings: Mapping[str, Any]) -> DataFolder:
+        """Return a data folder, with the dictionaries that the settings of the task ask for.
+
+        Raises:
+            LotteryError: neither the settings nor the folder tell their files.
+        """
+        files = self.dictionary_files(path, settings)
         added = {name: vocabulary.added for name, vocabulary in self.vocabularies.items()}
         return DataFolder(path, self.name, files, added)
 

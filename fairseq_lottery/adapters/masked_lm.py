@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.adapters.adapter import Stack, TaskAdapter, Vocabulary, register_adapter
+from fairseq_lottery.adapters.adapter import (
+    Preprocessing,
+    Stack,
+    TaskAdapter,
+    Vocabulary,
+    register_adapter,
+)
 
 
 def dictionary_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -34,5 +40,6 @@ MASKED_LM = register_adapter(
             "output": r"^encoder\.lm_head\.weight$",
             "classifier": r"^encoder\.lm_head\.dense\.|^classification_heads\.",
         },
+        preprocessing=Preprocessing(("train", "valid"), ("--srcdict",), ("--only-source",)),
     )
 )

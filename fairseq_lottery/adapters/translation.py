@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq_lottery.adapters.adapter import Stack, TaskAdapter, Vocabulary, register_adapter
+from fairseq_lottery.adapters.adapter import (
+    Preprocessing,
+    Stack,
+    TaskAdapter,
+    Vocabulary,
+    register_adapter,
+)
 from fairseq_lottery.adapters.data_folder import DataFolder
 from fairseq_lottery.errors import LotteryError
 
@@ -53,13 +59,6 @@ def dictionary_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str
     return {side: _FILE.format(name) for side, name in zip(("source", "target"), languages)}
 
 
-def pair_folder(path: Path, source: str, target: str) -> DataFolder:
-    """Return a data folder of two languages."""
-    return TRANSLATION.folder(
-        path, {"source": _FILE.format(source), "target": _FILE.format(target)}
-    )
-
-
 def languages_of(folder: DataFolder) -> tuple[str, str]:
     """Return source and target language of a data folder, as its files name them."""
     source, target = (
@@ -80,7 +79,10 @@ TRANSLATION = register_adapter(
             "decoder": Stack("decoder", "max_target_positions"),
         },
         dictionary_files=dictionary_files,
-        data_flags=("--source-lang", "--target-lang"),
+        data_flags={"source": "--source-lang", "target": "--target-lang"},
+        preprocessing=Preprocessing(
+            ("train", "valid", "test"), ("--srcdict", "--tgtdict"), infer=infer_languages
+        ),
         translates=True,
     )
 )

@@ -56,7 +56,7 @@ def test_every_registered_task_has_its_adapter():
         assert name == adapter.name and name in tasks.TASK_REGISTRY
         task = tasks.TASK_REGISTRY[adapter.lottery_task]
         settings = vars(task.cfg if hasattr(task, "cfg") else tasks.TASK_DATACLASS_REGISTRY[name]())
-        assert {flag[2:].replace("-", "_") for flag in adapter.data_flags} <= set(settings)
+        assert {flag[2:].replace("-", "_") for flag in adapter.data_flags.values()} <= set(settings)
         for vocabulary in adapter.vocabularies.values():
             for attribute in vocabulary.attributes:
                 assert hasattr(task, attribute), attribute

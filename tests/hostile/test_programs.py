@@ -14,6 +14,7 @@ from hostile.watch import CANARY
 from small import DICTIONARIES, Run, save_checkpoint, weights
 from toy import loading
 
+from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.checks import refuse_setup
 from fairseq_lottery.tasks.initialise import arguments_of
@@ -46,13 +47,13 @@ def test_the_program_runs_where_fairseq_evaluates_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("flag", ["--adam-betas", "--eval-bleu-args", "--encoder-layers"])
 def test_no_command_carries_a_program(folder, flag):
     with pytest.raises(LotteryError, match=f"the command's {flag} .* is not a plain value"):
-        TrainingCommand.parse(f"{LINE} {flag} {shlex.quote(PROGRAM)}")
+        TrainingCommand.parse(f"{LINE} {flag} {shlex.quote(PROGRAM)}", TRANSLATION)
 
 
 @pytest.mark.parametrize("name", ["--adam-betas'x'", "--adam(x)", "--adäm"])
 def test_no_flag_is_a_program(folder, name):
     with pytest.raises(LotteryError, match="is not a plain value"):
-        TrainingCommand.parse(f"{LINE} {shlex.quote(name)} 1")
+        TrainingCommand.parse(f"{LINE} {shlex.quote(name)} 1", TRANSLATION)
 
 
 def test_no_archive_does(folder):

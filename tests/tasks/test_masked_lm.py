@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -283,6 +287,28 @@ def test_validation_takes_every_sentence(runs):
     flags = [runs.folder / "bin", *TASK, "--path", runs.path("pruned/checkpoint_last.pt")]
     done = toy.call("fairseq_cli.validate", [*flags, "--batch-size", 16], runs.folder).ok()
     assert "| valid on 'valid' subset | loss " in done.out, done.out[-2000:]
+
+
+def test_a_packed_ticket_is_trained_by_the_commands_that_unpacking_prints(runs, capsys):
+    whole = ["fairseq-train", "bin", *MODEL, *TRAIN, "--task", "masked_lm_lottery"]
+    command = runs.folder / "command.txt"
+    command.write_text(shlex.join([*whole, "--max-update", "3", "--ticket", "t"]))
+    line = ["pack", runs.path("ticket.safetensors"), "--command", str(command)]
+    assert main([*line, "--data", runs.path("bin"), "--out", runs.path("packed.zip")]) == 0
+    assert main(["unpack", runs.path("packed.zip"), "--out", runs.path("there")]) == 0
+    there = runs.folder / "there"
+    (there / "text").mkdir()
+    for name in ("train", "valid"):
+        (there / "text" / name).write_text((runs.folder / f"{name}.en").read_text())
+    steps = capsys.readouterr().out.partition("\ncd ")[2].partition("\n")[2]
+    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    done = subprocess.run(
+        ["bash", "-e"], input=steps, cwd=there, capture_output=True, text=True,
+        env={**toy.alone(), "PATH": os.pathsep.join(places)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    source = read_source(there / "checkpoints" / "checkpoint_last.pt")
+    assert source.update == 3 and source.mask == load_ticket(there / "ticket.safetensors").mask
 
 
 @pytest.mark.parametrize(

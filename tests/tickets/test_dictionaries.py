@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import PROPERTY, pair_of
+from small import PROPERTY, pair_folder, pair_of
 
-from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets import Dictionaries, read_dictionaries
 

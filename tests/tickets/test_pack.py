@@ -14,10 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import DICTIONARIES, PROPERTY, Run, pair_of
 
+from fairseq_lottery.adapters import (
+    ADAPTERS,
+    MASKED_LM,
+    TRANSLATION,
+    TaskAdapter,
+    Vocabulary,
+    register_adapter,
+)
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import GROUPS, TRAINING, Pruning, Schedule, options
-from fairseq_lottery.tickets import Ticket, load_ticket, save_ticket
+from fairseq_lottery.tickets import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
 from fairseq_lottery.tickets.pack.members import (
     LARGEST_RATIO,
@@ -94,7 +102,7 @@ def packer(tmp_path_factory):
 
 
 def parse(line, languages=()):
-    return TrainingCommand.parse(line, languages)
+    return TrainingCommand.parse(line, TRANSLATION, languages)
 
 
 # --- the way there and back -------------------------------------------------------------------
@@ -181,6 +189,81 @@ def test_what_cannot_be_packed_is_refused(packer, options, sentence):
     with pytest.raises(LotteryError, match=sentence):
         packer.pack(out.name, **options)
     assert not out.exists()
+
+
+# --- other tasks ------------------------------------------------------------------------------
+
+MASKED = "fairseq-train /data/bin --task masked_lm_lottery --ticket t --lr 1"
+
+
+def ticket_of(packer, path, task):
+    """Save the packer's ticket as one of a task with a single dictionary."""
+    ticket = load_ticket(packer.ticket)
+    only = Dictionaries({"source": (*DICTIONARIES["source"], "<mask>")})
+    record = {**ticket.record, "task": task}
+    save_ticket(path, replace(ticket, dictionaries=only, record=record))
+    return path
+
+
+@pytest.fixture
+def masked(packer, tmp_path):
+    """An archive of a ticket of masked_lm."""
+    ticket = ticket_of(packer, tmp_path / "t.safetensors", "masked_lm")
+    (tmp_path / "masked.txt").write_text(MASKED)
+    pack(ticket, tmp_path / "masked.zip", tmp_path / "masked.txt", subwords=[packer.model])
+    return tmp_path / "masked.zip"
+
+
+def test_a_ticket_of_masked_lm_has_one_dictionary_and_no_languages(masked, tmp_path):
+    assert list(read(masked)) == [
+        "manifest.json", "README.txt", "command.txt", "dict.txt", "record.json",
+        "subwords/spm.model", "ticket.safetensors",
+    ]  # fmt: skip
+    ticket, steps = unpack(masked, tmp_path / "out")
+    assert ticket.adapter is MASKED_LM and ticket.dictionaries["source"][-1] == "<mask>"
+    assert "languages" not in json.loads(read(masked)["record.json"])
+    assert "# your text is in raw/: train and valid, one sentence per line\n" in steps
+    assert "\nfor name in {train,valid}; do\n" in steps
+    assert (
+        "fairseq-preprocess --only-source \\\n    --trainpref text/train --validpref text/valid"
+        " \\\n    --srcdict dict.txt --destdir data-bin\n\nfairseq-train data-bin \\\n    --user"
+    ) in steps
+    assert "    --task masked_lm_lottery \\\n    --ticket ticket.safetensors \\\n" in steps
+
+
+def test_the_datas_dictionary_of_masked_lm_is_packed_without_the_mask(packer, masked, tmp_path):
+    content = "".join(f"{symbol} 3\n" for symbol in DICTIONARIES["source"])
+    (tmp_path / "dict.txt").write_text(content)
+    given = tmp_path / "t.safetensors", tmp_path / "d.zip", tmp_path / "masked.txt", tmp_path
+    pack(*given)
+    assert read(tmp_path / "d.zip")["dict.txt"] == content.encode()
+    assert unpack(tmp_path / "d.zip", tmp_path / "out")[0].adapter is MASKED_LM
+    (tmp_path / "dict.txt").write_text(content.replace("b 3", "x 3"))
+    with pytest.raises(LotteryError, match="source dictionary of the data .* symbol 1 is 'x'"):
+        pack(*given, overwrite=True)
+
+
+def test_a_command_of_another_task_than_the_tickets_is_refused(packer, masked, tmp_path):
+    message = "the command has no --task masked_lm_lottery, which reads this ticket"
+    with pytest.raises(LotteryError, match=message):
+        pack(tmp_path / "t.safetensors", tmp_path / "x.zip", packer.command)
+    with pytest.raises(LotteryError, match="the command has no --task translation_lottery"):
+        pack(packer.ticket, tmp_path / "x.zip", tmp_path / "masked.txt")
+    content = read(masked)
+    packer.refuse(packer.forge(content, **{"command.txt": packer.content["command.txt"]}), message)
+    content["dict.en.txt"] = content.pop("dict.txt")
+    packer.refuse(packer.forge(content), "it has the unknown member 'dict.en.txt'")
+
+
+def test_a_task_that_does_not_say_how_its_data_is_made_is_refused(packer, tmp_path, monkeypatch):
+    monkeypatch.setitem(ADAPTERS, "own", None)
+    own = TaskAdapter("own", {"source": Vocabulary((), "e.weight")}, {}, lambda *_: {"source": "a"})
+    register_adapter(own)
+    ticket = ticket_of(packer, tmp_path / "t.safetensors", "own")
+    (tmp_path / "own.txt").write_text(MASKED.replace("masked_lm", "own"))
+    with pytest.raises(LotteryError, match="the adapter of the task own does not say how its data"):
+        pack(ticket, tmp_path / "own.zip", tmp_path / "own.txt")
+    assert not (tmp_path / "own.zip").exists()
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -270,9 +353,9 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
         ("fairseq-train a b --lr 1", "has 'b' where its first flag should be"),
         (LINE.replace("--ticket", "--log-file"), "neither --ticket nor --mask-from"),
         (LINE.replace("_lottery", ""), "has no --task translation_lottery"),
-        (LINE.replace("-t de", ""), "does not name the languages"),
-        (LINE.replace("-t de", "-t ../de"), "does not name the languages"),
-        (LINE.replace("-t de", "-t"), "does not name the languages"),
+        (LINE.replace("-t de", ""), "does not have --source-lang and --target-lang"),
+        (LINE.replace("-t de", "-t ../de"), "does not have --source-lang and --target-lang"),
+        (LINE.replace("-t de", "-t"), "does not have --source-lang and --target-lang"),
         (f"{LINE} --user-dir /mine", "--user-dir /mine is not fairseq_lottery"),
         (f"{LINE} --user-di mine", "has --user-di; write it in full, for example --user-dir"),
         (f"{LINE} --mask-fro mine", "has --mask-fro; write it in full"),
@@ -382,7 +465,7 @@ def test_dictionaries_that_no_file_can_hold_are_refused(packer, tmp_path):
         tmp_path / "t.safetensors",
         replace(load_ticket(packer.ticket), dictionaries=pair_of(("a",), ("b",))),
     )
-    with pytest.raises(LotteryError, match="languages are both en, but the ticket has two dict"):
+    with pytest.raises(LotteryError, match="has one dictionary dict.en.txt, but the ticket has t"):
         pack(tmp_path / "t.safetensors", tmp_path / "t.zip", tmp_path / "train.txt")
 
 

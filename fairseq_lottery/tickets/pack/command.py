@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
+from fairseq_lottery.adapters import DataFolder, TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import (
     GROUPS,
@@ -37,15 +39,15 @@ _RENAMED = {
     if one.stored
 }
 _LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
-_PLACED = ("--source-lang", "--target-lang", "--task", "--user-dir", "--save-dir", "--ticket")
+_PLACED = ("--task", "--user-dir", "--save-dir", "--ticket")
 _FILES = (
     *("--restore-file", "--finetune-from-model", "--continue-once"),
     *("--encoder-embed-path", "--decoder-embed-path"),
 )
 _SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch", **_RENAMED}
 
-#: a language as it stands in the names of files
-LANGUAGE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
+#: a language, or another value of a flag about the data, as it stands in the names of files
+DATA_VALUE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _FLAG = re.compile(r"--?[A-Za-z]")
 _FLAG_NAME = re.compile(r"--?[A-Za-z][A-Za-z0-9_-]*")
 #: of a command in characters; shlex takes a second for this many
@@ -62,72 +64,85 @@ class TrainingCommand:
     """How a ticket is trained, from a folder that holds it.
 
     Attributes:
-        source, target: languages of the data.
+        task: what is trained.
+        data: name of a data flag of the task -> its value, as ``source`` -> ``en``.
         flags: every other flag with its values, in the order of the line; those with paths
             are not among them.
     """
 
-    source: str
-    target: str
+    task: TaskAdapter
+    data: Mapping[str, str]
     flags: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def folder(self, path: Path) -> DataFolder:
+        """Return the data folder at ``path``, with the dictionaries that this command reads."""
+        names = {name: flag[2:].replace("-", "_") for name, flag in self.task.data_flags.items()}
+        return self.task.folder(path, {names[name]: value for name, value in self.data.items()})
+
+    @property
+    def data_words(self) -> list[str]:
+        """The flags about the data with their values, which ``fairseq-preprocess`` takes too."""
+        named = self.task.data_flags
+        return [word for name, value in self.data.items() for word in (named[name], value)]
 
     def text(self) -> str:
         """The command for a shell, a flag per line; ``parse`` of it gives this command."""
         rows = [
             ("fairseq-train", DATA),
-            *(("--source-lang", self.source), ("--target-lang", self.target)),
-            *(("--user-dir", USER_DIR), ("--task", "translation_lottery")),
+            *zip(self.data_words[::2], self.data_words[1::2]),
+            *(("--user-dir", USER_DIR), ("--task", self.task.lottery_task)),
             *(("--ticket", TICKET), ("--save-dir", SAVE_DIR)),
             *((flag, *values) for flag, values in self.flags),
         ]
         return " \\\n    ".join(" ".join(map(_quoted, row)) for row in rows) + "\n"
 
     @classmethod
-    def parse(cls, text: str, languages: Sequence[str] = ()) -> TrainingCommand:
+    def parse(cls, text: str, task: TaskAdapter, inferred: Sequence[str] = ()) -> TrainingCommand:
         """Read the one ``fairseq-train`` line of ``text``.
 
         Args:
             text: lines for a shell (``#`` starts a comment line, an indented line or one that
                 starts with a flag continues the line before), or the JSON record of a stage,
                 whose ``command`` is the list of words.
-            languages: source and target, where the line does not name them.
+            task: the ticket's.
+            inferred: values of the task's data flags, for those that the line does not have.
 
         Raises:
-            LotteryError: no such line or more than one, a line that trains no ticket, or a
-                flag that cannot be taken to another machine.
+            LotteryError: no such line or more than one, a line that trains no ticket or another
+                task, or a flag that cannot be taken to another machine.
         """
         words = _words(text)
         if not all(map(str.isprintable, words)):  # anybody's file, shown on a terminal
             raise LotteryError("the command holds characters that cannot be printed")
         flags = _flags(words)
-        _refuse_shortened(flags)
+        _refuse_shortened(flags, task)
         last = {flag: values for flag, values in flags}
         if not {"--ticket", "--mask-from"} & set(last):
             raise LotteryError(
                 "the command has neither --ticket nor --mask-from, so it trains no ticket; give"
                 " the command that this ticket is trained with"
             )
-        if last.get("--task") != ["translation_lottery"]:
+        if last.get("--task") != [task.lottery_task]:
             raise LotteryError(
-                "the command has no --task translation_lottery, which reads tickets; add it"
+                f"the command has no --task {task.lottery_task}, which reads this ticket; add it"
             )
         _refuse_other_plugin(last.get("--user-dir", [USER_DIR]))
-        pair = tuple(
-            (last.get(flag) or list(languages[side : side + 1]) or [""])[0]
-            for side, flag in enumerate(("--source-lang", "--target-lang"))
-        )
-        if not all(re.fullmatch(LANGUAGE, language) for language in pair):
+        data = {
+            name: (last.get(flag) or [other])[0]
+            for (name, flag), other in zip(task.data_flags.items(), inferred or repeat(""))
+        }
+        if not all(re.fullmatch(DATA_VALUE, value) for value in data.values()):
             raise LotteryError(
-                "the command does not name the languages; add --source-lang and --target-lang,"
-                " or say with --data where the binary data is"
+                f"the command does not have {' and '.join(task.data_flags.values())} with plain"
+                " names; add them, or say with --data where the binary data is"
             )
-        dropped = {*DRAWING, *_LOGS, *_PLACED}
+        dropped = {*DRAWING, *_LOGS, *_PLACED, *task.data_flags.values()}
         if "--prune-to" not in last:
             dropped.update(RANKING)
         kept = [(flag, tuple(values)) for flag, values in flags if flag not in dropped]
         for flag, values in kept:
             _refuse_bound(flag, values)
-        return cls(pair[0], pair[1], tuple(kept))
+        return cls(task, data, tuple(kept))
 
 
 def _quoted(word: str) -> str:
@@ -189,9 +204,9 @@ def _flags(words: list[str]) -> Flags:
     return flags
 
 
-def _refuse_shortened(flags: Flags) -> None:
+def _refuse_shortened(flags: Flags, task: TaskAdapter) -> None:
     """argparse completes a shortened flag, which would then pass by unseen here."""
-    special = (*DRAWING, *RANKING, *_LOGS, *_PLACED, *_FILES)
+    special = (*DRAWING, *RANKING, *_LOGS, *_PLACED, *_FILES, *task.data_flags.values())
     for flag, _ in flags:
         whole = [name for name in special if name.startswith(flag)]
         # --score is whole, and the start of --score-file

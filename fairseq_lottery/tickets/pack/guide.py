@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from fairseq_lottery.adapters import Preprocessing, TaskAdapter
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.pack.command import DATA, TrainingCommand
-from fairseq_lottery.tickets.pack.members import SUBWORDS, dictionary
+from fairseq_lottery.tickets.pack.members import SUBWORDS
 
 _SENTENCEPIECE = (
     "python -c 'import sys, sentencepiece\n"
@@ -13,6 +16,20 @@ _SENTENCEPIECE = (
     'for line in sys.stdin: print(" ".join(model.encode(line.strip(), out_type=str)))\' {file}'
 )
 _SUBWORD_NMT = "subword-nmt apply-bpe --codes {file}"
+
+
+def preprocessing_of(task: TaskAdapter) -> Preprocessing:
+    """Return how the data of a task is made.
+
+    Raises:
+        LotteryError: its adapter does not say.
+    """
+    if task.preprocessing is None:
+        raise LotteryError(
+            f"the adapter of the task {task.name} does not say how its data is made, which an"
+            " archive explains; share the ticket's file itself"
+        )
+    return task.preprocessing
 
 
 def _subword_tool(subwords: Mapping[str, bytes]) -> str:
@@ -32,14 +49,16 @@ def _subword_tool(subwords: Mapping[str, bytes]) -> str:
 
 def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
     """The commands from text to a training, each with what it needs."""
-    source, target = command.source, command.target
+    preprocessing = preprocessing_of(command.task)
+    texts, endings = preprocessing.texts, tuple(command.data.values())
     tool = _subword_tool(subwords)
-    parts = f"train, valid and test, each .{source} and .{target}, one sentence per line"
+    each = f", each {_listed(f'.{ending}' for ending in endings)}" if endings else ""
+    parts = f"{_listed(texts)}{each}, one sentence per line"
     if tool:
         text = [
             f"# your text is in raw/: {parts}",
             "mkdir -p text",
-            f"for name in {{train,valid,test}}.{{{source},{target}}}; do",
+            f"for name in {'.'.join(map(_braces, filter(None, (texts, endings))))}; do",
             f'{tool} <"raw/$name" >"text/$name"',
             "done",
         ]
@@ -50,12 +69,23 @@ def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
             else "the subwords of the ticket's dictionaries (this archive has no subword model)"
         )
         text = [f"# your text is in text/, cut with {how}:", f"# {parts}"]
-    binary = [
-        f"fairseq-preprocess --source-lang {source} --target-lang {target} \\",
-        "    --trainpref text/train --validpref text/valid --testpref text/test \\",
-        f"    --srcdict {dictionary(source)} --tgtdict {dictionary(target)} --destdir {DATA}",
-    ]
-    return "\n".join([*text, "", *binary, "", command.text()])
+    files = command.folder(Path()).files.values()
+    rows = (
+        ("fairseq-preprocess", *preprocessing.flags, *command.data_words),
+        [f"--{text}pref text/{text}" for text in texts],
+        [*map(" ".join, zip(preprocessing.dictionary_flags, files)), f"--destdir {DATA}"],
+    )
+    binary = " \\\n    ".join(map(" ".join, rows))
+    return "\n".join([*text, "", binary, "", command.text()])
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _braces(names: Iterable[str]) -> str:
+    return f"{{{','.join(names)}}}"
 
 
 def readme(command: TrainingCommand, subwords: Mapping[str, bytes], signature: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.strict import read_json
 from fairseq_lottery.tickets.dictionaries import LARGEST
 from fairseq_lottery.tickets.pack import subwords
-from fairseq_lottery.tickets.pack.command import LANGUAGE, TICKET
+from fairseq_lottery.tickets.pack.command import DATA_VALUE, TICKET
 from fairseq_lottery.tickets.ticket import Ticket
 
 FORMAT = 1
@@ -27,7 +27,8 @@ _LARGEST_TEXT, _LARGEST_RECORD = 1 << 20, 1 << 24
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _SUBWORDS = re.compile(rf"{SUBWORDS}/{_WORD}")
 _MEMBER = re.compile(
-    rf"{re.escape(TICKET)}|{RECORD}|{COMMAND}|{README}|dict\.{LANGUAGE}\.txt|{_SUBWORDS.pattern}"
+    rf"{re.escape(TICKET)}|{RECORD}|{COMMAND}|{README}|dict(\.{DATA_VALUE})?\.txt"
+    rf"|{_SUBWORDS.pattern}"
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -52,14 +53,9 @@ def largest(name: str) -> Optional[int]:
     return kinds.get(name, LARGEST)
 
 
-def dictionary(language: str) -> str:
-    """The member that holds a language's dictionary."""
-    return f"dict.{language}.txt"
-
-
-def required(source: str, target: str) -> set[str]:
-    """The members that every archive of this language pair has, its manifest aside."""
-    return {TICKET, RECORD, COMMAND, README, dictionary(source), dictionary(target)}
+def required(dictionaries: Iterable[str]) -> set[str]:
+    """The members that every archive with these dictionaries has, its manifest aside."""
+    return {TICKET, RECORD, COMMAND, README, *dictionaries}
 
 
 def to_json(value: Any) -> bytes:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
-from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.strict import read_json
@@ -174,23 +173,24 @@ def _extract(file: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: s
 
 
 def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
-    """Whether the files fit each other: command, languages, dictionaries, record, ticket."""
-    if members.COMMAND not in names:
-        raise LotteryError(f"it has no {members.COMMAND}")
+    """Whether the files fit each other: ticket, command, dictionaries, record."""
+    for name in (members.COMMAND, TICKET):
+        if name not in names:
+            raise LotteryError(f"it has no {name}")
     text = (folder / members.COMMAND).read_bytes().decode()
-    command = TrainingCommand.parse(text)
+    with _of_the_archive(folder):
+        ticket = load_ticket(folder / TICKET)
+    command = TrainingCommand.parse(text, ticket.adapter)
     if command.text() != text:
         raise LotteryError(f"its {members.COMMAND} is not as fairseq-lottery writes it")
-    wanted = members.required(command.source, command.target)
+    data = command.folder(folder)
+    wanted = members.required(data.files.values())
     for name in sorted(wanted ^ {name for name in names if not members.is_subwords(name)}):
         raise LotteryError(
             f"it has no {name}" if name in wanted else f"it has the unknown member {name!r}"
         )
-    try:
-        ticket = load_ticket(folder / TICKET)
-        dictionaries = read_dictionaries(pair_folder(folder, command.source, command.target))
-    except LotteryError as error:
-        raise LotteryError(str(error).replace(f"{folder}{os.sep}", "its ")) from None
+    with _of_the_archive(folder):
+        dictionaries = read_dictionaries(data)
     if dictionaries != ticket.dictionaries:
         raise LotteryError("its dictionaries are not those of its ticket")
     record = read_json((folder / members.RECORD).read_bytes().decode())
@@ -207,6 +207,15 @@ def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
         refuse_other_kind(f"{members.SUBWORDS}/{name}", content)
         heads[name] = content[:_HEAD]
     return ticket, guide.steps(command, heads)
+
+
+@contextmanager
+def _of_the_archive(folder: Path) -> Iterator[None]:
+    """Name the archive's members in errors instead of files in a private folder."""
+    try:
+        yield
+    except LotteryError as error:
+        raise LotteryError(str(error).replace(f"{folder}{os.sep}", "its ")) from None
 
 
 def _refuse_unprintable(readme: str) -> None:

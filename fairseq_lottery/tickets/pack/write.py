@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Optional, Union
 
 from fairseq_lottery import __version__
-from fairseq_lottery.adapters.translation import infer_languages, pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes, replacing
 from fairseq_lottery.tickets.dictionaries import SPECIAL, read_dictionaries
@@ -56,15 +55,15 @@ def pack(
     if Path(out).suffix != ".zip":
         raise LotteryError(f"--out {out} must end in .zip, which is what is written")
     loaded = load_ticket(ticket)
-    loaded.adapter.refuse_unless_translating(ticket, "pack")
-    languages = infer_languages(Path(data)) if data is not None else None
-    training = TrainingCommand.parse(_read_text(command), languages or ())
+    preprocessing = guide.preprocessing_of(loaded.adapter)
+    inferred = preprocessing.infer(Path(data)) if data is not None else None
+    training = TrainingCommand.parse(_read_text(command), loaded.adapter, inferred or ())
     cut = _subwords(subwords)
     about = members.describe(loaded)
     record = {
         **about,
         "command": training.text(),
-        "languages": {"source": training.source, "target": training.target},
+        **({"languages": training.data} if training.data else {}),
         "subwords": sorted(cut),
         "packed_by": __version__,
     }
@@ -134,22 +133,19 @@ def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
 def _dictionaries(
     ticket: Ticket, command: TrainingCommand, data: Optional[Union[str, Path]]
 ) -> dict[str, bytes]:
-    source, target = command.source, command.target
     symbols = ticket.dictionaries
-    if source == target and symbols["source"] != symbols["target"]:
-        raise LotteryError(
-            f"the command's languages are both {source}, but the ticket has two dictionaries; give"
-            " the command that this ticket is trained with"
-        )
+    folder = command.folder(Path(data or ""))
+    named: dict[str, tuple[str, ...]] = {}  # by file
+    for name, file in folder.files.items():
+        if named.setdefault(file, symbols[name]) != symbols[name]:
+            raise LotteryError(
+                f"the command has one dictionary {file}, but the ticket has two; give the command"
+                " that this ticket is trained with"
+            )
     if data is None:
-        return {
-            members.dictionary(source): _to_text(symbols["source"]),
-            members.dictionary(target): _to_text(symbols["target"]),
-        }
-    found = read_dictionaries(pair_folder(Path(data), source, target))
-    symbols.refuse_other(found, "the ticket")
-    names = map(members.dictionary, (source, target))
-    return {name: _read(Path(data) / name) for name in names}
+        return {file: _to_text(found) for file, found in named.items()}
+    symbols.refuse_other(read_dictionaries(folder), "the ticket")
+    return {file: _read(folder.path / file) for file in named}
 
 
 def _to_text(symbols: Sequence[str]) -> bytes:

@@ -54,7 +54,7 @@ def task_words(configuration: Configuration) -> list[str]:
 
 def data_flags(configuration: Configuration) -> Flags:
     """Return the flags that say which data is meant; none where fairseq infers it."""
-    named = configuration.task.data_flags
+    named = configuration.task.data_flags.values()
     items = configuration.train.items
     return Flags(tuple(item for item in items if item[0] in named and any(item[1])))
 

@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--last", type=int, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--task", choices=ADAPTERS, default=TRANSLATION.name)
-    for flag in dict.fromkeys(flag for task in ADAPTERS.values() for flag in task.data_flags):
+    for flag in sorted({flag for task in ADAPTERS.values() for flag in task.data_flags.values()}):
         parser.add_argument(flag)
     args = parser.parse_args(argv)
     data = ADAPTERS[args.task].find_folder(vars(args))

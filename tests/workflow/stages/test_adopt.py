@@ -1,8 +1,15 @@
 import pytest
-from small import DICTIONARIES, SYMBOLS, full_mask, save_checkpoint, save_snapshot_of, weights
+from small import (
+    DICTIONARIES,
+    SYMBOLS,
+    full_mask,
+    pair_folder,
+    save_checkpoint,
+    save_snapshot_of,
+    weights,
+)
 
 from fairseq_lottery.adapters import MASKED_LM
-from fairseq_lottery.adapters.translation import pair_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tickets.sources import read_source
 from fairseq_lottery.workflow.stages.adopt import adopt, dictionaries_in
