@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_lottery.workflow.planning.plan import make_plan
+from fairseq_lottery.workflow.reading.read import read_configuration
+
 ROOT = Path(__file__).parents[2]
 #: pages in the order in which a reader pastes their commands
 PAGES = ("README.md", "docs/heads.md", "docs/extending.md")
@@ -50,6 +53,14 @@ def written():
 def test_every_file_and_folder_is_written_once():
     assert len(commands()) > 25
     assert len(written()) == len(set(written())) > 20
+
+
+def test_the_configuration_of_another_task_is_planned(tmp_path):
+    (text, *_) = blocks("docs/workflow.md", "yaml")
+    (tmp_path / "masked.yaml").write_text(text)
+    plan = make_plan(read_configuration(tmp_path / "masked.yaml"))
+    assert len(plan.cells) == 3 + 3 * 2 * 3
+    assert {training.task.name for training in plan.trainings} == {"masked_lm"}
 
 
 @pytest.mark.slow

@@ -271,8 +271,9 @@ def test_a_validation_has_neither_hypotheses_nor_references(tmp_path):
     work.finish(*(stage for stage in work.stages if stage.kind == "train"))
     for technique, sparsity in (("dense", 0.0), ("slt", 0.5)):
         scored(work, work.stage("score", technique, sparsity), sparsity, 5.5, ("loss",))
-    plan = work.write_plan()
-    found = [row for row in collect(work.out, plan) if row["kind"] == "score"]
+    work.write_plan()
+    refresh(work.out)
+    found = rows(work, "score")
     assert [(row["metric"], row["score"]) for row in found] == [("loss", 5.5)] * 2
     assert not {"hypotheses", "references", "beam", "lenpen"} & {n for row in found for n in row}
     assert {row["subset"] for row in found} == {"valid"}
