@@ -139,7 +139,7 @@ def values():
     found = {}
     for key in (*GOOD, "out", "keep_dense", "metrics", "keep", "adopt", "published", "retries",
                 "engine", "train_env", "generate", "rewind", "rounds", "clock", "min_density",
-                "scope", "score", "prunable", "own_techniques"):  # fmt: skip
+                "scope", "score", "prunable", "own_techniques", "task"):  # fmt: skip
         fits = (*FITS.get(key, ()), *(("a text",) if key in TEXTS else ()), *SOME.get(key, ()))
         for what, value in VALUES.items():
             if what not in fits:

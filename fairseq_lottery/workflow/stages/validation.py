@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ def read_validation(model: Path) -> dict[str, Any]:
             " --validate-interval-updates that divides --save-interval-updates"
         )
     settings = settings_in(state)
-    metric, criterion = settings.get("best_checkpoint_metric"), settings.get("criterion")
+    metric = str(settings.get("best_checkpoint_metric"))
+    # the criterions of this package have the losses of fairseq's, which an adopted run has
+    criterion = re.sub("_lottery$", "", str(settings.get("criterion")))
     return {
-        "metric": str(metric),
+        "metric": metric,
         "score": float(score),
         "signature": f"fairseq|metric:{metric}|criterion:{criterion}",
         "subset": str(settings.get("valid_subset")).split(",")[0],

@@ -128,16 +128,17 @@ def test_a_run_of_other_data_is_refused(folders, tmp_path, symbols, task_state, 
     assert names(out) == []
 
 
-def test_a_run_of_another_task_is_adopted_for_that_task_only(folders, data, tmp_path):
+@pytest.mark.parametrize("state", [{"lottery": {"mask": None, "task": "masked_lm"}}, {}])
+def test_a_run_of_another_task_is_adopted_for_that_task_only(folders, data, tmp_path, state):
+    """Ours names its task, and plain fairseq's has it in its settings."""
     run, out = folders
-    lottery = {"mask": None, "task": "masked_lm"}
+    cfg = {"model": {"arch": "roberta"}, "task": {"_name": "masked_lm", "data": "gone"}}
     for name in ("1_20", "_last"):
         update = 20 if name == "1_20" else 100
         path = run / f"checkpoint{name}.pt"
-        save_checkpoint(path, weights(update), update, task_state={"lottery": lottery})
-    with pytest.raises(
-        LotteryError, match="_20.pt is of the task masked_lm, expected translation;"
-    ):
+        save_checkpoint(path, weights(update), update, task_state=state, cfg=cfg)
+    message = "_20.pt is of the task masked_lm, expected translation;"
+    with pytest.raises(LotteryError, match=message):
         adopt(run, out, [20], [], 100, data)
     assert names(out) == []
     folder = tmp_path / "masked"

@@ -31,10 +31,18 @@ def test_the_row_of_a_model_has_its_validation(tmp_path):
     (row,) = map(json.loads, (tmp_path / "scores.jsonl").read_text().splitlines())
     assert row == {
         "metric": "loss", "score": 5.326, "subset": "valid1",
-        "signature": "fairseq|metric:loss|criterion:masked_lm_lottery",
+        "signature": "fairseq|metric:loss|criterion:masked_lm",
         "update": 60, "pruned": 0, "prunable": PRUNABLE, "denominator": "all-matrices",
         "signature_of_ticket": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("criterion", ["masked_lm", "masked_lm_lottery"])
+def test_an_adopted_run_shares_the_signature(tmp_path, criterion):
+    """The criterion of this package logs more and has the same loss."""
+    cfg = {**CFG, "criterion": {"_name": criterion}}
+    path = save_checkpoint(tmp_path / "a.pt", weights(), cfg=cfg, extra_state={"val_loss": 5.0})
+    assert read_validation(path)["signature"] == "fairseq|metric:loss|criterion:masked_lm"
 
 
 def test_a_model_of_another_sparsity_has_no_row(tmp_path):
