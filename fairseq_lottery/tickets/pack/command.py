@@ -74,22 +74,21 @@ class TrainingCommand:
     data: Mapping[str, str]
     flags: tuple[tuple[str, tuple[str, ...]], ...]
 
+    @property
+    def data_flags(self) -> list[tuple[str, str]]:
+        """The flags about the data with their values, which ``fairseq-preprocess`` takes too."""
+        return [(self.task.data_flags[name], value) for name, value in self.data.items()]
+
     def folder(self, path: Path) -> DataFolder:
         """Return the data folder at ``path``, with the dictionaries that this command reads."""
-        names = {name: flag[2:].replace("-", "_") for name, flag in self.task.data_flags.items()}
-        return self.task.folder(path, {names[name]: value for name, value in self.data.items()})
-
-    @property
-    def data_words(self) -> list[str]:
-        """The flags about the data with their values, which ``fairseq-preprocess`` takes too."""
-        named = self.task.data_flags
-        return [word for name, value in self.data.items() for word in (named[name], value)]
+        settings = {flag[2:].replace("-", "_"): value for flag, value in self.data_flags}
+        return self.task.folder(path, settings)
 
     def text(self) -> str:
         """The command for a shell, a flag per line; ``parse`` of it gives this command."""
         rows = [
             ("fairseq-train", DATA),
-            *zip(self.data_words[::2], self.data_words[1::2]),
+            *self.data_flags,
             *(("--user-dir", USER_DIR), ("--task", self.task.lottery_task)),
             *(("--ticket", TICKET), ("--save-dir", SAVE_DIR)),
             *((flag, *values) for flag, values in self.flags),

@@ -71,7 +71,7 @@ def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
         text = [f"# your text is in text/, cut with {how}:", f"# {parts}"]
     files = command.folder(Path()).files.values()
     rows = (
-        ("fairseq-preprocess", *preprocessing.flags, *command.data_words),
+        ("fairseq-preprocess", *preprocessing.flags, *map(" ".join, command.data_flags)),
         [f"--{text}pref text/{text}" for text in texts],
         [*map(" ".join, zip(preprocessing.dictionary_flags, files)), f"--destdir {DATA}"],
     )
