@@ -193,6 +193,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted(plan.scores),
         "growing": sorted({t.growth.score for t in plan.trainings if t.growth is not None}),
+        "at_once": sorted(_scores_at_once(plan)),
         "masks": [one for n, one in enumerate(masks) if one not in masks[:n]],
         "closings": [
             {**parts.content, "of": None}
@@ -221,6 +222,16 @@ def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
             " (0 trains on the CPU), or give --executor",
         )
     return Asked(list(found["notes"]), found["parameters"])
+
+
+def _scores_at_once(plan: Plan) -> set[str]:
+    """Return the scores by which a mask changes before the first update of its training."""
+    scores = set()
+    for training in plan.trainings:
+        first = training.ticket.first_update if training.ticket is not None else 0
+        if training.growth is not None and training.growth.start == first:
+            scores.add(training.growth.score)
+    return scores
 
 
 def _key(where: Union[str, list[Any]]) -> Key:

@@ -76,6 +76,10 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return {"problem": f"the score {score} needs start weights, which no mask that grows"
                     " during training has; choose another, or techniques that draw tickets",
                     "where": "score"}  # fmt: skip
+        if score in question["at_once"] and "gradient" in needs:
+            return {"problem": f"the score {score} needs gradients, and there are none before the"
+                    " first update, where pruning starts; set prune: start to a later update",
+                    "where": ["prune", "start"]}  # fmt: skip
     names = {flag: flag.lstrip("-").replace("-", "_") for flag in question["weights"]}
     given = vars(parsed["train"])
     meant = {flag: given[name] for flag, name in names.items() if name in given}

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Optional
 
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
-from fairseq_lottery.options import Prunable, Ranking, Reset, Schedule, changed
+from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedule, changed
 from fairseq_lottery.workflow.trainings.flags import Flags
 
 #: resets whose draws have changed: what an older version drew is another training
@@ -52,7 +52,7 @@ class Closing:
     way: str = "choose"
     strategy: str = "lowest"
     measure: Optional[str] = None
-    per: str = "sentence"
+    per: str = Gradients.per
     normalise: bool = False
     at_least: int = 0
     subset: str = "valid"
@@ -114,6 +114,11 @@ class DrawnFrom:
 @dataclass(frozen=True)
 class Draw(Reset, Prunable, Ranking, DrawnFrom):
     """A ticket: whose mask, on whose weights, and the options of its draw."""
+
+    @property
+    def first_update(self) -> int:
+        """Update that its training starts at."""
+        return self.start.update if self.clock == "rewind" else 0
 
 
 @dataclass(frozen=True)

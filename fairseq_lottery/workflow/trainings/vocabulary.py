@@ -84,8 +84,7 @@ class Vocabulary:
 
     def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
         """Train, from scratch or from a ticket, while the mask grows to ``sparsity``."""
-        first = ticket.start.update if ticket and ticket.clock == "rewind" else 0
-        start = max(self.growth.start, first)
+        start = max(self.growth.start, ticket.first_update if ticket else 0)
         if start >= self.growth.end and self.growth.schedule != "one-shot":
             raise LotteryError(f"pruning would start at update {start}, where it has to be over")
         growth = replace(self.growth, sparsity=sparsity, start=start)

@@ -316,6 +316,7 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert train[-2:] == ["--max-update", "1000"]
     assert generate[-3:] == ["--path", "model.pt", "--remove-bpe"]
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
+    assert asked["at_once"] == []
     dense = {"prunable": "all-matrices", "keep_dense": None}
     assert asked["masks"] == [{"scope": "layer", **dense}]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
@@ -328,6 +329,21 @@ def test_nothing_is_asked_about_translations_of_another_task(environment, tmp_pa
     assert asked["task"] == "masked_lm" and asked["tests"] == []
     (train,) = asked["words"].values()
     assert train[3:5] == ["--task", "masked_lm_lottery"]
+
+
+@pytest.mark.parametrize(
+    "technique, settings, at_once",
+    [
+        ("mp", {}, ["magnitude"]),
+        ("mp", {"prune": {"start": 10}}, []),
+        ("slt-mp", {"clock": "rewind"}, ["magnitude"]),
+    ],
+)
+def test_what_prunes_before_its_first_update(environment, tmp_path, technique, settings, at_once):
+    answer = '{"gpus": 2, "notes": [], "parameters": 7}'
+    ask(environment(answer, techniques=[technique], **settings), "local")
+    asked = json.loads((tmp_path / "question").read_text())
+    assert (asked["growing"], asked["at_once"]) == (["magnitude"], at_once)
 
 
 def test_test_sets_are_checked_once_each(environment, tmp_path):

@@ -15,13 +15,15 @@ def ask(toy_data, monkeypatch):
     pytest.importorskip("fairseq")
     monkeypatch.chdir(toy_data.parent)
 
-    def asking(*flags, masks=(), closings=(), references=None, generate=()):
+    def asking(*flags, masks=(), closings=(), references=None, generate=(),
+               scores=("magnitude",), at_once=()):  # fmt: skip
         fixed = [str(toy_data), "--task", "translation_lottery"]
         translates = [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate]
         return answer({
             "task": "translation",
             "words": {"train": [*fixed, *MODEL, *FLAGS, *flags], "generate": translates},
-            "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
+            "weights": [], "adopt": [], "scores": scores, "growing": scores,
+            "at_once": at_once,
             "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
             "closings": list(closings),
             "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
@@ -44,6 +46,14 @@ def test_a_model_that_cannot_be_built(ask):
     found = ask("--encoder-attention-heads", "7")
     assert found["where"] == "train"
     assert found["problem"].startswith("train: the model cannot be built (")
+
+
+def test_a_score_of_gradients_waits_for_the_first_update(ask):
+    scores = ["magnitude", "matrix.scores:taylor"]
+    assert "problem" not in ask(scores=scores, at_once=scores[:1])
+    found = ask(scores=scores, at_once=scores)
+    assert found["where"] == ["prune", "start"]
+    assert found["problem"].startswith("the score matrix.scores:taylor needs gradients, and there")
 
 
 @pytest.fixture
