@@ -15,8 +15,13 @@ from fairseq_lottery.pattern import Pattern
 T = TypeVar("T")
 
 
-def _is_none(name: str) -> bool:
+def _has_no_others(name: str) -> bool:
     return False
+
+
+def _is_code(name: str) -> bool:
+    """Whether a text names code of a user's own, as ``package.module:function``."""
+    return ":" in name
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,12 @@ class Axis:
     title: str
     names: Mapping[str, str]
     others: str = ""
-    is_other: Callable[[str], bool] = _is_none
+    is_other: Callable[[str], bool] = _has_no_others
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether a value may name code of a user's own, which is then imported."""
+        return self.is_other is _is_code
 
     @property
     def choices(self) -> str:
@@ -74,7 +84,7 @@ SCORE = Axis(
         "random": "random numbers",
     },
     others="your own as package.module:function",
-    is_other=lambda name: ":" in name,
+    is_other=_is_code,
 )
 SCOPE = Axis(
     "scope",
@@ -143,7 +153,7 @@ PRUNER = Axis(
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
     },
     others="your own as package.module:Class",
-    is_other=lambda name: ":" in name,
+    is_other=_is_code,
 )
 MEASURE = Axis(
     "measure",
@@ -156,7 +166,7 @@ MEASURE = Axis(
         "adaprune": "l1 without the output projection of a head",
     },
     others="your own as package.module:function",
-    is_other=lambda name: ":" in name,
+    is_other=_is_code,
 )
 PER = Axis(
     "importance per",

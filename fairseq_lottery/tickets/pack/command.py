@@ -38,6 +38,13 @@ _RENAMED = {
     for one in options(*GROUPS, place=TRAINING)
     if one.stored
 }
+#: every option's flag, and those that may name code of a user's own -> what it is called
+_OPTIONS = tuple(one.flag_in(TRAINING) for one in options(*GROUPS, place=TRAINING))
+_CODE = {
+    one.flag_in(TRAINING): one.axis.title
+    for one in options(*GROUPS, place=TRAINING)
+    if one.axis is not None and one.axis.takes_code
+}
 _LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
 _PLACED = ("--task", "--user-dir", "--save-dir", "--ticket")
 _FILES = (
@@ -205,7 +212,7 @@ def _flags(words: list[str]) -> Flags:
 
 def _refuse_shortened(flags: Flags, task: TaskAdapter) -> None:
     """argparse completes a shortened flag, which would then pass by unseen here."""
-    special = (*DRAWING, *RANKING, *_LOGS, *_PLACED, *_FILES, *task.data_flags.values())
+    special = (*_OPTIONS, *_LOGS, *_PLACED, *_FILES, *task.data_flags.values())
     for flag, _ in flags:
         whole = [name for name in special if name.startswith(flag)]
         # --score is whole, and the start of --score-file
@@ -238,8 +245,8 @@ def _refuse_bound(flag: str, values: Sequence[str]) -> None:
             f"{given} is not a plain value, and fairseq may evaluate it as Python; write words,"
             " numbers, or a literal such as '(0.9, 0.98)'"
         )
-    if flag == "--score" and any(":" in value for value in values):
+    if flag in _CODE and any(":" in value for value in values):
         raise LotteryError(
-            f"{given} names a function of your own, and an archive carries no code; train with a"
-            " score of fairseq_lottery"
+            f"{given} names code of your own, and an archive carries no code; train with a"
+            f" {_CODE[flag]} of fairseq_lottery"
         )
