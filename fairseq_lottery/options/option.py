@@ -143,15 +143,18 @@ def words(holder: Any, *groups: type, place: str) -> list[str]:
 def changed(holder: Any, without: Sequence[str] = ()) -> dict[str, Any]:
     """Return what of a dataclass, of whatever groups, is not its default: its fingerprint.
 
-    A new option leaves the fingerprints of what was described before alone.
+    The default is that of a configuration. A new option with one leaves the fingerprints of what
+    was described before alone.
 
     Args:
         without: names of fields that are left out.
     """
     group: Any = type(holder)
-    keys = {one.name: one.key() for one in options(group)}
-    return {
-        keys.get(one.name, one.name): getattr(holder, one.name)
-        for one in fields(holder)
-        if one.name not in without and getattr(holder, one.name) != one.default
-    }
+    known = {one.name: one for one in options(group)}
+    found = {}
+    for one in fields(holder):
+        option, value = known.get(one.name), getattr(holder, one.name)
+        default = option.default_in(WORKFLOW) if option else one.default
+        if one.name not in without and value != default:
+            found[option.key() if option else one.name] = value
+    return found

@@ -22,6 +22,7 @@ from fairseq_lottery.options import (
     values,
     words,
 )
+from fairseq_lottery.options.option import option
 
 CHOSEN = (Ranking, Prunable, Reset, Seed)
 
@@ -105,3 +106,15 @@ def test_no_two_options_share_a_name_in_a_place(place):
 def test_help_can_be_shown_by_argparse():
     for one in options(*GROUPS):
         assert "%" not in one.text and one.text.isprintable()
+
+
+def test_a_default_of_the_configuration_stays_out_of_fingerprints():
+    """A new option leaves the fingerprints of before alone, whatever its default elsewhere."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Group:
+        share: float = option("a share", 0.5, defaults={WORKFLOW: 0.7})
+        count: int = option("a count", 3)
+
+    assert changed(Group(share=0.7)) == {}
+    assert changed(Group(share=0.5, count=4)) == {"share": 0.5, "count": 4}

@@ -59,6 +59,8 @@ _WHY = {
     "--task": "write task: NAME as a key of the configuration",
     **dict.fromkeys([one.flag_in(TRAINING) for one in options(Ranking, Prunable, place=WORKFLOW)],
                     "write it as a key of the configuration"),
+    **dict.fromkeys([one.flag_in(TRAINING) for one in options(Pruning)],
+                    "magnitude pruning of the workflow is by the pruner gradual"),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from inspect import Signature, signature
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import Gradients, Importance
 from fairseq_lottery.options.axes import MEASURE, PER, RANKING, STRATEGY, UNSHARED
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
 from fairseq_lottery.workflow.trainings.training import Closing
@@ -60,8 +61,8 @@ def _by(kind: str, strategy: str) -> Callable[..., Cells]:
         v: Vocabulary,
         share: float,
         at_least: int = 0,
-        measure: str = "gradient",
-        per: str = "sentence",
+        measure: str = Importance.measure,
+        per: str = Gradients.per,
         normalise: bool = False,
     ) -> Closing:
         """Parts of the dense run by their importance in it."""
@@ -125,7 +126,7 @@ def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
         v: Vocabulary,
         share: float,
         at_least: int = 0,
-        per: str = "sentence",
+        per: str = Gradients.per,
         normalise: bool = False,
     ) -> Closing:
         """What a search closes, or what a control of the same size does (Prasanna 2020)."""
@@ -162,8 +163,8 @@ def _refuse(
     v: Vocabulary,
     kind: str,
     at_least: Any = 0,
-    measure: str = "gradient",
-    per: str = "sentence",
+    measure: str = Importance.measure,
+    per: str = Gradients.per,
     normalise: Any = False,
 ) -> None:
     """Refuse what no ``heads`` command would take."""
