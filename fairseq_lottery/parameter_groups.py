@@ -5,22 +5,24 @@ from collections.abc import Mapping
 
 from fairseq_lottery.errors import LotteryError
 
-#: group -> what its parameter names look like, tried in this order; these are the names of
-#: fairseq's Transformer, and adapters of tasks register those of other models
-GROUPS: dict[str, list[re.Pattern[str]]] = {
-    "embedding": [re.compile(r"\bembed_tokens\.")],
-    "output": [re.compile(r"\boutput_projection\.")],
-    "classifier": [],
-    "enc_self": [re.compile(r"^encoder\..*\bself_attn\.")],
-    "dec_self": [re.compile(r"^decoder\..*\bself_attn\.")],
-    "enc_dec": [re.compile(r"\bencoder_attn\.")],
-    "enc_ffn": [re.compile(r"^encoder\..*\bfc[12]\.")],
-    "dec_ffn": [re.compile(r"^decoder\..*\bfc[12]\.")],
+#: group -> what its parameters are called in fairseq's Transformer, tried in this order
+GROUPS: dict[str, re.Pattern[str]] = {
+    "embedding": re.compile(r"\bembed_tokens\."),
+    "output": re.compile(r"\boutput_projection\."),
+    "classifier": re.compile(r"(?!)"),
+    "enc_self": re.compile(r"^encoder\..*\bself_attn\."),
+    "dec_self": re.compile(r"^decoder\..*\bself_attn\."),
+    "enc_dec": re.compile(r"\bencoder_attn\."),
+    "enc_ffn": re.compile(r"^encoder\..*\bfc[12]\."),
+    "dec_ffn": re.compile(r"^decoder\..*\bfc[12]\."),
 }
+#: (group, pattern) of the adapters of other tasks, for names that no pattern of ``GROUPS`` fits: so
+#: no adapter changes the groups of a Transformer
+_REGISTERED: list[tuple[str, re.Pattern[str]]] = []
 
 
 def register_groups(patterns: Mapping[str, str]) -> None:
-    """Register group -> pattern of parameter names, beside those that the group has.
+    """Register group -> pattern of parameter names, beside that of fairseq's Transformer.
 
     Raises:
         LotteryError: there is no such group.
@@ -30,14 +32,14 @@ def register_groups(patterns: Mapping[str, str]) -> None:
             raise LotteryError(
                 f"group {group!r} of parameters is unknown; choose one of {', '.join(GROUPS)}"
             )
-        pattern = re.compile(text)
-        if pattern not in GROUPS[group]:
-            GROUPS[group].append(pattern)
+        pattern = (group, re.compile(text))
+        if pattern not in _REGISTERED:
+            _REGISTERED.append(pattern)
 
 
 def group_of(name: str) -> str:
     """Return the group of the parameter ``name``, ``"other"`` where none fits."""
-    for group, patterns in GROUPS.items():
-        if any(pattern.search(name) for pattern in patterns):
+    for group, pattern in (*GROUPS.items(), *_REGISTERED):
+        if pattern.search(name):
             return group
     return "other"

@@ -63,11 +63,11 @@ def refuse_other_run(
     """Refuse to go on from a checkpoint that is not what ``cfg`` asks for."""
     state, path = restored.state, restored.path
     task = stored_adapter(state, path).name if state else adapter.name
-    if task != adapter.name:
+    if task != adapter.name and restored.same_run:
         raise LotteryError(
             f"{path} is of a run of the task {task}, not {adapter.name}; choose another --save-dir"
         )
-    if state.get("dictionaries"):
+    if state.get("dictionaries") and task == adapter.name:
         stored = Dictionaries.from_tensors(state["dictionaries"], adapter.vocabularies)
         stored.refuse_other(dictionaries, str(path))
     asked = cfg.ticket or cfg.mask_from

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import DICTIONARIES, PROPERTY, Run, full_mask, save_checkpoint, weights
 
+from fairseq_lottery import parameter_groups
 from fairseq_lottery.adapters import (
     ADAPTERS,
     MASKED_LM,
@@ -19,6 +20,7 @@ from fairseq_lottery.adapters import (
     register_adapter,
 )
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.parameter_groups import group_of, register_groups
 from fairseq_lottery.tickets import (
     Dictionaries,
     container,
@@ -46,6 +48,18 @@ TEXT = Dictionaries({"source": ("a", "b", "<mask>")})
 )
 def test_an_adapter_is_found_by_the_registered_name(task, adapter):
     assert adapter_of(task) is adapter
+
+
+def test_no_adapter_changes_the_groups_of_a_transformer():
+    names = [*weights(), "decoder.layers.3.fc1.weight", "encoder.version"]
+    before = [group_of(name) for name in names]
+    register_groups({"output": "fc1|embed", "classifier": "version"})
+    try:
+        assert [group_of(name) for name in names] == [*before[:-1], "classifier"]
+    finally:
+        del parameter_groups._REGISTERED[-2:]
+    with pytest.raises(LotteryError, match="group 'head' of parameters is unknown; choose one of"):
+        register_groups({"head": "x"})
 
 
 def test_every_registered_task_has_its_adapter():
