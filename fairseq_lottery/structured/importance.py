@@ -24,6 +24,9 @@ Scores = dict[str, dict[str, Tensor]]
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int, int]]
 
 
+NO_TOKENS = "no token of the examples counts in the loss; give more examples, or another subset"
+
+
 def importance(
     model: nn.Module,
     anatomy: Anatomy,
@@ -72,6 +75,8 @@ def importance(
             counts["batch"] += 1
     if not counts["batch"]:
         raise LotteryError("there is no data to measure importance on")
+    if not counts["token"]:
+        raise LotteryError(NO_TOKENS)
     return {
         kind: {name: total / counts[per] for name, total in modules.items()}
         for kind, modules in totals.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fairseq_lottery.adapters import TaskAdapter
@@ -23,6 +25,11 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.tasks.initialise import untrained
 from fairseq_lottery.tasks.sentences import Text, load_pairs, text_of
 from fairseq_lottery.tickets import Dictionaries, Source, read_dictionaries
+
+logger = logging.getLogger(__name__)
+
+#: of a number among the settings of a task: tokens of an example, at most
+_LARGEST = 1 << 14
 
 
 class Evaluation(ABC):
@@ -126,7 +133,11 @@ class ExamplesOfTask(Evaluation):
         if source.in_file is not None:
             source.in_file.refuse_other(self.symbols, source.path)
         self._adapter, self._source, self._settings = adapter, source, settings
-        self._cfg = _configuration(adapter, settings, found.path)
+        self._ignored = _ignored(adapter, settings)
+        try:
+            self._cfg = _configuration(adapter, settings, found.path)
+        except OmegaConfBaseException as error:
+            raise self._failed("the settings of the task are malformed", error) from None
 
     @cached_property
     def task(self) -> Any:
@@ -163,6 +174,9 @@ class ExamplesOfTask(Evaluation):
             return None
         except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
             raise self._failed(f"the examples called {subset} cannot be read", error) from error
+        ignored = ", ".join(f"{name} {value}" for name, value in self._ignored.items())
+        if ignored:
+            logger.warning("examples are made without these settings of the training: %s", ignored)
         found: FairseqDataset = self.task.dataset(subset)
         found.set_epoch(1)
         return found
@@ -199,13 +213,11 @@ def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Pa
             f"fairseq has no criterion {adapter.criterion}, which the adapter of {adapter.name}"
             " names; name one that is registered with a dataclass of settings"
         )
-    known = {field.name for field in fields(TASK_DATACLASS_REGISTRY[adapter.name])}
+    known = _known(adapter)
     allowed = {
         name: value
         for name, value in settings.items()
-        if name in known
-        and re.fullmatch(adapter.examples, name)
-        and (type(value) in (bool, int, float) or re.fullmatch(r"\w{1,50}", str(value)))
+        if name in known and re.fullmatch(adapter.examples, name) and _is_harmless(value)
     }
     whole = OmegaConf.structured(FairseqConfig)
     OmegaConf.set_struct(whole, False)
@@ -215,6 +227,28 @@ def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Pa
     whole.criterion = CRITERION_DATACLASS_REGISTRY[adapter.criterion]()
     whole.criterion._name = adapter.criterion
     return whole
+
+
+def _known(adapter: TaskAdapter) -> dict[str, Any]:
+    """Return the settings of fairseq's task with their defaults."""
+    return {field.name: field.default for field in fields(TASK_DATACLASS_REGISTRY[adapter.name])}
+
+
+def _is_harmless(value: Any) -> bool:
+    """Whether a setting is a number of a size that examples have, or a word."""
+    if type(value) in (bool, int, float):
+        return abs(value) <= _LARGEST
+    return re.fullmatch(r"\w{1,50}", str(value)) is not None
+
+
+def _ignored(adapter: TaskAdapter, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return switches of the training's task that are on and that the adapter does not allow."""
+    known = _known(adapter) if adapter.name in TASK_DATACLASS_REGISTRY else {}
+    return {
+        name: value
+        for name, value in settings.items()
+        if known.get(name) is False and value is True and not re.fullmatch(adapter.examples, name)
+    }
 
 
 def evaluation_of(

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.options import Gradients, Importance
 from fairseq_lottery.options.axes import MEASURE, PER
 from fairseq_lottery.structured import Gates, MeasureInput, Parts, measure, normalised
 from fairseq_lottery.structured.ablation import one_left, one_out
 from fairseq_lottery.structured.changes import attention_change, difference, weight_change
 from fairseq_lottery.structured.choosing import StrategyInput
-from fairseq_lottery.structured.importance import Scores
+from fairseq_lottery.structured.importance import NO_TOKENS, Scores
 from fairseq_lottery.structured.learned import learned_in
 from fairseq_lottery.structured.strategies import STRATEGIES
 from fairseq_lottery.tasks.live import Live, batches, examples, masked
@@ -56,8 +57,8 @@ class Sample:
 def measured(
     made: Live,
     sample: Sample,
-    name: str = "gradient",
-    per: str = "sentence",
+    name: str = Importance.measure,
+    per: str = Gradients.per,
     start: Optional[Parts] = None,
 ) -> Scores:
     """How important each head, unit and block is; of confidence, heads only.
@@ -197,6 +198,8 @@ class Judged:
         for batch in batches(self.examples, self.tokens, self.made.device):
             loss, count, _ = self.made.evaluation.loss(self.made.model, batch)
             total, tokens = total + float(loss), tokens + count
+        if not tokens:
+            raise LotteryError(NO_TOKENS)
         return total / tokens
 
     def _bleu(self) -> float:

@@ -129,7 +129,8 @@ def built(
         ) from error
     named = dict(model.named_parameters(remove_duplicate=False))
     for name, symbols in dictionaries.items():
-        rows = len(named[source.adapter.vocabularies[name].embedding])
+        embedding = named.get(source.adapter.vocabularies[name].embedding)
+        rows = len(symbols) if embedding is None else len(embedding)
         if rows != len(symbols):
             raise LotteryError(
                 f"the model of {source.path} has {rows} symbols and a dictionary {len(symbols)};"

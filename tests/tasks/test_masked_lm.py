@@ -392,6 +392,39 @@ def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
             assert bool(keep[:, number].any()) != ((name, number) in closed)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mask_prob": "abc"}, "the settings of the task are malformed ("),
+        ({"tokens_per_sample": None}, "the settings of the task are malformed ("),
+        ({"sample_break_mode": "${oc.env:HOME}"}, ""),
+        ({"mask_multiple_length": 10**9}, ""),
+        ({"mask_prob": 0.0}, "no token of the examples counts in the loss; give more examples"),
+    ],
+)
+def test_what_a_strangers_checkpoint_says_of_examples_is_bounded(runs, settings, said, capsys):
+    """Numbers that no example has, and texts that are not words, are left out."""
+    state = torch.load(runs.path("dense/checkpoint_last.pt"), weights_only=False)
+    for name, value in settings.items():
+        state["cfg"]["task"][name] = value
+    torch.save(state, runs.path("strange.pt"))
+    line = ["heads", "importance", runs.path("strange.pt"), "--sentences", "4", "--overwrite"]
+    code = main([*line, "--out", runs.path("strange.json")])
+    said_of_it = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-lot")]
+    assert code == (2 if said else 0) and len(said_of_it) == bool(said)
+    assert all(said in line for line in said_of_it)
+
+
+def test_switches_that_an_evaluation_does_not_follow_are_said(runs, caplog):
+    state = torch.load(runs.path("dense/checkpoint_last.pt"), weights_only=False)
+    state["cfg"]["task"]["mask_whole_words"] = True
+    torch.save(state, runs.path("words.pt"))
+    live.examples(live.live(runs.path("words.pt")), "valid", None)
+    assert "examples are made without these settings of the training: mask_whole_words" in (
+        caplog.text
+    )
+
+
 def test_a_ticket_does_not_say_how_examples_are_made(runs, capsys):
     line = ["heads", "importance", runs.path("ticket.safetensors"), "--data", runs.path("bin")]
     assert main([*line, "--out", runs.path("t.json")]) == 2
