@@ -81,9 +81,9 @@ class TaskAdapter:
         dictionary_files: (data folder, settings of the task) -> name of a dictionary -> its file
             in the folder. It raises LotteryError where the folder does not tell.
         settings: pattern of further settings that shape a model of the task.
-        groups: group of parameters, a name of ``parameter_groups.GROUPS`` -> pattern of names, beside
-            those of fairseq's Transformer. A tensor that is tied is in the group ``embedding`` or
-            ``output`` under each of its names.
+        groups: name in ``parameter_groups.GROUPS`` -> pattern of parameters, beside those of
+            fairseq's Transformer. A tied tensor is in the group ``embedding`` or ``output`` under
+            each of its names.
         data_flags: name, as in records of packed tickets -> flag of ``fairseq-train`` that says
             which data in the folder is meant; other commands that read the folder take it too.
         preprocessing: how the data folder is made; tickets of a task without it are not packed.

@@ -5,7 +5,7 @@ the exact selection turn ranks into a mask, pruners change a mask during trainin
 """
 
 from fairseq_lottery.masks.mask import Mask, overlap
-from fairseq_lottery.masks.nm import densest
+from fairseq_lottery.masks.nm import densest, pattern_of
 from fairseq_lottery.masks.prunable import (
     PAD_ROW,
     PRUNABLE_SETS,
@@ -72,6 +72,7 @@ __all__ = [
     "needs",
     "overlap",
     "prunable_matrices",
+    "pattern_of",
     "read_pruner",
     "rounds",
     "score_all",

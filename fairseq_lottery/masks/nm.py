@@ -55,6 +55,24 @@ def densest(keep: Tensor, group: int) -> Optional[int]:
     return int(_kept(keep, group).max())
 
 
+def pattern_of(mask: Mask) -> Optional[str]:
+    """Return the pattern N:M, M up to 32, that every pruned matrix has to the weight; or None."""
+    pruned = {name: keep for name, keep in mask.items() if mask.pruned_in(name)}
+    for group in range(2, 33):
+        counts = set()
+        for name, keep in pruned.items():
+            rows = torch.ones(keep.shape[0], dtype=torch.bool)
+            if name in mask.protected:
+                rows[mask.protected[name]] = False
+            fits = keep.dim() > 1 and keep.shape[-1] % group == 0
+            counts |= set(_kept(keep[rows], group).unique().tolist()) if fits else {group}
+            if len(counts) > 1:
+                break
+        if len(counts) == 1 and not counts & {0, group}:
+            return f"{counts.pop()}:{group}"
+    return None
+
+
 def _kept(keep: Tensor, group: int) -> Tensor:
     return keep.reshape(-1, group).sum(1, dtype=torch.int16)
 

@@ -30,7 +30,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.nm import select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
-from fairseq_lottery.options import check_scope
+from fairseq_lottery.options import Scope, check_scope
 from fairseq_lottery.options.axes import SCOPE
 from fairseq_lottery.pattern import Pattern
 
@@ -51,7 +51,7 @@ def select(
     scores: Mapping[str, Tensor],
     current: Mask,
     sparsity: float,
-    scope: str = "layer",
+    scope: str = Scope.scope,
     min_density: float = 0.0,
     closed: Optional[Mask] = None,
 ) -> Mask:

@@ -90,6 +90,10 @@ class MaskedOptimizer:
             ]
         return self._gradients
 
+    def stop_accumulating(self) -> None:
+        """Sum no more gradients, and keep none in checkpoints."""
+        self._gradients, self._is_dense = None, False
+
     def set_keep(self, rows: Sequence[tuple[Tensor, Optional[Tensor]]]) -> None:
         """Enforce a mask from now on: (own tensor, uint8 keep of its shape or None)."""
         self._rows = rows

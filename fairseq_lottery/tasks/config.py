@@ -25,7 +25,8 @@ def _with_options(config: type) -> type:
         setattr(config, name, _field(one))
         if one.stored:
             # fairseq 0.12.2 refuses settings of a checkpoint that have no field here; it makes no
-            # flag of a field without help that refers to another
+            # flag of a field without help that refers to another, which it does inside fairseq's
+            # whole configuration only
             config.__annotations__[one.stored] = one.kind
             setattr(config, one.stored, II(f"task.{name}"))
     return dataclass(config)

@@ -21,7 +21,6 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, OPTIONS, PrunerInput, stored_name
 from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
-from fairseq_lottery.pattern import Pattern
 from fairseq_lottery.tasks.checks import refuse_given, refuse_unreachable
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
@@ -112,6 +111,11 @@ def plan_growth(
     _refuse_needs(cfg, settings, kind, restored)
     _refuse_stray_options(cfg, kind)
     refuse_unreachable(cfg, settings)
+    if settings.ema and settings.ema_fp32:
+        raise LotteryError(
+            "--ema-fp32 keeps weights that a mask which changes cannot reach; leave it out, or"
+            " train a ticket"
+        )
     if stored:
         is_same_kind = stored_name(stored) == cfg.pruner
         then = read_pruner(stored, kind if is_same_kind and source else None)
@@ -126,20 +130,13 @@ def plan_growth(
             _refuse_other_ranking(cfg, restored, then.is_active(first))
         if same:
             return Growth(cfg.pruner, then, needs, begins=False)
-    pruner = _build(cfg, kind, mask, ticket)
+    pruner = _build(cfg, kind, mask, ticket, first)
     if pruner.start < first:
         raise LotteryError(
             f"--prune-start {pruner.start} lies before update {first}, where the run starts;"
             " start pruning there or later"
         )
-    if settings.ema and settings.ema_fp32:
-        raise LotteryError(
-            "--ema-fp32 keeps weights that a growing mask cannot reach; drop it, or prune with a"
-            " ticket"
-        )
     _refuse_scope(cfg, mask)
-    if not pruner.only_shrinks:
-        _refuse_structure(cfg, ticket, restored)
     flag = _flag_of_gradients(cfg, kind)
     if flag is not None and pruner.is_due(first):
         raise LotteryError(
@@ -157,23 +154,28 @@ def _options_of(kind: type[Pruner], source: Any) -> dict[str, Any]:
     return {name: getattr(source, OPTIONS[name].name_in(TRAINING)) for name in names}
 
 
-def _build(cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket]) -> Pruner:
-    """Return the pruner that ``cfg`` asks for, which begins with ``mask``."""
+def _build(
+    cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket], update: int
+) -> Pruner:
+    """Return the pruner that ``cfg`` asks for, which begins with ``mask`` at ``update``."""
     values = _options_of(kind, cfg)
     has_initial = "initial" in {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if has_initial:
         values["initial"] = _sparsity_now(cfg.scope, mask, ticket)
     try:
         pruner = kind(**values)
-    except TypeError as error:  # of a user's own
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
         raise LotteryError(f"pruner {cfg.pruner} cannot be built: {error}") from error
     if has_initial:
         return pruner
-    if mask.pruned and not has_sparsity(mask, pruner.final):
+    due = pruner.sparsity_at(update)
+    if mask.pruned and due is not None and not has_sparsity(mask, due):
         raise LotteryError(
-            f"--prune-to {pruner.final:g} differs from the sparsity {mask.sparsity:.6f} that the"
-            f" run starts with, which --pruner {cfg.pruner} keeps; set --prune-to to the sparsity"
-            " that this mask was drawn or pruned to"
+            f"--pruner {cfg.pruner} starts at sparsity {due:g}, and the run starts at"
+            f" {mask.sparsity!r}; set --prune-to to the sparsity that this mask was drawn or pruned"
+            " to"
         )
     return pruner
 
@@ -183,22 +185,6 @@ def _refuse_stray_options(cfg: Any, kind: type[Pruner]) -> None:
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     others = [option for field, option in OPTIONS.items() if field not in known]
     refuse_given(cfg, others, f"is not an option of --pruner {cfg.pruner}; leave it out")
-
-
-def _refuse_structure(cfg: Any, ticket: Optional[Ticket], restored: Optional[Restored]) -> None:
-    """Refuse to regrow weights of a mask that prunes them for its structure."""
-    record = ticket.record if ticket else (restored.state.get("ticket") if restored else None)
-    record = record or {}
-    structure = {
-        "closes heads or FFN units": bool(record.get("parts")),
-        f"has the pattern {record.get('scope')}": Pattern.parse(record.get("scope") or "layer"),
-    }
-    for what, has_it in structure.items():
-        if has_it:
-            raise LotteryError(
-                f"the ticket {what}, and --pruner {cfg.pruner} would regrow weights there; choose"
-                " --pruner gradual, or another ticket"
-            )
 
 
 def _refuse_unfinished(restored: Optional[Restored]) -> None:
@@ -288,6 +274,11 @@ def _flag_of_gradients(cfg: Any, kind: type[Pruner]) -> Optional[str]:
 def _refuse_needs(
     cfg: Any, settings: Settings, kind: type[Pruner], restored: Optional[Restored]
 ) -> None:
+    if cfg.score == "random" and not kind.only_shrinks:
+        raise LotteryError(
+            f"--score random ranks weights alike at every update, so --pruner {cfg.pruner} would"
+            " prune what it has regrown; choose another score"
+        )
     if "start" in needed_by(find_score(cfg.score)[0]) and "start" not in kind.needs:
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"

@@ -22,7 +22,7 @@ from fairseq_lottery.masks import (
     find_score,
     score_all,
 )
-from fairseq_lottery.masks.pruners import LazyTensors, PrunerInput
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, LazyTensors, PrunerInput
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.options import Scope, values
@@ -37,6 +37,7 @@ from fairseq_lottery.tasks.ranks import is_first, same_everywhere, wait_for_all
 from fairseq_lottery.tasks.restore import Restored
 from fairseq_lottery.tasks.settings import Settings
 from fairseq_lottery.tasks.start import Start, decide
+from fairseq_lottery.tasks.structure import refuse_structure
 from fairseq_lottery.tickets import (
     Dictionaries,
     Ticket,
@@ -94,6 +95,8 @@ class LotteryRun:
             **origin_of(cfg, start.ticket, start.restored),
             **schedule_state(cfg, start.growth, start.restored),
         }
+        if self.growth and self.growth.begins and self.mask and not self.growth.pruner.only_shrinks:
+            refuse_structure(self.mask, self._origin["ticket"] or {}, cfg.pruner)
         worse = 0
         if start.restored and start.restored.goes_on and not (start.growth and start.growth.begins):
             worse = restore_patience(cfg, stored.get("patience"))
@@ -203,6 +206,8 @@ class LotteryRun:
             call()
         if self.growth is not None and self.growth.pruner.is_due(update):
             self._change_mask(update, self.growth.pruner.next_mask)
+        if self._masked is not None and self._ends_dense_sums(update):
+            self._masked.stop_accumulating()
         if update in self._snapshots:
             self._write_snapshot(update)
 
@@ -292,11 +297,20 @@ class LotteryRun:
     def _needs_start(self) -> bool:
         return self.growth is not None and "start" in self.growth.pruner.needs
 
+    def _ends_dense_sums(self, update: int) -> bool:
+        """Whether no later change of the mask reads sums of gradients of pruned weights."""
+        growth = self.growth
+        return (
+            growth is not None
+            and "dense_gradient" in growth.needs
+            and not growth.pruner.is_active(update)
+        )
+
     def _sum_gradients(self) -> Optional[list[Tensor]]:
         """Sums that scores and pruners need, from the first call on; None where none does."""
         assert self._masked is not None
         needs = self.growth.needs if self.growth is not None else frozenset()
-        if not needs & GRADIENTS:
+        if not needs & GRADIENTS or self._ends_dense_sums(self._update):
             return None
         return self._masked.accumulate_gradients("dense_gradient" in needs)
 
@@ -365,6 +379,13 @@ class LotteryRun:
             start=start,
         )
 
+    def _other_pruner(self) -> Optional[str]:
+        """The name of the run's pruner, unless it is the one of files that name none."""
+        if self.growth is not None:
+            return None if self.growth.name == DEFAULT_PRUNER else self.growth.name
+        stored = self._origin.get("growth") or {}
+        return stored.get("pruner")
+
     def _write_snapshot(self, update: int) -> None:
         if not is_first():
             return
@@ -382,6 +403,7 @@ class LotteryRun:
             "ticket": self._origin["ticket"]["signature"] if self._origin["ticket"] else None,
             "version": __version__,
             **self._adapter.record,
+            **({"pruner": name} if (name := self._other_pruner()) else {}),
         }
         save_snapshot(path, weights, self.mask, self._dictionaries, record)
         logger.info("wrote %s", path)
@@ -398,7 +420,10 @@ class LotteryRun:
     def _measure(self) -> dict[str, float]:
         if self.mask is None:
             return {}
-        return figures(self.mask, trainable(self._model), self._start_signs)
+        found = figures(self.mask, trainable(self._model), self._start_signs)
+        if self.growth is not None and not self.growth.pruner.only_shrinks:
+            del found["sign_flips"]  # a regrown weight has no sign at the start
+        return found
 
 
 def _is_masked(optimizer: Any) -> bool:

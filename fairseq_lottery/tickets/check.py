@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, has_sparsity, read_pruner
+from fairseq_lottery.masks.pruners import only_shrinks
 from fairseq_lottery.structured import Anatomy
 from fairseq_lottery.structured.learned import has_gates, learned_in
 from fairseq_lottery.tickets import container
@@ -86,6 +87,8 @@ class _Run:
         #: path -> update and mask; of a file without one None
         self.masks: dict[str, tuple[int, Optional[Mask]]] = {}
         self.tickets: dict[str, str] = {}
+        #: whether a snapshot names a pruner that regrows weights
+        self.regrows = False
         #: update -> what checkpoints keep of the run
         self.stored: list[tuple[int, Mapping[str, Any]]] = []
 
@@ -127,6 +130,7 @@ class _Run:
                 problems += _other_count(mask, update, update, stored)
         elif _had_mask(state, stored):
             problems.append("it was trained under a mask, which has been taken out of it")
+        self.regrows |= source.pruner is not None and not only_shrinks(source.pruner)
         if source.kind == "checkpoint":
             self.stored.append((update, stored))
             problems += _problems_of_gates(source, state.get("criterion"))
@@ -182,7 +186,9 @@ class _Run:
 
     @property
     def _only_shrinks(self) -> bool:
-        """Whether no checkpoint names a pruner that regrows weights, nor a malformed one."""
+        """Whether no file names a pruner that regrows weights, nor a checkpoint a malformed one."""
+        if self.regrows:
+            return False
         try:
             stored = [state["growth"] for _, state in self.stored if state.get("growth")]
             return all(read_pruner(growth).only_shrinks for growth in stored)

@@ -187,8 +187,9 @@ def _mask(
         # a ticket says how its mask was made; that of closed parts is not told by these alone
         if not (plan.parts or given.record.get("parts")):
             made.update({n: given.record[n] for n in made if given.record.get(n) is not None})
+        made.update(_closing(given))
         return mask, parts, {**closed, **made, "score_source": given.mask.digest()}
-    axes = stored_values(plan, Ranking, Prunable)
+    axes = {**stored_values(plan, Ranking, Prunable), **_closing(trained)}
     if found is not None:
         return found.mask, None, {**axes, **found.how}
     full = full_mask(trained.shapes, **values(plan, Prunable))
@@ -222,6 +223,11 @@ def _mask(
     outside = restrict(full, parts, trained.shapes) if parts is not None and plan.parts else None
     mask = select(scores, current, plan.asked, closed=outside, **values(plan, Scope))
     return mask, parts, {**axes, "score": name, "score_source": source}
+
+
+def _closing(source: Source) -> dict[str, bool]:
+    """Entry of the record of a ticket whose mask comes from one that closes heads or FFN units."""
+    return {"closes": True} if source.closes else {}
 
 
 def _tensors(path: str, flag: str) -> dict[str, Tensor]:
@@ -261,7 +267,7 @@ def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:
     if not mask.is_subset_of(source.mask):
         raise LotteryError(
             f"{flag} {source.path} is pruned where the mask keeps weights, so they have no value;"
-            " start from a snapshot of the run that --mask-from comes from, or of a denser one"
+            " start from weights of a dense run, or of one whose mask keeps all that this one keeps"
         )
 
 

@@ -23,7 +23,9 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions", "parts"), dict),
     "dictionaries": dict,
     "task": str,
+    "pruner": str,
     "masters": bool,
+    "closes": bool,
 }
 #: of them, what training reads of a ticket
 _NEEDED = ("signature", "masters", "moment_numbers", "sparsity", "pruned", "denominator")

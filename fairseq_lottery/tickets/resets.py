@@ -19,6 +19,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.masks.streams import permutation, signs, torch_seed
+from fairseq_lottery.options import Reset
 from fairseq_lottery.options.axes import ALPHA, RESET
 
 Weights = Mapping[str, Tensor]
@@ -42,7 +43,7 @@ class ResetInput:
     trained: Weights
     start: Weights
     seed: int = 1
-    alpha: str = "glorot"
+    alpha: str = Reset.alpha
     initial: Optional[Weights] = None
     initialise: Optional[Callable[[int], Weights]] = None
 

@@ -60,6 +60,8 @@ class Source:
         cut: whether heads or FFN units were cut out of the model, which no training starts from.
         record: how a ticket was made; empty for everything else.
         task: settings of the task of a checkpoint or model; empty for everything else.
+        pruner: of the run that wrote a snapshot, unless that is ``gradual``.
+        closes: whether its ticket, or one that its mask was drawn from, closes heads or FFN units.
     """
 
     path: str
@@ -75,6 +77,8 @@ class Source:
     cut: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
     task: Mapping[str, Any] = field(default_factory=dict)
+    pruner: Optional[str] = None
+    closes: bool = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -165,7 +169,12 @@ def _from_ticket(path: Path) -> Source:
         in_file=ticket.dictionaries,
         adapter=ticket.adapter,
         record=ticket.record,
+        closes=_closes(ticket.record),
     )
+
+
+def _closes(record: Mapping[str, Any]) -> bool:
+    return bool(record.get("parts") or record.get("closes"))
 
 
 def _from_snapshot(path: Path) -> Source:
@@ -180,6 +189,8 @@ def _from_snapshot(path: Path) -> Source:
         architecture=found["record"].get("architecture", {}),
         in_file=found["dictionaries"],
         adapter=found["adapter"],
+        pruner=found["record"].get("pruner"),
+        closes="|closed-" in str(found["record"].get("ticket")),  # a signature
     )
 
 
@@ -237,4 +248,5 @@ def _from_checkpoint(path: Path) -> Source:
         rounded={name: model_weights[name] for name in masters},
         cut=is_cut(state["model"], settings_of(cfg.get("model")), architecture, path),
         task=task,
+        closes=_closes(stored.get("ticket") or {}),
     )

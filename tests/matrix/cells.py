@@ -75,7 +75,7 @@ PRECISIONS = (
 )  # fmt: skip
 
 RESUMED = By("tasks/test_training.py::test_resumed_equals_uninterrupted")
-NO_FP32 = Refused("--ema-fp32 keeps weights that a growing mask cannot reach")
+NO_FP32 = Refused("--ema-fp32 keeps weights that a mask which changes cannot reach")
 HIDES = Refused("hides the weights that are updated, so masks cannot be enforced")
 NO_SEED = Refused("--ema-seed-model starts the EMA from weights that no mask has pruned")
 NO_EMA = Refused("holds no EMA, and fairseq starts none in the middle of a run")

@@ -182,6 +182,20 @@ def test_a_mask_file_and_parts(run, file, tmp_path):
     assert both.record["parts"]["closed"]["heads"] == [2, 12]
 
 
+def test_tickets_that_are_drawn_on_say_that_their_mask_closes_parts(run, file, tmp_path):
+    plan = replace(run.plan, sparsity=None, parts=file(Parts(ANATOMY, CLOSED)), start_from=None)
+    plan, first = replace(plan, reset="keep"), tmp_path / "first.safetensors"
+    save_ticket(first, draw(plan))
+    again = replace(plan, mask_from=str(first), parts=None, sparsity=0.9)
+    second = draw(again)
+    assert not second.record.get("parts")
+    assert second.record["closes"] and "closes" not in load_ticket(first).record
+    save_ticket(tmp_path / "second.safetensors", second)
+    third = replace(plan, mask_file=str(tmp_path / "second.safetensors"), parts=None)
+    assert draw(third).record["closes"]
+    assert "closes" not in draw(run.plan).record
+
+
 def test_unstructured_tickets_keep_all_their_biases(run):
     """Heads that die by chance are no closed heads: what is never pruned comes from the start."""
     ticket = draw(replace(run.plan, sparsity=0.97, scope="global"))

@@ -234,5 +234,5 @@ def test_languages_that_were_not_given_are_inferred(tmp_path, path, monkeypatch)
         source.find_dictionaries()
     (data / "train.en-de.en.bin").touch()
     assert source.find_dictionaries() == DICTIONARIES
-    monkeypatch.setattr("fairseq_lottery.adapters.translation.fairseq_module", lambda _: None)
+    monkeypatch.setattr("fairseq_lottery.compat.fairseq_module", lambda _: None)
     assert source.find_dictionaries() == DICTIONARIES

@@ -38,9 +38,14 @@ class Exchange(Pruner):
                 f"--prune-start and --prune-end are both {self.end}; this pruner needs updates in"
                 " between"
             )
+        if self.start + self.every >= self.end:
+            raise LotteryError(
+                f"--prune-every {self.every} is too much for {self.end - self.start} updates from"
+                " --prune-start to --prune-end: no weights would be exchanged; give fewer"
+            )
 
     def regrowth(self, given: PrunerInput, name: str) -> Tensor:
-        """Return scores of the matrix's shape: the highest of pruned weights are regrown."""
+        """Return scores of the matrix's shape; the highest of all pruned weights are regrown."""
         raise NotImplementedError
 
     def is_due(self, update: int) -> bool:
@@ -68,17 +73,18 @@ class Exchange(Pruner):
         return given.select(scores, self.final)
 
     def next_mask(self, given: PrunerInput) -> Mask:
-        """Prune the lowest scores of each matrix, and regrow as many weights pruned before."""
+        """Prune the lowest scores of each matrix, and regrow as many of all pruned weights.
+
+        A weight that is pruned and regrown at once keeps its value, as in the code of RigL.
+        """
         mask, share = given.mask, self.fraction_at(given.update)
         counts = {
-            name: min(count_to_prune(share, mask.size(name) - mask.pruned_in(name)),
-                      mask.pruned_in(name))
-            for name in mask
-        }  # fmt: skip
+            name: count_to_prune(share, mask.size(name) - mask.pruned_in(name)) for name in mask
+        }
         pruned = {name: mask.pruned_in(name) + count for name, count in counts.items()}
-        kept = prune_to_counts(given.scores, mask, pruned)
+        kept = Mask(prune_to_counts(given.scores, mask, pruned), mask.protected)
         # the same selection, with the signs of the scores and of the mask reversed
-        candidates = _complement(mask)
+        candidates = _complement(kept)
         pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
         ranks = LazyTensors(lambda name: -self.regrowth(given, name).detach().float(), mask)
         remaining = prune_to_counts(ranks, candidates, pruned)

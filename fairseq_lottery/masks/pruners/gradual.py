@@ -8,6 +8,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
 from fairseq_lottery.masks.schedules import SCHEDULES, check_sparsity
+from fairseq_lottery.options import Schedule
 from fairseq_lottery.options.axes import SCHEDULE
 
 
@@ -25,7 +26,7 @@ class Gradual(Pruner):
     start: int
     end: int
     every: int
-    schedule: str = "cubic"
+    schedule: str = Schedule.schedule
 
     def __post_init__(self) -> None:
         check_sparsity(self.initial, "the ticket's sparsity")

@@ -33,7 +33,8 @@ class PrunerInput:
         scores: of ``--score``, computed when looked up; the lowest are pruned first.
         scope, seed: of the run's options.
         gradients: sums since the mask changed last, where a pruner or a score needs
-            ``gradient``; zero where the mask prunes.
+            ``gradient``; zero where the mask prunes. Each update adds what the optimizer sees: the
+            gradient of the loss per token of the batch, unscaled and clipped.
         dense_gradients: the same with those of pruned weights, where a pruner needs
             ``dense_gradient``.
         start: the weights that the training started from, where a pruner needs ``start``.

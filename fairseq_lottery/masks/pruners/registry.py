@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Optional
@@ -76,6 +77,12 @@ def _refuse_malformed(pruner: Any, name: str) -> None:
     for required in _REQUIRED:
         if required not in known:
             raise LotteryError(f"pruner {name} has no field {required!r}; add it")
+    for field in fields(pruner):
+        if not field.init:
+            raise LotteryError(
+                f"field {field.name} of pruner {name} is not an argument of its constructor, so a"
+                " resumed run could not set it; leave out init=False"
+            )
     for need in pruner.needs:
         if need not in ("start", "gradient", "dense_gradient"):
             raise LotteryError(
@@ -87,16 +94,25 @@ def store_pruner(name: str, pruner: Pruner) -> dict[str, Any]:
     """Return ``pruner`` as checkpoints store it.
 
     Raises:
-        LotteryError: a field that is neither a number nor a text.
+        LotteryError: a field that a resumed run could not read: neither a finite number nor a text,
+            or not of the type that it is declared with.
     """
     stored = asdict(pruner)  # type: ignore[call-overload]
-    for field, value in stored.items():
-        if type(value) not in (int, float, bool, str):
+    for field in fields(pruner):  # type: ignore[arg-type]
+        value = stored[field.name]
+        finite = type(value) is not float or math.isfinite(value)
+        if not finite or not _is_valid(field.name, value, str(field.type)):
             raise LotteryError(
-                f"field {field} of pruner {name} is of type {type(value).__name__}; checkpoints"
-                " store numbers and texts"
+                f"field {field.name} of pruner {name} is {str(value)[:50]}, declared as"
+                f" {getattr(field.type, '__name__', field.type)}; checkpoints store finite numbers"
+                " and texts"
             )
     return stored if name == DEFAULT_PRUNER else {_NAME: name, **stored}
+
+
+def only_shrinks(name: str) -> bool:
+    """Whether the pruner of this name only shrinks masks; of a user's own that is not known."""
+    return name in PRUNERS and PRUNERS[name].only_shrinks
 
 
 def stored_name(stored: Mapping[str, Any]) -> str:
@@ -133,7 +149,12 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
     for field in fields(pruner):  # type: ignore[arg-type]
         if not _is_valid(field.name, values[field.name], str(field.type)):
             raise LotteryError(f"the {field.name} of its growth is malformed")
-    return pruner(**values)
+    try:
+        return pruner(**values)
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+        raise LotteryError(f"pruner {name} cannot be built: {error}") from error
 
 
 def _is_valid(name: str, value: Any, kind: str) -> bool:
