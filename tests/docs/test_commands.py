@@ -70,7 +70,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     (table,) = blocks("README.md", "yaml")
     (tmp_path / "table.yaml").write_text(table)
     (tmp_path / "my_models").mkdir()
-    for name in ("my_scores.py", "my_pruners.py", "my_measures.py", "my_models/__init__.py"):
+    for name in ("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py", "my_models/__init__.py"):
         own = blocks("docs/extending.md", "python")
         (module,) = (block for block in own if block.startswith(f"# {name}"))
         (tmp_path / name).write_text(module)
@@ -92,6 +92,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         "slt50/checkpoint_last.pt": 0.5, "mp90/checkpoint_last.pt": 0.9, "averaged.pt": 0.5,
         "random50/checkpoint_last.pt": 0.5, "slt50.model.safetensors": 0.5, "plain.pt": 0.5,
         "relative80.safetensors": 0.8, "rigl80/checkpoint_last.pt": 0.8,
+        "snip80/checkpoint_last.pt": 0.8,
     }  # fmt: skip
     for name, sparsity in sparsities.items():
         found = inspect_file(tmp_path / name)

@@ -110,6 +110,10 @@ MASKED = (
 )
 
 
+#: half the heads of the dense run, and a fine-tuning
+CLOSED = "heads-lowest-fine-tune"
+
+
 def test_masked_language_models_are_a_table_of_their_losses(tmp_path):
     """Planned, trained, pruned and reported; a cell has the best loss of its training's log."""
     import toy
@@ -120,23 +124,26 @@ def test_masked_language_models_are_a_table_of_their_losses(tmp_path):
     flags = ["--only-source", *files, "--destdir", tmp_path / "bin"]
     toy.call("fairseq_cli.preprocess", flags, tmp_path).ok()
     keys = {"references": None, "metrics": None, "evaluate": None}
+    keys["techniques"] = ["slt", "mp", "heads-lowest"]
     path = configure(tmp_path, tmp_path / "bin", **keys, task="masked_lm", train=MASKED)
     script = run(path, "--emit", "bash", "--jobs", 2).stdout
-    assert "generate" not in script and script.count("--task masked_lm_lottery") == 3
+    assert "generate" not in script and script.count("--task masked_lm_lottery") == 4
     done = subprocess.run(["bash", "-s"], input=script, env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert pending(path)["stages"] == 0
 
     found = scores(tmp_path / "runs", "loss")
-    assert set(found) == {("dense", 0.0), ("slt", 0.5), ("mp", 0.5)}
-    for (_, sparsity), row in found.items():
+    assert set(found) == {("dense", 0.0), ("slt", 0.5), ("mp", 0.5), (CLOSED, 0.5)}
+    for (technique, sparsity), row in found.items():
+        if technique == CLOSED:
+            continue
         assert (row["subset"], row["update"]) == ("valid", 20)
         assert row["pruned"] == round(sparsity * row["prunable"]) and row["prunable"] == 19_456
         log = (tmp_path / "runs" / row["training"] / "train.log").read_text()
         losses = re.findall(r"'valid' subset \| loss ([\d.]+) ", log)  # None while a mask grows
         assert row["score"] == min(map(float, losses))
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
-    table = (tmp_path / "report/tables/loss-valid-best.csv").read_text().splitlines()
+    table = (tmp_path / "report/tables/weights-loss-valid-best.csv").read_text().splitlines()
     means = [[float(row.split(",")[n]) for n in (1, 4)] for row in table[1:]]
     dense = found["dense", 0.0]["score"]
     assert means == [[dense, dense], [found["slt", 0.5]["score"], found["mp", 0.5]["score"]]]

@@ -199,14 +199,14 @@ class _Writer:
     def validation(self, training: Training, evaluation: Evaluation) -> Stage:
         folder = f"{training.folder}/{evaluation.name}"
         model = f"{training.folder}/{evaluation.model}"
-        words = ["--model", model, "--sparsity", f"{training.sparsity:.10g}", "--out", folder]
+        words = [*_model_words(training, evaluation), "--out", folder]
         return Stage(
             name=stage_name("score", folder),
             kind="score",
             folder=folder,
             title=f"read the validation of {_title(training)}, {evaluation.name}",
             command=self.module("fairseq_lottery.workflow.stages.validation", *words),
-            needs=(model,),
+            needs=(model, *filter(None, [parts_file(training)])),
             leaves=(f"{folder}/scores.jsonl",),
             facts={"evaluation": {"name": evaluation.name, **evaluation.settings}},
         )
@@ -237,13 +237,7 @@ class _Writer:
         translations = f"{folder}/generate-{evaluation.subset}.txt"
         words: list[object] = ["--translations", translations, "--out", folder]
         words += ["--references", evaluation.references]
-        words += ["--model", f"{training.folder}/{evaluation.model}"]
-        words += ["--sparsity", f"{training.sparsity:.10g}"]
-        closes = parts_file(training)
-        if training.parts is not None:
-            words += ["--parts", closes, "--kind", training.parts.kind]
-            if training.parts.share_closed is not None:
-                words += ["--share", f"{training.parts.share:.10g}"]
+        words += _model_words(training, evaluation)
         words += ["--metrics", *self.configuration.metrics]
         for name, command in self.configuration.score_commands.items():
             words += ["--score-command", name, command]
@@ -255,7 +249,7 @@ class _Writer:
             command=self.module("fairseq_lottery.workflow.stages.score", *words),
             needs=(
                 *(translations, f"{training.folder}/{evaluation.model}"),
-                *filter(None, [closes]),
+                *filter(None, [parts_file(training)]),
             ),
             leaves=(f"{folder}/scores.jsonl", f"{folder}/hypotheses.txt"),
             facts={
@@ -329,3 +323,14 @@ def _first_update(training: Training) -> int:
 
 def _title(training: Training) -> str:
     return f"{training.label}, seed {training.seed}"
+
+
+def _model_words(training: Training, evaluation: Evaluation) -> list[object]:
+    """Return the arguments of ``stages.chosen`` that name a model and what it has to have lost."""
+    words: list[object] = ["--model", f"{training.folder}/{evaluation.model}"]
+    words += ["--sparsity", f"{training.sparsity:.10g}"]
+    if training.parts is not None:
+        words += ["--parts", parts_file(training), "--kind", training.parts.kind]
+        if training.parts.share_closed is not None:
+            words += ["--share", f"{training.parts.share:.10g}"]
+    return words

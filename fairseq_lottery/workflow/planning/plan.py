@@ -126,11 +126,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         ) from error
     for _, training in found:
         if training.parts is not None and not configuration.task.translates:
-            raise configuration.source.error(
-                request.key,
-                f"{request.name} requires a task that translates, and the task is"
-                f" {configuration.task.name}; choose a technique that prunes single weights",
-            )
+            _refuse_untranslated(configuration, request, training)
         drawn = training.ticket
         late = drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates
         if drawn and late and training.updates:
@@ -208,6 +204,21 @@ def _refuse_short_average(
                 f"{evaluation.checkpoint}: {request.name} saves {there} checkpoints after update"
                 f" {first}, from which on it has its last mask; save more often, or average fewer",
             )
+
+
+def _refuse_untranslated(
+    configuration: Configuration, request: Request, training: Training
+) -> None:
+    """Refuse gates, which learn from translations, and models that no training validates."""
+    assert training.parts is not None
+    learned = training.parts.measure == "gates"
+    if learned or not training.updates:
+        what = "learned gates" if learned else "then: zero-shot"
+        raise configuration.source.error(
+            request.key,
+            f"{request.name} with {what} requires a task that translates, and the task is"
+            f" {configuration.task.name}; choose another technique",
+        )
 
 
 def choose_cells(

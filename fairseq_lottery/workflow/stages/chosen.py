@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -74,6 +75,16 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     with replacing(target) as temporary, open(temporary, "wb") as file:
         torch.save({**state, "last_optimizer_state": None}, file)  # a name would be stored in it
     return target
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``measure`` to the command line of a stage."""
+    add = parser.add_argument
+    add("--model", type=Path, required=True)
+    add("--sparsity", type=float, required=True)
+    add("--parts", help="file of the heads and FFN units that the model has closed")
+    add("--kind", help="of the parts that its row counts")
+    add("--share", type=float, help="of these parts, that its row says is closed")
 
 
 def measure(

@@ -16,7 +16,7 @@ from typing import Any
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.stages.chosen import measure, record_of
+from fairseq_lottery.workflow.stages.chosen import add_model_arguments, measure, record_of
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
 
 #: source, target, translation, the same detokenised, scores of its tokens: in this order
@@ -94,11 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--translations", type=Path, required=True)
     parser.add_argument("--references", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sparsity", type=float, required=True)
-    parser.add_argument("--parts", help="file of the heads and FFN units that the model has closed")
-    parser.add_argument("--kind", help="of the parts that its row counts")
-    parser.add_argument("--share", type=float, help="of these parts, that its row says is closed")
+    add_model_arguments(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", nargs="*", default=["BLEU"])
     parser.add_argument("--score-command", nargs=2, action="append", default=[])

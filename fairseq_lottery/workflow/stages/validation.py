@@ -17,7 +17,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.tickets.sources import read_checkpoint
 from fairseq_lottery.workflow.stages.adopt import settings_in
-from fairseq_lottery.workflow.stages.chosen import measure, record_of
+from fairseq_lottery.workflow.stages.chosen import add_model_arguments, measure, record_of
 
 
 def read_validation(model: Path) -> dict[str, Any]:
@@ -52,11 +52,10 @@ def read_validation(model: Path) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Write scores.jsonl for one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sparsity", type=float, required=True)
+    add_model_arguments(parser)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    measured = measure(args.model, args.sparsity)
+    measured = measure(args.model, args.sparsity, args.parts, args.kind, args.share)
     row = read_validation(args.model)
     with replacing(args.out / "scores.jsonl") as path:
         path.write_text(json.dumps({**row, **record_of(measured)}) + "\n", encoding="utf-8")

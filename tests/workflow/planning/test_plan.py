@@ -148,12 +148,22 @@ def test_the_techniques_for_single_weights_are_for_every_task(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["heads-lowest", "units-random", "blocks-gates", "s-good", "m-bad"]
+    "technique, what",
+    [
+        ("blocks-gates", "blocks-gates[a-z-]* with learned gates"),
+        ({"heads-lowest": {"then": "zero-shot"}}, "heads-lowest[a-z-]* with then: zero-shot"),
+    ],
 )
-def test_what_closes_parts_requires_a_task_that_translates(tmp_path, name):
-    message = rf"line \d+: {name}[a-z-]* requires a task that translates, and the task is mask"
+def test_what_no_training_validates_requires_a_task_that_translates(tmp_path, technique, what):
+    message = rf"line \d+: {what} requires a task that translates, and the task is mask"
     with pytest.raises(LotteryError, match=message):
-        plan_of(tmp_path, name, sparsities=[0.5], **MASKED)
+        plan_of(tmp_path, technique, sparsities=[0.5], **MASKED)
+
+
+@pytest.mark.parametrize("name", ["heads-lowest", "units-random", "s-good", "m-bad"])
+def test_what_closes_parts_is_for_every_task(tmp_path, name):
+    cell = plan_of(tmp_path, name, sparsities=[0.5], **MASKED).cells[-1]
+    assert cell.training.parts is not None and cell.training.task.name == "masked_lm"
 
 
 def test_a_technique_of_the_users(tmp_path):

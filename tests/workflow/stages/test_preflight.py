@@ -176,7 +176,8 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
     found = answer({
         "task": "masked_lm",
         "words": {"train": [str(tmp_path), "--task", "masked_lm_lottery", *MASKED]},
-        "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [], "closings": [],
+        "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
+        "at_once": [], "closings": [],
         "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
         "tests": [],
     })  # fmt: skip
