@@ -68,7 +68,7 @@ def imported_parts(folder, depth=2):
     "room, below",
     [
         ("options", {"errors", "pattern"}),
-        ("masks", {"errors", "pattern", "options", "parameter_groups"}),
+        ("masks", {"errors", "pattern", "options", "own_code", "parameter_groups"}),
         ("adapters", {"errors", "files", "compat", "parameter_groups"}),
         ("compact", {"errors", "strict"}),
         (
@@ -81,7 +81,11 @@ def imported_parts(folder, depth=2):
         ),
         ("report", {"errors", "files", "masks", "tickets", "strict", "structured"}),
         ("sparse", {"errors", "files", "compat", "strict"}),
-        ("structured", {"errors", "files", "strict", "compat", "masks"}),
+        (
+            "structured",
+            {"errors", "files", "strict", "compat", "masks", "options", "own_code",
+             "parameter_groups"},
+        ),
     ],
 )
 def test_a_room_imports_only_from_floors_below(room, below):

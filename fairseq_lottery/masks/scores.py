@@ -6,18 +6,17 @@ own is named as ``package.module:function`` and needs no change here.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.lazy import LazyTensors
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options.axes import SCORE
+from fairseq_lottery.own_code import digest_source, load_own
 
 
 @dataclass(frozen=True)
@@ -102,51 +101,10 @@ def find_score(name: str) -> tuple[Score, str]:
         LotteryError: no such score, module or function, or a module that fails.
     """
     SCORE.refuse_unknown(name)
-    if name in SCORES:
-        score = SCORES[name]
-    else:
-        module, _, attribute = name.partition(":")
-        try:
-            score = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
-            raise LotteryError(
-                f"the score {name} cannot be imported ({error}); is its folder on PYTHONPATH?"
-            ) from error
-        if not callable(score):
-            raise LotteryError(f"the score {name} is no function")
-    try:
-        source = inspect.getsource(score)
-    except (OSError, TypeError) as error:
-        raise LotteryError(f"the source of the score {name} cannot be read: {error}") from error
-    return score, hashlib.sha256(source.encode()).hexdigest()
-
-
-class _LazyScores(Mapping[str, Tensor]):
-    """Computes a matrix's scores at each look, so that never more than one is in memory."""
-
-    def __init__(self, score: Score, inputs: Callable[[str], ScoreInput], names: tuple[str, ...]):
-        self._score, self._inputs, self._names = score, inputs, names
-
-    def __getitem__(self, name: str) -> Tensor:
-        given = self._inputs(name)
-        try:
-            scores = self._score(given)
-        except Exception as error:  # noqa: BLE001 - a user's score raises whatever it likes
-            raise LotteryError(
-                f"the score failed on {name} with {type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(scores, Tensor) or scores.shape != given.trained.shape:
-            raise LotteryError(
-                f"the score gave {name} something else than a tensor of its shape"
-                f" {tuple(given.trained.shape)}"
-            )
-        return scores.detach().float()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    score = SCORES[name] if name in SCORES else load_own(SCORE.title, name)
+    if not callable(score):
+        raise LotteryError(f"score {name} is not a function")
+    return score, digest_source(SCORE.title, name, score)
 
 
 def score_all(
@@ -189,4 +147,20 @@ def score_all(
             seed=seed,
         )
 
-    return _LazyScores(score, inputs, tuple(trained))
+    return LazyTensors(lambda name: _scores(score, inputs(name)), trained)
+
+
+def _scores(score: Score, given: ScoreInput) -> Tensor:
+    try:
+        scores = score(given)
+    except Exception as error:  # noqa: BLE001 - a user's score raises whatever it likes
+        raise LotteryError(
+            f"the score failed on {given.name} with {type(error).__name__}: {error}"
+        ) from error
+    shape = tuple(given.trained.shape)
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise LotteryError(
+            f"the score of {given.name} is {found}, expected a tensor of shape {shape}"
+        )
+    return scores.detach().float()

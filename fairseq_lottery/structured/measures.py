@@ -6,9 +6,6 @@ A measure is a function from ``MeasureInput`` to scores. A user's own is named a
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options.axes import MEASURE
+from fairseq_lottery.own_code import digest_source, load_own
 from fairseq_lottery.structured import norms
 from fairseq_lottery.structured.anatomy import Anatomy
 from fairseq_lottery.structured.attention import Run
@@ -111,21 +109,10 @@ def find_measure(name: str) -> tuple[Measure, Optional[str]]:
     MEASURE.refuse_unknown(name)
     if name in MEASURES:
         return MEASURES[name], None
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
-        raise LotteryError(
-            f"measure {name} cannot be imported ({error}); check the name, and that its folder is"
-            " on PYTHONPATH"
-        ) from error
+    found = load_own(MEASURE.title, name)
     if not callable(found):
         raise LotteryError(f"measure {name} is not a function")
-    try:
-        source = inspect.getsource(found)
-    except (OSError, TypeError) as error:
-        raise LotteryError(f"the source of measure {name} cannot be read: {error}") from error
-    return found, hashlib.sha256(source.encode()).hexdigest()
+    return found, digest_source(MEASURE.title, name, found)
 
 
 def measure(name: str, given: MeasureInput) -> Scores:

@@ -22,7 +22,8 @@ from fairseq_lottery.masks import (
     find_score,
     score_all,
 )
-from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, LazyTensors, PrunerInput
+from fairseq_lottery.masks.lazy import LazyTensors
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, PrunerInput
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.options import Scope, values

@@ -70,7 +70,10 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     (table,) = blocks("README.md", "yaml")
     (tmp_path / "table.yaml").write_text(table)
     (tmp_path / "my_models").mkdir()
-    for name in ("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py", "my_models/__init__.py"):
+    for name in (
+        *("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py"),
+        "my_models/__init__.py",
+    ):
         own = blocks("docs/extending.md", "python")
         (module,) = (block for block in own if block.startswith(f"# {name}"))
         (tmp_path / name).write_text(module)

@@ -123,7 +123,7 @@ def test_a_score_gets_the_gradients_that_it_needs(own):
 @pytest.mark.parametrize("value", ["given.trained[0]", "given.trained.sum()", "[[1, 2], [3, 4]]"])
 def test_a_score_of_another_shape_is_refused(own, value):
     name = own(f"def score(given):\n    return {value}\n")
-    with pytest.raises(LotteryError, match=r"gave w something else than a tensor .* \(2, 2\)"):
+    with pytest.raises(LotteryError, match=r"score of w is .*, expected a tensor .* \(2, 2\)"):
         scored(name)
 
 
@@ -142,9 +142,9 @@ def test_half_precision_is_ranked_in_single():
         ),
         ("no_such_module:score", "No module named 'no_such_module'.*on PYTHONPATH"),
         ("json:score", "no attribute 'score'"),
-        (":score", "the score :score cannot be imported"),
-        ("json:__doc__", "the score json:__doc__ is no function"),
-        ("math:sqrt", "the source of the score math:sqrt cannot be read"),
+        (":score", "score :score cannot be imported"),
+        ("json:__doc__", "score json:__doc__ is not a function"),
+        ("math:sqrt", "the source of score math:sqrt cannot be read"),
     ],
 )
 def test_names_that_are_no_score_are_refused(name, sentence):

@@ -6,7 +6,7 @@ A pruner is a dataclass. It says when it acts, what the mask is then, and what i
 
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
-from fairseq_lottery.masks.pruners.pruner import OPTIONS, LazyTensors, Pruner, PrunerInput
+from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner, PrunerInput
 from fairseq_lottery.masks.pruners.registry import (
     DEFAULT_PRUNER,
     PRUNERS,
@@ -22,7 +22,6 @@ __all__ = [
     "DEFAULT_PRUNER",
     "Exchange",
     "Gradual",
-    "LazyTensors",
     "OPTIONS",
     "PRUNERS",
     "Pruner",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, ClassVar, Optional
+from typing import ClassVar, Optional
 
 from torch import Tensor
 
@@ -53,27 +53,6 @@ class PrunerInput:
     def select(self, scores: Mapping[str, Tensor], sparsity: float) -> Mask:
         """Return the mask shrunk to ``sparsity`` in the run's scope by pruning the lowest."""
         return select(scores, self.mask, sparsity, **values(self.scope, Scope))
-
-
-class LazyTensors(Mapping[str, Tensor]):
-    """Tensors by name, computed at each lookup: never more than one is in memory."""
-
-    def __init__(self, compute: Callable[[str], Tensor], names: Iterable[str]) -> None:
-        self._compute, self._names = compute, tuple(names)
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._compute(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class Pruner:

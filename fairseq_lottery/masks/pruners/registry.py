@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import inspect
 import math
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
+from fairseq_lottery.own_code import digest_source, load_own
 
 PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
     {"gradual": Gradual, "set": SparseEvolutionary}
@@ -52,20 +51,9 @@ def find_pruner(name: str) -> tuple[type[Pruner], Optional[str]]:
     PRUNER.refuse_unknown(name)
     if name in PRUNERS:
         return PRUNERS[name], None
-    module, _, attribute = name.partition(":")
-    try:
-        pruner = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
-        raise LotteryError(
-            f"pruner {name} cannot be imported ({error}); check the name, and that its folder is"
-            " on PYTHONPATH"
-        ) from error
+    pruner = load_own(PRUNER.title, name)
     _refuse_malformed(pruner, name)
-    try:
-        source = inspect.getsource(pruner)
-    except OSError as error:
-        raise LotteryError(f"the source of pruner {name} cannot be read: {error}") from error
-    return pruner, hashlib.sha256(source.encode()).hexdigest()
+    return pruner, digest_source(PRUNER.title, name, pruner)
 
 
 def _refuse_malformed(pruner: Any, name: str) -> None:
