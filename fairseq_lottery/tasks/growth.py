@@ -53,6 +53,14 @@ class Growth:
         """The pruner as a checkpoint stores it now."""
         return store_pruner(self.name, self.pruner)
 
+    def asks(self, question: Callable[[int], bool], update: int) -> bool:
+        """Return what ``question``, a method of the pruner, answers for ``update``.
+
+        Raises:
+            LotteryError: it fails.
+        """
+        return bool(_call(question, update, f"pruner {self.name} at update {update}"))
+
     def changed_mask(self, change: Callable[[PrunerInput], Mask], given: PrunerInput) -> Mask:
         """Return what ``change``, a method of the pruner, makes of ``given.mask``.
 
@@ -60,12 +68,7 @@ class Growth:
             LotteryError: it fails, or breaks what the pruner says of its masks.
         """
         where = f"pruner {self.name} at update {given.update}"
-        try:
-            mask = change(given)
-        except LotteryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
-            raise LotteryError(f"{where} failed with {type(error).__name__}: {error}") from error
+        mask = _call(change, given, where)
         # a mask before the first step of a schedule that rises may be uneven over matrices
         if mask is given.mask and hasattr(self.pruner, "initial"):
             return mask
@@ -73,7 +76,7 @@ class Growth:
             raise LotteryError(f"{where} returned a {type(mask).__name__}, expected a Mask")
         if _matrices(mask) != _matrices(given.mask):
             raise LotteryError(f"{where} returned a mask of other matrices")
-        due = self.pruner.sparsity_at(given.update)
+        due = _sparsity_due(self.name, self.pruner, given.update)
         if due is not None and not has_sparsity(mask, due):
             raise LotteryError(
                 f"{where} returned a mask with {mask.pruned} of {mask.prunable} weights pruned,"
@@ -82,6 +85,25 @@ class Growth:
         if self.pruner.only_shrinks and not mask.is_subset_of(given.mask):
             raise LotteryError(f"{where} regrew weights; set its only_shrinks to False")
         return mask
+
+
+def _call(function: Callable[[Any], Any], argument: Any, where: str) -> Any:
+    """Call a method of a pruner; what it raises becomes a sentence."""
+    try:
+        return function(argument)
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+        raise LotteryError(f"{where} failed with {type(error).__name__}: {error}") from error
+
+
+def _sparsity_due(name: str, pruner: Pruner, update: int) -> Optional[float]:
+    """Return the sparsity that the pruner says its mask has; None if it is not fixed."""
+    where = f"pruner {name} at update {update}"
+    due = _call(pruner.sparsity_at, update, where)
+    if due is not None and not (isinstance(due, (int, float)) and 0 <= due <= 1):
+        raise LotteryError(f"{where} has the sparsity {due!r}, expected a share or None")
+    return due
 
 
 def _matrices(mask: Mask) -> tuple[dict[str, Any], dict[str, int]]:
@@ -138,7 +160,7 @@ def plan_growth(
         )
     _refuse_scope(cfg, mask)
     flag = _flag_of_gradients(cfg, kind)
-    if flag is not None and pruner.is_due(first):
+    if flag is not None and _call(pruner.is_due, first, f"pruner {cfg.pruner} at update {first}"):
         raise LotteryError(
             f"{flag} needs gradients, and there are none at update {first}, where"
             f" pruning starts; set --prune-start to {first + 1} or later"
@@ -170,7 +192,7 @@ def _build(
         raise LotteryError(f"pruner {cfg.pruner} cannot be built: {error}") from error
     if has_initial:
         return pruner
-    due = pruner.sparsity_at(update)
+    due = _sparsity_due(cfg.pruner, pruner, update)
     if mask.pruned and due is not None and not has_sparsity(mask, due):
         raise LotteryError(
             f"--pruner {cfg.pruner} starts at sparsity {due:g}, and the run starts at"

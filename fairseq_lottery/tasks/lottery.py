@@ -117,13 +117,15 @@ class LotteryTask:
     def post_validate(self, model: torch.nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """Keep under-pruned models out of the choice of the best checkpoint."""
         if self.run is not None:
-            self.run.hide_while_growing(stats)
+            with one_sentence():
+                self.run.hide_while_growing(stats)
 
     def state_dict(self) -> dict[str, Any]:
         """As the task's, with ``lottery``: the mask and where it came from."""
         state = dict(super().state_dict())  # type: ignore[misc]
         if self.run is not None:
-            state["lottery"] = self.run.state()
+            with one_sentence():
+                state["lottery"] = self.run.state()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -205,7 +205,7 @@ class LotteryRun:
         self.ema_exists = True
         for call in self._after_updates:
             call()
-        if self.growth is not None and self.growth.pruner.is_due(update):
+        if self.growth is not None and self.growth.asks(self.growth.pruner.is_due, update):
             self._change_mask(update, self.growth.pruner.next_mask)
         if self._masked is not None and self._ends_dense_sums(update):
             self._masked.stop_accumulating()
@@ -232,7 +232,8 @@ class LotteryRun:
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
         None; the value is still logged, as ``growing_<metric>``.
         """
-        if self.growth is not None and not self.growth.pruner.is_at_target(stats["num_updates"]):
+        growth = self.growth
+        if growth and not growth.asks(growth.pruner.is_at_target, stats["num_updates"]):
             metric = self._settings.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
@@ -304,7 +305,7 @@ class LotteryRun:
         return (
             growth is not None
             and "dense_gradient" in growth.needs
-            and not growth.pruner.is_active(update)
+            and not growth.asks(growth.pruner.is_active, update)
         )
 
     def _sum_gradients(self) -> Optional[list[Tensor]]:

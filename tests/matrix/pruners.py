@@ -67,3 +67,16 @@ class Static(Pruner):
 
     def next_mask(self, given):
         return given.mask
+
+
+@dataclass(frozen=True)
+class OneLine(Pruner):
+    """Prunes to its target at its start."""
+
+    final: float
+    start: int
+    end: int
+    every: int
+
+    def next_mask(self, given):
+        return given.select(given.scores, self.sparsity_at(given.update))

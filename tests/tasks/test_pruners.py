@@ -10,6 +10,7 @@ from matrix.training import ON_CPU, Training, configuration, in_this_process
 from toy import assert_pruned, assert_same_training, drawing, hypotheses, kill_at, same, train_two
 
 from fairseq_lottery.cli.main import main
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.tickets import read_checkpoint, read_source, untie
 from fairseq_lottery.tickets.check import check_folder
@@ -267,6 +268,40 @@ def test_what_a_pruner_of_a_users_own_breaks_is_one_sentence(
         assert mask.pruned
     refused("pruner matrix.pruners:Counting at update 6 " + sentence, *own("Counting"))
     assert (tmp_path / "run" / LAST).read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["is_due", "is_active", "is_at_target", "sparsity_at"])
+def test_a_method_of_a_users_own_that_fails_is_one_sentence(train, refused, monkeypatch, method):
+    monkeypatch.setattr(pruners.OfGradients, method, lambda self, update: 1 / 0)
+    sentence = "pruner matrix.pruners:OfGradients at update 0 failed with ZeroDivisionError"
+    if method == "is_at_target":
+        run = train(*own("OfGradients"), to=2).task.run
+        with pytest.raises(LotteryError, match="at update 2 failed with ZeroDivisionError"):
+            run.hide_while_growing({"num_updates": 2, "loss": 1.5})
+        return
+    refused(sentence, *own("OfGradients"))
+
+
+@pytest.mark.parametrize("due", ["0.8", float("nan"), -1, 2.0])
+def test_a_sparsity_that_is_no_share_is_one_sentence(refused, monkeypatch, due):
+    monkeypatch.setattr(pruners.OneLine, "sparsity_at", lambda self, update: due)
+    refused(f"at update 0 has the sparsity {due!r}, expected a share", *own("OneLine"))
+
+
+def test_a_state_that_no_checkpoint_stores_is_one_sentence(train, capsys, monkeypatch):
+    training = train(*own("Counting"), to=2)
+    training.task.run.growth.pruner.changes = 1.5
+    with pytest.raises(SystemExit) as stopped:
+        training.task.state_dict()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("fairseq-lottery: field changes of pruner")
+
+
+def test_a_pruner_of_one_line_starts_later(train):
+    """Before its start a mask has any sparsity, also that of a ticket."""
+    flags = own("OneLine", "--prune-start", 3)
+    assert train(*flags, to=2).task.run.mask.pruned == 0
+    assert round(train(*flags, to=3).task.run.mask.sparsity, 2) == 0.8
 
 
 # --- what is summed ------------------------------------------------------------------------

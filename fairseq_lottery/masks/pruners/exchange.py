@@ -57,6 +57,10 @@ class Exchange(Pruner):
         """Every validation counts: the sparsity is final from the first update on."""
         return True
 
+    def sparsity_at(self, update: int) -> float:
+        """Return the sparsity of the mask, which is final from the first update on."""
+        return self.final
+
     def fraction_at(self, update: int) -> float:
         """Share of the survivors that is exchanged after ``update`` updates: half a cosine."""
         done = (update - self.start) / (self.end - self.start)

@@ -102,7 +102,7 @@ class Pruner:
 
     def sparsity_at(self, update: int) -> Optional[float]:
         """Sparsity of the mask after ``update`` updates; None if that is not fixed."""
-        return self.final
+        return self.final if update >= self.start else None
 
     def first_mask(self, given: PrunerInput) -> Mask:
         """Return the mask that pruning begins with; called once, before the first update."""
