@@ -158,6 +158,8 @@ def _scores(score: Score, given: ScoreInput) -> Tensor:
             f"the score failed on {given.name} with {type(error).__name__}: {error}"
         ) from error
     shape = tuple(given.trained.shape)
+    if isinstance(scores, Tensor) and scores.is_complex():
+        raise LotteryError(f"the score of {given.name} is complex, expected real numbers")
     if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise LotteryError(

@@ -156,6 +156,11 @@ def _fitting(name: str, scores: Any, anatomy: Anatomy) -> Scores:
                     f"measure {name}: the scores of the {kind} of {module} are {shape}, expected"
                     f" a tensor of shape ({size},)"
                 )
+            if values.is_complex():
+                raise LotteryError(
+                    f"measure {name}: the scores of the {kind} of {module} are complex, expected"
+                    " real numbers"
+                )
             number = values.detach().to("cpu", torch.float64)
             if not bool(torch.isfinite(number).all()):
                 raise LotteryError(

@@ -196,10 +196,16 @@ def _build(
     if mask.pruned and due is not None and not has_sparsity(mask, due):
         raise LotteryError(
             f"--pruner {cfg.pruner} starts at sparsity {due:g}, and the run starts at"
-            f" {mask.sparsity!r}; set --prune-to to the sparsity that this mask was drawn or pruned"
+            f" {_shortest(mask)}; set --prune-to to the sparsity that this mask was drawn or pruned"
             " to"
         )
     return pruner
+
+
+def _shortest(mask: Mask) -> str:
+    """Return the sparsity of a mask with as few digits as say it to the weight."""
+    texts = (f"{mask.sparsity:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if has_sparsity(mask, float(text)))
 
 
 def _refuse_stray_options(cfg: Any, kind: type[Pruner]) -> None:

@@ -127,6 +127,11 @@ def test_a_score_of_another_shape_is_refused(own, value):
         scored(name)
 
 
+def test_a_complex_score_is_refused(own):
+    with pytest.raises(LotteryError, match="score of w is complex, expected real numbers"):
+        scored(own("def score(given):\n    return given.trained * 1j\n"))
+
+
 def test_half_precision_is_ranked_in_single():
     scores = score_all(find_score("magnitude")[0], {"w": TRAINED["w"].half()})
     assert list(scores) == ["w"] and len(scores) == 1

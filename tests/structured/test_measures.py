@@ -79,6 +79,7 @@ def test_a_measure_of_ones_own_is_named_by_its_module(named):
         ({"blocks": {n: ones(2) for n in ANATOMY.units}}, "are (2,), expected a tensor of sha"),
         ({"heads": {n: [1] * 4 for n in HEADS}}, "are list, expected a tensor of shape (4,)"),
         ({"heads": {n: ones(4) / 0 for n in HEADS}}, "are not all finite"),
+        ({"heads": {n: ones(4) * 1j for n in HEADS}}, "are complex, expected real numbers"),
     ],
 )
 def test_scores_that_do_not_fit_the_model_are_refused(named, scores, said):

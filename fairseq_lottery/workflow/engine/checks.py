@@ -96,7 +96,10 @@ def check_files(configuration: Configuration) -> dict[str, Any]:
         what = "has no train.*.bin" if data.is_dir() else "is not there"
         command = configuration.prepare or "fairseq-preprocess"
         raise error(("data",), f"the data folder {data} {what}; run {command} first")
-    asked: list[tuple[str, Key]] = [("valid", ("data",))]
+    named = configuration.train.get("--valid-subset")
+    asked: list[tuple[str, Key]] = [
+        (subset, ("train",) if named else ("data",)) for subset in (named or "valid").split(",")
+    ]
     for number, evaluation in enumerate(_translations(configuration)):
         written = "evaluate" in configuration.source.values
         asked.append((evaluation.subset, ("evaluate", number, "subset") if written else ("data",)))

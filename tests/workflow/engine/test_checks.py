@@ -100,6 +100,16 @@ def test_examples_without_data_name_their_script(name, tmp_path):
     assert (EXAMPLES.parent / script).is_file()
 
 
+@pytest.mark.parametrize("subsets, lost", [("nope", "nope"), ("valid,nope", "nope"), ("valid", "")])
+def test_a_set_that_trainings_validate_on(tmp_path, work, subsets, lost):
+    train = f"{work.configuration.source.values['train']} --valid-subset {subsets}"
+    more = Work(tmp_path, "slt", train=train)
+    if lost:
+        assert f"the data folder {tmp_path}/data-bin has no {lost}.*.bin; give" in refused(more)
+    else:
+        check_files(more.configuration)
+
+
 def test_a_set_that_an_evaluation_wants(tmp_path, work):
     more = Work(tmp_path, "slt", evaluate=[{}, {"subset": "test1", "references": "test.de"}])
     line = more.configuration.source.path.read_text().splitlines().index("- subset: test1") + 1
