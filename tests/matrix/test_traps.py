@@ -65,9 +65,9 @@ def test_gates_count_no_update_that_is_passed_over(toy_data, tmp_path, monkeypat
 
 
 def _noting(function, notes, what=lambda update: update):
-    def noted(*args):
+    def noted(*args, **named):
         notes.append(what(*args))
-        return function(*args)
+        return function(*args, **named)
 
     return noted
 

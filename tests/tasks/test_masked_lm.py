@@ -397,9 +397,10 @@ def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
     [
         ({"mask_prob": "abc"}, "the settings of the task are malformed ("),
         ({"tokens_per_sample": None}, "the settings of the task are malformed ("),
+        ({"mask_prob": 0.0}, "the examples called valid cannot be read (AssertionError)"),
         ({"sample_break_mode": "${oc.env:HOME}"}, ""),
         ({"mask_multiple_length": 10**9}, ""),
-        ({"mask_prob": 0.0}, "no token of the examples counts in the loss; give more examples"),
+        ({"mask_prob": 1e-9}, "no token of the examples counts in the loss; give more examples"),
     ],
 )
 def test_what_a_strangers_checkpoint_says_of_examples_is_bounded(runs, settings, said, capsys):
