@@ -20,7 +20,7 @@ from rich.console import Console
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.engine.board import Board
-from fairseq_lottery.workflow.planning.graph import after, updates_ahead
+from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.planning.plan import Plan, recipe
 from fairseq_lottery.workflow.planning.stage import RUNNING, Stage
@@ -113,12 +113,12 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
 
 def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
     """What Snakemake, or a script, is told of every pending stage."""
-    ahead = updates_ahead(work.pending)
+    ahead, before = updates_ahead(work.pending), waits(work.pending)
     return [
         {
             "name": stage.name,
             "rule": re.sub(r"\W", "_", stage.name),
-            "after": after(stage, work.pending),
+            "after": before[stage.name],
             "command": stage_line(plan, stage),
             "threads": _threads(plan.configuration, stage, executor),
             "priority": ahead[stage.name],

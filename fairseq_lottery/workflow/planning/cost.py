@@ -12,7 +12,7 @@ from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.planning.graph import after, updates_ahead
+from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
 from fairseq_lottery.workflow.planning.retention import numbered_checkpoints
 from fairseq_lottery.workflow.planning.stage import Stage
 from fairseq_lottery.workflow.planning.state import Work, read_record
@@ -169,9 +169,9 @@ def _simulate(
 ) -> tuple[float, list[float]]:
     """Wall time, and the bytes on disk after every start and end of a stage."""
     ahead = updates_ahead(work.pending)
-    waits = {stage.name: set(after(stage, work.pending)) for stage in work.pending}
+    before = {name: set(names) for name, names in waits(work.pending).items()}
     by_name = {stage.name: stage for stage in work.pending}
-    ready = [(-ahead[name], name) for name, needs in waits.items() if not needs]
+    ready = [(-ahead[name], name) for name, needs in before.items() if not needs]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
     disk = _Disk(configuration, stages, parameters) if parameters else None
@@ -185,7 +185,7 @@ def _simulate(
         now, ended = heapq.heappop(running)
         if disk is not None:
             trace.append(disk.end(by_name[ended]))
-        for name, needs in waits.items():
+        for name, needs in before.items():
             if ended in needs:
                 needs.remove(ended)
                 if not needs:

@@ -7,19 +7,29 @@ from collections.abc import Sequence
 from fairseq_lottery.workflow.planning.stage import Stage
 
 
-def after(stage: Stage, pending: Sequence[Stage]) -> list[str]:
-    """Names of the pending stages whose files a stage reads."""
-    needs = set(stage.needs)
-    return [other.name for other in pending if needs & set(other.leaves)]
+def waits(pending: Sequence[Stage]) -> dict[str, list[str]]:
+    """Stage -> names of the pending stages whose files it reads, in their order."""
+    writers: dict[str, list[int]] = {}
+    for number, stage in enumerate(pending):
+        for file in set(stage.leaves):
+            writers.setdefault(file, []).append(number)
+    return {
+        stage.name: [
+            pending[number].name
+            for number in sorted({n for file in stage.needs for n in writers.get(file, ())})
+        ]
+        for stage in pending
+    }
 
 
 def updates_ahead(pending: Sequence[Stage]) -> dict[str, int]:
     """Stage -> updates on the longest way from its start to the end: the first to be started."""
-    ahead: dict[str, int] = {}
+    before = waits(pending)
+    ahead = {
+        stage.name: stage.facts["updates"] if stage.kind == "train" else 1 for stage in pending
+    }
+    own = dict(ahead)
     for stage in reversed(pending):
-        leaves = set(stage.leaves)
-        behind = [ahead[other.name] for other in pending
-                  if other.name in ahead and leaves & set(other.needs)]  # fmt: skip
-        own = stage.facts["updates"] if stage.kind == "train" else 1
-        ahead[stage.name] = own + max(behind, default=0)
+        for name in before[stage.name]:
+            ahead[name] = max(ahead[name], own[name] + ahead[stage.name])
     return ahead

@@ -9,10 +9,15 @@ from workflow.made import Work
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine.snakemake import stage_line
-from fairseq_lottery.workflow.planning.graph import after
+from fairseq_lottery.workflow.planning.graph import waits as waits_of
 
 #: stands for the work of a stage: notes when it starts and ends
 NOTE = 'echo "start {0}" >>events; {1} echo "end {0}" >>events'
+
+
+def after(stage, pending):
+    """Names of the pending stages whose files a stage reads, by looking at all of them."""
+    return [other.name for other in pending if set(stage.needs) & set(other.leaves)]
 
 
 @pytest.fixture
@@ -294,3 +299,9 @@ def test_a_submission_that_fails_ends_the_script(work, tmp_path):
     ended = start(work.emit("sbatch"), tmp_path, PATH=f"{commands}:{os.environ['PATH']}")
     assert ended.returncode != 0
     assert ended.stderr == "no such partition\n"  # the first one, and none after it
+
+
+def test_who_waits_for_whom(work):
+    assert waits_of(work.stages) == {one.name: after(one, work.stages) for one in work.stages}
+    later = work.stages[3:]
+    assert waits_of(later) == {one.name: after(one, later) for one in later}

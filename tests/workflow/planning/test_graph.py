@@ -1,6 +1,6 @@
 from workflow.made import Work
 
-from fairseq_lottery.workflow.planning.graph import after, updates_ahead
+from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
 from fairseq_lottery.workflow.planning.stage import Stage
 
 
@@ -24,11 +24,11 @@ GRAPH = (
 
 
 def test_who_waits_for_whom():
-    assert [after(one, GRAPH) for one in GRAPH] == [[], ["a"], ["a"], [], ["b", "c"]]
+    assert list(waits(GRAPH).values()) == [[], ["a"], ["a"], [], ["b", "c"]]
 
 
 def test_what_is_finished_is_not_waited_for():
-    assert [after(one, GRAPH[1:]) for one in GRAPH[1:]] == [[], [], [], ["b", "c"]]
+    assert list(waits(GRAPH[1:]).values()) == [[], [], [], ["b", "c"]]
 
 
 def test_updates_on_the_longest_way():
