@@ -127,9 +127,9 @@ def built(
         raise LotteryError(
             f"the weights in {source.path} are not of the architecture in it: {reason}"
         ) from error
-    named = dict(model.named_parameters(remove_duplicate=False))
+    tensors = model.state_dict()  # a tied one under each of its names
     for name, symbols in dictionaries.items():
-        embedding = named.get(source.adapter.vocabularies[name].embedding)
+        embedding = tensors.get(source.adapter.vocabularies[name].embedding)
         rows = len(symbols) if embedding is None else len(embedding)
         if rows != len(symbols):
             raise LotteryError(

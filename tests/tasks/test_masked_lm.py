@@ -405,7 +405,7 @@ def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
 )
 def test_what_a_strangers_checkpoint_says_of_examples_is_bounded(runs, settings, said, capsys):
     """Numbers that no example has, and texts that are not words, are left out."""
-    state = torch.load(runs.path("dense/checkpoint_last.pt"), weights_only=False)
+    state = read_checkpoint(runs.path("dense/checkpoint_last.pt"))
     for name, value in settings.items():
         state["cfg"]["task"][name] = value
     torch.save(state, runs.path("strange.pt"))
@@ -417,7 +417,7 @@ def test_what_a_strangers_checkpoint_says_of_examples_is_bounded(runs, settings,
 
 
 def test_switches_that_an_evaluation_does_not_follow_are_said(runs, caplog):
-    state = torch.load(runs.path("dense/checkpoint_last.pt"), weights_only=False)
+    state = read_checkpoint(runs.path("dense/checkpoint_last.pt"))
     state["cfg"]["task"]["mask_whole_words"] = True
     torch.save(state, runs.path("words.pt"))
     live.examples(live.live(runs.path("words.pt")), "valid", None)
