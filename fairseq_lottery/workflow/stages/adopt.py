@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.adapters import ADAPTERS, TRANSLATION, DataFolder
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries, read_dictionaries
 from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
 from fairseq_lottery.workflow.stages.chosen import choose
@@ -167,8 +166,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except LotteryError as error:
-        print(f"fairseq-lottery: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -6,9 +6,8 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
-import sys
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import one_sentence
 from fairseq_lottery.tickets.closed import close_checkpoint, prune_checkpoint
 
 
@@ -30,8 +29,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except LotteryError as error:
-        print(f"fairseq-lottery: {error}", file=sys.stderr)
-        sys.exit(2)

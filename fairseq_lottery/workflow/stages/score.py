@@ -10,11 +10,10 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import replacing
 from fairseq_lottery.workflow.stages.chosen import add_model_arguments, measure, record_of
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
@@ -124,8 +123,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except LotteryError as error:
-        print(f"fairseq-lottery: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -9,11 +9,10 @@ import argparse
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import replacing
 from fairseq_lottery.tickets.sources import read_checkpoint
 from fairseq_lottery.workflow.stages.adopt import settings_in
@@ -63,8 +62,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except LotteryError as error:
-        print(f"fairseq-lottery: {error}", file=sys.stderr)
-        sys.exit(2)
