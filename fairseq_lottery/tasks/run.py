@@ -23,7 +23,7 @@ from fairseq_lottery.masks import (
     score_all,
 )
 from fairseq_lottery.masks.lazy import LazyTensors
-from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, PrunerInput
+from fairseq_lottery.masks.pruners import PrunerInput
 from fairseq_lottery.optim import MaskedOptimizer, MasterTensors, find_masked, set_moments
 from fairseq_lottery.optim.zero import zero_pruned_
 from fairseq_lottery.options import Scope, values
@@ -381,13 +381,6 @@ class LotteryRun:
             start=start,
         )
 
-    def _other_pruner(self) -> Optional[str]:
-        """The name of the run's pruner, unless it is the one of files that name none."""
-        if self.growth is not None:
-            return None if self.growth.name == DEFAULT_PRUNER else self.growth.name
-        stored = self._origin.get("growth") or {}
-        return stored.get("pruner")
-
     def _write_snapshot(self, update: int) -> None:
         if not is_first():
             return
@@ -398,6 +391,7 @@ class LotteryRun:
         views = self._tensors.views
         weights = {name: views[name].float() for name in trainable(self._model)}
         first = next(iter(views.values()))
+        pruner = (self._origin["growth"] or {}).get("pruner")  # named unless it is gradual
         record = {
             "update": update,
             "masters": first.dtype == torch.float32,
@@ -405,7 +399,7 @@ class LotteryRun:
             "ticket": self._origin["ticket"]["signature"] if self._origin["ticket"] else None,
             "version": __version__,
             **self._adapter.record,
-            **({"pruner": name} if (name := self._other_pruner()) else {}),
+            **({"pruner": pruner} if pruner else {}),
         }
         save_snapshot(path, weights, self.mask, self._dictionaries, record)
         logger.info("wrote %s", path)
