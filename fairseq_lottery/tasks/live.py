@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -171,6 +172,20 @@ class Examples:
     dataset: FairseqDataset
     numbers: Sequence[int]
 
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest example."""
+        return int(max(map(self.dataset.num_tokens, self.numbers)))
+
+    @cached_property
+    def ordered(self) -> np.ndarray:
+        """Numbers in the order of a set that is not shuffled: by the first size, then the next."""
+        return np.array(sorted(self.numbers, key=self._sizes), dtype=np.int64)
+
+    def _sizes(self, number: int) -> tuple[Any, ...]:
+        size = self.dataset.size(number)
+        return tuple(size) if isinstance(size, Iterable) else (size,)
+
     def __len__(self) -> int:
         return len(self.numbers)
 
@@ -189,7 +204,7 @@ def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
         most: examples; None for all.
 
     Raises:
-        LotteryError: there is no such subset, or it has no example that the model takes.
+        LotteryError: the subset is missing, or the model takes none of its examples.
     """
     evaluation = made.evaluation
     data = evaluation.load(subset)
@@ -228,17 +243,14 @@ def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict
         LotteryError: an example is longer than that, or one was not run just once.
     """
     dataset = found.dataset
-    longest = max(map(dataset.num_tokens, found.numbers))
-    if longest > tokens:
+    if found.longest > tokens:
         raise LotteryError(
-            f"--max-tokens {tokens} is less than the {longest} tokens of the longest example;"
-            f" give at least {longest}"
+            f"--max-tokens {tokens} is less than the {found.longest} tokens of the longest example;"
+            f" give at least {found.longest}"
         )
     run: list[int] = []
-    # the order of fairseq's data sets that are not shuffled: by the first size, then by the second
-    ordered = np.array(sorted(found.numbers, key=lambda k: _sizes(dataset, k)), dtype=np.int64)
     for numbers in batch_by_size(
-        ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
+        found.ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
     ):
         batch = dataset.collater([dataset[int(number)] for number in numbers])
         yield move_to_cuda(batch, device) if device.type == "cuda" else batch
@@ -248,8 +260,3 @@ def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict
             f"fairseq has put {len(run)} of {len(found)} examples into batches; give another"
             " --max-tokens"
         )
-
-
-def _sizes(dataset: FairseqDataset, number: int) -> tuple[Any, ...]:
-    size = dataset.size(number)
-    return tuple(size) if isinstance(size, Iterable) else (size,)
