@@ -25,7 +25,7 @@ def register_groups(patterns: Mapping[str, str]) -> None:
     """Register group -> pattern of parameter names, beside that of fairseq's Transformer.
 
     Raises:
-        LotteryError: there is no such group.
+        LotteryError: a group is unknown.
     """
     for group, text in patterns.items():
         if group not in GROUPS:

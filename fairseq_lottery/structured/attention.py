@@ -17,7 +17,7 @@ from fairseq_lottery.structured.importance import Scores
 #: module, and the weights of its heads: (heads, batch, queries, keys)
 Seen = Callable[[str, Tensor], None]
 #: (model, batch) -> the encoder's and the decoder's input tokens, (batch, time), after a forward
-#: pass; None where there is no decoder
+#: pass; the second is None for a model without a decoder
 Run = Callable[[nn.Module, Any], tuple[Tensor, Optional[Tensor]]]
 
 

@@ -59,7 +59,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def load(self, subset: str) -> Optional[FairseqDataset]:
-        """Load a subset of the data folder as fairseq's task does; None where there is none.
+        """Load a subset of the data folder as fairseq's task does; None if the folder lacks it.
 
         Raises:
             LotteryError: it cannot be read, or the data folder is not here.
@@ -133,11 +133,11 @@ class ExamplesOfTask(Evaluation):
         if source.in_file is not None:
             source.in_file.refuse_other(self.symbols, source.path)
         self._adapter, self._source, self._settings = adapter, source, settings
-        self._ignored = _ignored(adapter, settings)
         try:
             self._cfg = _configuration(adapter, settings, found.path)
         except OmegaConfBaseException as error:
             raise self._failed("the settings of the task are malformed", error) from None
+        self._ignored = _ignored(adapter, settings)
 
     @cached_property
     def task(self) -> Any:
@@ -243,7 +243,7 @@ def _is_harmless(value: Any) -> bool:
 
 def _ignored(adapter: TaskAdapter, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return switches of the training's task that are on and that the adapter does not allow."""
-    known = _known(adapter) if adapter.name in TASK_DATACLASS_REGISTRY else {}
+    known = _known(adapter)
     return {
         name: value
         for name, value in settings.items()

@@ -30,7 +30,7 @@ USER_DIR = "$(fairseq-lottery user-dir)"
 
 #: what --ticket replaces; fairseq_lottery.tasks refuses each of them beside it
 DRAWING = tuple(one.flag_in(TRAINING) for one in options(Sources, Reset, Prunable))
-#: what ranks weights: needed beside a ticket only where pruning goes on
+#: what ranks weights: a command with a ticket requires it only to prune further
 RANKING = tuple(one.flag_in(TRAINING) for one in options(Ranking, Seed))
 #: flags of commands that were recorded or packed before -> their names
 _RENAMED = {
