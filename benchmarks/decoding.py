@@ -26,8 +26,8 @@ from torch.utils.mkldnn import MkldnnLinear
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.sparse.kernel import sparse_linear
-from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
-from fairseq_lottery.sparse.modules import SparseLinear
+from fairseq_lottery.sparse.sparse_layers import SparseLinear
+from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
 
 SOURCE, TARGET = 25, 26
 
@@ -120,14 +120,14 @@ class Fairseq:
 
 class CTranslate2:
     def __init__(self, folder, quantization, words, beam, sentences, threads):
-        from fairseq_lottery.tasks.translator import load_translator
+        from fairseq_lottery.export.ctranslate2_translator import load_translator
 
         self.words, self.beam = words, beam
         self.translator = load_translator(folder, quantization, threads)
         self.sentences = [[words[token] for token in one[:-1]] for one in sentences.tolist()]
 
     def __call__(self):
-        from fairseq_lottery.tasks.translator import translate
+        from fairseq_lottery.export.ctranslate2_translator import translate
 
         found = translate(
             self.translator, self.sentences, self.beam, shortest=TARGET, longest=TARGET

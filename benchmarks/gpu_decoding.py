@@ -25,9 +25,9 @@ from semi_structured import patterns, semi_structured_class, why_not
 from slim import closed, shapes_of, smaller, zeroed
 
 from fairseq_lottery.compat import use_modules
+from fairseq_lottery.formats import trainable
+from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.masks import densest, find_score, full_mask, score_all, select
-from fairseq_lottery.structured import Anatomy
-from fairseq_lottery.tickets import trainable
 
 
 def pruned(model, sparsity, scope):

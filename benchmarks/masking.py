@@ -23,10 +23,10 @@ from torch.nn.utils import prune
 
 import fairseq_lottery.plugin  # noqa: F401, E402, I001 - registers masked_adam
 from fairseq_lottery.compat import use_modules
+from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import find_score, full_mask, score_all, select
-from fairseq_lottery.optim import MasterTensors, find_masked
-from fairseq_lottery.optim.zero import zero_pruned_
-from fairseq_lottery.tickets import trainable
+from fairseq_lottery.training.optimizers import MasterTensors, find_masked
+from fairseq_lottery.training.optimizers.zeroing import zero_pruned_
 
 
 def build(layers, vocabulary):

@@ -20,11 +20,13 @@ import torch
 from common import in_turn, report, spread
 from decoding import SOURCE, TARGET, CTranslate2, Fairseq, transformer, vocabulary
 
-from fairseq_lottery.structured import Anatomy, Parts, clear_biases, pruned_by
-from fairseq_lottery.structured.flops import flops_per_token
-from fairseq_lottery.structured.slim import cut
-from fairseq_lottery.tasks.narrowed import converter_of
-from fairseq_lottery.tickets import trainable
+from fairseq_lottery.formats import trainable
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
+from fairseq_lottery.heads.slim.ctranslate2_heads import converter_of
+from fairseq_lottery.heads.slim.cutting import cut
+from fairseq_lottery.heads.slim.flops import flops_per_token
 
 
 def closed(anatomy, shares, uneven, generator):

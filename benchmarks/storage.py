@@ -20,9 +20,9 @@ import torch
 import zstandard
 from common import apart, base_shapes, report, spread
 
-from fairseq_lottery.tickets import container
-from fairseq_lottery.tickets.maskstate import mask_of_zeros
-from fairseq_lottery.tickets.model import KIND, from_state, load_model
+from fairseq_lottery.formats import container
+from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
+from fairseq_lottery.formats.mask_state import mask_of_zeros
 from fairseq_lottery.tickets.size import sizes
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)

@@ -17,7 +17,7 @@ from typing import Any, Union
 import numpy as np
 import torch
 
-from fairseq_lottery.pickles import NotAllowedError, names_in
+from fairseq_lottery.files.pickles import NotAllowedError, names_in
 
 # The encoder layers of official fairseq 0.12.2 carry zero-filled copies of their weights for
 # BetterTransformer. Removable when 0.12.2 is no longer supported.

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fairseq_lottery.sparse.choices import Choices
 from fairseq_lottery.sparse.kernel import sparse_linear
-from fairseq_lottery.sparse.matrix import KernelMatrix, SparseMatrix
+from fairseq_lottery.sparse.matrix_choices import Choices
+from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
 
 built = pytest.mark.skipif(
     sparse_linear() is None, reason="the kernel needs a C++ compiler and ninja"

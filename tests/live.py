@@ -7,8 +7,8 @@ from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 
-from fairseq_lottery.structured import Anatomy
-from fairseq_lottery.tickets import trainable
+from fairseq_lottery.formats import trainable
+from fairseq_lottery.heads.components.anatomy import Anatomy
 
 WORDS, DIM, FFN, HEADS, LAYERS = 60, 16, 24, 4, 2
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import settings
 
 from fairseq_lottery.adapters import TRANSLATION
+from fairseq_lottery.formats import Dictionaries, mask_to_state, save_snapshot
 from fairseq_lottery.masks import Mask, prunable_matrices
-from fairseq_lottery.tickets import Dictionaries, mask_to_state, save_snapshot
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 #: of property tests: cores are shared, so no deadline; every run tries the same examples

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy import drawing
 
 import fairseq_lottery
 
@@ -25,7 +26,7 @@ def loaded_by(code):
 
 
 def test_masks_and_tickets_need_no_fairseq():
-    code = "import fairseq_lottery.masks, fairseq_lottery.tickets"
+    code = "import fairseq_lottery.masks, fairseq_lottery.formats, fairseq_lottery.tickets"
     assert loaded_by(code) == {"torch", "numpy", "safetensors"}
 
 
@@ -47,52 +48,109 @@ except SystemExit as stop:
     assert loaded_by(code) == set()
 
 
-def imported_parts(folder, depth=2):
-    """Parts of the package, and other packages, that a room's files import anywhere."""
-    for path in (PACKAGE / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, "imports are absolute"
-                names = [node.module]
-            else:
-                continue
-            for name in names:
-                parts = name.split(".")
-                own = parts[0] == "fairseq_lottery"
-                yield ".".join(parts[:depth]) if own and len(parts) > 1 else parts[0]
+def imports_of(path):
+    """Modules that a file imports anywhere, but for those that only annotations need."""
+    names = []
+
+    class Visitor(ast.NodeVisitor):
+        def visit_If(self, node):
+            if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+                self.generic_visit(node)
+
+        def visit_Import(self, node):
+            names.extend(alias.name for alias in node.names)
+
+        def visit_ImportFrom(self, node):
+            assert node.level == 0, "imports are absolute"
+            whole = node.module == PACKAGE.name
+            names.extend(f"{node.module}.{a.name}" for a in node.names if whole)
+            names.extend([] if whole else [node.module])
+
+    Visitor().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return names
 
 
-@pytest.mark.parametrize(
-    "room, below",
-    [
-        ("options", {"errors", "pattern"}),
-        ("masks", {"errors", "pattern", "options", "own_code", "parameter_groups"}),
-        ("adapters", {"errors", "files", "compat", "parameter_groups"}),
-        ("compact", {"errors", "strict"}),
-        (
-            "tickets",
-            {
-                *("errors", "files", "compat", "environment", "pattern", "strict", "legacy"),
-                *("plain_value", "zip_directory", "options"),
-                *("masks", "compact", "structured", "adapters"),
-            },
-        ),
-        ("report", {"errors", "files", "masks", "tickets", "strict", "structured"}),
-        ("sparse", {"errors", "files", "compat", "strict"}),
-        (
-            "structured",
-            {"errors", "files", "strict", "compat", "masks", "options", "own_code",
-             "parameter_groups"},
-        ),
-    ],
-)
-def test_a_room_imports_only_from_floors_below(room, below):
+def imported_parts(room, depth=2):
+    """Parts of the package, and other packages, that a room's files import."""
+    place = PACKAGE / room
+    for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+        for name in imports_of(path):
+            parts = name.split(".")
+            if name != f"{PACKAGE.name}.__version__":
+                yield ".".join(parts[:depth]) if parts[0] == PACKAGE.name else parts[0]
+
+
+#: from the ground up; rooms on one floor do not know each other
+FLOORS = [
+    ["errors", "lazy_names", "extensions"],
+    ["files", "options", "environment"],
+    ["compat"],
+    ["adapters", "sparse"],
+    ["masks"],
+    ["formats"],
+    ["tickets", "inference", "report"],
+    ["training", "export"],
+    ["tasks"],
+]
+ROOMS = [room for floor in FLOORS for room in floor]
+#: those that import fairseq
+FAIRSEQ = {"compat", "inference", "training", "export", "tasks"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_floors_below(room):
     found = set(imported_parts(room))
-    own = {name.split(".")[1] for name in found if name.startswith("fairseq_lottery.")}
-    assert own <= below | {room}
-    assert not found & {"fairseq", "fairseq_cli", "hydra", "omegaconf"}
+    own = {name.split(".")[1] for name in found if name.startswith(f"{PACKAGE.name}.")}
+    (number,) = (number for number, floor in enumerate(FLOORS) if room in floor)
+    assert own <= {room, *(one for floor in FLOORS[:number] for one in floor)}
+    assert room in FAIRSEQ or not found & {"fairseq", "fairseq_cli", "hydra", "omegaconf"}
+
+
+def test_extensions_are_imported_by_the_command_and_the_workflow_only():
+    rooms = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir()}
+    heads = f"{PACKAGE.name}.heads"
+    importers = {
+        room
+        for room in rooms - {"heads", "__pycache__", "py"}
+        if any(name == heads for name in imported_parts(room))
+    }
+    assert importers == {"cli", "workflow"}
+
+
+#: of a snapshot and a checkpoint under golden/
+DRAWING = """
+from fairseq_lottery.formats import read_source
+from fairseq_lottery.tickets import DrawPlan, draw
+
+last = "tests/golden/modern/trained/{run}/checkpoint_last.pt"
+print(read_source(last).kind)
+plan = DrawPlan(mask_from=last, sparsity={sparsity}, start_from=last, reset="rewind")
+print(draw(plan).mask.sparsity)
+"""
+
+
+@pytest.mark.parametrize("run, sparsity", [("dense", 0.5), ("ticket", 0.7)])
+def test_reading_and_drawing_load_no_extension(run, sparsity):
+    assert extensions_loaded_by(DRAWING.format(run=run, sparsity=sparsity)) == set()
+
+
+@pytest.mark.slow
+def test_training_a_weight_ticket_loads_no_extension_but_its_names(toy, dense):
+    words = [*map(str, toy.arguments("run", *drawing(dense, 0.5)))]
+    code = f"import runpy, sys; sys.argv = ['fairseq-train', *{words}]\n"
+    code += "runpy.run_module('fairseq_cli.train', run_name='__main__')"
+    assert extensions_loaded_by(code) == {"fairseq_lottery.heads.plugin"}
+
+
+def extensions_loaded_by(code):
+    """Modules of extensions that are loaded after ``code``, but for the empty package."""
+    report = "print(*(m for m in sys.modules if m.startswith('fairseq_lottery.heads.')))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\n{report}"],
+        capture_output=True, text=True, cwd=PACKAGE.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
 
 
 WORKFLOW = ["trainings", "reading", "planning", "stages", "engine"]
@@ -100,7 +158,7 @@ WORKFLOW = ["trainings", "reading", "planning", "stages", "engine"]
 
 @pytest.mark.parametrize("room", WORKFLOW)
 def test_rooms_of_the_workflow_import_only_those_before_them(room):
-    found = set(imported_parts(f"workflow/{room}", depth=3))
+    found = set(imported_parts(f"workflow/{room}", 3))
     rooms = {name.split(".")[2] for name in found if name.startswith("fairseq_lottery.workflow.")}
     assert rooms <= set(WORKFLOW[: WORKFLOW.index(room) + 1])
     assert room in rooms or room == "trainings"

@@ -11,8 +11,8 @@ import fairseq_lottery
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
-    *("cli", "masks", "tickets", "tasks", "optim", "criterions", "demo", "workflow", "report"),
-    *("compact", "sparse", "structured"),
+    *("adapters", "cli", "demo", "export", "files", "formats", "heads", "inference", "masks"),
+    *("options", "report", "sparse", "tasks", "tickets", "training", "workflow"),
 )
 EXTRAS = [
     *("analysis", "ctranslate2", "demo", "fairseq", "report", "sparse", "test", "torch"),

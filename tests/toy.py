@@ -158,12 +158,12 @@ class Toy:
         return self.folder.joinpath(*parts)
 
     def load(self, *parts):
-        from fairseq_lottery.tickets import read_checkpoint
+        from fairseq_lottery.formats import read_checkpoint
 
         return read_checkpoint(self.path(*parts))
 
     def mask(self, *parts):
-        from fairseq_lottery.tickets import read_source
+        from fairseq_lottery.formats import read_source
 
         return read_source(self.path(*parts)).mask
 
@@ -183,7 +183,7 @@ def drawing(dense, sparsity, *extra):
 
 def assert_pruned(state, mask):
     """Every weight that the mask prunes is zero in a checkpoint."""
-    from fairseq_lottery.tickets import untie
+    from fairseq_lottery.formats import untie
 
     weights, _ = untie(state["model"])
     for name, keep in mask.items():
@@ -213,7 +213,7 @@ def bits(tensor):
 
 def assert_same_training(a, b):
     """Weights, optimizer state with masters, and what the task keeps, to the bit."""
-    from fairseq_lottery.tickets import untie
+    from fairseq_lottery.formats import untie
 
     # without 0.12.2's untrained copies of weights and fairseq's uninitialised buffers
     assert same(untie(a["model"]), untie(b["model"]))

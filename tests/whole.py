@@ -87,6 +87,6 @@ def scores(out, metric="BLEU"):
 
 
 def weights(path):
-    from fairseq_lottery.tickets import read_checkpoint
+    from fairseq_lottery.formats import read_checkpoint
 
     return read_checkpoint(path)["model"]

@@ -120,10 +120,10 @@ def write_archives(folder, pair, test=3003, valid=3000):
 
 
 def write_google(path, text, made):
-    """Google's archive: tokens, "@@ " in some words, escapes; the sets are those of ``made``."""
+    """Google's archive: tokens, " " in some words, escapes; the sets are those of ``made``."""
 
     def cut(line):
-        line = line.replace("bridge", "bri@@ dge").replace("brücke", "brü@@ cke")
+        line = line.replace("bridge", "bri dge").replace("brücke", "brü cke")
         return line.replace(".", " .").replace("&amp;", " &amp; ")
 
     train = text.sentences(300)

@@ -16,10 +16,12 @@ from fairseq_lottery.adapters.adapter import (
 )
 from fairseq_lottery.adapters.data_folder import DataFolder
 from fairseq_lottery.adapters.masked_lm import MASKED_LM
+from fairseq_lottery.adapters.parameter_groups import GROUPS, group_of
 from fairseq_lottery.adapters.translation import TRANSLATION
 
 __all__ = [
     "ADAPTERS",
+    "GROUPS",
     "MASKED_LM",
     "TRANSLATION",
     "DataFolder",
@@ -28,6 +30,7 @@ __all__ = [
     "TaskAdapter",
     "Vocabulary",
     "adapter_of",
+    "group_of",
     "register_adapter",
     "stored_adapter",
 ]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.adapters.data_folder import DataFolder, first_folder
+from fairseq_lottery.adapters.parameter_groups import register_groups
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.parameter_groups import register_groups
 
 #: the task of files that do not name one
 DEFAULT = "translation"

@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> None:
     import json
 
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.formats import read_source
     from fairseq_lottery.masks import overlap
-    from fairseq_lottery.tickets import read_source
 
     masks = []
     for path in (args.a, args.b):

@@ -70,7 +70,7 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
         print(f"\n{table.read_text(encoding='utf-8')}")
     with warnings.catch_warnings(), quiet_fairseq():
         warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
-        from fairseq_lottery.demo.worth import lines
+        from fairseq_lottery.demo.ticket_size import lines
 
         for line in lines(out / "runs"):
             print(line)

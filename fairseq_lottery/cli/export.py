@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     if args.to == "ctranslate2":
         _deploy(args)
         return
-    from fairseq_lottery.tasks.export import export, own_architecture
+    from fairseq_lottery.export.checkpoint_forms import export, own_architecture
 
     cut = export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
     own = None if args.out.endswith(".safetensors") else own_architecture(args.out)
@@ -100,7 +100,7 @@ def _deploy(args: argparse.Namespace) -> None:
     if args.round_to:
         raise LotteryError("--round is of --to compact; CTranslate2 has --quantization")
     require("ctranslate2")
-    from fairseq_lottery.tasks.deploy import deploy
+    from fairseq_lottery.export.ctranslate2_model import deploy
 
     with quiet_fairseq():
         found = deploy(

@@ -42,7 +42,7 @@ def _check(folder: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from fairseq_lottery.errors import LotteryError
-    from fairseq_lottery.tickets.check import check_folder
+    from fairseq_lottery.tickets.folder_check import check_folder
 
     found = check_folder(folder)
     if as_json:

@@ -10,10 +10,22 @@ from typing import Optional
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 
-COMMANDS = (
-    *("user-dir", "doctor", "ticket", "inspect", "compare", "export", "average", "pack", "unpack"),
-    *("heads", "run", "report", "demo"),
-)
+#: name -> module, from the package
+COMMANDS = {
+    "user-dir": "cli.user_dir",
+    "doctor": "cli.doctor",
+    "ticket": "cli.ticket",
+    "inspect": "cli.inspect",
+    "compare": "cli.compare",
+    "export": "cli.export",
+    "average": "cli.average",
+    "pack": "cli.pack",
+    "unpack": "cli.unpack",
+    "heads": "heads.commands",
+    "run": "cli.run",
+    "report": "cli.report",
+    "demo": "cli.demo",
+}
 
 
 def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -28,8 +40,8 @@ def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fairseq-lottery {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = importlib.import_module(f"fairseq_lottery.cli.{name.replace('-', '_')}")
+    for name, place in COMMANDS.items():
+        module = importlib.import_module(f"fairseq_lottery.{place}")
         command = commands.add_parser(
             name,
             help=(module.__doc__ or "").splitlines()[0],

@@ -41,9 +41,11 @@ def run(args: argparse.Namespace) -> None:
     require("yaml", "rich")
     from rich.console import Console
 
-    from fairseq_lottery.report.published import names
+    from fairseq_lottery.report.reading.published import names
     from fairseq_lottery.workflow.engine.calibrate import calibrate
-    from fairseq_lottery.workflow.engine.checks import (
+    from fairseq_lottery.workflow.engine.emit import emit
+    from fairseq_lottery.workflow.engine.snakemake import carry_out
+    from fairseq_lottery.workflow.engine.start_checks import (
         check_disk,
         check_environment,
         check_executor,
@@ -52,14 +54,12 @@ def run(args: argparse.Namespace) -> None:
         refuse_other_plan,
         refuse_repeats,
     )
-    from fairseq_lottery.workflow.engine.emit import emit
-    from fairseq_lottery.workflow.engine.snakemake import carry_out
     from fairseq_lottery.workflow.planning.commands import make_stages
     from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
+    from fairseq_lottery.workflow.planning.folder_state import find_work
     from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
     from fairseq_lottery.workflow.planning.show import as_json, lines, show
-    from fairseq_lottery.workflow.planning.state import find_work
-    from fairseq_lottery.workflow.reading.read import read_configuration
+    from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     if args.json and not args.dry_run:
         raise LotteryError("--json shows a plan and runs nothing; give -n with it")

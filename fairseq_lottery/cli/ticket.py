@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
     for package in ("torch", "numpy", "safetensors"):
         require(package)
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.formats import save_ticket
     from fairseq_lottery.masks import PrunableShare
-    from fairseq_lottery.tickets import draw, save_ticket
+    from fairseq_lottery.tickets import draw
     from fairseq_lottery.tickets.draw import DrawPlan
 
     if not args.out.endswith(".safetensors"):
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         require("fairseq")
         import fairseq  # noqa: F401 - loaded first, so that the plugin registers
 
-        from fairseq_lottery.tasks import initial_weights
+        from fairseq_lottery.inference.model_builder import initial_weights
 
         initialise = initial_weights
     ticket = draw(plan, initialise)
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _emptied(ticket: Any, parts: Optional[str]) -> list[str]:
     """Matrices without a weight left, but for those that a choice of parts closes whole."""
-    from fairseq_lottery.structured import load_parts, pruned_by
+    from fairseq_lottery.heads.components.parts_file import load_parts
+    from fairseq_lottery.heads.components.pruned_weights import pruned_by
 
     shapes = {name: tuple(keep.shape) for name, keep in ticket.mask.items()}
     closed = pruned_by(load_parts(parts)[0], shapes) if parts else {}

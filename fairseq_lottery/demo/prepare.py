@@ -40,9 +40,9 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
     if target.is_file() and f"seeds: [{seed}]" not in target.read_text(encoding="utf-8"):
         raise LotteryError(f"{out} was made with another seed; choose another --out")
     parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
-    _once(out, "text", "fairseq_lottery.demo.text", "--seed", seed, "--sizes",
+    _once(out, "text", "fairseq_lottery.demo.text_stage", "--seed", seed, "--sizes",
           *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
-    _once(out, "subwords", "fairseq_lottery.demo.subwords", "--text", "text",
+    _once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
           "--vocabulary", VOCABULARY)  # fmt: skip
     _once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
           "--joined-dictionary", *parts)  # fmt: skip

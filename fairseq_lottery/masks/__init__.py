@@ -5,7 +5,7 @@ the exact selection turn ranks into a mask, pruners change a mask during trainin
 """
 
 from fairseq_lottery.masks.mask import Mask, overlap
-from fairseq_lottery.masks.nm import densest, pattern_of
+from fairseq_lottery.masks.nm_selection import densest, pattern_of
 from fairseq_lottery.masks.prunable import (
     PAD_ROW,
     PRUNABLE_SETS,
@@ -33,7 +33,7 @@ from fairseq_lottery.masks.scores import (
     needs,
     score_all,
 )
-from fairseq_lottery.masks.select import (
+from fairseq_lottery.masks.selection import (
     SCOPES,
     check_scope,
     count_to_prune,
@@ -41,11 +41,9 @@ from fairseq_lottery.masks.select import (
     has_sparsity,
     select,
 )
-from fairseq_lottery.parameter_groups import GROUPS, group_of
 
 __all__ = [
     "Exchange",
-    "GROUPS",
     "Gradual",
     "Mask",
     "PAD_ROW",
@@ -66,7 +64,6 @@ __all__ = [
     "find_pruner",
     "find_score",
     "full_mask",
-    "group_of",
     "has_sparsity",
     "needed_by",
     "needs",

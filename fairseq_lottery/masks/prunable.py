@@ -9,10 +9,10 @@ from typing import Callable, Optional
 
 from torch import Tensor
 
+from fairseq_lottery.adapters.parameter_groups import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.options.axes import PRUNABLE
-from fairseq_lottery.parameter_groups import group_of
 
 #: fairseq's dictionaries put <pad> at index 1
 PAD_ROW = 1

@@ -13,10 +13,10 @@ from typing import Callable, Optional
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks.lazy import LazyTensors
+from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options.axes import SCORE
-from fairseq_lottery.own_code import digest_source, load_own
+from fairseq_lottery.options.own_code import digest_source, load_own
 
 
 @dataclass(frozen=True)

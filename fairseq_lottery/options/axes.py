@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Callable, TypeVar
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.options.nm_pattern import Pattern
 
 T = TypeVar("T")
 

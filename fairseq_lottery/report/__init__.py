@@ -5,29 +5,26 @@ names are imported at first use: ``fairseq-lottery run`` reads the names of publ
 without torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fairseq_lottery.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from fairseq_lottery.report.build import write_report
-    from fairseq_lottery.report.groups import gather
-    from fairseq_lottery.report.published import load, names
-    from fairseq_lottery.report.records import read_run
-    from fairseq_lottery.report.style import size
+    from fairseq_lottery.report.plots.style import size
+    from fairseq_lottery.report.reading.groups import gather
+    from fairseq_lottery.report.reading.published import load, names
+    from fairseq_lottery.report.reading.records import read_run
 
 __all__ = ["gather", "load", "names", "read_run", "size", "write_report"]
 
 _MODULES = {
-    "gather": "groups",
-    "load": "published",
-    "names": "published",
-    "read_run": "records",
-    "size": "style",
+    "gather": "reading.groups",
+    "load": "reading.published",
+    "names": "reading.published",
+    "read_run": "reading.records",
+    "size": "plots.style",
     "write_report": "build",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(__name__, _MODULES)

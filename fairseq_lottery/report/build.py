@@ -10,19 +10,23 @@ from typing import Union
 import fairseq_lottery
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.report.choices import read_choices
-from fairseq_lottery.report.comparison import beside
-from fairseq_lottery.report.formats import comma_separated, latex, markdown, markdown_text
-from fairseq_lottery.report.groups import Group, gather
-from fairseq_lottery.report.looking import Masks, look
-from fairseq_lottery.report.orders import comparisons_csv
 from fairseq_lottery.report.pages import Block, Heading, Points, Text, as_html, as_markdown
-from fairseq_lottery.report.plans import WEIGHTS
-from fairseq_lottery.report.records import Run, read_run
-from fairseq_lottery.report.results import densities_csv, overlaps_csv, results_csv
+from fairseq_lottery.report.plots.style import Drawing, Size
+from fairseq_lottery.report.reading.groups import Group, gather
+from fairseq_lottery.report.reading.mask_tables import Masks, look
+from fairseq_lottery.report.reading.plans import WEIGHTS
+from fairseq_lottery.report.reading.records import Run, read_run
 from fairseq_lottery.report.sections import section
-from fairseq_lottery.report.style import Drawing, Size
-from fairseq_lottery.report.tables import Table
+from fairseq_lottery.report.tables.orders import comparisons_csv
+from fairseq_lottery.report.tables.published_comparison import beside
+from fairseq_lottery.report.tables.score_tables import Table
+from fairseq_lottery.report.tables.table_formats import (
+    comma_separated,
+    latex,
+    markdown,
+    markdown_text,
+)
+from fairseq_lottery.report.tables.tidy_results import densities_csv, overlaps_csv, results_csv
 
 PACKAGES = ("torch", "fairseq", "fairseq-fixed", "sacrebleu", "scipy", "numpy", "matplotlib")
 FIGURES, TABLES = "figures", "tables"
@@ -49,8 +53,7 @@ def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: 
         )
     published = beside(groups)
     masks = [look(group) if group.rows == WEIGHTS else Masks() for group in groups]
-    choices = [read_choices(group) for group in groups]
-    made = [section(*each, page) for each in zip(groups, published, masks, choices)]
+    made = [section(*each, page) for each in zip(groups, published, masks)]
 
     one = len({group.number for group in groups}) == 1
     title = groups[0].recipe_title if one else "Lottery tickets: several configurations"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq_lottery.report.groups import Group
 from fairseq_lottery.report.pages import Block, Text
-from fairseq_lottery.report.significance import Comparison
+from fairseq_lottery.report.reading.groups import Group
+from fairseq_lottery.report.statistics.significance import Comparison
 
 
 @dataclass

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from fairseq_lottery.report.formats import markdown, markdown_text
-from fairseq_lottery.report.style import Drawing
-from fairseq_lottery.report.tables import Table
+from fairseq_lottery.report.plots.style import Drawing
+from fairseq_lottery.report.tables.score_tables import Table
+from fairseq_lottery.report.tables.table_formats import markdown, markdown_text
 
 
 @dataclass(frozen=True)

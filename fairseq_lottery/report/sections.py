@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from fairseq_lottery.report.bootstrap import within_seeds
-from fairseq_lottery.report.choices import Choices
+from fairseq_lottery.extensions import load_reports
 from fairseq_lottery.report.collected import Section
-from fairseq_lottery.report.comparison import comparison_table, entry, recipe_table
-from fairseq_lottery.report.curves import LEARNING, learning_curves, sparsity_curves
-from fairseq_lottery.report.densities import density_map
-from fairseq_lottery.report.groups import Evaluation, Group
-from fairseq_lottery.report.looking import Masks
-from fairseq_lottery.report.orders import order_table
-from fairseq_lottery.report.overlaps import seed_overlaps, technique_overlaps
 from fairseq_lottery.report.pages import Heading, Points, Text
-from fairseq_lottery.report.parts import add_parts
-from fairseq_lottery.report.plans import METRIC, WEIGHTS
-from fairseq_lottery.report.published import Published
-from fairseq_lottery.report.searches import search_table
-from fairseq_lottery.report.significance import FEWEST_SEEDS, across_seeds
-from fairseq_lottery.report.style import Size
-from fairseq_lottery.report.tables import metric_table
+from fairseq_lottery.report.plots.curves import LEARNING, learning_curves, sparsity_curves
+from fairseq_lottery.report.plots.densities import density_map
+from fairseq_lottery.report.plots.overlaps import seed_overlaps, technique_overlaps
+from fairseq_lottery.report.plots.style import Size
+from fairseq_lottery.report.reading.groups import Evaluation, Group
+from fairseq_lottery.report.reading.mask_tables import Masks
+from fairseq_lottery.report.reading.plans import METRIC, WEIGHTS
+from fairseq_lottery.report.reading.published import Published
+from fairseq_lottery.report.statistics.bootstrap import within_seeds
+from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, across_seeds
+from fairseq_lottery.report.tables.orders import order_table
+from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
+from fairseq_lottery.report.tables.score_tables import metric_table
 
 _ONLY_DENSE = "only the dense model has a score."
 
 
-def section(
-    group: Group, published: Optional[Published], masks: Masks, choices: Choices, page: Size
-) -> Section:
+def section(group: Group, published: Optional[Published], masks: Masks, page: Size) -> Section:
     """Tables, tests and plots of a group."""
     made = Section(group)
     seeds = ", ".join(map(str, group.seeds))
@@ -52,8 +48,8 @@ def section(
         made.add(Text("No validation curve was recorded."))
     if group.rows == WEIGHTS:
         _masks(made, masks, page)
-    if group.rows != WEIGHTS or group.choices or group.importance:
-        add_parts(made, choices, page)
+    for extension in load_reports():
+        extension.add_section(made, page)
     made.add(Heading(3, "Signatures"))
     made.add(Points([f"Recipe: {_recipe(group)}", *_signatures(group)]))
     runs = dict.fromkeys(
@@ -70,7 +66,8 @@ def section(
 def _scores(made: Section, key: Evaluation, published: Optional[Published], page: Size) -> None:
     group = made.group
     made.add(Heading(3, f"{key.metric}, {key.subset}, {key.evaluation}"))
-    made.add(search_table(group, key) if group.rows == METRIC else metric_table(group, key))
+    own = [extension.search_table(group, key) for extension in load_reports()]
+    made.add(next((table for table in own if table is not None), None) or metric_table(group, key))
     made.add(
         sparsity_curves(group, key, page),
         f"There is no plot by {group.words.by}: "

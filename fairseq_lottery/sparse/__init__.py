@@ -3,6 +3,6 @@
 ``sparsify`` takes any ``nn.Module``; ``--sparse-decode`` of the task calls it.
 """
 
-from fairseq_lottery.sparse.decode import Sparse, sparsify
+from fairseq_lottery.sparse.sparse_decoding import Sparse, sparsify
 
 __all__ = ["Sparse", "sparsify"]

@@ -3,11 +3,11 @@
 ``LotteryTask`` is a mixin over fairseq's tasks; importing this room registers the tasks.
 """
 
-from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tasks.initialise import initial_weights
-from fairseq_lottery.tasks.lottery import LotteryTask
+from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.inference.model_builder import initial_weights
 from fairseq_lottery.tasks.masked_lm_lottery import MaskedLMLotteryTask
 from fairseq_lottery.tasks.translation_lottery import TranslationLotteryTask
+from fairseq_lottery.training.task_mixin import LotteryTask
 
 __all__ = [
     "LotteryConfig",

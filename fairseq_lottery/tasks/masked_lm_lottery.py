@@ -7,8 +7,8 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 
 from fairseq_lottery.compat import numpy_has_compat, unshared_buffer
-from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tasks.lottery import LotteryTask
+from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.training.task_mixin import LotteryTask
 
 
 @dataclass

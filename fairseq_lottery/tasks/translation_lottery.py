@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from fairseq_lottery.tasks.config import LotteryConfig
-from fairseq_lottery.tasks.lottery import LotteryTask
+from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.training.task_mixin import LotteryTask
 
 
 @dataclass

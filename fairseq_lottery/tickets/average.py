@@ -13,11 +13,15 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.structured.learned import has_gates
-from fairseq_lottery.tickets.checkpoint import read_checkpoint, refuse_not_finite, settings_of
-from fairseq_lottery.tickets.leaks import refuse_leaking, stored_mask
-from fairseq_lottery.tickets.parameters import is_parameter
-from fairseq_lottery.tickets.ticket import refuse_other_shapes
+from fairseq_lottery.formats.checkpoints.checkpoint import (
+    read_checkpoint,
+    refuse_not_finite,
+    settings_of,
+)
+from fairseq_lottery.formats.checkpoints.run_state import has_gates
+from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
+from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
+from fairseq_lottery.formats.ticket import refuse_other_shapes
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.extensions import Closing, components
 from fairseq_lottery.files import is_plain, sha256_of
+from fairseq_lottery.formats.checkpoints.cut_model import refuse_cut
+from fairseq_lottery.formats.checkpoints.optimizer_moments import read_moments
+from fairseq_lottery.formats.container import read_header
+from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
+from fairseq_lottery.formats.ticket import Ticket, load_ticket, refuse_other_shapes
+from fairseq_lottery.formats.ticket_record import signature
 from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.options import (
@@ -29,16 +36,8 @@ from fairseq_lottery.options import (
     stored_values,
     values,
 )
-from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.structured import Parts, restrict
-from fairseq_lottery.tickets.closing import close, without_biases
-from fairseq_lottery.tickets.container import read_header
-from fairseq_lottery.tickets.cut import refuse_cut
-from fairseq_lottery.tickets.moments import read_moments
-from fairseq_lottery.tickets.record import signature
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.resets import RESETS, ResetInput, Weights
-from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
-from fairseq_lottery.tickets.ticket import Ticket, load_ticket, refuse_other_shapes
 
 #: up to it double precision holds every whole number
 _LARGEST_WHOLE = 2**53
@@ -121,7 +120,7 @@ def draw(
     dictionaries = trained.find_dictionaries()
     if start.in_file is not None:
         dictionaries.refuse_other(start.in_file, trained.path)
-    mask, parts, how = _mask(plan, trained, start, found)
+    mask, closing, how = _mask(plan, trained, start, found)
     if plan.reset == "keep":
         _refuse_lost(mask, trained, plan, "--mask-from")
     elif plan.reset != "random":
@@ -140,8 +139,9 @@ def draw(
     for name in mask:
         values[name][~mask[name]] = 0
     moments, numbers = _moments(plan, trained, start, mask)
-    values = without_biases(values, parts)
-    moments = {name: without_biases(moment, parts) for name, moment in moments.items()}
+    if closing is not None:
+        values = closing.without_biases(values)
+        moments = {name: closing.without_biases(moment) for name, moment in moments.items()}
     origin = trained if plan.reset == "keep" else start
     record: dict[str, Any] = {
         **how,
@@ -172,14 +172,14 @@ def draw(
 
 def _mask(
     plan: DrawPlan, trained: Source, start: Source, found: Optional[Found]
-) -> tuple[Mask, Optional[Parts], dict[str, Any]]:
-    """The mask, the parts whose biases it needs at zero, and how it was made."""
+) -> tuple[Mask, Optional[Closing], dict[str, Any]]:
+    """The mask, what it prunes as whole components, and how it was made."""
     if plan.mask_file is not None:
         given = read_source(plan.mask_file)
         if given.mask is None:
             raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
         given.mask.check(trained.shapes)
-        mask, parts, closed = close(given.mask, trained, plan.parts)
+        closing = _close(given.mask, trained, plan.parts)
         made: dict[str, Any] = {
             one.key(): "mask-file" if one.axis else one.default
             for one in options(Ranking, Prunable)
@@ -188,7 +188,8 @@ def _mask(
         if not (plan.parts or given.record.get("parts")):
             made.update({n: given.record[n] for n in made if given.record.get(n) is not None})
         made.update(_closing(given))
-        return mask, parts, {**closed, **made, "score_source": given.mask.digest()}
+        how = {**_record(closing), **made, "score_source": given.mask.digest()}
+        return closing.mask if closing else given.mask, closing, how
     axes = {**stored_values(plan, Ranking, Prunable), **_closing(trained)}
     if found is not None:
         return found.mask, None, {**axes, **found.how}
@@ -201,10 +202,12 @@ def _mask(
             f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
             f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
         )
-    current, parts, closed = close(current, trained, plan.parts)
-    axes.update(closed)
+    closing = _close(current, trained, plan.parts)
+    if closing is not None:
+        current = closing.mask
+    axes.update(_record(closing))
     if plan.asked is None:
-        return current, parts, {**axes, "score": "parts", "score_source": None}
+        return current, closing, {**axes, "score": "parts", "score_source": None}
     matrices = {name: trained.weights[name] for name in current}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
@@ -220,9 +223,24 @@ def _mask(
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
-    outside = restrict(full, parts, trained.shapes) if parts is not None and plan.parts else None
+    outside = closing.restrict(full) if closing is not None else None
     mask = select(scores, current, plan.asked, closed=outside, **values(plan, Scope))
-    return mask, parts, {**axes, "score": name, "score_source": source}
+    return mask, closing, {**axes, "score": name, "score_source": source}
+
+
+def _close(mask: Mask, source: Source, parts: Optional[str]) -> Optional[Closing]:
+    """What the draw prunes as whole components: of a file, or heads that are pruned already.
+
+    Heads that were pruned so that they attend evenly have no queries: all their rows are pruned.
+    """
+    queries = [keep for name, keep in (source.mask or {}).items() if "q_proj" in name]
+    if parts is None and not any(bool((~keep.any(dim=1)).any()) for keep in queries):
+        return None
+    return components().close(mask, source, parts)
+
+
+def _record(closing: Optional[Closing]) -> Mapping[str, Any]:
+    return closing.record if closing is not None else {}
 
 
 def _closing(source: Source) -> dict[str, bool]:

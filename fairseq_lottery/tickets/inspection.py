@@ -8,14 +8,14 @@ from typing import Any, Optional, Union
 
 from torch import Tensor
 
+from fairseq_lottery.formats.compact_model import KIND as MODEL
+from fairseq_lottery.formats.mask_state import mask_of_zeros
+from fairseq_lottery.formats.snapshot import load_snapshot
+from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
+from fairseq_lottery.formats.ticket import load_ticket
 from fairseq_lottery.masks import densest
-from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.tickets.maskstate import mask_of_zeros
-from fairseq_lottery.tickets.model import KIND as MODEL
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.size import negative_zeros, sizes
-from fairseq_lottery.tickets.snapshot import load_snapshot
-from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
-from fairseq_lottery.tickets.ticket import load_ticket
 
 #: consecutive weights that sparse tensor cores look at together
 _GROUP = 4

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import DICTIONARIES, PROPERTY, Run, full_mask, save_checkpoint, weights
 
-from fairseq_lottery import parameter_groups
 from fairseq_lottery.adapters import (
     ADAPTERS,
     MASKED_LM,
@@ -17,11 +16,12 @@ from fairseq_lottery.adapters import (
     TaskAdapter,
     Vocabulary,
     adapter_of,
+    parameter_groups,
     register_adapter,
 )
+from fairseq_lottery.adapters.parameter_groups import group_of, register_groups
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.parameter_groups import group_of, register_groups
-from fairseq_lottery.tickets import (
+from fairseq_lottery.formats import (
     Dictionaries,
     container,
     load_snapshot,

@@ -4,11 +4,12 @@ import pytest
 import torch
 from small import weights
 
-from fairseq_lottery.adapters import MASKED_LM, TRANSLATION
+from fairseq_lottery.adapters import MASKED_LM, TRANSLATION, group_of
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import PAD_ROW, Mask, full_mask, group_of
-from fairseq_lottery.structured import Anatomy, type_of
-from fairseq_lottery.tickets import RESETS, ResetInput, is_parameter, untie
+from fairseq_lottery.formats import is_parameter, untie
+from fairseq_lottery.heads.components.anatomy import Anatomy, type_of
+from fairseq_lottery.masks import PAD_ROW, Mask, full_mask
+from fairseq_lottery.tickets import RESETS, ResetInput
 
 STACK = "encoder.sentence_encoder"
 TABLE = f"{STACK}.embed_tokens.weight"
@@ -122,7 +123,7 @@ SETTINGS = {
     ],
 )
 def test_settings_of_a_larger_model_than_the_weights_are_refused(change):
-    sizes = pytest.importorskip("fairseq_lottery.tasks.sizes")
+    sizes = pytest.importorskip("fairseq_lottery.inference.size_check")
     sizes.refuse_other_sizes(roberta(), SETTINGS, MASKED_LM, "m.pt")
     ((key, _),) = change.items()
     with pytest.raises(LotteryError, match=f"the architecture of m.pt has {key} "):

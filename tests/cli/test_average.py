@@ -2,7 +2,7 @@ import torch
 from small import save_checkpoint, weights
 
 from fairseq_lottery.cli.main import main
-from fairseq_lottery.tickets import read_source
+from fairseq_lottery.formats import read_source
 
 BIAS = "encoder.layers.0.fc1.bias"
 

@@ -4,8 +4,8 @@ import pytest
 from small import MATRICES, Run
 
 from fairseq_lottery.cli.main import main
+from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.masks import overlap
-from fairseq_lottery.tickets import save_ticket
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_fairseq_generate_and_ctranslate2_write_the_same(pruned, tmp_path, capsy
     assert " of 51 sentences are translated as by fairseq, token by token (beam 5)" in printed[1]
     assert printed[2].startswith("a token's log-probability differs by ") and len(printed) == 3
 
-    from fairseq_lottery.tasks.translator import load_translator, translate
+    from fairseq_lottery.export.ctranslate2_translator import load_translator, translate
 
     text = (pruned.data.parent / "test.en").read_text().splitlines()
     theirs = translate(load_translator(out, threads=1), [line.split() for line in text])

@@ -3,7 +3,7 @@ import json
 from small import Run
 
 from fairseq_lottery.cli.main import main
-from fairseq_lottery.tickets import save_ticket
+from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.tickets.inspection import inspect_file
 
 

@@ -3,10 +3,9 @@ import shlex
 import pytest
 from small import Run
 
-from fairseq_lottery.cli import pack as packing
-from fairseq_lottery.cli import unpack as unpacking
+from fairseq_lottery.cli import pack, unpack
 from fairseq_lottery.cli.main import build_parser, main
-from fairseq_lottery.tickets import load_ticket, save_ticket
+from fairseq_lottery.formats import load_ticket, save_ticket
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def test_an_archive_is_replaced_on_request_only(folder, capsys):
     assert main([*PACK, "--overwrite"]) == 0 and main(["unpack", "slt.zip", "--out", "out"]) == 0
 
 
-@pytest.mark.parametrize("command", [packing, unpacking])
+@pytest.mark.parametrize("command", [pack, unpack])
 def test_the_example_can_be_parsed(command):
     args = build_parser().parse_args(shlex.split(command.EXAMPLE)[1:])
     assert args.out in ("slt50.zip", "unpacked")

@@ -6,10 +6,12 @@ from small import EMBEDDING, MATRICES, PRUNABLE, SHAPES, Run, save_checkpoint
 
 from fairseq_lottery.cli import ticket as command
 from fairseq_lottery.cli.main import build_parser, main
+from fairseq_lottery.formats import load_ticket, save_ticket
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts_file import save_parts
 from fairseq_lottery.options import GROUPS, options
 from fairseq_lottery.options.option import DRAW
-from fairseq_lottery.structured import Anatomy, Parts, save_parts
-from fairseq_lottery.tickets import load_ticket, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan
 
 

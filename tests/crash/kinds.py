@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from toy import HALF, call, drawing, free_port, pretend_cuda, sharing, start, wait
 
-from fairseq_lottery.structured import Parts, save_parts
-from fairseq_lottery.tickets import read_source
-from fairseq_lottery.tickets.closing import anatomy_of
+from fairseq_lottery.formats import read_source
+from fairseq_lottery.heads.closing.closed_draw import anatomy_of
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts_file import save_parts
 
 UPDATES = 20
 SAVING = ("--save-interval-updates", 4, "--validate-interval-updates", 4)

@@ -6,8 +6,8 @@ import pytest
 from crash.kinds import GROWING, SAVING, UPDATES
 from toy import Toy, assert_same_training, drawing
 
-from fairseq_lottery.tickets import read_checkpoint, read_source
-from fairseq_lottery.tickets.mend import is_whole
+from fairseq_lottery.formats import read_checkpoint, read_source
+from fairseq_lottery.training.start.checkpoint_repair import is_whole
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from crash.killing import after_seconds, at_update, in_checkpoint, in_copy, in_o
 from crash.kinds import KINDS, UPDATES, train
 from toy import Toy, assert_same_training, half_precision_trains_on_cpu, same
 
-from fairseq_lottery.tickets import read_checkpoint, untie
-from fairseq_lottery.tickets.check import check_folder
+from fairseq_lottery.formats import read_checkpoint, untie
+from fairseq_lottery.tickets.folder_check import check_folder
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ import logging
 import pytest
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare, worth
+from fairseq_lottery.demo import prepare, ticket_size
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
 
 def parse(*words):
@@ -51,7 +51,7 @@ def test_the_seed_is_that_of_the_text_and_of_all_runs(made, seed):
     path, asked = made(seed)
     configuration = read_configuration(path)
     assert configuration.seeds == (seed,)
-    assert asked[0][1:5] == ("text", "fairseq_lottery.demo.text", "--seed", seed)
+    assert asked[0][1:5] == ("text", "fairseq_lottery.demo.text_stage", "--seed", seed)
     before = path.read_bytes()
     assert made(seed)[0] == path and path.read_bytes() == before
 
@@ -82,7 +82,7 @@ def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
     ran = []
     for command in ("run", "report"):
         monkeypatch.setattr(f"fairseq_lottery.cli.{command}.run", ran.append)
-    monkeypatch.setattr(worth, "lines", lambda runs: [f"what {runs.name} is worth"])
+    monkeypatch.setattr(ticket_size, "lines", lambda runs: [f"what {runs.name} is worth"])
     demo.show(path, path.parent, 4)
     run, _ = ran
     assert (run.configuration, run.jobs, run.seeds, run.only, run.yes) == (path, 4, None, [], False)
@@ -103,7 +103,7 @@ def test_fairseq_is_quiet_among_the_last_lines(tmp_path, monkeypatch, caplog):
         logger.warning("a file is missing")
         return []
 
-    monkeypatch.setattr(worth, "lines", lines)
+    monkeypatch.setattr(ticket_size, "lines", lines)
     with caplog.at_level(logging.INFO):
         demo.show(tmp_path / "demo.yaml", tmp_path, 1)
         logger.info("as loud as before")

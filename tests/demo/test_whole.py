@@ -11,10 +11,10 @@ pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare, worth
+from fairseq_lottery.demo import prepare, ticket_size
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
-from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
 SIZES = {"train": 300, "valid": 20, "test": 21}
 
@@ -22,8 +22,8 @@ SIZES = {"train": 300, "valid": 20, "test": 21}
 @pytest.mark.slow
 def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "VOCABULARY", 300)
-    monkeypatch.setattr(worth, "TECHNIQUE", "one-shot")
-    monkeypatch.setattr(worth, "SPARSITY", 0.8)
+    monkeypatch.setattr(ticket_size, "TECHNIQUE", "one-shot")
+    monkeypatch.setattr(ticket_size, "SPARSITY", 0.8)
     out = tmp_path / "demo"
     configuration = prepare.prepare(out, 1, SIZES)
     plan = make_plan(read_configuration(configuration))
@@ -55,9 +55,9 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     # the command is a process that starts without fairseq; in this one the plugin is registered
     code = f"""
 from pathlib import Path
-from fairseq_lottery.demo import worth
-worth.TECHNIQUE, worth.SPARSITY = "one-shot", 0.8
-print(*worth.lines(Path({str(out / "runs")!r})), sep="\\n")
+from fairseq_lottery.demo import ticket_size
+ticket_size.TECHNIQUE, ticket_size.SPARSITY = "one-shot", 0.8
+print(*ticket_size.lines(Path({str(out / "runs")!r})), sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

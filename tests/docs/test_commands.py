@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_lottery.workflow.planning.plan import make_plan
-from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
 ROOT = Path(__file__).parents[2]
 #: pages in the order in which a reader pastes their commands
@@ -87,8 +87,8 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
 
-    from fairseq_lottery.structured import load_parts
-    from fairseq_lottery.tickets import load_ticket
+    from fairseq_lottery.formats import load_ticket
+    from fairseq_lottery.heads.components.parts_file import load_parts
     from fairseq_lottery.tickets.inspection import inspect_file
 
     sparsities = {

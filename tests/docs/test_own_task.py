@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets import load_ticket, read_checkpoint
+from fairseq_lottery.formats import load_ticket, read_checkpoint
 
 pytest.importorskip("fairseq")
 

@@ -11,7 +11,7 @@ from matrix.training import Training, configuration, in_this_process
 from toy import same
 
 from fairseq_lottery.masks import PrunerInput, find_pruner
-from fairseq_lottery.tickets.check import check_folder
+from fairseq_lottery.tickets.folder_check import check_folder
 
 FLAGS = (
     *("--pruner", "my_pruners:RigL", "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 9),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
 pytest.importorskip("sentencepiece")
 

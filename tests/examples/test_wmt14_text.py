@@ -204,9 +204,9 @@ def test_unfit_training_pairs_are_dropped_and_counted(learnt, tmp_path):
 @pytest.mark.parametrize(
     "pieces, raw, same",
     [
-        ("Gut@@ ach : Noch &quot; mehr &quot;", "Gutach: Noch „mehr“", True),
+        ("Gut ach : Noch &quot; mehr &quot;", "Gutach: Noch „mehr“", True),
         ("AT &amp; T", "AT&amp;T", True),
-        ("Gut@@ ach : Noch", "Gutach: Nach", False),
+        ("Gut ach : Noch", "Gutach: Nach", False),
     ],
 )
 def test_googles_pieces_are_compared_by_letters_and_digits(pieces, raw, same):

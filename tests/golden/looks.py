@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from toy import bits
 
-from fairseq_lottery.structured import load_parts
-from fairseq_lottery.tickets import load_ticket, read_checkpoint, read_source, untie
-from fairseq_lottery.tickets.container import digest_of
+from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source, untie
+from fairseq_lottery.formats.container import digest_of
+from fairseq_lottery.heads.components.parts_file import load_parts
 
 
 def at_files(folder):

@@ -15,7 +15,7 @@ def configurations():
 def plan_of(path):
     """Cell -> fingerprint of its training; and all trainings behind them, each once."""
     from fairseq_lottery.workflow.planning.plan import make_plan
-    from fairseq_lottery.workflow.reading.read import read_configuration
+    from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     plan = make_plan(read_configuration(path))
     every = sorted({t.fingerprint for cell in plan.cells for t in cell.training.ancestors()})

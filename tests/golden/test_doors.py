@@ -12,7 +12,7 @@ from golden.test_golden import STACK
 from toy import LOTTERY, call, hypotheses
 
 from fairseq_lottery.cli.main import main
-from fairseq_lottery.tickets import read_checkpoint, untie
+from fairseq_lottery.formats import read_checkpoint, untie
 
 HERE = Path(__file__).parent
 DATA = str(HERE / "data")

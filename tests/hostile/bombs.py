@@ -5,7 +5,7 @@ import zlib
 import torch
 from hostile.containers import stream
 
-from fairseq_lottery.compact import bits
+from fairseq_lottery.formats.compact import bit_coding
 
 #: the start of a zstandard frame: its number, then a descriptor that promises nothing
 FRAME = b"\x28\xb5\x2f\xfd\x00"
@@ -52,7 +52,7 @@ def all_of(good):
         )
         for shape in ([2**15, 2**14], [2**16, 2**15], [2**13, 2**13]):
             total = shape[0] * shape[1]
-            zeros = bits.encode([torch.zeros(1, dtype=torch.bool).numpy()], "bits")[0]
+            zeros = bit_coding.encode([torch.zeros(1, dtype=torch.bool).numpy()], "bits")[0]
             rows = [[name, 0, total // 8]]
             layout = good.changed("masks", to={"bits": rows})
             layout["record"]["mask"]["shapes"] = {name: shape}

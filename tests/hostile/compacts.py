@@ -12,8 +12,8 @@ from hostile.damage import cuts, flips, garbage, places, written
 from safetensors.torch import save
 from small import Run, full_mask, model, save_snapshot_of, weights
 
-from fairseq_lottery.tickets import container, save_ticket
-from fairseq_lottery.tickets.model import KIND, from_state
+from fairseq_lottery.formats import container, save_ticket
+from fairseq_lottery.formats.compact_model import KIND, from_state
 
 #: what a count or a size is not
 STRANGE = (None, True, "1", "", [], [1], {}, 1.5, -1, 2**31, 2**40, 2**62, 2**63 - 1)

@@ -8,9 +8,9 @@ import zstandard
 from hostile.damage import cuts, flips, garbage, places, written
 from safetensors.torch import load, save
 
-from fairseq_lottery.compact import layout
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets import container
+from fairseq_lottery.formats import container
+from fairseq_lottery.formats.compact import coded_layout as layout
 
 KEY = "fairseq_lottery"
 NAN, INFINITE = float("nan"), float("inf")

@@ -27,9 +27,9 @@ from hostile.damage import written
 from safetensors.torch import save
 from small import Run, full_mask, save_snapshot_of, weights
 
-from fairseq_lottery.tickets import container, save_ticket
+from fairseq_lottery.formats import container, save_ticket
+from fairseq_lottery.formats.source import read_source
 from fairseq_lottery.tickets.inspection import inspect_file
-from fairseq_lottery.tickets.sources import read_source
 
 BATCH = 200
 NUMBERS = (0, 1, -1, 2, 7, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63))

@@ -86,8 +86,8 @@ def with_value(value, text, *path):
     inner = found
     for key in path[:-1]:
         inner = inner[key]
-    inner[path[-1]] = "@@"
-    return json.dumps(found).replace('"@@"', text)
+    inner[path[-1]] = ""
+    return json.dumps(found).replace('""', text)
 
 
 def paths_of(value, path=()):

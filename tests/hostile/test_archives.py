@@ -2,7 +2,7 @@ import pytest
 from hostile import archives, watch
 from small import Run
 
-from fairseq_lottery.tickets import save_ticket
+from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.tickets.pack import pack, unpack
 
 LINE = "fairseq-train /data/bin -s en -t de --task translation_lottery --ticket t --lr 7e-4"

@@ -6,7 +6,7 @@ from hostile import checkpoints, watch
 from hostile.damage import written
 from small import full_mask, optimizer_state, save_checkpoint, weights
 
-from fairseq_lottery.tickets import read_source
+from fairseq_lottery.formats import read_source
 from fairseq_lottery.tickets.inspection import inspect_file
 
 

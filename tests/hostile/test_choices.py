@@ -6,8 +6,10 @@ import pytest
 from hostile import choices, watch
 from hostile.damage import written
 
-from fairseq_lottery.structured import Anatomy, Parts, load_parts
-from fairseq_lottery.structured.table import grid, load_scores
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.measures.score_table import grid, load_scores
 
 
 def read_parts(path):

@@ -15,7 +15,7 @@ from hostile import bombs, compacts, configurations, containers, pickled, runs, 
 from safetensors.torch import save_file
 from small import Run, save_checkpoint, weights
 
-from fairseq_lottery.tickets import save_ticket
+from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.tickets.pack import pack
 
 PACKAGE = Path(__file__).parents[2]

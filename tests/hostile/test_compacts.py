@@ -1,9 +1,9 @@
 import pytest
 from hostile import compacts, containers, watch
 
-from fairseq_lottery.tickets import container
+from fairseq_lottery.formats import container
+from fairseq_lottery.formats.source import read_source
 from fairseq_lottery.tickets.inspection import inspect_file
-from fairseq_lottery.tickets.sources import read_source
 
 
 def read(path):

@@ -11,7 +11,7 @@ def read(path):
     """Everything that -n makes of a configuration; the folder that it lies in is left out."""
     from fairseq_lottery.workflow.planning.commands import make_stages
     from fairseq_lottery.workflow.planning.plan import make_plan
-    from fairseq_lottery.workflow.reading.read import read_configuration
+    from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     stages = make_stages(make_plan(read_configuration(path)))
     text = json.dumps([stage.to_json() for stage in stages], allow_nan=False)

@@ -4,7 +4,7 @@ import pytest
 from hostile import containers, watch
 from small import Run, full_mask, save_snapshot_of, weights
 
-from fairseq_lottery.tickets import load_snapshot, load_ticket, read_source, save_ticket
+from fairseq_lottery.formats import load_snapshot, load_ticket, read_source, save_ticket
 from fairseq_lottery.tickets.inspection import inspect_file
 
 

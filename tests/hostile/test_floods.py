@@ -9,8 +9,8 @@ from hostile.test_containers import read_ticket
 from small import Run, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.strict import read_json
-from fairseq_lottery.tickets import read_source, save_ticket
+from fairseq_lottery.files.untrusted_json import read_json
+from fairseq_lottery.formats import read_source, save_ticket
 from fairseq_lottery.tickets.pack import pack, unpack
 
 

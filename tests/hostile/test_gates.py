@@ -6,11 +6,11 @@ from hostile.damage import written
 from small import full_mask, load, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.structured.learned import learned_in
-from fairseq_lottery.tickets import read_checkpoint
-from fairseq_lottery.tickets.check import check_folder
-from fairseq_lottery.tickets.closing import anatomy_of
-from fairseq_lottery.tickets.sources import read_source
+from fairseq_lottery.formats import read_checkpoint
+from fairseq_lottery.formats.source import read_source
+from fairseq_lottery.heads.closing.closed_draw import anatomy_of
+from fairseq_lottery.heads.gates.learned_gates import learned_in
+from fairseq_lottery.tickets.folder_check import check_folder
 
 SETTINGS = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
 

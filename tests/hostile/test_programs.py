@@ -16,10 +16,10 @@ from toy import loading
 
 from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tasks.checks import refuse_setup
-from fairseq_lottery.tasks.initialise import arguments_of
-from fairseq_lottery.tickets import read_source, save_snapshot, save_ticket
+from fairseq_lottery.formats import read_source, save_snapshot, save_ticket
+from fairseq_lottery.inference.model_builder import arguments_of
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
+from fairseq_lottery.training.start.flag_checks import refuse_setup
 
 #: without a parenthesis: the loop assigns what an index of the class calls
 PROGRAM = f"[Adam['touch {CANARY}'] for Adam.__class_getitem__ in [torch.serialization.os.system]]"
@@ -75,7 +75,7 @@ def test_no_archive_does(folder):
 @pytest.mark.parametrize("key", ["train", "generate"])
 def test_no_configuration_does(folder, key):
     pytest.importorskip("yaml")
-    from fairseq_lottery.workflow.reading.read import read_configuration
+    from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     flags = {
         "train": "--optimizer masked_adam --max-update 9 --arch transformer",

@@ -9,7 +9,7 @@ pytest.importorskip("fairseq")
 import torch
 from matrix.training import Training, configuration, in_this_process
 
-from fairseq_lottery.tickets import read_checkpoint, save_ticket
+from fairseq_lottery.formats import read_checkpoint, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 pytestmark = pytest.mark.slow

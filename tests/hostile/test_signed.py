@@ -6,7 +6,7 @@ import torch
 from hostile import containers, watch
 from small import Run
 
-from fairseq_lottery.tickets import load_ticket, save_ticket
+from fairseq_lottery.formats import load_ticket, save_ticket
 
 #: what training, pruning and checking read of a record
 READ = (

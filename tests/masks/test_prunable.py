@@ -1,15 +1,9 @@
 import pytest
 from small import EMBEDDING, MATRICES, SHAPES
 
+from fairseq_lottery.adapters import GROUPS, group_of
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import (
-    GROUPS,
-    PAD_ROW,
-    PRUNABLE_SETS,
-    PrunableShare,
-    group_of,
-    prunable_matrices,
-)
+from fairseq_lottery.masks import PAD_ROW, PRUNABLE_SETS, PrunableShare, prunable_matrices
 
 #: a parameter of every kind that fairseq's Transformer has, and its group
 KINDS = {

@@ -26,7 +26,7 @@ from fairseq_lottery.masks import (
     store_pruner,
     streams,
 )
-from fairseq_lottery.masks.lazy import LazyTensors
+from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.pruners import stored_name
 from fairseq_lottery.masks.scores import ScoreInput, random
 from fairseq_lottery.masks.streams import uniform

@@ -12,7 +12,7 @@ from omegaconf import open_dict
 from toy import same
 
 from fairseq_lottery.compat import PHANTOM_PARAMETER
-from fairseq_lottery.tickets import read_checkpoint
+from fairseq_lottery.formats import read_checkpoint
 
 UPDATES = 8
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)

@@ -19,8 +19,8 @@ from matrix.invariants import Watch
 from omegaconf import open_dict
 from toy import ADAM
 
-from fairseq_lottery.tasks.stopping import Stopping
-from fairseq_lottery.tickets.parameters import is_parameter
+from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
+from fairseq_lottery.training.processes.stop_signals import Stopping
 
 #: a Transformer of two thousand weights, one attention head of each kind in a layer
 MODEL = {

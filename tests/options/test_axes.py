@@ -14,7 +14,7 @@ def test_every_axis_belongs_to_an_option():
 
 def test_registries_have_the_names_of_their_axes_in_their_order():
     pytest.importorskip("torch")
-    from fairseq_lottery import masks, structured, tickets
+    from fairseq_lottery import heads, masks, tickets
 
     for registry, axis in (
         (masks.SCORES, axes.SCORE),
@@ -23,8 +23,8 @@ def test_registries_have_the_names_of_their_axes_in_their_order():
         (masks.SCHEDULES, axes.SCHEDULE),
         (tickets.RESETS, axes.RESET),
         (tickets.ALPHAS, axes.ALPHA),
-        (structured.MEASURES, axes.MEASURE),
-        (structured.STRATEGIES, axes.STRATEGY),
+        (heads.MEASURES, axes.MEASURE),
+        (heads.STRATEGIES, axes.STRATEGY),
     ):
         assert list(registry) == list(axis.names)
 

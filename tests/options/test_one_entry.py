@@ -82,7 +82,7 @@ def test_it_is_in_a_record_and_its_signature(copied, tmp_path):
     code = """
 from pathlib import Path
 from small import Run
-from fairseq_lottery.tickets import load_ticket, save_ticket
+from fairseq_lottery.formats import load_ticket, save_ticket
 
 run = Run(Path())
 for value, scope in ((0.5, "scope:layer|"), (0.25, "scope:layer-probe0.25|")):

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_, prune
 from toy import drawing
 
-from fairseq_lottery.tickets import read_source, untie
+from fairseq_lottery.formats import read_source, untie
 
 pytest.importorskip("fairseq")
 

@@ -33,7 +33,7 @@ def plain_generate(toy, checkpoint):
 
 
 def test_exported_translates_as_the_pruned_checkpoint_does(toy, dense):
-    from fairseq_lottery.tasks.export import export
+    from fairseq_lottery.export.checkpoint_forms import export
 
     toy.train("slt", *drawing(dense, 0.8)).ok()
     export(toy.path("slt", "checkpoint_last.pt"), toy.path("plain.pt"))

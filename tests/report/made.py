@@ -12,9 +12,11 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF, TER
 from small import SHAPES, save_checkpoint, weights
 
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.measures.score_table import save_scores
 from fairseq_lottery.masks import Mask, prunable_matrices
-from fairseq_lottery.structured import Anatomy, Parts, save_parts
-from fairseq_lottery.structured.table import save_scores
 
 TITLES = {
     "mp": "MP",

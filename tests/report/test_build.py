@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from made import RECIPE, Made, score_record
+from report.made import RECIPE, Made, score_record
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")

@@ -1,9 +1,9 @@
 import pytest
-from made import RECIPE, Made, score_record
+from report.made import RECIPE, Made, score_record
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import gather, read_run
-from fairseq_lottery.report.groups import Evaluation, slug
+from fairseq_lottery.report.reading.groups import Evaluation, slug
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 

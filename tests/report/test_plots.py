@@ -2,7 +2,7 @@ import io
 import re
 
 import pytest
-from made import Made, score_record
+from report.made import Made, score_record
 
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
@@ -11,15 +11,15 @@ from matplotlib.figure import Figure  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from fairseq_lottery.errors import LotteryError  # noqa: E402
+from fairseq_lottery.formats import read_source  # noqa: E402
 from fairseq_lottery.masks import overlap  # noqa: E402
 from fairseq_lottery.report import gather, read_run, size  # noqa: E402
-from fairseq_lottery.report.curves import learning_curves, sparsity_curves  # noqa: E402
-from fairseq_lottery.report.densities import density_map, place  # noqa: E402
-from fairseq_lottery.report.groups import Evaluation  # noqa: E402
-from fairseq_lottery.report.looking import Masks, Overlap, look  # noqa: E402
-from fairseq_lottery.report.overlaps import seed_overlaps, technique_overlaps  # noqa: E402
-from fairseq_lottery.report.style import looks, sparsity_axis  # noqa: E402
-from fairseq_lottery.tickets import read_source  # noqa: E402
+from fairseq_lottery.report.plots.curves import learning_curves, sparsity_curves  # noqa: E402
+from fairseq_lottery.report.plots.densities import density_map, place  # noqa: E402
+from fairseq_lottery.report.plots.overlaps import seed_overlaps, technique_overlaps  # noqa: E402
+from fairseq_lottery.report.plots.style import looks, sparsity_axis  # noqa: E402
+from fairseq_lottery.report.reading.groups import Evaluation  # noqa: E402
+from fairseq_lottery.report.reading.mask_tables import Masks, Overlap, look  # noqa: E402
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 COLUMN = size("8cm", 8)

@@ -2,7 +2,7 @@ import pytest
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import load, names
-from fairseq_lottery.report.published import differing, same_entry
+from fairseq_lottery.report.reading.published import differing, same_entry
 
 
 def test_every_publication_is_whole():

@@ -4,12 +4,12 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import Made, score_record
+from report.made import Made, score_record
 from small import PROPERTY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import read_run
-from fairseq_lottery.report.records import Score
+from fairseq_lottery.report.reading.records import Score
 
 
 @pytest.fixture

@@ -3,18 +3,19 @@ import io
 import tracemalloc
 
 import pytest
-from made import Made, score_record, translate
+from report.made import Made, score_record, translate
 
 pytest.importorskip("sacrebleu")
 pytest.importorskip("scipy")
 from sacrebleu.metrics import BLEU as Bleu  # noqa: E402
 from sacrebleu.significance import PairedTest  # noqa: E402
 
-from fairseq_lottery.report import bootstrap, gather, read_run  # noqa: E402
-from fairseq_lottery.report.bootstrap import within_seeds  # noqa: E402
-from fairseq_lottery.report.groups import Evaluation  # noqa: E402
-from fairseq_lottery.report.orders import comparisons_csv, order_table  # noqa: E402
-from fairseq_lottery.report.significance import across_seeds  # noqa: E402
+from fairseq_lottery.report import gather, read_run  # noqa: E402
+from fairseq_lottery.report.reading.groups import Evaluation  # noqa: E402
+from fairseq_lottery.report.statistics import bootstrap  # noqa: E402
+from fairseq_lottery.report.statistics.bootstrap import within_seeds  # noqa: E402
+from fairseq_lottery.report.statistics.significance import across_seeds  # noqa: E402
+from fairseq_lottery.report.tables.orders import comparisons_csv, order_table  # noqa: E402
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 

@@ -15,7 +15,7 @@ ROOT = Path(kernel.__file__).resolve().parents[2]
 USE = """
 import logging, torch
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-from fairseq_lottery.sparse.decode import engine
+from fairseq_lottery.sparse.sparse_decoding import engine
 from fairseq_lottery.sparse.kernel import capability
 x, w = torch.randn(70, 40), torch.randn(30, 40) * (torch.rand(30, 40) < 0.3)
 found = engine()

@@ -3,7 +3,7 @@ import torch
 from small import Run, full_mask, model, optimizer_state, save_checkpoint, weights
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets import read_checkpoint, read_source
+from fairseq_lottery.formats import read_checkpoint, read_source
 from fairseq_lottery.tickets.average import average, last_checkpoints
 
 FC1 = "encoder.layers.0.fc1.weight"

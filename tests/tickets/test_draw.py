@@ -22,9 +22,9 @@ from small import (
 )
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import load_ticket, read_source, save_ticket
 from fairseq_lottery.masks import Mask, count_to_prune, select
 from fairseq_lottery.masks.streams import torch_seed
-from fairseq_lottery.tickets import load_ticket, read_source, save_ticket
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 FC1 = "encoder.layers.0.fc1.weight"

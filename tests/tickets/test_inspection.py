@@ -12,8 +12,8 @@ from small import (
     weights,
 )
 
+from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.tickets import save_ticket
 from fairseq_lottery.tickets.inspection import inspect_file
 
 FC1 = "encoder.layers.0.fc1.weight"

@@ -22,8 +22,9 @@ from whole import (
 )
 
 from fairseq_lottery.cli.main import main
-from fairseq_lottery.structured import load_parts, pruned_by
-from fairseq_lottery.tickets import read_source
+from fairseq_lottery.formats import read_source
+from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.pruned_weights import pruned_by
 
 pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks.lazy import LazyTensors
+from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
-from fairseq_lottery.masks.select import count_to_prune, prune_to_counts
+from fairseq_lottery.masks.selection import count_to_prune, prune_to_counts
 from fairseq_lottery.masks.streams import uniform
 
 

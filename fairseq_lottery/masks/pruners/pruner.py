@@ -11,7 +11,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.schedules import check_sparsity
-from fairseq_lottery.masks.select import select
+from fairseq_lottery.masks.selection import select
 from fairseq_lottery.options import Option, Pruning, Schedule, Scope, options, values
 
 #: field of a pruner -> the option that sets it; the target sparsity is called ``final`` there

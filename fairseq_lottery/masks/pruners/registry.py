@@ -13,7 +13,7 @@ from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
-from fairseq_lottery.own_code import digest_source, load_own
+from fairseq_lottery.options.own_code import digest_source, load_own
 
 PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
     {"gradual": Gradual, "set": SparseEvolutionary}

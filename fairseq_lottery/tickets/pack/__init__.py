@@ -12,8 +12,8 @@ The archive is a ZIP with deflated members:
 The same ticket, command and files give the same bytes, with the same release of zlib.
 """
 
-from fairseq_lottery.tickets.pack.command import TrainingCommand
+from fairseq_lottery.tickets.pack.archive import Packed, pack
+from fairseq_lottery.tickets.pack.train_command import TrainingCommand
 from fairseq_lottery.tickets.pack.unpack import unpack
-from fairseq_lottery.tickets.pack.write import Packed, pack
 
 __all__ = ["Packed", "TrainingCommand", "pack", "unpack"]

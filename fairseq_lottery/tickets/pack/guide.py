@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fairseq_lottery.adapters import Preprocessing, TaskAdapter
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.pack.command import DATA, TrainingCommand
-from fairseq_lottery.tickets.pack.members import SUBWORDS
+from fairseq_lottery.tickets.pack.manifest import SUBWORDS
+from fairseq_lottery.tickets.pack.train_command import DATA, TrainingCommand
 
 _SENTENCEPIECE = (
     "python -c 'import sys, sentencepiece\n"

@@ -17,13 +17,13 @@ from typing import Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.strict import read_json
-from fairseq_lottery.tickets.dictionaries import read_dictionaries
-from fairseq_lottery.tickets.pack import guide, members
-from fairseq_lottery.tickets.pack.command import TICKET, TrainingCommand
-from fairseq_lottery.tickets.pack.subwords import refuse_other_kind
-from fairseq_lottery.tickets.ticket import Ticket, load_ticket
-from fairseq_lottery.zip_directory import refuse_large_directory
+from fairseq_lottery.files.untrusted_json import read_json
+from fairseq_lottery.files.zip_directory import refuse_large_directory
+from fairseq_lottery.formats.dictionaries import read_dictionaries
+from fairseq_lottery.formats.ticket import Ticket, load_ticket
+from fairseq_lottery.tickets.pack import guide, manifest
+from fairseq_lottery.tickets.pack.subword_files import refuse_other_kind
+from fairseq_lottery.tickets.pack.train_command import TICKET, TrainingCommand
 
 _CHUNK = 1 << 20
 #: bytes of the ZIP's directory, and those of a subword file by which its tool is known
@@ -58,7 +58,7 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
             refuse_large_directory(raw, _LARGEST_DIRECTORY)
             with zipfile.ZipFile(raw) as file:
                 listed = _list(file, Path(archive).stat().st_size)
-                rows = members.read_manifest(_read_text(file, listed.pop(members.MANIFEST)))
+                rows = manifest.read_manifest(_read_text(file, listed.pop(manifest.MANIFEST)))
                 _refuse_other_list(listed, rows)
                 with _private_folder(target) as folder:
                     for name, info in listed.items():
@@ -117,15 +117,15 @@ def _list(file: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
             raise LotteryError(f"it has the member {name!r} twice")
         if info.compress_type not in _METHODS:
             raise LotteryError(f"its member {name!r} is not compressed as fairseq-lottery does it")
-        if info.file_size > members.LARGEST_RATIO * max(info.compress_size, 1):
+        if info.file_size > manifest.LARGEST_RATIO * max(info.compress_size, 1):
             raise LotteryError(
                 f"its member {name!r} would grow from {info.compress_size} to {info.file_size}"
                 " bytes, which no ticket does"
             )
         listed[name] = info
         seen.add(name.casefold())
-    if members.MANIFEST not in listed:
-        raise LotteryError(f"it has no {members.MANIFEST}, so fairseq-lottery did not pack it")
+    if manifest.MANIFEST not in listed:
+        raise LotteryError(f"it has no {manifest.MANIFEST}, so fairseq-lottery did not pack it")
     # members that share their bytes would each be small and a flood together
     if sum(info.compress_size for info in listed.values()) > size:
         raise LotteryError("its members overlap")
@@ -136,23 +136,23 @@ def _refuse_other_list(
     listed: dict[str, zipfile.ZipInfo], rows: dict[str, tuple[int, str]]
 ) -> None:
     for name in sorted(set(listed) ^ set(rows)):
-        raise LotteryError(f"{name!r} is not both in it and in its {members.MANIFEST}")
+        raise LotteryError(f"{name!r} is not both in it and in its {manifest.MANIFEST}")
     for name, info in listed.items():
-        if not members.is_member(name):
+        if not manifest.is_member(name):
             raise LotteryError(f"it has the member {name!r}, which no archive of a ticket has")
         if info.file_size != rows[name][0]:
             raise LotteryError(
                 f"its member {name!r} has {info.file_size} bytes and not {rows[name][0]}, as its"
-                f" {members.MANIFEST} says"
+                f" {manifest.MANIFEST} says"
             )
-        most = members.largest(name)
+        most = manifest.largest(name)
         if most is not None and info.file_size > most:
             raise LotteryError(f"its member {name!r} has {info.file_size} bytes, more than {most}")
 
 
 def _read_text(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with file.open(info) as member:
-        content = member.read((members.largest(info.filename) or 0) + 1)
+        content = member.read((manifest.largest(info.filename) or 0) + 1)
     if len(content) != info.file_size:
         raise LotteryError(f"its {info.filename} is larger than a megabyte, or damaged")
     return content
@@ -169,23 +169,23 @@ def _extract(file: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: s
             written.write(chunk)
         os.fsync(written.fileno())
     if size != info.file_size or sha.hexdigest() != sha256:
-        raise LotteryError(f"its member {info.filename!r} is not what its {members.MANIFEST} says")
+        raise LotteryError(f"its member {info.filename!r} is not what its {manifest.MANIFEST} says")
 
 
 def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
     """Whether the files fit each other: ticket, command, dictionaries, record."""
-    for name in (members.COMMAND, TICKET):
+    for name in (manifest.COMMAND, TICKET):
         if name not in names:
             raise LotteryError(f"it has no {name}")
-    text = (folder / members.COMMAND).read_bytes().decode()
+    text = (folder / manifest.COMMAND).read_bytes().decode()
     with _of_the_archive(folder):
         ticket = load_ticket(folder / TICKET)
     command = TrainingCommand.parse(text, ticket.adapter)
     if command.text() != text:
-        raise LotteryError(f"its {members.COMMAND} is not as fairseq-lottery writes it")
+        raise LotteryError(f"its {manifest.COMMAND} is not as fairseq-lottery writes it")
     data = command.folder(folder)
-    wanted = members.required(data.files.values())
-    for name in sorted(wanted ^ {name for name in names if not members.is_subwords(name)}):
+    wanted = manifest.required(data.files.values())
+    for name in sorted(wanted ^ {name for name in names if not manifest.is_subwords(name)}):
         raise LotteryError(
             f"it has no {name}" if name in wanted else f"it has the unknown member {name!r}"
         )
@@ -193,18 +193,18 @@ def _verify(folder: Path, names: set[str]) -> tuple[Ticket, str]:
         dictionaries = read_dictionaries(data)
     if dictionaries != ticket.dictionaries:
         raise LotteryError("its dictionaries are not those of its ticket")
-    record = read_json((folder / members.RECORD).read_bytes().decode())
-    about = members.describe(ticket)
+    record = read_json((folder / manifest.RECORD).read_bytes().decode())
+    about = manifest.describe(ticket)
     if not isinstance(record, dict) or {key: record.get(key) for key in about} != about:
-        raise LotteryError(f"its {members.RECORD} is not about its ticket")
-    subwords = sorted(Path(name).name for name in names if members.is_subwords(name))
+        raise LotteryError(f"its {manifest.RECORD} is not about its ticket")
+    subwords = sorted(Path(name).name for name in names if manifest.is_subwords(name))
     if record.get("subwords") != subwords or record.get("command") != text:
-        raise LotteryError(f"its {members.RECORD} is not about its other members")
-    _refuse_unprintable((folder / members.README).read_bytes().decode())
+        raise LotteryError(f"its {manifest.RECORD} is not about its other members")
+    _refuse_unprintable((folder / manifest.README).read_bytes().decode())
     heads = {}
     for name in subwords:
-        content = (folder / members.SUBWORDS / name).read_bytes()
-        refuse_other_kind(f"{members.SUBWORDS}/{name}", content)
+        content = (folder / manifest.SUBWORDS / name).read_bytes()
+        refuse_other_kind(f"{manifest.SUBWORDS}/{name}", content)
         heads[name] = content[:_HEAD]
     return ticket, guide.steps(command, heads)
 
@@ -221,4 +221,4 @@ def _of_the_archive(folder: Path) -> Iterator[None]:
 def _refuse_unprintable(readme: str) -> None:
     """A README is shown on a terminal, which acts on some characters."""
     if not all(line.isprintable() for line in readme.split("\n")):
-        raise LotteryError(f"its {members.README} holds characters that cannot be printed")
+        raise LotteryError(f"its {manifest.README} holds characters that cannot be printed")

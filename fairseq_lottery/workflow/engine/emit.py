@@ -8,9 +8,9 @@ from typing import Any
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine.snakemake import jobs_of, write_plan
+from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import Stage
-from fairseq_lottery.workflow.planning.state import Work
 
 # stages start as soon as those they wait for have ended, JOBS at a time, in the plan's order
 _BASH = """\

@@ -19,15 +19,15 @@ from rich.console import Console
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.engine.board import Board
+from fairseq_lottery.workflow.engine.progress_board import Board
+from fairseq_lottery.workflow.planning.folder_state import Work, read_record, saved_update
 from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.planning.plan import Plan, recipe
 from fairseq_lottery.workflow.planning.stage import RUNNING, Stage
-from fairseq_lottery.workflow.planning.state import Work, read_record, saved_update
 from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter
 from fairseq_lottery.workflow.reading.configuration import Configuration
-from fairseq_lottery.workflow.stages.records import refresh
+from fairseq_lottery.workflow.stages.record_lines import refresh
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 LOG = "engine.log"
@@ -163,7 +163,8 @@ def _resources(configuration: Configuration, stage: Stage, executor: str) -> dic
 def stage_line(plan: Plan, stage: Stage) -> str:
     """The shell line that runs a stage in the workflow's folder."""
     python = interpreter(plan.configuration)
-    words = [python, "-m", "fairseq_lottery.workflow.stages.run", stage.name, "--", *stage.command]
+    runner = "fairseq_lottery.workflow.stages.runner"
+    words = [python, "-m", runner, stage.name, "--", *stage.command]
     # what is started is the stage itself, so that signals reach it
     return in_environment(plan.configuration, f"exec {shlex.join(words)}")
 

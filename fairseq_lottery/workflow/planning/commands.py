@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 from fairseq_lottery import options
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.heads.workflow.closing_stages import closing_stages, parts_file
 from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
-from fairseq_lottery.workflow.planning.closings import closing_stages, parts_file
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.planning.stage import Stage, stage_name
@@ -151,7 +151,7 @@ class _Writer:
             pruned = training.parts is not None and training.parts.kind == "weights"
             words = ["--mask" if pruned else "--parts", str(closes)]
             words += [word for pair in pairs for word in ("--close", *pair)]
-            command = self.module("fairseq_lottery.workflow.stages.close", *words)
+            command = self.module("fairseq_lottery.heads.workflow.close_stage", *words)
         return Stage(
             name=stage_name(kind, folder),
             kind=kind,

@@ -12,11 +12,11 @@ from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
+from fairseq_lottery.workflow.planning.folder_files import read_object
+from fairseq_lottery.workflow.planning.folder_state import Work, read_record
 from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
 from fairseq_lottery.workflow.planning.retention import numbered_checkpoints
 from fairseq_lottery.workflow.planning.stage import Stage
-from fairseq_lottery.workflow.planning.state import Work, read_record
-from fairseq_lottery.workflow.planning.stored import read_object
 from fairseq_lottery.workflow.reading.configuration import Configuration
 
 #: bytes of a parameter: its fp32 value, and with Adam's two moments beside it

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.options import Reset
-from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request, Translation
 from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fairseq_lottery.workflow.planning.cost import CALIBRATED, Cost
+from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.stage import TRAINED
-from fairseq_lottery.workflow.planning.state import Work
 from fairseq_lottery.workflow.trainings.training import Training
 
 

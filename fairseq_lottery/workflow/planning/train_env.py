@@ -10,7 +10,7 @@ from pathlib import Path
 import fairseq_lottery
 from fairseq_lottery.launch import torchrun_command
 from fairseq_lottery.workflow.reading.configuration import Configuration
-from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 
 def interpreter(configuration: Configuration) -> str:

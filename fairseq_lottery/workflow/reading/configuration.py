@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.adapters import TaskAdapter
-from fairseq_lottery.workflow.reading.lines import Key, Lines
-from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.reading.yaml_lines import Key, Lines
 from fairseq_lottery.workflow.trainings.techniques import Technique
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import model_file
 
 

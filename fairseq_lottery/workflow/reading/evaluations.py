@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.adapters import TaskAdapter
+from fairseq_lottery.workflow.reading.checked_values import Values, has_only
 from fairseq_lottery.workflow.reading.configuration import Evaluation, Translation
-from fairseq_lottery.workflow.reading.lines import Key
-from fairseq_lottery.workflow.reading.values import Values, has_only
-from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.reading.yaml_lines import Key
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: keys that only a task that translates has: of the file's top, and of an entry of ``evaluate``
 _OF_TRANSLATIONS = ("references", "generate", "metrics", "score_command", "published")

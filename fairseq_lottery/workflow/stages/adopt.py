@@ -13,9 +13,9 @@ from typing import Any
 
 from fairseq_lottery.adapters import ADAPTERS, TRANSLATION, DataFolder
 from fairseq_lottery.errors import LotteryError, one_sentence
-from fairseq_lottery.tickets.dictionaries import SPECIAL, Dictionaries, read_dictionaries
-from fairseq_lottery.tickets.sources import Source, read_checkpoint, read_source
-from fairseq_lottery.workflow.stages.chosen import choose
+from fairseq_lottery.formats.dictionaries import SPECIAL, Dictionaries, read_dictionaries
+from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
+from fairseq_lottery.workflow.stages.selected_model import choose
 
 
 def adopt(
@@ -35,7 +35,7 @@ def adopt(
         LotteryError: the run is not there, ended elsewhere, has no checkpoint at an update, or was
             trained on other data or for another task.
     """
-    from fairseq_lottery.tickets import save_snapshot
+    from fairseq_lottery.formats import save_snapshot
 
     files = adoptable(run, updates, last)
     for update in updates:

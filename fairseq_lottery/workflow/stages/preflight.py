@@ -41,11 +41,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
     from fairseq_lottery.adapters import ADAPTERS
+    from fairseq_lottery.formats.source import read_source
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score, needed_by
     from fairseq_lottery.options import Prunable, options
-    from fairseq_lottery.pattern import Pattern
-    from fairseq_lottery.tickets.sources import read_source
+    from fairseq_lottery.options.nm_pattern import Pattern
     from fairseq_lottery.workflow.stages.adopt import adoptable, dictionaries_in, differences
 
     parsers = {
@@ -162,9 +162,12 @@ def _close(
     import torch
 
     from fairseq_lottery.errors import LotteryError
+    from fairseq_lottery.heads.choices.strategies import STRATEGIES
+    from fairseq_lottery.heads.choices.strategy_input import StrategyInput
+    from fairseq_lottery.heads.components.anatomy import Anatomy
+    from fairseq_lottery.heads.components.open_targets import open_parts
+    from fairseq_lottery.heads.components.parts import Parts
     from fairseq_lottery.masks import count_to_prune
-    from fairseq_lottery.structured import STRATEGIES, Anatomy, Parts, StrategyInput
-    from fairseq_lottery.structured.targets import open_parts
     from fairseq_lottery.workflow.trainings.vocabulary import open_share
 
     if not closings:

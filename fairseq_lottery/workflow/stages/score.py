@@ -15,8 +15,8 @@ from typing import Any
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import replacing
-from fairseq_lottery.workflow.stages.chosen import add_model_arguments, measure, record_of
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
+from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure, record_of
 
 #: source, target, translation, the same detokenised, scores of its tokens: in this order
 _LINE = re.compile(r"([STHDP])-(\d+)\t(.*)")

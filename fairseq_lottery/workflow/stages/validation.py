@@ -14,9 +14,9 @@ from typing import Any
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import replacing
-from fairseq_lottery.tickets.sources import read_checkpoint
+from fairseq_lottery.formats.source import read_checkpoint
 from fairseq_lottery.workflow.stages.adopt import settings_in
-from fairseq_lottery.workflow.stages.chosen import add_model_arguments, measure, record_of
+from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure, record_of
 
 
 def read_validation(model: Path) -> dict[str, Any]:

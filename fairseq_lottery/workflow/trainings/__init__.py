@@ -1,3 +1,5 @@
 """What a training is, and which trainings a technique is made of."""
 
-from fairseq_lottery.workflow.trainings import parts as _parts  # noqa: F401 - registers its own
+from fairseq_lottery.extensions import load_techniques
+
+load_techniques()

@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.pattern import Pattern
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 

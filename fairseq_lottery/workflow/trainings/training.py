@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedule, changed
-from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: resets whose draws have changed: what an older version drew is another training
 _REDRAWN = ("random", "random-sign", "shuffle", "shuffle-layers")

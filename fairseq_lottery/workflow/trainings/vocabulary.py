@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, Ranking, options, values
-from fairseq_lottery.pattern import Pattern
-from fairseq_lottery.workflow.trainings.flags import Flags
+from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training, Weights
 
 #: what comes after closing heads or FFN units

@@ -76,7 +76,7 @@ def test_every_stage_is_a_plain_command_line(work):
         line = stage_line(work.plan, stage)
         assert f"stage {stage.name} '{waits}' <<'RUN'\n{line}\nRUN\n" in script
         assert line == "exec " + shlex.join(
-            [sys.executable, "-m", "fairseq_lottery.workflow.stages.run", stage.name, "--",
+            [sys.executable, "-m", "fairseq_lottery.workflow.stages.runner", stage.name, "--",
              *stage.command]
         )  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_titles_and_folders_with_spaces_and_quotes(tmp_path):
     for kind in ("bash", "sbatch"):
         script = checked_titles(work.emit(kind))
         before = "set -e +u\nexport A='1 2'\necho ready\n"
-        assert f"<<'RUN'\n{before}exec python -m fairseq_lottery.workflow.stages.run" in script
+        assert f"<<'RUN'\n{before}exec python -m fairseq_lottery.workflow.stages.runner" in script
         assert "--adam-betas '(0.9, 0.98)'" in script
     ended = start(cheap(work), tmp_path)
     assert (ended.returncode, len(events(work))) == (0, 2 * 6)

@@ -7,10 +7,10 @@ from workflow.made import TABLE_1, TRAIN, Work
 
 from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.cost import estimate
+from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.planning.show import as_json, lines, rows, show
-from fairseq_lottery.workflow.planning.state import find_work
-from fairseq_lottery.workflow.reading.read import read_configuration
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 

@@ -11,7 +11,7 @@ from small import (
 
 from fairseq_lottery.adapters import MASKED_LM
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.tickets.sources import read_source
+from fairseq_lottery.formats.source import read_source
 from fairseq_lottery.workflow.stages.adopt import adopt, dictionaries_in
 
 NAME = "encoder.layers.0.fc1.weight"

@@ -16,11 +16,14 @@ from small import (
 )
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import mask_to_state, read_checkpoint
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.pruned_weights import pruned_by
 from fairseq_lottery.masks import Mask, prunable_matrices
-from fairseq_lottery.structured import Anatomy, Parts, pruned_by, save_parts
-from fairseq_lottery.tickets import mask_to_state, read_checkpoint
-from fairseq_lottery.workflow.stages.chosen import choose, measure
 from fairseq_lottery.workflow.stages.score import extra_score, main, read_translations, scores
+from fairseq_lottery.workflow.stages.selected_model import choose, measure
 
 SIGNATURE = "score:magnitude|scope:layer|reset:rewind@50"
 

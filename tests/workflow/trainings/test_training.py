@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from small import PROPERTY
 from workflow.made import dense, plan_of, vocabulary
 
-from fairseq_lottery.workflow.trainings.flags import Flags
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training
 
 FEW = settings(PROPERTY, max_examples=60)

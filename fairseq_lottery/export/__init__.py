@@ -1,0 +1,1 @@
+"""Models in other forms: plain checkpoints, compact files, CTranslate2."""

@@ -1,0 +1,25 @@
+"""Reading and writing files safely: atomically, within limits, and nothing that runs code."""
+
+from fairseq_lottery.files.atomic import (
+    alone_in,
+    is_plain,
+    locked,
+    read_bytes,
+    read_lines,
+    read_text,
+    refuse_missing,
+    replacing,
+    sha256_of,
+)
+
+__all__ = [
+    "alone_in",
+    "is_plain",
+    "locked",
+    "read_bytes",
+    "read_lines",
+    "read_text",
+    "refuse_missing",
+    "replacing",
+    "sha256_of",
+]

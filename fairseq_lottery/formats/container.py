@@ -1,0 +1,195 @@
+"""One safetensors file with named tensors, a JSON record and a digest over both.
+
+Plain, each tensor is one of the file's; compact, all are coded (``compact.layout``). Either way
+the content is the same, and so is its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fairseq_lottery.environment import require
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import is_plain, replacing
+from fairseq_lottery.files.untrusted_json import MOST_DIMENSIONS, read_json
+
+_KEY = "fairseq_lottery"
+#: versions of the format: plain, and compact; 2, which was never released, took bits the wrong way
+_PLAIN, _COMPACT = 1, 3
+#: bytes of a header; that of a Transformer-big's ticket with the optimizer's state has 104 thousand
+_LONGEST = 1 << 23
+#: what weights, moments, bits and counters are; others are not read at all
+_TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
+
+
+def digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
+    """SHA-256 over the record and every tensor's name, type, shape and bytes."""
+    sha = hashlib.sha256(_json(record).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        if tensor.numel():
+            sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def save(
+    path: Union[str, Path],
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    overwrite: bool = True,
+    compact: bool = False,
+) -> None:
+    """Write the file atomically; the same content gives the same bytes."""
+    header: dict[str, Any] = {"kind": kind, "digest": digest(tensors, record)}
+    if compact:
+        require("zstandard")
+        from fairseq_lottery.formats.compact.coded_layout import pack
+
+        header["version"] = _COMPACT
+        tensors = pack(tensors, record)  # the record too
+    else:
+        header.update(version=_PLAIN, record=record)
+    with replacing(path, overwrite) as temporary:
+        contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        try:
+            # one key only: safetensors does not fix the order of several
+            save_file(contiguous, str(temporary), metadata={_KEY: _json(header)})
+            # nothing is written that would be refused when it is read
+            read_json(read_header(temporary)["__metadata__"][_KEY])
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
+            raise LotteryError(f"{path} cannot be written: {error}") from error
+
+
+def kind_of(path: Union[str, Path]) -> str:
+    """The ``kind`` a file was saved as, without reading its tensors."""
+    return str(_header(path)["kind"])
+
+
+def digest_of(path: Union[str, Path]) -> str:
+    """The ``digest`` a file was saved with, without reading its tensors."""
+    return str(_header(path)["digest"])
+
+
+def _header(path: Union[str, Path]) -> dict[str, Any]:
+    if not is_plain(path):
+        raise LotteryError(f"there is no file {path}")
+    try:
+        outer = _outer_header(path)
+        with safe_open(str(path), framework="pt"):  # checks types, shapes and places
+            header = read_json(outer["__metadata__"][_KEY])
+        version = header["version"]
+        if type(version) is not int:  # to Python, true is 1
+            raise TypeError("its version is malformed")
+        types = {"kind": str, "digest": str, **({"record": dict} if version == _PLAIN else {})}
+        known = version in (_PLAIN, _COMPACT)
+        if known and not all(isinstance(header[k], types[k]) for k in types):
+            raise TypeError("its record is malformed")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise LotteryError(
+            f"{path} is damaged or was not written by fairseq-lottery ({error})"
+        ) from error
+    if not known and version < _COMPACT:
+        raise LotteryError(
+            f"{path} has format version {version}, which was never released; make the file again"
+        )
+    if not known:
+        raise LotteryError(
+            f"{path} has format version {version}, this fairseq-lottery reads up to {_COMPACT};"
+            " update fairseq-lottery"
+        )
+    return header
+
+
+def _outer_header(path: Union[str, Path]) -> dict[str, Any]:
+    header = read_header(path)
+    if set(header["__metadata__"]) != {_KEY}:
+        raise ValueError("its record is not the only one")
+    return header
+
+
+def read_header(path: Union[str, Path]) -> dict[str, Any]:
+    """The JSON that starts a safetensors file, read more strictly than safetensors does.
+
+    Of a name that is given twice it would take either, and it knows types that torch can
+    hold but not calculate with.
+
+    Raises:
+        OSError, LookupError, TypeError, ValueError: it is none.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if not length <= min(size - 8, _LONGEST):
+            raise ValueError(f"its header would have {length} bytes")
+        header: Any = read_json(file.read(length).decode())
+    if not isinstance(header, dict):
+        raise TypeError("its header is no mapping")
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"the entry of {name} is malformed")
+        if entry["dtype"] not in _TYPES:
+            raise ValueError(f"{name} is of the type {entry['dtype']}")
+        if len(entry["shape"]) > MOST_DIMENSIONS:
+            raise ValueError(f"{name} has {len(entry['shape'])} dimensions")
+    return header
+
+
+def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of this ``kind`` whole: its tensors and its record.
+
+    Raises:
+        LotteryError: missing, damaged, of another kind or version, or changed since it was
+            written.
+    """
+    header = _header(path)
+    if header["kind"] != kind:
+        raise LotteryError(f"{path} is a {header['kind']}, not a {kind}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise LotteryError(f"{path} is damaged ({error})") from error
+    record = header.get("record")
+    if header["version"] == _COMPACT:
+        require("zstandard")
+        from fairseq_lottery.formats.compact.coded_layout import unpack
+
+        try:
+            tensors, record = unpack(tensors)
+        except LotteryError as error:
+            raise LotteryError(f"{path} is damaged: {error}") from error
+    assert record is not None
+    if digest(tensors, record) != header["digest"]:
+        raise LotteryError(f"{path} was changed after it was written; its digest does not match")
+    return tensors, record
+
+
+def split(
+    path: Union[str, Path], tensors: Mapping[str, Tensor], parts: tuple[str, ...]
+) -> dict[str, dict[str, Tensor]]:
+    """Sort tensors named ``part/name`` by part; refuses a part that is not expected."""
+    found: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        if part not in found:
+            raise LotteryError(f"{path} is damaged (it has an unknown entry {key!r})")
+        found[part][name] = tensor
+    return found

@@ -1,0 +1,152 @@
+"""The dictionaries that a ticket's embeddings were trained with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.adapters import DataFolder
+from fairseq_lottery.compat import fairseq_module
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_bytes
+
+#: symbols of fairseq's own in front of those of every dictionary
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+#: bytes and lines of a dictionary's file, and bytes of its symbols in a file of ours. Those of
+#: 4,000 symbols have 43 and 30 thousand; in memory short ones take 25 times as much
+LARGEST, _MOST, _LARGEST_STORED = 1 << 24, 1 << 20, 1 << 22
+
+
+def _encode(symbols: tuple[str, ...]) -> Tensor:
+    content = "\n".join(symbols).encode()
+    _refuse_large(len(content))
+    if not content:  # a single empty symbol
+        return torch.zeros(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def _refuse_large(size: int) -> None:
+    if size > _LARGEST_STORED:
+        raise LotteryError(
+            f"the stored dictionary has {size} bytes, more than {_LARGEST_STORED}; use a smaller"
+            " vocabulary"
+        )
+
+
+def _decode(text: Any) -> tuple[str, ...]:
+    if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
+        raise LotteryError("the stored dictionary is no text; the file is damaged")
+    _refuse_large(text.numel())
+    try:
+        return tuple(text.numpy().tobytes().decode().split("\n"))
+    except UnicodeDecodeError as error:
+        raise LotteryError("the stored dictionary is no UTF-8 text; the file is damaged") from error
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """The dictionaries of a task by name.
+
+    Attributes:
+        symbols: name -> symbols in order, without fairseq's four special ones.
+    """
+
+    symbols: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        """Return the symbols of a dictionary."""
+        return self.symbols[name]
+
+    def digests(self) -> dict[str, str]:
+        """Return name -> SHA-256 of a dictionary's symbols."""
+        return {
+            name: hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+            for name, symbols in self.symbols.items()
+        }
+
+    def refuse_other(self, other: Dictionaries, whose: str) -> None:
+        """Refuse ``other`` (the data's) unless it is symbol for symbol this one (``whose``)."""
+        if set(self.symbols) != set(other.symbols):
+            raise LotteryError(
+                f"the data has the dictionaries {_listed(other.symbols)}, and {whose} has"
+                f" {_listed(self.symbols)}; use data of the same task"
+            )
+        advice = "preprocess with --srcdict" + (" and --tgtdict" if len(self.symbols) > 1 else "")
+        for name, ours in self.symbols.items():
+            theirs = other[name]
+            for index, (a, b) in enumerate(zip(ours, theirs)):
+                if a != b:
+                    raise LotteryError(
+                        f"the {name} dictionary of the data is not {whose}'s: symbol {index} is"
+                        f" {b!r} in the data and {a!r} in {whose}; {advice}"
+                    )
+            if len(ours) != len(theirs):
+                raise LotteryError(
+                    f"the {name} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
+                    f" {len(ours)}; {advice}"
+                )
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return name -> symbols as UTF-8 bytes; those that equal the first are left out."""
+        (first, symbols), *others = self.symbols.items()
+        tensors = {first: _encode(symbols)}
+        tensors.update({name: _encode(more) for name, more in others if more != symbols})
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], names: Iterable[str]) -> Dictionaries:
+        """Return the inverse of ``to_tensors`` for the dictionaries ``names`` of a task.
+
+        Raises:
+            LotteryError: the tensors are malformed, or not those of these dictionaries.
+        """
+        first, *others = names
+        if not isinstance(tensors, Mapping) or not {first} <= set(tensors) <= {first, *others}:
+            raise LotteryError(
+                f"the stored dictionaries are not {_listed([first, *others])}; the file is damaged"
+            )
+        symbols = _decode(tensors[first])
+        rest = {n: _decode(tensors[n]) if n in tensors else symbols for n in others}
+        return cls({first: symbols, **rest})
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)
+
+
+def read_dictionaries(folder: DataFolder) -> Dictionaries:
+    """Read the dictionaries of a data folder as they are now, with what the task adds to them.
+
+    Raises:
+        LotteryError: one is missing, or fairseq cannot read it.
+    """
+
+    def symbols(name: str) -> tuple[str, ...]:
+        path = folder.path / folder.files[name]
+        try:
+            found = _symbols(read_bytes(path, LARGEST))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
+        added = folder.added.get(name, ())
+        return (*found, *(symbol for symbol in added if symbol not in (*SPECIAL, *found)))
+
+    return Dictionaries({name: symbols(name) for name in folder.files})
+
+
+def _symbols(text: bytes) -> tuple[str, ...]:
+    """Symbols in the file of a dictionary, as fairseq loads them."""
+    if text.count(b"\n") > _MOST:
+        raise ValueError(f"it has more than {_MOST} lines")
+    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
+    data = fairseq_module("data")
+    if data is not None:
+        loaded = data.Dictionary.load(lines)
+        return tuple(loaded.symbols[loaded.nspecial :])
+    kept = (line.rstrip("\n").replace(" #fairseq:overwrite", "") for line in lines)
+    return tuple(line.rsplit(" ", 1)[0] for line in kept if line)

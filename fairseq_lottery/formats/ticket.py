@@ -1,0 +1,166 @@
+"""``Ticket``: a mask plus the weights that training starts from, as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.adapters import TaskAdapter, stored_adapter
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import container
+from fairseq_lottery.formats.checkpoints.optimizer_moments import MOMENTS
+from fairseq_lottery.formats.dictionaries import Dictionaries
+from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_state, scatter, survivors
+from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_untrue
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.options.axes import CLOCK
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a run starts from.
+
+    Attributes:
+        mask: which weights survive.
+        values: name -> full start tensor of every parameter, zero where pruned.
+        record: where mask and values came from; ``record["signature"]`` is its short form.
+        dictionaries: what the embeddings were trained with.
+        moments: name of the optimizer's state -> parameter -> full tensor, where the ticket
+            keeps the optimizer state (zero where pruned); empty for fresh moments.
+
+    Raises:
+        LotteryError: the mask is of another model, a moment of another shape, a pruned weight
+            is not zero, or a value or moment is not finite.
+    """
+
+    mask: Mask
+    values: dict[str, Tensor]
+    record: dict[str, Any]
+    dictionaries: Dictionaries
+    moments: dict[str, dict[str, Tensor]]
+
+    def __post_init__(self) -> None:
+        self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
+        moments = {}
+        for moment, by_name in self.moments.items():
+            refuse_other_moments(moment, by_name, self.values)
+            moments.update({f"{moment} of {name}": value for name, value in by_name.items()})
+        for name, value in {**self.values, **moments}.items():
+            if not bool(torch.isfinite(value).all()):
+                raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
+            if name in self.mask and bool(value[~self.mask[name]].any()):
+                raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
+
+    @property
+    def adapter(self) -> TaskAdapter:
+        """The adapter of the task that it is trained for."""
+        return stored_adapter(self.record, "the ticket")
+
+    @property
+    def clock_update(self) -> int:
+        """The update that a run of this ticket starts at: 0 unless its clock rewinds."""
+        return int(self.record["update"] or 0) if self.record["clock"] == "rewind" else 0
+
+    def refuse_model(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a model (name -> shape) of another architecture, by its first difference."""
+        refuse_other_shapes(
+            {name: tuple(t.shape) for name, t in self.values.items()}, shapes, "the ticket"
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over everything that is in the file."""
+        return container.digest(*_to_file(self))
+
+
+def refuse_other_moments(
+    moment: str, by_name: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> None:
+    """Refuse the optimizer's state of a parameter that is not there, or of another shape."""
+    for name, tensor in by_name.items():
+        if name not in values or values[name].shape != tensor.shape:
+            raise LotteryError(
+                f"the ticket's {moment} of {name} has the shape {tuple(tensor.shape)}, which is"
+                " not that of its parameter"
+            )
+
+
+def refuse_other_shapes(
+    ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]], whose: str
+) -> None:
+    """Refuse two sets of parameters that differ, naming the first one that does."""
+    for name in sorted(set(ours) | set(theirs)):
+        if name not in theirs:
+            raise LotteryError(f"{whose} has {name}, which the model does not have")
+        if name not in ours:
+            raise LotteryError(f"the model has {name}, which {whose} does not have")
+        if tuple(ours[name]) != tuple(theirs[name]):
+            raise LotteryError(
+                f"{name} has shape {tuple(ours[name])} in {whose} and {tuple(theirs[name])} in"
+                " the model; use the same architecture flags and dictionaries"
+            )
+
+
+def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state = mask_to_state(ticket.mask)
+    tensors = {f"mask/{name}": bits for name, bits in state["bits"].items()}
+    for name, value in ticket.values.items():
+        tensors[f"values/{name}"] = survivors(ticket.mask, name, value).float()
+    for moment, by_name in ticket.moments.items():
+        for name, value in by_name.items():
+            tensors[f"moments/{moment}/{name}"] = survivors(ticket.mask, name, value)
+    for side, text in ticket.dictionaries.to_tensors().items():
+        tensors[f"dictionary/{side}"] = text
+    layout = {"shapes": state["shapes"], "protected": state["protected"]}
+    return tensors, {**ticket.record, "mask": layout}
+
+
+def save_ticket(path: Union[str, Path], ticket: Ticket, overwrite: bool = True) -> None:
+    """Write the ticket atomically: masks as bits, survivors only; same ticket, same bytes."""
+    tensors, record = _to_file(ticket)
+    container.save(path, "ticket", tensors, record, overwrite)
+
+
+def load_ticket(path: Union[str, Path]) -> Ticket:
+    """Read and verify a ticket; nothing is unpickled.
+
+    Raises:
+        LotteryError: missing, damaged, changed, or a mask that disagrees with the values or
+            with what the record says of it.
+    """
+    tensors, record = container.load(path, "ticket")
+    parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
+    try:
+        mask = mask_from_state({**record.pop("mask"), "bits": parts["mask"]})
+        values = {name: scatter(path, mask, name, value) for name, value in parts["values"].items()}
+        moments: dict[str, dict[str, Tensor]] = {}
+        for key, value in parts["moments"].items():
+            moment, _, name = key.partition("/")
+            moments.setdefault(moment, {})[name] = scatter(path, mask, name, value)
+        names = stored_adapter(record, path).vocabularies
+        dictionaries = Dictionaries.from_tensors(parts["dictionary"], names)
+        if record["clock"] not in CLOCK.names:
+            raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
+        refuse_malformed(record, path)
+        refuse_untrue(record, mask, path)
+        refuse_other_types(values, path)
+        for moment, by_name in moments.items():
+            if moment not in MOMENTS:
+                raise LotteryError(f"{path} is damaged (no optimizer keeps a {moment!r})")
+            if moment.startswith("exp_") and "step" not in record["moment_numbers"]:
+                raise LotteryError(f"{path} is damaged (it keeps {moment}, but of no step)")
+            refuse_other_types(by_name, path)
+        return Ticket(mask, values, record, dictionaries, moments)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise LotteryError(f"{path} is damaged ({error})") from error
+
+
+def refuse_other_types(weights: Mapping[str, Tensor], path: Union[str, Path]) -> None:
+    """Refuse parameters that are no floating-point numbers, or whose name cannot be shown."""
+    for name, tensor in weights.items():
+        if not name or not name.isprintable() or not tensor.is_floating_point():
+            raise LotteryError(f"{path} is damaged ({name or 'a parameter'} is {tensor.dtype})")

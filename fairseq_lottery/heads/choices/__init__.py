@@ -1,0 +1,1 @@
+"""Strategies that choose what is pruned, and how far choices agree."""

@@ -1,0 +1,1 @@
+"""Closed heads and units in draws and in checkpoints."""

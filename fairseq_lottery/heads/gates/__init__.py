@@ -1,0 +1,1 @@
+"""Gates on heads and FFN units: fixed ones for measuring, and learned ones."""

@@ -1,0 +1,1 @@
+"""How important heads, FFN units and FFN blocks are."""

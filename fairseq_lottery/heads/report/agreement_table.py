@@ -1,0 +1,78 @@
+"""The table of how far the seeds of a technique keep the same heads or units."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from fairseq_lottery.heads.choices.stability import Agreement, agreement
+from fairseq_lottery.heads.report.choices_read import Choices
+from fairseq_lottery.report.reading.groups import Group
+from fairseq_lottery.report.reading.row_words import WORDS
+from fairseq_lottery.report.tables.score_tables import MISSING, Table, row_label
+
+#: a permutation of all units of a model takes milliseconds, of its heads microseconds
+PERMUTATIONS = {"heads": 1000, "units": 100, "blocks": 1000}
+#: what heads and units do not have over seeds; a block is known by its layer
+_ALIKE = (
+    "Where every seed trains a dense model of its own, number n of one seed's {} is no counterpart"
+    " of number n of another's: seeds can agree on layers and types only."
+)
+HEADER = ("seeds", "open", "kappa", "Jaccard", "by chance", "p")
+
+
+def kind_of(group: Group) -> str:
+    """The parts that a group is about: those that its shares are of, else heads."""
+    return group.rows if group.rows in PERMUTATIONS else "heads"
+
+
+def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
+    """Fleiss' kappa and the mean Jaccard index; None where no cell has two seeds.
+
+    Raises:
+        ImportError: statsmodels or SciPy is not installed.
+    """
+    kind = kind_of(group)
+    noun = WORDS[kind].noun
+    rows, data = [], []
+    for technique in group.techniques:
+        for share in group.sparsities:
+            own = choices.of(technique, share)
+            if len(own) < 2:
+                continue
+            found = agreement(own, kind, permutations=PERMUTATIONS[kind])
+            title, label = group.title_of(technique), row_label(group, share)
+            rows.append([title, label, *_text(found)])
+            data.append([technique, share, *_numbers(found)])
+    if not rows:
+        return None
+    return Table(
+        slug=group.file("agreement-seeds"),
+        caption=f"How far the seeds of a technique keep the same {noun}.",
+        header=["technique", group.words.axis, *HEADER],
+        rows=rows,
+        notes=[
+            f"Open: {noun} that stay open, of {choices.parts_of(kind)}, the mean over seeds."
+            " Kappa: Fleiss' kappa, 1 where all seeds keep the same, 0 where they agree as"
+            " independent choices do.",
+            f"Jaccard: what two seeds both keep, as a share of what either keeps, the mean over"
+            f" pairs; by chance: of choices of the same sizes, p by {PERMUTATIONS[kind]:,}"
+            " permutations, one-sided and not adjusted for the number of rows.",
+            *([_ALIKE.format(noun)] if kind != "blocks" else []),
+        ],
+        data=(["technique", group.words.column, *HEADER], data),
+    )
+
+
+def _numbers(found: Agreement) -> Sequence[Any]:
+    values = (found.kappa, found.jaccard, found.chance, found.jaccard_p)
+    plain = [None if math.isnan(value) else value for value in values]
+    return [len(found.sizes), statistics.fmean(found.sizes), *plain]
+
+
+def _text(found: Agreement) -> list[str]:
+    seeds, size, *values, p = _numbers(found)
+    shown = [MISSING if value is None else f"{value:.2f}" for value in values]
+    return [str(seeds), f"{size:.1f}".removesuffix(".0"), *shown, f"{p:.3f}"]

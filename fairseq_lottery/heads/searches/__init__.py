@@ -1,0 +1,1 @@
+"""Searches for the smallest model that keeps a share of the metric."""

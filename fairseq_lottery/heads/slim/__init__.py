@@ -1,0 +1,1 @@
+"""Models whose pruned heads and units are cut out."""

@@ -1,0 +1,171 @@
+"""A checkpoint without the heads and units that contribute nothing: smaller and still dense.
+
+Its settings of the model, which stay those of the model before the cut, say in ``slim`` what was
+cut, as text: JSON with a character for every head and every unit, 1 where it stays. Under this
+plugin's task fairseq builds the model of before and cuts it before the weights are loaded. Without
+the plugin fairseq takes it for a model of whole layers and stops at the first matrix of another
+shape. Translations are those of before; alignments (``--print-alignment``) are means over the heads
+that are left, where before heads of zeros, which attend evenly, were among them.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fairseq_lottery.adapters import adapter_of
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import untie
+from fairseq_lottery.formats.checkpoints.architecture import architecture_of
+from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
+from fairseq_lottery.formats.checkpoints.cut_model import CUT, refuse_unsaid_cut
+from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.pruned_weights import closed_in
+from fairseq_lottery.heads.slim.cut_settings import kept_text, parts_in
+from fairseq_lottery.heads.slim.cutting import cut_weights, idle, with_zeros
+from fairseq_lottery.heads.slim.flops import LENGTH, flops_per_token
+from fairseq_lottery.heads.slim.layer_sizes import refuse_other_layers
+from fairseq_lottery.inference.model_builder import completed
+
+_KINDS = ("heads", "units")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut out of a model.
+
+    Attributes:
+        parts: closed are the heads and units that were cut.
+        parameters: before and after, a tied tensor once.
+        flops: for a token, before and after; see ``flops_per_token``.
+        even: heads that stay because they attend evenly.
+    """
+
+    parts: Parts
+    parameters: tuple[int, int]
+    flops: tuple[float, float]
+    even: int
+
+    def describe(self) -> str:
+        """Two lines for a reader."""
+        counts = (
+            f"{self.parts.count_closed(kind)} of {self.parts.count(kind)} {kind}" for kind in _KINDS
+        )
+        before, after = self.parameters
+        costs = [flops / 1e6 for flops in self.flops]
+        said = (
+            f"{' and '.join(counts)} are cut out\n"
+            f"{before} -> {after} parameters ({after / before:.3f}); {costs[0]:.2f} ->"
+            f" {costs[1]:.2f} million operations a token at {LENGTH} tokens"
+            f" ({costs[1] / costs[0]:.3f})"
+        )
+        if self.even:
+            said += (
+                f"\n{self.even} closed heads stay: they attend evenly, and the mean of their values"
+                " cannot be cut"
+            )
+        return said
+
+
+def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
+    """A plain checkpoint without what contributes nothing.
+
+    Args:
+        state: as ``plain_state`` gives it, of a whole model or of one that was cut before.
+        path: named in messages.
+
+    Raises:
+        LotteryError: nothing can be cut, or it is no Transformer of fairseq's.
+    """
+    state = whole(state, path)
+    cfg = settings_of(state.get("cfg"))
+    task = settings_of(cfg.get("task"))
+    adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
+    settings = settings_of(cfg.get("model"))
+    weights = untie(state["model"])[0]
+    shapes = _shapes(weights)
+    architecture = _completed(cfg, path)
+    anatomy = Anatomy.of(shapes, architecture)
+    parts = idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
+    closed = closed_in(weights, anatomy)
+    even = 0
+    if closed.mode == "uniform":
+        even = sum(int((~closed["heads"][n] & keep).sum()) for n, keep in parts["heads"].items())
+    if not sum(parts.count_closed(kind) for kind in _KINDS):
+        why = (
+            f"its {even} closed heads attend evenly, and the mean of their values cannot be cut"
+            if even
+            else "every head and every unit of it contributes something; prune whole ones first"
+        )
+        raise LotteryError(f"{path} cannot become smaller: {why}")
+    smaller = cut_weights(weights, parts)
+    after = _shapes(smaller)
+    model = cut_weights(state["model"], parts)
+    told = Cut(
+        parts,
+        (sum(map(_numel, shapes.values())), sum(map(_numel, after.values()))),
+        (flops_per_token(shapes), flops_per_token(after)),
+        even,
+    )
+    cfg = {
+        **cfg,
+        "model": {**settings, CUT: kept_text(parts)},
+        "task": {**task, "_name": f"{task.get('_name') or 'translation'}_lottery"},
+    }
+    return {**state, "cfg": cfg, "model": model}, told
+
+
+def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """A plain checkpoint with zeros where something was cut out; one of a whole model as it is.
+
+    Args:
+        path: named in messages.
+
+    Raises:
+        LotteryError: the settings say something else than the weights.
+    """
+    cfg = settings_of(state.get("cfg"))
+    settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
+    parts = parts_in(settings)
+    if parts is None:
+        refuse_unsaid_cut(_shapes(state["model"]), architecture_of(cfg), path)
+        return dict(state)
+    model = with_zeros(state["model"], parts)
+    _refuse_other_model(_shapes(model), parts, _completed(cfg, path))
+    name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
+    cfg = {
+        **cfg,
+        "model": {key: value for key, value in settings.items() if key != CUT},
+        "task": {**task, "_name": name},
+    }
+    return {**state, "cfg": cfg, "model": model}
+
+
+def _refuse_other_model(
+    shapes: Mapping[str, tuple[int, ...]], parts: Parts, architecture: Mapping[str, Any]
+) -> None:
+    """Refuse a model with its zeros that is not the one that the settings build."""
+    refuse_other_layers(shapes, parts.anatomy, architecture)
+    if Anatomy.of(shapes, architecture) != parts.anatomy:
+        raise LotteryError(
+            "the heads and units that were cut are not those of the model that the settings build"
+        )
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return the settings that shape the model, with the defaults of its architecture."""
+    return vars(completed(Namespace(**architecture_of(cfg)), path))

@@ -1,0 +1,1 @@
+"""A model of a file in fairseq: building it, evaluating it, translating with it."""

@@ -1,0 +1,1 @@
+"""Reading workflow folders: records, plans, masks, published figures."""

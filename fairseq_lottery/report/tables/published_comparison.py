@@ -1,0 +1,129 @@
+"""Published figures beside measured ones, and what differs between the two recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from fairseq_lottery.report.reading.groups import Evaluation, Group
+from fairseq_lottery.report.reading.published import EVERY, Published, differing, load, same_entry
+from fairseq_lottery.report.reading.records import DENSE
+from fairseq_lottery.report.tables.score_tables import (
+    MISSING,
+    Table,
+    cell_text,
+    decimals,
+    percent,
+    row_label,
+    rows_of,
+    signed,
+    spread_text,
+)
+
+
+def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
+    """For each group the published figures that stand beside its own, None for most.
+
+    Of the groups of one recipe it is the one whose shares are of the same as the published ones;
+    where there is none, the first, for the dense model's figure.
+    """
+    found: list[Optional[Published]] = []
+    for group in groups:
+        published = load(group.published) if group.published is not None else None
+        if published is not None:
+            same = [each for each in groups if each.number == group.number]
+            fitting = [each for each in same if each.rows == published.rows]
+            published = published if group is (fitting or same)[0] else None
+        found.append(published)
+    return found
+
+
+def comparison_table(group: Group, key: Evaluation, published: Published) -> Optional[Table]:
+    """Measured and published columns side by side; None where no technique is in both."""
+    fits = published.rows == group.rows
+    figures = {
+        (technique, share): value
+        for (metric, technique, share), value in published.values.items()
+        if metric == key.metric and (fits or technique == DENSE)
+    }
+    shared = [name for name in group.techniques if any(name == t for t, _ in figures)]
+    shared = [n for n in shared if any(group.values(key, n, s) for s in group.sparsities)]
+    if not shared and (DENSE, 0.0) not in figures:
+        return None
+    memory = {}
+    if key.metric == "BLEU":  # sizes stand once, not beside every metric
+        sizes = published.values.items()
+        memory = {s: size for (m, t, s), size in sizes if (m, t) == ("memory_MB", EVERY)}
+    digits = decimals(group.tables[key].values())
+    most = max(len(group.values(key, *cell)) for cell in rows_of(group))
+    wanted = {s for name, s in figures if name in shared} | set(group.sparsities)
+    rows = []
+    for sparsity in sorted({0.0, *(wanted if shared else ())}):
+        row = [row_label(group, sparsity)]
+        for name in shared or [DENSE]:
+            technique = name if sparsity else DENSE
+            values = group.values(key, technique, sparsity)
+            printed = figures.get((technique, sparsity), MISSING)
+            row += [cell_text(values, most, digits), printed]
+        rows.append([*row, memory.get(sparsity, MISSING)] if memory else row)
+    header = [group.words.axis]
+    for name in shared or [DENSE]:
+        title = group.title_of(name)
+        header += [f"{title}, here", f"{title}, published"]
+    return Table(
+        slug=group.file(f"{key.slug}-published"),
+        caption=f"{key.metric} measured here ({key.subset}, {key.evaluation};"
+        f" {spread_text(most)}) beside {published.title}.",
+        header=[*header, "size, MB, published"] if memory else header,
+        rows=rows,
+        notes=[
+            f"Here: {signed(group, key)}.",
+            f"Published ({published.citation}): {published.computed.get(key.metric, MISSING)}.",
+            "The two were made by different recipes and do not decide a difference.",
+            *published.notes,
+            *_remarks(group, key, published, {*shared, DENSE}),
+        ],
+    )
+
+
+def _remarks(
+    group: Group, key: Evaluation, published: Published, techniques: set[str]
+) -> list[str]:
+    """What is said of single figures, each remark once with the sparsities that it is about."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for (metric, technique, sparsity), remark in published.remarks.items():
+        if metric == key.metric and technique in techniques:
+            places.setdefault((technique, remark), []).append(percent(sparsity))
+    return [
+        f"{group.title_of(technique)} at {', '.join(at)} %, published: {remark}."
+        for (technique, remark), at in places.items()
+    ]
+
+
+def recipe_table(group: Group, published: Published) -> Table:
+    """What differs between a published recipe and the one measured here."""
+    rows = [
+        [name, *(MISSING if value is None else entry(value) for value in values)]
+        for name, *values in differing(published.recipe, group.recipe)
+    ]
+    same = [
+        f"{name} ({value})"
+        for name, value in published.recipe.items()
+        if name in group.recipe and same_entry(value, group.recipe[name])
+    ]
+    return Table(
+        slug=group.file("recipe"),
+        caption=f"What differs in the recipe from {published.title}.",
+        header=["entry", "published", "here"],
+        rows=rows,
+        prose=True,
+        notes=[
+            f"{MISSING} means: not stated there. Entries are compared as they are written.",
+            f"Stated by both and the same: {', '.join(same) or 'nothing'}.",
+        ],
+    )
+
+
+def entry(value: Any) -> str:
+    """An entry of a recipe as text."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

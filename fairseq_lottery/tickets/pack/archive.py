@@ -1,0 +1,164 @@
+"""Packing: everything is checked and held together first, then written as one file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from fairseq_lottery import __version__
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_bytes, replacing
+from fairseq_lottery.formats.dictionaries import SPECIAL, read_dictionaries
+from fairseq_lottery.formats.ticket import Ticket, load_ticket
+from fairseq_lottery.tickets.pack import guide, manifest
+from fairseq_lottery.tickets.pack.subword_files import LARGEST, refuse_other_kind
+from fairseq_lottery.tickets.pack.train_command import TICKET, TrainingCommand
+
+_OVERWRITE = " #fairseq:overwrite"
+#: of a member in bytes: what a ZIP without extensions holds
+_LARGEST = 2**32 - 2
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written: the ticket's digest and signature, and the size of each member."""
+
+    digest: str
+    signature: str
+    sizes: dict[str, int]
+
+
+def pack(
+    ticket: Union[str, Path],
+    out: Union[str, Path],
+    command: Union[str, Path],
+    data: Optional[Union[str, Path]] = None,
+    subwords: Sequence[Union[str, Path]] = (),
+    overwrite: bool = False,
+) -> Packed:
+    """Write one archive with a ticket and all that training it takes, but the text.
+
+    Args:
+        ticket: the ticket's file.
+        out: the archive, ending in ``.zip``.
+        command: text file with the ``fairseq-train`` line, or a stage's JSON record of it.
+        data: folder of ``fairseq-preprocess``, whose dictionaries (with their counts) are
+            packed after they were compared with the ticket's.
+        subwords: the subword model's files.
+
+    Raises:
+        LotteryError: anything that would make the archive of no use elsewhere.
+    """
+    if Path(out).suffix != ".zip":
+        raise LotteryError(f"--out {out} must end in .zip, which is what is written")
+    loaded = load_ticket(ticket)
+    preprocessing = guide.preprocessing_of(loaded.adapter)
+    inferred = preprocessing.infer(Path(data)) if data is not None else None
+    training = TrainingCommand.parse(_read_text(command), loaded.adapter, inferred or ())
+    cut = _subwords(subwords)
+    about = manifest.describe(loaded)
+    record = {
+        **about,
+        "command": training.text(),
+        **({"languages": training.data} if training.data else {}),
+        "subwords": sorted(cut),
+        "packed_by": __version__,
+    }
+    content = {
+        TICKET: _read(ticket),
+        **_dictionaries(loaded, training, data),
+        **{f"{manifest.SUBWORDS}/{name}": text for name, text in cut.items()},
+        manifest.COMMAND: training.text().encode(),
+        manifest.RECORD: manifest.to_json(record),
+        manifest.README: guide.readme(training, cut, about["signature"]).encode(),
+    }
+    _write(out, {manifest.MANIFEST: manifest.write_manifest(content), **content}, overwrite)
+    sizes = {name: len(text) for name, text in content.items()}
+    return Packed(about["digest"], about["signature"], sizes)
+
+
+def _write(out: Union[str, Path], content: Mapping[str, bytes], overwrite: bool) -> None:
+    with replacing(out, overwrite) as temporary:
+        ratio = _write_zip(temporary, content, zipfile.ZIP_DEFLATED)
+        if ratio > manifest.LARGEST_RATIO:  # next to nothing survives: it looks like a bomb
+            _write_zip(temporary, content, zipfile.ZIP_STORED)
+
+
+def _write_zip(path: Path, content: Mapping[str, bytes], method: int) -> float:
+    """A ZIP without a trace of when, where and by whom; returns the largest compression."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name in sorted(content, key=lambda name: (name != manifest.MANIFEST, name)):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # Unix, whose permissions follow
+            info.external_attr = 0o100644 << 16
+            file.writestr(info, content[name], method, compresslevel=6)
+        return max(info.file_size / max(info.compress_size, 1) for info in file.infolist())
+
+
+def _read(path: Union[str, Path], most: int = _LARGEST) -> bytes:
+    try:
+        return read_bytes(path, most)
+    except OSError as error:
+        raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_text(path: Union[str, Path]) -> str:
+    try:
+        return _read(path).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise LotteryError(f"{path} is no UTF-8 text; write the fairseq-train line in it") from None
+
+
+def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in map(Path, paths):
+        if not manifest.is_subwords(f"{manifest.SUBWORDS}/{path.name}"):
+            raise LotteryError(
+                f"--subwords {path} has a name that not every system takes; use up to 64"
+                " letters, digits, dots, dashes and underscores"
+            )
+        if path.name.casefold() in map(str.casefold, found):
+            raise LotteryError(f"--subwords names two files {path.name}; rename one")
+        found[path.name] = _read(path, LARGEST)
+        try:
+            refuse_other_kind(path.name, found[path.name])
+        except LotteryError as error:
+            raise LotteryError(f"--subwords {error}") from None
+    return found
+
+
+def _dictionaries(
+    ticket: Ticket, command: TrainingCommand, data: Optional[Union[str, Path]]
+) -> dict[str, bytes]:
+    symbols = ticket.dictionaries
+    folder = command.folder(Path(data or ""))
+    named: dict[str, tuple[str, ...]] = {}  # by file
+    for name, file in folder.files.items():
+        if named.setdefault(file, symbols[name]) != symbols[name]:
+            raise LotteryError(
+                f"the command has one dictionary {file}, but the ticket has two; give the command"
+                " that this ticket is trained with"
+            )
+    if data is None:
+        return {file: _to_text(found) for file, found in named.items()}
+    symbols.refuse_other(read_dictionaries(folder), "the ticket")
+    return {file: _read(folder.path / file) for file in named}
+
+
+def _to_text(symbols: Sequence[str]) -> bytes:
+    """The file that fairseq reads as these symbols; a ticket knows no counts, so each is 1."""
+    seen = set(SPECIAL)
+    rows = []
+    for symbol in symbols:
+        if "\r" in symbol or _OVERWRITE in symbol:
+            raise LotteryError(
+                f"the ticket's dictionary has the symbol {symbol!r}, which fairseq's files cannot"
+                " hold; name the data folder with --data"
+            )
+        # fairseq refuses a symbol that it has already, unless the line says that it is meant
+        rows.append(f"{symbol} 1{_OVERWRITE if symbol in seen else ''}\n")
+        seen.add(symbol)
+    return "".join(rows).encode()

@@ -1,0 +1,1 @@
+"""A training under a mask: start, resume, step, snapshots."""

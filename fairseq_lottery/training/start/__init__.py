@@ -1,0 +1,1 @@
+"""What a training starts from: flags, tickets, and the checkpoint that fairseq will load."""

@@ -1,0 +1,89 @@
+"""A last checkpoint that a kill left damaged, replaced by the newest whole one beside it.
+
+fairseq writes ``checkpoint_last.pt`` as a plain copy wherever it writes another checkpoint at
+the same update. A kill in the middle leaves half a file, and the next start fails on it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional, Union
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.formats.source import read_checkpoint
+
+#: what fairseq itself calls the checkpoints of a training, besides the last one
+_NAMES = r"checkpoint(\d+|_\d+_\d+|_best)%s\.pt"
+
+
+def is_whole(path: Union[str, Path]) -> bool:
+    """Whether every byte of a checkpoint that counts is as it was written.
+
+    torch writes zip archives, and reading one looks at the checksum of everything in it. Of the
+    format before that only a missing end is seen. A whole archive that the safe loader refuses
+    is whole.
+    """
+    try:
+        read_checkpoint(path)
+    except LotteryError as error:
+        refused = error.__cause__ is None or isinstance(error.__cause__, pickle.UnpicklingError)
+        return refused and zipfile.is_zipfile(path)
+    return True
+
+
+def _newest_first(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
+    """Update and path of the checkpoints that are whole, and that can be read."""
+    found = []
+    for path in sorted(folder.glob("checkpoint*.pt")):
+        if not re.fullmatch(_NAMES % re.escape(suffix), path.name):
+            continue
+        try:
+            history = read_checkpoint(path)["optimizer_history"]
+            found.append((int(history[-1]["num_updates"]), path))
+        except (LotteryError, LookupError, TypeError, ValueError):
+            continue
+    yield from sorted(found, key=lambda one: one[0], reverse=True)
+
+
+def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
+    """Make sure that a training which goes on in ``save_dir`` finds a whole last checkpoint.
+
+    A damaged one is kept as ``checkpoint_last.pt.damaged``, and the newest whole checkpoint
+    takes its place, with everything in it that a resumed training needs.
+
+    Args:
+        suffix: fairseq's ``--checkpoint-suffix``.
+
+    Returns:
+        A sentence for the log; None where there is no last checkpoint or it is whole.
+
+    Raises:
+        LotteryError: the last checkpoint is damaged and no other is whole.
+    """
+    folder = Path(save_dir)
+    last = folder / f"checkpoint_last{suffix}.pt"
+    if not last.is_file() or is_whole(last):
+        return None
+    newest = next(_newest_first(folder, suffix), None)
+    if newest is None:
+        raise LotteryError(
+            f"{last} is damaged and no whole checkpoint lies beside it; remove it to train from"
+            " the start"
+        )
+    update, path = newest
+    damaged = last.with_name(f"{last.name}.damaged")
+    with replacing(last) as temporary:
+        shutil.copyfile(path, temporary)
+        damaged.unlink(missing_ok=True)
+        os.link(last, damaged)  # not renamed: a kill here must not leave a folder without a last
+    return (
+        f"{last.name} was damaged and is kept as {damaged.name}; the training goes on from"
+        f" {path.name}, update {update}"
+    )

@@ -1,0 +1,270 @@
+import re
+from dataclasses import replace
+
+import pytest
+from workflow.made import TRAIN, dense, plan_of, vocabulary
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.heads.workflow.techniques import (
+    KINDS,
+    OWN_NAMES,
+    STRATEGIES,
+    SUBNETWORKS,
+    TYPES,
+)
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+from fairseq_lottery.workflow.trainings.training import Closing, Growth
+
+DENSE = dense()
+SHARES = (0.25, 0.5)
+
+
+def rows(name, **options):
+    """Share -> training, of a technique over the small vocabulary."""
+    return dict(TECHNIQUES[name].plan(vocabulary(SHARES), **options))
+
+
+def test_there_is_a_technique_for_each_kind_and_strategy_and_its_rows_say_of_what():
+    ours = {name: t.rows for name, t in TECHNIQUES.items() if t.rows != "weights"}
+    assert len(OWN_NAMES) == 9 + 2 + 2 + 1
+    kinds = {f"{kind}-{own}": kind for kind in ("heads", "units", "blocks") for own in OWN_NAMES}
+    searches = [f"{search}-{name}" for search in ("s", "m") for name in SUBNETWORKS]
+    assert ours == {**kinds, **dict.fromkeys(searches, "metric")}
+    assert len({TECHNIQUES[name].title for name in ours}) == len(ours)
+
+
+def test_the_names_are_those_of_the_heads_command():
+    structured = pytest.importorskip("fairseq_lottery.heads")
+    from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS as FOUND
+
+    # the two that leave one part open take no share
+    assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
+    assert (KINDS, SUBNETWORKS) == (structured.KINDS, FOUND)
+
+
+@pytest.mark.parametrize(
+    ("then", "reset", "updates", "rate"),
+    [
+        ("zero-shot", "keep", 0, "7e-4"),
+        ("fine-tune", "keep", 1000, "0.000221359"),  # 7e-4 sqrt(100 / 1000)
+        ("rewind", "rewind", 1000, "7e-4"),
+        ("scratch", "random", 1000, "7e-4"),
+    ],
+)
+def test_what_comes_after_closing(then, reset, updates, rate):
+    found = rows("heads-lowest", then=then)
+    assert list(found) == list(SHARES)
+    for share, run in found.items():
+        drawn = run.ticket
+        # t counts only where weights go back to it
+        start = DENSE.at(1000 if reset == "keep" else 50)
+        assert (drawn.mask_from, drawn.start, drawn.sparsity) == (DENSE, start, 0.0)
+        assert (drawn.reset, run.updates, run.growth) == (reset, updates, None)
+        assert (run.row, run.sparsity) == (share, 0.0)
+        assert run.flags.get("--lr") == rate
+        assert run.flags.get("--max-update") == str(updates)
+        assert run.parts == Closing(DENSE, "heads", share, measure="gradient")
+        assert run.parents == (DENSE,)
+    assert len({run.fingerprint for run in found.values()}) == 2
+
+
+def test_a_shorter_training_with_a_rate_of_its_own():
+    run = rows("heads-random", updates=200, lr=0.01)[0.5]
+    assert (run.updates, run.flags.get("--max-update")) == (200, "200")
+    assert (run.flags.get("--lr"), run.flags.get("--lr-scheduler")) == ("0.01", "fixed")
+    assert run.parts == Closing(DENSE, "heads", 0.5, strategy="random")
+    # what is not trained does not depend on how long others are
+    assert rows("heads-random", then="zero-shot", updates=200) == rows(
+        "heads-random", then="zero-shot"
+    )
+
+
+@pytest.mark.parametrize("then", ["fine-tune", "rewind", "scratch"])
+def test_the_weights_of_open_parts_are_pruned_besides(then):
+    run, plain = (rows("heads-lowest", then=then, **o)[0.5] for o in ({"sparsity": 0.8}, {}))
+    assert (run.row, run.sparsity, plain.sparsity) == (0.5, 0.8, 0.0)
+    assert replace(run.ticket, sparsity=0.0) == plain.ticket
+    assert run.parts == plain.parts and run.fingerprint != plain.fingerprint
+    assert run.label == f"{plain.label}-0.8"
+    gates = rows("heads-gates", then=then, sparsity=0.8)[0.5]
+    assert gates.ticket.sparsity == 0.8 and gates.parts.of.sparsity == 0.0
+
+
+def test_gates_learn_in_a_training_of_their_own_for_each_row():
+    found = rows("heads-gates", then="rewind", learning=400)
+    for share, run in found.items():
+        gates = run.parts.of
+        assert run.parents == (DENSE, gates) and gates.parents == (DENSE,)
+        assert gates.ticket.start == DENSE.at(1000)
+        assert run.parts == Closing(gates, "heads", share, measure="gates")
+        assert gates.updates == 400 and gates.parts is None
+        assert (gates.ticket.reset, gates.ticket.sparsity) == ("keep", 0.0)
+        assert gates.flags.get("--criterion") == "label_smoothed_cross_entropy_gates"
+        assert gates.flags.get("--open-heads") == f"{100 - 100 * share:g}%"
+        assert gates.flags.get("--gate-anneal") == "200"
+        assert run.flags.get("--criterion") == DENSE.flags.get("--criterion")
+    assert rows("units-gates")[0.25].parts.of.flags.get("--open-units") == "75%"
+
+
+@pytest.mark.parametrize(
+    ("then", "goes_on"),
+    [("zero-shot", True), ("fine-tune", True), ("rewind", False), ("scratch", False)],
+)
+def test_what_gates_have_learned_goes_on_unless_it_is_reset(then, goes_on):
+    run = rows("heads-gates", then=then)[0.5]
+    assert run.ticket.mask_from == (run.parts.of if goes_on else DENSE)
+    assert run.ticket.start == (run.parts.of.at(1000) if goes_on else DENSE.at(50))
+
+
+def test_searches_and_their_controls_differ_in_what_they_close_only():
+    names = ("heads-good", "heads-bad", "s-good", "s-bad", "m-good", "m-bad")
+    runs = {name: rows(name)[0.5] for name in names}
+    ways = {name: (run.parts.way, run.parts.strategy) for name, run in runs.items()}
+    assert ways == {
+        "heads-good": ("steps", "good"), "heads-bad": ("steps", "bad"),
+        "s-good": ("phases", "good"), "s-bad": ("phases", "bad"),
+        "m-good": ("magnitude", "good"), "m-bad": ("magnitude", "bad"),
+    }  # fmt: skip
+    asked = {name: run.parts.share_closed for name, run in runs.items()}
+    assert asked == {**dict.fromkeys(names[:2], 0.5), **dict.fromkeys(names[2:])}
+    assert len({run.fingerprint for run in runs.values()}) == 6
+    assert len({run.flags for run in runs.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("technique", "options", "label"),
+    [
+        ("heads-lowest", {"then": "zero-shot"}, "closed-heads-lowest-0.25"),
+        ("heads-lowest", {}, "keep1000-heads-lowest-0.25"),
+        ("units-random", {"then": "scratch"}, "random50-units-random-0.25"),
+        ("blocks-gates", {"then": "rewind"}, "rewind50-blocks-gates-0.25"),
+        ("s-bad", {}, "keep1000-s-bad-0.25"),
+        ("m-random", {"then": "rewind"}, "rewind50-m-random-0.25"),
+    ],
+)
+def test_labels(technique, options, label):
+    assert rows(technique, **options)[0.25].label == label
+
+
+@pytest.mark.parametrize(
+    ("technique", "options", "said"),
+    [
+        ("heads-lowest", {"measure": "gates"}, "there is no measure 'gates'; choose one of gradie"),
+        ("units-lowest", {"measure": "confidence"}, "confidence is of heads; choose another"),
+        ("heads-lowest", {"per": "word"}, "there is no importance per 'word'; choose one of t"),
+        ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
+        ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
+        ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
+         " of [enc_self, dec_self, enc_dec], not ['enc_dec']"),
+        *(("heads-types", {"types": bad}, "types is the order in which heads are closed, all of")
+          for bad in (True, 3, None, dict.fromkeys(TYPES["heads"]), ("enc_dec",) * 3)),
+        ("units-types", {"types": "enc_ffn"}, "types is the order in which units are closed, all"),
+        ("heads-top", {"then": "zero-shot", "sparsity": 0.5}, "zero-shot judges a model as it is,"),
+        ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
+    ],
+)
+def test_refusals(technique, options, said):
+    with pytest.raises(LotteryError, match=f"^{re.escape(said)}"):
+        rows(technique, **options)
+
+
+@pytest.mark.parametrize(
+    ("technique", "changes", "said"),
+    [
+        ("heads-random", {"prunable": "ffn"}, "prunable: ffn leaves the heads dense; write all-m"),
+        ("heads-random", {"scope": "2:4"}, "heads and FFN units are closed whole, and scope: 2:4"),
+        ("m-good", {"scope": "2:4"}, "m-pruning takes the smallest weights of all, and scope: 2:4"),
+        ("m-good", {"prunable": "ffn"}, "m-pruning takes the smallest weights of all matrices b"),
+        ("m-bad", {"keep_dense": "fc1"}, "m-pruning takes the smallest weights of all matrices b"),
+    ],
+)
+def test_masks_that_do_not_fit(technique, changes, said):
+    growth = replace(Growth(sparsity=0.0, start=0, end=800, every=20), **changes)
+    with pytest.raises(LotteryError, match=f"^{re.escape(said)}"):
+        list(TECHNIQUES[technique].plan(vocabulary(SHARES, growth=growth)))
+
+
+def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
+    asked = {"heads-lowest": {"then": ["zero-shot", "fine-tune"], "updates": "20%"}}
+    plan = plan_of(tmp_path, asked, {"heads-top": {"title": "top"}}, "slt", sparsities=[0.5])
+    assert [cell.name for cell in plan.cells] == [
+        "dense@0#1", "heads-lowest-zero-shot@0.5#1", "heads-lowest-fine-tune@0.5#1",
+        "heads-top-fine-tune@0.5#1", "slt@0.5#1",
+    ]  # fmt: skip
+    titles = [request.title for request in plan.configuration.requests]
+    assert titles == [
+        "heads lowest, zero-shot", "heads lowest, fine-tune", "top, fine-tune", "SLT",
+    ]  # fmt: skip
+    assert [training.updates for training in plan.trainings] == [1000, 0, 200, 1000, 1000]
+    assert (plan.trained, plan.unshared) == (4, 1 + 1 + 2 + 2 + 2)
+    assert [parts.strategy for parts in plan.closings] == ["lowest", "top"]
+
+
+def test_titles_tell_techniques_apart(tmp_path):
+    order = ["enc_dec", "enc_self", "dec_self"]
+    plan = plan_of(
+        tmp_path, "heads-types", {"heads-types": {"types": order, "name": "a"}},
+        {"heads-types": {"sparsity": 0.6, "name": "b"}},
+        {"heads-types": {"at_least": 1, "name": "c"}}, sparsities=[0.5],
+    )  # fmt: skip
+    assert [request.title for request in plan.configuration.requests] == [
+        "heads types, fine-tune (heads-types-fine-tune)",
+        "heads types in the order enc_dec, enc_self, dec_self, fine-tune",
+        "heads types, 60 % of the rest pruned, fine-tune",
+        "heads types, fine-tune (c-fine-tune)",
+    ]  # fmt: skip
+
+
+def test_what_weights_are_ranked_by_elsewhere_is_of_no_account_to_m_pruning(tmp_path):
+    asked = {"m-good": {"then": "rewind"}}
+    plans = [plan_of(tmp_path, asked, sparsities=[0.9], **more)
+             for more in ({}, {"scope": "global", "min_density": 0.1}, {"score": "random"})]
+    assert len({plan.cells[1].training.fingerprint for plan in plans}) == 1
+
+
+def test_a_technique_with_two_measures_has_two_names(tmp_path):
+    asked = {"heads-lowest": {"measure": "l1", "name": "by-norm", "title": "by norm"}}
+    plan = plan_of(tmp_path, "heads-lowest", asked, sparsities=[0.5])
+    assert [cell.name for cell in plan.cells][1:] == [
+        "heads-lowest-fine-tune@0.5#1", "by-norm-fine-tune@0.5#1",
+    ]  # fmt: skip
+    assert [parts.measure for parts in plan.closings] == ["gradient", "l1"]
+
+
+def test_the_subset_that_is_chosen_on_is_part_of_the_choice(tmp_path):
+    plans = [
+        plan_of(tmp_path, "heads-lowest", "heads-gates", sparsities=[0.5], train=TRAIN + more)
+        for more in ("", " --valid-subset dev,valid")
+    ]
+    assert [[parts.subset for parts in plan.closings] for plan in plans] == [
+        ["valid", "valid"], ["dev", "valid"],  # gates learn on the training set
+    ]  # fmt: skip
+    one, other = (plan.cells[1].training for plan in plans)
+    assert one.fingerprint != other.fingerprint
+    assert other.parts.scores == "gradient-sentence-dev"
+
+
+def test_a_rewound_clock_is_of_no_account_to_what_is_not_trained(tmp_path):
+    asked = {"heads-top": {"then": "zero-shot"}}
+    plan = plan_of(tmp_path, asked, sparsities=[0.5], clock="rewind")
+    assert [cell.name for cell in plan.cells][1:] == ["heads-top-zero-shot@0.5#1"]
+
+
+@pytest.mark.parametrize(
+    ("technique", "said"),
+    [
+        ({"heads-top": {"name": "Über"}}, "'Über' is no name; write small letters, digits"),
+        ({"heads-top": {"then": []}}, "then is empty"),
+        ({"heads-top": {"then": ["zero-shot", "later"]}}, "there is no then 'later'; choose one"),
+        ({"heads-top": {"updates": 0}}, "updates 0 leaves nothing to train"),
+        ({"heads-top": {"sparsity": 1}}, "sparsity 1 is not between 0 and 1; 0.9 prunes 90 % of"),
+        ({"m-good": {"sparsity": 0.5}}, "m-good has no setting 'sparsity'; choose one of"),
+        ({"heads-gates": {"learning": "0%"}}, "learning '0%' leaves nothing to train"),
+        ({"heads-top": {"measure": "l1"}}, "heads-top has no setting 'measure'; choose one of"),
+        ("heads-up", "there is no technique 'heads-up'; choose one of mp, lt, slt"),
+        ("heads-up", "; or heads-, units-, blocks- and one of lowest, highest, random"),
+    ],
+)
+def test_refused_in_a_configuration(tmp_path, technique, said):
+    with pytest.raises(LotteryError, match=re.escape(said)):
+        plan_of(tmp_path, technique, sparsities=[0.5])

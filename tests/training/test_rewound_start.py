@@ -1,0 +1,60 @@
+"""The checkpoint that starts fairseq's counter for a ticket whose clock rewinds."""
+
+import errno
+
+import pytest
+
+pytest.importorskip("fairseq")
+
+import torch
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import read_checkpoint
+from fairseq_lottery.training.start import rewound_start
+from fairseq_lottery.training.training_settings import Settings
+
+
+def settings(folder, **changes):
+    given = {
+        **dict.fromkeys(Settings.__dataclass_fields__),
+        **{"save_dir": str(folder), "checkpoint_suffix": "", "lr_scheduler": "inverse_sqrt"},
+        **{"optimizer": "masked_adam", "criterion": "label_smoothed_cross_entropy_lottery"},
+        **changes,
+    }
+    return Settings(**given)
+
+
+def write(folder, update=5, **changes):
+    rewound_start.write_prepared(settings(folder, **changes), torch.nn.Linear(4, 3), update, {})
+
+
+def test_it_says_how_many_updates_are_done(tmp_path):
+    write(tmp_path / "run")
+    state = read_checkpoint(tmp_path / "run" / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 5
+    assert state["task_state"]["lottery"]["prepared"] is True
+    assert "ema" not in state["extra_state"]
+
+
+def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, monkeypatch):
+    write(tmp_path)
+    last = tmp_path / "checkpoint_last.pt"
+    before = last.read_bytes()
+
+    def full(state, path):
+        with open(path, "wb") as file:
+            file.write(before[: len(before) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewound_start.torch, "save", full)
+        with pytest.raises(LotteryError, match="checkpoint_last.pt cannot be written: No space"):
+            write(tmp_path, update=9)
+    assert last.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [last]
+
+
+def test_a_schedule_with_a_state_of_its_own(tmp_path):
+    with pytest.raises(LotteryError, match="cannot continue --lr-scheduler reduce_lr_on_plateau"):
+        write(tmp_path, lr_scheduler="reduce_lr_on_plateau")
+    assert not list(tmp_path.iterdir())

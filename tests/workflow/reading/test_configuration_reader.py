@@ -1,0 +1,599 @@
+from pathlib import Path
+
+import pytest
+from workflow.made import MASKED, ROWS, TRAIN, configure, write
+
+from fairseq_lottery.adapters import MASKED_LM, TRANSLATION
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.planning.plan import make_plan
+from fairseq_lottery.workflow.reading.configuration import Evaluation, Resources, Translation
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
+
+TEXT = """\
+title: Small task
+data: data-bin
+references: test.de
+train: >-
+  --arch transformer --share-all-embeddings
+  --optimizer masked_adam --adam-betas '(0.9, 0.98)'
+  --lr 7e-4 --lr-scheduler inverse_sqrt
+  --max-tokens 4096 --max-update 1000 --save-interval-updates 50
+techniques:
+  - mp
+  - slt:
+      rewind: 5%
+      sparsities: [0.5, 0.9]
+  - slt-mp: {switch: [0.5]}
+sparsities: [0.5, 0.9]
+seeds: [1, 2]
+rewind: 10%
+prune:
+  start: 0%
+  end: 80%
+evaluate:
+  - {checkpoint: best, beam: 4}
+  - checkpoint: average:5
+    lenpen: 0.6
+generate: --remove-bpe
+metrics: [BLEU, TER]
+score_command:
+  length: wc -w {hypotheses}
+resources:
+  gpus: 2
+  threads: 4
+  train: {runtime: 60}
+keep: [snapshots]
+cost: {seconds_per_update: 0.1}
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads the text above with changes: pairs of what is there and what stands there instead."""
+
+    def read_changed(*changes, plan=False, **arguments):
+        text = TEXT
+        for old, new in changes:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path = tmp_path / "small.yaml"
+        path.write_text(text, encoding="utf-8")
+        found = read_configuration(path, **arguments)
+        return make_plan(found) if plan else found
+
+    return read_changed
+
+
+@pytest.fixture
+def refused(read, tmp_path):
+    """The sentence that refuses the text with a change, and its line."""
+
+    def refuse(*changes, plan=False):
+        with pytest.raises(LotteryError) as refusal:
+            read(*changes, plan=plan)
+        start = f"{tmp_path}/small.yaml, line "
+        sentence = str(refusal.value)
+        assert sentence.startswith(start) and "\n" not in sentence
+        line, _, message = sentence[len(start) :].partition(": ")
+        return int(line), message
+
+    return refuse
+
+
+def test_a_whole_configuration(read, tmp_path):
+    found = read()
+    assert found.title == "Small task"
+    assert found.out == tmp_path / "runs" / "small"
+    assert found.data == tmp_path / "data-bin"
+    assert found.references == tmp_path / "test.de"
+    assert found.train.get("--adam-betas") == "(0.9, 0.98)"
+    assert found.updates == 1000
+    assert [(r.name, r.title, r.rewind, r.seeds) for r in found.requests] == [
+        ("mp", "MP", 100, (1, 2)), ("slt", "SLT", 50, (1, 2)), ("slt-mp", "SLT-MP", 100, (1, 2))
+    ]  # fmt: skip
+    assert {r.sparsities for r in found.requests} == {(0.5, 0.9)}
+    steps = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
+    assert {r.rounds for r in found.requests} == {steps}, "the paper's, up to the last row"
+    assert [r.options for r in found.requests] == [{}, {}, {"switch": (0.5,)}]
+    assert found.growth == {
+        "start": 0, "end": 800, "every": 20, "schedule": "cubic", "score": "magnitude",
+        "scope": "layer", "min_density": 0.0, "prunable": "all-matrices", "keep_dense": None,
+    }  # fmt: skip
+    assert found.evaluations == (
+        Translation("best", "test", 4, 1.0, tmp_path / "test.de"),
+        Translation("average:5", "test", 5, 0.6, tmp_path / "test.de"),
+    )
+    assert [e.name for e in found.evaluations] == ["best-beam4-lenpen1", "average5-beam5-lenpen0.6"]
+    assert [e.model for e in found.evaluations] == ["best.pt", "average5.pt"]
+    assert found.generate.words() == ["--remove-bpe"]
+    assert found.metrics == ("BLEU", "TER")
+    assert found.score_commands == {"length": "wc -w {hypotheses}"}
+    assert found.resources == Resources(2, 2, 1, 4, {"runtime": 60}, {})
+    assert found.keep == ("snapshots",)
+    assert found.cost == {"seconds_per_update": 0.1}
+    assert (found.adopt, found.published, found.train_env) == (None, None, "")
+    assert (found.retries, found.engine, found.seeds) == (2, (), (1, 2))
+
+
+def test_what_need_not_be_said(tmp_path):
+    path = tmp_path / "least.yaml"
+    path.write_text(
+        "data: d\nreferences: r\ntechniques: [slt]\n"
+        "train: --optimizer masked_adam --max-update 100000\n"
+    )
+    found = read_configuration(path)
+    request = found.requests[0]
+    assert found.title == "least"
+    assert request.sparsities == (
+        0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98
+    )  # fmt: skip
+    assert (request.rewind, request.rewind_source, request.clock) == (5000, "latest", None)
+    assert request.seeds == (1,)
+    assert [found.growth[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
+    assert found.evaluations == (Translation("best", "test", 5, 1.0, tmp_path / "r"),)
+    assert found.metrics == ("BLEU", "chrF", "TER")
+    assert found.resources == Resources(1, 1, 1, 1)
+
+
+def test_a_task_that_does_not_translate_is_evaluated_by_validations(tmp_path):
+    assert configure(tmp_path).task is TRANSLATION
+    found = configure(tmp_path, **MASKED)
+    assert found.task is MASKED_LM
+    assert found.evaluations == (Evaluation("best", "valid"),)
+    assert (found.references, found.metrics, found.score_commands) == (None, (), {})
+    assert found.generate.words() == []
+    train = f"{MASKED['train']} --valid-subset valid1,valid"
+    both = [{"checkpoint": "last"}, {"checkpoint": "best"}]
+    more = configure(tmp_path, **{**MASKED, "train": train, "evaluate": both})
+    assert more.evaluations == (Evaluation("last", "valid1"), Evaluation("best", "valid1"))
+    assert [(e.name, e.model) for e in more.evaluations] == [
+        ("last", "last.pt"),
+        ("best", "best.pt"),
+    ]
+
+
+VALIDATIONS = "whose cells are evaluated by validations; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "message"),
+    [
+        ({"references": "test.de"}, "references: test.de", f"references requires .*{VALIDATIONS}"),
+        ({"generate": "--sacrebleu"}, "generate: --sacrebleu", "generate requires a task that tra"),
+        ({"metrics": ["BLEU"]}, "metrics:", "metrics requires a task that translates, and the ta"),
+        ({"score_command": {"a": "b"}}, "score_command:", "score_command requires a task that tr"),
+        ({"published": "brix2020-en-de"}, "published: brix2020-en-de", "published requires a tas"),
+        ({"evaluate": [{"beam": 5}]}, "- beam: 5", f"beam requires .* masked_lm, {VALIDATIONS}"),
+        ({"evaluate": [{"lenpen": 1.0}]}, "- lenpen: 1.0", "lenpen requires a task that translate"),
+        ({"evaluate": [{"subset": "test"}]}, "- subset: test", "subset requires a task that tran"),
+        ({"evaluate": [{"references": "r"}]}, "- references: r", "references requires a task tha"),
+        ({"evaluate": [{"check": "r"}]}, "- check: r", "there is no key 'check' in evaluate"),
+        ({"evaluate": [{"checkpoint": "average:2"}]}, "- checkpoint: average:2",
+         "average:2 has no validation of its own; write best or last"),
+        ({"evaluate": [{"checkpoint": "last"}], "train": f"{TRAIN} --disable-validation"},
+         "- checkpoint: last", "last needs validations; train has --disable-validation"),
+        ({"task": "bart"}, "task: bart", "there is no task 'bart'; choose one of masked_lm, tran"),
+        ({"train": f"{TRAIN} --task masked_lm"}, f"train: {TRAIN} --task masked_lm",
+         "train: do without --task: write task: NAME as a key of the configuration"),
+    ],
+)  # fmt: skip
+def test_what_is_about_translations_is_refused_for_another_task(tmp_path, settings, line, message):
+    path = write(tmp_path, **{**MASKED, **settings})
+    number = path.read_text().splitlines().index(line) + 1
+    with pytest.raises(LotteryError, match=rf"small.yaml, line {number}: {message}"):
+        read_configuration(path)
+
+
+def test_the_command_line_has_the_last_word(read, tmp_path):
+    there = tmp_path / "there"
+    assert read(("title: Small task", "out: here"), out=there).out == there
+
+
+def test_paths_are_relative_to_the_file(read, tmp_path):
+    found = read(("data: data-bin", "data: ../data"), ("title: Small task", "out: /runs/x"))
+    assert found.data == tmp_path.parent / "data"
+    assert found.out == Path("/runs/x")
+    assert found.title == "small"
+
+
+def test_updates_and_shares(read):
+    found = read(("start: 0%", "start: 12.5%"), ("end: 80%", "end: 900\n  every: 7"))
+    assert [found.growth[n] for n in ("start", "end", "every")] == [125, 900, 7]
+    found = read(("rewind: 10%", "rewind: 0"), ("rewind: 5%", "rewind: 100 %"))
+    assert [request.rewind for request in found.requests] == [0, 1000, 0]
+    assert read(("end: 80%", "end: 80%\n  every: 0")).growth["every"] == 1
+
+
+def test_a_technique_changes_what_stands_for_all(read):
+    found = read(
+        ("  - mp\n", "  - lt: {seeds: 5, sparsities: 0.9, rounds: [0.4, 0.9], title: LT 0}\n"),
+        ("rewind: 5%", "rewind: 5%\n      clock: rewind\n      rewind_source: dense"),
+    )
+    one, two, three = found.requests
+    assert (one.seeds, one.sparsities, one.rounds, one.title) == ((5,), (0.9,), (0.4, 0.9), "LT 0")
+    assert (two.clock, two.rewind_source) == ("rewind", "dense")
+    assert (three.clock, three.rewind_source) == (None, "latest")
+    assert found.seeds == (1, 2, 5)
+
+
+def test_several_rewinds_are_several_techniques(read):
+    found = read(("rewind: 5%", "rewind: [0, 50, 20%]"))
+    assert [(r.name, r.title, r.rewind) for r in found.requests[1:4]] == [
+        ("slt-t0", "SLT, t = 0", 0),
+        ("slt-t50", "SLT, t = 50", 50),
+        ("slt-t20pc", "SLT, t = 20%", 200),
+    ]
+
+
+def test_own_techniques(read, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from fairseq_lottery.workflow.trainings.techniques import technique\n"
+        "@technique('twice', 'twice')\n"
+        "def twice(v, times=2):\n"
+        "    yield from v.iterate(v.dense, v.rounds)\n"
+    )
+    try:
+        found = read(
+            ("title: Small task", "own_techniques: own.py"), ("- mp\n", "- twice: {times: 3}\n")
+        )
+        assert (found.requests[0].name, found.requests[0].options) == ("twice", {"times": 3})
+    finally:
+        TECHNIQUES.pop("twice", None)
+
+
+def test_an_adopted_run(read, tmp_path):
+    found = read(("title: Small task", "adopt: {dense: 'old/seed{seed}'}"))
+    assert found.adopt == f"{tmp_path}/old/seed{{seed}}"
+    found = read(("title: Small task", "adopt: {dense: old}"), ("seeds: [1, 2]", "seeds: 4"))
+    assert found.adopt == f"{tmp_path}/old"
+
+
+def test_two_processes_without_gpus(read):
+    found = read(("gpus: 2", "gpus: 0\n  processes: 2"))
+    assert (found.resources.gpus, found.resources.processes) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--save-interval-updates 200", "--save-interval-updates 50 --keep-interval-updates 5",
+     "--save-interval-updates 50 --keep-interval-updates -1"],
+)  # fmt: skip
+def test_checkpoints_that_are_just_enough_for_a_mean(read, flags):
+    found = read(("--save-interval-updates 50", flags))
+    assert found.evaluations[1].checkpoint == "average:5"
+
+
+def test_the_last_checkpoint_needs_no_validation(read):
+    found = read(
+        ("--lr 7e-4", "--lr 7e-4 --disable-validation"), ("checkpoint: best,", "checkpoint: last,")
+    )
+    assert [e.checkpoint for e in found.evaluations] == ["last", "average:5"]
+
+
+def test_what_stays_dense_is_a_regular_expression(read):
+    found = read(("seeds: [1, 2]", r"keep_dense: decoder\.(fc1|fc2)$"))
+    assert found.growth["keep_dense"] == r"decoder\.(fc1|fc2)$"
+
+
+def test_second_names_of_flags_are_their_long_ones(read):
+    found = read(
+        ("--arch transformer", "-a transformer -s en -t de --wd 0.1"),
+        ("--max-tokens 4096", "--max-sentences 32"),
+    )
+    names = ("--arch", "--source-lang", "--target-lang", "--weight-decay", "--batch-size")
+    assert [found.train.get(name) for name in names] == ["transformer", "en", "de", "0.1", "32"]
+
+
+# --- what is refused, and on which line ---
+
+OWN_FLAG = "do without {flag}: the workflow gives it itself"
+
+
+@pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"'])
+def test_a_pattern_with_and_without_quotes(tmp_path, text):
+    """The pattern has one sparsity, which need not be said and is the only round."""
+    path = write(tmp_path, "slt", "one-shot")
+    for told in ("", "sparsities: [0.5]\n"):
+        path.write_text(path.read_text() + f"scope: {text}\n{told}")
+        plan = make_plan(read_configuration(path))
+        assert plan.configuration.growth["scope"] == "2:4"
+        drawn = {c.technique: c.training.ticket for c in plan.cells if c.training.ticket}
+        assert {name: (d.scope, d.sparsity) for name, d in drawn.items()} == {
+            "slt": ("2:4", 0.5), "one-shot": ("2:4", 0.5)
+        }  # fmt: skip
+        assert len(plan.trainings) == 1 + 1
+        path = write(tmp_path, "slt", "one-shot")
+
+
+def test_what_ranks_all_matrices_as_one_takes_no_pattern(tmp_path):
+    with pytest.raises(LotteryError) as refusal:
+        make_plan(configure(tmp_path, "slt", "imp", scope="2:4"))
+    assert str(refusal.value) == (
+        f"{tmp_path}/small.yaml, line 6: imp ranks all matrices as one, which scope: 2:4 does not;"
+        " write another technique, or leave scope out"
+    )
+
+
+@pytest.mark.parametrize("out", ["data-bin", "data-bin/runs", "data-bin/../data-bin/a/b"])
+def test_a_folder_in_the_data(tmp_path, out):
+    path = write(tmp_path, "slt", out=out)
+    line = path.read_text().splitlines().index(f"out: {out}") + 1
+    said = f"small.yaml, line {line}: the folder {tmp_path}/data-bin.* lies in the data; give"
+    with pytest.raises(LotteryError, match=said):
+        read_configuration(path)
+    read_configuration(path, tmp_path / "data-bin-runs")
+    with pytest.raises(LotteryError, match="lies in the data; give another --out"):
+        read_configuration(path, tmp_path / "data-bin")
+
+
+def test_data_in_the_folder(tmp_path):
+    read_configuration(write(tmp_path, "slt", out="."))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("sparsities: [0.5, 0.6]", "slt draws at 0.6, and scope: 2:4 has the sparsity 0.5 only;"),
+        ("rounds: [0.2, 0.5]", "slt draws at 0.2, and scope: 2:4 has the sparsity 0.5 only; write"),
+    ],
+)
+def test_a_pattern_at_another_sparsity_is_refused(tmp_path, changes, message):
+    path = write(tmp_path, "slt")
+    text = path.read_text() + f"scope: 2:4\n{changes}\n"
+    path.write_text(text)
+    line = text.splitlines().index("- slt") + 1
+    with pytest.raises(LotteryError) as refusal:
+        make_plan(read_configuration(path))
+    assert str(refusal.value).startswith(f"{path}, line {line}: {message}")
+    assert "write sparsities: [0.5], and no rounds" in str(refusal.value)
+
+
+REFUSALS = [
+    # the file
+    ("title: Small task", "titel: x", 1, "there is no key 'titel' in a configuration"),
+    ("metrics: [BLEU, TER]", "metrics: [BLEU]\nmetrics: [TER]", 27, "metrics is given twice"),
+    ("title: Small task", "title: [a, b]", 1, "title ['a', 'b'] must be a text"),
+    ("data: data-bin", "datas: x", 1, "data is missing"),
+    ("references: test.de", "title2: x", 1, "references is missing"),
+    ("references: test.de", "references: 5", 3, "references 5 must be a text"),
+    ("rewind: 10%\nprune:", "retries: some\nprune:", 17, "retries 'some' must be a whole number"),
+    ("keep: [snapshots]", "keep: [snapshots, logs]", 33,
+     "there is no 1 'logs'; choose one of checkpoints, snapshots, tickets"),
+    ("keep: [snapshots]", "keep: snapshots", 33, "keep 'snapshots' must be a list"),
+    # flags of the training
+    ("--max-update 1000", "", 4,
+     "train: --max-update N is needed; every schedule counts updates"),
+    ("--max-update 1000", "--max-update 1e5", 4,
+     "train: --max-update N is needed; every schedule counts updates"),
+    ("--optimizer masked_adam", "--optimizer adam", 6,
+     "train: --optimizer adam does not keep pruned weights at zero; write --optimizer masked_adam"),
+    ("--optimizer masked_adam", "", 4,
+     "train: --optimizer  does not keep pruned weights at zero; write --optimizer masked_adam"),
+    ("--lr 7e-4", "--lr 7e-4 --save-dir x", 7, "train: " + OWN_FLAG.format(flag="--save-dir")),
+    ("--lr 7e-4", "--lr=7e-4 --seed=3", 7, "train: " + OWN_FLAG.format(flag="--seed")),
+    ("--lr 7e-4", "--prune-to 0.5", 7, "train: " + OWN_FLAG.format(flag="--prune-to")),
+    ("--lr 7e-4", "--checkpoint-suffix _2", 7, "train: do without --checkpoint-suffix: a killed"
+     " training goes on from checkpoint_last.pt, by this name"),
+    ("    lenpen: 0.6", "    subset: '../test'\n    references: test.de", 24,
+     "'../test' is no subset; write one of fairseq-preprocess's, as test or test1"),
+    ("    lenpen: 0.6", "    subset: te*\n    references: test.de", 24, "'te*' is no subset;"),
+    ("--lr 7e-4", "--cpu", 7, "train: do without --cpu: write resources: {gpus: 0}"),
+    ("--lr 7e-4", "--scope global", 7,
+     "train: do without --scope: write it as a key of the configuration"),
+    ("--lr 7e-4", "--keep-dense '^(en|de)coder\\.embed'", 7,
+     "train: do without --keep-dense: write it as a key of the configuration"),
+    ("--lr 7e-4", "--max-epoch 3", 7,
+     "train: do without --max-epoch: a training would end before its schedule; give --max-update"),
+    ("--lr 7e-4", "--no-save", 7, "train: do without --no-save: a killed training could not go on"),
+    ("--lr 7e-4", "--max-tokens 1 --lr 1", 7, "train: --max-tokens is given twice; give it once"),
+    ("  --arch", "  en-de --arch", 5, "train: 'en-de' belongs to no flag; write --name value"),
+    ("--lr 7e-4", "--lr 7e-4 # small", 7,
+     "train: # starts no comment among flags; take it out, or quote it"),
+    ("--lr 7e-4", "--lr 7e-4 --wd 0 --weight-decay 0.1", 7,
+     "train: --weight-decay is given twice; give it once"),
+    ("'(0.9, 0.98)'", "'(0.9, 0.98)", 4, "train: a quote is not closed (No closing quotation)"),
+    # techniques
+    ("  - mp\n", "  - snip\n", 10, "there is no technique 'snip'; choose one of mp, lt, slt,"),
+    ("  - mp\n", "  - slt-mp\n", 10, "slt-mp is asked for twice"),
+    ("  - mp\n", "  - {mp: {}, lt: {}}\n", 10, "a technique is a name, or name: {settings}"),
+    ("  - mp\n", "  - 5\n", 10, "a technique is a name, or name: {settings}"),
+    ("  - mp\n", "  - mp: [0.5]\n", 10, "mp [0.5] must be a mapping"),
+    ("rewind: 5%", "rewinds: 5%", 12, "slt has no setting 'rewinds'; choose one of clock,"),
+    ("rewind: 5%", "switch: 5%", 12, "slt has no setting 'switch'; choose one of clock,"),
+    ("{switch: [0.5]}", "{switch: [0.5, 0.5]}", 14, "switch must rise, each given once"),
+    ("{switch: [0.5]}", "{switch: [1.5]}", 14, "sparsity 1.5 is not between 0 and 1"),
+    ("{switch: [0.5]}", "{switch: [0.95], sparsities: [0.5]}", 14,
+     "slt-mp has no cell at the sparsities 0.5"),
+    ("  - mp\n", "  - imp: {fraction: 0}\n", 10,
+     "imp removes a share between 0 and 1 per round, not 0"),
+    ("  - mp\n", "  - fine-tune: {lr: 1e-4}\n", 10,
+     "the rate of fine-tune is a number, not '1e-4'; 1e-4 is 1.0e-4"),
+    ("{switch: [0.5]}", "{switch: [0.5], clock: rewind, rewind: 80%}", 14,
+     "pruning would start at update 800, where it has to be over"),
+    ("  - mp\n", "  - lr-rewind: {rewind: 100%}\n", 10,
+     "lr-rewind goes back to update 1000, the last one, and its clock with it: nothing would be"),
+    ("--lr-scheduler inverse_sqrt", "--lr-scheduler cosine", 10,
+     "fine-tune knows the last learning rate of --lr-scheduler inverse_sqrt only;",
+     ("  - mp\n", "  - fine-tune\n")),
+    # settings
+    ("sparsities: [0.5, 0.9]\nseeds", "sparsities: [0.5, 90]\nseeds", 15,
+     "sparsity 90 is not between 0 and 1; 0.9 prunes 90 % of the weights"),
+    ("sparsities: [0.5, 0.9]\nseeds", "sparsities: [0.9, 0.5]\nseeds", 15,
+     "sparsities must rise, each given once"),
+    ("sparsities: [0.5, 0.9]\nseeds", "sparsities: [0.9, 0.90]\nseeds", 15,
+     "sparsities must rise, each given once"),
+    ("sparsities: [0.5, 0.9]\nseeds", "sparsities: []\nseeds", 15, "sparsities is empty"),
+    ("sparsities: [0.5, 0.9]\n  - slt-mp", "sparsities: [true]\n  - slt-mp", 13,
+     "sparsity True is not between 0 and 1; 0.9 prunes 90 % of the weights"),
+    ("sparsities: [0.5, 0.9]\n  - slt-mp", "sparsities: '0.9'\n  - slt-mp", 13,
+     "sparsity '0.9' is not between 0 and 1; 0.9 prunes 90 % of the weights"),
+    ("seeds: [1, 2]", "rounds: [0.4, 0.9]", 16, "rounds leave out the sparsity 0.5 of the table"),
+    ("seeds: [1, 2]", "seeds: [1, 1]", 16, "seeds must rise, each given once"),
+    ("seeds: [1, 2]", "seeds: [1, two]", 16, "seed 'two' must be a whole number, 0 or more"),
+    ("seeds: [1, 2]", "seeds: -1", 16, "seed -1 must be a whole number, 0 or more"),
+    ("seeds: [1, 2]", "seeds: true", 16, "seed True must be a whole number, 0 or more"),
+    ("rewind: 10%", "rewind: 1001", 17,
+     "update 1001 lies outside the training, 0 to --max-update 1000"),
+    ("rewind: 10%", "rewind: 101%", 17,
+     "update 1010 lies outside the training, 0 to --max-update 1000"),
+    ("rewind: 10%", "rewind: -1", 17,
+     "update -1 lies outside the training, 0 to --max-update 1000"),
+    ("rewind: 5%", "rewind: 0.05", 12, "0.05 is no update: write 5000, or 5%"),
+    ("rewind: 5%", "rewind: soon", 12, "'soon' is no update: write 5000, or 5%"),
+    ("rewind: 5%", "rewind: [5%, 5%]", 11, "slt-t5pc is asked for twice"),
+    ("rewind: 5%", "rewind: []", 12, "rewind is empty"),
+    ("rewind: 5%", "clock: back", 12, "there is no clock 'back'; choose one of restart, rewind"),
+    ("rewind: 5%", "rewind_source: first", 12,
+     "there is no rewind_source 'first'; choose one of latest, dense"),
+    # pruning while training
+    ("start: 0%", "begin: 0%", 19, "there is no key 'begin' in prune"),
+    ("end: 80%", "end: 2000", 20, "update 2000 lies outside the training, 0 to --max-update 1000"),
+    ("start: 0%", "start: 80%", 18, "prune starts at update 800 and ends at 800"),
+    ("start: 0%", "schedule: steps", 19,
+     "there is no schedule 'steps'; choose one of cubic, linear, one-shot"),
+    ("seeds: [1, 2]", "scope: matrix", 16,
+     "there is no scope 'matrix'; choose one of layer, global"),
+    ("seeds: [1, 2]", "scope: 124", 16,
+     "there is no scope '124'; choose one of layer, global, or N:M with N below M, as 2:4"),
+    ("seeds: [1, 2]", "scope: 4:2", 16, "there is no scope '4:2'"),
+    ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope [124]"),
+    ("seeds: [1, 2]", "scope: 2:4\nmin_density: 0.1", 17,
+     "the minimum density 0.1 requires scope global"),
+    ("seeds: [1, 2]", "scope: 2:4", 10,
+     "mp prunes during training, and scope: 2:4 is only for tickets that are drawn; write one-sho"),
+    ("seeds: [1, 2]", "prunable: everything", 16,
+     "there is no prunable set 'everything'; choose one of all-matrices, no-embeddings, attention"),
+    ("seeds: [1, 2]", "keep_dense: fc(1", 16, "keep_dense is no regular expression: missing ), un"),
+    ("seeds: [1, 2]", "keep_dense: 5", 16, "keep_dense 5 must be a text"),
+    ("seeds: [1, 2]", "min_density: some", 16, "min_density 'some' must be a number"),
+    # evaluation
+    ("beam: 4}", "beams: 4}", 22, "there is no key 'beams' in evaluate"),
+    ("beam: 4}", "beam: 0}", 22, "beam 0 must be 1 or more"),
+    ("beam: 4}", "beam: four}", 22, "beam 'four' must be a whole number"),
+    ("average:5", "average:0", 23,
+     "there is no checkpoint 'average:0'; write best, last or average:5"),
+    ("average:5", "checkpoint_best.pt", 23,
+     "there is no checkpoint 'checkpoint_best.pt'; write best, last or average:5"),
+    (" --save-interval-updates 50", "", 23, "average:5 needs --save-interval-updates in train"),
+    ("--save-interval-updates 50", "--save-interval-updates 201", 23,
+     "average:5: a training saves 4 checkpoints"),
+    ("--save-interval-updates 50", "--save-interval-updates 50 --keep-interval-updates 4", 23,
+     "average:5: train keeps 4 checkpoints"),
+    ("--lr 7e-4", "--lr 7e-4 --disable-validation", 22,
+     "best needs validations; train has --disable-validation"),
+    ("lenpen: 0.6", "lenpen: long", 24, "lenpen 'long' must be a number"),
+    ("  - checkpoint: average:5\n    lenpen: 0.6", "  - {beam: 4}", 21,
+     "evaluate has two entries called best-beam4-lenpen1"),
+    ("  - checkpoint: average:5\n    lenpen: 0.6", "  - best", 23, "1 'best' must be a mapping"),
+    ("  - {checkpoint: best, beam: 4}\n  - checkpoint: average:5\n    lenpen: 0.6", "  []", 21,
+     "evaluate is empty"),
+    ("--remove-bpe", "--remove-bpe --remove-bpe", 25,
+     "generate: --remove-bpe is given twice; give it once"),
+    ("--remove-bpe", "--beam 10", 25,
+     "generate: do without --beam: write it under evaluate"),
+    ("--remove-bpe", "--path x.pt", 25,
+     "generate: do without --path: the workflow gives it itself"),
+    ("--remove-bpe", "--skip-invalid-size-inputs-valid-test", 25,
+     "generate: do without --skip-invalid-size-inputs-valid-test: no sentence is left out of a"
+     " score"),
+    ("--remove-bpe", "--truncate-source", 25,
+     "generate: do without --truncate-source: no sentence is cut for a score"),
+    ("--remove-bpe", "--nbest 2", 25,
+     "generate: do without --nbest: a sentence is scored by one translation"),
+    ("--remove-bpe", "--quiet", 25,
+     "generate: do without --quiet: the translations are what is scored"),
+    ("--remove-bpe", "--score-reference", 25,
+     "generate: do without --score-reference: references are no translations"),
+    ("--remove-bpe", "--prefix-size 3", 25,
+     "generate: do without --prefix-size: references are no translations"),
+    ("--remove-bpe", "--distributed-world-size 2", 25,
+     "generate: do without --distributed-world-size: the workflow gives it itself"),
+    ("[BLEU, TER]", "[BLEU, METEOR]", 26,
+     "there is no 1 'METEOR'; choose one of BLEU, chrF, TER"),
+    ("[BLEU, TER]\nscore_command:\n  length: wc -w {hypotheses}", "[]", 26, "metrics is empty"),
+    ("wc -w {hypotheses}", "wc -w {hyp}", 28,
+     "its places are {hypotheses}, {references} and {sources}"),
+    ("wc -w {hypotheses}", "wc -w {", 28,
+     "its places are {hypotheses}, {references} and {sources}"),
+    ("wc -w {hypotheses}", "5", 28, "length 5 must be a text"),
+    # resources, cost, adoption
+    ("  threads: 4", "  memory: 4", 31,
+     "there is no key 'memory' in resources; what is for the scheduler belongs into train: or"),
+    ("  threads: 4", "  threads: 0", 31, "threads 0 must be 1 or more"),
+    ("  threads: 4", "  nodes: 1.5", 31, "nodes 1.5 must be a whole number"),
+    ("gpus: 2", "gpus: -1", 30, "gpus -1 must be 0 or more"),
+    ("  threads: 4", "  processes: 4", 31,
+     "2 GPUs take one process each; leave processes out"),
+    ("train: {runtime: 60}", "train: 60", 32, "train 60 must be a mapping"),
+    ("seconds_per_update: 0.1", "seconds: 0.1", 34,
+     "there is no seconds 'seconds'; choose one of seconds_per_update, parameters"),
+    ("seconds_per_update: 0.1", "parameters: 0", 34, "parameters must be positive"),
+    ("seconds_per_update: 0.1", "parameters: many", 34, "parameters 'many' must be a number"),
+    ("title: Small task", "adopt: {slt: x}", 1, "only the dense run can be adopted"),
+    ("title: Small task", "adopt: {dense: 5}", 1, "dense 5 must be a text"),
+    ("title: Small task", "adopt: {dense: old}", 1,
+     "with several seeds the adopted folder must name its {seed}"),
+    ("title: Small task", "adopt: {dense: 'old/{sed}'}", 1,
+     "the only place in an adopted folder is {seed}"),
+    ("title: Small task", "own_techniques: none.py", 1, "there is no file "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda r: f"{r[0][:18]}->{r[1][:22]}")
+def test_refusals(refused, refusal):
+    old, new, line, message, *more = refusal
+    found, sentence = refused((old, new), *more, plan=True)
+    assert sentence.startswith(message)
+    assert found == line
+
+
+def test_a_quote_that_is_not_closed_is_not_looked_for_elsewhere(refused):
+    """The sentence begins with "a", which is a word of some line below."""
+    changes = ("'(0.9, 0.98)'", "'(0.9, 0.98)"), ("generate:", "# a comment\ngenerate:")
+    assert refused(*changes)[0] == 4
+
+
+def test_rounds_are_the_papers_unless_they_are_given(tmp_path):
+    def rounds(**settings):
+        (request,) = configure(tmp_path, "slt", **settings).requests
+        return request.rounds
+
+    assert rounds() == ROWS
+    paper = write(tmp_path, {"slt": {"sparsities": [0.25, 0.7]}})
+    (request,) = read_configuration(paper).requests
+    assert request.rounds == (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
+    assert rounds(sparsities=[0.5, 0.9], rounds=[0.5, 0.9]) == (0.5, 0.9)
+
+
+def test_a_title_is_one_line(tmp_path):
+    title = configure(tmp_path, title="one\nrm -rf /x\n").title
+    assert title == "one rm -rf /x"
+
+
+def test_a_score_of_a_name_that_is_taken(tmp_path):
+    with pytest.raises(LotteryError, match="BLEU is sacreBLEU's; call yours otherwise"):
+        configure(tmp_path, score_command={"BLEU": "echo 1"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{hypotheses}", "{hypotheses:>99999999999}", "its places are {hypotheses}, {references}"),
+        ("{hypotheses}", "{hypotheses.__class__}", "its places are {hypotheses}, {references}"),
+        ("{hypotheses}", "{hypotheses!r}", "its places are {hypotheses}, {references}"),
+        ("title: Small task", "adopt: {dense: 'x{seed:>99999999999}'}", "the only place in an ad"),
+        ("title: Small task", "adopt: {dense: 'x{seed.real}'}", "the only place in an adopted"),
+        ("title: Small task", "keep_dense: 'a{99999999999}'", "keep_dense is no regular expr"),
+        ("data: data-bin", "data: ~nobody-of-this-name/data", "-name/data' is no path"),
+        ("data: data-bin", f"data: {'x' * 300}", f"'{'x' * 80}' is no path ("),
+        ("--max-update 1000", f"--max-update {'9' * 5000}", "train: --max-update N is needed"),
+        ("average:5", f"average:{'9' * 5000}", "there is no checkpoint 'average:999"),
+        ("rewind: 5%", f"rewind: {'9' * 400}%", "is no update: write 5000, or 5%"),
+        ("--save-interval-updates 50", "--save-interval-updates nan", "nan is no number"),
+        ("title: Small task", "own_techniques: small.yaml", "the name of a file with techniques e"),
+    ],
+)
+def test_what_would_take_all_memory_or_fail_later_is_refused(refused, old, new, said):
+    _, message = refused((old, new), plan=True)
+    assert said in message and len(message) < 1200
