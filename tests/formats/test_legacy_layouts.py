@@ -1,4 +1,4 @@
-"""Old layouts, made by hand; tests/tasks/test_layouts.py has those of real trainings."""
+"""Old layouts, made by hand; tests/training/test_layouts.py has those of real trainings."""
 
 from argparse import Namespace
 

@@ -1,6 +1,6 @@
 """Checkpoints without the heads and units that contribute nothing, through every form and command.
 
-Cut models themselves are tested in tests/structured/test_slim.py.
+Cut models themselves are tested in tests/heads/test_cutting.py.
 """
 
 import json
