@@ -57,6 +57,7 @@ checkpoint: {{save_dir: {save_dir}, no_epoch_checkpoints: true}}
 model:
   _name: transformer
   share_all_embeddings: true
+  base_layers: 0
   encoder: {{layers: 2, embed_dim: 32, ffn_embed_dim: 64, attention_heads: 2}}
   decoder: {{layers: 2, embed_dim: 32, ffn_embed_dim: 64, attention_heads: 2}}
 """
@@ -122,6 +123,10 @@ def test_default_betas_and_an_infinite_best_loss(plain, train, folder):
     ],
 )
 def test_settings_that_shape_a_model(flags, train, toy_data, folder):
+    from fairseq.models.transformer import TransformerConfig
+
+    if "--merge-src-tgt-embed" in flags and "merge_src_tgt_embed" not in TransformerConfig.__dict__:
+        pytest.skip("fairseq 0.12.2 has no --merge-src-tgt-embed")
     path = train(flags.split()[-1], *flags.split(), model=APART)
     out = path.with_name("scores.json")
     command(folder, *heads(path, toy_data, "--out", out)).ok()
@@ -137,7 +142,8 @@ def test_a_checkpoint_of_hydra(toy_data, folder):
     flags = ["--config-dir", folder, "--config-name", "hydra", "hydra.run.dir=hydra_run"]
     call("fairseq_cli.hydra_train", flags, folder).ok()
     path = folder / "hydra" / "checkpoint_last.pt"
-    assert read_checkpoint(path)["cfg"]["model"]["decoder_input_dim"] == 512
+    flat = read_checkpoint(path)["cfg"]["model"]["decoder_input_dim"]
+    assert flat in (512, None)  # not the section's; None by fairseq 0.12.2
     architecture = read_source(path).architecture
     assert architecture["decoder_input_dim"] == architecture["decoder_embed_dim"] == 32
     command(folder, *heads(path, toy_data, "--out", folder / "h.json")).ok()

@@ -46,15 +46,26 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace sections by flat settings; fairseq ignores flat ones beside a section."""
-    flat = {key: value for key, value in model.items() if isinstance(key, str)}
-    for name in ("encoder", "decoder", "quant_noise"):
-        section = model.get(name)
-        if isinstance(section, Mapping):
-            flat = {key: value for key, value in flat.items() if not key.startswith(f"{name}_")}
-            del flat[name]
-            values = section_settings(name, section)
-            flat.update({f"{name}_{key}": value for key, value in values.items()})
+    """Replace sections by flat settings; fairseq ignores flat ones beside a section.
+
+    hydra under fairseq 0.12.2 stores None for whatever the user left out, also where the default
+    is a number. So None is left out beside sections, and the architecture gives its default.
+    """
+    sections = {
+        name: model[name]
+        for name in ("encoder", "decoder", "quant_noise")
+        if isinstance(model.get(name), Mapping)
+    }
+    flat = {
+        key: value
+        for key, value in model.items()
+        if isinstance(key, str) and not (sections and value is None)
+    }
+    for name, section in sections.items():
+        flat = {key: value for key, value in flat.items() if not key.startswith(f"{name}_")}
+        del flat[name]
+        values = section_settings(name, section)
+        flat.update({f"{name}_{key}": value for key, value in values.items()})
     return flat
 
 
