@@ -19,7 +19,7 @@ STACK := $(if $(FAIRSEQ),editable,$(shell $(PYTHON) -c 'import sys; print("moder
 CONSTRAINTS := constraints/$(STACK).txt
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := PIP_CONSTRAINT=$(CONSTRAINTS) $(BIN)/python -m pip install
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help install demo test test-unit test-classic test-editable test-fairseq test-crash test-gpu fuzz lint clean
 

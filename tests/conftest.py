@@ -11,6 +11,12 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
+#: of the slow tests these start first, so that no process is left alone with one at the end
+LONGEST = (
+    "tests/docs", "tests/demo", "tests/slurm", "tests/workflow/test_whole.py",
+    "tests/training/test_torchrun.py", "tests/sparse/test_kernel.py",
+)  # fmt: skip
+
 try:
     # before our package, which registers its plugin where fairseq is loaded already
     import fairseq_cli.train  # noqa: F401
@@ -25,7 +31,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    def order(item):
+        slow = item.get_closest_marker("slow") is not None
+        return slow, slow and not item.nodeid.startswith(LONGEST)
+
+    items.sort(key=order)
 
 
 def pytest_runtest_setup(item):

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from forking import python
 from toy import MODEL, alone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def configure(folder, data, *, updates=30, extra_flags="", **keys):
 
 
 def command(*words):
-    return [sys.executable, "-m", "fairseq_lottery.cli.main", "run", *map(str, words)]
+    return [python(), "-m", "fairseq_lottery.cli.main", "run", *map(str, words)]
 
 
 def run(*words, code=0):

@@ -10,13 +10,13 @@ import resource
 import socket
 import struct
 import subprocess
-import sys
 import tarfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from forking import python
 from preparation.sources import OFFICIAL, load_sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,7 +253,7 @@ def prepare(*arguments, largest=None):
 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, EXAMPLE / "prepare.py", *map(str, arguments)],
+        [python(), EXAMPLE / "prepare.py", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
         preexec_fn=limit if largest else None,
         capture_output=True,

@@ -3,10 +3,10 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forking import folder
 
 from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
@@ -80,7 +80,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     script = "\n".join(commands())
     assert script.count(SIZES[0]) == 1
     (tmp_path / "script.sh").write_text(script.replace(*SIZES))
-    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-exo", "pipefail", "script.sh"], cwd=tmp_path, env={**os.environ, "PATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,

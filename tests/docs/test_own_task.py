@@ -3,11 +3,11 @@
 import math
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toy
+from forking import python
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import load_ticket, read_checkpoint
@@ -26,7 +26,7 @@ FLAGS = (
 def command(folder, *words):
     line = "import sys; from fairseq_lottery.cli.main import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", line, *words], cwd=folder, env=toy.alone(), capture_output=True,
+        [python(), "-c", line, *words], cwd=folder, env=toy.alone(), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
 

@@ -37,7 +37,8 @@ def test_only_the_head_that_moved_has_changed():
     squares = 0.25 * WIDTH * DIM + float(out.square().sum())
     size = float(out.square().sum())
     for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-        size += float(projection.weight[rows].square().sum() + projection.bias[rows].square().sum())
+        for parameter in (projection.weight, projection.bias):
+            size += float(parameter.detach()[rows].square().sum())
     assert float(found[NAME][2]) == pytest.approx((squares / size) ** 0.5, rel=1e-6)
     assert sum(int((values != 0).sum()) for values in found.values()) == 1
 

@@ -23,6 +23,7 @@ def archive(tmp_path_factory):
     return folder / archives.NAME
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_every_bad_archive_is_refused_in_one_sentence(archive, tmp_path):
     def read(path):
         """Unpacked beside the input, where anything that is left behind is seen."""

@@ -27,6 +27,9 @@ def read(path):
     return read_source(path).digest() + json.dumps(described, allow_nan=False)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, :UserWarning")
 def test_every_bad_checkpoint_is_refused_in_one_sentence(state, tmp_path):
     pytest.importorskip("omegaconf")
     good = read(written(checkpoints.saved(state), checkpoints.NAME)(tmp_path))

@@ -74,7 +74,7 @@ PRECISIONS = (
     "bf16 memory-efficient", "amp",
 )  # fmt: skip
 
-RESUMED = By("tasks/test_training.py::test_resumed_equals_uninterrupted")
+RESUMED = By("training/test_training.py::test_resumed_equals_uninterrupted")
 NO_FP32 = Refused("--ema-fp32 keeps weights that a mask which changes cannot reach")
 HIDES = Refused("hides the weights that are updated, so masks cannot be enforced")
 NO_SEED = Refused("--ema-seed-model starts the EMA from weights that no mask has pruned")
@@ -100,7 +100,7 @@ ROWS = (
     ),
     Row(
         "bf16", start="resumed", command=HYDRA, ticket=BITS,
-        growing=By("tasks/test_processes.py::test_bf16_through_hydra_keeps_masters"),
+        growing=By("training/test_processes.py::test_bf16_through_hydra_keeps_masters"),
     ),
     Row(ema="yes", frequency=2, command=HYDRA),
     Row("bf16", command="fairseq-train", ticket=HIDES, growing=HIDES),
@@ -117,11 +117,11 @@ ROWS = (
     # two processes
     Row(
         processes="legacy_ddp",
-        ticket=By("tasks/test_processes.py::test_two_processes_start_from_one_ticket", HELD),
+        ticket=By("training/test_processes.py::test_two_processes_start_from_one_ticket", HELD),
     ),
     Row(
         processes="legacy_ddp", start="resumed", ticket=BITS,
-        growing=By("tasks/test_processes.py::test_two_processes_keep_one_mask_and_resume"),
+        growing=By("training/test_processes.py::test_two_processes_keep_one_mask_and_resume"),
     ),
     Row(processes="no_c10d", frequency=2),
     Row(processes="c10d"),
@@ -135,7 +135,7 @@ ROWS = (
     Row(processes="slowmo", ticket=HIDES, growing=HIDES),
     Row(
         processes="fully_sharded",
-        ticket=HIDES, growing=By("tasks/test_refusals.py::test_refused", HIDES),
+        ticket=HIDES, growing=By("training/test_refusals.py::test_refused", HIDES),
     ),
     # what is left out of a checkpoint, and what is gone on from
     *(

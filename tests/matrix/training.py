@@ -4,6 +4,8 @@ The command's own parser, task and Trainer, without its loop: an update of a mod
 takes milliseconds, a process two seconds.
 """
 
+import copy
+import functools
 import logging
 from contextlib import contextmanager
 
@@ -80,16 +82,21 @@ def configuration(
     adam = ADAM if optimizer.endswith("_adam") or optimizer == "adam" else []
     given = [
         data, *flat(model), *TRAIN, *task, "--criterion", loss, "--optimizer", optimizer, *adam,
-        "--save-dir", save_dir, *(["--cpu"] if cpu else []), *half, *extra,
+        *(["--cpu"] if cpu else []), *half, *extra,
     ]  # fmt: skip
-    parser = options.get_training_parser()
-    cfg = convert_namespace_to_omegaconf(
-        options.parse_args_and_arch(parser, [str(one) for one in given])
-    )
+    cfg = copy.deepcopy(_parsed(*map(str, given)))
     with open_dict(cfg):
+        cfg.checkpoint.save_dir = str(save_dir)
         for name, value in hydra.items():
             cfg.common[name] = value
     return cfg
+
+
+@functools.cache
+def _parsed(*words):
+    """Read a command line once: it takes longer than most trainings here, and many are alike."""
+    parsed = options.parse_args_and_arch(options.get_training_parser(), list(words))
+    return convert_namespace_to_omegaconf(parsed)
 
 
 class Training:

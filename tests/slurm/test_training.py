@@ -6,18 +6,19 @@ import sys
 import time
 
 import pytest
-from toy import PACKAGE, assert_pruned, assert_same_training
+from forking import python
+from toy import PACKAGE, assert_pruned, assert_same_training, train_two
 
 pytestmark = pytest.mark.slow
 
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
 
 
-def write_script(toy, save_dir, *extra):
-    """A job script that trains on two tasks."""
-    command = [sys.executable, "-m", "fairseq_lottery.launch"]
-    command += toy.arguments(save_dir, *GROWING, *extra, updates=50)
-    script = toy.path(f"{save_dir}.sh")
+def write_script(toy, interpreter):
+    """A job script that trains on two tasks, in ``parts``."""
+    command = [interpreter, "-m", "fairseq_lottery.launch"]
+    command += toy.arguments("parts", *GROWING, "--num-workers", 1, updates=50)
+    script = toy.path("parts.sh")
     script.write_text(
         f"""#!/bin/sh
 #SBATCH --ntasks=2
@@ -44,13 +45,12 @@ def test_a_job_runs(slurm, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(slurm, toy_data, tmp_path_factory):
-    """The same training, uninterrupted."""
+    """The same training, uninterrupted and without Slurm."""
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    script = write_script(toy, "whole")
-    job = slurm.submit(script)
-    assert slurm.wait(job)["JobState"] == "COMPLETED", log_of(script, job)[-3000:]
+    for done in train_two(toy, "whole", *GROWING, updates=50):
+        done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 
 
@@ -63,7 +63,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_stopped_and_submitted_again(slurm, toy, whole, way):
     flags, name, state = WAYS[way]
-    script = write_script(toy, "parts", "--num-workers", 1)
+    script = write_script(toy, sys.executable)
     job = slurm.submit(script)
     while "num_updates=10" not in log_of(script, job):
         assert slurm.show(job)["JobState"] in ("PENDING", "RUNNING"), log_of(script, job)[-3000:]
@@ -75,7 +75,7 @@ def test_stopped_and_submitted_again(slurm, toy, whole, way):
     assert len(saved) == 1 and saved[0][1] == name, out[-3000:]
     assert 10 <= int(saved[0][0]) < 50
     assert (shown["JobState"], shown["ExitCode"]) == (state, "75:0")
-    job = slurm.submit(script)
+    job = slurm.submit(write_script(toy, python()))
     assert slurm.wait(job)["JobState"] == "COMPLETED", log_of(script, job)[-3000:]
     assert f"@ {saved[0][0]} updates" in log_of(script, job)
     parts = toy.load("parts", "checkpoint_last.pt")

@@ -1,5 +1,6 @@
-"""Building the kernel: in processes of their own, each with an empty cache."""
+"""Building the kernel: in processes of their own, each with a cache of its own."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -35,31 +36,35 @@ def use(cache, **environment):
 
 @built
 @pytest.mark.slow
-def test_it_is_built_once_for_what_the_processor_can_do(tmp_path):
+def test_it_is_built_once_for_what_the_processor_can_do_and_anew_when_damaged(tmp_path):
     """No vector instructions beyond the least: as on a machine without AVX."""
     least = {"ATEN_CPU_CAPABILITY": "default"}
     said, log = use(tmp_path, **least)
     assert said in ("DEFAULT KernelMatrix", "NO AVX KernelMatrix") and "compiling" in log
     (cached,) = (tmp_path / "fairseq_lottery").glob("*.so")
-    known = cached.with_suffix(".sha256")
+    known, whole = cached.with_suffix(".sha256"), cached.read_bytes()
     assert cached.name.startswith(f"sparse-{said.rsplit(' ', 1)[0].replace(' ', '-')}-")
+    cached.write_bytes(whole[: len(whole) // 2])
+    said, log = use(tmp_path, **least)
+    assert said.endswith("KernelMatrix") and "is damaged and built anew" in log
+    assert len(cached.read_bytes()) == len(whole)
     said, log = use(tmp_path, **least)
     assert said.endswith("KernelMatrix") and "compiling" not in log
     assert set((tmp_path / "fairseq_lottery").iterdir()) == {cached, known}
 
 
-@built
-@pytest.mark.slow
-def test_a_damaged_kernel_is_built_anew(tmp_path):
-    use(tmp_path)
-    (cached,) = (tmp_path / "fairseq_lottery").glob("*.so")
-    whole = cached.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b""):
-        cached.write_bytes(damaged)
-        said, log = use(tmp_path)
-        assert said.endswith("KernelMatrix") and "is damaged and built anew" in log
-        assert len(cached.read_bytes()) == len(whole)
-    assert "compiling" not in use(tmp_path)[1]
+@pytest.mark.parametrize("damaged", [b"", b"half"])
+def test_what_was_not_built_whole_is_never_loaded(tmp_path, monkeypatch, damaged):
+    """Loading it would kill the process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    built_anew = []
+    monkeypatch.setattr(kernel, "_build", built_anew.append)
+    path = kernel.cached()
+    path.parent.mkdir()
+    path.write_bytes(damaged)
+    path.with_suffix(".sha256").write_text(hashlib.sha256(b"whole").hexdigest())
+    kernel.sparse_linear.__wrapped__()
+    assert built_anew == [path]
 
 
 @pytest.mark.slow

@@ -181,6 +181,7 @@ def test_matrices_wider_than_16_bits_can_number():
     assert torch.equal(model(x), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op")
 def test_a_matrix_of_nothing_stays_dense():
     layer = nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 0))
     assert str(sparsify(layer, 5, choices=always())).startswith("0 of 2 matrices")

@@ -174,6 +174,7 @@ def test_every_truncation_is_seen(one, data):
     assert not is_whole(path)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 @PROPERTY
 @given(start=st.integers(0), length=st.integers(1, 5000), filler=st.sampled_from([0, 255]))
 @example(start=0, length=2, filler=0)
@@ -185,6 +186,7 @@ def test_a_block_that_was_not_written_is_seen_or_changes_nothing(one, start, len
     assert_seen_or_same(path, state)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 @PROPERTY
 @given(at=st.integers(0), bit=st.integers(0, 7), share=st.sampled_from([1, 0.2]))
 def test_a_flipped_bit_is_seen_or_changes_nothing(one, at, bit, share):

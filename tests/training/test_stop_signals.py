@@ -1,6 +1,7 @@
 """A training that a signal stops saves after the update it is at, and goes on to the bit."""
 
 import atexit
+import functools
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 from toy import (
     PRECISIONS,
+    Toy,
     assert_same_training,
     drawing,
     free_port,
@@ -23,6 +25,7 @@ from toy import (
 )
 
 from fairseq_lottery.errors import STOPPED
+from fairseq_lottery.formats import read_checkpoint
 from fairseq_lottery.launch import Place, flags
 from fairseq_lottery.training.processes import stop_signals
 from fairseq_lottery.training.processes.stop_signals import Stopping, stop_on_signals
@@ -69,15 +72,15 @@ def assert_saved(done, update, name="SIGUSR1"):
     assert "Traceback" not in done.out
 
 
-def assert_same_end(toy):
-    """``parts`` equals ``whole``, also in what was the best so far and where the data stands."""
-    whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
+def assert_same_end(toy, uninterrupted):
+    """``parts`` equals it, also in what was the best so far and where the data stands."""
+    runs = (uninterrupted, toy.path("parts"))
+    whole, parts = (read_checkpoint(run / "checkpoint_last.pt") for run in runs)
     assert whole["optimizer_history"][-1]["num_updates"] == 20
     assert_same_training(whole, parts)
     for name in ("best", "val_loss", "train_iterator"):
         assert whole["extra_state"][name] == parts["extra_state"][name], name
-    best = [toy.load(run, "checkpoint_best.pt") for run in ("whole", "parts")]
-    assert_same_training(*best)
+    assert_same_training(*(read_checkpoint(run / "checkpoint_best.pt") for run in runs))
 
 
 def skip_without_half_precision():
@@ -87,22 +90,41 @@ def skip_without_half_precision():
         pytest.skip("this torch has no half-precision dropout on a CPU")
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(toy_data, tmp_path_factory):
+    """Train once with each set of flags, to the end; returns the folder of the run."""
+    toy = Toy(toy_data, tmp_path_factory.mktemp("uninterrupted"))
+
+    @functools.cache
+    def trained(*given):
+        save_dir = str(len(list(toy.folder.iterdir())))
+        toy.train(save_dir, *given, prelude=pretend_cuda).ok()
+        return toy.path(save_dir)
+
+    return trained
+
+
+#: each precision and each kind; test_training.py resumes all of their pairs
+STOPPED_AND_RESUMED = [
+    ("ticket", "fp32"), ("growing", "fp32"), ("ticket", "fp16-flat"), ("ticket", "amp"),
+    ("growing", "fp16-no-flatten"), ("growing", "fp16-memory-efficient"),
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", ["ticket", "growing"])
-def test_stopped_and_resumed_equals_uninterrupted(toy, dense, precision, kind):
+@pytest.mark.parametrize("kind, precision", STOPPED_AND_RESUMED)
+def test_stopped_and_resumed_equals_uninterrupted(toy, dense, uninterrupted, kind, precision):
     if precision != "fp32":
         skip_without_half_precision()
     given = [*PRECISIONS[precision], *(GROWING if kind == "growing" else drawing(dense, 0.7))]
     name = {"ticket": "SIGTERM", "growing": "SIGUSR1"}[kind]
-    toy.train("whole", *given, prelude=pretend_cuda).ok()
     stopped = toy.train("parts", *given, prelude=during(8, lambda: send(signal.Signals[name])))
     assert_saved(stopped, 8, name)
     assert sorted(p.name for p in toy.path("parts").glob("checkpoint*")) == ["checkpoint_last.pt"]
     assert "begin validation" not in stopped.out
     resumed = toy.train("parts", *given, prelude=pretend_cuda).ok()
     assert "@ 8 updates" in resumed.out
-    assert_same_end(toy)
+    assert_same_end(toy, uninterrupted(*given))
 
 
 def in_validation():
@@ -141,14 +163,13 @@ MOMENTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_whenever_the_signal_comes(toy, moment):
+def test_whenever_the_signal_comes(toy, uninterrupted, moment):
     prelude, update, given, validations = MOMENTS[moment]
-    toy.train("whole", *GROWING, *given).ok()
     stopped = toy.train("parts", *GROWING, *given, prelude=prelude)
     assert_saved(stopped, update)
     assert stopped.out.count("begin validation") == validations
     toy.train("parts", *GROWING, *given).ok()
-    assert_same_end(toy)
+    assert_same_end(toy, uninterrupted(*GROWING, *given))
 
 
 @pytest.mark.slow
@@ -180,7 +201,7 @@ def test_the_same_signal_again_ends_at_once(toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", stop_signals.SIGNALS)
-def test_processes_that_load_data_do_not_die_of_it(toy, number):
+def test_processes_that_load_data_do_not_die_of_it(toy, uninterrupted, number):
     """A scheduler signals all processes of a job, also one that has nothing to load."""
 
     def everywhere():
@@ -190,13 +211,12 @@ def test_processes_that_load_data_do_not_die_of_it(toy, number):
         # from outside: what their own parent sends them they obey
         subprocess.run(["kill", f"-{number.value}", *map(str, [*pids, os.getpid()])], check=True)
 
-    toy.train("whole", *GROWING).ok()
     # three for two batches of validation; without a buffer their end is noticed at once
     workers = ("--num-workers", 3, "--data-buffer-size", 0)
     stopped = toy.train("parts", *GROWING, *workers, prelude=during(8, everywhere))
     assert_saved(stopped, 8, number.name)
     toy.train("parts", *GROWING, *workers).ok()
-    assert_same_end(toy)
+    assert_same_end(toy, uninterrupted(*GROWING))
 
 
 def train_two(toy, save_dir, *extra, preludes=(None, None)):
@@ -211,6 +231,15 @@ def train_two(toy, save_dir, *extra, preludes=(None, None)):
     return [wait(rank) for rank in ranks]
 
 
+@pytest.fixture(scope="module")
+def whole_of_two(toy_data, tmp_path_factory):
+    """The folder of an uninterrupted training of two processes."""
+    toy = Toy(toy_data, tmp_path_factory.mktemp("two"))
+    for done in train_two(toy, "whole", *GROWING):
+        done.ok()
+    return toy.path("whole")
+
+
 REACHED = {
     "only the first": (during(6), None),
     "only the second": (None, during(6)),
@@ -221,15 +250,13 @@ REACHED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reached", REACHED)
-def test_two_processes_stop_at_one_update(toy, reached):
-    for done in train_two(toy, "whole", *GROWING):
-        done.ok()
+def test_two_processes_stop_at_one_update(toy, whole_of_two, reached):
     first, second = train_two(toy, "parts", *GROWING, preludes=REACHED[reached])
     assert_saved(first, 6, "SIGTERM" if reached == "each another signal" else "SIGUSR1")
     assert second.code == STOPPED
     for done in train_two(toy, "parts", *GROWING):
         done.ok()
-    assert_same_end(toy)
+    assert_same_end(toy, whole_of_two)
 
 
 @pytest.mark.slow

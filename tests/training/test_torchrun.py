@@ -1,15 +1,20 @@
-"""A training on two processes under a real torchrun: stopped from outside, and started again."""
+"""A training on two processes under a real torchrun: stopped from outside, and started again.
+
+The processes that torchrun starts are forks; tests/slurm stops real ones.
+"""
 
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from forking import python
 from torch.distributed.launcher import LaunchConfig
-from toy import PACKAGE, assert_pruned, assert_same_training
+from toy import PACKAGE, assert_pruned, assert_same_training, train_two
 
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT, torchrun_command
 
@@ -18,15 +23,16 @@ pytestmark = pytest.mark.slow
 GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
 
 
-def torchrun(toy, save_dir, updates=50):
+def torchrun(toy, save_dir, interpreter=sys.executable, updates=50):
     """Start the training; its output goes to a file."""
     log = toy.path(f"{save_dir}.log")
     given = toy.arguments(save_dir, *GROWING, updates=updates)
+    command = [interpreter, *torchrun_command(2, list(map(str, given)))[1:]]
     with open(log, "w") as output:
         process = subprocess.Popen(
-            torchrun_command(2, list(map(str, given))), cwd=PACKAGE.parent,
-            stdout=output, stderr=output,
-            env={**os.environ, **TORCHRUN_ENVIRONMENT, "GLOO_SOCKET_IFNAME": "lo"},
+            command, cwd=PACKAGE.parent, stdout=output, stderr=output,
+            env={**os.environ, **TORCHRUN_ENVIRONMENT, "GLOO_SOCKET_IFNAME": "lo",
+                 "PYTHON_EXEC": python()},
         )  # fmt: skip
     return process, log
 
@@ -61,8 +67,8 @@ def whole(toy_data, tmp_path_factory):
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    code, out = finish(torchrun(toy, "whole"))
-    assert code == 0, out[-3000:]
+    for done in train_two(toy, "whole", *GROWING, updates=50):
+        done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 
 
@@ -80,7 +86,7 @@ def test_stopped_and_started_again(toy, whole, way):
     saved = re.findall(r"saved at update (\d+) because of (\w+)", out)
     assert code != 0 and len(saved) == 1, out[-3000:]
     assert saved[0][1] == number.name and 10 <= int(saved[0][0]) < 50
-    code, out = finish(torchrun(toy, "parts"))
+    code, out = finish(torchrun(toy, "parts", python()))
     assert code == 0 and f"@ {saved[0][0]} updates" in out, out[-3000:]
     parts = toy.load("parts", "checkpoint_last.pt")
     assert parts["optimizer_history"][-1]["num_updates"] == 50
@@ -89,7 +95,7 @@ def test_stopped_and_started_again(toy, whole, way):
 
 
 def test_a_refusal_ends_all_processes(toy):
-    started = torchrun(toy, "run", updates=10)  # the schedule ends at 40
+    started = torchrun(toy, "run", python(), updates=10)  # the schedule ends at 40
     code, out = finish(started)
     assert code == 1 and "--prune-end 40 lies after --max-update 10" in out
     assert "exitcode  : 2" in out
