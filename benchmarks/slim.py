@@ -20,11 +20,13 @@ import torch
 from common import in_turn, report, spread
 from decoding import SOURCE, TARGET, CTranslate2, Fairseq, transformer, vocabulary
 
+from fairseq_lottery.export.ctranslate2_model import converter_of
 from fairseq_lottery.formats import trainable
+from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
-from fairseq_lottery.heads.slim.ctranslate2_heads import converter_of
+from fairseq_lottery.heads.slim.cut_settings import kept_text
 from fairseq_lottery.heads.slim.cutting import cut
 from fairseq_lottery.heads.slim.flops import flops_per_token
 
@@ -70,7 +72,8 @@ def converted(model, settings, words, folder, parts):
         words.save(str(folder / f"dict.{language}.txt"))
     torch.save({"args": settings, "model": model.state_dict()}, folder / "model.pt")
     heads = {"encoder": 8, "decoder": 8}
-    converter = converter_of(folder / "model.pt", folder, heads, parts)
+    settings = {CUT: kept_text(parts)} if parts is not None else {}
+    converter = converter_of(folder / "model.pt", folder, heads, settings)
     converter._unsafe_deserialization = True  # it was written a line ago
     return converter.convert(str(folder / "int8"), quantization="int8")
 

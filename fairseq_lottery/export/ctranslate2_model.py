@@ -136,7 +136,7 @@ def _convert(
     torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")
     allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
     try:
-        converter = _converter(private / "model.pt", private, heads, settings)
+        converter = converter_of(private / "model.pt", private, heads, settings)
         converter.convert(str(out), quantization=quantization, force=True)
     except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
         known = isinstance(error, (ValueError, NotImplementedError))
@@ -147,7 +147,7 @@ def _convert(
         ) from error
 
 
-def _converter(model: Path, folder: Path, heads: Mapping[str, int], settings: Any) -> Any:
+def converter_of(model: Path, folder: Path, heads: Mapping[str, int], settings: Any) -> Any:
     """CTranslate2's converter of fairseq checkpoints, with what it leaves of its own format.
 
     Args:
