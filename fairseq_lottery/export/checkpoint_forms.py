@@ -78,11 +78,11 @@ def export(
         )
     _refuse_misnamed(out, to == "compact" or kind not in (None, KIND), kind or "checkpoint")
     if kind in (None, KIND) and to != "compact":
-        state = load_model(path)[0] if kind else plain_state(path)
+        state = whole_state(load_model(path)[0] if kind else plain_state(path), path)
         cut = None
         if to == "slim":
             state, cut = components().slim_checkpoint(state, path)
-        _save_checkpoint(state if cut else _whole(state, path), out, overwrite)
+        _save_checkpoint(state, out, overwrite)
         return cut
     if kind is None:
         state = plain_state(path)
@@ -100,8 +100,8 @@ def export(
     return None
 
 
-def _whole(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]:
-    """A plain checkpoint with zeros where something was cut out; one of a whole model as it is."""
+def whole_state(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]:
+    """Return a plain checkpoint with zeros where something was cut out; a whole one as it is."""
     cfg = settings_of(state.get("cfg"))
     if has_cut(cfg.get("model")):
         return components().whole_checkpoint(state, path)

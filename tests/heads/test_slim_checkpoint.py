@@ -17,7 +17,7 @@ from toy import LOTTERY, call, hypotheses, same
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.export.checkpoint_forms import export
+from fairseq_lottery.export.checkpoint_forms import export, whole_state
 from fairseq_lottery.formats import is_parameter, read_checkpoint, trainable
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.parts import Parts
@@ -254,10 +254,10 @@ def test_settings_of_another_model(checkpoint, tmp_path):
 
 def test_a_whole_model_is_left_alone(checkpoint):
     state = read_checkpoint(checkpoint)
-    assert same(whole(state, "x.pt"), state)
+    assert same(whole_state(state, "x.pt"), state)
     assert parts_in(state["cfg"]["model"]) is None and parts_in(None) is None
     for cfg in (None, {}, {"model": None}):
-        assert whole({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
+        assert whole_state({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
         with pytest.raises(LotteryError, match="x.pt does not say which architecture it has .None"):
             slimmed({**state, "cfg": cfg}, "x.pt")
 

@@ -23,7 +23,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import untie
 from fairseq_lottery.formats.checkpoints.architecture import architecture_of
 from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
-from fairseq_lottery.formats.checkpoints.cut_model import CUT, refuse_unsaid_cut
+from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.pruned_weights import closed_in
@@ -77,13 +77,12 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     """A plain checkpoint without what contributes nothing.
 
     Args:
-        state: as ``plain_state`` gives it, of a whole model or of one that was cut before.
+        state: as ``plain_state`` gives it, of a whole model; see ``whole``.
         path: named in messages.
 
     Raises:
         LotteryError: nothing can be cut, or it is no Transformer of fairseq's.
     """
-    state = whole(state, path)
     cfg = settings_of(state.get("cfg"))
     task = settings_of(cfg.get("task"))
     adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
@@ -122,7 +121,7 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
 
 
 def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """A plain checkpoint with zeros where something was cut out; one of a whole model as it is.
+    """A plain checkpoint of a cut model with zeros in the old places.
 
     Args:
         path: named in messages.
@@ -133,9 +132,7 @@ def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     cfg = settings_of(state.get("cfg"))
     settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
     parts = parts_in(settings)
-    if parts is None:
-        refuse_unsaid_cut(_shapes(state["model"]), architecture_of(cfg), path)
-        return dict(state)
+    assert parts is not None, "asked of models that say what was cut out of them"
     model = with_zeros(state["model"], parts)
     _refuse_other_model(_shapes(model), parts, _completed(cfg, path))
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
