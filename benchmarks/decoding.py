@@ -26,8 +26,7 @@ from torch.utils.mkldnn import MkldnnLinear
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.sparse.kernel import sparse_linear
-from fairseq_lottery.sparse.sparse_layers import SparseLinear
-from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseLinear, SparseMatrix
 
 SOURCE, TARGET = 25, 26
 

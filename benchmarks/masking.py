@@ -25,8 +25,7 @@ import fairseq_lottery.plugin  # noqa: F401, E402, I001 - registers masked_adam
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import find_score, full_mask, score_all, select
-from fairseq_lottery.training.optimizers import MasterTensors, find_masked
-from fairseq_lottery.training.optimizers.zeroing import zero_pruned_
+from fairseq_lottery.training.optimizers import MasterTensors, find_masked, zero_pruned_
 
 
 def build(layers, vocabulary):
@@ -179,9 +178,8 @@ def main():
             found[name].append(update(*ways[name], batch))
         start = now(args.device)
         for tensor, keep in rows:
-            if keep is not None:
-                zero_pruned_(tensor.grad, keep)
-                zero_pruned_(tensor, keep)
+            zero_pruned_(tensor.grad, keep)
+            zero_pruned_(tensor, keep)
         found["masking alone"].append(now(args.device) - start)
     ratios = {name: [b / a for a, b in zip(found["adam"], found[name])] for name in ways}
     share = statistics.median(found["masking alone"]) / statistics.median(found["adam"])

@@ -19,7 +19,7 @@ from common import apart, base_shapes, report, spread
 from storage import matrices, read_ours, write_ours
 
 from fairseq_lottery.masks import Mask, find_score, score_all, select
-from fairseq_lottery.training.optimizers.zeroing import zero_pruned_
+from fairseq_lottery.training.optimizers import zero_pruned_
 
 SPARSITY = 0.9
 

@@ -28,7 +28,7 @@ from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
 from fairseq_lottery.heads.slim.cut_settings import kept_text
 from fairseq_lottery.heads.slim.cutting import cut
-from fairseq_lottery.heads.slim.flops import flops_per_token
+from fairseq_lottery.heads.slim.slim_checkpoint import flops_per_token
 
 
 def closed(anatomy, shares, uneven, generator):
@@ -71,9 +71,8 @@ def converted(model, settings, words, folder, parts):
     for language in ("en", "de"):
         words.save(str(folder / f"dict.{language}.txt"))
     torch.save({"args": settings, "model": model.state_dict()}, folder / "model.pt")
-    heads = {"encoder": 8, "decoder": 8}
-    settings = {CUT: kept_text(parts)} if parts is not None else {}
-    converter = converter_of(folder / "model.pt", folder, heads, settings)
+    cut_out = {CUT: kept_text(parts)} if parts is not None else {}
+    converter = converter_of(folder, settings, cut_out)
     converter._unsafe_deserialization = True  # it was written a line ago
     return converter.convert(str(folder / "int8"), quantization="int8")
 

@@ -9,7 +9,7 @@ import importlib
 import inspect
 import pickle
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
@@ -26,12 +26,12 @@ PHANTOM_PARAMETER = (
 )
 
 
-def _classes(module: str, names: tuple[str, ...]) -> list[Any]:
+def _classes(module: str, names: str) -> list[Any]:
     try:
         found = importlib.import_module(module)
     except ImportError:
         return []
-    return [getattr(found, name) for name in names if hasattr(found, name)]
+    return [getattr(found, name) for name in names.split() if hasattr(found, name)]
 
 
 def safe_classes() -> list[Any]:
@@ -40,21 +40,19 @@ def safe_classes() -> list[Any]:
     Beyond torch's own list: the command line as a Namespace, numpy's numbers and arrays in
     the metrics, and omegaconf's nodes in what one process sends to the others.
     """
-    found: list[Any] = [argparse.Namespace, collections.OrderedDict, collections.defaultdict]
-    multiarray = _classes("numpy._core.multiarray", ("_reconstruct", "scalar"))
-    found += multiarray or _classes("numpy.core.multiarray", ("_reconstruct", "scalar"))
-    found += [np.ndarray, np.dtype]
-    found += sorted({type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}, key=lambda c: c.__name__)
-    found += _classes("omegaconf.dictconfig", ("DictConfig",))
-    found += _classes("omegaconf.listconfig", ("ListConfig",))
-    found += _classes("omegaconf.base", ("ContainerMetadata", "Metadata"))
-    found += _classes(
-        "omegaconf.nodes",
-        ("AnyNode", "BooleanNode", "EnumNode", "FloatNode", "IntegerNode", "StringNode"),
-    )
-    found += _classes("typing", ("Any",))
-    found += [dict, list, tuple, set, int, float, bool, str]
-    return found
+    multiarray = _classes("numpy._core.multiarray", "_reconstruct scalar")
+    numbers = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    nodes = "AnyNode BooleanNode EnumNode FloatNode IntegerNode StringNode"
+    return [
+        *(argparse.Namespace, collections.OrderedDict, collections.defaultdict),
+        *(multiarray or _classes("numpy.core.multiarray", "_reconstruct scalar")),
+        *(np.ndarray, np.dtype, *sorted(numbers, key=lambda kind: kind.__name__)),
+        *_classes("omegaconf.dictconfig", "DictConfig"),
+        *_classes("omegaconf.listconfig", "ListConfig"),
+        *_classes("omegaconf.base", "ContainerMetadata Metadata"),
+        *_classes("omegaconf.nodes", nodes),
+        *(Any, dict, list, tuple, set, int, float, bool, str),
+    ]
 
 
 def allow_fairseq_checkpoints() -> None:
@@ -65,18 +63,15 @@ def allow_fairseq_checkpoints() -> None:
     """
     if hasattr(torch.serialization, "add_safe_globals"):
         # stands for a tensor in what the first process sends to the others on resuming
-        placeholder = _classes("fairseq.distributed.utils", ("_TensorPlaceholder",))
+        placeholder = _classes("fairseq.distributed.utils", "_TensorPlaceholder")
         torch.serialization.add_safe_globals(safe_classes() + placeholder)
 
 
 def fairseq_module(name: str) -> Any:
-    """Import ``fairseq.<name>``; return None where fairseq cannot be imported.
-
-    0.12.2 raises a ValueError under Python 3.11. Once it is not supported, catch ImportError alone.
-    """
+    """Import ``fairseq.<name>``; return None where fairseq cannot be imported."""
     try:
         return importlib.import_module(f"fairseq.{name}")
-    except Exception:  # noqa: BLE001 - see above
+    except Exception:  # noqa: BLE001 - ValueError of 0.12.2 under Python 3.11; else ImportError
         return None
 
 
@@ -89,34 +84,28 @@ def refuse_code(path: Union[str, Path]) -> None:
         NotAllowedError: it asks for more than plain data.
         ValueError, OSError, ...: it is no checkpoint, or damaged.
     """
-    for module, name in sorted(names_in(path)):
-        if not _is_allowed(module, name):
-            raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
+    # what the user has allowed torch to load
+    given: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()
+    classes = [one for one in given if not isinstance(one, tuple)]
+    named = {(one.__module__, one.__qualname__) for one in classes}
+    allowed = _allowed()
+    for module, name in sorted(names_in(path) - named):
+        _find(module, name, allowed)
 
 
 def safe_load(path: Union[str, Path]) -> dict[str, Any]:
-    """Load a fairseq checkpoint to the CPU without running anything from it.
-
-    Raises:
-        pickle.UnpicklingError, RuntimeError, OSError, ...: whatever torch says of the file.
-    """
+    """Load a fairseq checkpoint to the CPU without running anything; raise what torch raises."""
     refuse_code(path)
     if hasattr(torch.serialization, "safe_globals"):
         # on leaving it forgets all it was given, also what the plugin had registered before
         known = torch.serialization.get_safe_globals()
         with torch.serialization.safe_globals([c for c in safe_classes() if c not in known]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mapped(path))
+            # torch maps zip archives, unless their names are no text
+            is_text = str(path).isprintable()
+            with open(path, "rb") as file:
+                is_mapped = is_text and file.read(2) == b"PK"
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
-
-
-def _is_mapped(path: Union[str, Path]) -> bool:
-    """Whether torch can map a file: a zip archive whose name is text."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    with open(path, "rb") as file:
-        return file.read(2) == b"PK"
 
 
 def _old_name(module: str) -> str:
@@ -136,22 +125,20 @@ def _allowed() -> dict[tuple[str, str], Any]:
     return allowed
 
 
-def _is_type(module: str, name: str) -> bool:
-    """Whether it is a type of storage or of tensor."""
+def _find(module: str, name: str, allowed: Mapping[tuple[str, str], Any]) -> Any:
+    """Return what a checkpoint asks for: of ``allowed``, or a type of storages or tensors."""
+    if (_old_name(module), name) in allowed:
+        return allowed[_old_name(module), name]
+    place = torch.storage if module == "torch.storage" else torch
+    found = getattr(place, name, None) if "." not in name else None
     if module == "torch.storage":
-        return name in ("UntypedStorage", "TypedStorage") and hasattr(torch.storage, name)
-    found = getattr(torch, name, None) if "." not in name else None
-    storage = name.endswith("Storage") and module in ("torch", "torch.cuda")
-    return found is not None and (storage or (module == "torch" and isinstance(found, torch.dtype)))
-
-
-def _is_allowed(module: str, name: str) -> bool:
-    if (_old_name(module), name) in _allowed() or _is_type(module, name):
-        return True
-    # what the user has allowed torch to load
-    given: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()
-    classes = (one for one in given if not isinstance(one, tuple))
-    return (module, name) in {(c.__module__, c.__qualname__) for c in classes}
+        is_type = name in ("UntypedStorage", "TypedStorage")
+    else:
+        is_dtype = module == "torch" and isinstance(found, torch.dtype)
+        is_type = is_dtype or (name.endswith("Storage") and module in ("torch", "torch.cuda"))
+    if found is None or not is_type:
+        raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
+    return found
 
 
 def _restricted_pickle() -> types.ModuleType:
@@ -160,11 +147,7 @@ def _restricted_pickle() -> types.ModuleType:
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            if (_old_name(module), name) in allowed:
-                return allowed[_old_name(module), name]
-            if _is_type(module, name):
-                return getattr(torch.storage if module == "torch.storage" else torch, name)
-            raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
+            return _find(module, name, allowed)
 
     restricted = types.ModuleType("restricted_pickle")
     restricted.Unpickler = Unpickler  # type: ignore[attr-defined]
@@ -257,28 +240,32 @@ def forget_best() -> None:
 _CALLS_MODULES = {"skip_embed_dim_check": True, "load_to_BT": False}
 
 
-def use_modules(model: Any) -> None:
+def use_modules(model: Any) -> list[tuple[Any, str, Any]]:
     """Let fairseq's attention and encoder layers call their linear layers, not read their weights.
 
     The fused paths, of torch's attention function and of 0.12.2's encoder, know dense weights
     only. Removable when fairseq has one path that calls modules.
+
+    Returns:
+        Module, attribute and value of each switch before.
     """
-    for module, name in _switches(model):
+    before = [
+        (module, name, getattr(module, name))
+        for module in model.modules()
+        for name in _CALLS_MODULES
+        if hasattr(module, name)
+    ]
+    for module, name, _ in before:
         setattr(module, name, _CALLS_MODULES[name])
+    return before
 
 
 @contextmanager
 def modules_are_used(model: Any) -> Iterator[None]:
     """While inside, as after ``use_modules``; afterwards as before."""
-    before = [(module, name, getattr(module, name)) for module, name in _switches(model)]
-    use_modules(model)
+    before = use_modules(model)
     try:
         yield
     finally:
         for module, name, value in before:
             setattr(module, name, value)
-
-
-def _switches(model: Any) -> Iterator[tuple[Any, str]]:
-    for module in model.modules():
-        yield from ((module, name) for name in _CALLS_MODULES if hasattr(module, name))

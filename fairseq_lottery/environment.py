@@ -5,6 +5,7 @@ imported, so that an answer takes milliseconds and a broken fairseq can still be
 """
 
 import json
+import operator
 import re
 import sys
 from dataclasses import dataclass, field
@@ -18,14 +19,8 @@ from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 
 REQUIRED = (
-    "torch",
-    "numpy",
-    "fairseq",
-    "hydra-core",
-    "omegaconf",
-    "safetensors",
-    "sacrebleu",
-    "sentencepiece",
+    *("torch", "numpy", "fairseq", "hydra-core", "omegaconf"),
+    *("safetensors", "sacrebleu", "sentencepiece"),
 )
 FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name "fairseq"
 #: packages of other extras than ``fairseq``
@@ -36,6 +31,11 @@ _EXTRAS = {
 }
 #: what numbers depend on
 _RECORDED = ("torch", *FAIRSEQ_DISTRIBUTIONS, "numpy", "sacrebleu", "sentencepiece")
+
+_HOLDS = {
+    **{"<": operator.lt, "<=": operator.le, "==": operator.eq},
+    **{"!=": operator.ne, ">=": operator.ge, ">": operator.gt},
+}
 
 # What the official release needs and does not declare: torch 2.6 refuses to load its
 # checkpoints, numpy 1.24 has no np.float.
@@ -102,7 +102,7 @@ def require(*packages: str) -> None:
                 f"{package} is not installed: {_install_missing(installed(), package)}"
             )
     if "fairseq" in packages:
-        fairseq = _examine_fairseq(installed(), "fairseq")
+        fairseq = _examine_fairseq(installed())
         if not fairseq.fits:
             raise LotteryError(f"{fairseq.problem}: {fairseq.mend}")
 
@@ -125,15 +125,14 @@ def examine(here: Installed) -> list[Finding]:
     """A verdict on every part."""
     findings = [Finding("python", f"{'.'.join(map(str, here.python))} ({sys.executable})")]
     for part in REQUIRED:
-        examine_part = _examine_fairseq if part == "fairseq" else _examine_package
-        findings.append(examine_part(here, part))
-    findings.append(Finding("cuda", _cuda()))
-    findings.append(Finding("user-dir", str(Path(__file__).resolve().parent)))
-    return findings
+        is_fairseq = part == "fairseq"
+        findings.append(_examine_fairseq(here) if is_fairseq else _examine_package(here, part))
+    user_dir = str(Path(__file__).resolve().parent)
+    return [*findings, Finding("cuda", _cuda()), Finding("user-dir", user_dir)]
 
 
-def _examine_fairseq(here: Installed, part: str) -> Finding:
-    fairseq = here.fairseq
+def _examine_fairseq(here: Installed) -> Finding:
+    part, fairseq = "fairseq", here.fairseq
     if fairseq is None:
         return Finding(part, "-", "fairseq is not installed", _install_missing(here, part))
     owners = [name for name in FAIRSEQ_DISTRIBUTIONS if name in here.versions]
@@ -240,17 +239,8 @@ def _project(requirement: str) -> str:
 
 def _satisfies(version: str, requirement: str) -> bool:
     """Whether a version fits a requirement's plain bounds; other bounds count as met."""
-    have = _release(version)
-    holds = {
-        "<": have.__lt__,
-        "<=": have.__le__,
-        "==": have.__eq__,
-        "!=": have.__ne__,
-        ">=": have.__ge__,
-        ">": have.__gt__,
-    }
     bounds = re.findall(r"(<=|>=|==|!=|<|>)\s*(\d+(?:\.\d+)*)\s*(?=,|\)|$)", requirement)
-    return all(holds[sign](_release(bound)) for sign, bound in bounds)
+    return all(_HOLDS[sign](_release(version), _release(bound)) for sign, bound in bounds)
 
 
 def _release(version: str) -> tuple[int, ...]:

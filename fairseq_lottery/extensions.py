@@ -3,7 +3,7 @@
 ``heads`` is the one that there is: what prunes whole attention heads and FFN units. An extension is
 a package with ``hooks``, which implements ``Components``; ``plugin``, which registers names with
 fairseq and loads nothing else before a training asks for one of them; ``workflow.techniques``; and
-``report``, which adds a section and tables to a report.
+``report``, which adds a section to a report.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load_plugins() -> list[Any]:
 
 
 def load_reports() -> list[Any]:
-    """Import what each extension adds to a report: ``add_section`` and ``search_table``."""
+    """Import what each extension adds to a report: ``section``."""
     return _load("report")
 
 

@@ -66,9 +66,9 @@ def find_place(environment: Mapping[str, str]) -> Optional[Place]:
         LotteryError: the environment tells half of it.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        return _from_torchrun(environment)
+        return _from_torchrun(environment) if int(environment["WORLD_SIZE"]) > 1 else None
     if "SLURM_STEP_NUM_TASKS" in environment:
-        return _from_srun(environment)
+        return _from_srun(environment) if int(environment["SLURM_STEP_NUM_TASKS"]) > 1 else None
     if int(environment.get("SLURM_NTASKS", 1)) > 1:
         raise LotteryError(
             f"the Slurm job has {environment['SLURM_NTASKS']} tasks, of which srun starts one"
@@ -77,35 +77,28 @@ def find_place(environment: Mapping[str, str]) -> Optional[Place]:
     return None
 
 
-def _from_torchrun(environment: Mapping[str, str]) -> Optional[Place]:
-    world = int(environment["WORLD_SIZE"])
-    if world == 1:
-        return None
-    try:
-        return Place(
-            rank=int(environment["RANK"]),
-            world=world,
-            local=int(environment["LOCAL_RANK"]),
-            address=environment["MASTER_ADDR"],
-            port=int(environment["MASTER_PORT"]),
-        )
-    except KeyError as missing:
-        raise LotteryError(
-            f"WORLD_SIZE is {world} but {missing.args[0]} is not set; start the processes with"
-            " torchrun or srun"
-        ) from None
+def _from_torchrun(environment: Mapping[str, str]) -> Place:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    for name in names:
+        if name not in environment:
+            raise LotteryError(
+                f"WORLD_SIZE is {environment['WORLD_SIZE']} but {name} is not set; start the"
+                " processes with torchrun or srun"
+            )
+    rank, world, local, address, port = (environment[name] for name in names)
+    return Place(int(rank), int(world), int(local), address, int(port))
 
 
-def _from_srun(environment: Mapping[str, str]) -> Optional[Place]:
-    world = int(environment["SLURM_STEP_NUM_TASKS"])
-    if world == 1:
-        return None
+def _from_srun(environment: Mapping[str, str]) -> Place:
+    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
+    # one port for all processes of a job step, most likely another for every other step
+    port = _FIRST_PORT + (job * 101 + step) % _PORTS
     return Place(
         rank=int(environment["SLURM_PROCID"]),
-        world=world,
+        world=int(environment["SLURM_STEP_NUM_TASKS"]),
         local=int(environment["SLURM_LOCALID"]),
         address=environment.get("MASTER_ADDR") or _first_host(environment["SLURM_STEP_NODELIST"]),
-        port=int(environment.get("MASTER_PORT") or _port_of_step(environment)),
+        port=int(environment.get("MASTER_PORT") or port),
         own_gpus="SLURM_GPUS_PER_TASK" in environment,
     )
 
@@ -123,12 +116,6 @@ def _first_host(nodes: str) -> str:
     return done.stdout.split()[0]
 
 
-def _port_of_step(environment: Mapping[str, str]) -> int:
-    """One port for all processes of a job step, most likely another for every other step."""
-    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
-    return _FIRST_PORT + (job * 101 + step) % _PORTS
-
-
 def flags(place: Optional[Place], given: list[str], gpus: int) -> list[str]:
     """What to add to the ``given`` flags of ``fairseq-train``; nothing for a process alone.
 
@@ -143,23 +130,17 @@ def flags(place: Optional[Place], given: list[str], gpus: int) -> list[str]:
     added = ["--distributed-world-size", str(place.world), "--distributed-rank", str(place.rank)]
     added += ["--distributed-init-method", "env://", "--distributed-no-spawn"]
     if gpus and "--cpu" not in given:
-        return [*added, "--device-id", str(_device(place, gpus))]
+        if place.local >= gpus and not place.own_gpus:
+            raise LotteryError(
+                f"process {place.local + 1} of this machine has no GPU, for only {gpus} can be"
+                " seen; start no more processes on a machine than it has GPUs, or give --cpu"
+            )
+        return [*added, "--device-id", str(place.local if place.local < gpus else 0)]
     added += ["--device-id", "0"]
     for flag, value in (("--distributed-backend", "gloo"), ("--ddp-backend", "legacy_ddp")):
         if not any(word.split("=")[0] == flag for word in given):
             added += [flag, value]
     return added
-
-
-def _device(place: Place, gpus: int) -> int:
-    if place.local < gpus:
-        return place.local
-    if place.own_gpus:
-        return 0
-    raise LotteryError(
-        f"process {place.local + 1} of this machine has no GPU, for only {gpus} can be seen; start"
-        " no more processes on a machine than it has GPUs, or give --cpu"
-    )
 
 
 def _leave(number: int, frame: object) -> None:

@@ -84,7 +84,7 @@ def imported_parts(room, depth=2):
 FLOORS = [
     ["errors", "lazy_names", "extensions"],
     ["files", "options", "environment"],
-    ["compat"],
+    ["compat", "records"],
     ["adapters", "sparse"],
     ["masks"],
     ["formats"],

@@ -7,7 +7,6 @@ import argparse
 import warnings
 from pathlib import Path
 
-from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
@@ -65,12 +64,10 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
         print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
         parsed = build_parser().parse_args(command)
         parsed.run(parsed)
-    tables = (report / "tables").glob("bleu-*.md")
-    for table in sorted(tables, key=lambda path: len(path.name)):  # scores, then their order
-        print(f"\n{table.read_text(encoding='utf-8')}")
-    with warnings.catch_warnings(), quiet_fairseq():
+    print()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
-        from fairseq_lottery.demo.ticket_size import lines
+        from fairseq_lottery.demo import outcome, ticket_size
 
-        for line in lines(out / "runs"):
+        for line in (*ticket_size.lines(out / "runs"), *outcome.lines(report)):
             print(line)

@@ -10,7 +10,6 @@ checks that it translates as fairseq does. It takes slim checkpoints too.
 
 import argparse
 
-from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
 
@@ -21,37 +20,21 @@ EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A file in, a file or a folder out."""
-    parser.add_argument("file", help="checkpoint, ticket, snapshot or compact file")
-    parser.add_argument(
-        "--to",
-        choices=("dense", "compact", "slim", "ctranslate2"),
-        default="dense",
-        help="(dense)",
-    )
-    parser.add_argument(
-        "--round",
-        choices=("fp16", "bf16", "zeros"),
-        dest="round_to",
-        help="with --to compact: values to a shorter type, lossy; or -0.0 to 0.0 and nothing else",
-    )
-    parser.add_argument("--out", required=True, metavar="PATH", help="file or folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    add = parser.add_argument
+    add("file", help="checkpoint, ticket, snapshot or compact file")
+    forms = ("dense", "compact", "slim", "ctranslate2")
+    add("--to", choices=forms, default="dense", help="(dense)")
+    add("--round", choices=("fp16", "bf16", "zeros"), dest="round_to", help="with --to compact:"
+        " values to a shorter type, lossy; or -0.0 to 0.0 and nothing else")  # fmt: skip
+    add("--out", required=True, metavar="PATH", help="file or folder to write")
+    add("--overwrite", action="store_true", help="replace --out where it exists")
     add_user_dir(parser)
-    deployed = parser.add_argument_group("with --to ctranslate2")
-    deployed.add_argument(
-        "--quantization",
-        choices=("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16"),
-        help="what weights are stored as (float32)",
-    )
-    deployed.add_argument(
-        "--data", metavar="FOLDER", help="fairseq-preprocess's (the one that it was trained on)"
-    )
-    deployed.add_argument(
-        "--check-on",
-        metavar="FILE",
-        help="tokenised source sentences to check with, one a line (up to 100 of the data's valid"
-        " or test set)",
-    )
+    add = parser.add_argument_group("with --to ctranslate2").add_argument
+    types = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16")
+    add("--quantization", choices=types, help="what weights are stored as (float32)")
+    add("--data", metavar="FOLDER", help="fairseq-preprocess's (the one that it was trained on)")
+    add("--check-on", metavar="FILE", help="tokenised source sentences to check with, one a line"
+        " (up to 100 of the data's valid or test set)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,28 +43,39 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.files import refuse_missing
 
     refuse_missing(args.file)
+    deploys = args.to == "ctranslate2"
     for flag in ("quantization", "data", "check_on"):
-        if getattr(args, flag) is not None and args.to != "ctranslate2":
+        if getattr(args, flag) is not None and not deploys:
             name = flag.replace("_", "-")
             raise LotteryError(f"--{name} is of --to ctranslate2; give that with it, or neither")
+    if deploys and args.round_to:
+        raise LotteryError("--round is of --to compact; CTranslate2 has --quantization")
     require("torch", "numpy", "safetensors", "zstandard", "fairseq")
     import fairseq  # noqa: F401 - loaded first, so that the plugin registers
 
-    with quiet_fairseq():
-        import_user_module(args.user_dir)
-    if args.to == "ctranslate2":
+    import_user_module(args.user_dir)
+    if deploys:
         _deploy(args)
-        return
+    else:
+        _export(args)
+
+
+def _deploy(args: argparse.Namespace) -> None:
+    from fairseq_lottery.environment import require
+
+    require("ctranslate2")
+    from fairseq_lottery.export.ctranslate2_model import deploy
+
+    found = deploy(args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite)
+    print(f"{args.out}: a CTranslate2 model, weights in {args.quantization or 'float32'}")
+    print(found.describe())
+
+
+def _export(args: argparse.Namespace) -> None:
     from fairseq_lottery.export.checkpoint_forms import export, own_architecture
 
     cut = export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
-    own = None if args.out.endswith(".safetensors") else own_architecture(args.out)
-    own_folder = f"the --user-dir that registers its architecture {own}"
-    if cut:
-        print(f"{args.out}: {cut.describe()}")
-        folder = own_folder if own else "--user-dir of this plugin"
-        print(f"it loads with {folder} and --task translation_lottery")
-    elif args.out.endswith(".safetensors"):
+    if args.out.endswith(".safetensors"):
         from fairseq_lottery.tickets.inspection import inspect_file
         from fairseq_lottery.tickets.size import advice, line
 
@@ -89,22 +83,13 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.out}: {line(found)}")
         if advice(found):
             print(advice(found))
+        return
+    own = own_architecture(args.out)
+    own_folder = f"the --user-dir that registers its architecture {own}"
+    if cut:
+        print(f"{args.out}: {cut.describe()}")
+        folder = own_folder if own else "--user-dir of this plugin"
+        print(f"it loads with {folder} and --task translation_lottery")
     else:
         how = f"fairseq and {own_folder}" if own else "plain fairseq, without --user-dir"
         print(f"{args.out}: loads with {how}")
-
-
-def _deploy(args: argparse.Namespace) -> None:
-    from fairseq_lottery.environment import require
-
-    if args.round_to:
-        raise LotteryError("--round is of --to compact; CTranslate2 has --quantization")
-    require("ctranslate2")
-    from fairseq_lottery.export.ctranslate2_model import deploy
-
-    with quiet_fairseq():
-        found = deploy(
-            args.file, args.out, args.quantization, args.data, args.check_on, args.overwrite
-        )
-    print(f"{args.out}: a CTranslate2 model, weights in {args.quantization or 'float32'}")
-    print(found.describe())

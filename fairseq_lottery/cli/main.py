@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Optional
 
 from fairseq_lottery import __version__
+from fairseq_lottery.cli.quiet import quiet_fairseq
 from fairseq_lottery.errors import LotteryError
 
 #: name -> module, from the package
@@ -61,7 +62,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     try:
-        args.run(args)
+        with quiet_fairseq():
+            args.run(args)
         sys.stdout.flush()
     except LotteryError as error:
         if args.debug:

@@ -28,12 +28,12 @@ def run(args: argparse.Namespace) -> None:
         require(package)
     from fairseq_lottery.tickets.pack import pack
 
-    packed = pack(
+    ticket, sizes = pack(
         args.ticket, args.out, args.command_file, args.data, args.subwords, args.overwrite
     )
     if not args.subwords:
         print("warning: without --subwords nobody else can cut text as the ticket's was cut")
-    for name, size in sorted(packed.sizes.items()):
+    for name, size in sorted(sizes.items()):
         print(f"{size:>12,}  {name}")
-    print(f"{args.out}: ticket {packed.digest}")
-    print(packed.signature)
+    print(f"{args.out}: ticket {ticket.digest()}")
+    print(ticket.record["signature"])

@@ -1,4 +1,4 @@
-"""Commands that say a few lines themselves keep fairseq from logging among them."""
+"""Commands say a few lines themselves, and keep fairseq from logging among them."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_fairseq() -> Iterator[None]:
-    """Only warnings of fairseq's meanwhile: it tells of each file and dictionary that it reads."""
+    """Let fairseq log warnings only: it names each file that it reads, and what it lacks."""
     loud = logging.getLogger("fairseq")
     level = loud.level
     loud.setLevel(logging.WARNING)

@@ -43,14 +43,13 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_lottery.report.reading.published import names
     from fairseq_lottery.workflow.engine.calibrate import calibrate
+    from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
     from fairseq_lottery.workflow.engine.emit import emit
     from fairseq_lottery.workflow.engine.snakemake import carry_out
     from fairseq_lottery.workflow.engine.start_checks import (
         check_disk,
         check_environment,
         check_executor,
-        check_files,
-        note_data,
         refuse_other_plan,
         refuse_repeats,
     )

@@ -1,18 +1,15 @@
-"""A file of ours in another form: as plain fairseq would have written it, or as small as can be.
-
-Or smaller as a model: without the heads and FFN units that contribute nothing (``tasks.slim``).
-"""
+"""A file of ours in another form: as plain fairseq would have written it, or as small as can be."""
 
 from __future__ import annotations
 
 import re
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from torch import Tensor
 
 from fairseq_lottery import options
 from fairseq_lottery.compat import PHANTOM_PARAMETER
@@ -26,11 +23,9 @@ from fairseq_lottery.formats.checkpoints.cut_model import CUT, has_cut, refuse_u
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
 from fairseq_lottery.formats.mask_leaks import refuse_leaking
+from fairseq_lottery.formats.source import source_of
 from fairseq_lottery.tickets.size import rounded, without_negative_zeros
 
-#: forms of a file; ``dense`` holds every weight, ``compact`` codes the mask and what survives,
-#: ``slim`` holds every weight of a model without the heads and units that contribute nothing
-FORMS = ("dense", "compact", "slim")
 #: shorter types that values may be rounded to
 ROUNDINGS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 #: drops the sign of zeros, as torch.nn.utils.prune leaves them, and nothing else
@@ -48,12 +43,12 @@ def export(
 
     A checkpoint becomes one that plain fairseq loads, or a compact model; that, a plain
     checkpoint again. Tickets and snapshots are what they are in either form. Both ways no value
-    changes by a bit, unless values are to be rounded; the order of settings may.
-
-    A slim checkpoint, whole or compact, becomes dense with zeros where something was cut out.
+    changes by a bit, unless values are to be rounded; the order of settings may. A slim checkpoint,
+    whole or compact, becomes dense with zeros where something was cut out.
 
     Args:
-        to: one of ``FORMS``.
+        to: ``dense`` holds every weight, ``compact`` codes the mask and what survives, ``slim``
+            holds every weight of a model without the heads and units that contribute nothing.
         round_to: one of ``ROUNDINGS``, for ``compact``: each value loses the bits that the
             shorter type does not hold. Or ``ZEROS``, for a checkpoint: -0.0 becomes 0.0.
 
@@ -67,7 +62,8 @@ def export(
     if round_to and to != "compact":
         raise LotteryError("--round makes a compact file smaller; give --to compact with it")
     kind = None if Path(path).suffix != ".safetensors" else container.kind_of(path)
-    if to == "slim" and kind not in (None, KIND):
+    is_model = kind in (None, KIND)
+    if to == "slim" and not is_model:
         raise LotteryError(
             f"{path} is a {kind}, which a training starts from; --to slim takes the checkpoint of"
             " that training"
@@ -76,27 +72,33 @@ def export(
         raise LotteryError(
             f"{path} is a {kind}, whose mask is made; --round zeros takes the checkpoint before it"
         )
-    _refuse_misnamed(out, to == "compact" or kind not in (None, KIND), kind or "checkpoint")
-    if kind in (None, KIND) and to != "compact":
-        state = whole_state(load_model(path)[0] if kind else plain_state(path), path)
+    named, contained = Path(out).suffix == ".safetensors", to == "compact" or not is_model
+    if contained and not named:
+        what = f"a {kind or 'checkpoint'} of ours, whose name ends in .safetensors"
+        raise LotteryError(f"--out {out} will be {what}")
+    if named and not contained:
+        raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
+    if is_model and to != "compact":
+        state = load_model(path)[0] if kind else plain_state(read_checkpoint(path), path)
+        state = whole_state(state, path)
         cut = None
         if to == "slim":
             state, cut = components().slim_checkpoint(state, path)
         _save_checkpoint(state, out, overwrite)
         return cut
     if kind is None:
-        state = plain_state(path)
+        kind, source = KIND, read_source(path)
+        state = plain_state(source.state, path)
         if round_to == ZEROS:
             state["model"] = {n: without_negative_zeros(t) for n, t in state["model"].items()}
-        tensors, record = from_state(state, read_source(path).mask)
-        _save(out, KIND, tensors, record, round_to, overwrite)
-        return None
-    read_source(path)  # it is what it says, not only whole
-    tensors, record = container.load(path, kind)
-    if to == "dense":
-        container.save(out, kind, tensors, record, overwrite)
+        tensors, record = from_state(state, source.mask)
     else:
-        _save(out, kind, tensors, record, round_to, overwrite)
+        tensors, record = container.load(path, kind)
+        source_of(path, kind, tensors, record)  # it is what it says, not only whole
+    if round_to in ROUNDINGS:
+        tensors = rounded(tensors, ROUNDINGS[round_to])
+        record = {**record, "rounded": round_to}
+    container.save(out, kind, tensors, record, overwrite, compact=to == "compact")
     return None
 
 
@@ -119,29 +121,6 @@ def own_architecture(path: Union[str, Path]) -> Optional[str]:
     return None if is_fairseqs else name
 
 
-def _refuse_misnamed(out: Union[str, Path], contained: bool, kind: str) -> None:
-    """Files of ours are known by their names; everything else is taken for a checkpoint."""
-    named = Path(out).suffix == ".safetensors"
-    if contained and not named:
-        raise LotteryError(f"--out {out} will be a {kind} of ours, whose name ends in .safetensors")
-    if named and not contained:
-        raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
-
-
-def _save(
-    out: Union[str, Path],
-    kind: str,
-    tensors: dict[str, Tensor],
-    record: dict[str, Any],
-    round_to: Optional[str],
-    overwrite: bool,
-) -> None:
-    if round_to in ROUNDINGS:
-        tensors = rounded(tensors, ROUNDINGS[round_to])
-        record = {**record, "rounded": round_to}
-    container.save(out, kind, tensors, record, overwrite, compact=True)
-
-
 def _save_checkpoint(state: dict[str, Any], out: Union[str, Path], overwrite: bool) -> None:
     _, ties = untie(state["model"])  # a tied embedding is stored once
     model = {name: state["model"][ties.get(name, name)] for name in state["model"]}
@@ -159,14 +138,17 @@ def _unprefixed(name: Any, start: str = "", end: str = "") -> Any:
     return found.group(1) if found else name
 
 
-def plain_state(path: Union[str, Path]) -> dict[str, Any]:
+def plain_state(state: Mapping[str, Any], path: Union[str, Path]) -> dict[str, Any]:
     """The model of a checkpoint, with the names of fairseq's own task, loss and optimizer.
 
     Optimizer and task state are left out, and so are gates that were learned and the copies of
     weights that official 0.12.2 carries: saved, it loads on both stacks without switches. One that
     something was cut out of stays so, and keeps the name of our task, which alone can load it.
+
+    Args:
+        state: as ``read_checkpoint`` gives it.
+        path: named in messages.
     """
-    state = read_checkpoint(path)
     refuse_not_finite(state["model"], path)
     refuse_leaking(state, path)
     cfg = state.get("cfg")

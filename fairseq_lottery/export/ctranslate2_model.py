@@ -8,7 +8,7 @@ written here, in a private folder, is converted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -53,8 +53,8 @@ def deploy(
         check_on: file of source sentences to translate with both, instead of the data's.
 
     Returns:
-        How far CTranslate2 and fairseq agree. With float32 it is exact; quantized weights
-        are other weights, and nothing is asked of their translations.
+        How far CTranslate2 and fairseq agree: in float32 to rounding; of quantized weights
+        nothing is asked.
 
     Raises:
         LotteryError: what CTranslate2 cannot represent, or translates otherwise than fairseq;
@@ -66,7 +66,12 @@ def deploy(
         source.refuse_leaks()
         weights, task, settings = stored_weights(source)
         text = text_of(source, task, data, check_on is None)
-        _refuse_unknown(source)
+        name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
+        if name not in _MODELS:
+            raise LotteryError(
+                f"CTranslate2 does not know the model of {path} ({name}), Transformers only;"
+                " translate with fairseq"
+            )
         dictionaries = text.fairseq_dictionaries
         model = built(source, weights, dictionaries)
         sides = dictionaries["source"], dictionaries["target"]
@@ -75,9 +80,19 @@ def deploy(
         if quantization in _HALF:
             _refuse_large(model, quantization)
         sentences = sentences_of(text, check_on, model.max_positions()[0])
+        arguments = _write_model(source, model, text, private)
 
         def converted(kind: Optional[str], folder: Path) -> Agreement:
-            _convert(source, model, text, private, folder, kind, settings)
+            try:
+                converter = converter_of(private, arguments, settings)
+                converter.convert(str(folder), quantization=kind, force=True)
+            except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
+                known = isinstance(error, (ValueError, NotImplementedError))
+                reason = _line(error) if known else f"its converter fails on it ({_line(error)})"
+                raise LotteryError(
+                    f"CTranslate2 cannot represent the model of {path}: {reason}; translate with"
+                    " fairseq"
+                ) from error
             translator = load_translator(folder, kind, torch.get_num_threads())
             try:
                 return compare(model, *sides, translator, sentences, kind is None)
@@ -99,15 +114,6 @@ def deploy(
     return found
 
 
-def _refuse_unknown(source: Source) -> None:
-    name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
-    if name not in _MODELS:
-        raise LotteryError(
-            f"CTranslate2 does not know the model of {source.path} ({name}), Transformers only;"
-            " translate with fairseq"
-        )
-
-
 def _refuse_large(model: Any, quantization: str) -> None:
     for name, parameter in model.named_parameters():
         if float(parameter.detach().abs().max()) > torch.finfo(torch.float16).max:
@@ -116,45 +122,28 @@ def _refuse_large(model: Any, quantization: str) -> None:
             )
 
 
-def _convert(
-    source: Source,
-    model: Any,
-    text: Text,
-    private: Path,
-    out: Path,
-    quantization: Optional[str],
-    settings: Any,
-) -> None:
-    text.write_dictionaries(private)
+def _write_model(source: Source, model: Any, text: Text, folder: Path) -> Namespace:
+    """Write dictionaries and ``model.pt`` for the converter; return the model's settings."""
+    text.write_dictionaries(folder)
     arguments = arguments_of(source)
     arguments.task = "translation"
     arguments.source_lang, arguments.target_lang = text.source, text.target
     # of a layer that is not there, CTranslate2 dies; no translation needs alignments
     arguments.alignment_layer, arguments.alignment_heads = -1, 0
-    heads = {side: getattr(arguments, f"{side}_attention_heads") for side in ("encoder", "decoder")}
-    arguments.decoder_attention_heads = heads["encoder"]  # else the converter refuses the model
-    torch.save({"args": arguments, "model": model.state_dict()}, private / "model.pt")
+    # the converter takes no model whose sides have other numbers of heads: see ``converter_of``
+    alike = Namespace(**vars(arguments))
+    alike.decoder_attention_heads = arguments.encoder_attention_heads
+    torch.save({"args": alike, "model": model.state_dict()}, folder / "model.pt")
     allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
-    try:
-        converter = converter_of(private / "model.pt", private, heads, settings)
-        converter.convert(str(out), quantization=quantization, force=True)
-    except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
-        known = isinstance(error, (ValueError, NotImplementedError))
-        reason = _line(error) if known else f"its converter fails on it ({_line(error)})"
-        raise LotteryError(
-            f"CTranslate2 cannot represent the model of {source.path}: {reason}; translate with"
-            " fairseq"
-        ) from error
+    return arguments
 
 
-def converter_of(model: Path, folder: Path, heads: Mapping[str, int], settings: Any) -> Any:
-    """CTranslate2's converter of fairseq checkpoints, with what it leaves of its own format.
+def converter_of(folder: Path, arguments: Namespace, settings: Any) -> Any:
+    """Return CTranslate2's converter of ``model.pt``, with what it leaves of its own format.
 
     Args:
-        model: its settings say that both sides have as many heads, without which the converter
-            takes none; of a cut model the whole one, with zeros.
-        folder: of the dictionaries.
-        heads: of an attention in the ``encoder`` and in the ``decoder``.
+        folder: of the model, whole, with zeros where something was cut out, and the dictionaries.
+        arguments: of the model, with the heads of each attention in the encoder and the decoder.
         settings: of the model, which may say what was cut out of it.
     """
     from ctranslate2.converters import FairseqConverter
@@ -162,13 +151,13 @@ def converter_of(model: Path, folder: Path, heads: Mapping[str, int], settings: 
     class OwnHeads(FairseqConverter):
         def _load(self) -> Any:
             spec = super()._load()
-            for side, number in heads.items():
-                getattr(spec, side).num_heads = np.int16(number)
+            spec.encoder.num_heads = np.int16(arguments.encoder_attention_heads)
+            spec.decoder.num_heads = np.int16(arguments.decoder_attention_heads)
             if has_cut(settings):
                 components().narrow(spec, settings)
             return spec
 
-    return OwnHeads(str(model), str(folder))
+    return OwnHeads(str(folder / "model.pt"), str(folder))
 
 
 def _line(error: Exception) -> str:

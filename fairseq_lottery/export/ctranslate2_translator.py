@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
+Sentences = Sequence[Sequence[str]]
+
 #: what CTranslate2 calls ``<pad>``, which fairseq never selects
 _PAD = "<blank>"
 
@@ -18,16 +20,13 @@ _PAD = "<blank>"
 def load_translator(
     folder: Union[str, Path], quantization: Optional[str] = None, threads: int = 0
 ) -> Any:
-    """Load a folder for translating on the CPU.
+    """Load a folder as a ``ctranslate2.Translator`` on the CPU.
 
     Args:
         quantization: what the folder was exported with. It is computed in where this CPU can;
             elsewhere int8 with float32 around it, or float32. CTranslate2 would do so as well,
             with a warning.
         threads: 0 for CTranslate2's own choice.
-
-    Returns:
-        A ``ctranslate2.Translator``; ``compute_type`` says what it computes in.
     """
     import ctranslate2
 
@@ -41,23 +40,22 @@ def load_translator(
 
 def translate(
     translator: Any,
-    sentences: Sequence[Sequence[str]],
+    sentences: Sentences,
     beam: int = 5,
-    lenpen: float = 1.0,
     shortest: int = 1,
     longest: int = 200,
     batch: int = 16,
 ) -> list[list[str]]:
-    """Translate; the best hypothesis of each sentence, in the order of ``sentences``.
+    """Return the best hypothesis of each sentence, in the order of ``sentences``.
 
     Args:
         shortest, longest: limits in tokens without ``</s>``; equal, they force the length.
         batch: sentences at once.
     """
     results = translator.translate_batch(
-        [list(sentence) for sentence in sentences],
+        [*map(list, sentences)],
         beam_size=beam,
-        length_penalty=lenpen,
+        length_penalty=1.0,
         min_decoding_length=shortest,
         max_decoding_length=longest,
         max_batch_size=batch,
@@ -68,15 +66,12 @@ def translate(
 
 
 def score(
-    translator: Any,
-    sentences: Sequence[Sequence[str]],
-    translations: Sequence[Sequence[str]],
-    batch: int = 16,
+    translator: Any, sentences: Sentences, translations: Sentences, batch: int = 16
 ) -> list[list[float]]:
-    """Log-probability of every token of given translations, the ``</s>`` at their end included."""
+    """Return the log-probability of every token of translations, and of the ``</s>`` after them."""
     results = translator.score_batch(
-        [list(sentence) for sentence in sentences],
-        [list(translation) for translation in translations],
+        [*map(list, sentences)],
+        [*map(list, translations)],
         max_batch_size=batch,
         max_input_length=0,
     )

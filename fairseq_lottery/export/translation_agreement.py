@@ -47,12 +47,11 @@ class Agreement:
 
     Attributes:
         sentences: how many were translated.
-        equal: translations that are equal token by token; of the others a reason is looked for
-            only where weights are the same.
-        ties: others, where fairseq's search hung on no more than rounding.
-        shared: others, where CTranslate2 gives the share of tokens that may not be selected to
-            the rest.
-        cut: others that reached the limit of a translation's length, which fairseq ends with
+        equal: translations that are equal token by token. Of the others a reason is looked for
+            only where weights are the same:
+        ties: where fairseq's search hung on no more than rounding;
+        shared: where CTranslate2 gives the share of tokens that may not be selected to the rest;
+        cut: where the limit of a translation's length was reached, which fairseq ends with
             ``</s>`` and CTranslate2 without.
         limit: that length in tokens.
         worst, mean: difference of a token's log-probability, over all tokens of fairseq's
@@ -80,16 +79,13 @@ class Agreement:
 
     def describe(self) -> str:
         """What a user wants to know of it."""
-        rest = (
-            (self.ties, "at a tie of the search"),
-            (self.shared, "because CTranslate2 gives the probability of <pad> to other tokens"),
-            (
-                self.cut,
-                f"cut off after {self.limit} tokens, where fairseq adds </s> and CTranslate2 does"
-                " not",
-            ),
-        )
-        reasons = ", ".join(f"{count} {why}" for count, why in rest if count)
+        cut = f"cut off after {self.limit} tokens, where fairseq adds </s> and CTranslate2 does not"
+        rest = {
+            "at a tie of the search": self.ties,
+            "because CTranslate2 gives the probability of <pad> to other tokens": self.shared,
+            cut: self.cut,
+        }
+        reasons = ", ".join(f"{count} {why}" for why, count in rest.items() if count)
         return (
             f"{self.equal} of {self.sentences} sentences are translated as by fairseq, token by"
             f" token (beam {BEAM}){'; the others: ' if reasons else ''}{reasons}\n"
@@ -119,7 +115,7 @@ def compare(
     wanted = translate_with_fairseq(model, source, target, sentences)
     found = translate(translator, sentences, beam=BEAM, longest=limit, batch=BATCH)
     scores = score(translator, sentences, [one.tokens for one in wanted], batch=BATCH)
-    _refuse_lost(sentences, wanted, found, scores)
+    _refuse_lost(len(sentences), wanted, found, scores)
     gaps = [
         abs(theirs - ours)
         for one, log_probs in zip(wanted, scores)
@@ -150,25 +146,22 @@ def compare(
 
 
 def _refuse_lost(
-    sentences: Sequence[Sequence[str]],
+    count: int,
     wanted: Sequence[Translation],
     found: Sequence[Sequence[str]],
     scores: Sequence[Sequence[float]],
 ) -> None:
     """Refuse what would be compared in part: ``zip`` ends with the shorter one."""
-    for whose, count in (
-        ("fairseq", len(wanted)),
-        ("CTranslate2", len(found)),
-        ("CTranslate2's scoring", len(scores)),
-    ):
-        if count != len(sentences):
-            raise LotteryError(f"of {len(sentences)} sentences {whose} gave back {count}")
-    for number, (one, log_probs) in enumerate(zip(wanted, scores), 1):
+    given = {"fairseq": wanted, "CTranslate2": found, "CTranslate2's scoring": scores}
+    for whose, one in given.items():
+        if len(one) != count:
+            raise LotteryError(f"of {count} sentences {whose} gave back {len(one)}")
+    for number, (ours, log_probs) in enumerate(zip(wanted, scores), 1):
         # every token and the </s> after them
-        if not len(log_probs) == len(one.log_probs) == len(one.tokens) + 1:
+        if not len(log_probs) == len(ours.log_probs) == len(ours.tokens) + 1:
             raise LotteryError(
-                f"sentence {number} has {len(one.tokens)} tokens and </s>, of which fairseq scored"
-                f" {len(one.log_probs)} and CTranslate2 {len(log_probs)}"
+                f"sentence {number} has {len(ours.tokens)} tokens and </s>, of which fairseq scored"
+                f" {len(ours.log_probs)} and CTranslate2 {len(log_probs)}"
             )
 
 

@@ -1,7 +1,6 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one.
+"""Writing files atomically, holding a folder, and reading files that anybody may have put there.
 
-Holding a folder, so that two processes never write into it at once. And reading files that
-anybody may have put there: a pipe in the place of a file never makes a command wait.
+A crash leaves the old file or the new one; a pipe in the place of a file makes no command wait.
 """
 
 from __future__ import annotations
@@ -45,7 +44,9 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors makes its files private
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # safetensors makes its files private
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch calls a full disk a RuntimeError
         reason = getattr(error, "strerror", None) or error
@@ -77,16 +78,12 @@ def refuse_missing(*paths: Union[str, Path, None]) -> None:
         if os.path.isdir(path):
             raise LotteryError(f"{path} is a folder; name a file in it")
         if not is_plain(path):
-            near = _beside(path)
+            try:
+                near = sorted(one.name for one in path.parent.glob(f"*{path.suffix or '.pt'}"))
+            except (OSError, ValueError):  # the name is too long, or no pattern
+                near = []
             hint = f"; beside it are {', '.join(near)}" if near else ""
             raise LotteryError(f"there is no file {path}{hint}")
-
-
-def _beside(path: Path) -> list[str]:
-    try:
-        return sorted(other.name for other in path.parent.glob(f"*{path.suffix or '.pt'}"))
-    except (OSError, ValueError):  # the name is too long, or no pattern
-        return []
 
 
 def read_bytes(path: Union[str, Path], most: int) -> bytes:
@@ -112,20 +109,13 @@ def read_bytes(path: Union[str, Path], most: int) -> bytes:
 
 
 def read_lines(path: Union[str, Path], most: int) -> Iterator[str]:
-    """Yield the lines of a text without their ends; raise as ``read_text`` does.
-
-    The text is held as bytes, and lines as texts one by one.
-    """
+    """Yield the lines of a text without their ends, one by one; raise as ``read_text`` does."""
     for line in io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8"):
         yield line.rstrip("\n")
 
 
 def sha256_of(path: Union[str, Path]) -> str:
-    """SHA-256 of a file of any size.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """SHA-256 of a file of any size; raises OSError."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -134,12 +124,7 @@ def sha256_of(path: Union[str, Path]) -> str:
 
 
 def read_text(path: Union[str, Path], most: int) -> str:
-    """As ``read_bytes``: UTF-8 text, with any line ends as newlines.
-
-    Raises:
-        OSError: see there.
-        UnicodeDecodeError: it is no UTF-8.
-    """
+    """As ``read_bytes``: UTF-8 text, with any line ends as newlines; or UnicodeDecodeError."""
     return io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8").read()
 
 
@@ -169,11 +154,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file as long as the block lasts, after waiting for whoever holds it.
-
-    Raises:
-        LotteryError: the lock file cannot be written.
-    """
+    """Hold a lock file as long as the block lasts, after waiting for whoever holds it."""
     try:
         lock = open(path, "w")  # noqa: SIM115 - held until the work ends
     except OSError as error:
@@ -181,9 +162,3 @@ def locked(path: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

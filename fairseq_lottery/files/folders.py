@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 
 
 @contextmanager
 def replacing_folder(
-    path: Union[str, Path], marker: str, overwrite: bool = False
+    path: Union[str, Path], marker: Optional[str], overwrite: bool = False
 ) -> Iterator[tuple[Path, Path]]:
     """Give two temporary folders beside ``path``; on leaving, the first is renamed to ``path``.
 
@@ -24,7 +24,7 @@ def replacing_folder(
 
     Args:
         marker: a file that folders of this kind have: with ``overwrite`` only a folder that
-            has it, or an empty one, is replaced.
+            has it, or an empty one, is replaced; None replaces an empty one only.
 
     Raises:
         LotteryError: ``path`` exists and may not be replaced, or cannot be written.
@@ -43,7 +43,7 @@ def replacing_folder(
             if written.is_file():
                 with open(written, "rb+") as file:
                     os.fsync(file.fileno())
-        if target.exists():
+        if marker is not None and target.exists():  # else it is empty, or the rename fails
             os.rename(target, old)
         os.rename(new, target)
     except (OSError, RuntimeError) as error:  # torch calls a full disk a RuntimeError
@@ -56,7 +56,7 @@ def replacing_folder(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _refuse(target: Path, marker: str, overwrite: bool) -> None:
+def _refuse(target: Path, marker: Optional[str], overwrite: bool) -> None:
     if not os.path.isdir(target.parent):
         raise LotteryError(f"the folder {target.parent} does not exist; make it first")
     if not os.path.lexists(target):
@@ -65,5 +65,6 @@ def _refuse(target: Path, marker: str, overwrite: bool) -> None:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if target.is_symlink() or not target.is_dir():
         raise LotteryError(f"{target} is there and is no folder; choose another name")
-    if any(target.iterdir()) and not (target / marker).is_file():
-        raise LotteryError(f"{target} holds no {marker} but other files; choose another name")
+    if any(target.iterdir()) and not (marker and (target / marker).is_file()):
+        content = f"holds no {marker} but other files" if marker else "is not empty"
+        raise LotteryError(f"{target} {content}; choose another name")

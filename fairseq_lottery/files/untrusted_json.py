@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 
@@ -69,21 +71,8 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if _is_deep(value):
-        raise ValueError("it is nested too deeply")
+    refuse_nested(value, "it", math.inf)
     return value
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, (dict, list))
-            for inner in (one.values() if isinstance(one, dict) else one)
-        ]
-    return bool(level)
 
 
 def refuse_other_than_json(value: Any, what: str) -> None:
@@ -93,21 +82,40 @@ def refuse_other_than_json(value: Any, what: str) -> None:
         LotteryError: another type than JSON's, a number that is none, or more than anything
             of ours has.
     """
-    count, level = 0, [value]
+
+    def refuse_other(one: Any) -> None:
+        is_dict = isinstance(one, dict) and all(isinstance(name, str) for name in one)
+        if not (is_dict or one is None or isinstance(one, (list, tuple, str, bool, int, float))):
+            raise LotteryError(f"{what} holds a {type(one).__name__}")
+        if isinstance(one, float) and not math.isfinite(one):
+            raise LotteryError(f"{what} holds {one}")
+
+    refuse_nested(value, what, _MOST, refuse_other)
+
+
+def refuse_nested(
+    value: Any, what: str, most: float, refuse_other: Optional[Callable[[Any], None]] = None
+) -> None:
+    """Refuse more than ``most`` values in one, and values that are nested deeply or in a ring.
+
+    Args:
+        refuse_other: called with each of them.
+    """
+    count, level = 1, [value]
     for _ in range(_DEEPEST):
         inner: list[Any] = []
         for one in level:
-            count += 1
-            if isinstance(one, dict) and all(isinstance(name, str) for name in one):
+            if refuse_other is not None:
+                refuse_other(one)
+            if isinstance(one, Namespace):
+                inner += vars(one).values()
+            elif isinstance(one, Mapping):
                 inner += one.values()
             elif isinstance(one, (list, tuple)):
                 inner += one
-            elif not (one is None or isinstance(one, (str, bool, int, float))):
-                raise LotteryError(f"{what} holds a {type(one).__name__}")
-            elif isinstance(one, float) and not math.isfinite(one):
-                raise LotteryError(f"{what} holds {one}")
-            if count + len(inner) > _MOST:
-                raise LotteryError(f"{what} holds more than {_MOST} values")
+            if count + len(inner) > most:
+                raise LotteryError(f"{what} holds more than {most} values")
+        count += len(inner)
         level = inner
     if level:
-        raise LotteryError(f"{what} is nested too deeply")
+        raise LotteryError(f"{what} is nested too deeply, or holds itself")

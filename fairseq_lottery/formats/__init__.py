@@ -7,8 +7,13 @@ from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter, trainable, untie
 from fairseq_lottery.formats.container import digest_of as ticket_digest
 from fairseq_lottery.formats.dictionaries import Dictionaries, read_dictionaries
-from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_state
-from fairseq_lottery.formats.snapshot import load_snapshot, save_snapshot
+from fairseq_lottery.formats.mask_state import (
+    load_mask,
+    mask_from_state,
+    mask_to_state,
+    save_mask,
+)
+from fairseq_lottery.formats.snapshot import save_snapshot
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import Ticket, load_ticket, save_ticket
 
@@ -17,13 +22,14 @@ __all__ = [
     "Source",
     "Ticket",
     "is_parameter",
-    "load_snapshot",
+    "load_mask",
     "load_ticket",
     "mask_from_state",
     "mask_to_state",
     "read_checkpoint",
     "read_dictionaries",
     "read_source",
+    "save_mask",
     "save_snapshot",
     "save_ticket",
     "ticket_digest",

@@ -20,7 +20,7 @@ from fairseq_lottery.formats.json_values import from_json, to_json
 from fairseq_lottery.formats.mask_state import (
     mask_from_state,
     mask_of_zeros,
-    mask_to_state,
+    mask_to_file,
     scatter,
     survivors,
 )
@@ -45,21 +45,14 @@ def from_state(
     weights, ties = untie(state["model"])
     rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
     mask = mask if mask is not None else mask_of_zeros(weights, _is_kept)
-    kept = mask_to_state(mask)
-    tensors = {f"mask/{name}": bits for name, bits in kept["bits"].items()}
+    tensors, layout = mask_to_file(mask)
     tensors.update({f"buffer/{name}": tensor for name, tensor in rest.items()})
     for name, tensor in weights.items():
         tensors[f"values/{name}"] = survivors(mask, name, tensor)
     settings = {key: value for key, value in state.items() if key != "model"}
-    record = {
-        "names": list(state["model"]),
-        "ties": ties,
-        "mask": {"shapes": kept["shapes"], "protected": kept["protected"]},
-        "settings": {
-            key: to_json(value, f"the checkpoint's {key}") for key, value in settings.items()
-        },
-    }
-    return tensors, record
+    plain = {key: to_json(value, f"the checkpoint's {key}") for key, value in settings.items()}
+    names = list(state["model"])
+    return tensors, {"names": names, "ties": ties, "mask": layout, "settings": plain}
 
 
 def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:

@@ -22,10 +22,17 @@ from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, replacing
 from fairseq_lottery.files.untrusted_json import MOST_DIMENSIONS, read_json
+from fairseq_lottery.formats.entry_checks import count, entries, one_of
 
 _KEY = "fairseq_lottery"
-#: versions of the format: plain, and compact; 2, which was never released, took bits the wrong way
+#: versions of the format: plain, and compact; 2 was never released
 _PLAIN, _COMPACT = 1, 3
+_TEXTS = {"kind": one_of(str), "digest": one_of(str)}
+#: entries of our header; the record of a compact file is in its tensors
+_HEADERS = {
+    _PLAIN: entries({**_TEXTS, "record": one_of(dict)}, ("kind", "digest", "record")),
+    _COMPACT: entries(_TEXTS, ("kind", "digest")),
+}
 #: bytes of a header; that of a Transformer-big's ticket with the optimizer's state has 104 thousand
 _LONGEST = 1 << 23
 #: what weights, moments, bits and counters are; others are not read at all
@@ -90,36 +97,25 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
     if not is_plain(path):
         raise LotteryError(f"there is no file {path}")
     try:
-        outer = _outer_header(path)
+        metadata = read_header(path)["__metadata__"]
+        if set(metadata) != {_KEY}:
+            raise ValueError("its record is not the only one")
         with safe_open(str(path), framework="pt"):  # checks types, shapes and places
-            header = read_json(outer["__metadata__"][_KEY])
+            header = read_json(metadata[_KEY])
         version = header["version"]
-        if type(version) is not int:  # to Python, true is 1
-            raise TypeError("its version is malformed")
-        types = {"kind": str, "digest": str, **({"record": dict} if version == _PLAIN else {})}
-        known = version in (_PLAIN, _COMPACT)
-        if known and not all(isinstance(header[k], types[k]) for k in types):
-            raise TypeError("its record is malformed")
+        count(version, "version", 0)
+        known = version in _HEADERS
+        if known:
+            _HEADERS[version](header, "header", 0)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise LotteryError(
             f"{path} is damaged or was not written by fairseq-lottery ({error})"
         ) from error
-    if not known and version < _COMPACT:
-        raise LotteryError(
-            f"{path} has format version {version}, which was never released; make the file again"
-        )
     if not known:
         raise LotteryError(
-            f"{path} has format version {version}, this fairseq-lottery reads up to {_COMPACT};"
-            " update fairseq-lottery"
+            f"{path} has format version {version}, this fairseq-lottery reads {_PLAIN} and"
+            f" {_COMPACT}; update fairseq-lottery"
         )
-    return header
-
-
-def _outer_header(path: Union[str, Path]) -> dict[str, Any]:
-    header = read_header(path)
-    if set(header["__metadata__"]) != {_KEY}:
-        raise ValueError("its record is not the only one")
     return header
 
 
@@ -162,12 +158,12 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
     header = _header(path)
     if header["kind"] != kind:
         raise LotteryError(f"{path} is a {header['kind']}, not a {kind}")
+    record: dict[str, Any] = header.get("record", {})
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise LotteryError(f"{path} is damaged ({error})") from error
-    record = header.get("record")
     if header["version"] == _COMPACT:
         require("zstandard")
         from fairseq_lottery.formats.compact.coded_layout import unpack
@@ -176,7 +172,6 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
             tensors, record = unpack(tensors)
         except LotteryError as error:
             raise LotteryError(f"{path} is damaged: {error}") from error
-    assert record is not None
     if digest(tensors, record) != header["digest"]:
         raise LotteryError(f"{path} was changed after it was written; its digest does not match")
     return tensors, record

@@ -31,14 +31,6 @@ def _encode(symbols: tuple[str, ...]) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def _refuse_large(size: int) -> None:
-    if size > _LARGEST_STORED:
-        raise LotteryError(
-            f"the stored dictionary has {size} bytes, more than {_LARGEST_STORED}; use a smaller"
-            " vocabulary"
-        )
-
-
 def _decode(text: Any) -> tuple[str, ...]:
     if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
         raise LotteryError("the stored dictionary is no text; the file is damaged")
@@ -47,6 +39,14 @@ def _decode(text: Any) -> tuple[str, ...]:
         return tuple(text.numpy().tobytes().decode().split("\n"))
     except UnicodeDecodeError as error:
         raise LotteryError("the stored dictionary is no UTF-8 text; the file is damaged") from error
+
+
+def _refuse_large(size: int) -> None:
+    if size > _LARGEST_STORED:
+        raise LotteryError(
+            f"the stored dictionary has {size} bytes, more than {_LARGEST_STORED}; use a smaller"
+            " vocabulary"
+        )
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,11 @@ class Dictionaries:
         advice = "preprocess with --srcdict" + (" and --tgtdict" if len(self.symbols) > 1 else "")
         for name, ours in self.symbols.items():
             theirs = other[name]
-            for index, (a, b) in enumerate(zip(ours, theirs)):
-                if a != b:
-                    raise LotteryError(
-                        f"the {name} dictionary of the data is not {whose}'s: symbol {index} is"
-                        f" {b!r} in the data and {a!r} in {whose}; {advice}"
-                    )
+            for index in (i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b):
+                raise LotteryError(
+                    f"the {name} dictionary of the data is not {whose}'s: symbol {index} is"
+                    f" {theirs[index]!r} in the data and {ours[index]!r} in {whose}; {advice}"
+                )
             if len(ours) != len(theirs):
                 raise LotteryError(
                     f"the {name} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
@@ -127,16 +126,16 @@ def read_dictionaries(folder: DataFolder) -> Dictionaries:
         LotteryError: one is missing, or fairseq cannot read it.
     """
 
-    def symbols(name: str) -> tuple[str, ...]:
-        path = folder.path / folder.files[name]
+    symbols = {}
+    for name, file in folder.files.items():
         try:
-            found = _symbols(read_bytes(path, LARGEST))
+            found = _symbols(read_bytes(folder.path / file, LARGEST))
         except (OSError, ValueError, RuntimeError) as error:
+            path = folder.path / file
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
         added = folder.added.get(name, ())
-        return (*found, *(symbol for symbol in added if symbol not in (*SPECIAL, *found)))
-
-    return Dictionaries({name: symbols(name) for name in folder.files})
+        symbols[name] = (*found, *(one for one in added if one not in (*SPECIAL, *found)))
+    return Dictionaries(symbols)
 
 
 def _symbols(text: bytes) -> tuple[str, ...]:

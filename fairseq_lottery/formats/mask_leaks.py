@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats.checkpoints.checkpoint import stored_entries
 from fairseq_lottery.formats.mask_state import mask_from_state
 from fairseq_lottery.masks import Mask
 
 
-def count_leaks(tensors: Mapping[str, Tensor], mask: Mask) -> dict[str, int]:
+def count_leaks(tensors: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, int]:
     """Matrix -> its pruned entries that are not zero; those without any, or not there, left out."""
     found = {
         name: int(torch.count_nonzero(tensors[name][~keep]))
@@ -27,18 +28,14 @@ def count_leaks(tensors: Mapping[str, Tensor], mask: Mask) -> dict[str, int]:
 def refuse_leaks(
     path: Union[str, Path], mask: Optional[Mask], groups: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
-    """Refuse a file with weights where its mask prunes.
+    """Refuse a file with weights where its mask prunes; name the first matrix.
 
     Args:
         mask: None for a dense file, in which nothing leaks.
-        groups: what the tensors are to a reader of the sentence -> name -> tensor.
-
-    Raises:
-        LotteryError: there are such; the first matrix is named.
+        groups: what the tensors are to a reader of the message -> name -> tensor.
     """
-    for group, tensors in groups.items() if mask is not None else ():
-        assert mask is not None
-        for name, count in count_leaks(tensors, mask).items():
+    for group, tensors in groups.items():
+        for name, count in count_leaks(tensors, mask or {}).items():
             raise LotteryError(
                 f"{path}: {count} pruned entries of {name} are not zero in its {group}; something"
                 " that does not know its mask has changed it, so take a file as training left it"
@@ -46,11 +43,7 @@ def refuse_leaks(
 
 
 def refuse_leaking(state: Mapping[str, Any], path: Union[str, Path]) -> None:
-    """``refuse_leaks`` for what ``read_checkpoint`` has read: its model, and its fp32 masters.
-
-    Raises:
-        LotteryError: there are such, or the mask is of another model.
-    """
+    """``refuse_leaks`` for the model and the fp32 masters of what ``read_checkpoint`` has read."""
     mask = stored_mask(state)
     if mask is not None:
         mask.check({name: tuple(tensor.shape) for name, tensor in state["model"].items()})
@@ -59,7 +52,7 @@ def refuse_leaking(state: Mapping[str, Any], path: Union[str, Path]) -> None:
 
 def stored_mask(state: Mapping[str, Any]) -> Optional[Mask]:
     """The mask in a checkpoint; None where it says that there is none."""
-    stored = ((state.get("task_state") or {}).get("lottery") or {}).get("mask")
+    stored = stored_entries(state).get("mask")
     return mask_from_state(stored) if stored is not None else None
 
 

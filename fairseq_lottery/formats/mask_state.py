@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import container
 from fairseq_lottery.masks import Mask, full_mask
 
 
@@ -22,9 +23,23 @@ def mask_to_state(mask: Mask) -> dict[str, Any]:
     }
 
 
+def mask_to_file(mask: Mask) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors ``mask/NAME`` of a container, and the entry ``mask`` of its record."""
+    state = mask_to_state(mask)
+    return {f"mask/{name}": bits for name, bits in state.pop("bits").items()}, state
+
+
 def survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
     """What a file holds of a tensor: what its mask keeps, in row-major order, or all of it."""
     return full[mask[name]] if name in mask else full
+
+
+def prunable_survivors(mask: Mask, name: str) -> Tensor:
+    """Return what the mask keeps of a matrix as a bool tensor, without a protected row."""
+    kept = mask[name].clone()
+    if name in mask.protected:
+        kept[mask.protected[name]] = False
+    return kept
 
 
 def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:
@@ -62,3 +77,22 @@ def mask_from_state(state: Mapping[str, Any]) -> Mask:
         return Mask.unpack(bits, state["shapes"], state["protected"])
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise LotteryError(f"the stored mask is malformed: {error}") from error
+
+
+def save_mask(path: Union[str, Path], mask: Mask) -> None:
+    """Write a mask alone, a bit per weight."""
+    tensors, layout = mask_to_file(mask)
+    container.save(path, "mask", tensors, {"mask": layout}, overwrite=True)
+
+
+def load_mask(path: Union[str, Path]) -> Mask:
+    """Read a mask that ``save_mask`` wrote.
+
+    Raises:
+        LotteryError: missing, malformed, or a file of another kind.
+    """
+    tensors, record = container.load(path, "mask")
+    layout = record.get("mask")
+    if not isinstance(layout, dict):
+        raise LotteryError(f"{path} is malformed (its mask has no shapes)")
+    return mask_from_state({**layout, "bits": container.split(path, tensors, ("mask",))["mask"]})

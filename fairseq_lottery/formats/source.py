@@ -21,8 +21,11 @@ from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
     settings_of,
+    stored_entries,
+    stored_update,
 )
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut
+from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments, read_moments
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.compact_model import KIND as MODEL
 from fairseq_lottery.formats.compact_model import load_model
@@ -33,8 +36,9 @@ from fairseq_lottery.formats.mask_leaks import (
     stored_mask,
     stored_masters,
 )
-from fairseq_lottery.formats.snapshot import load_snapshot
-from fairseq_lottery.formats.ticket import load_ticket
+from fairseq_lottery.formats.mask_state import mask_from_state
+from fairseq_lottery.formats.ticket import refuse_other_types, ticket_of
+from fairseq_lottery.formats.ticket_record import refuse_malformed
 from fairseq_lottery.masks import Mask
 
 logger = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """Weights, and what is known of them.
+    """Weights, and what is known of them; nobody has to read the file again.
 
     Attributes:
         path: the file.
@@ -55,13 +59,12 @@ class Source:
         architecture: the model's command-line arguments that shape it.
         in_file: the dictionaries in the file, None where there are none.
         adapter: of the task that the file names.
+        record: how a ticket or snapshot was made; of a checkpoint, its ticket.
+        state: a checkpoint or model as ``read_checkpoint`` gives it; empty for everything else.
+        moments: the optimizer state that a ticket keeps.
         rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
             which ``weights`` are; empty where there is but one of both.
         cut: whether heads or FFN units were cut out of the model, which no training starts from.
-        record: how a ticket was made; empty for everything else.
-        task: settings of the task of a checkpoint or model; empty for everything else.
-        pruner: of the run that wrote a snapshot, unless that is ``gradual``.
-        closes: whether its ticket, or one that its mask was drawn from, closes heads or FFN units.
     """
 
     path: str
@@ -73,17 +76,28 @@ class Source:
     architecture: dict[str, Any]
     in_file: Optional[Dictionaries]
     adapter: TaskAdapter
+    record: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
     rounded: dict[str, Tensor] = field(default_factory=dict)
     cut: bool = False
-    record: Mapping[str, Any] = field(default_factory=dict)
-    task: Mapping[str, Any] = field(default_factory=dict)
-    pruner: Optional[str] = None
-    closes: bool = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every parameter."""
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+
+    @property
+    def lottery(self) -> Mapping[str, Any]:
+        """The entries of this plugin in the task state of a checkpoint."""
+        return stored_entries(self.state)
+
+    @property
+    def closes(self) -> bool:
+        """Whether its ticket, or one that its mask was drawn from, closes heads or FFN units."""
+        if self.kind == "snapshot":
+            return "|closed-" in str(self.record.get("ticket"))  # a signature
+        return bool(self.record.get("parts") or self.record.get("closes"))
 
     def find_dictionaries(self) -> Dictionaries:
         """Return the dictionaries in the file, or else those in its data folder.
@@ -94,7 +108,8 @@ class Source:
         if self.in_file is not None:
             return self.in_file
         try:
-            folder = self.adapter.find_folder(self.task)
+            task = settings_of(settings_of(self.state.get("cfg")).get("task"))
+            folder = self.adapter.find_folder(task)
             found = read_dictionaries(folder)
         except LotteryError as error:
             raise LotteryError(
@@ -103,6 +118,21 @@ class Source:
             ) from error
         logger.warning("the dictionaries are those in %s now", folder.path.resolve())
         return found
+
+    def optimizer_state(self) -> tuple[Moments, dict[str, Any]]:
+        """Return moment -> parameter -> tensor, and plain numbers such as ``step``.
+
+        Raises:
+            LotteryError: the file has none that says which parameter is which.
+        """
+        if self.kind == "ticket":
+            return self.moments, self.record["moment_numbers"]
+        if self.kind == "checkpoint":
+            return read_moments(self.state, self.path)
+        raise LotteryError(
+            f"{self.path} is a {self.kind}, which has no optimizer state; keep moments from a"
+            " checkpoint, or draw with --moments fresh"
+        )
 
     @property
     def is_pruned(self) -> bool:
@@ -120,8 +150,7 @@ class Source:
     @property
     def agrees(self) -> bool:
         """Whether everything that its mask prunes is zero."""
-        mask = self.mask
-        return mask is None or not any(count_leaks(one, mask) for one in self.groups.values())
+        return not any(count_leaks(one, self.mask or {}) for one in self.groups.values())
 
     def refuse_leaks(self) -> None:
         """Refuse weights, or masters, where its mask prunes."""
@@ -135,29 +164,41 @@ class Source:
 
 
 def read_source(path: Union[str, Path]) -> Source:
-    """Read a fairseq checkpoint, a snapshot or a ticket.
+    """Read a fairseq checkpoint, a snapshot, a ticket or a compact model.
 
     Raises:
-        LotteryError: missing, unreadable, damaged, not finite, none of the three, or under
+        LotteryError: missing, unreadable, damaged, not finite, none of these, or under
             a mask of another model.
     """
     file = Path(path)
     refuse_missing(file)
-    if file.suffix == ".safetensors":
-        kind = container.kind_of(file)
-        readers = {"ticket": _from_ticket, MODEL: _from_model}
-        source = readers.get(kind, _from_snapshot)(file)
-    else:
-        source = _from_checkpoint(file)
-    refuse_not_finite(source.weights, file)
-    refuse_not_finite(source.rounded, file)
+    if file.suffix != ".safetensors":
+        state = read_checkpoint(file)
+        return _checked(_from_state(file, "checkpoint", state, stored_mask(state)))
+    kind = container.kind_of(file)
+    if kind == MODEL:
+        return _checked(_from_state(file, MODEL, *load_model(file)))
+    kind = "ticket" if kind == "ticket" else "snapshot"
+    return source_of(file, kind, *container.load(file, kind))
+
+
+def source_of(
+    path: Union[str, Path], kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+) -> Source:
+    """Return the content of a ticket's or a snapshot's container as ``read_source`` does."""
+    return _checked((_from_ticket if kind == "ticket" else _from_snapshot)(path, tensors, record))
+
+
+def _checked(source: Source) -> Source:
+    for tensors in source.groups.values():
+        refuse_not_finite(tensors, source.path)
     if source.mask is not None:
         source.mask.check(source.shapes)
     return source
 
 
-def _from_ticket(path: Path) -> Source:
-    ticket = load_ticket(path)
+def _from_ticket(path: Any, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Source:
+    ticket = ticket_of(path, tensors, record)
     return Source(
         path=str(path),
         kind="ticket",
@@ -169,84 +210,59 @@ def _from_ticket(path: Path) -> Source:
         in_file=ticket.dictionaries,
         adapter=ticket.adapter,
         record=ticket.record,
-        closes=_closes(ticket.record),
+        moments=ticket.moments,
     )
 
 
-def _closes(record: Mapping[str, Any]) -> bool:
-    return bool(record.get("parts") or record.get("closes"))
-
-
-def _from_snapshot(path: Path) -> Source:
-    found = load_snapshot(path)
+def _from_snapshot(path: Any, tensors: Mapping[str, Tensor], stored: Mapping[str, Any]) -> Source:
+    parts = container.split(path, tensors, ("weights", "mask", "dictionary"))
+    record = {name: value for name, value in stored.items() if name != "mask"}
+    layout = stored.get("mask")
+    if not isinstance(layout, (dict, type(None))) or (layout is None and parts["mask"]):
+        raise LotteryError(f"{path} is damaged (its mask has no shapes)")
+    refuse_malformed(record, path)
+    refuse_other_types(parts["weights"], path)
+    adapter, symbols = stored_adapter(record, path), parts["dictionary"]
     return Source(
         path=str(path),
         kind="snapshot",
-        weights=found["weights"],
-        update=found["record"].get("update"),
-        masters=bool(found["record"].get("masters")),
-        mask=found["mask"],
-        architecture=found["record"].get("architecture", {}),
-        in_file=found["dictionaries"],
-        adapter=found["adapter"],
-        pruner=found["record"].get("pruner"),
-        closes="|closed-" in str(found["record"].get("ticket")),  # a signature
+        weights=parts["weights"],
+        update=record.get("update"),
+        masters=bool(record.get("masters")),
+        mask=None if layout is None else mask_from_state({**layout, "bits": parts["mask"]}),
+        architecture=record.get("architecture", {}),
+        in_file=Dictionaries.from_tensors(symbols, adapter.vocabularies) if symbols else None,
+        adapter=adapter,
+        record=record,
     )
 
 
-def _from_model(path: Path) -> Source:
-    state, mask = load_model(path)
-    cfg = settings_of(state.get("cfg"))
-    common = settings_of(cfg.get("common"))
-    settings = settings_of(cfg.get("model"))
-    architecture = architecture_of(cfg)
-    task = settings_of(cfg.get("task"))
-    return Source(
-        path=str(path),
-        kind=MODEL,
-        weights={name: tensor.float() for name, tensor in untie(state["model"])[0].items()},
-        update=(state.get("optimizer_history") or [{}])[-1].get("num_updates"),
-        masters=not (common.get("fp16") or common.get("bf16")),
-        mask=mask,
-        architecture=architecture,
-        in_file=None,
-        adapter=adapter_of(task.get("_name")),
-        cut=is_cut(state["model"], settings, architecture, path),
-        task=task,
-    )
-
-
-def _from_checkpoint(path: Path) -> Source:
-    state = read_checkpoint(path)
-    stored = (state.get("task_state") or {}).get("lottery") or {}
+def _from_state(path: Path, kind: str, state: dict[str, Any], mask: Optional[Mask]) -> Source:
+    stored = stored_entries(state)
     model_weights, _ = untie(state["model"])
     masters = {n: m for n, m in stored_masters(state).items() if n in model_weights}
-    weights = {**model_weights, **masters}
-    cfg = state.get("cfg") or {}
+    cfg = settings_of(state.get("cfg"))
     # fairseq stores half-precision weights as fp32: only the configuration tells
     common = settings_of(cfg.get("common"))
     half = bool(common.get("fp16") or common.get("bf16")) or any(
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
     )
     architecture = architecture_of(cfg)
-    history = state.get("optimizer_history") or [{}]
-    dictionaries = stored.get("dictionaries")
-    task = settings_of(cfg.get("task"))
-    adapter = stored_adapter(stored, path) if stored else adapter_of(task.get("_name"))
+    task = settings_of(cfg.get("task")).get("_name")
+    adapter = stored_adapter(stored, path) if stored else adapter_of(task)
+    symbols = stored.get("dictionaries")
     return Source(
         path=str(path),
-        kind="checkpoint",
-        weights={name: tensor.float() for name, tensor in weights.items()},
-        update=history[-1].get("num_updates"),
+        kind=kind,
+        weights={n: tensor.float() for n, tensor in {**model_weights, **masters}.items()},
+        update=stored_update(state),
         masters=not half or bool(masters),
-        mask=stored_mask(state),
+        mask=mask,
         architecture=architecture,
-        in_file=(
-            Dictionaries.from_tensors(dictionaries, adapter.vocabularies) if dictionaries else None
-        ),
+        in_file=Dictionaries.from_tensors(symbols, adapter.vocabularies) if symbols else None,
         adapter=adapter,
+        record=stored.get("ticket") or {},
+        state=state,
         rounded={name: model_weights[name] for name in masters},
         cut=is_cut(state["model"], settings_of(cfg.get("model")), architecture, path),
-        task=task,
-        closes=_closes(stored.get("ticket") or {}),
     )

@@ -15,7 +15,8 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
 from fairseq_lottery.formats.checkpoints.optimizer_moments import MOMENTS
 from fairseq_lottery.formats.dictionaries import Dictionaries
-from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_state, scatter, survivors
+from fairseq_lottery.formats.mask_leaks import count_leaks
+from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_file, scatter, survivors
 from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_untrue
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options.axes import CLOCK
@@ -48,13 +49,18 @@ class Ticket:
         self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
         moments = {}
         for moment, by_name in self.moments.items():
-            refuse_other_moments(moment, by_name, self.values)
-            moments.update({f"{moment} of {name}": value for name, value in by_name.items()})
+            for name, value in by_name.items():
+                if name not in self.values or self.values[name].shape != value.shape:
+                    raise LotteryError(
+                        f"the ticket's {moment} of {name} has the shape {tuple(value.shape)},"
+                        " which is not that of its parameter"
+                    )
+                moments[f"{moment} of {name}"] = value
         for name, value in {**self.values, **moments}.items():
             if not bool(torch.isfinite(value).all()):
                 raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
-            if name in self.mask and bool(value[~self.mask[name]].any()):
-                raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
+        for name in count_leaks(self.values, self.mask):
+            raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
 
     @property
     def adapter(self) -> TaskAdapter:
@@ -77,18 +83,6 @@ class Ticket:
         return container.digest(*_to_file(self))
 
 
-def refuse_other_moments(
-    moment: str, by_name: Mapping[str, Tensor], values: Mapping[str, Tensor]
-) -> None:
-    """Refuse the optimizer's state of a parameter that is not there, or of another shape."""
-    for name, tensor in by_name.items():
-        if name not in values or values[name].shape != tensor.shape:
-            raise LotteryError(
-                f"the ticket's {moment} of {name} has the shape {tuple(tensor.shape)}, which is"
-                " not that of its parameter"
-            )
-
-
 def refuse_other_shapes(
     ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]], whose: str
 ) -> None:
@@ -106,8 +100,7 @@ def refuse_other_shapes(
 
 
 def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    state = mask_to_state(ticket.mask)
-    tensors = {f"mask/{name}": bits for name, bits in state["bits"].items()}
+    tensors, layout = mask_to_file(ticket.mask)
     for name, value in ticket.values.items():
         tensors[f"values/{name}"] = survivors(ticket.mask, name, value).float()
     for moment, by_name in ticket.moments.items():
@@ -115,7 +108,6 @@ def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors[f"moments/{moment}/{name}"] = survivors(ticket.mask, name, value)
     for side, text in ticket.dictionaries.to_tensors().items():
         tensors[f"dictionary/{side}"] = text
-    layout = {"shapes": state["shapes"], "protected": state["protected"]}
     return tensors, {**ticket.record, "mask": layout}
 
 
@@ -132,10 +124,17 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
         LotteryError: missing, damaged, changed, or a mask that disagrees with the values or
             with what the record says of it.
     """
-    tensors, record = container.load(path, "ticket")
+    return ticket_of(path, *container.load(path, "ticket"))
+
+
+def ticket_of(
+    path: Union[str, Path], tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+) -> Ticket:
+    """Return the ticket that a container holds, as ``load_ticket`` does."""
     parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
     try:
-        mask = mask_from_state({**record.pop("mask"), "bits": parts["mask"]})
+        mask = mask_from_state({**record["mask"], "bits": parts["mask"]})
+        record = {name: value for name, value in record.items() if name != "mask"}
         values = {name: scatter(path, mask, name, value) for name, value in parts["values"].items()}
         moments: dict[str, dict[str, Tensor]] = {}
         for key, value in parts["moments"].items():

@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.formats.entry_checks import count, entries, one_of, refuse
+from fairseq_lottery.masks import Mask, rounds_to
 from fairseq_lottery.options import Prunable, Ranking, Reset, Seed, options
 
-_NUMBER = (int, float)
-#: what the record of a ticket or snapshot says, and of which type it is; None says nothing
-_TYPES: dict[str, Any] = {
-    **{
-        one.key(): _NUMBER if one.kind is float else one.kind
-        for one in options(Ranking, Prunable, Reset, Seed)
-    },
-    **dict.fromkeys(("update", "values_update", "pruned", "denominator"), int),
-    **dict.fromkeys(("score_source", "signature"), str),
-    **dict.fromkeys(("asked", "sparsity"), _NUMBER),
-    **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions", "parts"), dict),
-    "dictionaries": dict,
-    "task": str,
-    "pruner": str,
-    "masters": bool,
-    "closes": bool,
-}
+_NUMBER, _TEXT, _FLAG, _MAPPING = one_of(int, float), one_of(str), one_of(bool), one_of(dict)
+#: the record of a ticket or snapshot
+_RECORD = entries(
+    {
+        **{
+            one.key(): _NUMBER if one.kind is float else one_of(one.kind)
+            for one in options(Ranking, Prunable, Reset, Seed)
+        },
+        **dict.fromkeys(("update", "values_update", "pruned", "denominator"), count),
+        **dict.fromkeys(("score_source", "signature", "task", "pruner"), _TEXT),
+        **dict.fromkeys(("asked", "sparsity"), _NUMBER),
+        **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions"), _MAPPING),
+        **dict.fromkeys(("parts", "dictionaries"), _MAPPING),
+        **dict.fromkeys(("masters", "closes"), _FLAG),
+    }
+)
 #: of them, what training reads of a ticket
 _NEEDED = ("signature", "masters", "moment_numbers", "sparsity", "pruned", "denominator")
 
@@ -38,17 +38,13 @@ def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
         LotteryError: an entry of another type, a text that cannot be shown, a negative update,
             or a clock that goes back to no update.
     """
-    for name, kind in _TYPES.items():
-        value = record.get(name)
-        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if value is not None and not fits:
-            raise LotteryError(f"{path} is damaged (its {name} is {_short(value)})")
-    for name, value in record.items():
-        if isinstance(value, str) and not value.isprintable():  # a terminal would act on it
-            raise LotteryError(f"{path} is damaged (its {name} is {_short(value)})")
-    for name in ("update", "values_update"):
-        if (record.get(name) or 0) < 0:
-            raise LotteryError(f"{path} is damaged (its {name} is {record[name]})")
+    try:
+        _RECORD(record, "", 0)
+        for name, value in record.items():
+            if isinstance(value, str) and not value.isprintable():  # a terminal would act on it
+                refuse(value, name)
+    except LotteryError as error:
+        raise LotteryError(f"{path} is damaged ({error})") from None
     if record.get("clock") == "rewind" and record.get("update") is None:
         raise LotteryError(f"{path} is damaged (its clock goes back to no update)")
 
@@ -66,7 +62,7 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
     for name, number in record["moment_numbers"].items():
         if isinstance(number, Mapping) and set(number) == {"tensor"}:
             number = number["tensor"]
-        if not isinstance(number, (*_NUMBER, type(None))):
+        if not isinstance(number, (int, float, type(None))):
             raise LotteryError(f"{path} is damaged (its optimizer's {name} is {_short(number)})")
     said = record["pruned"], record["denominator"]
     if said != (mask.pruned, mask.prunable):
@@ -76,11 +72,9 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
         )
     # rounded to whole weights matrix by matrix
     gone = _closed_weights(record, path)
-    for name, apart, most in (("sparsity", 0, 0.5), ("asked", gone, 0.5 * len(mask) + 0.5)):
-        value = record.get(name)
-        if value is None:
-            continue
-        if not abs(value * (mask.prunable - apart) + apart - mask.pruned) <= most:
+    for name, apart, matrices in (("sparsity", 0, 1), ("asked", gone, len(mask) + 1)):
+        value, counts = record.get(name), (mask.pruned - apart, mask.prunable - apart)
+        if value is not None and not rounds_to(*counts, value, matrices):
             raise LotteryError(
                 f"{path} is damaged (its {name} is {value:g}, and its mask's sparsity is"
                 f" {mask.sparsity:g})"

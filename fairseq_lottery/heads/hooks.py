@@ -9,25 +9,11 @@ from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.source import Source
-from fairseq_lottery.heads.closing.closed_draw import close
+from fairseq_lottery.heads.closing.closed_draw import close as close
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.gates.learned_gates import learned_in
 from fairseq_lottery.heads.slim import ctranslate2_heads, cutting
-from fairseq_lottery.heads.slim.cut_settings import parts_in
-from fairseq_lottery.heads.slim.layer_sizes import refuse_other_layers
-
-__all__ = [
-    "close",
-    "cut_model",
-    "narrow",
-    "problem_of_gates",
-    "refuse_other_cut",
-    "refuse_other_model",
-    "slim_checkpoint",
-    "whole_checkpoint",
-    "whole_weights",
-]
+from fairseq_lottery.heads.slim.cut_settings import parts_in, refuse_other_layers
 
 
 def problem_of_gates(source: Source, state: Any) -> Optional[str]:
@@ -43,28 +29,28 @@ def refuse_other_cut(
     weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any]
 ) -> None:
     """Refuse weights that are not what the settings say."""
-    parts = _cut(settings)
+    parts = parts_in(settings)
     refuse_other_layers(cutting.whole_shapes(weights, parts), parts.anatomy, architecture)
 
 
 def whole_weights(weights: Mapping[str, Tensor], settings: Any) -> dict[str, Tensor]:
     """The weights with zeros in the old places."""
-    return cutting.with_zeros(weights, _cut(settings))
+    return cutting.with_zeros(weights, parts_in(settings))
 
 
 def cut_model(model: nn.Module, settings: Any) -> None:
     """Cut heads and units out of a model of fairseq, in place."""
-    cutting.cut(model, _cut(settings))
+    cutting.cut(model, parts_in(settings))
 
 
 def refuse_other_model(model: nn.Module, settings: Any) -> None:
     """Refuse settings that are not of this model."""
-    cutting.refuse_other(model, _cut(settings))
+    cutting.refuse_other(model, parts_in(settings))
 
 
 def narrow(spec: Any, settings: Any) -> None:
     """Cut heads and units out of a model of CTranslate2, in place."""
-    ctranslate2_heads.narrow(spec, _cut(settings))
+    ctranslate2_heads.narrow(spec, parts_in(settings))
 
 
 def whole_checkpoint(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
@@ -79,9 +65,3 @@ def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any]
     from fairseq_lottery.heads.slim.slim_checkpoint import slimmed
 
     return slimmed(state, path)
-
-
-def _cut(settings: Any) -> Parts:
-    parts = parts_in(settings)
-    assert parts is not None, "asked of models that say what was cut out of them"
-    return parts

@@ -1,13 +1,13 @@
 """The criterion that heads and FFN units register with fairseq; its code is loaded on demand."""
 
 # fairseq evaluates the annotations of its dataclasses, so they are not postponed here
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 
-from fairseq_lottery.training.criterions.label_smoothed import LabelSmoothedCrossEntropyLottery
+from fairseq_lottery.training.criterions import LabelSmoothedCrossEntropyLottery
 
 
 def _asked(parts: str) -> Any:
@@ -29,11 +29,7 @@ class GatedConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
 
 #: settings that this criterion has beside those of fairseq's
-FLAGS = tuple(
-    one.name
-    for one in fields(GatedConfig)
-    if one.name not in {theirs.name for theirs in fields(LabelSmoothedCrossEntropyCriterionConfig)}
-)
+FLAGS = tuple(GatedConfig.__annotations__)
 
 
 @register_criterion("label_smoothed_cross_entropy_gates", dataclass=GatedConfig)

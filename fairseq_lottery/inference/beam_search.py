@@ -39,9 +39,7 @@ class _Watched(BeamSearch):
     """Beam search that remembers, for each sentence, how close its closest decision was.
 
     Args:
-        sentences: of the batch.
         shares: whether tokens that may be selected share the probability of those that may not.
-        device: of the search.
     """
 
     def __init__(

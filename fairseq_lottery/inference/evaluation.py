@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, build_criterion
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import Dictionaries, Source, read_dictionaries
+from fairseq_lottery.formats import Source, read_dictionaries
 from fairseq_lottery.inference.model_builder import untrained
 from fairseq_lottery.inference.sentences import Text, load_pairs, text_of
 
@@ -32,64 +31,28 @@ logger = logging.getLogger(__name__)
 _LARGEST = 1 << 14
 
 
-class Evaluation(ABC):
-    """Examples for a model, and the loss of the model on them.
+class PairsOfSentences:
+    """Pairs of sentences, and the cross-entropy of the target sides under teacher forcing.
 
     Attributes:
         symbols: dictionaries of the model, by name.
         folder: data folder; None if it is missing.
+        dictionaries: as fairseq has them, by name.
+        contents: description of the examples in a subset, for error messages.
     """
-
-    symbols: Dictionaries
-    folder: Optional[Path]
-
-    @property
-    @abstractmethod
-    def dictionaries(self) -> Mapping[str, Dictionary]:
-        """The dictionaries as fairseq has them, by name."""
-
-    @property
-    @abstractmethod
-    def contents(self) -> str:
-        """Description of the examples in a subset, for error messages."""
-
-    @abstractmethod
-    def build(self, source: Source) -> nn.Module:
-        """Build the model of a file with fresh weights."""
-
-    @abstractmethod
-    def load(self, subset: str) -> Optional[FairseqDataset]:
-        """Load a subset of the data folder as fairseq's task does; None if the folder lacks it.
-
-        Raises:
-            LotteryError: it cannot be read, or the data folder is not here.
-        """
-
-    @abstractmethod
-    def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
-        """Return the summed loss in nats, the number of tokens, and the number of examples."""
-
-
-class PairsOfSentences(Evaluation):
-    """Pairs of sentences, and the cross-entropy of the target sides under teacher forcing."""
 
     def __init__(self, text: Text, path: object) -> None:
         self.text, self.symbols, self.folder = text, text.dictionaries, text.folder
-        self._dictionaries, self._path = text.fairseq_dictionaries, path
+        self.dictionaries: Mapping[str, Dictionary] = text.fairseq_dictionaries
+        source, target, self._path = text.source, text.target, path
+        self.contents = f"pairs of sentences in {source}-{target} or {target}-{source}"
 
-    @property
-    def dictionaries(self) -> Mapping[str, Dictionary]:  # noqa: D102
-        return self._dictionaries
-
-    @property
-    def contents(self) -> str:  # noqa: D102
-        source, target = self.text.source, self.text.target
-        return f"pairs of sentences in {source}-{target} or {target}-{source}"
-
-    def build(self, source: Source) -> nn.Module:  # noqa: D102
+    def build(self, source: Source) -> nn.Module:
+        """Build the model of a file with fresh weights."""
         return untrained(source)
 
-    def load(self, subset: str) -> Optional[FairseqDataset]:  # noqa: D102
+    def load(self, subset: str) -> Optional[FairseqDataset]:
+        """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""
         if self.folder is None:
             raise LotteryError(
                 f"the data folder of {self._path} is not here; give a folder of the same"
@@ -98,18 +61,19 @@ class PairsOfSentences(Evaluation):
         found = load_pairs(self.text, subset)
         return None if found is None or found.tgt is None else found
 
-    def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:  # noqa: D102
+    def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
+        """Return the summed loss in nats, the number of tokens, and the number of examples."""
         scores = model.get_normalized_probs(model(**batch["net_input"]), log_probs=True)
         picked = scores.gather(-1, batch["target"].unsqueeze(-1)).squeeze(-1)
         real = batch["target"] != model.decoder.padding_idx
         return -picked[real].sum(), int(real.sum()), len(batch["target"])
 
 
-class ExamplesOfTask(Evaluation):
+class ExamplesOfTask:
     """Examples as fairseq's own task makes them, and the loss of fairseq's own criterion.
 
     Random parts of the examples use seed 1 and epoch 1, so losses of different models are
-    comparable.
+    comparable. Attributes and methods are those of ``PairsOfSentences``.
 
     Args:
         source: file of the model.
@@ -133,47 +97,40 @@ class ExamplesOfTask(Evaluation):
         if source.in_file is not None:
             source.in_file.refuse_other(self.symbols, source.path)
         self._adapter, self._source, self._settings = adapter, source, settings
-        try:
-            self._cfg = _configuration(adapter, settings, found.path)
-        except OmegaConfBaseException as error:
-            raise self._failed("the settings of the task are malformed", error) from None
-        self._ignored = _ignored(adapter, settings)
+        self.contents = f"examples of {adapter.name}"
+        with self._saying("the settings of the task are malformed"):
+            self._cfg, self._ignored = _configuration(adapter, settings, found.path)
 
     @cached_property
     def task(self) -> Any:
         """fairseq's task."""
-        try:
+        with self._saying("the task cannot be set up"):
             return TASK_REGISTRY[self._adapter.name].setup_task(self._cfg.task)
-        except Exception as error:  # noqa: BLE001 - a task raises whatever it likes
-            raise self._failed("the task cannot be set up", error) from error
 
     @property
-    def dictionaries(self) -> Mapping[str, Dictionary]:  # noqa: D102
+    def dictionaries(self) -> Mapping[str, Dictionary]:
+        """The dictionaries as fairseq has them, by name."""
         return {
             name: getattr(self.task, one.attributes[0])
             for name, one in self._adapter.vocabularies.items()
         }
 
-    @property
-    def contents(self) -> str:  # noqa: D102
-        return f"examples of {self._adapter.name}"
-
-    def build(self, source: Source) -> nn.Module:  # noqa: D102
+    def build(self, source: Source) -> nn.Module:
+        """Build the model of a file with fresh weights."""
         return untrained(source, self.task)
 
-    def load(self, subset: str) -> Optional[FairseqDataset]:  # noqa: D102
+    def load(self, subset: str) -> Optional[FairseqDataset]:
+        """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""
         if not self._settings:
             raise LotteryError(
                 f"{self._source.path} is a {self._source.kind}, which does not say how examples of"
                 f" {self._adapter.name} are made; give a checkpoint"
             )
-        try:
-            with numpy_has_compat():
+        with self._saying(f"the examples called {subset} cannot be read"), numpy_has_compat():
+            try:
                 self.task.load_dataset(subset, combine=False)
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
-            raise self._failed(f"the examples called {subset} cannot be read", error) from error
+            except FileNotFoundError:
+                return None
         ignored = ", ".join(f"{name} {value}" for name, value in self._ignored.items())
         if ignored:
             logger.warning("examples are made without these settings of the training: %s", ignored)
@@ -183,26 +140,35 @@ class ExamplesOfTask(Evaluation):
 
     @cached_property
     def _criterion(self) -> Any:
-        try:
+        with self._saying(f"the criterion {self._adapter.criterion} cannot be built"):
             return build_criterion(self._cfg.criterion, self.task).eval()
-        except Exception as error:  # noqa: BLE001 - a criterion raises whatever it likes
-            raise self._failed(
-                f"the criterion {self._adapter.criterion} cannot be built", error
-            ) from error
 
-    def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:  # noqa: D102
+    def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
+        """Return the summed loss in nats, the number of tokens, and the number of examples."""
         loss, size, _ = self._criterion(model, batch)
         return loss, int(size), len(batch["id"])
 
-    def _failed(self, what: str, error: Exception) -> LotteryError:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return LotteryError(
-            f"{what} ({reason}); {self.folder} is the data folder of {self._source.path}"
-        )
+    @contextmanager
+    def _saying(self, failure: str) -> Iterator[None]:
+        """Turn what fairseq raises for odd settings or damaged files into a sentence."""
+        try:
+            yield
+        except LotteryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a task raises whatever it likes
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise LotteryError(
+                f"{failure} ({reason}); {self.folder} is the data folder of {self._source.path}"
+            ) from error
 
 
-def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Path) -> Any:
-    """Return fairseq's configuration at its defaults, with a task's settings where allowed."""
+def _configuration(
+    adapter: TaskAdapter, settings: Mapping[str, Any], folder: Path
+) -> tuple[Any, dict[str, Any]]:
+    """Return fairseq's configuration at its defaults, with a task's settings where allowed.
+
+    Also the switches of the task that are on in ``settings`` and that the adapter does not allow.
+    """
     if adapter.name not in TASK_DATACLASS_REGISTRY:
         raise LotteryError(
             f"fairseq has no task {adapter.name} with a dataclass of settings; give the folder that"
@@ -213,25 +179,20 @@ def _configuration(adapter: TaskAdapter, settings: Mapping[str, Any], folder: Pa
             f"fairseq has no criterion {adapter.criterion}, which the adapter of {adapter.name}"
             " names; name one that is registered with a dataclass of settings"
         )
-    known = _known(adapter)
-    allowed = {
-        name: value
-        for name, value in settings.items()
-        if name in known and re.fullmatch(adapter.examples, name) and _is_harmless(value)
-    }
     whole = OmegaConf.structured(FairseqConfig)
     OmegaConf.set_struct(whole, False)
     whole.task = TASK_DATACLASS_REGISTRY[adapter.name](data=str(folder))
-    for name, value in allowed.items():
-        whole.task[name] = value
+    defaults = {one.name: one.default for one in fields(TASK_DATACLASS_REGISTRY[adapter.name])}
+    ignored = {}
+    for name in [name for name in settings if name in defaults]:
+        value, is_allowed = settings[name], re.fullmatch(adapter.examples, name)
+        if is_allowed and _is_harmless(value):
+            whole.task[name] = value
+        elif defaults[name] is False and value is True and not is_allowed:
+            ignored[name] = value
     whole.criterion = CRITERION_DATACLASS_REGISTRY[adapter.criterion]()
     whole.criterion._name = adapter.criterion
-    return whole
-
-
-def _known(adapter: TaskAdapter) -> dict[str, Any]:
-    """Return the settings of fairseq's task with their defaults."""
-    return {field.name: field.default for field in fields(TASK_DATACLASS_REGISTRY[adapter.name])}
+    return whole, ignored
 
 
 def _is_harmless(value: Any) -> bool:
@@ -241,14 +202,7 @@ def _is_harmless(value: Any) -> bool:
     return re.fullmatch(r"\w{1,50}", str(value)) is not None
 
 
-def _ignored(adapter: TaskAdapter, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return switches of the training's task that are on and that the adapter does not allow."""
-    known = _known(adapter)
-    return {
-        name: value
-        for name, value in settings.items()
-        if known.get(name) is False and value is True and not re.fullmatch(adapter.examples, name)
-    }
+Evaluation = Union[PairsOfSentences, ExamplesOfTask]
 
 
 def evaluation_of(

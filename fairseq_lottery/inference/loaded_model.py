@@ -20,10 +20,9 @@ from torch import Tensor
 from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
-from fairseq_lottery.formats import Source, read_checkpoint, read_source, trainable, untie
+from fairseq_lottery.formats import Source, read_source, trainable, untie
 from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
-from fairseq_lottery.formats.compact_model import KIND, load_model
 from fairseq_lottery.inference.evaluation import Evaluation, evaluation_of
 from fairseq_lottery.inference.model_builder import untrained
 from fairseq_lottery.masks import Mask
@@ -33,12 +32,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Live:
-    """A model in evaluation mode, and what it is evaluated on.
+    """A model of fairseq's in evaluation mode, and what it is evaluated on.
 
     Attributes:
-        source: the file.
         weights: the model's, name -> tensor, a tied tensor once; zeros where the file is slim.
-        model: fairseq's.
         evaluation: examples for it, and its loss on them.
     """
 
@@ -60,12 +57,11 @@ def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) 
     Args:
         data: folder of ``fairseq-preprocess`` instead of the one that the training had.
         cpu: run it on the CPU where there is a GPU, too; as fairseq's ``--cpu``.
-
-    Raises:
-        LotteryError: it is none of these, its weights are not of its architecture, or its data
-            are not here.
     """
     source = read_source(path)
+    # twice as large as the model, and of no use to one that runs
+    state = {name: part for name, part in source.state.items() if name != "last_optimizer_state"}
+    source = replace(source, state=state)
     weights, task, _ = stored_weights(source)
     evaluation = evaluation_of(source, task, data)
     model = built(source, weights, evaluation.dictionaries, evaluation.build)
@@ -80,14 +76,10 @@ def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any]
     Those of a half-precision checkpoint are rounded; ``source`` has its fp32 masters. Where
     something was cut out of the model, there are zeros.
     """
-    if source.kind == "checkpoint":
-        state = read_checkpoint(source.path)
-    elif source.kind == KIND:
-        state = load_model(source.path)[0]
-    else:
+    if not source.state:
         return source.weights, {}, {}
-    cfg = settings_of(state.get("cfg"))
-    weights: Mapping[str, Tensor] = untie(state["model"])[0]
+    cfg = settings_of(source.state.get("cfg"))
+    weights: Mapping[str, Tensor] = untie(source.state["model"])[0]
     if has_cut(cfg.get("model")):
         weights = components().whole_weights(weights, cfg["model"])
     return weights, settings_of(cfg.get("task")), cfg.get("model")
@@ -158,12 +150,7 @@ def masked(model: Any, mask: Mask) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Some examples of a data set.
-
-    Attributes:
-        dataset: fairseq's.
-        numbers: of the examples in the data set, from 0.
-    """
+    """Some examples of a data set of fairseq's, by their numbers in it."""
 
     dataset: FairseqDataset
     numbers: Sequence[int]
@@ -176,11 +163,12 @@ class Examples:
     @cached_property
     def ordered(self) -> np.ndarray:
         """Numbers in the order of a set that is not shuffled: by the first size, then the next."""
-        return np.array(sorted(self.numbers, key=self._sizes), dtype=np.int64)
 
-    def _sizes(self, number: int) -> tuple[Any, ...]:
-        size = self.dataset.size(number)
-        return tuple(size) if isinstance(size, Iterable) else (size,)
+        def sizes(number: int) -> tuple[Any, ...]:
+            size = self.dataset.size(number)
+            return tuple(size) if isinstance(size, Iterable) else (size,)
+
+        return np.array(sorted(self.numbers, key=sizes), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -216,11 +204,8 @@ def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
         takes = "{} source and {} target tokens".format(*limits)
     if len(too_long):
         logger.warning(
-            "%d of %d examples of %s are left out: the model takes %s",
-            len(too_long),
-            len(data),
-            subset,
-            takes,
+            f"{len(too_long)} of {len(data)} examples of {subset} are left out: the model takes"
+            f" {takes}"
         )
     if not len(numbers):
         raise LotteryError(

@@ -29,11 +29,11 @@ def _stand_in(adapter: TaskAdapter, sizes: Mapping[str, int]) -> SimpleNamespace
     """Return what stands in for the task while a model is built, which asks for dictionaries only.
 
     Dictionaries of one size are one object, as a model that shares embeddings requires.
-
-    Args:
-        sizes: name of a dictionary -> its symbols.
     """
-    made = {size: _numbered(size) for size in sizes.values()}
+    made = {size: Dictionary() for size in sizes.values()}
+    for size, dictionary in made.items():
+        for index in range(size - len(dictionary)):
+            dictionary.add_symbol(str(index))
     return SimpleNamespace(
         **{
             attribute: made[sizes[name]]
@@ -41,13 +41,6 @@ def _stand_in(adapter: TaskAdapter, sizes: Mapping[str, int]) -> SimpleNamespace
             for attribute in one.attributes
         }
     )
-
-
-def _numbered(size: int) -> Dictionary:
-    dictionary = Dictionary()
-    for index in range(size - len(dictionary)):
-        dictionary.add_symbol(str(index))
-    return dictionary
 
 
 def untrained(source: Source, task: Any = None) -> torch.nn.Module:
@@ -85,9 +78,6 @@ def arguments_of(source: Source) -> Namespace:
     """The settings of an architecture, none of which runs anything or reads a file.
 
     fairseq evaluates some texts, and anybody may have written the file that they come from.
-
-    Raises:
-        LotteryError: see ``untrained``.
     """
     arch = source.architecture.get("arch") or source.architecture.get("_name")
     _refuse_unregistered(arch, source.path)
@@ -132,11 +122,7 @@ def _refuse_unregistered(arch: Any, path: object) -> None:
 
 
 def completed(arguments: Namespace, path: object) -> Namespace:
-    """Return settings with those that their architecture adds, as fairseq adds them.
-
-    Raises:
-        LotteryError: fairseq does not have the architecture, or it cannot take the settings.
-    """
+    """Return settings with those that their architecture adds, as fairseq adds them."""
     arch = vars(arguments).get("arch") or vars(arguments).get("_name")
     _refuse_unregistered(arch, path)
     arguments = Namespace(**{**vars(arguments), "arch": arch})

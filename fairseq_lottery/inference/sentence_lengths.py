@@ -20,11 +20,8 @@ def refuse_too_long(
     model, whose setting is in its checkpoint.
 
     Args:
-        too_long: their numbers, in fairseq's order.
+        too_long: numbers of these sentences; none is no reason to refuse.
         limits: tokens of a source and of a target.
-
-    Raises:
-        LotteryError: there is one.
     """
     if not len(too_long):
         return

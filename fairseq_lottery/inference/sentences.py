@@ -65,8 +65,7 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
     """Find a model's dictionaries: in its file, or in its data folder.
 
     Args:
-        source: the file.
-        task: settings of its task, where the file holds them.
+        task: settings of the model's task, where the file holds them.
         data: a folder to take instead of the training's own.
         needed: whether sentences are taken from the folder.
 
@@ -112,11 +111,7 @@ def _options(task: Mapping[str, Any]) -> dict[str, Any]:
 def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     """Load a subset of the data folder as fairseq's translation task does, in the files' order.
 
-    Returns:
-        None where there is no such subset.
-
-    Raises:
-        LotteryError: it cannot be read.
+    Returns None where there is no such subset.
     """
     source, target = text.fairseq_dictionaries.values()
     try:
@@ -146,10 +141,8 @@ def sentences_of(text: Text, check_on: Optional[Union[str, Path]], most: int) ->
     """Source sentences as symbols, without ``</s>``.
 
     Args:
-        check_on: a file, one sentence a line, its tokens between blanks; all of it is taken,
-            and how many lines are blank is said.
-            Without one, up to 100 sentences of the data folder's valid or test set, evenly
-            spread.
+        check_on: a file, one sentence a line, its tokens between blanks. Without one, up to 100
+            sentences of the data folder's valid or test set are taken, evenly spread.
         most: tokens of a sentence that the model takes, ``</s>`` included.
 
     Raises:

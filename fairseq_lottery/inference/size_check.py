@@ -39,11 +39,7 @@ def refuse_other_sizes(
     Args:
         weights: name -> parameter, a tied tensor once.
         settings: of the architecture: names, numbers, and texts of numbers.
-        adapter: of the task, whose models have certain stacks of layers.
-        path: the file that both come from, for the sentence.
-
-    Raises:
-        LotteryError: the setting that does not fit.
+        path: the file that both come from.
     """
     limits, said = _limits(weights, adapter), dict(settings)
     for side in adapter.stacks:
@@ -63,11 +59,7 @@ def refuse_other_sizes(
 
 
 def refuse_many_layers(settings: Mapping[str, Any], adapter: TaskAdapter, path: object) -> None:
-    """Refuse layers by which a list of one value for all of them would take much memory.
-
-    Raises:
-        LotteryError: there are more than any model has.
-    """
+    """Refuse more layers than any model has: a list of a value for each would take much memory."""
     for side in adapter.stacks:
         key = f"{side}_layers"
         _refuse(key, settings.get(key), _MOST_LAYERS, path)

@@ -18,11 +18,7 @@ from fairseq_lottery.inference.lottery_config import LotteryConfig
 
 
 def refuse_programs(state: Mapping[str, Any], path: object) -> None:
-    """Refuse a checkpoint with a setting that fairseq might evaluate as a program.
-
-    Raises:
-        LotteryError: a setting of the model or the task is not a plain value.
-    """
+    """Refuse a checkpoint with a setting that fairseq might evaluate as a program."""
     cfg = state.get("cfg") or {}
     free = _free_texts()
     for section in (state.get("args"), cfg.get("model"), cfg.get("task")):

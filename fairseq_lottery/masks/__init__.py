@@ -39,6 +39,7 @@ from fairseq_lottery.masks.selection import (
     count_to_prune,
     droppable,
     has_sparsity,
+    rounds_to,
     select,
 )
 
@@ -72,6 +73,7 @@ __all__ = [
     "pattern_of",
     "read_pruner",
     "rounds",
+    "rounds_to",
     "score_all",
     "select",
     "store_pruner",

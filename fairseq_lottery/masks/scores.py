@@ -75,6 +75,7 @@ def movement(given: ScoreInput) -> Tensor:
     return (given.trained - given.start).abs()
 
 
+# tickets record the digest of a score's source, so the text of this function stays
 def random(given: ScoreInput) -> Tensor:
     """Uniform in [0, 1), from ``seed`` and the matrix's name alone.
 

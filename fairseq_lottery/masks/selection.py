@@ -147,6 +147,15 @@ def has_sparsity(mask: Mask, sparsity: float) -> bool:
     )
 
 
+def rounds_to(pruned: int, prunable: int, sparsity: float, matrices: int = 1) -> bool:
+    """Whether ``sparsity`` is ``pruned`` of ``prunable`` weights but for rounding.
+
+    Args:
+        matrices: how many numbers of weights were rounded, each to a whole one.
+    """
+    return abs(pruned - sparsity * prunable) <= 0.5 * matrices
+
+
 def droppable(current: Mask, name: str, min_density: float) -> int:
     """Return how many weights of one matrix may be pruned in all under ``min_density``."""
     size = current.size(name)

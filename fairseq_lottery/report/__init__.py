@@ -11,19 +11,19 @@ from fairseq_lottery.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from fairseq_lottery.report.build import write_report
-    from fairseq_lottery.report.plots.style import size
-    from fairseq_lottery.report.reading.groups import gather
+    from fairseq_lottery.report.plots.drawings import size
     from fairseq_lottery.report.reading.published import load, names
+    from fairseq_lottery.report.reading.recipe_groups import gather
     from fairseq_lottery.report.reading.records import read_run
 
 __all__ = ["gather", "load", "names", "read_run", "size", "write_report"]
 
 _MODULES = {
-    "gather": "reading.groups",
+    "gather": "reading.recipe_groups",
     "load": "reading.published",
     "names": "reading.published",
     "read_run": "reading.records",
-    "size": "plots.style",
+    "size": "plots.drawings",
     "write_report": "build",
 }
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +27,6 @@ from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.files.untrusted_json import read_json
 from fairseq_lottery.sparse.kernel import cached
 from fairseq_lottery.sparse.sparse_matrix import SparseMatrix
-from fairseq_lottery.sparse.timing import least_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ _BATCH = 16
 _CACHES = 1 << 26
 #: bytes of a file of choices; one choice has about sixty
 _MOST_BYTES = 1 << 20
+#: turns of a timing, at least and at most
+_LEAST, _MOST = 3, 50
 #: what tells processors apart, of the first one's lines in /proc/cpuinfo
 _MARKS = (
     *("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags"),
@@ -45,6 +48,31 @@ _MARKS = (
 )
 
 Measure = Callable[[Mapping[str, Callable[[], object]]], Mapping[str, float]]
+
+
+def least_seconds(
+    ways: Mapping[str, Callable[[], object]],
+    budget: float = 0.2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """The shortest time of each way; they take turns, so that all see the same machine.
+
+    Args:
+        ways: by name; each has gone once before it is timed.
+        budget: seconds after which there are no further turns than the least.
+    """
+    end = clock() + budget
+    for way in ways.values():
+        way()
+    least = dict.fromkeys(ways, math.inf)
+    for turn in range(1, _MOST + 1):
+        for name, way in ways.items():
+            start = clock()
+            way()
+            least[name] = min(least[name], clock() - start)
+        if turn >= _LEAST and clock() >= end:
+            break
+    return least
 
 
 class Choices:
@@ -136,16 +164,14 @@ def processor() -> str:
 def _read(path: Path) -> dict[str, float]:
     """What the file says; nothing, where there is none or it is damaged."""
     try:
-        found = read_json(read_text(path, _MOST_BYTES))
+        ratios = read_json(read_text(path, _MOST_BYTES))
+        if not isinstance(ratios, dict):
+            raise ValueError("it holds other things")
+        if not all(type(ratio) is float and ratio >= 0 for ratio in ratios.values()):
+            raise ValueError("it holds other things")
+        return ratios
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         logger.warning("%s is damaged and made anew (%s)", path, error)
         return {}
-    is_whole = isinstance(found, dict) and all(
-        type(ratio) is float and ratio >= 0 for ratio in found.values()
-    )
-    if not is_whole:
-        logger.warning("%s is damaged and made anew (it holds other things)", path)
-        return {}
-    return dict(found)

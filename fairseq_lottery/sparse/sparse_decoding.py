@@ -13,8 +13,12 @@ from fairseq_lottery.compat import use_modules
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.sparse.kernel import sparse_linear
 from fairseq_lottery.sparse.matrix_choices import Choices, kept_choices
-from fairseq_lottery.sparse.sparse_layers import SparseEmbedding, SparseLinear
-from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import (
+    KernelMatrix,
+    SparseEmbedding,
+    SparseLinear,
+    SparseMatrix,
+)
 
 Layer = Union[nn.Linear, nn.Embedding]
 #: the density up to which it is worth measuring, and up to which a table is held sparse from which
@@ -98,7 +102,13 @@ def sparsify(
             setattr(parent, name, _replacement(layer, found))
     if any(held.values()):
         use_modules(model)
-    return _report(model)
+    sparse = [m for m in model.modules() if isinstance(m, SparseMatrix)]
+    return Sparse(
+        sparse=len(sparse),
+        dense=len({layer.weight for _, _, layer in _layers(model)}),
+        bytes=sum(m.bytes for m in sparse),
+        dense_bytes=sum(4 * m.outputs * m.inputs for m in sparse),
+    )
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
@@ -118,22 +128,11 @@ def _candidate(weight: Tensor, kind: Optional[type[SparseMatrix]]) -> Optional[S
         return None
     if int(torch.count_nonzero(weight)) > _DENSEST * weight.numel():
         return None
-    if weight.shape[1] > 1 << 16:
-        kind = SparseMatrix  # more columns than the kernel can number
-    return kind(weight)
+    # the kernel cannot number more columns
+    return SparseMatrix(weight) if weight.shape[1] > 1 << 16 else kind(weight)
 
 
 def _replacement(layer: Layer, matrix: SparseMatrix) -> nn.Module:
     if isinstance(layer, nn.Linear):
         return SparseLinear(matrix, layer.bias)
     return SparseEmbedding(matrix, layer.padding_idx)
-
-
-def _report(model: nn.Module) -> Sparse:
-    sparse = [m for m in model.modules() if isinstance(m, SparseMatrix)]
-    return Sparse(
-        sparse=len(sparse),
-        dense=len({layer.weight for _, _, layer in _layers(model)}),
-        bytes=sum(m.bytes for m in sparse),
-        dense_bytes=sum(4 * m.outputs * m.inputs for m in sparse),
-    )

@@ -1,4 +1,4 @@
-"""A weight matrix that holds only what is not zero, and its products."""
+"""A weight matrix that holds only what is not zero, its products, and the layers over it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class KernelMatrix(SparseMatrix):
     column_type = torch.int16
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        """As the base's."""
         self._refuse_other_width(x)  # the kernel's own exception ends the process on some stacks
         product: Any = sparse_linear()
         found: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
@@ -96,3 +96,31 @@ class KernelMatrix(SparseMatrix):
 
     def _columns(self, entry: Tensor) -> Tensor:
         return self.columns[entry].long() & 0xFFFF  # torch's only 16-bit numbers are signed
+
+
+class SparseLinear(nn.Module):
+    """``nn.Linear`` over a sparse matrix; without gradients."""
+
+    def __init__(self, matrix: SparseMatrix, bias: Optional[Tensor]) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.bias = bias
+        self.in_features, self.out_features = matrix.inputs, matrix.outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return self.matrix.linear(x, self.bias)
+
+
+class SparseEmbedding(nn.Module):
+    """``nn.Embedding`` over a sparse matrix; without gradients."""
+
+    def __init__(self, matrix: SparseMatrix, padding_idx: Optional[int]) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.padding_idx = padding_idx
+        self.num_embeddings, self.embedding_dim = matrix.outputs, matrix.inputs
+
+    def forward(self, index: Tensor) -> Tensor:
+        """(...) -> (..., embedding_dim)."""
+        return self.matrix.rows(index)

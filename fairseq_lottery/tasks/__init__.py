@@ -5,8 +5,7 @@
 
 from fairseq_lottery.inference.lottery_config import LotteryConfig
 from fairseq_lottery.inference.model_builder import initial_weights
-from fairseq_lottery.tasks.masked_lm_lottery import MaskedLMLotteryTask
-from fairseq_lottery.tasks.translation_lottery import TranslationLotteryTask
+from fairseq_lottery.tasks.lottery_tasks import MaskedLMLotteryTask, TranslationLotteryTask
 from fairseq_lottery.training.task_mixin import LotteryTask
 
 __all__ = [

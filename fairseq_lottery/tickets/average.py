@@ -17,7 +17,9 @@ from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
     settings_of,
+    stored_update,
 )
+from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
@@ -69,7 +71,6 @@ def average(
     total: dict[str, Tensor] = {}
     first: dict[str, Any] = {}
     latest: dict[str, Any] = {}
-    digest = None
     for path in paths:
         if Path(path).is_dir():
             raise LotteryError(f"{path} is a folder; say how many of its last with --last N")
@@ -77,27 +78,14 @@ def average(
         # fairseq's buffers are not initialised: there anything may stand
         refuse_not_finite({n: t for n, t in state["model"].items() if is_parameter(n)}, path)
         refuse_leaking(state, path)
-        mask = _mask_digest(state)
         if not first:
-            first, digest = state, mask
-            latest = state
+            first = latest = state
             total = {name: tensor.double() for name, tensor in state["model"].items()}
             continue
-        if mask != digest:
-            raise LotteryError(
-                f"{path} and {paths[0]} have different masks; average only within one run after"
-                " its mask has stopped growing"
-            )
-        if _cut(state) != _cut(first):
-            raise LotteryError(
-                f"{path} and {paths[0]} had different heads or units cut out; average first, then"
-                " export --to slim"
-            )
-        shapes = [{n: tuple(t.shape) for n, t in s["model"].items()} for s in (first, state)]
-        refuse_other_shapes(shapes[0], shapes[1], str(paths[0]))
+        _refuse_other(state, first, f"{path} and {paths[0]}", str(paths[0]))
         for name, tensor in state["model"].items():
             total[name] += tensor.double()
-        if _updates(state) > _updates(latest):
+        if (stored_update(state) or 0) > (stored_update(latest) or 0):
             latest = state
     model = {
         name: (tensor / len(paths)).to(first["model"][name].dtype) for name, tensor in total.items()
@@ -111,15 +99,20 @@ def average(
         torch.save({**averaged, "model": model, "last_optimizer_state": None}, temporary)
 
 
-def _updates(state: dict[str, Any]) -> int:
-    return int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
-
-
-def _cut(state: dict[str, Any]) -> Any:
-    """What ``export --to slim`` says that it has cut out, if it has."""
-    return settings_of(settings_of(state.get("cfg")).get("model")).get("slim")
-
-
-def _mask_digest(state: dict[str, Any]) -> str:
-    mask = stored_mask(state)
-    return mask.digest() if mask is not None else "dense"
+def _refuse_other(state: dict[str, Any], first: dict[str, Any], both: str, whose: str) -> None:
+    """Refuse a checkpoint whose mask, cut or shapes differ from those of the first one."""
+    masks = [stored_mask(one) for one in (state, first)]
+    if masks[0] != masks[1]:
+        raise LotteryError(
+            f"{both} have different masks; average only within one run after its mask has stopped"
+            " growing"
+        )
+    cuts = [
+        settings_of(settings_of(one.get("cfg")).get("model")).get(CUT) for one in (state, first)
+    ]
+    if cuts[0] != cuts[1]:
+        raise LotteryError(
+            f"{both} had different heads or units cut out; average first, then export --to slim"
+        )
+    shapes = [{n: tuple(t.shape) for n, t in one["model"].items()} for one in (first, state)]
+    refuse_other_shapes(shapes[0], shapes[1], whose)

@@ -16,10 +16,9 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import Closing, components
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.formats.checkpoints.cut_model import refuse_cut
-from fairseq_lottery.formats.checkpoints.optimizer_moments import read_moments
 from fairseq_lottery.formats.container import read_header
-from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
-from fairseq_lottery.formats.ticket import Ticket, load_ticket, refuse_other_shapes
+from fairseq_lottery.formats.source import Source, read_source
+from fairseq_lottery.formats.ticket import Ticket, refuse_other_shapes
 from fairseq_lottery.formats.ticket_record import signature
 from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
 from fairseq_lottery.masks.schedules import check_sparsity
@@ -121,28 +120,14 @@ def draw(
     if start.in_file is not None:
         dictionaries.refuse_other(start.in_file, trained.path)
     mask, closing, how = _mask(plan, trained, start, found)
-    if plan.reset == "keep":
-        _refuse_lost(mask, trained, plan, "--mask-from")
-    elif plan.reset != "random":
-        _refuse_lost(mask, start, plan, "--start-from")
-    given = ResetInput(
-        mask=mask,
-        trained=trained.weights,
-        start=start.weights,
-        seed=plan.seed,
-        alpha=plan.alpha,
-        initial=_initial(plan, start),
-        initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
-    )
-    values = {name: tensor.clone().float() for name, tensor in RESETS[plan.reset](given).items()}
-    refuse_other_shapes({n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset")
-    for name in mask:
-        values[name][~mask[name]] = 0
-    moments, numbers = _moments(plan, trained, start, mask)
+    origin = trained if plan.reset == "keep" else start
+    if plan.reset != "random":
+        _refuse_lost(mask, origin, plan, "--mask-from" if plan.reset == "keep" else "--start-from")
+    values = _values(plan, trained, start, mask, initialise)
+    moments, numbers = _moments(plan, trained, origin, mask)
     if closing is not None:
         values = closing.without_biases(values)
         moments = {name: closing.without_biases(moment) for name, moment in moments.items()}
-    origin = trained if plan.reset == "keep" else start
     record: dict[str, Any] = {
         **how,
         "asked": plan.asked,
@@ -170,34 +155,38 @@ def draw(
     return Ticket(mask, values, record, dictionaries, moments)
 
 
+def _values(
+    plan: DrawPlan, trained: Source, start: Source, mask: Mask, initialise: Optional[Initialiser]
+) -> dict[str, Tensor]:
+    """What survivors, and all that is never pruned, start from; zero where the mask prunes."""
+    given = ResetInput(
+        mask=mask,
+        trained=trained.weights,
+        start=start.weights,
+        seed=plan.seed,
+        alpha=plan.alpha,
+        initial=_initial(plan, start),
+        initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
+    )
+    values = {name: tensor.clone().float() for name, tensor in RESETS[plan.reset](given).items()}
+    refuse_other_shapes({n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset")
+    for name in mask:
+        values[name][~mask[name]] = 0
+    return values
+
+
 def _mask(
     plan: DrawPlan, trained: Source, start: Source, found: Optional[Found]
 ) -> tuple[Mask, Optional[Closing], dict[str, Any]]:
     """The mask, what it prunes as whole components, and how it was made."""
     if plan.mask_file is not None:
-        given = read_source(plan.mask_file)
-        if given.mask is None:
-            raise LotteryError(f"{plan.mask_file} has no mask; it is dense")
-        given.mask.check(trained.shapes)
-        closing = _close(given.mask, trained, plan.parts)
-        made: dict[str, Any] = {
-            one.key(): "mask-file" if one.axis else one.default
-            for one in options(Ranking, Prunable)
-        }
-        # a ticket says how its mask was made; that of closed parts is not told by these alone
-        if not (plan.parts or given.record.get("parts")):
-            made.update({n: given.record[n] for n in made if given.record.get(n) is not None})
-        made.update(_closing(given))
-        how = {**_record(closing), **made, "score_source": given.mask.digest()}
-        return closing.mask if closing else given.mask, closing, how
-    axes = {**stored_values(plan, Ranking, Prunable), **_closing(trained)}
+        return _mask_of_file(plan, trained, plan.mask_file)
+    axes = {**stored_values(plan, Ranking, Prunable), **_closes(trained)}
     if found is not None:
         return found.mask, None, {**axes, **found.how}
     full = full_mask(trained.shapes, **values(plan, Prunable))
-    current = trained.mask
-    if current is None:
-        current = full
-    elif set(current) != set(full) or current.protected != full.protected:
+    current = trained.mask if trained.mask is not None else full
+    if set(current) != set(full) or current.protected != full.protected:
         raise LotteryError(
             f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
             f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
@@ -205,27 +194,48 @@ def _mask(
     closing = _close(current, trained, plan.parts)
     if closing is not None:
         current = closing.mask
-    axes.update(_record(closing))
+        axes.update(closing.record)
     if plan.asked is None:
         return current, closing, {**axes, "score": "parts", "score_source": None}
-    matrices = {name: trained.weights[name] for name in current}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
         _refuse_rounding(scores, f"--score-file {plan.score_file}")
-        name, source = "score-file", sha256_of(plan.score_file)
+        axes.update(score="score-file", score_source=sha256_of(plan.score_file))
     else:
         score, source = find_score(plan.score)
-        name = plan.score
+        axes.update(score=plan.score, score_source=source)
         scores = score_all(
             score,
-            matrices,
+            {name: trained.weights[name] for name in current},
             start=start.weights if plan.start_from else None,
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
     outside = closing.restrict(full) if closing is not None else None
     mask = select(scores, current, plan.asked, closed=outside, **values(plan, Scope))
-    return mask, closing, {**axes, "score": name, "score_source": source}
+    return mask, closing, axes
+
+
+def _mask_of_file(
+    plan: DrawPlan, trained: Source, path: str
+) -> tuple[Mask, Optional[Closing], dict[str, Any]]:
+    """As ``_mask``: the mask of a file as it is, and how that was made where a ticket says so."""
+    given = read_source(path)
+    if given.mask is None:
+        raise LotteryError(f"{path} has no mask; it is dense")
+    given.mask.check(trained.shapes)
+    closing = _close(given.mask, trained, plan.parts)
+    how: dict[str, Any] = {
+        one.key(): "mask-file" if one.axis else one.default for one in options(Ranking, Prunable)
+    }
+    record = given.record if given.kind == "ticket" else {}
+    # how a mask of closed components was made is not told by these entries alone
+    if not (plan.parts or record.get("parts")):
+        how.update({name: record[name] for name in how if record.get(name) is not None})
+    how.update({**_closes(given), "score_source": given.mask.digest()})
+    if closing is None:
+        return given.mask, None, how
+    return closing.mask, closing, {**closing.record, **how}
 
 
 def _close(mask: Mask, source: Source, parts: Optional[str]) -> Optional[Closing]:
@@ -239,11 +249,7 @@ def _close(mask: Mask, source: Source, parts: Optional[str]) -> Optional[Closing
     return components().close(mask, source, parts)
 
 
-def _record(closing: Optional[Closing]) -> Mapping[str, Any]:
-    return closing.record if closing is not None else {}
-
-
-def _closing(source: Source) -> dict[str, bool]:
+def _closes(source: Source) -> dict[str, bool]:
     """Entry of the record of a ticket whose mask comes from one that closes heads or FFN units."""
     return {"closes": True} if source.closes else {}
 
@@ -303,21 +309,11 @@ def _initial(plan: DrawPlan, start: Source) -> Optional[Weights]:
 
 
 def _moments(
-    plan: DrawPlan, trained: Source, start: Source, mask: Mask
+    plan: DrawPlan, trained: Source, origin: Source, mask: Mask
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     if plan.moments == "fresh":
         return {}, {}
-    origin = trained if plan.reset == "keep" else start
-    if origin.kind == "ticket":
-        stored = load_ticket(origin.path)
-        moments, numbers = stored.moments, stored.record["moment_numbers"]
-    elif origin.kind == "checkpoint":
-        moments, numbers = read_moments(read_checkpoint(origin.path), origin.path)
-    else:
-        raise LotteryError(
-            f"{origin.path} is a snapshot, which has no optimizer state; keep moments from a"
-            " checkpoint, or draw with --moments fresh"
-        )
+    moments, numbers = origin.optimizer_state()
     kept = {
         moment: {
             name: value.clone().masked_fill_(~mask[name], 0) if name in mask else value

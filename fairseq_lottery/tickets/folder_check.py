@@ -18,14 +18,16 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_we
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import count_leaks
-from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
-from fairseq_lottery.masks import Mask, has_sparsity, read_pruner
+from fairseq_lottery.formats.source import Source, read_source
+from fairseq_lottery.masks import Mask, has_sparsity, read_pruner, rounds_to
 from fairseq_lottery.masks.pruners import only_shrinks
 
 #: what has an entry for every matrix; moments only where there was a gradient already
 _WHOLE = ("weights", "masters", "ema", "ema_fp32_params")
 #: settings of a task whose run has a mask
 _MASKED = ("ticket", "mask_from", "prune_to")
+#: the ticket that a run has drawn, or was started from
+_TICKET = "ticket.safetensors"
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,18 @@ class _Run:
         self.folder = folder
         #: path -> update and mask; of a file without one None
         self.masks: dict[str, tuple[int, Optional[Mask]]] = {}
-        self.tickets: dict[str, str] = {}
+        #: digest of its ticket.safetensors
+        self.ticket: Optional[str] = None
         #: whether a snapshot names a pruner that regrows weights
         self.regrows = False
         #: update -> what checkpoints keep of the run
         self.stored: list[tuple[int, Mapping[str, Any]]] = []
 
     def check(self) -> list[Checked]:
+        """Check the ticket that all others are compared with, checkpoints, then what asks them."""
         paths = [path for path in _files(self.folder) if path.parent == self.folder]
-        paths.sort(key=lambda path: (path.suffix != ".pt", path))  # snapshots ask checkpoints
-        tickets = [path for path in paths if path.name == "ticket.safetensors"]
-        found = [self._check(path) for path in tickets]  # what all others are held against
-        found += [self._check(path) for path in paths if path not in tickets]
+        paths.sort(key=lambda path: (path.name != _TICKET, path.suffix != ".pt", path))
+        found = [self._check(path) for path in paths]
         # whether masks only shrink is known when all checkpoints were read
         return [replace(one, problems=(*one.problems, *self._grown(one.file))) for one in found]
 
@@ -106,41 +108,31 @@ class _Run:
             source = read_source(path)
         except LotteryError as error:
             return Checked(str(path), "unreadable", None, None, None, (), (str(error),))
+        mask, update, stored = source.mask, int(source.update or 0), source.lottery
         problems: list[str] = []
-        state: dict[str, Any] = {}
-        stored: dict[str, Any] = {}
-        if source.kind == "checkpoint":
-            state = read_checkpoint(path)
-            stored = (state.get("task_state") or {}).get("lottery") or {}
-        elif source.kind == "ticket":
-            self.tickets[path.name] = container.digest_of(path)
-        mask, update = source.mask, int(source.update or 0)
         groups: dict[str, Any] = {}
         if mask is not None:
             try:
-                groups = _groups(source, state, path)
+                groups = _groups(source)
             except LotteryError as error:
                 problems.append(str(error))
                 groups = dict(source.groups)
             for group, tensors in groups.items():
                 problems += _problems_in(group, tensors, groups, mask)
-            if source.kind == "snapshot":
-                problems += _other_count(mask, update - 1, update, self._stored_at(update))
-            else:
-                problems += _other_count(mask, update, update, stored)
-        elif _had_mask(state, stored):
+            is_snapshot = source.kind == "snapshot"
+            since = update - 1 if is_snapshot else update
+            asked = self._stored_at(update) if is_snapshot else stored
+            problems += _other_count(mask, since, update, asked)
+        elif _had_mask(source):
             problems.append("it was trained under a mask, which has been taken out of it")
-        self.regrows |= source.pruner is not None and not only_shrinks(source.pruner)
-        if source.kind == "checkpoint":
-            self.stored.append((update, stored))
-            problems += _problems_of_gates(source, state.get("criterion"))
-        problems += self._other_ticket(stored)
         # a ticket is what its run starts from, whatever update its values are of; those of other
         # names, as a search leaves three, are of runs elsewhere
         if source.kind != "ticket":
             self.masks[str(path)] = (update, mask)
-        elif path.name == "ticket.safetensors":
+        elif path.name == _TICKET:
             self.masks[str(path)] = (0, mask)
+            self.ticket = container.digest_of(path)
+        problems += self._note(source, update)
         return Checked(
             file=str(path),
             kind=source.kind,
@@ -151,17 +143,28 @@ class _Run:
             problems=tuple(problems),
         )
 
+    def _note(self, source: Source, update: int) -> list[str]:
+        """Note what a file says of its run; return what is wrong with that."""
+        if source.kind == "snapshot":
+            pruner = source.record.get("pruner")  # not said where it is gradual
+            self.regrows |= pruner is not None and not only_shrinks(pruner)
+        if source.kind != "checkpoint":
+            return []
+        self.stored.append((update, source.lottery))
+        problems = []
+        criterion = source.state.get("criterion")
+        if has_gates(criterion):
+            problems.append(components().problem_of_gates(source, criterion))
+        named = source.lottery.get("ticket_digest")
+        if self.ticket and named and self.ticket != named:
+            problems.append(f"it was trained from another ticket than the {_TICKET} beside it")
+        return [problem for problem in problems if problem]
+
     def _stored_at(self, update: int) -> Mapping[str, Any]:
         """What the next checkpoint after ``update`` says of the run, or the last one before."""
         known = sorted(self.stored, key=lambda one: one[0])
         later = [stored for at, stored in known if at >= update]
         return (later or [stored for _, stored in known[-1:]] or [{}])[0]
-
-    def _other_ticket(self, stored: Mapping[str, Any]) -> list[str]:
-        here, named = self.tickets.get("ticket.safetensors"), stored.get("ticket_digest")
-        if here and named and here != named:
-            return ["it was trained from another ticket than the ticket.safetensors beside it"]
-        return []
 
     def _grown(self, file: str) -> list[str]:
         """Held against every file of this folder that was looked at before."""
@@ -186,24 +189,19 @@ class _Run:
 
     @property
     def _only_shrinks(self) -> bool:
-        """Whether no file names a pruner that regrows weights, nor a checkpoint a malformed one."""
-        if self.regrows:
-            return False
-        try:
-            stored = [state["growth"] for _, state in self.stored if state.get("growth")]
-            return all(read_pruner(growth).only_shrinks for growth in stored)
-        except LotteryError:
-            return True
+        """Whether no file names a pruner that regrows weights."""
+        stored = [state["growth"] for _, state in self.stored if state.get("growth")]
+        return not self.regrows and all(read_pruner(growth).only_shrinks for growth in stored)
 
 
-def _groups(source: Source, state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _groups(source: Source) -> dict[str, Any]:
     """Everything of the weights' shapes that a file holds, by name: it may be anything.
 
     Raises:
         LotteryError: the optimizer's state is not the model's, or was taken out.
     """
-    groups: dict[str, Any] = {**source.groups, **moments_per_weight(state, path)}
-    extra = state.get("extra_state") or {}
+    groups: dict[str, Any] = {**source.groups, **moments_per_weight(source.state, source.path)}
+    extra = source.state.get("extra_state") or {}
     groups.update({n: extra[n] for n in ("ema", "ema_fp32_params") if extra.get(n) is not None})
     return groups
 
@@ -212,10 +210,14 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
     """What is not as it should be: all matrices of the mask, finite, zero where it prunes."""
     if not isinstance(tensors, Mapping):
         return [f"its {group} is a {type(tensors).__name__}"]
+    moments = [groups[one] for one in groups if one not in _WHOLE]
     for name, keep in mask.items():
-        if name not in tensors and _is_expected(name, group, groups):
+        found = tensors.get(name)
+        # a weight that had no gradient yet, as of a layer that was dropped, has no moments
+        if found is None and (group in _WHOLE or any(name in one for one in moments)):
             return [f"its {group} has no {name}"]
-        if name in tensors and not _fits(tensors[name], keep):
+        is_tensor = isinstance(found, Tensor) and found.layout == torch.strided
+        if found is not None and not (is_tensor and found.shape == keep.shape):
             return [f"its {group} has a {name} that is no tensor of the shape {tuple(keep.shape)}"]
     for name, tensor in tensors.items():
         # fairseq does not initialise its buffers
@@ -228,29 +230,11 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
     ]
 
 
-def _problems_of_gates(source: Source, criterion: Any) -> list[str]:
-    """What is wrong with gates that a training has learned, or is learning."""
-    if not has_gates(criterion):
-        return []
-    problem = components().problem_of_gates(source, criterion)
-    return [problem] if problem else []
-
-
-def _is_expected(name: str, group: str, groups: Mapping[str, Any]) -> bool:
-    """A weight that had no gradient yet, as those of a layer that was dropped, has no moments."""
-    return group in _WHOLE or any(name in groups[m] for m in set(groups) - set(_WHOLE))
-
-
-def _fits(tensor: Any, keep: Tensor) -> bool:
-    plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided
-    return plain and tensor.device.type == "cpu" and tensor.shape == keep.shape
-
-
-def _had_mask(state: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+def _had_mask(source: Source) -> bool:
     """Whether a checkpoint without a mask says that it had one."""
-    task = settings_of(settings_of(state.get("cfg")).get("task"))
+    task = settings_of(settings_of(source.state.get("cfg")).get("task"))
     asked = any(task.get(name) not in (None, "") for name in _MASKED)
-    return asked or any(stored.get(name) for name in ("growth", "ticket"))
+    return asked or any(source.lottery.get(name) for name in ("growth", "ticket"))
 
 
 def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any]) -> list[str]:
@@ -261,15 +245,12 @@ def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any])
             update may be of the training before it.
     """
     if stored.get("growth") is not None:
-        try:
-            pruner = read_pruner(stored["growth"])
-        except LotteryError as error:
-            return [str(error)]
+        pruner = read_pruner(stored["growth"])
         due = pruner.sparsity_at(update)
         if due is not None and since >= pruner.start and not has_sparsity(mask, due):
             return [f"{mask.pruned} of {mask.prunable} weights are pruned, and {due:g} is due"]
         return []
     asked = (stored.get("ticket") or {}).get("sparsity")
-    if asked is not None and abs(asked - mask.sparsity) * mask.prunable >= 0.5:
+    if asked is not None and not rounds_to(mask.pruned, mask.prunable, asked):
         return [f"its sparsity is {mask.sparsity:.6f}, and its ticket's is {asked:.6f}"]
     return []

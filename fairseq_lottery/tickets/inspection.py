@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
-from torch import Tensor
-
-from fairseq_lottery.formats.compact_model import KIND as MODEL
-from fairseq_lottery.formats.mask_state import mask_of_zeros
-from fairseq_lottery.formats.snapshot import load_snapshot
-from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
-from fairseq_lottery.formats.ticket import load_ticket
+from fairseq_lottery.formats.mask_state import mask_of_zeros, prunable_survivors
+from fairseq_lottery.formats.source import read_source
 from fairseq_lottery.masks import densest
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.size import negative_zeros, sizes
@@ -41,23 +36,20 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     mask = source.mask
     if mask is None:
         mask = mask_of_zeros(source.weights, lambda weight: weight != 0)
-    record = _record(source)
+    record = source.record or None
     drawn = Pattern.parse(str((record or {}).get("scope")))
     group = drawn.group if drawn else _GROUP
     matrices = {}
     for name, keep in mask.items():
-        weight = source.weights[name]
-        alive = keep.clone()
-        if name in mask.protected:
-            alive[mask.protected[name]] = False
-        survivors = weight[alive]
+        most = densest(keep, group)
+        survivors = source.weights[name][prunable_survivors(mask, name)]
         matrices[name] = {
             "size": mask.size(name),
             "pruned": mask.pruned_in(name),
             "density": 1 - mask.sparsity_of(name),
             "negative": int((survivors < 0).sum()) / max(survivors.numel(), 1),
             "zero_survivors": int((survivors == 0).sum()),
-            "pattern": _pattern(keep, group),
+            "pattern": None if most in (None, group) else f"{most}:{group}",
         }
     return {
         "file": str(path),
@@ -77,19 +69,3 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "record": record,
         **sizes(path, source.weights, mask),
     }
-
-
-def _pattern(keep: Tensor, group: int) -> Optional[str]:
-    most = densest(keep, group)
-    return None if most is None or most == group else f"{most}:{group}"
-
-
-def _record(source: Source) -> Any:
-    if source.kind == "ticket":
-        return load_ticket(source.path).record
-    if source.kind == "checkpoint":
-        state = read_checkpoint(source.path).get("task_state") or {}
-        return (state.get("lottery") or {}).get("ticket")
-    if source.kind == MODEL:
-        return None
-    return load_snapshot(source.path)["record"]

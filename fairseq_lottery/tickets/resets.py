@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats.mask_state import prunable_survivors
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.masks.streams import permutation, signs, torch_seed
 from fairseq_lottery.options import Reset
@@ -48,11 +49,6 @@ class ResetInput:
     initialise: Optional[Callable[[int], Weights]] = None
 
 
-def _prunable_rows(given: ResetInput, name: str, matrix: Tensor) -> Tensor:
-    row = given.mask.protected.get(name)
-    return matrix if row is None else torch.cat([matrix[:row], matrix[row + 1 :]])
-
-
 def _glorot(given: ResetInput, name: str) -> float:
     """sqrt(6 / (n_in + n_out)), the limit of Glorot's uniform initialiser (Brix et al.)."""
     return math.sqrt(6 / sum(given.mask[name].shape))
@@ -65,13 +61,15 @@ def _std(given: ResetInput, name: str) -> float:
             "--alpha std needs the weights at update 0; start from a snapshot of update 0 or"
             " name one with --initial"
         )
-    return float(_prunable_rows(given, name, given.initial[name]).double().std(unbiased=False))
+    rows, row = given.initial[name], given.mask.protected.get(name)
+    if row is not None:
+        rows = torch.cat([rows[:row], rows[row + 1 :]])
+    return float(rows.double().std(unbiased=False))
 
 
 def _mean(given: ResetInput, name: str) -> float:
     """Mean magnitude of the survivors at the rewind update, padding row left out."""
-    rows, keep = (_prunable_rows(given, name, t[name]) for t in (given.start, given.mask))
-    kept = rows[keep]
+    kept = given.start[name][prunable_survivors(given.mask, name)]
     return float(kept.double().abs().mean()) if kept.numel() else 0.0
 
 
@@ -95,9 +93,8 @@ def _constant(given: ResetInput, sign_of: Callable[[str], Tensor]) -> Weights:
     values = dict(given.start)
     for name in given.mask:
         values[name] = sign_of(name) * ALPHAS[given.alpha](given, name)
-        if name in given.mask.protected:
-            row = given.mask.protected[name]
-            values[name][row] = given.start[name][row]
+    for name, row in given.mask.protected.items():
+        values[name][row] = given.start[name][row]
     return values
 
 
@@ -148,14 +145,11 @@ def random(given: ResetInput) -> Weights:
 def shuffle(given: ResetInput) -> Weights:
     """The survivors' values at the rewind update, permuted within each matrix."""
     values = dict(given.start)
-    for name, kept in given.mask.items():
-        alive = kept.clone()
-        if name in given.mask.protected:
-            alive[given.mask.protected[name]] = False
+    for name in given.mask:
+        alive = prunable_survivors(given.mask, name)
         order = permutation(f"shuffle|{given.seed}|{name}", int(alive.sum()))
-        shuffled = given.start[name].clone()
-        shuffled[alive] = given.start[name][alive][order]
-        values[name] = shuffled
+        values[name] = given.start[name].clone()
+        values[name][alive] = given.start[name][alive][order]
     return values
 
 
@@ -169,17 +163,20 @@ def shuffle_layers(given: ResetInput) -> Weights:
     The mask stays where it is; the layers of each stack (encoder, decoder) change places among
     themselves.
     """
-    values = dict(given.start)
+    stacks: dict[str, set[int]] = {}
     matches = [match for match in map(_LAYER.match, given.start) if match]
-    for stack in sorted({match.group(1) for match in matches}):
-        layers = sorted({int(match.group(2)) for match in matches if match.group(1) == stack})
+    for match in matches:
+        stacks.setdefault(match.group(1), set()).add(int(match.group(2)))
+    sources: dict[tuple[str, int], int] = {}
+    for stack, numbers in stacks.items():
+        layers = sorted(numbers)
         order = permutation(f"shuffle-layers|{given.seed}|{stack}", len(layers))
-        source = {layer: layers[i] for layer, i in zip(layers, order.tolist())}
-        for match in matches:
-            if match.group(1) == stack:
-                rest = match.string[match.end() :]
-                moved = f"{stack}.layers.{source[int(match.group(2))]}.{rest}"
-                values[match.string] = given.start[moved]
+        sources.update({(stack, one): layers[i] for one, i in zip(layers, order.tolist())})
+    values = dict(given.start)
+    for match in matches:
+        stack, layer = match.group(1), int(match.group(2))
+        rest = match.string[match.end() :]
+        values[match.string] = given.start[f"{stack}.layers.{sources[stack, layer]}.{rest}"]
     return values
 
 

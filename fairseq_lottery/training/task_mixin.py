@@ -55,13 +55,8 @@ class LotteryTask:
                 components().cut_model(model, cfg)
         if not from_checkpoint:
             with one_sentence():
-                self.run = LotteryRun(
-                    self.cfg,  # type: ignore[attr-defined]
-                    cfg,
-                    model,
-                    self.adapter,
-                    dictionaries_of(self, self.adapter),
-                )
+                symbols = dictionaries_of(self, self.adapter)
+                self.run = LotteryRun(self.cfg, cfg, model, self.adapter, symbols)  # type: ignore[attr-defined]
         return model
 
     @property
@@ -150,26 +145,25 @@ class LotteryTask:
             lost = len(dataset) % multiple
             if lost:
                 logger.info(
-                    "batches of multiples of %d would drop up to %d of %d sentences;"
-                    " --required-batch-size-multiple 1 is used instead",
-                    multiple,
-                    lost,
-                    len(dataset),
+                    f"batches of multiples of {multiple} would drop up to {lost} of {len(dataset)}"
+                    " sentences; --required-batch-size-multiple 1 is used instead"
                 )
             given["required_batch_size_multiple"] = 1
             shards = given.get("num_shards", 1)
             if shards > 1 and self.run is None:
                 logger.warning(
-                    "this process takes one share in %d of the %d sentences; score all shares"
-                    " together, for a share's BLEU is not the test set's",
-                    shards,
-                    len(dataset),
+                    f"this process takes one share in {shards} of the {len(dataset)} sentences;"
+                    " score all shares together, for a share's BLEU is not the test set's"
                 )
-        elif self._keeps_batches(dataset, given):
-            if self._seed_counts_epochs():
+            return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
+        anew = given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")
+        # all epochs of a process share their batches, and only their order changes
+        if not anew and self.can_reuse_epoch_itr(dataset):  # type: ignore[attr-defined]
+            # the trainer's seed is then the run's plus the epoch
+            if self._dataset_settings.get("update_ordered_indices_seed"):
                 given["seed"] = given.get("seed", 1) - given.get("epoch", 1) + 1
             given["epoch"] = 1  # the epoch to go on with comes from the checkpoint, afterwards
-        if self.run is not None and self._is_training_set(dataset) and not self.run.is_finished:
+        if self.run is not None and not self.run.is_finished:
             stop_on_signals()
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
 
@@ -193,20 +187,14 @@ class LotteryTask:
             indices, dataset, max_positions, ignore_invalid_inputs
         )
 
-    def _keeps_batches(self, dataset: Any, given: dict[str, Any]) -> bool:
-        """Whether all epochs of a process share their batches, and only their order changes."""
-        anew = given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")
-        return not anew and self.can_reuse_epoch_itr(dataset)  # type: ignore[attr-defined]
-
-    def _seed_counts_epochs(self) -> bool:
-        """Whether the seed that the trainer passes is the run's plus the epoch."""
-        dataset = whole_config(self.cfg).dataset  # type: ignore[attr-defined]
-        return bool(dataset.get("update_ordered_indices_seed"))
+    @property
+    def _dataset_settings(self) -> Any:
+        return whole_config(self.cfg).dataset  # type: ignore[attr-defined]
 
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:
             return False
-        subset = whole_config(self.cfg).dataset.train_subset  # type: ignore[attr-defined]
+        subset = self._dataset_settings.train_subset
         return dataset is self.datasets.get(subset)  # type: ignore[attr-defined]
 
 

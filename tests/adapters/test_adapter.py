@@ -24,7 +24,6 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import (
     Dictionaries,
     container,
-    load_snapshot,
     load_ticket,
     read_dictionaries,
     read_source,
@@ -104,8 +103,8 @@ def test_a_ticket_keeps_the_task_of_its_source(masked, tmp_path):
 def test_a_snapshot_keeps_the_task(tmp_path):
     path = tmp_path / "s.safetensors"
     save_snapshot(path, weights(), full_mask(), TEXT, {"update": 5, **MASKED_LM.record})
-    assert load_snapshot(path)["adapter"] is MASKED_LM
-    assert read_source(path).in_file == TEXT
+    source = read_source(path)
+    assert (source.adapter, source.in_file) == (MASKED_LM, TEXT)
 
 
 def test_start_weights_of_another_task_are_refused(masked, tmp_path):
@@ -127,7 +126,7 @@ def test_a_task_without_an_adapter_is_refused_with_the_file(tmp_path, task):
 def test_a_task_that_is_not_a_name_is_refused(tmp_path, task):
     lottery = {"mask": None, "task": task}
     path = save_checkpoint(tmp_path / "c.pt", weights(), task_state={"lottery": lottery})
-    with pytest.raises(LotteryError, match="its task is no text"):
+    with pytest.raises(LotteryError, match="its task_state.lottery.task is"):
         read_source(path)
     tensors, record = {"weights/a.weight": torch.ones(2, 2)}, {"update": 5, "task": task}
     container.save(tmp_path / "s.safetensors", "snapshot", tensors, record)

@@ -198,3 +198,16 @@ def test_a_file_that_is_missing_is_said_before_all_else(tmp_path, monkeypatch, c
     assert main(words) == 2
     said = "fairseq-lottery: there is no file none.pt; beside it are also.pt\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_command_shows_nothing_that_fairseq_logs_while_it_is_imported(tmp_path):
+    """fairseq sets up logging to stderr, and names packages that it lacks."""
+    pytest.importorskip("fairseq")
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    words = ["export", tmp_path / "junk.pt", "--out", tmp_path / "out.pt"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fairseq_lottery.cli.main", *map(str, words)],
+        capture_output=True, text=True, cwd=PACKAGE.parent,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("fairseq-lottery: ") and done.stderr.count("\n") == 1

@@ -76,7 +76,7 @@ def closed_parts(dense):
     path = dense.parent / "parts.json"
     if not path.exists():
         anatomy = anatomy_of(read_source(dense / "checkpoint_last.pt"))
-        heads = {name: [0] for name in anatomy.of_type("heads", ("enc_self", "enc_dec"))}
+        heads = {name: [0] for name in anatomy.modules("heads", ("enc_self", "enc_dec"))}
         units = {name: list(range(0, 64, 3)) for name in anatomy.units}
         save_parts(path, Parts(anatomy, {"heads": heads, "units": units}, "uniform"), {})
     return path

@@ -51,11 +51,11 @@ def test_a_whole_checkpoint(path):
         ({"model": {NAME: torch.ones(2, dtype=torch.complex64)}}, "that is no plain tensor"),
         ({"model": {1: torch.ones(2)}}, "its model has the name 1"),
         ({"task_state": [1]}, "its task_state is a list"),
-        ({"task_state": {"lottery": {"ticket": {"x": {1}}}}}, "record in it holds a set"),
-        ({"task_state": {"lottery": {"mask": torch.ones(2)}}}, "its mask is a Tensor"),
-        ({"cfg": {"model": "x"}}, "its cfg holds a str as 'model'"),
-        ({"optimizer_history": [{"num_updates": "x"}]}, "entry 0 of its optimizer_history says"),
-        ({"last_optimizer_state": {"lottery": {"names": ["a"]}}}, "parameters are none"),
+        ({"task_state": {"lottery": {"ticket": {"x": {1}}}}}, "lottery.ticket holds a set"),
+        ({"task_state": {"lottery": {"mask": torch.ones(2)}}}, "lottery.mask is a Tensor"),
+        ({"cfg": {"model": "x"}}, "its cfg.model is 'x'"),
+        ({"optimizer_history": [{"num_updates": "x"}]}, "optimizer_history.0..num_updates is"),
+        ({"last_optimizer_state": {"lottery": {"names": ["a"]}}}, "1 names and 0 shapes"),
         ({"last_optimizer_state": {"lottery": {"masters": {NAME: torch.ones(4, 6)}}}},
          f"its master of {NAME} has the shape .4, 6."),
     ],
@@ -85,7 +85,7 @@ def test_settings_that_hold_themselves_are_refused(path):
     settings = Namespace(arch="transformer")
     settings.inner = settings
     save_checkpoint(path, weights(), args=settings)
-    with pytest.raises(LotteryError, match="nested too deeply, or hold themselves"):
+    with pytest.raises(LotteryError, match="its configuration is nested too deeply"):
         read_checkpoint(path)
 
 

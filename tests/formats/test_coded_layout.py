@@ -166,7 +166,7 @@ def test_damaged_layouts(change):
         (b'{"record": NaN}', "NaN is no number"),
         (b'{"record": {"\\ud800": 1}}', "malformed"),
         (b"\xff", "malformed"),
-        (b"[]", "other parts"),
+        (b"[]", "its layout is a list"),
     ],
 )
 def test_layouts_that_two_readers_would_not_read_alike(text, said):

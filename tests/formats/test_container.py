@@ -121,13 +121,13 @@ def rewritten(small, change):
             "was changed after it was written; its digest",
         ),
         (lambda ours: {**ours, "kind": "other"}, "is a other, not a thing"),
-        (lambda ours: {**ours, "kind": 3}, "is damaged .* .its record is malformed"),
-        (lambda ours: {**ours, "record": [1]}, "is damaged .* .its record is malformed"),
-        (lambda ours: {**ours, "digest": None}, "is damaged .* .its record is malformed"),
-        (lambda ours: {k: v for k, v in ours.items() if k != "kind"}, "is damaged .* .'kind'"),
+        (lambda ours: {**ours, "kind": 3}, "is damaged .* .its header.kind is 3"),
+        (lambda ours: {**ours, "record": [1]}, "is damaged .* .its header.record is a list"),
+        (lambda ours: {**ours, "digest": None}, "is damaged .* .its header has no digest"),
+        (lambda ours: {k: v for k, v in ours.items() if k != "kind"}, "is damaged .* no kind"),
         (lambda ours: list(ours), "is damaged"),
-        (lambda ours: {"version": 4}, "version 4, this fairseq-lottery reads up to 3; update"),
-        (lambda ours: {"version": 2}, "version 2, which was never released; make the file again"),
+        (lambda ours: {"version": 4}, "version 4, this fairseq-lottery reads 1 and 3; update"),
+        (lambda ours: {"version": 2}, "version 2, this fairseq-lottery reads 1 and 3"),
     ],
 )
 def test_a_header_of_another_kind_is_refused(path, small, change, sentence):
@@ -251,7 +251,7 @@ def headed(small, header):
         (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":NaN'), "NaN is no number"),
         (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":\\"\\\\ud800\\"'), "surrogates"),
         (lambda text: text.replace(b'\\"version\\":1', b'\\"version\\":true'),
-        "its version is malformed"),
+        "its version is True"),
     ],
 )  # fmt: skip
 def test_headers_that_can_be_read_in_two_ways_are_refused(path, small, change, sentence):

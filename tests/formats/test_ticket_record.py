@@ -21,7 +21,7 @@ def test_a_whole_record_and_none_at_all():
         ({"update": -1}, "its update is -1"),
         ({"update": None}, "its clock goes back to no update"),
         ({"masters": 1}, "its masters is 1"),
-        ({"architecture": ["x" * 200]}, r"its architecture is \['xxx.*\.\.\.\)$"),
+        ({"architecture": ["x" * 200]}, "its architecture is a list"),
         ({"asked": "0.5"}, "its asked is '0.5'"),
         ({"signature": "a\x1b[2J"}, "its signature is 'a"),
     ],

@@ -1,11 +1,8 @@
 """One part out, or one head left: each measured by itself."""
 
-import pytest
-
-from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.measures.ablation import one_left, one_out, without
+from fairseq_lottery.heads.measures.loaded_measures import ablated
 
 ENC, DEC = "encoder.layers.0", "decoder.layers.0"
 ANATOMY = Anatomy({f"{ENC}.self_attn": 3, f"{DEC}.encoder_attn": 2}, {ENC: 2, DEC: 2})
@@ -19,12 +16,16 @@ def metric(parts):
     return sum(heads) + sum(w for n, w in BLOCKS.items() if bool(parts["blocks"][n]))
 
 
+def changes(start, kinds, judge=metric, one_left=False):
+    return ablated(judge, start, metric(start), kinds, one_left)
+
+
 def plain(scores):
     return {kind: {n: v.tolist() for n, v in modules.items()} for kind, modules in scores.items()}
 
 
 def test_one_out():
-    found = plain(one_out(Parts(ANATOMY, {}), ("heads", "blocks"), metric))
+    found = plain(changes(Parts(ANATOMY, {}), ("heads", "blocks")))
     assert found["heads"] == {name: [-w for w in worth] for name, worth in WORTH.items()}
     assert found["blocks"] == {name: [-worth] for name, worth in BLOCKS.items()}
 
@@ -32,20 +33,12 @@ def test_one_out():
 def test_what_is_closed_already_changes_nothing():
     start = Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
     asked = []
-    found = plain(one_out(start, ("heads",), lambda parts: asked.append(parts) or metric(parts)))
+    found = plain(changes(start, ("heads",), lambda parts: asked.append(parts) or metric(parts)))
     assert found["heads"][f"{ENC}.self_attn"] == [-1, 0, -4]
-    assert len(asked) == 5  # the start, and one for each open head
+    assert len(asked) == 4  # one for each open head
     assert all(not bool(parts["heads"][f"{ENC}.self_attn"][1]) for parts in asked)
 
 
 def test_one_left():
-    found = plain(one_left(Parts(ANATOMY, {}), metric))
+    found = plain(changes(Parts(ANATOMY, {}), ("heads",), one_left=True))
     assert found == {"heads": {f"{ENC}.self_attn": [-6, -5, -3], f"{DEC}.encoder_attn": [-16, -8]}}
-
-
-def test_a_part_closes_once():
-    parts = without(Parts(ANATOMY, {}, "uniform"), "heads", f"{ENC}.self_attn", [0])
-    assert parts == Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [0]}}, "uniform")
-    for numbers in ([0], [3], [-1]):
-        with pytest.raises(LotteryError, match="has not all of heads"):
-            without(parts, "heads", f"{ENC}.self_attn", numbers)

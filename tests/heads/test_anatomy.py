@@ -43,8 +43,16 @@ def test_an_encoder_alone_has_parts_too():
     shapes = {f"{start}.self_attn.out_proj.weight": (8, 8), f"{start}.fc1.weight": (12, 8)}
     found = Anatomy.of(shapes, {"encoder_attention_heads": 4})
     assert found.heads == {f"{start}.self_attn": 4} and found.units == {start: 12}
-    assert list(found.of_type("heads", ("enc_self",))) == [f"{start}.self_attn"]
-    assert list(found.of_type("units", ("enc_ffn",))) == [start]
+    assert found.modules("heads", ("enc_self",)) == [f"{start}.self_attn"]
+    assert found.modules("units") == [start]
+    for asked, message in (
+        (("units", ("dec_ffn",)), "the model has no units of type 'dec_ffn'; it has enc_ffn"),
+        (("tails",), "'tails' cannot be closed; heads, units, blocks can"),
+    ):
+        with pytest.raises(LotteryError, match=message):
+            found.modules(*asked)
+    with pytest.raises(LotteryError, match="the model has no units"):
+        Anatomy({f"{start}.self_attn": 2}, {}).modules("units")
 
 
 @pytest.mark.parametrize("heads", [None, 0, 3, True, "4"])

@@ -8,10 +8,11 @@ import torch
 
 pytest.importorskip("fairseq")
 
-from fairseq_lottery.cli.main import main
+from fairseq_lottery.cli.main import build_parser, main
 from fairseq_lottery.formats import load_ticket, read_checkpoint
 from fairseq_lottery.formats.source import read_source
 from fairseq_lottery.heads.closing.closed_draw import anatomy_of
+from fairseq_lottery.heads.commands import EXAMPLES, STEPS
 from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.parts_file import load_parts, save_parts
@@ -303,3 +304,13 @@ def test_a_gpu_that_is_too_small(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(measurement, "importance", raising("another mistake"))
     with pytest.raises(RuntimeError, match="another mistake"):
         main([str(word) for word in words])
+
+
+@pytest.mark.parametrize("step", EXAMPLES)
+def test_the_help_of_a_step_ends_with_an_example_that_can_be_parsed(capsys, step):
+    with pytest.raises(SystemExit) as stop:
+        main(["heads", step, "--help"])
+    line = capsys.readouterr().out.rstrip().splitlines()[-1]
+    assert stop.value.code == 0 and line == f"  fairseq-lottery heads {step} {EXAMPLES[step]}"
+    args = build_parser(["heads"]).parse_args(line.split()[1:])
+    assert args.action == step and set(EXAMPLES) == set(STEPS)

@@ -17,7 +17,7 @@ from fairseq_lottery.heads.components.anatomy import ATTENTIONS, Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
 from fairseq_lottery.heads.slim.cutting import NoHeads, cut, cut_weights, idle, with_zeros
-from fairseq_lottery.heads.slim.flops import flops_per_token
+from fairseq_lottery.heads.slim.slim_checkpoint import flops_per_token
 from fairseq_lottery.sparse import sparsify
 
 NORMS = {
@@ -90,7 +90,7 @@ def test_any_parts(parts, beam, before):
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("kind", ATTENTIONS)
 def test_every_type_of_attention_without_a_head(kind, before):
-    closed = {name: list(range(HEADS)) for name in ANATOMY.of_type("heads", (kind,))}
+    closed = {name: list(range(HEADS)) for name in ANATOMY.modules("heads", (kind,))}
     parts, model = Parts(ANATOMY, {"heads": closed}), MODELS[before]
     found = smaller(model, parts)
     assert sum(isinstance(module, NoHeads) for module in found.modules()) == 2
@@ -104,7 +104,7 @@ def test_every_type_of_attention_without_a_head(kind, before):
 
 def test_alignments_without_a_head():
     """As heads of zeros give them, of the last layer and averaged over heads."""
-    closed = {name: list(range(HEADS)) for name in ANATOMY.of_type("heads", ("enc_dec",))}
+    closed = {name: list(range(HEADS)) for name in ANATOMY.modules("heads", ("enc_dec",))}
     parts = Parts(ANATOMY, {"heads": closed})
     whole, found = zeroed(MODELS[False], parts), smaller(MODELS[False], parts)
     batch = sentences()
@@ -253,7 +253,7 @@ def test_a_few_bytes_do_not_ask_for_all_memory():
 def test_encoders_of_another_width():
     """What attends to them has keys of their width, also where no head of it is left."""
     full = weights_of(MODELS[False])
-    cross = list(ANATOMY.of_type("heads", ("enc_dec",)))
+    cross = ANATOMY.modules("heads", ("enc_dec",))
     for name in (f"{one}.{p}_proj.weight" for one in cross for p in "kv"):
         full[name] = torch.zeros(DIM, 20)
     for number in (0, 1):

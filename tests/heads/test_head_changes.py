@@ -57,7 +57,7 @@ def test_heads_of_zeros():
 def test_the_distance_of_attention():
     model, other = transformer(seed=1), transformer(seed=2)
     data = [sentences(3, seed=1), sentences(2, seed=7)]
-    found = attention_change(model, other, anatomy(model), data, run, pad=1)["heads"]
+    found = attention_change(model, other, anatomy(model), data, pad=1)["heads"]
     sums, count = torch.zeros(HEADS), 0
     for batch in data:
         seen = [{}, {}]
@@ -73,9 +73,9 @@ def test_the_distance_of_attention():
                 count += 1
     assert torch.allclose(found[NAME].float(), sums / count, atol=1e-5)
     assert 0 < float(found[NAME].min()) and float(found[NAME].max()) < 1
-    same = attention_change(model, model, anatomy(model), data, run, pad=1)["heads"]
+    same = attention_change(model, model, anatomy(model), data, pad=1)["heads"]
     assert all(not values.any() for values in same.values())
     less = difference({"heads": found}, {"heads": found})
     assert all(not values.any() for values in less["heads"].values())
     with pytest.raises(LotteryError, match="no data"):
-        attention_change(model, other, anatomy(model), [], run, pad=1)
+        attention_change(model, other, anatomy(model), [], pad=1)

@@ -15,19 +15,18 @@ from PIL import Image  # noqa: E402
 from fairseq_lottery.errors import LotteryError  # noqa: E402
 from fairseq_lottery.heads.components.anatomy import Anatomy  # noqa: E402
 from fairseq_lottery.heads.components.parts import Parts  # noqa: E402
-from fairseq_lottery.heads.report import head_plots as heads  # noqa: E402
+from fairseq_lottery.heads.report import head_plots  # noqa: E402
 from fairseq_lottery.heads.report.agreement_table import agreement_table  # noqa: E402
 from fairseq_lottery.heads.report.choices_read import read_choices  # noqa: E402
-from fairseq_lottery.heads.report.head_grids import canvas, head_grids  # noqa: E402
 from fairseq_lottery.heads.report.head_plots import (  # noqa: E402
+    canvas,
     importance_grid,
     kept,
     relative,
     survival_grid,
 )
-from fairseq_lottery.heads.report.head_sections import add_section  # noqa: E402
+from fairseq_lottery.heads.report.head_sections import section  # noqa: E402
 from fairseq_lottery.report import gather, read_run, size, write_report  # noqa: E402
-from fairseq_lottery.report.collected import Section  # noqa: E402
 
 ENC = "encoder.layers.0.self_attn"
 PAGE = size("8cm", 8)
@@ -158,9 +157,10 @@ def test_a_measure_of_fewer_seeds_says_so(tmp_path, monkeypatch, missing, mean, 
     made.records = [r for r in made.records if (r.get("measure"), r["seed"]) not in missing]
     titles = []
     monkeypatch.setattr(
-        heads, "head_grids", lambda *args, **more: titles.extend(args[1]) or head_grids(*args)
+        head_plots, "heat_maps", lambda panels, *rest, **more: titles.extend(t for t, _ in panels)
     )
-    assert mean in importance_grid(*read(made), PAGE).caption
+    monkeypatch.setattr(head_plots, "draw", lambda _, caption, page, paint: paint(page) or caption)
+    assert mean in importance_grid(*read(made), PAGE)
     assert sorted(titles) == sorted(counts)
 
 
@@ -212,9 +212,7 @@ def test_blocks_agree_on_blocks(tmp_path):
 
 def said(made):
     group, _ = read(made)
-    section = Section(group)
-    add_section(section, PAGE)
-    return [getattr(block, "text", getattr(block, "slug", None)) for block in section.blocks]
+    return [getattr(block, "text", getattr(block, "slug", None)) for block in section(group, PAGE)]
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -41,7 +41,7 @@ def test_the_gradient_is_that_of_finite_differences(kind, pick, before):
     sizes = anatomy(model).sizes[kind]
     name = sorted(sizes)[pick % len(sizes)]
     number, batch = pick % sizes[name], sentences(2, seed=pick)
-    found = importance(model, anatomy(model), [batch], loss, per="batch")[kind][name][number]
+    found = importance(Gates(model, anatomy(model)), [batch], loss, per="batch")[kind][name][number]
     expected = abs(finite_difference(model, kind, name, number, batch))
     assert float(found) == pytest.approx(expected, rel=2e-3, abs=1e-3)
 
@@ -53,8 +53,8 @@ def test_per_sentence_is_the_mean_over_sentences_alone():
     for row in range(5):
         net_input = {k: v[row : row + 1] for k, v in batch["net_input"].items()}
         one = {"net_input": net_input, "target": batch["target"][row : row + 1]}
-        alone.append(importance(model, anatomy(model), [one], loss, per="batch"))
-    found = importance(model, anatomy(model), [batch], loss, per="sentence")
+        alone.append(importance(Gates(model, anatomy(model)), [one], loss, per="batch"))
+    found = importance(Gates(model, anatomy(model)), [batch], loss, per="sentence")
     for kind, modules in found.items():
         for name, values in modules.items():
             mean = torch.stack([one[kind][name] for one in alone]).mean(dim=0)
@@ -64,7 +64,7 @@ def test_per_sentence_is_the_mean_over_sentences_alone():
 def test_per_token_sums_the_positions_that_per_batch_adds_first():
     model, batch = transformer().double(), sentences(3)
     token, whole = (
-        importance(model, anatomy(model), [batch], loss, per=p) for p in ("token", "batch")
+        importance(Gates(model, anatomy(model)), [batch], loss, per=p) for p in ("token", "batch")
     )
     tokens = loss(model, batch)[1]
     for kind in token:
@@ -76,8 +76,11 @@ def test_batches_do_not_add_up():
     """Two batches whose gradients cancel would vanish in a sum; the mean of both stays."""
     model = transformer().double()
     first, second = sentences(3, seed=1), sentences(3, seed=5)
-    both = importance(model, anatomy(model), [first, second], loss, per="batch")
-    each = [importance(model, anatomy(model), [one], loss, per="batch") for one in (first, second)]
+    both = importance(Gates(model, anatomy(model)), [first, second], loss, per="batch")
+    each = [
+        importance(Gates(model, anatomy(model)), [one], loss, per="batch")
+        for one in (first, second)
+    ]
     for kind in both:
         for name, values in both[kind].items():
             mean = (each[0][kind][name] + each[1][kind][name]) / 2
@@ -88,8 +91,8 @@ def test_closed_heads_have_an_importance_too_and_change_that_of_others():
     model, batch = transformer().double(), sentences(3)
     gates = Gates(model, anatomy(model))
     gates.values["heads"]["encoder.layers.0.self_attn"][:] = 0
-    found = importance(model, anatomy(model), [batch], loss, gates=gates)
-    opened = importance(model, anatomy(model), [batch], loss)
+    found = importance(gates, [batch], loss)
+    opened = importance(Gates(model, anatomy(model)), [batch], loss)
     name = "encoder.layers.1.self_attn"
     assert not torch.allclose(found["heads"][name], opened["heads"][name])
     assert float(found["heads"]["encoder.layers.0.self_attn"].min()) > 0
@@ -100,13 +103,13 @@ def test_where_heads_attend_evenly_all_have_an_importance():
     gates = Gates(model, anatomy(model))
     name = "encoder.layers.0.self_attn"
     gates.set(Parts(anatomy(model), {"heads": {name: [1]}}, "uniform"))
-    found = importance(model, anatomy(model), [batch], loss, per="batch", gates=gates)
+    found = importance(gates, [batch], loss, per="batch")
     even = copy.deepcopy(model)
     attention = even.encoder.layers[0].self_attn
     with torch.no_grad():
         for projection in (attention.q_proj, attention.k_proj):
             projection.weight[4:8] = projection.bias[4:8] = 0
-    expected = importance(even, anatomy(even), [batch], loss, per="batch")
+    expected = importance(Gates(even, anatomy(even)), [batch], loss, per="batch")
     for kind, modules in expected.items():
         for one, values in modules.items():
             assert torch.allclose(found[kind][one], values, rtol=1e-4, atol=1e-5), one
@@ -115,7 +118,7 @@ def test_where_heads_attend_evenly_all_have_an_importance():
 
 def test_normalised_is_one_per_layer():
     model = transformer().double()
-    scores = importance(model, anatomy(model), [sentences()], loss)
+    scores = importance(Gates(model, anatomy(model)), [sentences()], loss)
     found = normalised(scores)
     for name in scores["heads"]:
         assert float(found["heads"][name].square().sum()) == pytest.approx(1)
@@ -129,6 +132,6 @@ def test_normalised_is_one_per_layer():
 def test_no_data_is_refused():
     model = transformer()
     with pytest.raises(LotteryError, match="no data"):
-        importance(model, anatomy(model), [], loss)
+        importance(Gates(model, anatomy(model)), [], loss)
     with pytest.raises(LotteryError, match="per 'word'"):
-        importance(model, anatomy(model), [], loss, per="word")
+        importance(Gates(model, anatomy(model)), [], loss, per="word")

@@ -27,7 +27,7 @@ def given():
 
     weights = {name: p.detach() for name, p in trainable(MODEL).items()}
     return MeasureInput(
-        MODEL, ANATOMY, weights, Gates(MODEL, ANATOMY), nothing, nothing, nothing, (2, 1),
+        MODEL, ANATOMY, weights, Gates(MODEL, ANATOMY), nothing, nothing, (2, 1),
         "sentence", nothing,
     )  # fmt: skip
 
@@ -78,10 +78,16 @@ def test_a_measure_of_ones_own_is_named_by_its_module(named):
         ({"layers": {}}, "must return a mapping from heads"),
         ({"heads": {}}, "must return scores of all 6 modules with heads"),
         ({"heads": [1]}, "must return scores of all 6 modules with heads"),
-        ({"blocks": {n: ones(2) for n in ANATOMY.units}}, "are (2,), expected a tensor of sha"),
-        ({"heads": {n: [1] * 4 for n in HEADS}}, "are list, expected a tensor of shape (4,)"),
-        ({"heads": {n: ones(4) / 0 for n in HEADS}}, "are not all finite"),
-        ({"heads": {n: ones(4) * 1j for n in HEADS}}, "are complex, expected real numbers"),
+        (
+            {"blocks": {n: ones(2) for n in ANATOMY.units}},
+            "have shape (2,), expected (1,)",
+        ),
+        (
+            {"heads": {n: [1] * 4 for n in HEADS}},
+            "have shape list, expected (4,)",
+        ),
+        ({"heads": {n: ones(4) / 0 for n in HEADS}}, "are complex or not all finite"),
+        ({"heads": {n: ones(4) * 1j for n in HEADS}}, "are complex or not all finite"),
     ],
 )
 def test_scores_that_do_not_fit_the_model_are_refused(named, scores, said):

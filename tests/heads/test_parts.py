@@ -74,6 +74,18 @@ def test_what_the_model_does_not_have_is_refused(closed, message):
         Parts(ANATOMY, closed)
 
 
+def test_a_part_closes_once():
+    start = Parts(ANATOMY, {"units": {ENC: [1]}}, "uniform")
+    parts = start.without("heads", [(f"{ENC}.self_attn", 0)])
+    assert parts.to_json()["closed"] == {
+        "heads": {f"{ENC}.self_attn": [0]}, "units": {ENC: [1]}, "blocks": {},
+    }  # fmt: skip
+    assert parts.mode == "uniform" and parts.cut_layers == [ENC]
+    for number, message in ((0, "closed twice"), (4, "is none of them"), (-1, "is none of them")):
+        with pytest.raises(LotteryError, match=message):
+            parts.without("heads", [(f"{ENC}.self_attn", number)])
+
+
 def test_modes_do_not_mix():
     zero, uniform = (
         Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}}, m) for m in ("zero", "uniform")

@@ -51,7 +51,7 @@ def test_it_comes_back(tmp_path):
         (plain(closed={"heads": {}, "units": {ENC: [5, 5]}, "blocks": {}}), "closed twice"),
         (plain(closed={"heads": {"x": [0]}, "units": {}, "blocks": {}}), "has no heads in 'x'"),
         (plain(mode="mean"), "no mode 'mean'"),
-        (plain(mode=None), "no mode None"),
+        (plain(mode=None), "no mode 'None'"),
         (plain(record=None), "no record"),
     ],
 )

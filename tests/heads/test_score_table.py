@@ -62,11 +62,11 @@ def test_what_is_none_is_refused(tmp_path, change, message):
 
 
 def test_the_grid_has_a_block_for_each_type():
-    assert list(grid(SCORES["heads"], 2)) == [
+    assert list(grid(SCORES["heads"])) == [
         "enc_self",
-        "    0      0.1    0.33",
+        "    0        0.1    0.3333",
         "enc_dec",
-        "    1    1e-30       2      -5",
+        "    1      1e-30         2        -5",
     ]
     opened = {f"{ENC}.self_attn": torch.tensor([True, False])}
     assert list(grid(opened)) == ["enc_self", "    0  o ."]

@@ -255,9 +255,9 @@ def test_a_rewound_clock_is_of_no_account_to_what_is_not_trained(tmp_path):
     [
         ({"heads-top": {"name": "Über"}}, "'Über' is no name; write small letters, digits"),
         ({"heads-top": {"then": []}}, "then is empty"),
-        ({"heads-top": {"then": ["zero-shot", "later"]}}, "there is no then 'later'; choose one"),
+        ({"heads-top": {"then": ["zero-shot", "later"]}}, "then is 'later', expected one of"),
         ({"heads-top": {"updates": 0}}, "updates 0 leaves nothing to train"),
-        ({"heads-top": {"sparsity": 1}}, "sparsity 1 is not between 0 and 1; 0.9 prunes 90 % of"),
+        ({"heads-top": {"sparsity": 1}}, "techniques[0].heads-top.sparsity is 1, expected a share"),
         ({"m-good": {"sparsity": 0.5}}, "m-good has no setting 'sparsity'; choose one of"),
         ({"heads-gates": {"learning": "0%"}}, "learning '0%' leaves nothing to train"),
         ({"heads-top": {"measure": "l1"}}, "heads-top has no setting 'measure'; choose one of"),

@@ -18,7 +18,8 @@ PLAN = {
         {"name": "score-seed1-slt-best", "kind": "score", "folder": "seed1/slt/best",
         "title": "score",
          "command": ["true"], "needs": ["seed1/slt/best.pt"], "leaves": [],
-         "facts": {"evaluation": {"name": "best", "beam": 4}, "references": "/data/test.de"}},
+         "facts": {"references": "/data/test.de", "evaluation":
+                   {"name": "best", "checkpoint": "best", "subset": "test", "beam": 4}}},
     ],
 }  # fmt: skip
 WHO = {"technique": "slt", "sparsity": 0.9, "seed": 1, "training": "seed1/slt"}

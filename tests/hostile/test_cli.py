@@ -88,8 +88,8 @@ REFUSED = {
     "laughs as a configuration": ("run {laughs} -n", "counting what its aliases stand for"),
     "code in a configuration": ("run {tagged} -n", "no YAML"),
     "a pipe as a configuration": ("run {pipe}.yaml -n", "cannot be read: it is a pipe"),
-    "records out of a pipe": ("report {runs} --out {out}", "cannot be read: it is a pipe"),
-    "records that are none": ("report {strange} --out {out}", "which is no float"),
+    "records out of a pipe": ("report {runs} --out {out}", "records.jsonl cannot be read"),
+    "records that are none": ("report {strange} --out {out}", "(score is True, expected"),
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 from hostile import configurations, watch
@@ -14,7 +15,7 @@ def read(path):
     from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     stages = make_stages(make_plan(read_configuration(path)))
-    text = json.dumps([stage.to_json() for stage in stages], allow_nan=False)
+    text = json.dumps([asdict(stage) for stage in stages], allow_nan=False)
     return text.replace(str(path.parent), "")
 
 

@@ -14,9 +14,9 @@ OPTIONAL = {"update", "beam", "lenpen", "signature", "run", "pruned", "prunable"
 def read_report(folder):
     """All that a report reads, without its drawings."""
     from fairseq_lottery.report import read_run
-    from fairseq_lottery.report.reading.groups import gather
     from fairseq_lottery.report.reading.mask_tables import look
     from fairseq_lottery.report.reading.published import load
+    from fairseq_lottery.report.reading.recipe_groups import gather
     from fairseq_lottery.report.statistics.bootstrap import within_seeds
     from fairseq_lottery.report.tables.tidy_results import densities_csv, results_csv
 
@@ -33,12 +33,13 @@ def read_report(folder):
 
 def read_workflow(folder):
     """All that the next start and the stages of a workflow read of each other."""
-    from fairseq_lottery.workflow.planning.cost import read_calibration
-    from fairseq_lottery.workflow.planning.folder_files import read_plan
+
+    from fairseq_lottery.records.plan import read_stage_plan
+    from fairseq_lottery.records.stage_records import read_calibration
     from fairseq_lottery.workflow.stages.record_lines import collect
 
-    rows = collect(folder, read_plan(folder)), read_calibration(folder)
-    return json.dumps(rows).replace(str(folder), "")
+    found = collect(folder, read_stage_plan(folder)), read_calibration(folder)
+    return repr(found).replace(str(folder), "")
 
 
 def fits_plan(path, what):
@@ -131,12 +132,12 @@ def test_every_bad_file_of_a_workflow_is_refused_in_one_sentence(tmp_path, good,
 
 
 def test_a_record_that_is_no_json_is_a_stage_that_has_not_finished(good):
-    from fairseq_lottery.workflow.planning.folder_files import read_stage_record
+    from fairseq_lottery.records.stage_records import read_stage_record
 
     path = good / "seed1/slt/train.json"
     for text in ("", "{", "\0" * 100, runs.GOOD["seed1/slt/train.json"][:-3]):
         path.write_text(text)
         assert read_stage_record(path) is None
     path.write_text("[]")
-    with pytest.raises(LotteryError, match="train.json is damaged .it is a list.; delete it"):
+    with pytest.raises(LotteryError, match="train.json is damaged .it is a list, expected a map"):
         read_stage_record(path)

@@ -33,8 +33,10 @@ def test_settings_that_were_stored_under_another_name_are_merged():
 
 def test_a_plain_checkpoint_has_no_option_under_any_of_its_names():
     from fairseq_lottery.export.checkpoint_forms import plain_state
+    from fairseq_lottery.formats import read_checkpoint
 
     golden = Path(__file__).resolve().parents[1] / "golden/modern/trained/global"
-    cfg = plain_state(golden / "checkpoint_last.pt")["cfg"]
+    path = golden / "checkpoint_last.pt"
+    cfg = plain_state(read_checkpoint(path), path)["cfg"]
     names = {name for one in OPTIONS for name in (one.name_in(TRAINING), one.key(TRAINING))}
     assert "floor" in names and not names & (cfg["task"].keys() | cfg["model"].keys())

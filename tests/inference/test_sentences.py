@@ -157,7 +157,7 @@ def test_shares_of_a_translation_are_called_shares(toy, dense):
 
 def count_validated():
     """Print which sentences a process validated, and over how many the figures of all are."""
-    from fairseq_lottery.tasks.translation_lottery import TranslationLotteryTask as Task
+    from fairseq_lottery.tasks import TranslationLotteryTask as Task
 
     valid_step, reduce_metrics = Task.valid_step, Task.reduce_metrics
 

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from report.made import Made, score_record
@@ -14,12 +15,20 @@ from fairseq_lottery.errors import LotteryError  # noqa: E402
 from fairseq_lottery.formats import read_source  # noqa: E402
 from fairseq_lottery.masks import overlap  # noqa: E402
 from fairseq_lottery.report import gather, read_run, size  # noqa: E402
-from fairseq_lottery.report.plots.curves import learning_curves, sparsity_curves  # noqa: E402
-from fairseq_lottery.report.plots.densities import density_map, place  # noqa: E402
-from fairseq_lottery.report.plots.overlaps import seed_overlaps, technique_overlaps  # noqa: E402
-from fairseq_lottery.report.plots.style import looks, sparsity_axis  # noqa: E402
-from fairseq_lottery.report.reading.groups import Evaluation  # noqa: E402
+from fairseq_lottery.report.plots.curves import (  # noqa: E402
+    learning_curves,
+    seed_overlaps,
+    sparsity_curves,
+)
+from fairseq_lottery.report.plots.drawings import limits, looks, share_axis  # noqa: E402
+from fairseq_lottery.report.plots.heat_maps import heat_maps  # noqa: E402
+from fairseq_lottery.report.plots.mask_maps import (  # noqa: E402
+    density_map,
+    place,
+    technique_overlaps,
+)
 from fairseq_lottery.report.reading.mask_tables import Masks, Overlap, look  # noqa: E402
+from fairseq_lottery.report.reading.table_words import Evaluation  # noqa: E402
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 COLUMN = size("8cm", 8)
@@ -34,6 +43,13 @@ def group(finished):
 @pytest.fixture(scope="module")
 def masks(group):
     return look(group)
+
+
+@pytest.fixture(scope="module")
+def even(masks):
+    """The same with equal densities, as in matrices that are larger than these."""
+    densities = {cell: dict.fromkeys(kept, 1 - cell[1]) for cell, kept in masks.densities.items()}
+    return replace(masks, densities=densities)
 
 
 def drawings(group, masks, page):
@@ -69,7 +85,7 @@ def test_matplotlibs_settings_are_put_back(group):
 
 def test_the_sparsity_axis_is_log_density_labelled_in_percent():
     axes = Figure().add_subplot()
-    sparsity_axis(axes, [0.5, 0.9, 0.98], COLUMN, 3)
+    share_axis(axes, [0.5, 0.9, 0.98], COLUMN, logarithmic=True)
     low, high = axes.get_xlim()
     assert axes.get_xscale() == "log" and low > high, "sparsity rises to the right"
     labels = {round(x, 6): t.get_text() for x, t in zip(axes.get_xticks(), axes.get_xticklabels())}
@@ -78,7 +94,8 @@ def test_the_sparsity_axis_is_log_density_labelled_in_percent():
 
 def test_labels_that_would_touch_are_left_out_at_the_dense_end():
     axes = Figure().add_subplot()
-    sparsity_axis(axes, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98], COLUMN, 2.2)
+    shares = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98]
+    share_axis(axes, shares, COLUMN, logarithmic=True)
     shown = [label.get_text() for label in axes.get_xticklabels()]
     assert shown[:3] == ["98", "95", "90"] and len(shown) < 11
     assert len(shown) + len(axes.get_xticks(minor=True)) == 11
@@ -86,8 +103,15 @@ def test_labels_that_would_touch_are_left_out_at_the_dense_end():
 
 def test_techniques_look_different_without_colour():
     every = list(looks(f"t{n}" for n in range(16)).values())
-    assert len({(look.color, look.marker) for look in every}) == 16
-    assert len({(look.marker, str(look.linestyle)) for look in every}) == 16
+    assert len({(look["color"], look["marker"]) for look in every}) == 16
+    assert len({(look["marker"], str(look["linestyle"])) for look in every}) == 16
+
+
+def test_an_axis_does_not_zoom_into_noise():
+    low, high = limits([26.9, 27.1])
+    assert low < 26 and high > 28
+    assert limits([10.0, 30.0]) == pytest.approx((9, 31))
+    assert limits([0.0]) == pytest.approx((-0.55, 0.55))
 
 
 def test_sixteen_techniques_fit_a_column(tmp_path):
@@ -110,6 +134,21 @@ def test_a_loss_that_was_nan_leaves_a_gap(tmp_path):
     made.records[1]["value"] = float("nan")
     (group,) = gather([read_run(made.write())])
     assert learning_curves(group, "loss", COLUMN) is not None
+
+
+def test_maps_that_are_uniform_by_construction_are_left_out(group, even):
+    assert density_map(group, even, COLUMN) is None, "each matrix keeps the same share"
+    even.densities["slt", 0.5, 1]["encoder.layers.0.fc1.weight"] = 0.8
+    caption = density_map(group, even, COLUMN).caption
+    assert "Left out, as all matrices keep the same share: MP, random mask." in caption
+
+
+@pytest.mark.parametrize(("side", "written"), [(3, 9), (60, 0)])
+def test_small_maps_have_numbers_and_large_ones_a_bar(side, written):
+    labels = {n: f"row {n}" for n in range(side)}
+    figure = heat_maps([("a", [[0.5] * side] * side)], labels, labels, COLUMN, "density, %")
+    assert len(figure.axes[0].texts) == written
+    assert len(figure.axes) == (1 if written else 2) or not figure.axes[-1].get_visible()
 
 
 def test_pairs_of_masks_share_a_technique_or_a_seed(group, masks):

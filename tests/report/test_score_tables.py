@@ -8,10 +8,17 @@ from report.made import RECIPE, Made, score_record
 from small import PROPERTY
 
 from fairseq_lottery.report import gather, load, read_run
-from fairseq_lottery.report.reading.groups import Evaluation
+from fairseq_lottery.report.reading.table_words import Evaluation, percent
+from fairseq_lottery.report.reading.training_updates import updates_behind
 from fairseq_lottery.report.tables.published_comparison import comparison_table, recipe_table
-from fairseq_lottery.report.tables.score_tables import Table, metric_table, percent
-from fairseq_lottery.report.tables.table_formats import comma_separated, latex, latex_text, markdown
+from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
+from fairseq_lottery.report.tables.table_formats import (
+    Table,
+    comma_separated,
+    latex,
+    latex_text,
+    markdown,
+)
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 
@@ -52,6 +59,40 @@ def test_mean_deviation_seeds_and_gaps(tmp_path):
     )
     assert "Sparsity is a share of all-matrices (1,000 weights)." in table.notes
     assert table.slug == "bleu-test-best-beam4-lenpen0-6"
+
+
+def test_updates_behind_each_cell(tmp_path):
+    """SLT in two rounds: the dense model, the round before, and its own; of MP its own only."""
+    made = Made(tmp_path / "a", techniques=("slt", "mp"), seeds=(1,))
+    for cell in made.cells():
+        made.records.append(
+            score_record(**made.training(*cell), score=30.0, hypotheses=None, references=None)
+        )
+
+    def stages(name, needs, updates, first=0):
+        facts = {"updates": updates, "first_update": first}
+        folder = f"seed1/{name}"
+        leaves = [f"{folder}/{file}" for file in ("best.pt", "snapshot_5.safetensors", "last.pt")]
+        ticket = f"{folder}/ticket.safetensors"
+        common = {"folder": folder, "title": name, "command": ["true"]}
+        yield {**common, "kind": "draw", "needs": needs, "leaves": [ticket]}
+        yield {**common, "kind": "train", "needs": [ticket], "leaves": leaves, "facts": facts}
+
+    first = ["seed1/dense-0/last.pt", "seed1/dense-0/snapshot_5.safetensors"]
+    made.plan["stages"] = [
+        *stages("dense-0", [], 20),
+        *stages("slt-0.5", first, 20),
+        *stages("slt-0.9", ["seed1/slt-0.5/last.pt"], 20, 5),
+        *stages("mp-0.5", [], 30),
+        *stages("mp-0.9", ["seed1/dense-0/snapshot_5.safetensors"], 1000),
+    ]
+    (group,) = gather([read_run(made.write())])
+    updates = updates_behind(group)
+    table = updates_table(group, updates)
+    assert table.rows == [["0", "20", "20"], ["50", "40", "30"], ["90", "55", "1,005"]]
+    made.plan["stages"] = []
+    (group,) = gather([read_run(made.write())])
+    assert updates_behind(group) == {} and updates_table(group, {}) is None
 
 
 def test_the_csv_has_full_precision(tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import tracemalloc
 
 import pytest
@@ -11,11 +12,16 @@ from sacrebleu.metrics import BLEU as Bleu  # noqa: E402
 from sacrebleu.significance import PairedTest  # noqa: E402
 
 from fairseq_lottery.report import gather, read_run  # noqa: E402
-from fairseq_lottery.report.reading.groups import Evaluation  # noqa: E402
-from fairseq_lottery.report.statistics import bootstrap  # noqa: E402
+from fairseq_lottery.report.introduction import outcomes  # noqa: E402
+from fairseq_lottery.report.reading.table_words import Evaluation  # noqa: E402
 from fairseq_lottery.report.statistics.bootstrap import within_seeds  # noqa: E402
-from fairseq_lottery.report.statistics.significance import across_seeds  # noqa: E402
-from fairseq_lottery.report.tables.orders import comparisons_csv, order_table  # noqa: E402
+from fairseq_lottery.report.statistics.significance import (  # noqa: E402
+    BOOTSTRAP,
+    Comparison,
+    across_seeds,
+)
+from fairseq_lottery.report.tables.orders import order_table  # noqa: E402
+from fairseq_lottery.report.tables.tidy_results import comparisons_csv  # noqa: E402
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
 
@@ -145,12 +151,11 @@ def test_a_signature_that_cannot_be_computed_is_not_guessed(tmp_path):
     assert found == [] and "BLEU only" in reason
 
 
-def test_processes_find_the_same(tmp_path, monkeypatch):
-    made = Made(tmp_path / "a", techniques=("slt", "mp"), sparsities=(0.5, 0.9)).score()
-    group = group_of(made)
-    alone, _ = within_seeds(group, BLEU)
-    monkeypatch.setattr(bootstrap, "WORTH_PROCESSES", 0)
-    assert within_seeds(group, BLEU)[0] == alone and len(alone) == 6
+def test_intervals_are_of_the_same_resamples(tmp_path):
+    made = scored(tmp_path / "a", {"slt": 0.1, "mp": 0.105, "random": 0.5})
+    near, far, _ = within_seeds(group_of(made), BLEU)[0]
+    assert near.low < near.difference < near.high and near.low < 0 < near.high
+    assert 0 < far.low < far.difference < far.high
 
 
 def seeds(folder, **scores):
@@ -169,8 +174,10 @@ def test_the_t_test_pairs_the_seeds(tmp_path):
     # differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, t = 1 / (0.1 / sqrt(3)) = 17.32
     assert found.difference == pytest.approx(1.0) and found.p == pytest.approx(0.003316, abs=1e-6)
     assert found.found and found.seed is None
-    table = order_table(group, BLEU, [found], "seeds")
-    assert table.rows == [["50", "SLT > MP", "1 of 1"]]
+    table = order_table(group, BLEU, [found])
+    # t of 97.5 % with 2 degrees of freedom is 4.303; times 0.1 / sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.7516, 1.2484), abs=1e-4)
+    assert table.rows == [["50", "SLT > MP", "1.0 [0.8, 1.2]", "1 of 1"]]
 
 
 def test_below_three_seeds_nothing_is_tested(tmp_path):
@@ -190,10 +197,53 @@ def test_differences_without_any_spread_have_no_answer(tmp_path):
 def test_the_order_says_what_was_found(tmp_path):
     group = group_of(scored(tmp_path / "a", {"slt": 0.1, "mp": 0.105, "random": 0.5}))
     found, _ = within_seeds(group, BLEU)
-    table = order_table(group, BLEU, found, "bootstrap")
-    assert table.header == ["sparsity, %", "seed", "order, highest first", "pairs"]
+    table = order_table(group, BLEU, found)
+    assert table.header == [
+        *("sparsity, %", "seed", "order, highest first"),
+        *("differences of neighbours, 95 % intervals", "pairs"),
+    ]
     assert table.rows[0][2] in ("SLT ~ MP > random mask", "MP ~ SLT > random mask")
-    assert table.rows[0][3] == "2 of 3"
+    assert table.rows[0][4] == "2 of 3"
     rows = list(csv.DictReader(io.StringIO(comparisons_csv([("t", c) for c in found]))))
     assert [row["different"] for row in rows] == ["False", "True", "True"]
-    assert order_table(group, BLEU, [], "bootstrap") is None
+    assert order_table(group, BLEU, []) is None
+
+
+def test_what_came_out_says_how_far_each_technique_holds(tmp_path):
+    made = Made(tmp_path / "a", ("slt", "mp", "random"), (0.5, 0.9), seeds=(1, 2, 3))
+    lost = {("mp", 0.9): 9, ("random", 0.5): 8, ("random", 0.9): 20}
+    for technique, sparsity, seed in made.cells():
+        gap = lost.get((technique, sparsity), 0) + (0.1 * seed**2 if technique != "dense" else 0)
+        score = 30 + seed - gap
+        made.records.append(
+            score_record(technique=technique, sparsity=sparsity, seed=seed, score=score)
+        )
+    group = group_of(made)
+    _, block = outcomes([group], [{BLEU: (across_seeds(group, BLEU), [])}])
+    text = block.text
+    assert "The dense model has 32.0 ± 1.0 (3 seeds)." in text
+    assert "Hold up to 90 % sparsity, the last row: SLT (-0.5)." in text
+    assert "Hold up to 50 % sparsity: MP (-0.5). Hold at no sparsity: random mask." in text
+    assert "a paired t-test over 3 seeds" in text and "p < 0.05" in text
+    _, block = outcomes([group], [{BLEU: ([], [])}])
+    assert "none is said to hold" in block.text
+
+
+@pytest.mark.parametrize(("lower", "reach"), [(1, "Hold up to 50 %"), (2, "Hold at no sparsity")])
+def test_a_drop_in_most_seeds_is_a_drop(tmp_path, lower, reach):
+    """Of the bootstrap, which speaks of one trained model each."""
+    seeds(tmp_path / "a", slt=[26.0, 27.0, 28.0])
+    for seed in (1, 2, 3):
+        dense = score_record(technique="dense", sparsity=0.0, seed=seed, score=28.0)
+        with open(tmp_path / "a" / "records.jsonl", "a") as file:
+            file.write(json.dumps(dense) + "\n")
+    (group,) = gather([read_run(tmp_path / "a")])
+    tests = [
+        Comparison(
+            BOOTSTRAP, BLEU, 0.5, seed, "dense", "slt", 1.0, 0.001, 0.5, 1.5,
+            adjusted=0.001 if seed <= lower else 0.4,
+        )
+        for seed in (1, 2, 3)
+    ]  # fmt: skip
+    _, block = outcomes([group], [{BLEU: (tests, [])}])
+    assert reach in block.text and "in most of 3 seeds" in block.text

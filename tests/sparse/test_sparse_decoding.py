@@ -15,8 +15,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import is_parameter
 from fairseq_lottery.sparse import sparse_decoding, sparsify
 from fairseq_lottery.sparse.matrix_choices import Choices
-from fairseq_lottery.sparse.sparse_layers import SparseEmbedding, SparseLinear
-from fairseq_lottery.sparse.sparse_matrix import SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import SparseEmbedding, SparseLinear, SparseMatrix
 
 WORDS, DIM, FFN = 80, 32, 48
 #: 2 x 6 in the encoder, 2 x 10 in the decoder, the shared embedding

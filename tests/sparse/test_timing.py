@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_lottery.sparse.timing import least_seconds
+from fairseq_lottery.sparse.matrix_choices import least_seconds
 
 
 class Machine:

@@ -8,24 +8,17 @@ import pytest
 
 pytest.importorskip("fairseq")
 
+from fairseq.dataclass.configs import FairseqConfig
+from omegaconf import OmegaConf
 from toy import HALF, drawing, half_precision_trains_on_cpu, pretend_cuda, train_two
 
-from fairseq_lottery.training.start.finished_run import reached_end
 from fairseq_lottery.training.start.restored_checkpoint import Restored
-from fairseq_lottery.training.training_settings import Settings
+from fairseq_lottery.training.start.run_end import reached_end
 
 GROWING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 4, "--prune-every", 1)
 #: a learning rate that makes no progress
 WORSE = ("--lr", 0.3, "--warmup-updates", 1, "--validate-interval-updates", 2, "--patience", 2)
 
-SETTINGS = Settings(
-    log_interval=10, max_update=40, max_epoch=0, stop_time_hours=0, patience=-1,
-    save_dir="run", restore_file="checkpoint_last.pt", finetune_from_model=None,
-    continue_once=None, reset_optimizer=False, reset_dataloader=False, checkpoint_suffix="",
-    best_checkpoint_metric="loss", half=False, memory_efficient=False, amp=False, ema=False,
-    ema_fp32=False, ema_seed_model=None, optimizer="masked_adam", criterion="x",
-    lr_scheduler="fixed",
-)  # fmt: skip
 RESTORED = Restored(
     Path("run/checkpoint_last.pt"), {}, 40, 40, True, False, next_epoch=3, hours=1.5
 )
@@ -52,12 +45,11 @@ RESTORED = Restored(
     ],
 )
 def test_which_end_is_reached(settings, restored, worse, flag):
-    found = reached_end(replace(SETTINGS, **settings), replace(RESTORED, **restored), worse)
-    assert found == flag
-
-
-def test_a_fresh_run_is_not_finished():
-    assert reached_end(SETTINGS, None, 0) is None
+    training = OmegaConf.structured(FairseqConfig)
+    for name, value in {"max_update": 40, **settings}.items():
+        part = training.optimization if name in training.optimization else training.checkpoint
+        part[name] = value
+    assert reached_end(training, replace(RESTORED, **restored), worse) == flag
 
 
 def files(folder):

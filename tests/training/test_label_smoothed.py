@@ -34,7 +34,7 @@ def test_golden_loss_of_an_untrained_model_that_knows_nothing():
     """Uniform predictions over V symbols cost log V, smoothed or not."""
     from argparse import Namespace
 
-    from fairseq_lottery.training.criterions.label_smoothed import LabelSmoothedCrossEntropyLottery
+    from fairseq_lottery.training.criterions import LabelSmoothedCrossEntropyLottery
 
     class Uniform(torch.nn.Module):
         def forward(self):

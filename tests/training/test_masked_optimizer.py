@@ -17,8 +17,8 @@ from fairseq_lottery.training.optimizers import (
     MasterTensors,
     find_masked,
     set_moments,
+    zero_pruned_,
 )
-from fairseq_lottery.training.optimizers.zeroing import zero_pruned_
 
 BUILDABLE = ("adadelta", "adafactor", "adagrad", "adam", "adamax", "nag", "sgd")
 
@@ -58,7 +58,7 @@ MASK = Mask(
 def bound(name, named):
     optimizer = build(name, list(named.values()))
     tensors = MasterTensors(optimizer, named)
-    optimizer.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
+    optimizer.bind(tensors, save_masters=True)
     optimizer.set_keep(tensors.rows(MASK))
     return optimizer
 
@@ -357,7 +357,7 @@ def test_state_of_other_names_is_refused(names):
     again.load_state_dict(state)
     tensors = MasterTensors(again, dict(zip(["a.weight", "b.weight", "b.bias"], again.params)))
     with pytest.raises(LotteryError, match="the checkpoint's optimizer state has .* where the mo"):
-        again.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
+        again.bind(tensors, save_masters=True)
 
 
 def test_moments_that_were_restored_elsewhere():
@@ -427,7 +427,7 @@ def test_adafactors_steps_under_zeros(draw, shrinks, density, scales):
     named = {"a.weight": torch.nn.Parameter(torch.randn(512, 512) * 0.05)}
     optimizer = build_adafactor(named, *["--scale-parameter"] * scales)
     tensors = MasterTensors(optimizer, named)
-    optimizer.bind(tensors.names, tensors.shapes, tensors.has_masters, True)
+    optimizer.bind(tensors, save_masters=True)
     optimizer.set_keep(tensors.rows(Mask({"a.weight": keep})))
     ((weight, step),) = last_steps(optimizer, list(named.values()))
     assert not named["a.weight"][~keep].any()

@@ -202,11 +202,11 @@ def test_a_state_that_changes_is_resumed(train, tmp_path):
 
 
 def test_another_source_is_refused_in_the_middle(train, refused, monkeypatch):
-    from fairseq_lottery.training import mask_changes
+    from fairseq_lottery.training.start import resumed_pruner
 
     train(*own("Counting"), to=3)
-    find = mask_changes.find_pruner
-    monkeypatch.setattr(mask_changes, "find_pruner", lambda name: (find(name)[0], "another"))
+    find = resumed_pruner.find_pruner
+    monkeypatch.setattr(resumed_pruner, "find_pruner", lambda name: (find(name)[0], "another"))
     refused("Counting is not the one that", *own("Counting"))
 
 

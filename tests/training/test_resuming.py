@@ -17,7 +17,7 @@ from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.parts_file import save_parts
 from fairseq_lottery.masks import find_score
 from fairseq_lottery.tickets.folder_check import check_folder
-from fairseq_lottery.training import mask_changes
+from fairseq_lottery.training.start import resumed_pruner
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +136,7 @@ def test_a_score_of_the_users_own_stays_the_same(train, refused, monkeypatch):
     own = (*GROWING, "--score", "matrix.scores:of_trained")
     train(*own, to=3)
     with monkeypatch.context() as patch:
-        patch.setattr(mask_changes, "find_score", lambda name: (find_score(name)[0], "another"))
+        patch.setattr(resumed_pruner, "find_score", lambda name: (find_score(name)[0], "another"))
         refused("the score matrix.scores:of_trained is not the one that", *own)
     train(*own)
 

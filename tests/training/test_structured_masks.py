@@ -8,7 +8,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import Mask, full_mask, pattern_of, score_all, select
 from fairseq_lottery.masks.scores import magnitude
-from fairseq_lottery.training.structured_masks import refuse_structure
+from fairseq_lottery.training.start.growth_plan import refuse_structure
 
 MODEL = transformer()
 WEIGHTS = {name: p.detach() for name, p in trainable(MODEL).items()}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
+from fairseq_lottery.records.plan import TRAINED
 from fairseq_lottery.workflow.engine.emit import emit
-from fairseq_lottery.workflow.engine.snakemake import write_plan
+from fairseq_lottery.workflow.engine.jobs import write_plan
 from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
-from fairseq_lottery.workflow.planning.stage import TRAINED
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import Growth, Training

@@ -77,7 +77,7 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
         assert same(weights(out / model), weights(one / "runs" / model))
     kept = {path.name for path in (out / slt).iterdir() if path.is_file()}
     logs_and_records = {"draw.json", "draw.log", "train.json", "train.log"}
-    assert kept == {"best.pt", ".draw.lock", ".train.lock", *logs_and_records}
+    assert kept == {"best.pt", "best.mask", ".draw.lock", ".train.lock", *logs_and_records}
 
     # what decides no weight repeats nothing: times, places, logging, saving
     for path in (*out.rglob("*"), *toy_data.iterdir()):

@@ -31,15 +31,12 @@ def has_cut(settings: Any) -> bool:
 def is_cut(
     weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any], path: Any
 ) -> bool:
-    """Whether something was cut out of a model.
+    """Whether something was cut out of a model; refuse settings that say else than its weights.
 
     Args:
         settings: of the model, whose entry says what was cut.
         architecture: those that shape it.
         path: named in messages.
-
-    Raises:
-        LotteryError: the settings do not say it, or something else than the weights.
     """
     if not has_cut(settings):
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}

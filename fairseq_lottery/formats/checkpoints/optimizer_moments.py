@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats.checkpoints.checkpoint import stored_update
 
 Moments = dict[str, dict[str, Tensor]]
 
@@ -20,7 +21,9 @@ MOMENTS = (
 )
 
 
-def read_moments(state: dict[str, Any], path: Union[str, Path]) -> tuple[Moments, dict[str, Any]]:
+def read_moments(
+    state: Mapping[str, Any], path: Union[str, Path]
+) -> tuple[Moments, dict[str, Any]]:
     """Return moment -> parameter -> tensor, and the state's plain numbers such as ``step``.
 
     Raises:
@@ -60,8 +63,9 @@ def moments_per_weight(state: Mapping[str, Any], path: Union[str, Path]) -> Mome
     if not is_saved(state):
         return {}
     groups = state["last_optimizer_state"].get("param_groups") or [{}]
-    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates")
-    if updates and not _state_of(state) and not all(map(_is_stateless, groups)):
+    # gradient descent without momentum keeps nothing
+    is_stateless = all(isinstance(one, Mapping) and one.get("momentum") == 0 for one in groups)
+    if stored_update(state) and not _state_of(state) and not is_stateless:
         raise LotteryError(f"{path} has lost the state of its optimizer")
     moments: Moments = {}
     factored = set()
@@ -83,32 +87,34 @@ def _state_of(state: Mapping[str, Any]) -> Mapping[int, Any]:
     return state["last_optimizer_state"].get("state") or {}
 
 
-def _is_stateless(group: Any) -> bool:
-    """Whether an optimizer with these settings keeps nothing: gradient descent by itself."""
-    return isinstance(group, Mapping) and group.get("momentum") == 0
-
-
-def _tensors(
-    state: Mapping[str, Any], path: Union[str, Path]
-) -> Iterator[tuple[str, str, Tensor]]:
+def _tensors(state: Mapping[str, Any], path: Union[str, Path]) -> Iterator[tuple[str, str, Tensor]]:
     """Moment, parameter and tensor of each; the parameter's name is empty for a factored one."""
     lottery = state["last_optimizer_state"]["lottery"]
     names: list[str] = lottery["names"]
-    shapes: list[list[int]] = lottery.get("shapes") or []
-    _refuse_other_parameters(names, shapes, state.get("model"), path)
+    shapes = [torch.Size(shape) for shape in lottery.get("shapes") or []]
+    model = state.get("model") or {}
+    if len(set(names)) < len(names) or len(names) != len(shapes):
+        raise LotteryError(f"{path} is damaged (a parameter of its optimizer is there twice)")
+    for name, shape in zip(names, shapes):
+        # a criterion's own parameters are not in the model
+        if name in model and model[name].shape != shape:
+            raise LotteryError(
+                f"{path} is damaged (its optimizer has a {name} of the shape {tuple(shape)},"
+                " which is not its model's)"
+            )
     entries = _state_of(state)
-    flat = len(entries) == 1 and len(names) > 1  # one tensor for all parameters
-    sizes = [torch.Size(shape).numel() for shape in shapes]
+    is_flat = len(entries) == 1 and len(names) > 1  # one tensor for all parameters
+    sizes = [shape.numel() for shape in shapes]
     for index, entry in entries.items():
         for moment, value in entry.items():
             if not isinstance(value, Tensor) or value.dim() == 0:
                 continue
-            if flat and list(value.shape) == [sum(sizes)]:
+            if is_flat and list(value.shape) == [sum(sizes)]:
                 for name, shape, part in zip(names, shapes, value.split(sizes)):
                     yield moment, name, part.reshape(shape)
-            elif not flat and list(value.shape) == list(shapes[index]):
+            elif not is_flat and value.shape == shapes[index]:
                 yield moment, names[index], value
-            elif not flat and _is_factored(list(value.shape), list(shapes[index])):
+            elif not is_flat and _is_factored(value.shape, shapes[index]):
                 yield moment, "", value
             else:
                 raise LotteryError(
@@ -117,21 +123,6 @@ def _tensors(
                 )
 
 
-def _refuse_other_parameters(
-    names: Sequence[str], shapes: Sequence[Sequence[int]], model: Any, path: Union[str, Path]
-) -> None:
-    """Refuse parameters of an optimizer that are not those of the model beside it."""
-    if len(set(names)) < len(names) or len(names) != len(shapes):
-        raise LotteryError(f"{path} is damaged (a parameter of its optimizer is there twice)")
-    for name, shape in zip(names, shapes) if model else ():
-        # a criterion's own parameters are not in the model
-        if name in model and list(model[name].shape) != list(shape):
-            raise LotteryError(
-                f"{path} is damaged (its optimizer has a {name} of the shape {tuple(shape)},"
-                " which is not its model's)"
-            )
-
-
-def _is_factored(shape: list[int], whole: list[int]) -> bool:
+def _is_factored(shape: torch.Size, whole: torch.Size) -> bool:
     """Whether it is a mean over the rows or over the columns of a matrix."""
-    return len(whole) >= 2 and shape in (whole[:-1], [*whole[:-2], whole[-1]])
+    return len(whole) >= 2 and tuple(shape) in (whole[:-1], (*whole[:-2], whole[-1]))

@@ -1,4 +1,4 @@
-"""What a run keeps of itself in its checkpoints, looked through before anything goes on from it."""
+"""What a run keeps of itself in its checkpoints, checked before anything resumes from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files.untrusted_json import refuse_other_than_json
-from fairseq_lottery.formats.checkpoints.plain_tensors import is_int, mapping, refuse_other_tensors
+from fairseq_lottery.formats.entry_checks import (
+    count,
+    entries,
+    every,
+    json_entries,
+    list_of,
+    one_of,
+    tensors,
+)
 from fairseq_lottery.formats.ticket_record import refuse_malformed
 from fairseq_lottery.masks import read_pruner
 
@@ -19,67 +27,77 @@ from fairseq_lottery.masks import read_pruner
 GATES = "gates."
 
 
-def look_through_run(lottery: Mapping[str, Any], model: Mapping[str, Tensor], size: int) -> None:
-    """Refuse entries of ours in a task's state that are not what the plugin writes.
+def _mask(value: Any, name: str, size: int) -> None:
+    entries({"bits": tensors})(value, name, size)
+    if not value:
+        raise LotteryError("its mask is empty")
+    refuse_other_than_json({k: v for k, v in value.items() if k != "bits"}, f"its {name}")
+
+
+def _ticket(value: Any, name: str, size: int) -> None:
+    json_entries(value, name, size)
+    refuse_malformed(value, "the ticket's record in it")
+
+
+def _files(value: Any, name: str, size: int) -> None:
+    json_entries(value, name, size)
+    every(entries({"sha256": one_of(str)}, needed=("sha256",)))(value, name, size)
+
+
+def _growth(value: Any, name: str, size: int) -> None:
+    refuse_other_than_json(value, f"its {name}")
+    read_pruner(value)
+
+
+def _tensor_list(value: Any, name: str, size: int) -> None:
+    list_of(one_of(Tensor))(value, name, size)
+    tensors(dict(zip(map(str, range(len(value))), value)), name, size)
+
+
+#: entries of a task's state
+RUN = entries(
+    {
+        "mask": _mask,
+        "dictionaries": tensors,
+        "ticket": _ticket,
+        "ticket_digest": one_of(str),
+        "task": one_of(str),
+        "choices": json_entries,
+        "files": _files,
+        "ranking": json_entries,
+        "growth": _growth,
+        "patience": entries({"best": one_of(float), "num_runs": count}, ("best", "num_runs")),
+        "start_signs": tensors,
+        "start_weights": tensors,
+    }
+)
+#: entries of an optimizer's state: names and shapes of its parameters, in order
+OPTIMIZER = entries(
+    {
+        "names": list_of(one_of(str)),
+        "shapes": list_of(list_of(count)),
+        "masters": tensors,
+        "gradients": _tensor_list,
+    }
+)
+
+
+def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> None:
+    """Refuse start signs and start weights that are not those of the masked matrices.
 
     Args:
-        lottery: those entries.
+        run: entries of ours in a task's state, which meet ``RUN``.
         model: the state dict beside them.
-        size: of the file in bytes.
-
-    Raises:
-        LotteryError: what it is instead, without the file's name.
     """
-    mask = mapping(lottery, "mask")
-    if not mask and lottery.get("mask") is not None:
-        raise LotteryError("its mask is empty")
-    refuse_other_tensors(mapping(mask, "bits"), "mask", size)
-    refuse_other_than_json({k: v for k, v in mask.items() if k != "bits"}, "its mask")
-    refuse_other_tensors(mapping(lottery, "dictionaries"), "dictionaries", size)
-    ticket = mapping(lottery, "ticket")
-    refuse_other_than_json(ticket, "the ticket's record in it")
-    refuse_malformed(ticket, "the ticket's record in it")
-    if not isinstance(lottery.get("ticket_digest"), (str, type(None))):
-        raise LotteryError("its ticket_digest is no text")
-    if not isinstance(lottery.get("task"), (str, type(None))):
-        raise LotteryError("its task is no text")
-    for name in ("choices", "files", "ranking"):
-        refuse_other_than_json(mapping(lottery, name), f"its {name}")
-    for file in mapping(lottery, "files").values():
-        if not isinstance(file, Mapping) or not isinstance(file.get("sha256"), str):
-            raise LotteryError("its files have no sha256")
-    if lottery.get("growth") is not None:
-        refuse_other_than_json(lottery["growth"], "its growth")
-        read_pruner(lottery["growth"])
-    patience = mapping(lottery, "patience")
-    if patience and not (type(patience.get("best")) is float and is_int(patience.get("num_runs"))):
-        raise LotteryError("its patience is no count")
-    _refuse_other_signs(mapping(lottery, "start_signs"), mapping(mask, "bits"), model, size)
-    _refuse_other_start(mapping(lottery, "start_weights"), mapping(mask, "bits"), model, size)
-
-
-def _refuse_other_signs(
-    signs: Mapping[str, Any], bits: Mapping[str, Any], model: Mapping[str, Tensor], size: int
-) -> None:
-    """The signs that training started from, a bit for each weight of every pruned matrix."""
-    refuse_other_tensors(signs, "start_signs", size)
-    if signs and set(signs) != set(bits):
-        raise LotteryError("its start_signs are not of the matrices of its mask")
-    for name, packed in signs.items():
-        weight = model.get(name)
-        expected = (weight.numel() + 7) // 8 if weight is not None else packed.numel()
-        if packed.dtype != torch.uint8 or packed.shape != (expected,):
+    matrices = set((run.get("mask") or {}).get("bits") or {})
+    for part in ("start_signs", "start_weights"):
+        if run.get(part) and set(run[part]) != matrices:
+            raise LotteryError(f"its {part} are not those of the matrices of its mask")
+    for name, signs in (run.get("start_signs") or {}).items():
+        weights = model[name].numel() if name in model else 8 * signs.numel()
+        if signs.dtype != torch.uint8 or signs.shape != (-(-weights // 8),):
             raise LotteryError(f"its start_signs of {name} are not a bit a weight")
-
-
-def _refuse_other_start(
-    start: Mapping[str, Any], bits: Mapping[str, Any], model: Mapping[str, Tensor], size: int
-) -> None:
-    """Refuse start weights that are not a finite fp32 tensor for each pruned matrix."""
-    refuse_other_tensors(start, "start_weights", size)
-    if start and set(start) != set(bits):
-        raise LotteryError("its start_weights are not those of the matrices of its mask")
-    for name, weight in start.items():
+    for name, weight in (run.get("start_weights") or {}).items():
         is_of_model = name not in model or weight.shape == model[name].shape
         if weight.dtype != torch.float32 or not is_of_model:
             raise LotteryError(f"its start_weights of {name} have another type or shape")
@@ -87,24 +105,39 @@ def _refuse_other_start(
             raise LotteryError(f"its start_weights of {name} are not all finite")
 
 
-def refuse_other_gradients(lottery: Mapping[str, Any], size: int) -> None:
-    """Refuse summed gradients that are neither one for each parameter nor a flat one for all.
+def refuse_other_optimizer(
+    optimizer: Mapping[str, Any], model: Mapping[str, Tensor], size: int
+) -> None:
+    """Refuse the state of a masked optimizer that is not of its own parameters.
 
     Args:
-        lottery: our entries in an optimizer's state, with the shapes of its parameters.
+        optimizer: the state, whose entries of ours meet ``OPTIMIZER``.
+        model: the state dict beside it.
         size: of the file in bytes.
     """
-    gradients = lottery.get("gradients")
-    if gradients is None:
+    ours = optimizer.get("lottery")
+    if not ours:
         return
-    shapes = [tuple(shape) for shape in lottery.get("shapes") or []]
-    if not isinstance(gradients, list):
-        raise LotteryError("its summed gradients are no list")
-    refuse_other_tensors(dict(zip(map(str, range(len(gradients))), gradients)), "gradients", size)
-    found = [tuple(gradient.shape) for gradient in gradients]
-    flat = [(sum(math.prod(shape) for shape in shapes),)]
-    if found not in (shapes, flat) or not all(one.is_floating_point() for one in gradients):
-        raise LotteryError("its summed gradients are not those of its parameters")
+    names, shapes = ours.get("names") or [], [tuple(shape) for shape in ours.get("shapes") or []]
+    if len(names) != len(shapes):
+        raise LotteryError(f"its optimizer has {len(names)} names and {len(shapes)} shapes")
+    for name, master in (ours.get("masters") or {}).items():
+        if name in model and model[name].shape != master.shape:
+            raise LotteryError(f"its master of {name} has the shape {tuple(master.shape)}")
+    gradients = ours.get("gradients")
+    if gradients is not None:  # one for each parameter, or a flat one for all
+        found = [tuple(gradient.shape) for gradient in gradients]
+        flat = [(sum(math.prod(shape) for shape in shapes),)]
+        if found not in (shapes, flat) or not all(one.is_floating_point() for one in gradients):
+            raise LotteryError("its summed gradients are not those of its parameters")
+    moments = optimizer.get("state")
+    entries({}, names=int)({} if moments is None else moments, "optimizer's state", size)
+    for number, entry in (moments or {}).items():
+        if type(number) is not int or not 0 <= number < len(names):
+            raise LotteryError(f"its optimizer has no parameter {number}")
+        entries({}, names=object)(entry, f"optimizer's state[{number}]", size)
+        plain = {key: value for key, value in entry.items() if isinstance(value, Tensor)}
+        tensors(plain, "optimizer's state", size)
 
 
 def has_gates(state: Any) -> bool:

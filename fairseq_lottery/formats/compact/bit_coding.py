@@ -45,11 +45,7 @@ def unpacked(symbols: np.ndarray, length: int) -> np.ndarray:
 
 
 def encode(arrays: Sequence[np.ndarray], coder: str) -> tuple[bytes, list[int]]:
-    """One stream for all arrays, and how many bytes of it, uncoded, belong to each.
-
-    Args:
-        arrays: one-dimensional, bool, all fit for ``coder``.
-    """
+    """One stream for all arrays (bool, 1-D), and how many bytes of it, uncoded, belong to each."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
     coded, sizes = [], []
     for array in arrays:
@@ -68,11 +64,19 @@ def decode(
         lengths: of the arrays.
         ones: how many of each are true.
         sizes: as ``encode`` returned them.
-
-    Raises:
-        LotteryError: the stream is damaged, or is not of these arrays.
     """
-    _refuse_sizes(len(stream), coder, lengths, ones, sizes)
+    # before anything is allocated: a stream cannot hold more than its bytes allow
+    if not len(lengths) == len(ones) == len(sizes):
+        raise LotteryError("its coded mask is inconsistent")
+    if sum(sizes) > len(stream) * _EXPANSION:
+        raise LotteryError("its coded mask is shorter than it says")
+    for length, count, size in zip(lengths, ones, sizes):
+        least, most = min(count, length - count), length
+        if coder == "bits":
+            least = most = -(-length // 8)
+        fits = 0 <= count <= length and coder_of(count, length) == coder
+        if not fits or not least <= size <= most:
+            raise LotteryError("its coded mask is inconsistent")
     reader = Deflated(stream)
     try:
         for length, count, size in zip(lengths, ones, sizes):
@@ -90,22 +94,6 @@ def decode(
             raise LotteryError("its coded mask is cut short, or longer than it says")
     except zlib.error as error:
         raise LotteryError(f"its coded mask is damaged ({error})") from error
-
-
-def _refuse_sizes(
-    coded: int, coder: str, lengths: Sequence[int], ones: Sequence[int], sizes: Sequence[int]
-) -> None:
-    """Before anything is allocated: a stream cannot hold more than its bytes allow."""
-    if not len(lengths) == len(ones) == len(sizes):
-        raise LotteryError("its coded mask is inconsistent")
-    if sum(sizes) > coded * _EXPANSION:
-        raise LotteryError("its coded mask is shorter than it says")
-    for length, count, size in zip(lengths, ones, sizes):
-        fits = 0 <= count <= length and coder_of(count, length) == coder
-        if not fits or (coder == "bits" and size != -(-length // 8)):
-            raise LotteryError("its coded mask is inconsistent")
-        if coder == "gaps" and not min(count, length - count) <= size <= length:
-            raise LotteryError("its coded mask is inconsistent")
 
 
 def _to_gaps(array: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files.untrusted_json import MOST_DIMENSIONS, read_json
 from fairseq_lottery.formats.compact import bit_coding, byte_planes
 from fairseq_lottery.formats.compact.coded_streams import Frame
+from fairseq_lottery.formats.entry_checks import entries, every, list_of, one_of, refuse, row
 
 #: types that tensors may have, as numpy reads their bits: it has no bfloat16
 _TYPES: dict[str, tuple[torch.dtype, str]] = {
@@ -34,6 +35,21 @@ _TYPES: dict[str, tuple[torch.dtype, str]] = {
     "int64": (torch.int64, "<u8"),
 }
 _SIGN = np.uint32(1 << 31)
+
+
+def _signs(value: Any, name: str, size: int) -> None:
+    row(str, list, int)(value, name, size)
+    if not 0 <= value[2] < _SIGN:
+        refuse(value[2], f"{name}'s magnitude")
+
+
+_PARTS = {
+    "record": one_of(dict),
+    "masks": every(list_of(row(str, int, int))),  # name, survivors, bytes
+    "signs": list_of(_signs),  # name, shape, magnitude
+    "planes": every(list_of(row(str, list))),  # name, shape
+}
+_LAYOUT = entries(_PARTS, tuple(_PARTS))
 #: bytes of values, and weights under masks, that a file may stand for: so many times its bytes,
 #: and so many besides. Ours stand for a few, and for 1,400 where one weight in 4,000 survives
 _MOST_VALUES, _MOST_WEIGHTS, _BESIDES = 64, 2048, 1 << 26
@@ -115,7 +131,6 @@ def unpack(coded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, An
     streams = {name: tensor.numpy().tobytes() for name, tensor in coded.items()}
     try:
         layout = _layout(streams.pop("layout"))
-        _refuse_other_rows(layout)
         record = layout["record"]
         shapes = (record.get("mask") or {}).get("shapes") or {}
         _refuse_absurd(layout, shapes, sum(map(len, streams.values())))
@@ -177,29 +192,11 @@ def _layout(frame: bytes) -> dict[str, Any]:
             raise LotteryError("its layout is cut short, or something stands behind it")
     except zstandard.ZstdError as error:
         raise LotteryError(f"its layout is damaged ({error})") from error
-    layout = read_json(text.decode())
-    kinds = {"record": dict, "masks": dict, "signs": list, "planes": dict}
-    if not isinstance(layout, dict) or layout.keys() != kinds.keys():
+    layout: dict[str, Any] = read_json(text.decode())
+    _LAYOUT(layout, "layout", len(text))
+    if len(layout) > len(_PARTS):
         raise LotteryError("its layout has other parts than a layout has")
-    if not all(isinstance(layout[name], kind) for name, kind in kinds.items()):
-        raise LotteryError("its layout is malformed")
     return layout
-
-
-def _refuse_other_rows(layout: Mapping[str, Any]) -> None:
-    """Refuse rows that do not say what rows of their part say."""
-    tables: list[tuple[Any, tuple[type, ...]]] = [(layout["signs"], (str, list, int))]
-    tables += [(rows, (str, int, int)) for rows in layout["masks"].values()]
-    tables += [(rows, (str, list)) for rows in layout["planes"].values()]
-    for rows, kinds in tables:
-        if not isinstance(rows, list):
-            raise LotteryError("its layout is malformed")
-        for row in rows:
-            # to Python, true is a whole number
-            if not isinstance(row, list) or tuple(map(type, row)) != kinds:
-                raise LotteryError("its layout has a row that is malformed")
-    if not all(0 <= magnitude < _SIGN for _, _, magnitude in layout["signs"]):
-        raise LotteryError("its layout has a magnitude that is none")
 
 
 def _refuse_absurd(layout: Mapping[str, Any], shapes: Mapping[str, Any], coded: int) -> None:

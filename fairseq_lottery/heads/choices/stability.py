@@ -12,13 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Optional
 
 import numpy as np
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.anatomy import type_of
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.masks.streams import stream
 
@@ -32,12 +30,10 @@ class Agreement:
     Attributes:
         parts: how many there are of the kind.
         sizes: how many of them each search keeps.
-        kappa: see ``fleiss_kappa``.
-        alpha: see ``krippendorff_alpha``.
+        kappa, alpha: see ``fleiss_kappa`` and ``krippendorff_alpha``.
         q, q_p: Cochran's Q and its p-value, see ``cochrans_q``.
         jaccard: the mean over pairs, see ``mean_jaccard``.
-        chance: its mean by chance.
-        jaccard_p: how probable it is by chance, see ``against_chance``.
+        chance, jaccard_p: its mean by chance, and how probable it is, see ``against_chance``.
         intersection: parts that all keep, the super-survivors.
         union: parts that any keeps.
     """
@@ -60,16 +56,11 @@ def agreement(
     kind: str = "heads",
     types: Optional[tuple[str, ...]] = None,
     permutations: int = 1000,
-    seed: int = 1,
 ) -> Agreement:
-    """All measures of one kind of parts.
-
-    Raises:
-        LotteryError: as ``survival`` and ``against_chance``.
-    """
+    """Return all measures of one kind of parts, of some types; see ``survival`` for errors."""
     table = survival(choices, kind, types)
     q, q_p = cochrans_q(table)
-    chance, jaccard_p = against_chance(table, permutations, seed)
+    chance, jaccard_p = against_chance(table, permutations)
     return Agreement(
         parts=len(table),
         sizes=tuple(table.sum(axis=0).tolist()),
@@ -88,11 +79,11 @@ def agreement(
 def survival(
     choices: Sequence[Parts], kind: str = "heads", types: Optional[tuple[str, ...]] = None
 ) -> Table:
-    """The table of parts (in the anatomy's order, then by number) by choices.
+    """Return the table of parts (in the anatomy's order, then by number) by choices.
 
     Args:
-        types: of the modules that are looked at, which are those that were ruled over; by default
-            all. What no choice ruled over is open in all, so they would agree by construction.
+        types: those that were ruled over; what no choice ruled over is open in all, so choices
+            would agree by construction.
 
     Raises:
         LotteryError: fewer than two choices, of different models, or without such parts or types.
@@ -101,17 +92,7 @@ def survival(
         raise LotteryError(f"agreement needs at least two choices, and there is {len(choices)}")
     if any(one.anatomy != choices[0].anatomy for one in choices):
         raise LotteryError("the choices of heads and units are of different models")
-    there = list(dict.fromkeys(map(type_of, choices[0].anatomy.sizes.get(kind, {}))))
-    for one in types or ():
-        if there and one not in there:
-            raise LotteryError(
-                f"the model has no {kind} of type {one!r}; it has {', '.join(there)}"
-            )
-    names = [
-        n for n in choices[0].anatomy.sizes.get(kind, {}) if types is None or type_of(n) in types
-    ]
-    if not names:
-        raise LotteryError(f"the model has no {kind} whose survival could be compared")
+    names = choices[0].anatomy.modules(kind, types)
     columns = [np.concatenate([one[kind][n].numpy() for n in names]) for one in choices]
     return np.stack(columns, axis=1)
 
@@ -168,42 +149,32 @@ def mean_jaccard(table: Table) -> float:
 
     Two choices that keep nothing count as the same, 1.
     """
-    return float(_mean_jaccard(table.T.astype(np.float64)))
-
-
-def _mean_jaccard(choices: Table) -> float:
-    """Of an array of 0.0 and 1.0, (choice, part)."""
+    choices = table.T.astype(np.float64)
     shared = choices @ choices.T
     sizes = shared.diagonal()
-    first, second = zip(*combinations(range(len(choices)), 2))
+    first, second = np.triu_indices(len(choices), 1)
     both = shared[first, second]
-    either = sizes[list(first)] + sizes[list(second)] - both
+    either = sizes[first] + sizes[second] - both
     return float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean())
 
 
 def against_chance(table: Table, permutations: int = 1000, seed: int = 1) -> tuple[float, float]:
-    """The mean Jaccard index by chance, and the p-value of that of ``table``.
+    """Return the mean Jaccard index by chance, and the p-value of that of ``table``.
 
     A permutation test: each choice keeps any parts, exactly as many as it has, independent of the
     others. p is (1 + permutations with at least the index found) / (1 + permutations), so never 0
     (Phipson & Smyth 2010), and one-sided: it asks for more agreement than chance.
-
-    Raises:
-        LotteryError: no permutations.
     """
-    if permutations < 1:
-        raise LotteryError(f"a test by {permutations} permutations says nothing; give at least 1")
     parts, choices = table.shape
     sizes = table.sum(axis=0)
     found, total, as_high = mean_jaccard(table), 0.0, 0
     numbers = stream(f"permutation|{seed}")
     for _ in range(permutations):
         raw = np.asarray(numbers.random_raw(choices * parts)).reshape(choices, parts)
-        ranks = raw.argsort(axis=1, kind="stable")
-        shuffled = np.zeros((choices, parts))
-        for row, order, size in zip(shuffled, ranks, sizes):
-            row[order[:size]] = 1
-        value = _mean_jaccard(shuffled)
+        shuffled = np.zeros((parts, choices))
+        for choice, order in enumerate(raw.argsort(axis=1, kind="stable")):
+            shuffled[order[: sizes[choice]], choice] = 1
+        value = mean_jaccard(shuffled)
         total += value
         as_high += value >= found - 1e-12  # the same sets, summed in another order
     return total / permutations, (1 + as_high) / (1 + permutations)

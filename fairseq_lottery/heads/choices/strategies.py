@@ -15,12 +15,12 @@ from fractions import Fraction
 from typing import Any, Callable
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.choices.spread_layers import layers_apart
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput, stack_of
 from fairseq_lottery.heads.components.anatomy import layer_of, type_of
-from fairseq_lottery.heads.components.part_draws import Part
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts import Part, Parts, shuffled
 from fairseq_lottery.options.axes import STRATEGY
+
+Strategy = Callable[[StrategyInput], Parts]
 
 
 def _first(given: StrategyInput, order: Iterable[Part], count: int) -> list[Part]:
@@ -39,7 +39,7 @@ def _first(given: StrategyInput, order: Iterable[Part], count: int) -> list[Part
 def lowest(given: StrategyInput) -> Parts:
     """The lowest scores; of equal ones the first by the anatomy's order, then by number."""
     scores = given.ranked()
-    return given.close(_first(given, sorted(scores, key=lambda p: scores[p]), given.wanted))
+    return given.close(_first(given, sorted(scores, key=scores.__getitem__), given.wanted))
 
 
 def highest(given: StrategyInput) -> Parts:
@@ -76,36 +76,24 @@ def random_per_type(given: StrategyInput) -> Parts:
     return given.close(p for one in there for p in _first(given, order[one], chosen[one]))
 
 
-def _by_place(given: StrategyInput, place: Callable[[str], Any]) -> Parts:
-    """Modules of the lowest place first, any parts of those of one place."""
-    places = {name: place(name) for name in given.names}
-    order = sorted(given.shuffled(), key=lambda part: places[part[0]])
-    return given.close(_first(given, order, given.wanted))
+def _by_place(place: Callable[[StrategyInput, str], Any]) -> Strategy:
+    """Return a strategy: modules of the lowest place first, any parts of those of one place."""
+
+    def strategy(given: StrategyInput) -> Parts:
+        places = {name: place(given, name) for name in given.names}
+        order = sorted(given.shuffled(), key=lambda part: places[part[0]])
+        return given.close(_first(given, order, given.wanted))
+
+    return strategy
 
 
-def top(given: StrategyInput) -> Parts:
-    """Layer by layer, from the top."""
-    return _by_place(given, lambda name: -given.depth(name))
+def _from_middle(given: StrategyInput, name: str) -> Fraction:
+    return abs(given.depth(name) - Fraction(1, 2))
 
 
-def bottom(given: StrategyInput) -> Parts:
-    """Layer by layer, from the bottom."""
-    return _by_place(given, given.depth)
-
-
-def middle(given: StrategyInput) -> Parts:
-    """Layer by layer, from the middle outwards; of two as far from it the lower first."""
-    return _by_place(given, lambda n: (abs(given.depth(n) - Fraction(1, 2)), given.depth(n)))
-
-
-def spare_middle(given: StrategyInput) -> Parts:
-    """Layer by layer, from the ends inwards; of two as far from the middle the lower first."""
-    return _by_place(given, lambda n: (-abs(given.depth(n) - Fraction(1, 2)), given.depth(n)))
-
-
-def alternate(given: StrategyInput) -> Parts:
-    """Every second layer from the bottom, layers 1, 3, 5 and on; after them 0, 2, 4 and on."""
-    return _by_place(given, lambda name: (layer_of(name) % 2 == 0, given.depth(name)))
+def _type_order(given: StrategyInput, name: str) -> int:
+    """The order of ``types``."""
+    return list(given.types or dict.fromkeys(map(type_of, given.names))).index(type_of(name))
 
 
 def apart(given: StrategyInput) -> Parts:
@@ -119,7 +107,7 @@ def apart(given: StrategyInput) -> Parts:
     Raises:
         LotteryError: so many cannot be closed, or the start has closed parts in neighbours.
     """
-    chosen = layers_apart(given)
+    chosen = _layers_apart(given)
     order = [p for p in given.shuffled() if (stack_of(p[0]), layer_of(p[0])) in chosen]
     found = _first(given, order, given.wanted)
     if len(found) < given.wanted:
@@ -130,52 +118,76 @@ def apart(given: StrategyInput) -> Parts:
     return given.close(found)
 
 
-def types(given: StrategyInput) -> Parts:
-    """Type by type, in the order of ``types``; any parts of the one where the count ends."""
-    order = list(given.types or dict.fromkeys(map(type_of, given.names)))
-    return _by_place(given, lambda name: order.index(type_of(name)))
+def _layers_apart(given: StrategyInput) -> set[tuple[str, int]]:
+    """Return stack and layer of a largest set without neighbours, by parts that may be closed.
+
+    Layers that have closed parts already are in it, whatever is ruled over. Of several such sets
+    chance decides, by the seed.
+    """
+    found = set()
+    for stack, depth in given.stacks.items():
+        parts, forced = [0] * depth, [False] * depth
+        for name in given.sizes:
+            if stack_of(name) == stack:
+                parts[layer_of(name)] += given.closable.get(name, 0)
+                forced[layer_of(name)] |= not bool(given.start[given.kind][name].all())
+        for layer in range(depth - 1):
+            if forced[layer] and forced[layer + 1]:
+                raise LotteryError(
+                    f"layers {layer} and {layer + 1} of {stack.rstrip('.') or 'the model'} have"
+                    f" closed {given.kind} already, so consecutive layers cannot be spared"
+                )
+        order = shuffled([(stack, n) for n in range(depth)], {stack: depth}, "apart", given.seed)
+        worth = [0] * depth
+        for chance, (_, layer) in enumerate(order):
+            # one number for forced layers, then parts, then chance, where no two sets are equal
+            count = parts[layer] + forced[layer] * (sum(parts) + 1)
+            worth[layer] = (count << depth) + (1 << chance)
+        found |= {(stack, layer) for layer in _most_worth(worth)}
+    return found
+
+
+def _most_worth(worth: list[int]) -> frozenset[int]:
+    """Return the set without neighbours that is worth most, the sum over its layers.
+
+    Layer by layer from the bottom, keeping the best set with the last layer and the best without.
+    """
+    with_last: tuple[int, frozenset[int]] = (0, frozenset())
+    without = with_last
+    for layer, value in enumerate(worth):
+        total, layers = without
+        without = max(without, with_last, key=lambda one: one[0])
+        with_last = (total + value, layers | {layer})
+    return max(without, with_last, key=lambda one: one[0])[1]
 
 
 def one_left(given: StrategyInput) -> Parts:
-    """All parts of each module but one: the highest score's, or number ``index``.
+    """All parts of each module but one: that of the highest score, without scores the first.
 
-    With one type and one layer it is an entry of Michel et al.'s table of one head left.
+    With one type it is an entry of Michel et al.'s table of one head left.
     """
-    return _leave(given, [_parts_of(given, [name]) for name in given.names])
+    return _leave_one(given, [[name] for name in given.names])
 
 
 def all_but_one(given: StrategyInput) -> Parts:
-    """All ruled parts but one: the highest score's, or the one at place ``index`` of them."""
-    return _leave(given, [_parts_of(given, given.names)])
+    """All ruled parts but one: that of the highest score, without scores the first."""
+    return _leave_one(given, [given.names])
 
 
-def _parts_of(given: StrategyInput, names: list[str]) -> list[Part]:
-    return [(name, number) for name in names for number in range(given.sizes[name])]
-
-
-def _leave(given: StrategyInput, groups: list[list[Part]]) -> Parts:
-    """Close all of each group but one, the first of several with the highest score."""
+def _leave_one(given: StrategyInput, groups: list[list[str]]) -> Parts:
+    """Close all parts of each group of modules but the first one with the highest score."""
     if given.fraction is not None or given.count is not None:
         raise LotteryError("what leaves one part open takes neither a fraction nor a count")
-    scores = given.ranked() if given.scores is not None else None
-    opened, closing = set(given.opened), []
-    for group in groups:
-        if scores is None:
-            able = [part for n, part in enumerate(group) if n == given.index and part in opened]
-        else:
-            able = [part for part in group if part in opened]
-        if not able:
-            which = "none of them" if scores is not None else f"none with number {given.index}"
-            raise LotteryError(
-                f"of the {len(group)} {given.kind} from {group[0][0]} on one shall stay open, and"
-                f" {which} is open so far"
-            )
-        stays = able[0] if scores is None else max(able, key=scores.__getitem__)
-        closing += [part for part in group if part in opened and part != stays]
+    scores = dict.fromkeys(given.opened, 0.0) if given.scores is None else given.ranked()
+    closing: list[Part] = []
+    for names in groups:
+        group = [part for part in given.opened if part[0] in names]
+        if not group:
+            raise LotteryError(f"{names[0]} has no open {given.kind}, of which one shall stay open")
+        stays = max(group, key=scores.__getitem__)
+        closing += [part for part in group if part != stays]
     return given.close(closing)
 
-
-Strategy = Callable[[StrategyInput], Parts]
 
 STRATEGIES: dict[str, Strategy] = STRATEGY.registry(
     {
@@ -183,13 +195,15 @@ STRATEGIES: dict[str, Strategy] = STRATEGY.registry(
         "highest": highest,
         "random": random,
         "random-per-type": random_per_type,
-        "top": top,
-        "bottom": bottom,
-        "middle": middle,
-        "spare-middle": spare_middle,
-        "alternate": alternate,
+        "top": _by_place(lambda given, name: -given.depth(name)),
+        "bottom": _by_place(lambda given, name: given.depth(name)),
+        # of two layers as far from the middle the lower first
+        "middle": _by_place(lambda given, n: (_from_middle(given, n), given.depth(n))),
+        "spare-middle": _by_place(lambda given, n: (-_from_middle(given, n), given.depth(n))),
+        # layers 1, 3, 5 and on; after them 0, 2, 4 and on
+        "alternate": _by_place(lambda given, n: (layer_of(n) % 2 == 0, given.depth(n))),
         "apart": apart,
-        "types": types,
+        "types": _by_place(_type_order),
         "one-left": one_left,
         "all-but-one": all_but_one,
     }

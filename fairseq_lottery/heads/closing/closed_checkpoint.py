@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any, Union
 
 import torch
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
-from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
-from fairseq_lottery.formats.compact_model import KIND, load_model
+from fairseq_lottery.formats.compact_model import KIND
 from fairseq_lottery.formats.mask_state import mask_to_state
 from fairseq_lottery.formats.source import Source, read_source
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of, without_biases
+from fairseq_lottery.heads.closing.closed_draw import load_parts_of
 from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by, restrict
+from fairseq_lottery.heads.components.pruned_weights import pruned_by, restrict, without_biases
 from fairseq_lottery.masks import Mask
 
 #: what says how the mask of a run came about, and how it grows on; a closed model is no such run's
@@ -40,9 +39,6 @@ def close_checkpoint(
     ``Gates``; a mask in the checkpoint is restricted, and is no ticket's any more. All else is as
     it was. Of a compact model it is the plain checkpoint that is written.
 
-    Args:
-        parts_path: a choice of heads and FFN units, of this model.
-
     Returns:
         What ``parts_path`` closes.
 
@@ -51,13 +47,20 @@ def close_checkpoint(
             another model, or a part that the mask leaves dense.
     """
     source, state = _whole_model(path, out)
-    parts, _ = load_parts(parts_path)
-    if parts.anatomy != anatomy_of(source):
-        raise LotteryError(
-            f"--parts {parts_path} is of a model with other heads or FFN units than {path}"
-        )
-    task_state = _task_state(state.get("task_state") or {}, source, parts)
-    _save(out, state, _closed(state["model"], parts), task_state, overwrite)
+    parts, _ = load_parts_of(source, parts_path)
+    keep = pruned_by(parts, source.shapes)
+    task_state = dict(state.get("task_state") or {})
+    if source.kind != KIND and (task_state.get("lottery") or {}).get("mask") is not None:
+        assert source.mask is not None
+        for name in keep:
+            if name not in source.mask:
+                raise LotteryError(
+                    f"the mask of {path} leaves {name} dense, and --parts closes some of it;"
+                    " close parts of what fairseq-lottery export gives, which has no mask"
+                )
+        task_state = _under(restrict(source.mask, parts, source.shapes), task_state)
+    model = without_biases(_pruned(state["model"], keep), parts)
+    _save(out, state, model, task_state, overwrite)
     return parts
 
 
@@ -84,21 +87,15 @@ def prune_checkpoint(
         raise LotteryError(f"{mask_path} has no mask of a model like {path}")
     if source.is_pruned:
         raise LotteryError(f"{path} is pruned already; prune the dense model")
-    weights, ties = untie(state["model"])
-    found = {**state["model"], **weights}
-    for name, keep in mask.items():
-        found[name] = found[name].masked_fill(~keep, 0)
-    model = {name: found[ties.get(name, name)] for name in state["model"]}
     task_state = dict(state.get("task_state") or {})
     if task_state.get("lottery"):
-        kept = {n: v for n, v in task_state["lottery"].items() if n not in _OF_A_RUN}
-        task_state["lottery"] = {**kept, "mask": mask_to_state(mask)}
-    _save(out, state, model, task_state, overwrite)
+        task_state = _under(mask, task_state)
+    _save(out, state, _pruned(state["model"], mask), task_state, overwrite)
     return mask
 
 
 def _whole_model(path: Union[str, Path], out: Union[str, Path]) -> tuple[Source, dict[str, Any]]:
-    """A checkpoint, or a compact file as one, that nothing was cut out of."""
+    """Read a checkpoint, or a compact file as one, that nothing was cut out of."""
     if Path(out).suffix == ".safetensors":
         raise LotteryError(f"--out {out} will be a checkpoint, whose name ends in .pt")
     source = read_source(path)
@@ -108,13 +105,27 @@ def _whole_model(path: Union[str, Path], out: Union[str, Path]) -> tuple[Source,
             " fairseq-lottery ticket --mask-from and --parts"
         )
     source.refuse_leaks()
-    state = load_model(path)[0] if source.kind == KIND else read_checkpoint(path)
     if source.cut:
         raise LotteryError(
             f"{path} had heads or units cut out; close parts of the whole model, which"
             " fairseq-lottery export --to dense gives"
         )
-    return source, state
+    return source, dict(source.state)
+
+
+def _pruned(model: Mapping[str, Any], keep: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return a state dict with zeros where ``keep`` is False; a tied tensor stays one tensor."""
+    weights, ties = untie(model)
+    found = {**model, **weights}
+    for name, kept in keep.items():
+        found[name] = found[name].masked_fill(~kept, 0)
+    return {name: found[ties.get(name, name)] for name in model}
+
+
+def _under(mask: Mask, task_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the task keeps, with this mask; dictionaries stay."""
+    kept = {n: value for n, value in task_state["lottery"].items() if n not in _OF_A_RUN}
+    return {**task_state, "lottery": {**kept, "mask": mask_to_state(mask)}}
 
 
 def _save(
@@ -134,30 +145,3 @@ def _save(
     }
     with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
         torch.save(closed, file)
-
-
-def _closed(model: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """A state dict with zeros where a part is closed; a tied tensor under each of its names."""
-    weights, ties = untie(model)
-    found = without_biases({**model, **weights}, parts)
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name, keep in pruned_by(parts, shapes).items():
-        found[name][~keep] = 0
-    return {name: found[ties.get(name, name)] for name in model}
-
-
-def _task_state(task_state: Mapping[str, Any], source: Source, parts: Parts) -> dict[str, Any]:
-    """What the task keeps, under the mask of what is left; dictionaries stay."""
-    lottery = dict(task_state.get("lottery") or {})
-    if source.kind == KIND or lottery.get("mask") is None:
-        return dict(task_state)
-    assert source.mask is not None
-    for name in pruned_by(parts, source.shapes):
-        if name not in source.mask:
-            raise LotteryError(
-                f"the mask of {source.path} leaves {name} dense, and --parts closes some of it;"
-                " close parts of what fairseq-lottery export gives, which has no mask"
-            )
-    mask = restrict(source.mask, parts, source.shapes)
-    kept = {name: value for name, value in lottery.items() if name not in _OF_A_RUN}
-    return {**task_state, "lottery": {**kept, "mask": mask_to_state(mask)}}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
@@ -15,24 +16,30 @@ from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.parts_file import load_parts
 from fairseq_lottery.heads.components.pruned_weights import (
-    clear_biases,
     closed_in,
     pruned_by,
     restrict,
+    without_biases,
 )
 from fairseq_lottery.masks import Mask
 
 
 def anatomy_of(source: Source) -> Anatomy:
-    """The heads and FFN units of the model in a file.
-
-    Raises:
-        LotteryError: it has none, or does not say how many heads there are.
-    """
+    """Return the heads and FFN units of the model in a file; refuses a model without any."""
     try:
         return Anatomy.of(source.shapes, source.architecture)
     except LotteryError as error:
         raise LotteryError(f"{source.path}: {error}") from None
+
+
+def load_parts_of(source: Source, path: Union[str, Path]) -> tuple[Parts, dict[str, Any]]:
+    """Load a choice and its record; refuse one of another model than ``source``."""
+    parts, record = load_parts(path)
+    if parts.anatomy != anatomy_of(source):
+        raise LotteryError(
+            f"--parts {path} is of a model with other heads or FFN units than {source.path}"
+        )
+    return parts, record
 
 
 @dataclass(frozen=True)
@@ -69,22 +76,17 @@ def close(mask: Mask, source: Source, path: Optional[str]) -> Optional[ClosedDra
     if path is None:
         even = _even_heads(source)
         return ClosedDraw(mask, even, source.shapes, {}) if even is not None else None
-    parts, made = load_parts(path)
-    if parts.anatomy != anatomy_of(source):
-        raise LotteryError(
-            f"--parts {path} is of a model with other heads or FFN units than {source.path}"
-        )
-    counts = {kind: [parts.count_closed(kind), parts.count(kind)] for kind in KINDS}
-    weights = sum(int((~keep).sum()) for keep in pruned_by(parts, source.shapes).values())
-    said = {
+    parts, made = load_parts_of(source, path)
+    keep = pruned_by(parts, source.shapes)
+    record = {
         "mode": parts.mode,
         "digest": parts.digest(),
-        "closed": counts,
-        "weights": weights,
+        "closed": {kind: [parts.count_closed(kind), parts.count(kind)] for kind in KINDS},
+        "weights": sum(int((~kept).sum()) for kept in keep.values()),
         "made": made,
     }
     closed = restrict(mask, parts, source.shapes)
-    return ClosedDraw(closed, parts, source.shapes, {"parts": said})
+    return ClosedDraw(closed, parts, source.shapes, {"parts": record})
 
 
 def _even_heads(source: Source) -> Optional[Parts]:
@@ -98,10 +100,3 @@ def _even_heads(source: Source) -> Optional[Parts]:
     cleared = without_biases(source.weights, closed)
     same = all(torch.equal(cleared[name], value) for name, value in source.weights.items())
     return closed if closed.mode == "uniform" and same else None
-
-
-def without_biases(values: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """``values`` with the biases of closed parts at zero."""
-    changed = {name: value.clone() for name, value in values.items()}
-    clear_biases(changed, parts)
-    return changed

@@ -17,14 +17,12 @@ from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.parts_file import load_parts, save_parts
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
 from fairseq_lottery.heads.measures.score_table import is_scores, load_scores
+from fairseq_lottery.options.axes import STRATEGY
 
 
 def choose(args: argparse.Namespace) -> None:
     """Close a share of the parts by a strategy."""
-    if args.strategy not in STRATEGIES:
-        raise LotteryError(
-            f"there is no strategy {args.strategy!r}; choose one of {', '.join(STRATEGIES)}"
-        )
+    STRATEGY.refuse_unknown(args.strategy)
     scores = made = None
     if args.scores:
         anatomy, scores, made = load_scores(args.scores)
@@ -36,20 +34,13 @@ def choose(args: argparse.Namespace) -> None:
         raise LotteryError(f"--parts {args.parts} is of another model")
     if args.uniform and start.mode != "uniform":
         raise LotteryError(f"the heads that {args.parts} closes give zero; do without --uniform")
+    types = _types(args.types)
     given = StrategyInput(
-        start,
-        kind=args.kind,
-        fraction=args.share,
-        count=args.count,
-        types=_types(args.types),
-        scores=scores,
-        seed=args.seed,
-        at_least=args.at_least,
+        start, args.kind, args.share, args.count, types, scores, args.seed, args.at_least
     )
     parts = STRATEGIES[args.strategy](given)
-    save_parts(
-        args.out, parts, record_of(args, **({"scored": made} if made else {})), args.overwrite
-    )
+    record = record_of(args, **({"scored": made} if made else {}))
+    save_parts(args.out, parts, record, args.overwrite)
     show(args.out, parts)
 
 

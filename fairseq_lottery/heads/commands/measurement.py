@@ -1,28 +1,21 @@
 """Steps that run a model on examples of its data folder."""
 
 import argparse
-import json
 import os
-from dataclasses import asdict
-from typing import Callable, TypeVar
+from dataclasses import replace
+from itertools import product
+from typing import Any, Callable, TypeVar
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.commands.messages import record_of
 from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.parts_file import load_parts, save_json
 from fairseq_lottery.heads.measures.head_changes import difference
-from fairseq_lottery.heads.measures.loaded_heads import LiveHeads, live_heads
-from fairseq_lottery.heads.measures.loaded_measures import (
-    Judged,
-    Sample,
-    ablated,
-    changed,
-    measured,
-    prepared,
-)
-from fairseq_lottery.heads.measures.loaded_measures import curve as points_of
+from fairseq_lottery.heads.measures.importance import Scores
+from fairseq_lottery.heads.measures.loaded_heads import LiveHeads, Sample, live_heads
+from fairseq_lottery.heads.measures.loaded_measures import Judged, ablated, changed, measured
 from fairseq_lottery.heads.measures.measures import find_measure
 from fairseq_lottery.heads.measures.score_table import grid, load_scores, save_scores
 from fairseq_lottery.options.axes import RANKING, STRATEGY, UNSHARED
@@ -47,10 +40,12 @@ def importance(args: argparse.Namespace) -> None:
     """Scores of all parts, by a measure."""
     own = find_measure(args.measure)[1]
     made, sample, start = started(args)
-    scores = measured(made, sample, args.measure, args.per, start)
-    scores = prepared(scores, args.normalise)
-    source = {} if own is None else {"measure_source": own}
-    record = record_of(args, weights=made.source.digest(), **source)
+    scores = measured(made, sample, args.measure, args.per, start, args.normalise)
+    _save(args, made, scores, **({} if own is None else {"measure_source": own}))
+
+
+def _save(args: argparse.Namespace, made: LiveHeads, scores: Scores, **more: Any) -> None:
+    record = record_of(args, weights=made.source.digest(), **more)
     save_scores(args.out, made.anatomy, scores, record, args.overwrite)
     print(*grid(scores.get("heads", {})), sep="\n")
 
@@ -63,14 +58,12 @@ def ablate(args: argparse.Namespace) -> None:
     judged = Judged(made, sample, args.metric, args.remove_bpe)
     full = judged(start)
     kinds = ("heads", "blocks") if args.blocks else ("heads",)
-    effects = ablated(judged, start, args.one_left, kinds)
+    effects = ablated(judged, start, full, kinds, args.one_left)
     # scores are high where a part matters
     sign = -1 if args.metric == "bleu" else 1
     scores = {kind: {n: sign * v for n, v in modules.items()} for kind, modules in effects.items()}
-    record = record_of(args, weights=made.source.digest(), full=full)
-    save_scores(args.out, made.anatomy, scores, record, args.overwrite)
     print(f"{args.metric} of the full model: {full:.4f}; by how much it is worse:")
-    print(*grid(scores["heads"]), sep="\n")
+    _save(args, made, scores, full=full)
 
 
 def curve(args: argparse.Namespace) -> None:
@@ -93,19 +86,27 @@ def curve(args: argparse.Namespace) -> None:
     judged = Judged(made, sample, args.metric, args.remove_bpe)
     full = judged(start)
     print(f"{args.metric} with nothing more closed: {full:.4f}")
-    points = []
-    for point in points_of(judged, given, strategies, shares, seeds):
-        points.append(asdict(point))
-        found = f"{point.metric:.4f}" if point.metric is not None else point.why
-        where = f"{point.strategy:<16} {point.share:<6g} seed {point.seed}"
-        print(f"{where}  {point.closed:>5} closed  {found}", flush=True)
-    if all(point["metric"] is None for point in points):
-        why = points[0]["why"]
-        raise LotteryError(f"no strategy can close any of --shares {args.shares} ({why})")
+    points: list[dict[str, Any]] = []
+    known: dict[str, float] = {}  # equal choices are measured once
+    for strategy, share, seed in product(strategies, shares, seeds):
+        closed, metric, why = 0, None, None
+        try:
+            parts = STRATEGIES[strategy](replace(given, fraction=share, seed=seed))
+        except LotteryError as error:
+            found = why = str(error)
+        else:
+            digest, closed = parts.digest(), parts.count_closed(args.kind)
+            metric = known[digest] = known[digest] if digest in known else judged(parts)
+            found = f"{metric:.4f}"
+        points.append({"strategy": strategy, "share": share, "seed": seed, "closed": closed,
+                       "metric": metric, "why": why})  # fmt: skip
+        print(f"{strategy:<16} {share:<6g} seed {seed}  {closed:>5} closed  {found}", flush=True)
+    if not known:
+        raise LotteryError(
+            f"no strategy can close any of --shares {args.shares} ({points[0]['why']})"
+        )
     record = record_of(args, weights=made.source.digest())
-    text = json.dumps({"full": full, "points": points, "record": record}, indent=1)
-    with replacing(args.out, args.overwrite) as path:
-        path.write_text(text + "\n", encoding="utf-8")
+    save_json(args.out, {"full": full, "points": points, "record": record}, args.overwrite)
 
 
 def _numbers(flag: str, text: str, kind: Callable[[str], Number]) -> list[Number]:
@@ -125,6 +126,4 @@ def changes(args: argparse.Namespace) -> None:
     if args.control:
         control = live_heads(args.control, args.data, args.cpu)
         scores = difference(scores, changed(before, control, sample, args.of, args.per))
-    record = record_of(args, weights=after.source.digest(), before_weights=before.source.digest())
-    save_scores(args.out, after.anatomy, scores, record, args.overwrite)
-    print(*grid(scores["heads"]), sep="\n")
+    _save(args, after, scores, before_weights=before.source.digest())

@@ -7,24 +7,17 @@ from fairseq_lottery import __version__
 from fairseq_lottery.heads.components.anatomy import KINDS
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.measures.score_table import grid
-from fairseq_lottery.heads.searches.search_steps import Step
 
 
 def record_of(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """How a file was made: the step and its flags, but not where it was written."""
+    """Return how a file was made: the step and its flags, but not where it was written."""
     left_out = ("run", "command", "debug", "out", "overwrite", "json")
     said = {k: v for k, v in vars(args).items() if k not in left_out and v is not None}
     return {**said, **more, "version": __version__}
 
 
-def show(path: str, parts: Parts) -> None:
-    """How many parts are closed, and which heads."""
+def show(path: object, parts: Parts) -> None:
+    """Print how many parts are closed, and which heads."""
     counts = (f"{parts.count_closed(k)} of {parts.count(k)} {k}" for k in KINDS)
     print(f"{path}: {', '.join(counts)} closed")
     print(*grid(parts["heads"]), sep="\n")
-
-
-def tell(step: Step[Any], what: str) -> None:
-    """A line of a search: what is gone, the metric, and whether that is enough."""
-    enough = "" if step.enough else ", not enough"
-    print(f"{step.phase:>13}: {what}: {step.metric:.4f}{enough}", flush=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
+
+from torch import Tensor
 
 from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
@@ -35,19 +37,17 @@ def layer_of(name: str) -> int:
     return int(found.group(1))
 
 
-def refuse_inner_norm(layer: str, parameters: Container[str]) -> None:
-    """Refuse to close FFN units of a layer that normalises over them before the second matrix.
+def refuse_inner_norm(layers: Iterable[str], parameters: Container[str]) -> None:
+    """Refuse to close FFN units of layers that normalise over them before the second matrix.
 
     The norm gives another value than zero for a unit that is zero, and the others change with it.
-
-    Args:
-        parameters: the names of the model's.
     """
-    if f"{layer}.ffn_layernorm.weight" in parameters:
-        raise LotteryError(
-            f"the FFN of {layer} normalises over its units (--scale-fc), so neither units nor"
-            " blocks of it can be closed; close heads only"
-        )
+    for layer in layers:
+        if f"{layer}.ffn_layernorm.weight" in parameters:
+            raise LotteryError(
+                f"the FFN of {layer} normalises over its units (--scale-fc), so neither units nor"
+                " blocks of it can be closed; close heads only"
+            )
 
 
 def _order(name: str) -> tuple[int, int, str]:
@@ -64,9 +64,6 @@ class Anatomy:
         heads: name of an attention module -> its heads; encoder self-attention first, then the
             decoder's, then what attends to the encoder, each by layer.
         units: name of a layer -> its FFN units.
-
-    Raises:
-        LotteryError: a name that is in no layer.
     """
 
     heads: Mapping[str, int]
@@ -91,13 +88,12 @@ class Anatomy:
             LotteryError: it has no attention, or its arguments do not say how many heads.
         """
         heads, units = {}, {}
-        for name in shapes:
+        for name, shape in shapes.items():
             attention, ffn = _ATTENTION.match(name), _FFN.match(name)
             if attention:
                 side = "encoder" if group_of(name) == "enc_self" else "decoder"
-                count = architecture.get(f"{side}_attention_heads")
-                width = shapes[name][1]
-                if shapes[name][0] != width:
+                count, width = architecture.get(f"{side}_attention_heads"), shape[1]
+                if shape[0] != width:
                     raise LotteryError(
                         f"heads were cut out of {attention.group(1)}; fairseq-lottery export --to"
                         " dense gives the model with all of them"
@@ -108,8 +104,8 @@ class Anatomy:
                         f" ({side}_attention_heads is {count!r}, its width {width})"
                     )
                 heads[attention.group(1)] = count
-            if ffn:
-                units[ffn.group(1)] = shapes[name][0]
+            elif ffn:
+                units[ffn.group(1)] = shape[0]
         if not heads:
             raise LotteryError("the model has no attention heads that fairseq's Transformer has")
         return cls(heads, units)
@@ -117,12 +113,25 @@ class Anatomy:
     @property
     def sizes(self) -> dict[str, dict[str, int]]:
         """Kind -> module -> how many parts of that kind it has."""
-        return {
-            "heads": dict(self.heads),
-            "units": dict(self.units),
-            "blocks": dict.fromkeys(self.units, 1),
-        }
+        blocks = dict.fromkeys(self.units, 1)
+        return {"heads": dict(self.heads), "units": dict(self.units), "blocks": blocks}
 
-    def of_type(self, kind: str, types: tuple[str, ...]) -> Iterator[str]:
-        """The modules whose type is one of ``types``."""
-        return (name for name in self.sizes[kind] if type_of(name) in types)
+    def split(self, kind: str, values: Tensor) -> dict[str, Tensor]:
+        """Return module -> its values, of values of all parts of a kind in order."""
+        sizes = self.sizes[kind]
+        return dict(zip(sizes, values.split(list(sizes.values()))))
+
+    def modules(self, kind: str, types: Optional[tuple[str, ...]] = None) -> list[str]:
+        """Return the modules with parts of a kind, of some types; refuses what the model lacks."""
+        if kind not in KINDS:
+            raise LotteryError(f"{kind!r} cannot be closed; {', '.join(KINDS)} can")
+        names = list(self.sizes[kind])
+        if not names:
+            raise LotteryError(f"the model has no {kind}")
+        there = list(dict.fromkeys(map(type_of, names)))
+        for one in types or ():
+            if one not in there:
+                raise LotteryError(
+                    f"the model has no {kind} of type {one!r}; it has {', '.join(there)}"
+                )
+        return [name for name in names if not types or type_of(name) in types]

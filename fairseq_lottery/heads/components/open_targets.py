@@ -13,18 +13,10 @@ _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?)\s?%")
 
 
 def open_parts(text: str, kind: str, total: int) -> int:
-    """The number of parts that stay open.
+    """Return how many of ``total`` parts stay open, from text as ``24`` or ``50%``.
 
     A share leaves open what ``heads choose --share`` with the rest of it does: the closed parts
     are what is rounded, halves up.
-
-    Args:
-        text: as ``24``, or ``50%`` of all.
-        kind: of ``KINDS``, named in messages.
-        total: parts of that kind.
-
-    Raises:
-        LotteryError: neither a number nor a share, or not among 1 to ``total`` parts.
     """
     share, said = _SHARE.fullmatch(text), f"--open-{kind} {text[:40]!r}"
     if share:

@@ -10,7 +10,8 @@ FFN belong to no part and stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,48 +22,73 @@ from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.masks import Mask
 
 Weights = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: of the matrices that read a head's input, which are pruned in each mode
+_PROJECTIONS = {"zero": ("q_proj", "k_proj", "v_proj"), "uniform": ("q_proj", "k_proj")}
 
 
-def pruned_by(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Parameter -> bool tensor that is False where a closed part is; what is open is left out.
+def _entries(parts: Parts, shapes: Shapes) -> Iterator[tuple[str, Any]]:
+    """Each weight and bias that has entries of a closed part, and the index of these entries."""
+    for name, number in parts.closed("heads"):
+        out = f"{name}.out_proj.weight"
+        if out not in shapes:
+            raise _missing(out)
+        width = shapes[out][1] // parts.anatomy.heads[name]
+        rows = slice(number * width, (number + 1) * width)
+        for projection in _PROJECTIONS[parts.mode]:
+            yield f"{name}.{projection}.weight", rows
+            yield f"{name}.{projection}.bias", rows
+        if parts.mode == "zero":
+            yield out, (slice(None), rows)
+    for kind in ("units", "blocks"):
+        for name, number in parts.closed(kind):
+            units = slice(number, number + 1) if kind == "units" else slice(None)
+            yield f"{name}.fc1.weight", units
+            yield f"{name}.fc1.bias", units
+            yield f"{name}.fc2.weight", (slice(None), units)
+
+
+def _missing(name: str) -> LotteryError:
+    return LotteryError(f"the model has no {name}, which has weights of what is closed")
+
+
+def pruned_by(parts: Parts, shapes: Shapes) -> dict[str, Tensor]:
+    """Return parameter -> bool tensor, False where a closed part is; what is open is left out.
 
     Raises:
-        LotteryError: the model has not the matrices that fairseq's has, or FFN units are closed
-            that it normalises over.
+        LotteryError: the model does not have the matrices of fairseq's, or closed FFN units are
+            normalised.
     """
+    refuse_inner_norm(parts.cut_layers, shapes)
     keep: dict[str, Tensor] = {}
-
-    def entries(name: str) -> Tensor:
+    for name, index in _entries(parts, shapes):
+        if name.endswith(".bias"):
+            continue
         if name not in shapes:
-            raise LotteryError(f"the model has no {name}, which has weights of what is closed")
+            raise _missing(name)
         if name not in keep:
             keep[name] = torch.ones(shapes[name], dtype=torch.bool)
-        return keep[name]
-
-    for kind in ("units", "blocks"):
-        for name, _ in parts.closed(kind):
-            refuse_inner_norm(name, shapes)
-    for name, number in parts.closed("heads"):
-        rows = _rows(parts.anatomy, name, number, shapes)
-        for projection in _PROJECTIONS[parts.mode]:
-            entries(f"{name}.{projection}.weight")[rows] = False
-        if parts.mode == "zero":
-            entries(f"{name}.out_proj.weight")[:, rows] = False
-    for name, number in parts.closed("units"):
-        entries(f"{name}.fc1.weight")[number] = False
-        entries(f"{name}.fc2.weight")[:, number] = False
-    for name, _ in parts.closed("blocks"):
-        for matrix in ("fc1", "fc2"):
-            entries(f"{name}.{matrix}.weight")[:] = False
+        keep[name][index] = False
     return keep
 
 
-def restrict(mask: Mask, parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
-    """``mask`` with the weights of closed parts pruned as well.
+def clear_biases(values: Weights, parts: Parts) -> None:
+    """Set the biases of closed parts to zero, in place; nothing moves them from there."""
+    for name, index in _entries(parts, {n: tuple(value.shape) for n, value in values.items()}):
+        if name.endswith(".bias") and name in values:
+            values[name][index] = 0
 
-    Raises:
-        LotteryError: a part's matrix is not prunable under ``mask``.
-    """
+
+def without_biases(values: Weights, parts: Parts) -> dict[str, Tensor]:
+    """Return ``values`` with the biases of closed parts at zero; only biases are copied."""
+    changed = {n: value.clone() if n.endswith(".bias") else value for n, value in values.items()}
+    clear_biases(changed, parts)
+    return changed
+
+
+def restrict(mask: Mask, parts: Parts, shapes: Shapes) -> Mask:
+    """Return ``mask`` with closed parts pruned as well; refuses a part that it leaves dense."""
     entries = dict(mask)
     for name, keep in pruned_by(parts, shapes).items():
         if name not in entries:
@@ -75,63 +101,35 @@ def restrict(mask: Mask, parts: Parts, shapes: Mapping[str, tuple[int, ...]]) ->
 
 
 def closed_in(weights: Weights, anatomy: Anatomy) -> Parts:
-    """The parts that contribute nothing, by the zeros of weights (or the bits of a mask).
+    """Return the parts that contribute nothing, by the zeros of weights (or the bits of a mask).
 
     Closed are heads whose columns of the output projection are all zero, heads without queries
     and keys (the mean of their values is what they give), and units whose column of the second
     matrix is all zero; where all units of a layer are, it is its block that is closed. A tensor
     that is not there has no zeros.
     """
-    zero: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}, "blocks": {}}
-    uniform: dict[str, Tensor] = {}
+    opened: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}, "blocks": {}}
+    uneven: dict[str, Tensor] = {}
     for name, count in anatomy.heads.items():
         out, query, key = (
             weights.get(f"{name}.{p}.weight") for p in ("out_proj", "q_proj", "k_proj")
         )
         if out is not None:
-            zero["heads"][name] = _any(out.T.reshape(count, -1))
+            opened["heads"][name] = has_nonzeros(out.T, count)
         if query is not None and key is not None:
-            seen = [_any(one.reshape(count, -1)) for one in (query, key)]
-            uniform[name] = seen[0] | seen[1]
-    for name in anatomy.units:
+            uneven[name] = has_nonzeros(query, count) | has_nonzeros(key, count)
+    for name, count in anatomy.units.items():
         second = weights.get(f"{name}.fc2.weight")
-        if second is None:
-            continue
-        units = _any(second.T)
-        zero["blocks"][name] = units.any()[None]
-        zero["units"][name] = units | ~units.any()
-    parts = Parts.of(anatomy, zero)
-    if not parts.count_closed("heads") and any(not bool(keep.all()) for keep in uniform.values()):
-        return Parts.of(anatomy, {**zero, "heads": uniform}, "uniform")
+        if second is not None:
+            units = has_nonzeros(second.T, count)
+            opened["blocks"][name] = units.any()[None]
+            opened["units"][name] = units | ~units.any()
+    parts = Parts.of(anatomy, opened)
+    if not parts.count_closed("heads") and any(not bool(keep.all()) for keep in uneven.values()):
+        return Parts.of(anatomy, {**opened, "heads": uneven}, "uniform")
     return parts
 
 
-def clear_biases(values: Mapping[str, Tensor], parts: Parts) -> None:
-    """Set the biases of closed parts to zero, in place; nothing moves them from there."""
-    shapes = {name: tuple(value.shape) for name, value in values.items()}
-    for name, number in parts.closed("heads"):
-        rows = _rows(parts.anatomy, name, number, shapes)
-        for projection in _PROJECTIONS[parts.mode]:
-            _clear(values, f"{name}.{projection}.bias", rows)
-    for name, number in parts.closed("units"):
-        _clear(values, f"{name}.fc1.bias", slice(number, number + 1))
-    for name, _ in parts.closed("blocks"):
-        _clear(values, f"{name}.fc1.bias", slice(None))
-
-
-#: of the matrices that read a head's input, which are pruned in each mode
-_PROJECTIONS = {"zero": ("q_proj", "k_proj", "v_proj"), "uniform": ("q_proj", "k_proj")}
-
-
-def _rows(anatomy: Anatomy, name: str, number: int, shapes: Mapping[str, tuple[int, ...]]) -> slice:
-    width = shapes[f"{name}.out_proj.weight"][1] // anatomy.heads[name]
-    return slice(number * width, (number + 1) * width)
-
-
-def _any(rows: Tensor) -> Tensor:
-    return (rows != 0).flatten(1).any(dim=1)
-
-
-def _clear(values: Mapping[str, Tensor], name: str, rows: slice) -> None:
-    if name in values:
-        values[name][rows] = 0
+def has_nonzeros(rows: Tensor, parts: int) -> Tensor:
+    """Return for each of ``parts`` equal groups of rows whether any entry is not zero."""
+    return (rows != 0).reshape(parts, -1).any(dim=1)

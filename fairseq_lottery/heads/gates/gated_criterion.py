@@ -9,12 +9,12 @@ from typing import Any, Optional
 from fairseq.logging import metrics
 
 from fairseq_lottery.errors import LotteryError, one_sentence
-from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy
+from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy, refuse_inner_norm
 from fairseq_lottery.heads.components.open_targets import open_parts
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.gates.hard_concrete import LearnedGates
 from fairseq_lottery.heads.gates.learned_gates import learned_in
-from fairseq_lottery.training.criterions.label_smoothed import LabelSmoothedCrossEntropyLottery
+from fairseq_lottery.training.criterions import LabelSmoothedCrossEntropyLottery
 
 logger = logging.getLogger(__name__)
 
@@ -53,22 +53,20 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
                     " --criterion label_smoothed_cross_entropy"
                 )
         self._run: Any = task.run
-        if self._run is None:
+        run = self._run
+        if run is None:
             logger.info("no gates outside of a training: the loss is that of the whole model")
             return
-        run = self._run
         with one_sentence():
             anatomy = Anatomy.of(run.shapes, run.architecture)
-            totals = {kind: sum(sizes.values()) for kind, sizes in anatomy.sizes.items()}
             # hydra reads a plugin's settings before it knows their types: 24 is a number there
             targets = {
-                kind: open_parts(str(text), kind, totals[kind])
+                kind: open_parts(str(text), kind, sum(anatomy.sizes[kind].values()))
                 for kind, text in asked.items()
                 if text is not None
             }
             if {"units", "blocks"} & set(targets):
-                for layer in anatomy.units:
-                    Gates(run.model, anatomy).refuse_inner_norm(layer)
+                refuse_inner_norm(anatomy.units, run.shapes)
             self.gates = LearnedGates(anatomy, targets, gate_anneal)
             run.call_after_updates(self.gates.advance)
             if run.restored is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -35,35 +35,22 @@ class Gates:
     """
 
     def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
-        self.anatomy, self.mode = anatomy, "zero"
-        self._modules = dict(model.named_modules())
-        self._model = model
+        self.model, self.anatomy, self.mode = model, anatomy, "zero"
+        self._modules: dict[str, Any] = dict(model.named_modules())
         self.values: dict[str, dict[str, Tensor]] = {
             kind: {name: torch.ones(size) for name, size in sizes.items()}
             for kind, sizes in anatomy.sizes.items()
         }
-        self._watched: dict[tuple[str, str], list[Tensor]] = {}
-        self._watching = False
+        self._watched: Optional[dict[tuple[str, str], list[Tensor]]] = None
 
     def set(self, parts: Parts) -> None:
-        """Open what ``parts`` has open and close the rest.
-
-        Raises:
-            LotteryError: FFN units are closed that the model normalises over.
-        """
-        for kind in ("units", "blocks"):
-            for name, _ in parts.closed(kind):
-                self.refuse_inner_norm(name)
+        """Open what ``parts`` has open and close the rest."""
+        refuse_inner_norm(parts.cut_layers, dict(self.model.named_parameters()))
         self.mode = parts.mode
         self.values = {
             kind: {name: parts[kind][name].float() for name in modules}
             for kind, modules in self.values.items()
         }
-
-    def refuse_inner_norm(self, layer: str) -> None:
-        """Refuse a layer whose FFN normalises over its units."""
-        if getattr(self._modules[layer], "ffn_layernorm", None) is not None:
-            refuse_inner_norm(layer, [f"{layer}.ffn_layernorm.weight"])
 
     @contextmanager
     def attached(self) -> Iterator[Gates]:
@@ -80,7 +67,7 @@ class Gates:
             second = self._modules[name].fc2
             hooks.append(second.register_forward_pre_hook(self._gate_ffn(name)))
         try:
-            with modules_are_used(self._model):
+            with modules_are_used(self.model):
                 yield self
         finally:
             for hook in hooks:
@@ -94,17 +81,17 @@ class Gates:
             (kind, module) -> a tensor per forward, of shape (time, batch, parts), that has its
             gradient after a backward: dL/dgate at every position of every sentence.
         """
-        self._watched, self._watching = {}, True
+        self._watched = {}
         try:
             yield self._watched
         finally:
-            self._watched, self._watching = {}, False
+            self._watched = None
 
     def _factor(self, kind: str, name: str, positions: torch.Size, like: Tensor) -> Tensor:
         values = self.values[kind][name].to(like.device, like.dtype)
         if kind == "heads" and self.mode == "uniform":
             values = torch.ones_like(values)  # closed heads look elsewhere, what they give counts
-        if not self._watching:
+        if self._watched is None:
             return values
         local = values.detach().expand(*positions, -1).clone().requires_grad_()
         self._watched.setdefault((kind, name), []).append(local)

@@ -40,6 +40,10 @@ def settled(log_alpha: Tensor) -> Tensor:
     return _stretched(torch.sigmoid(log_alpha))
 
 
+def _stretched(gate: Tensor) -> Tensor:
+    return (gate * (HIGH - LOW) + LOW).clamp(0, 1)
+
+
 def probability_open(log_alpha: Tensor) -> Tensor:
     """P(gate > 0)."""
     return torch.sigmoid(log_alpha - BETA * math.log(-LOW / HIGH))
@@ -48,10 +52,6 @@ def probability_open(log_alpha: Tensor) -> Tensor:
 def probabilities(theta: Tensor) -> Tensor:
     """P(gate > 0) of stored parameters, in fp64 on the CPU."""
     return probability_open(theta.detach().double().cpu() * _SPEED)
-
-
-def _stretched(gate: Tensor) -> Tensor:
-    return (gate * (HIGH - LOW) + LOW).clamp(0, 1)
 
 
 class LearnedGates(nn.Module):
@@ -67,9 +67,6 @@ class LearnedGates(nn.Module):
         anatomy: of the model.
         targets: kind -> how many of its parts shall stay open.
         anneal: updates until the targets count in full.
-
-    Raises:
-        LotteryError: no targets, or one that is not among the parts that there are.
     """
 
     #: updates of the optimizer so far
@@ -84,7 +81,7 @@ class LearnedGates(nn.Module):
                 " --open-units or --open-blocks"
             )
         for kind, target in targets.items():
-            total = self.total(kind)
+            total = self._total(kind)
             if not 0 < target <= total:
                 raise LotteryError(
                     f"--open-{kind} {target} is not among 1 to {total}, the {kind} of the model"
@@ -96,11 +93,10 @@ class LearnedGates(nn.Module):
         #: kind -> share that is open beyond the target, in the latest training pass
         self._excess: dict[str, float] = {}
 
-    def total(self, kind: str) -> int:
-        """Parts of a kind."""
+    def _total(self, kind: str) -> int:
         return sum(self.anatomy.sizes[kind].values())
 
-    def log_alpha(self, kind: str) -> Tensor:
+    def _log_alpha(self, kind: str) -> Tensor:
         """The parameter of each gate of a kind, in fp32 and in the anatomy's order."""
         theta: Tensor = getattr(self, f"theta_{kind}")
         return theta.float() * _SPEED
@@ -109,24 +105,19 @@ class LearnedGates(nn.Module):
         """Kind -> module -> gates: drawn in training, one each a step, settled in evaluation."""
         found = {}
         for kind in self.targets:
-            log_alpha = self.log_alpha(kind)
-            uniform = torch.rand_like(log_alpha) if self.training else None
-            gates = settled(log_alpha) if uniform is None else drawn(log_alpha, uniform)
-            found[kind] = self._split(kind, gates)
+            log_alpha = self._log_alpha(kind)
+            draws = drawn(log_alpha, torch.rand_like(log_alpha)) if self.training else None
+            gates = settled(log_alpha) if draws is None else draws
+            found[kind] = self.anatomy.split(kind, gates)
         return found
-
-    def _split(self, kind: str, gates: Tensor) -> dict[str, Tensor]:
-        sizes = self.anatomy.sizes[kind]
-        return dict(zip(sizes, gates.split(list(sizes.values()))))
 
     def penalty(self) -> Tensor:
         """Return what the loss per token is raised by."""
         reached = min(int(self.steps) / self.anneal, 1.0)
         penalty = torch.zeros((), device=self.steps.device)
         for kind, target in self.targets.items():
-            total = self.total(kind)
-            wanted = 1 - reached * (1 - target / total)
-            excess = probability_open(self.log_alpha(kind)).mean() - wanted
+            wanted = 1 - reached * (1 - target / self._total(kind))
+            excess = probability_open(self._log_alpha(kind)).mean() - wanted
             penalty = penalty + self.weight[kind] * excess + _STIFFNESS * excess**2
             if self.training:
                 self._excess[kind] = float(excess.detach())
@@ -141,7 +132,7 @@ class LearnedGates(nn.Module):
 
     def expected(self, kind: str) -> float:
         """How many parts of a kind are expected to be open."""
-        return float(probability_open(self.log_alpha(kind)).sum().detach())
+        return float(probability_open(self._log_alpha(kind)).sum().detach())
 
     def get_extra_state(self) -> dict[str, Any]:
         """The weights of the penalties and what is to be reached, for the state dict."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor
@@ -34,14 +34,7 @@ class Learned:
 
 
 def learned_in(state: Any, anatomy: Anatomy) -> Optional[Learned]:
-    """Look through the criterion's state in a checkpoint.
-
-    Args:
-        state: anything that may stand there.
-        anatomy: of the model beside it.
-
-    Returns:
-        None where it has no gates.
+    """Return the gates in a criterion's state, which may be anything; None where it has none.
 
     Raises:
         LotteryError: what is wrong, without the file's name.
@@ -57,47 +50,37 @@ def learned_in(state: Any, anatomy: Anatomy) -> Optional[Learned]:
         odd = [name for name in state if name not in known] or sorted(known - set(state)) or ["any"]
         raise LotteryError(f"its gates have lost, or have too much, {str(odd[0])[:60]!r}")
     theta = {kind: state[f"{GATES}theta_{kind}"] for kind in kinds}
-    for kind in kinds:
-        _refuse_theta(kind, theta[kind], sizes[kind])
+    for kind, values in theta.items():
+        if not _is_plain(values) or tuple(values.shape) != (sizes[kind],):
+            raise LotteryError(
+                f"its gates are of other {kind} than its model, which has {sizes[kind]}"
+            )
+        if not values.is_floating_point() or not bool(torch.isfinite(values).all()):
+            raise LotteryError(f"its gates of {kind} are no finite real numbers")
     steps = state[f"{GATES}steps"]
-    if not _plain(steps) or steps.dtype != torch.long or steps.dim() or int(steps) < 0:
+    if not _is_plain(steps) or steps.dtype != torch.long or steps.dim() or int(steps) < 0:
         raise LotteryError("its gates do not say how many steps they have learned")
-    return Learned(theta, *_beside(state[f"{GATES}_extra_state"], kinds, sizes))
-
-
-def _plain(tensor: Any) -> bool:
-    known = isinstance(tensor, Tensor) and tensor.layout == torch.strided
-    return known and tensor.device.type == "cpu"
-
-
-def _refuse_theta(kind: str, theta: Any, size: int) -> None:
-    if not _plain(theta) or tuple(theta.shape) != (size,):
-        raise LotteryError(f"its gates are of other {kind} than its model, which has {size}")
-    if not theta.is_floating_point() or not bool(torch.isfinite(theta).all()):
-        raise LotteryError(f"its gates of {kind} are no finite real numbers")
-
-
-def _beside(
-    extra: Any, kinds: list[str], sizes: Mapping[str, int]
-) -> tuple[Optional[dict[str, int]], Optional[int]]:
-    """The targets and the annealing; the penalty's weights, looked at too, are the module's."""
+    extra = state[f"{GATES}_extra_state"]
     given: Mapping[str, Any] = extra if isinstance(extra, Mapping) else {}
     weight: Any = given.get("weight")
     targets: Any = given.get("targets")
     anneal: Any = given.get("anneal")
-    if not _of_kinds(weight, kinds) or not all(map(_is_finite, weight.values())):
+    if not _is_of(kinds, weight, lambda kind, w: type(w) is float and math.isfinite(w)):
         raise LotteryError("its gates do not say how much their penalty weighs")
     if targets is None and anneal is None:
-        return None, None
-    sound = _of_kinds(targets, kinds) and type(anneal) is int and anneal > 0
-    if not sound or not all(type(n) is int and 0 < n <= sizes[k] for k, n in targets.items()):
+        return Learned(theta, None, None)
+    fit = _is_of(kinds, targets, lambda kind, n: type(n) is int and 0 < n <= sizes[kind])
+    if not fit or type(anneal) is not int or anneal <= 0:
         raise LotteryError("its gates do not say how many parts shall stay open, or by when")
-    return dict(targets), anneal
+    return Learned(theta, dict(targets), anneal)
 
 
-def _of_kinds(found: Any, kinds: list[str]) -> bool:
-    return isinstance(found, Mapping) and set(found) == set(kinds)
+def _is_plain(tensor: Any) -> bool:
+    known = isinstance(tensor, Tensor) and tensor.layout == torch.strided
+    return known and tensor.device.type == "cpu"
 
 
-def _is_finite(number: Any) -> bool:
-    return type(number) is float and math.isfinite(number)
+def _is_of(kinds: list[str], found: Any, fits: Callable[[str, Any], bool]) -> bool:
+    """Return whether it maps each kind to a value that fits."""
+    known = isinstance(found, Mapping) and set(found) == set(kinds)
+    return known and all(fits(kind, value) for kind, value in found.items())

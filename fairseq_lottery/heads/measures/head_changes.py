@@ -6,7 +6,7 @@ against an unpruned run that was trained as long, what is left over is the closi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.measures.head_attention import Run, watched_heads
+from fairseq_lottery.heads.measures.head_attention import attention_of, mean_over_queries
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.weight_norms import l2
 
@@ -22,7 +22,7 @@ from fairseq_lottery.heads.measures.weight_norms import l2
 def weight_change(
     before: Mapping[str, Tensor], after: Mapping[str, Tensor], anatomy: Anatomy
 ) -> Scores:
-    """||after - before|| / ||before|| over all that a head has, see ``norms.l1``.
+    """||after - before|| / ||before|| over all that a head has, see ``weight_norms.l1``.
 
     A head whose weights were all zero has changed by 0 where they still are, by 1 otherwise.
     """
@@ -43,38 +43,19 @@ def _share(moved: Tensor, size: Tensor) -> Tensor:
 
 
 def attention_change(
-    before: nn.Module,
-    after: nn.Module,
-    anatomy: Anatomy,
-    batches: Iterable[Any],
-    run: Run,
-    pad: int,
+    before: nn.Module, after: nn.Module, anatomy: Anatomy, batches: Iterable[Any], pad: int
 ) -> Scores:
-    """Mean total variation distance, 0 to 1, of what a head looks at before and after.
+    """Mean total variation distance, 0 to 1, of what a head looks at before and after."""
 
-    Args:
-        run: see ``Run``.
+    def distances() -> Iterator[tuple[str, Tensor, Tensor]]:
+        for batch in batches:
+            first, tokens = attention_of(before, anatomy, batch)
+            second, _ = attention_of(after, anatomy, batch)
+            for name in anatomy.heads:
+                distance = (first[name] - second[name]).abs().sum(dim=-1) / 2
+                yield name, distance, tokens[name.partition(".")[0]] != pad
 
-    Raises:
-        LotteryError: there is no data.
-    """
-    totals = {n: torch.zeros(size, dtype=torch.float64) for n, size in anatomy.heads.items()}
-    counts = dict.fromkeys(anatomy.heads, 0)
-    for batch in batches:
-        seen: list[dict[str, Tensor]] = [{}, {}]
-        for model, weights in zip((before, after), seen):
-            with watched_heads(model, anatomy, weights.__setitem__), torch.no_grad():
-                source, previous = run(model, batch)
-        for name in anatomy.heads:
-            distance = (seen[0][name] - seen[1][name]).abs().sum(dim=-1) / 2
-            tokens = source if name.startswith("encoder") else previous
-            assert tokens is not None
-            real = tokens != pad
-            totals[name] += distance[:, real].double().sum(dim=1).cpu()
-            counts[name] += int(real.sum())
-    if not any(counts.values()):
-        raise LotteryError("there is no data to see what heads look at")
-    return {"heads": {name: totals[name] / max(counts[name], 1) for name in totals}}
+    return mean_over_queries(anatomy, distances())
 
 
 def difference(scores: Scores, control: Scores) -> Scores:

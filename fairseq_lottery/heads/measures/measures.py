@@ -18,9 +18,8 @@ from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.gates.hard_concrete import probabilities
 from fairseq_lottery.heads.measures import weight_norms
-from fairseq_lottery.heads.measures.head_attention import Run
 from fairseq_lottery.heads.measures.head_attention import confidence as attention_confidence
-from fairseq_lottery.heads.measures.importance import Loss, Scores, importance
+from fairseq_lottery.heads.measures.importance import Loss, Scores, importance, refuse_unfit
 from fairseq_lottery.options.axes import MEASURE
 from fairseq_lottery.options.own_code import digest_source, load_own
 
@@ -33,12 +32,9 @@ class MeasureInput:
         model: fairseq's, in evaluation mode.
         anatomy: its heads and FFN units.
         weights: name -> tensor on the CPU, a tied tensor once.
-        gates: gates of the model, closed where the given choice closes them. They act inside
-            ``gates.attached()``.
+        gates: closed where the given choice closes them. They act inside ``gates.attached()``.
         batches: () -> fairseq's batches of all examples, on the model's device.
         loss: (model, batch) -> summed loss, its tokens, its sentences.
-        run: (model, batch) -> the encoder's and the decoder's input tokens, (batch, time), after
-            a forward pass.
         ignored: tokens that ``confidence`` ignores: ``</s>`` and padding.
         per: a name of ``PER``, for gradients.
         learned: () -> kind -> parameter of each learned gate, in the anatomy's order.
@@ -50,7 +46,6 @@ class MeasureInput:
     gates: Gates
     batches: Callable[[], Iterator[Any]]
     loss: Loss
-    run: Run
     ignored: tuple[int, int]
     per: str
     learned: Callable[[], Mapping[str, Tensor]]
@@ -61,31 +56,19 @@ Measure = Callable[[MeasureInput], Scores]
 
 def gradient(given: MeasureInput) -> Scores:
     """See ``importance``: Michel et al. 2019, Prasanna et al. 2020."""
-    return importance(
-        given.model, given.anatomy, given.batches(), given.loss, given.per, given.gates
-    )
+    return importance(given.gates, given.batches(), given.loss, given.per)
 
 
 def confidence(given: MeasureInput) -> Scores:
     """See ``attention.confidence``: Voita et al. 2019. It scores heads only."""
     with given.gates.attached():
-        return attention_confidence(
-            given.model, given.anatomy, given.batches(), given.run, *given.ignored
-        )
+        return attention_confidence(given.model, given.anatomy, given.batches(), *given.ignored)
 
 
 def gates(given: MeasureInput) -> Scores:
     """The probability that a learned gate is open: Voita et al. 2019."""
-    scores: Scores = {}
-    for kind, theta in given.learned().items():
-        sizes = given.anatomy.sizes[kind]
-        scores[kind] = dict(zip(sizes, probabilities(theta).split(list(sizes.values()))))
-    return scores
-
-
-def _of_weights(norm: Callable[[Mapping[str, Tensor], Anatomy], Scores]) -> Measure:
-    """Return the measure that looks at weights only."""
-    return lambda given: norm(given.weights, given.anatomy)
+    split = given.anatomy.split
+    return {kind: split(kind, probabilities(theta)) for kind, theta in given.learned().items()}
 
 
 MEASURES: dict[str, Measure] = MEASURE.registry(
@@ -93,19 +76,15 @@ MEASURES: dict[str, Measure] = MEASURE.registry(
         "gradient": gradient,
         "confidence": confidence,
         "gates": gates,
-        "l1": _of_weights(weight_norms.l1),
-        "l2": _of_weights(weight_norms.l2),
-        "adaprune": _of_weights(weight_norms.adaprune),
+        "l1": lambda given: weight_norms.l1(given.weights, given.anatomy),
+        "l2": lambda given: weight_norms.l2(given.weights, given.anatomy),
+        "adaprune": lambda given: weight_norms.adaprune(given.weights, given.anatomy),
     }
 )
 
 
 def find_measure(name: str) -> tuple[Measure, Optional[str]]:
-    """Return the measure called ``name``, and the SHA-256 of its source if it is a user's own.
-
-    Raises:
-        LotteryError: no such measure, module or function, or a module that fails.
-    """
+    """Return the measure called ``name``, and the SHA-256 of its source if it is a user's own."""
     MEASURE.refuse_unknown(name)
     if name in MEASURES:
         return MEASURES[name], None
@@ -129,9 +108,7 @@ def measure(name: str, given: MeasureInput) -> Scores:
     except LotteryError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's measure raises whatever it likes
-        raise LotteryError(
-            f"measure {name} failed with {type(error).__name__}: {error}"
-        ) from error
+        raise LotteryError(f"measure {name} failed with {type(error).__name__}: {error}") from error
     return _fitting(name, scores, given.anatomy)
 
 
@@ -148,23 +125,9 @@ def _fitting(name: str, scores: Any, anatomy: Anatomy) -> Scores:
             raise LotteryError(
                 f"measure {name} must return scores of all {len(sizes)} modules with {kind}"
             )
+        fitting[kind] = {}
         for module, size in sizes.items():
             values = modules[module]
-            if not isinstance(values, Tensor) or tuple(values.shape) != (size,):
-                shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise LotteryError(
-                    f"measure {name}: the scores of the {kind} of {module} are {shape}, expected"
-                    f" a tensor of shape ({size},)"
-                )
-            if values.is_complex():
-                raise LotteryError(
-                    f"measure {name}: the scores of the {kind} of {module} are complex, expected"
-                    " real numbers"
-                )
-            number = values.detach().to("cpu", torch.float64)
-            if not bool(torch.isfinite(number).all()):
-                raise LotteryError(
-                    f"measure {name}: the scores of the {kind} of {module} are not all finite"
-                )
-            fitting.setdefault(kind, {})[module] = number
+            refuse_unfit(values, size, f"measure {name}: the scores of the {kind} of {module}")
+            fitting[kind][module] = values.detach().to("cpu", torch.float64)
     return fitting

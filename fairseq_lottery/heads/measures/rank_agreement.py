@@ -15,19 +15,16 @@ from fairseq_lottery.masks import count_to_prune
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How alike two measures rank.
+    """How alike two measures rank; correlations are NaN where one gives all parts one score.
 
     Attributes:
         parts: how many are ranked.
         spearman: the correlation of ranks, equal scores sharing their mean rank.
         kendall: tau-b: pairs in one order less pairs in the opposite, corrected for ties.
-        lowest: how many parts count as the lowest.
+        lowest: how many parts count as the lowest: half of them, halves rounded up.
         overlap: the share of the lowest of the one that is among the lowest of the other; of
             equal scores the first counts as lower, as in the strategy ``lowest``.
         chance: the overlap of two rankings by chance, ``lowest`` / ``parts``.
-
-    Correlations are NaN where a measure gives all parts one score, and the overlap where
-    ``lowest`` is 0.
     """
 
     parts: int
@@ -38,19 +35,14 @@ class RankAgreement:
     chance: float
 
 
-def rank_agreement(a: Scores, b: Scores, kind: str = "heads", lowest: float = 0.5) -> RankAgreement:
-    """Spearman's rho, Kendall's tau, and the overlap of what would be closed first.
-
-    Args:
-        lowest: the share of the parts that counts as the lowest, in [0, 1]; halves rounded up.
+def rank_agreement(a: Scores, b: Scores, kind: str = "heads") -> RankAgreement:
+    """Return Spearman's rho, Kendall's tau, and the overlap of what would be closed first.
 
     Raises:
         LotteryError: no scores, of different models, or not finite.
     """
     from scipy.stats import kendalltau, spearmanr
 
-    if not 0 <= lowest <= 1:
-        raise LotteryError(f"the share {lowest:g} of the lowest scores is outside [0, 1]")
     sizes = [{n: tuple(v.shape) for n, v in one.get(kind, {}).items()} for one in (a, b)]
     if sizes[0] != sizes[1]:
         raise LotteryError(f"the two measures have scores for the {kind} of different models")
@@ -62,13 +54,13 @@ def rank_agreement(a: Scores, b: Scores, kind: str = "heads", lowest: float = 0.
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise LotteryError(f"the scores of the {kind} are not all finite")
     varied = np.ptp(first) > 0 and np.ptp(second) > 0
-    count = count_to_prune(lowest, len(first))
+    count = count_to_prune(0.5, len(first))
     ends = [set(one.argsort(kind="stable")[:count].tolist()) for one in (first, second)]
     return RankAgreement(
         parts=len(first),
         spearman=float(spearmanr(first, second)[0]) if varied else math.nan,
         kendall=float(kendalltau(first, second)[0]) if varied else math.nan,
         lowest=count,
-        overlap=len(ends[0] & ends[1]) / count if count else math.nan,
+        overlap=len(ends[0] & ends[1]) / count,
         chance=count / len(first),
     )

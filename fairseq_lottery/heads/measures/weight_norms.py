@@ -14,8 +14,6 @@ from fairseq_lottery.heads.measures.importance import Scores
 
 Weights = Mapping[str, Tensor]
 
-_READING = ("q_proj", "k_proj", "v_proj")
-
 
 def l1(weights: Weights, anatomy: Anatomy) -> Scores:
     """The sum of the magnitudes of all that a part has.
@@ -23,16 +21,13 @@ def l1(weights: Weights, anatomy: Anatomy) -> Scores:
     A head has its rows of the query, key and value matrices, their biases, and its columns of the
     output projection; an FFN unit its row of the first matrix, its bias and its column of the
     second; a block both matrices and both biases. Biases that a model does not have count nothing.
-
-    Raises:
-        LotteryError: a matrix is not there, or not of the anatomy's size.
     """
-    return _scores(weights, anatomy, torch.abs, columns=True)
+    return _scores(weights, anatomy, torch.abs)
 
 
 def l2(weights: Weights, anatomy: Anatomy) -> Scores:
     """The Euclidean norm of what ``l1`` sums."""
-    squares = _scores(weights, anatomy, torch.square, columns=True)
+    squares = _scores(weights, anatomy, torch.square)
     return {k: {n: v.sqrt() for n, v in modules.items()} for k, modules in squares.items()}
 
 
@@ -40,40 +35,41 @@ def adaprune(weights: Weights, anatomy: Anatomy) -> Scores:
     """What fairseq's own head pruning ranks by (``mha_heads_to_keep``): ``l1``, but of a head no
     columns of the output projection.
     """
-    return _scores(weights, anatomy, torch.abs, columns=False)
+    return _scores(weights, anatomy, torch.abs, head_columns=False)
 
 
 def _scores(
-    weights: Weights, anatomy: Anatomy, size: Callable[[Tensor], Tensor], columns: bool
+    weights: Weights,
+    anatomy: Anatomy,
+    size: Callable[[Tensor], Tensor],
+    head_columns: bool = True,
 ) -> Scores:
     """The sum of ``size`` over the entries of each part, in fp64."""
 
-    def entries(name: str, rows: bool, parts: int) -> Tensor:
-        """(part, entry) of a tensor whose rows, or columns, belong to parts."""
-        if name not in weights:
-            raise LotteryError(f"the model has no {name}, so its parts have no norm")
-        tensor = size(weights[name].detach().double())
-        lines = tensor if rows else tensor.T
-        if not lines.shape[0] or lines.shape[0] % parts:
-            raise LotteryError(
-                f"{name} has shape {tuple(tensor.shape)}, which does not divide into {parts} parts"
-            )
-        return lines.reshape(parts, -1)
-
-    def total(parts: int, rows: list[str], second: list[str]) -> Tensor:
+    def total(parts: int, rows: list[str], columns: list[str]) -> Tensor:
+        """Sum over tensors whose rows, and tensors whose columns, belong to parts."""
         found = torch.zeros(parts, dtype=torch.float64)
-        for name in rows:
-            if name in weights or name.endswith(".weight"):
-                found += entries(name, True, parts).sum(dim=1).cpu()
-        for name in second:
-            found += entries(name, False, parts).sum(dim=1).cpu()
+        for name in [*rows, *columns]:
+            if name not in weights and name.endswith(".bias"):
+                continue
+            if name not in weights:
+                raise LotteryError(f"the model has no {name}, so its parts have no norm")
+            tensor = size(weights[name].detach().double())
+            lines = tensor.T if name in columns else tensor
+            if not lines.shape[0] or lines.shape[0] % parts:
+                raise LotteryError(
+                    f"{name} has shape {tuple(tensor.shape)}, which does not divide into {parts}"
+                    " parts"
+                )
+            found += lines.reshape(parts, -1).sum(dim=1).cpu()
         return found
 
+    reading = [f"{p}_proj.{kind}" for p in "qkv" for kind in ("weight", "bias")]
     heads = {
         name: total(
             count,
-            [f"{name}.{p}.{kind}" for p in _READING for kind in ("weight", "bias")],
-            [f"{name}.out_proj.weight"] if columns else [],
+            [f"{name}.{one}" for one in reading],
+            [f"{name}.out_proj.weight"] if head_columns else [],
         )
         for name, count in anatomy.heads.items()
     }

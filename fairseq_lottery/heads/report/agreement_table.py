@@ -9,9 +9,9 @@ from typing import Any, Optional
 
 from fairseq_lottery.heads.choices.stability import Agreement, agreement
 from fairseq_lottery.heads.report.choices_read import Choices
-from fairseq_lottery.report.reading.groups import Group
-from fairseq_lottery.report.reading.row_words import WORDS
-from fairseq_lottery.report.tables.score_tables import MISSING, Table, row_label
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import WORDS
+from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 #: a permutation of all units of a model takes milliseconds, of its heads microseconds
 PERMUTATIONS = {"heads": 1000, "units": 100, "blocks": 1000}
@@ -43,7 +43,7 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
             if len(own) < 2:
                 continue
             found = agreement(own, kind, permutations=PERMUTATIONS[kind])
-            title, label = group.title_of(technique), row_label(group, share)
+            title, label = group.title_of(technique), group.label_of(share)
             rows.append([title, label, *_text(found)])
             data.append([technique, share, *_numbers(found)])
     if not rows:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
@@ -14,8 +12,8 @@ from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.parts_file import load_parts
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.score_table import load_scores
-from fairseq_lottery.report.reading.families import Cell, name_of
-from fairseq_lottery.report.reading.groups import Group
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Cell, name_of
 
 #: more layers, or heads in all, no Transformer has and no plot can show
 _LAYERS, _HEADS = 1000, 1 << 16
@@ -85,8 +83,8 @@ def read_choices(group: Group) -> Choices:
         anatomy=first[0][1] if first else None,
         parts=parts,
         importance=importance,
-        missing=_absent(group.choices.values()),
-        scores_missing=_absent(group.importance.values()),
+        missing=sum(not is_plain(path) for path in group.choices.values()),
+        scores_missing=sum(not is_plain(path) for path in group.importance.values()),
     )
 
 
@@ -94,7 +92,3 @@ def _is_drawn(anatomy: Anatomy) -> bool:
     """Whether it has heads, and no more of them and of layers than a plot can be of."""
     few = 0 < sum(anatomy.heads.values()) <= _HEADS
     return few and all(layer_of(name) < _LAYERS for name in anatomy.heads)
-
-
-def _absent(paths: Iterable[Path]) -> int:
-    return sum(not is_plain(path) for path in paths)

@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 from fairseq_lottery.heads.report.agreement_table import agreement_table, kind_of
-from fairseq_lottery.heads.report.choices_read import read_choices
+from fairseq_lottery.heads.report.choices_read import Choices, read_choices
 from fairseq_lottery.heads.report.head_plots import importance_grid, survival_grid
-from fairseq_lottery.report.collected import Section
-from fairseq_lottery.report.pages import Heading, Text
-from fairseq_lottery.report.plots.style import Size
-from fairseq_lottery.report.reading.plans import WEIGHTS
+from fairseq_lottery.records.plan import WEIGHTS
+from fairseq_lottery.report.pages import Block, Heading, Text
+from fairseq_lottery.report.plots.drawings import Size
+from fairseq_lottery.report.reading.recipe_groups import Group
 
 
-def add_section(made: Section, page: Size) -> None:
+def section(group: Group, page: Size) -> list[Block]:
     """Importance, survival, and agreement between seeds, if a group is about heads or units.
 
     Raises:
         LotteryError: a recorded file cannot be read, or is of another model than the rest.
     """
-    group = made.group
     if group.rows == WEIGHTS and not group.choices and not group.importance:
-        return
-    choices, kind = read_choices(group), kind_of(group)
-    made.add(Heading(3, "Heads and units"))
+        return []
+    choices = read_choices(group)
+    blocks: list[Block] = [Heading(3, "Heads and units")]
     if group.importance:
-        made.add(
-            importance_grid(group, choices, page),
-            "The importance of heads is left out: no scores of heads are in the run's folder.",
+        blocks.append(
+            importance_grid(group, choices, page)
+            or Text(
+                "The importance of heads is left out: no scores of heads are in the run's folder."
+            )
         )
     if not choices.parts:
-        made.add(Text("No choice of heads or units was found, so survival is left out."))
+        blocks.append(Text("No choice of heads or units was found, so survival is left out."))
     else:
-        if kind == "heads":
-            made.add(survival_grid(group, choices, page))
-        try:
-            made.add(
-                agreement_table(group, choices),
-                "Agreement between seeds is left out: no technique has two seeds at one share.",
-            )
-        except ImportError as error:
-            made.add(
-                Text(
-                    f"Agreement between seeds is left out: {error.name} is not installed here, and"
-                    ' `pip install ".[analysis]"` adds it.'
-                )
-            )
+        survival = survival_grid(group, choices, page) if kind_of(group) == "heads" else None
+        blocks += [survival] if survival is not None else []
+        blocks.append(_agreement(group, choices))
     for count, what in ((choices.missing, "choices"), (choices.scores_missing, "files of scores")):
         if count:
-            made.add(Text(f"{count} recorded {what} of parts are not in the run's folder."))
+            blocks.append(Text(f"{count} recorded {what} of parts are not in the run's folder."))
+    return blocks
+
+
+def _agreement(group: Group, choices: Choices) -> Block:
+    reason = "no technique has two seeds at one share."
+    try:
+        table = agreement_table(group, choices)
+        if table is not None:
+            return table
+    except ImportError as error:
+        reason = f'{error.name} is not installed here, and `pip install ".[analysis]"` adds it.'
+    return Text(f"Agreement between seeds is left out: {reason}")

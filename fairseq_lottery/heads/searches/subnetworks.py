@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.heads.components.anatomy import KINDS
-from fairseq_lottery.heads.components.part_draws import Part, shuffled
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.parts import Parts, shuffled
 from fairseq_lottery.masks import Mask, select
 from fairseq_lottery.masks.streams import uniform
 
@@ -18,7 +17,7 @@ SUBNETWORKS = ("good", "random", "bad")
 
 
 def subnetworks(good: Parts, seed: int) -> dict[str, Parts]:
-    """The survivors and their two controls, each with as many open parts of each kind.
+    """Return the survivors and their two controls, each with as many open parts of each kind.
 
     ``random`` is sampled from all parts of a kind; in the public code every part is kept with
     the probability of the size, which matches it in expectation only. ``bad`` is sampled from
@@ -29,30 +28,22 @@ def subnetworks(good: Parts, seed: int) -> dict[str, Parts]:
         good: the survivors of a search.
         seed: of both samples.
     """
-    chosen: dict[str, dict[str, Mapping[str, Tensor]]] = {"random": {}, "bad": {}}
+    random = bad = Parts(good.anatomy, {}, good.mode)
     for kind in KINDS:
         sizes = good.anatomy.sizes[kind]
         everything = [(name, number) for name in sizes for number in range(sizes[name])]
         closed = set(good.closed(kind))
         size = len(everything) - len(closed)
         sample = shuffled(everything, sizes, f"random|{kind}", seed)
-        chosen["random"][kind] = _open(sample[:size], sizes)
+        random = random.without(kind, sample[size:])
         sample = shuffled(everything, sizes, f"bad|{kind}", seed)
         sample = [p for p in sample if p in closed] + [p for p in sample if p not in closed]
-        chosen["bad"][kind] = _open(sample[:size], sizes)
-    made = {name: Parts.of(good.anatomy, opened, good.mode) for name, opened in chosen.items()}
-    return {"good": good, **made}
-
-
-def _open(parts: list[Part], sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    opened = {name: torch.zeros(size, dtype=torch.bool) for name, size in sizes.items()}
-    for name, number in parts:
-        opened[name][number] = True
-    return opened
+        bad = bad.without(kind, sample[size:])
+    return {"good": good, "random": random, "bad": bad}
 
 
 def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> dict[str, Mask]:
-    """The survivors of m-pruning and their two controls, each with as many weights.
+    """Return the survivors of m-pruning and their two controls, each with as many weights.
 
     ``random`` is sampled from all prunable weights. ``bad`` has what did not survive, the largest
     magnitudes removed first; where that is fewer, all of it and the smallest survivors.

@@ -8,6 +8,7 @@ its input is off, so that no fused path that knows square matrices only is taken
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Optional
@@ -19,7 +20,7 @@ from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in
+from fairseq_lottery.heads.components.pruned_weights import closed_in, has_nonzeros
 
 #: of fairseq's activations, those that make nothing of nothing: all that it trains with
 _ZERO_AT_ZERO = ("relu", "relu_squared", "gelu", "gelu_fast", "gelu_accurate", "tanh", "linear")
@@ -41,10 +42,9 @@ def idle(weights: Mapping[str, Tensor], anatomy: Anatomy, activation: str) -> Pa
     found = closed_in(weights, anatomy)
     opened: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}}
     for name, count in anatomy.heads.items():
-        keep = torch.ones(count, dtype=torch.bool)
+        opened["heads"][name] = _any(weights, f"{name}.v_proj", count)
         if found.mode == "zero":
-            keep &= found["heads"][name]
-        opened["heads"][name] = keep & _any(weights, f"{name}.v_proj", count)
+            opened["heads"][name] &= found["heads"][name]
     for name, count in anatomy.units.items():
         keep = found["units"][name] & found["blocks"][name]
         if activation in _ZERO_AT_ZERO:
@@ -56,11 +56,11 @@ def idle(weights: Mapping[str, Tensor], anatomy: Anatomy, activation: str) -> Pa
 
 
 def _any(weights: Mapping[str, Tensor], layer: str, parts: int) -> Tensor:
-    """Which of a layer's outputs are anything but zero, part by part."""
+    """Return which of a layer's outputs are anything but zero, part by part."""
     seen = torch.zeros(parts, dtype=torch.bool)
-    for kind in ("weight", "bias"):
-        if f"{layer}.{kind}" in weights:
-            seen |= (weights[f"{layer}.{kind}"].reshape(parts, -1) != 0).any(dim=1)
+    for name in (f"{layer}.weight", f"{layer}.bias"):
+        if name in weights:
+            seen |= has_nonzeros(weights[name], parts)
     return seen
 
 
@@ -72,19 +72,19 @@ def cut_weights(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor
     """
     found = dict(weights)
     for name, dim, keep in _places(weights, parts):
-        if bool(keep.any()):
-            found[name] = _selected(name, weights[name], dim, keep)
-        else:
+        tensor = weights[name]
+        if not bool(keep.any()):
             del found[name]
+        elif dim >= tensor.dim() or tensor.shape[dim] != keep.numel():
+            raise LotteryError(f"{name} has the shape {tuple(tensor.shape)}, not what is to be cut")
+        else:
+            numbers = torch.nonzero(keep).flatten().to(tensor.device)
+            found[name] = tensor.detach().index_select(dim, numbers)
     return found
 
 
 def with_zeros(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """The inverse of ``cut_weights`` where what was cut was zero: zeros in the old places.
-
-    Raises:
-        LotteryError: see ``whole_shapes``.
-    """
+    """The inverse of ``cut_weights`` where what was cut was zero: zeros in the old places."""
     shapes, found = whole_shapes(weights, parts), dict(weights)
     for name, dim, keep in _places(weights, parts):
         bias = weights[_bias_of(name)]
@@ -101,7 +101,7 @@ def whole_shapes(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, tuple
         LotteryError: an entry has not the size that ``parts`` says or is of another type than the
             rest of its module, or the model would become larger than any that was cut.
     """
-    shapes: dict[str, list[int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, dim, keep in _places(weights, parts):
         if (name in weights) != bool(keep.any()):
             raise LotteryError(f"{name} is not what the cut model's settings say")
@@ -111,14 +111,12 @@ def whole_shapes(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, tuple
         shape = list(weights[name].shape) if name in weights else _shape_of(weights, name)
         if dim >= len(shape) or (name in weights and shape[dim] != int(keep.sum())):
             raise LotteryError(f"{name} has not the size that the cut model's settings say")
-        shape[dim] = keep.numel()
-        shapes[name] = shape
+        shapes[name] = (*shape[:dim], keep.numel(), *shape[dim + 1 :])
     stored = sum(tensor.numel() for tensor in weights.values())
-    wanted = sum(torch.Size(shape).numel() for shape in shapes.values())
+    wanted = sum(map(math.prod, shapes.values()))
     if wanted > max(_MOST_WEIGHTS, _MOST_TIMES * stored):
         raise LotteryError(f"the cut model has {stored} weights and would be of {wanted}")
-    stored_shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    return {**stored_shapes, **{name: tuple(shape) for name, shape in shapes.items()}}
+    return {**{name: tuple(tensor.shape) for name, tensor in weights.items()}, **shapes}
 
 
 def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, int, Tensor]]:
@@ -129,7 +127,8 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
         if bool(keep.all()):
             continue
         bias = weights.get(f"{name}.out_proj.bias")
-        if bias is None or bias.dim() != 1 or not _divides(keep, bias):
+        divides = bias is not None and bias.dim() == 1 and bias.numel() % keep.numel() == 0
+        if bias is None or not divides or not bias.numel():
             raise LotteryError(f"the model has no attention {name} of {keep.numel()} heads")
         rows = keep.repeat_interleave(bias.numel() // keep.numel())
         yield from ((f"{name}.{p}_proj.{k}", 0, rows) for p in "qkv" for k in ("weight", "bias"))
@@ -143,11 +142,6 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
             raise LotteryError(f"the model has no FFN {name}")
         yield from ((f"{name}.fc1.weight", 0, keep), (f"{name}.fc1.bias", 0, keep))
         yield f"{name}.fc2.weight", 1, keep
-
-
-def _divides(keep: Tensor, bias: Tensor) -> bool:
-    """Whether a width can be that of so many heads."""
-    return bias.numel() > 0 and bias.numel() % keep.numel() == 0
 
 
 def _bias_of(name: str) -> str:
@@ -168,29 +162,19 @@ def _shape_of(weights: Mapping[str, Tensor], name: str) -> list[int]:
     return [width, width]
 
 
-def _selected(name: str, tensor: Tensor, dim: int, keep: Tensor) -> Tensor:
-    if dim >= tensor.dim() or tensor.shape[dim] != keep.numel():
-        raise LotteryError(f"{name} has the shape {tuple(tensor.shape)}, not what is to be cut")
-    return tensor.detach().index_select(dim, torch.nonzero(keep).flatten().to(tensor.device))
-
-
 def cut(model: nn.Module, parts: Parts) -> None:
     """Cut the closed heads and units out of fairseq's Transformer, in place.
 
     It holds for freshly built models, which then take a cut checkpoint, and for trained ones.
-
-    Raises:
-        LotteryError: the model has other heads or units than ``parts``.
     """
     refuse_other(model, parts)
     modules = dict(model.named_modules())
     weights = dict(model.named_parameters())
-    for name, dim, keep in _places(weights, parts):
-        if not bool(keep.any()):
+    for name, smaller in cut_weights(weights, parts).items():
+        if smaller is weights[name]:
             continue
         owner, _, kind = name.rpartition(".")
         linear: Any = modules[owner]
-        smaller = _selected(name, weights[name], dim, keep)
         setattr(linear, kind, nn.Parameter(smaller, weights[name].requires_grad))
         if kind == "weight":
             linear.out_features, linear.in_features = smaller.shape
@@ -213,25 +197,22 @@ def cut(model: nn.Module, parts: Parts) -> None:
 
 def refuse_other(model: nn.Module, parts: Parts) -> None:
     """Refuse parts of another model than this one, which nothing was cut out of yet."""
-    if _anatomy_of(dict(model.named_modules())) != parts.anatomy:
+    heads, units = {}, {}
+    module: Any
+    for name, module in model.named_modules():
+        if name.endswith("_attn") and hasattr(module, "num_heads") and hasattr(module, "out_proj"):
+            heads[name] = module.num_heads
+        if hasattr(module, "fc1") and hasattr(module, "fc2"):
+            units[name] = module.fc1.out_features
+    refuse_other_anatomy(Anatomy(heads, units), parts)
+
+
+def refuse_other_anatomy(anatomy: Anatomy, parts: Parts) -> None:
+    """Refuse parts of another model than one of an anatomy."""
+    if anatomy != parts.anatomy:
         raise LotteryError(
             "the heads and units that were cut are not those of the model that the settings build"
         )
-
-
-def _anatomy_of(modules: Mapping[str, nn.Module]) -> Anatomy:
-    given: Mapping[str, Any] = modules
-    heads = {
-        name: one.num_heads
-        for name, one in given.items()
-        if name.endswith("_attn") and hasattr(one, "num_heads") and hasattr(one, "out_proj")
-    }
-    units = {
-        name: one.fc1.out_features
-        for name, one in given.items()
-        if hasattr(one, "fc1") and hasattr(one, "fc2")
-    }
-    return Anatomy(heads, units)
 
 
 class Nothing(nn.Module):

@@ -1,11 +1,10 @@
 """A checkpoint without the heads and units that contribute nothing: smaller and still dense.
 
-Its settings of the model, which stay those of the model before the cut, say in ``slim`` what was
-cut, as text: JSON with a character for every head and every unit, 1 where it stays. Under this
-plugin's task fairseq builds the model of before and cuts it before the weights are loaded. Without
-the plugin fairseq takes it for a model of whole layers and stops at the first matrix of another
-shape. Translations are those of before; alignments (``--print-alignment``) are means over the heads
-that are left, where before heads of zeros, which attend evenly, were among them.
+Its settings of the model, which stay those of the model before the cut, say what was cut. Under
+this plugin's task fairseq builds the model of before and cuts it before the weights are loaded.
+Without the plugin fairseq stops at the first matrix of another shape. Translations are those of
+before; alignments (``--print-alignment``) are means over the heads that are left, where before
+heads of zeros, which attend evenly, were among them.
 """
 
 from __future__ import annotations
@@ -16,24 +15,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from fairseq_lottery.adapters import adapter_of
+from fairseq_lottery.adapters import adapter_of, group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import untie
 from fairseq_lottery.formats.checkpoints.architecture import architecture_of
 from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
-from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS, Anatomy
 from fairseq_lottery.heads.components.parts import Parts
 from fairseq_lottery.heads.components.pruned_weights import closed_in
-from fairseq_lottery.heads.slim.cut_settings import kept_text, parts_in
-from fairseq_lottery.heads.slim.cutting import cut_weights, idle, with_zeros
-from fairseq_lottery.heads.slim.flops import LENGTH, flops_per_token
-from fairseq_lottery.heads.slim.layer_sizes import refuse_other_layers
+from fairseq_lottery.heads.slim.cut_settings import kept_text, parts_in, refuse_other_layers
+from fairseq_lottery.heads.slim.cutting import (
+    cut_weights,
+    idle,
+    refuse_other_anatomy,
+    with_zeros,
+)
 from fairseq_lottery.inference.model_builder import completed
 
 _KINDS = ("heads", "units")
+#: tokens of a sentence where nothing else is said; about a line of news
+LENGTH = 25
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ class Cut:
 
 
 def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
-    """A plain checkpoint without what contributes nothing.
+    """Return a plain checkpoint without what contributes nothing, and what that was.
 
     Args:
-        state: as ``plain_state`` gives it, of a whole model; see ``whole``.
+        state: as ``plain_state`` gives it, of a whole model.
         path: named in messages.
 
     Raises:
@@ -96,7 +98,7 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     even = 0
     if closed.mode == "uniform":
         even = sum(int((~closed["heads"][n] & keep).sum()) for n, keep in parts["heads"].items())
-    if not sum(parts.count_closed(kind) for kind in _KINDS):
+    if not any(map(parts.count_closed, _KINDS)):
         why = (
             f"its {even} closed heads attend evenly, and the mean of their values cannot be cut"
             if even
@@ -104,12 +106,12 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
         )
         raise LotteryError(f"{path} cannot become smaller: {why}")
     smaller = cut_weights(weights, parts)
-    after = _shapes(smaller)
     model = cut_weights(state["model"], parts)
+    numbers = [sum(tensor.numel() for tensor in one.values()) for one in (weights, smaller)]
     told = Cut(
         parts,
-        (sum(map(_numel, shapes.values())), sum(map(_numel, after.values()))),
-        (flops_per_token(shapes), flops_per_token(after)),
+        (numbers[0], numbers[1]),
+        (flops_per_token(shapes), flops_per_token(_shapes(smaller))),
         even,
     )
     cfg = {
@@ -121,10 +123,7 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
 
 
 def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """A plain checkpoint of a cut model with zeros in the old places.
-
-    Args:
-        path: named in messages.
+    """Return a plain checkpoint with zeros where something was cut out.
 
     Raises:
         LotteryError: the settings say something else than the weights.
@@ -132,9 +131,10 @@ def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     cfg = settings_of(state.get("cfg"))
     settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
     parts = parts_in(settings)
-    assert parts is not None, "asked of models that say what was cut out of them"
     model = with_zeros(state["model"], parts)
-    _refuse_other_model(_shapes(model), parts, _completed(cfg, path))
+    architecture = _completed(cfg, path)
+    refuse_other_layers(_shapes(model), parts.anatomy, architecture)
+    refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), parts)
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
     cfg = {
         **cfg,
@@ -144,23 +144,38 @@ def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     return {**state, "cfg": cfg, "model": model}
 
 
-def _refuse_other_model(
-    shapes: Mapping[str, tuple[int, ...]], parts: Parts, architecture: Mapping[str, Any]
-) -> None:
-    """Refuse a model with its zeros that is not the one that the settings build."""
-    refuse_other_layers(shapes, parts.anatomy, architecture)
-    if Anatomy.of(shapes, architecture) != parts.anatomy:
-        raise LotteryError(
-            "the heads and units that were cut are not those of the model that the settings build"
-        )
+def flops_per_token(shapes: Mapping[str, tuple[int, ...]], length: int = LENGTH) -> float:
+    """Operations for one token of source and one of target, a multiplication and an addition each.
+
+    For source and target of ``length`` tokens and one hypothesis, keys and values kept from step to
+    step:
+
+        2 x weights of the attention and FFN matrices of the encoder and of the decoder
+        + 2 x vocabulary x width, the output projection
+        + 4 x keys x width of all heads, for each attention: scores, and the mean of the values
+
+    Keys are ``length``, but in the decoder's self-attention (length + 1) / 2, the mean over its
+    steps. Left out is what grows with the width only: embeddings, biases, norms, softmax.
+    """
+    total = 0.0
+    keys = {"enc_self": length, "dec_self": (length + 1) / 2, "enc_dec": length}
+    for name, shape in shapes.items():
+        group = group_of(name)
+        if len(shape) != 2 or group not in (*ATTENTIONS, *FFNS):
+            continue
+        total += 2 * shape[0] * shape[1]
+        if name.endswith(".out_proj.weight"):
+            total += 4 * keys[group] * shape[1]
+    output = (
+        *("decoder.output_projection.weight", "decoder.embed_tokens.weight"),
+        "encoder.embed_tokens.weight",
+    )
+    rows, width = next((shapes[name] for name in output if name in shapes), (0, 0))
+    return total + 2 * rows * width
 
 
 def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    return torch.Size(shape).numel()
 
 
 def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 from fairseq_lottery.heads.workflow.techniques import SUBNETWORKS
-from fairseq_lottery.workflow.planning.stage import Stage, stage_name
-from fairseq_lottery.workflow.trainings.training import Closing, Training, model_file
+from fairseq_lottery.records.plan import Stage
+from fairseq_lottery.workflow.trainings.training import Closing, Training
 
 #: words of ``fairseq-lottery`` -> a command line
 Lottery = Callable[..., tuple[str, ...]]
 
 
 def parts_file(training: Training) -> Optional[str]:
-    """Where the choice stands that a training's ticket closes; None where it closes none.
+    """Return the file of the choice that a training's ticket closes; None where it closes none.
 
     Of m-pruning it is the ticket whose mask is taken.
     """
@@ -26,14 +26,23 @@ def parts_file(training: Training) -> Optional[str]:
     return _found(parts, parts.strategy)
 
 
-def looked_at(parts: Closing) -> str:
-    """The model that is ranked, or searched in: the last one."""
-    return f"{parts.of.folder}/{model_file('last')}"
+def close_words(training: Training, models: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments of ``close_stage`` for a training's models, and the files it reads.
+
+    Of a run whose gates learn only the last model has settled.
+    """
+    parts, closes = training.parts, str(parts_file(training))
+    assert parts is not None and training.ticket is not None
+    words = ["--mask" if parts.kind == "weights" else "--parts", closes]
+    needs = [closes]
+    for model in models:
+        whole = training.ticket.mask_from.model("last" if parts.measure == "gates" else model)
+        words += ["--close", whole, training.model(model)]
+        needs.append(whole)
+    return words, list(dict.fromkeys(needs))
 
 
-def closing_stages(
-    training: Training, lottery: Lottery, where: tuple[str, ...]
-) -> Iterator[Stage]:
+def closing_stages(training: Training, lottery: Lottery, where: tuple[str, ...]) -> Iterator[Stage]:
     """Score all parts and choose among them, or search; stages that several share come again.
 
     Args:
@@ -42,57 +51,56 @@ def closing_stages(
     parts = training.parts
     if parts is None:
         return
+    # what is chosen on the validation set is not judged by it
+    where = (*where, "--subset", parts.subset)
     if parts.way != "choose":
         yield _search(parts, lottery, where)
         return
+    source = parts.of.model("last")
     if parts.measure is not None:
-        yield _rank(parts, lottery, where)
-    yield _choose(training, parts, lottery)
+        rank = _rank(parts, lottery, where)
+        yield rank
+        (source,) = rank.leaves
+    yield _choose(training, parts, lottery, source)
 
 
 def _rank(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
-    folder = f"{parts.of.folder}/{parts.scores}"
-    words: list[object] = ["heads", "importance", looked_at(parts), *_sentences(parts, where)]
+    folder, model = f"{parts.of.folder}/{parts.scores}", parts.of.model("last")
+    words: list[object] = ["heads", "importance", model, *where]
     words += ["--measure", parts.measure, "--per", parts.per]
     words += ["--normalise"] if parts.normalise else []
     file = f"{folder}/scores.json"
     return Stage(
-        name=stage_name("rank", folder),
         kind="rank",
         folder=folder,
-        title=f"rank the parts of {parts.of.label}, seed {parts.of.seed}, by {parts.scores}",
+        title=f"rank the parts of {parts.of.title}, by {parts.scores}",
         command=lottery(*words, "--out", file, "--overwrite"),
-        needs=(looked_at(parts),),
+        needs=(model,),
         leaves=(file,),
         facts={"measure": parts.scores, "seed": parts.of.seed, "of": parts.of.folder},
     )
 
 
-def _choose(training: Training, parts: Closing, lottery: Lottery) -> Stage:
+def _choose(training: Training, parts: Closing, lottery: Lottery, source: str) -> Stage:
     words: list[object] = ["heads", "choose", "--strategy", parts.strategy, "--kind", parts.kind]
-    needs = looked_at(parts)
-    if parts.measure is not None:
-        needs = f"{parts.of.folder}/{parts.scores}/scores.json"
-    words += ["--of" if parts.measure is None else "--scores", needs]
+    words += ["--of" if parts.measure is None else "--scores", source]
     words += ["--share", f"{parts.share:.10g}", "--seed", training.seed]
     words += ["--at-least", parts.at_least] if parts.at_least else []
     words += ["--types", parts.types] if parts.types else []
     file = f"{training.folder}/parts.json"
     return Stage(
-        name=stage_name("choose", training.folder),
         kind="choose",
         folder=training.folder,
         title=f"choose what {training.label} closes, seed {training.seed}",
         command=lottery(*words, "--out", file, "--overwrite"),
-        needs=(needs,),
+        needs=(source,),
         leaves=(file,),
     )
 
 
 def _search(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
-    folder = _search_folder(parts)
-    what = "weights" if parts.kind == "weights" else "parts"
-    words: list[object] = ["heads", "search", looked_at(parts), *_sentences(parts, where)]
+    folder, model = _search_folder(parts), parts.of.model("last")
+    words: list[object] = ["heads", "search", model, *where]
     words += ["--kind", parts.kind] if parts.way != "phases" else []
     if parts.share_closed is None:
         words += ["--enough", f"{parts.share:.10g}"]
@@ -102,13 +110,13 @@ def _search(parts: Closing, lottery: Lottery, where: tuple[str, ...]) -> Stage:
         words += ["--per", parts.per, *(["--normalise"] if parts.normalise else [])]
     words += ["--at-least", parts.at_least] if parts.at_least else []
     words += ["--seed", parts.of.seed, "--out", _found(parts), "--overwrite"]
+    what = "weights" if parts.kind == "weights" else "parts"
     return Stage(
-        name=stage_name("search", folder),
         kind="search",
         folder=folder,
-        title=f"search the {what} of {parts.of.label}, seed {parts.of.seed}",
+        title=f"search the {what} of {parts.of.title}",
         command=lottery(*words),
-        needs=(looked_at(parts),),
+        needs=(model,),
         leaves=tuple(_found(parts, name) for name in SUBNETWORKS),
     )
 
@@ -124,8 +132,3 @@ def _found(parts: Closing, subnetwork: str = "") -> str:
     suffix = "safetensors" if parts.kind == "weights" else "json"
     which = f"-{subnetwork}" if subnetwork else ""
     return f"{_search_folder(parts)}/found{which}.{suffix}"
-
-
-def _sentences(parts: Closing, where: tuple[str, ...]) -> list[object]:
-    """The validation set: what is chosen on it is not judged by it."""
-    return [*where, "--subset", parts.subset]

@@ -6,8 +6,7 @@ The rows of the searches of Prasanna et al. 2020, ``s-`` and ``m-``, are shares 
 
 from __future__ import annotations
 
-from inspect import Signature, signature
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Gradients, Importance
@@ -29,60 +28,86 @@ TYPES = {"heads": ("enc_self", "dec_self", "enc_dec"),
 #: whatever stands behind ``heads-``, ``units-`` and ``blocks-`` in a technique's name
 OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
+#: settings of what follows the closing, which all techniques here have, with their defaults
+_THEN: dict[str, Any] = {"then": "fine-tune", "updates": None, "lr": None}
+_LEAST: dict[str, Any] = {"at_least": 0}
+_GRADIENTS: dict[str, Any] = {"per": Gradients.per, "normalise": False}
 
-def _closes(parts: Callable[..., Closing]) -> Callable[..., Cells]:
-    """The technique that closes in each row what ``parts(v, share, **own)`` says.
+Own = dict[str, Any]
 
-    Its settings are those of what follows, which all have, and ``parts``'s own.
+
+def _register(
+    name: str,
+    title: str,
+    rows: str,
+    closing: Callable[[Vocabulary, float, Own], Closing],
+    own: Own,
+    then: Own = {**_THEN, "sparsity": 0.0},  # noqa: B006 - it is read only
+) -> None:
+    """Register the technique that closes in each row what ``closing`` says.
+
+    Args:
+        own: settings of ``closing``, with their defaults.
+        then: settings of what follows, with their defaults.
     """
 
-    def plan(
-        v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-        sparsity: float = 0.0,
-        **own: Any,
-    ) -> Cells:
+    def plan(v: Vocabulary, **given: Any) -> Cells:
+        settings = {**then, **own, **given}
+        follows = {name: settings.pop(name) for name in then}
         for share in v.sparsities:
-            yield share, v.close(parts(v, share, **own), then, updates, lr, sparsity)
+            yield share, v.close(closing(v, share, settings), **follows)
 
-    shared = list(signature(plan).parameters.values())[:-1]
-    own = list(signature(parts).parameters.values())[2:]
-    plan.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
-    plan.__doc__ = parts.__doc__
-    return plan
+    technique(name, title, rows, {**then, **own})(plan)
 
 
-def _by(kind: str, strategy: str) -> Callable[..., Cells]:
-    """The technique of a strategy; those that rank have a measure besides."""
+def _by(kind: str, strategy: str) -> Callable[[Vocabulary, float, Own], Closing]:
+    """Parts of the dense run by importance, by chance, by their place, or type after type."""
 
-    def ranked(
-        v: Vocabulary,
-        share: float,
-        at_least: int = 0,
-        measure: str = Importance.measure,
-        per: str = Gradients.per,
-        normalise: bool = False,
-    ) -> Closing:
-        """Parts of the dense run by their importance in it."""
-        _refuse(v, kind, at_least, measure, per, normalise)
-        ranks = {"measure": measure, "per": per, "normalise": normalise}
-        return _closing(v, kind, share, strategy, at_least, **ranks)
+    def closing(v: Vocabulary, share: float, own: Own) -> Closing:
+        if "types" in own:
+            own = {**own, "types": _order(kind, own["types"])}
+        return _closing(v, kind, share, own, strategy=strategy)
 
-    def placed(v: Vocabulary, share: float, at_least: int = 0) -> Closing:
-        """Parts of the dense run by chance, or by where they are."""
-        _refuse(v, kind, at_least)
-        return _closing(v, kind, share, strategy, at_least)
+    return closing
 
-    def typed(v: Vocabulary, share: float, at_least: int = 0, types: Any = ()) -> Closing:
-        """Whole types one after the other, in this order."""
-        _refuse(v, kind, at_least)
-        return _closing(v, kind, share, strategy, at_least, types=_order(kind, types))
 
-    return _closes(
-        typed if strategy == "types" else ranked if strategy in RANKING else placed
-    )
+def _learned(kind: str) -> Callable[[Vocabulary, float, Own], Closing]:
+    """What gates have learned to close, one training under gates a row (Voita 2019)."""
+
+    def closing(v: Vocabulary, share: float, own: Own) -> Closing:
+        _refuse(v, kind, {})
+        return Closing(v.learn(kind, share, own["learning"]), kind, share, measure="gates")
+
+    return closing
+
+
+def _searched(kind: str, way: str, subnetwork: str) -> Callable[[Vocabulary, float, Own], Closing]:
+    """What a search closes, or what a control of the same size does (Prasanna 2020)."""
+
+    def closing(v: Vocabulary, share: float, own: Own) -> Closing:
+        ranked = {**own, "measure": "gradient"}
+        return _closing(v, kind, share, ranked, strategy=subnetwork, way=way)
+
+    return closing
+
+
+def _pruned(subnetwork: str) -> Callable[[Vocabulary, float, Own], Closing]:
+    """What m-pruning prunes, or what a control of the same size does (Prasanna 2020)."""
+
+    def closing(v: Vocabulary, share: float, own: Own) -> Closing:
+        if v.growth.prunable not in ("all-matrices", "no-embeddings") or v.growth.keep_dense:
+            raise LotteryError(
+                "m-pruning takes the smallest weights of all matrices but the embeddings; leave"
+                " prunable and keep_dense out"
+            )
+        return Closing(v.dense, "weights", share, "magnitude", subnetwork, subset=v.judged_on)
+
+    return closing
+
+
+def _closing(v: Vocabulary, kind: str, share: float, own: Own, **more: Any) -> Closing:
+    _refuse(v, kind, own)
+    return Closing(v.dense, kind, share, subset=v.judged_on, **own, **more)
 
 
 def _order(kind: str, types: Any) -> str:
@@ -98,75 +123,7 @@ def _order(kind: str, types: Any) -> str:
     return ",".join(types)
 
 
-def _closing(
-    v: Vocabulary, kind: str, share: float, strategy: str, at_least: int, **ranks: Any
-) -> Closing:
-    return Closing(
-        of=v.dense,
-        kind=kind,
-        share=share,
-        strategy=strategy,
-        at_least=at_least,
-        subset=v.judged_on,
-        **ranks,
-    )
-
-
-def _learned(kind: str) -> Callable[..., Cells]:
-    def learned(v: Vocabulary, share: float, learning: Optional[int] = None) -> Closing:
-        """What gates have learned to close, one training under gates a row (Voita 2019)."""
-        _refuse(v, kind)
-        return Closing(v.learn(kind, share, learning), kind, share, measure="gates")
-
-    return _closes(learned)
-
-
-def _searched(kind: str, way: str, subnetwork: str) -> Callable[..., Cells]:
-    def searched(
-        v: Vocabulary,
-        share: float,
-        at_least: int = 0,
-        per: str = Gradients.per,
-        normalise: bool = False,
-    ) -> Closing:
-        """What a search closes, or what a control of the same size does (Prasanna 2020)."""
-        _refuse(v, kind, at_least, "gradient", per, normalise)
-        ranks = {"measure": "gradient", "per": per, "normalise": normalise, "way": way}
-        return _closing(v, kind, share, subnetwork, at_least, **ranks)
-
-    return _closes(searched)
-
-
-def _pruned(subnetwork: str) -> Callable[..., Cells]:
-    def pruned(
-        v: Vocabulary,
-        then: str = "fine-tune",
-        updates: Optional[int] = None,
-        lr: Optional[float] = None,
-    ) -> Cells:
-        """Prune what m-pruning does, or what a control of the same size does (Prasanna 2020)."""
-        if v.growth.prunable not in ("all-matrices", "no-embeddings") or v.growth.keep_dense:
-            raise LotteryError(
-                "m-pruning takes the smallest weights of all matrices but the embeddings; leave"
-                " prunable and keep_dense out"
-            )
-        for share in v.sparsities:
-            parts = Closing(
-                v.dense, "weights", share, "magnitude", subnetwork, subset=v.judged_on
-            )
-            yield share, v.close(parts, then, updates, lr)
-
-    return pruned
-
-
-def _refuse(
-    v: Vocabulary,
-    kind: str,
-    at_least: Any = 0,
-    measure: str = Importance.measure,
-    per: str = Gradients.per,
-    normalise: Any = False,
-) -> None:
+def _refuse(v: Vocabulary, kind: str, own: Own) -> None:
     """Refuse what no ``heads`` command would take."""
     spared = "ffn" if kind == "heads" else "attention"
     if v.growth.prunable == spared:
@@ -174,27 +131,31 @@ def _refuse(
     # learned gates have a technique of their own, which trains them; no code of a user's is in a
     # fingerprint
     known = [name for name in MEASURE.names if name != "gates"]
+    measure = own.get("measure", Importance.measure)
     if measure not in known:
         raise LotteryError(f"there is no measure {measure!r}; choose one of {', '.join(known)}")
     if measure == "confidence" and kind != "heads":
         raise LotteryError(f"confidence is of heads; choose another measure for {kind}")
-    PER.refuse_unknown(per)
+    PER.refuse_unknown(own.get("per", Gradients.per))
+    normalise, least = own.get("normalise", False), own.get("at_least", 0)
     if type(normalise) is not bool:
         raise LotteryError(f"normalise is true or false, not {normalise!r}")
-    if type(at_least) is not int or at_least < 0:
-        raise LotteryError(f"at_least is a whole number of parts, not {at_least!r}")
+    if type(least) is not int or least < 0:
+        raise LotteryError(f"at_least is a whole number of parts, not {least!r}")
 
 
 for _kind in KINDS:
-    for _strategy in STRATEGIES:
-        technique(f"{_kind}-{_strategy}", f"{_kind} {_strategy}", _kind)(_by(_kind, _strategy))
-    for _subnetwork in SUBNETWORKS:
-        if _subnetwork != "random":  # the strategy of that name has the same size
-            _name, _title = f"{_kind}-{_subnetwork}", f"{_subnetwork} {_kind}, found in steps"
-            technique(_name, _title, _kind)(_searched(_kind, "steps", _subnetwork))
-    technique(f"{_kind}-gates", f"{_kind} by learned gates", _kind)(_learned(_kind))
-for _subnetwork in SUBNETWORKS:
-    technique(f"s-{_subnetwork}", f"s-pruning, {_subnetwork}", "metric")(
-        _searched("heads", "phases", _subnetwork)
-    )
-    technique(f"m-{_subnetwork}", f"m-pruning, {_subnetwork}", "metric")(_pruned(_subnetwork))
+    for _name in STRATEGIES:
+        _own = {"measure": Importance.measure, **_GRADIENTS} if _name in RANKING else {}
+        _own = {"types": ()} if _name == "types" else _own
+        _title = f"{_kind} {_name}"
+        _register(f"{_kind}-{_name}", _title, _kind, _by(_kind, _name), {**_LEAST, **_own})
+    for _name in ("good", "bad"):  # the strategy random has the same size
+        _title, _found = f"{_name} {_kind}, found in steps", _searched(_kind, "steps", _name)
+        _register(f"{_kind}-{_name}", _title, _kind, _found, {**_LEAST, **_GRADIENTS})
+    _title = f"{_kind} by learned gates"
+    _register(f"{_kind}-gates", _title, _kind, _learned(_kind), {"learning": None})
+for _name in SUBNETWORKS:
+    _found = _searched("heads", "phases", _name)
+    _register(f"s-{_name}", f"s-pruning, {_name}", "metric", _found, {**_LEAST, **_GRADIENTS})
+    _register(f"m-{_name}", f"m-pruning, {_name}", "metric", _pruned(_name), {}, _THEN)

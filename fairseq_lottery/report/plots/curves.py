@@ -1,30 +1,32 @@
-"""Plots of a metric by sparsity or by what is left, and of a metric by update."""
+"""Plots with a line a technique: by share, and a validation metric by update."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from fairseq_lottery.report.plots.style import (
+from fairseq_lottery.records.cells import DENSE, Curve
+from fairseq_lottery.records.plan import METRIC, WEIGHTS
+from fairseq_lottery.report.plots.drawings import (
     GREY,
     Drawing,
-    Look,
     Size,
-    closed_axis,
     draw,
     grid_of,
     legend_outside,
     legend_rows,
+    limits,
     looks,
     new_figure,
-    sparsity_axis,
+    panels_of,
+    share_axis,
 )
-from fairseq_lottery.report.reading.groups import Evaluation, Group, slug
-from fairseq_lottery.report.reading.plans import METRIC, WEIGHTS
-from fairseq_lottery.report.reading.records import DENSE, Curve
-from fairseq_lottery.report.tables.score_tables import deviation, percent
+from fairseq_lottery.report.reading.mask_tables import Masks
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Cell, Evaluation, percent, slug
+from fairseq_lottery.report.tables.score_tables import deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 #: validation metric -> what its axis is called
 LEARNING = {"loss": "validation loss", "bleu": "validation BLEU"}
+#: technique -> its shares, each with the values of which the mean is drawn
+Lines = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
 
 
 def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
@@ -41,141 +45,162 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
     """
     if group.rows == METRIC:
         return None
-    logarithmic = group.rows == WEIGHTS  # of the density, which has no end; heads end at none
+    logarithmic = group.rows == WEIGHTS
     drawn = [s for s in group.sparsities if s < 1 or not logarithmic]
-    points = {
-        name: [(s, v) for s in drawn if (v := group.values(key, name, s))]
-        for name in group.techniques
-    }
-    points = {name: found for name, found in points.items() if found}
-    if not points:
+    every = {n: [(s, v) for s in drawn if (v := group.values(key, n, s))] for n in group.techniques}
+    lines = {name: found for name, found in every.items() if found}
+    if not lines:
         return None
-    most = max(len(values) for found in points.values() for _, values in found)
+    dense = group.values(key, DENSE, 0.0)
+    spread = deviation(dense) or 0.0
+
+    def dense_line(axes: Axes) -> Any:
+        middle = statistics.fmean(dense)
+        axes.axhspan(middle - spread, middle + spread, color=GREY, alpha=0.15, linewidth=0)
+        return axes.axhline(middle, color=GREY, linestyle="--")
+
+    def paint(size: Size) -> Figure:
+        figure, axes = _share_figure(group, lines, size, ("dense", dense_line) if dense else None)
+        cells = [values for found in lines.values() for _, values in found]
+        cells += [dense] if dense else []
+        ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
+        axes.set_ylim(limits([end for mean, sd in ends for end in (mean - sd, mean + sd)]))
+        axes.set_ylabel(key.metric)
+        return figure
+
+    most = max(len(values) for found in lines.values() for _, values in found)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
     by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
     return draw(
         group.file(f"{key.slug}-by-{slug(by)}"),
-        f"{key.metric} on {key.subset} by {by} ({key.evaluation}; {bars}). The axis is {axis};"
-        " the dashed line is the dense model.",
+        f"{key.metric} on {key.subset} by {by} ({key.words}; {bars}). The axis is {axis}; the"
+        " dashed line is the dense model.",
         page,
-        lambda size: _sparsity_figure(group, key, points, size),
+        paint,
     )
 
 
-def _sparsity_figure(
-    group: Group, key: Evaluation, points: dict[str, list[tuple[float, list[float]]]], page: Size
-) -> Figure:
-    dense = group.values(key, DENSE, 0.0)
-    labels = [*(["dense"] if dense else []), *map(group.title_of, points)]
-    _, rows = legend_rows(labels, page)
-    height = min(0.62 * page.width, 3.6) + 3 * page.line
-    figure = new_figure(page, height + rows * page.line)
+def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
+    """Overlap between the seeds of each technique by sparsity; None below two seeds."""
+    pairs = [pair for pair in masks.overlaps if pair.a[2] != pair.b[2]]
+    if not pairs:
+        return None
+    found: dict[str, dict[float, list[float]]] = {}
+    chances: dict[float, list[float]] = {}
+    for pair in pairs:
+        name, share, _ = pair.a
+        found.setdefault(name, {}).setdefault(share, []).append(pair.found)
+        chances.setdefault(share, []).append(pair.chance)
+    lines = {
+        name: [(s, [statistics.fmean(values)]) for s, values in sorted(found[name].items())]
+        for name in group.techniques
+        if name in found
+    }
+
+    def chance_line(axes: Axes) -> Any:
+        means = [(1 - s, statistics.fmean(values)) for s, values in sorted(chances.items())]
+        return axes.plot(*zip(*means), color=GREY, linestyle="--", marker="_")[0]
+
+    def paint(size: Size) -> Figure:
+        figure, axes = _share_figure(group, lines, size, ("chance", chance_line))
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("overlap of two seeds")
+        return figure
+
+    return draw(
+        group.file("overlap-seeds"),
+        "Overlap (Jaccard index) of the weights that two seeds of one technique keep, the mean"
+        " over pairs of seeds; the dashed line is what independent masks of these densities"
+        " share.",
+        page,
+        paint,
+    )
+
+
+def _share_figure(
+    group: Group,
+    lines: Lines,
+    page: Size,
+    reference: Optional[tuple[str, Callable[[Axes], Any]]],
+) -> tuple[Figure, Axes]:
+    """A figure with the lines, under them a reference (its label, and what draws it)."""
+    labels = [*([reference[0]] if reference else []), *map(group.title_of, lines)]
+    height = min(0.62 * page.width, 3.6) + (3 + legend_rows(labels, page)[1]) * page.line
+    figure = new_figure(page, height)
     axes = figure.add_subplot()
-    handles: list[Any] = []
-    if dense:
-        handles.append(axes.axhline(statistics.fmean(dense), color=GREY, linestyle="--"))
-        spread = deviation(dense)
-        if spread is not None:
-            middle = statistics.fmean(dense)
-            axes.axhspan(middle - spread, middle + spread, color=GREY, alpha=0.15, linewidth=0)
+    handles = [reference[1](axes)] if reference else []
     every = looks(group.techniques)
-    for name, found in points.items():
-        handles.append(_line(axes, found, every[name], page))
-    sparsities = {sparsity for found in points.values() for sparsity, _ in found}
-    share_axis = sparsity_axis if group.rows == WEIGHTS else closed_axis
-    share_axis(axes, sparsities, page, page.width - 5 * page.line)
+    for name, found in lines.items():
+        # NaN draws no bar; where no cell has one, the legend shows none either
+        spreads = [deviation(values) or math.nan for _, values in found]
+        handles.append(
+            axes.errorbar(
+                [1 - share for share, _ in found],
+                [statistics.fmean(values) for _, values in found],
+                yerr=None if all(map(math.isnan, spreads)) else spreads,
+                markeredgecolor="white",
+                elinewidth=0.09 * page.font,
+                capsize=0.15 * page.font,
+                **every[name],
+            )
+        )
+    shares = {share for found in lines.values() for share, _ in found}
+    share_axis(axes, shares, page, logarithmic=group.rows == WEIGHTS)
     axes.set_xlabel(group.words.axis)
-    axes.set_ylabel(key.metric)
     legend_outside(figure, handles, labels, page)
-    return figure
-
-
-def _line(axes: Axes, found: list[tuple[float, list[float]]], look: Look, page: Size) -> Any:
-    # NaN draws no bar; where no cell has one, the legend shows none either
-    spreads = [deviation(values) or math.nan for _, values in found]
-    return axes.errorbar(
-        [1 - sparsity for sparsity, _ in found],
-        [statistics.fmean(values) for _, values in found],
-        yerr=None if all(map(math.isnan, spreads)) else spreads,
-        color=look.color,
-        marker=look.marker,
-        linestyle=look.linestyle,
-        markeredgecolor="white",
-        elinewidth=0.09 * page.font,
-        capsize=0.15 * page.font,
-        capthick=0.09 * page.font,
-    )
+    return figure, axes
 
 
 def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
     """A validation metric by update, a panel a sparsity; None where no run has it."""
-    curves = {
+    every = {
         cell: [point for point in points if math.isfinite(point.value)]
         for cell, points in group.curves.get(("valid", metric), {}).items()
     }
-    curves = {cell: points for cell, points in curves.items() if points}
+    curves = {cell: points for cell, points in every.items() if points}
     if not curves:
         return None
-    falls = metric != "bleu"
-    cut = " The axis leaves out the start, where the loss is far higher." if falls else ""
+    cut = " The axis leaves out the start, where the loss is far higher."
     return draw(
         group.file(f"learning-{metric}"),
         f"V{LEARNING[metric][1:]} by update, a panel a {group.words.share}, a line a seed; the grey"
-        f" lines are the dense model's training.{cut}",
+        f" lines are the dense model's training.{cut if metric != 'bleu' else ''}",
         page,
         lambda size: _learning_figure(group, metric, curves, size),
     )
 
 
 def _learning_figure(
-    group: Group, metric: str, curves: dict[tuple[str, float, int], list[Curve]], page: Size
+    group: Group, metric: str, curves: Mapping[Cell, Sequence[Curve]], page: Size
 ) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     sparsities = [s for s in group.sparsities if any(s == cell[1] for cell in curves)] or [0.0]
-    dense = {cell: points for cell, points in curves.items() if cell[0] == DENSE}
-    names = [name for name in group.techniques if any(name == cell[0] for cell in curves)]
+    names = [name for name in (DENSE, *group.techniques) if any(name == c[0] for c in curves)]
+    styles = {n: {**look, "marker": ""} for n, look in looks(group.techniques).items()}
+    styles[DENSE] = {"color": "0.6"}
     rows, columns = grid_of(len(sparsities), 8.5 * page.line, page)
-    labels = [*(["dense"] if dense else []), *map(group.title_of, names)]
+    labels = [group.title_of(name) for name in names]
     panel = min((0.75 if columns > 1 else 0.5) * page.width / columns, 2.6) + page.line
     height = rows * panel + (4 + legend_rows(labels, page)[1]) * page.line
     figure = new_figure(page, height)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    every = looks(group.techniques)
-    for sparsity, axes in zip(sparsities, grid.flat):
-        for points in dense.values():
-            axes.plot(*_xy(points), color="0.6", linewidth=0.1 * page.font)
+    panels, _ = panels_of(figure, len(sparsities), rows, columns)
+    for sparsity, axes in zip(sparsities, panels):
         for name in names:
             for cell, points in curves.items():
-                if cell[:2] == (name, sparsity):
-                    look = every[name]
-                    style = {"color": look.color, "linestyle": look.linestyle}
-                    axes.plot(*_xy(points), linewidth=0.1 * page.font, **style)
+                if cell[:2] in ((name, sparsity), (name, 0.0)):
+                    values = [point.value for point in points]
+                    updates = [point.update for point in points]
+                    axes.plot(updates, values, linewidth=0.1 * page.font, **styles[name])
         axes.set_title(f"{percent(sparsity)} %" if sparsity else "dense")
-    for axes in grid.flat[len(sparsities) :]:
-        axes.set_visible(False)
-    for axes in grid.flat[max(0, len(sparsities) - columns) : len(sparsities)]:
-        axes.tick_params(labelbottom=True)
-    grid[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    grid[0, 0].xaxis.set_major_locator(MaxNLocator(3))
-    if metric != "bleu":
-        grid[0, 0].set_ylim(*_limits(list(curves.values())))
+    panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    panels[0].xaxis.set_major_locator(MaxNLocator(3))
+    start = 0.0 if metric == "bleu" else 0.25  # of a training, whose loss is far higher then
+    late = [p.value for c in curves.values() for p in c if p.update >= start * c[-1].update]
+    panels[0].set_ylim(limits(late))
     figure.supxlabel("update", fontsize=page.font)
     figure.supylabel(LEARNING[metric], fontsize=page.font)
-    handles = [Line2D([], [], color="0.6")] if dense else []
-    handles += [Line2D([], [], color=every[n].color, linestyle=every[n].linestyle) for n in names]
+    handles = [Line2D([], [], **styles[name]) for name in names]
     legend_outside(figure, handles, labels, page, side="upper")  # "update" is below
     return figure
-
-
-def _xy(points: Sequence[Curve]) -> tuple[list[int], list[float]]:
-    return [point.update for point in points], [point.value for point in points]
-
-
-def _limits(curves: Sequence[Sequence[Curve]]) -> tuple[float, float]:
-    """From the lowest value to the highest after a quarter of each training, and a margin."""
-    late = [p.value for points in curves for p in points if p.update >= 0.25 * points[-1].update]
-    low, high = min(late), max(late)
-    margin = 0.05 * (high - low) or 0.1
-    return low - margin, high + margin

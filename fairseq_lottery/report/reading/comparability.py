@@ -2,67 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Optional
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
-from fairseq_lottery.report.reading.families import Cell, name_of
-from fairseq_lottery.report.reading.records import Score
+from fairseq_lottery.records.cells import Score
+from fairseq_lottery.report.reading.table_words import Cell, name_of
 
 
-def check(
-    where: str, table: Mapping[Cell, Score], references: Mapping[Cell, Optional[Path]]
-) -> None:
+def check(where: str, table: Mapping[Cell, Score]) -> None:
     """Refuse a table whose numbers cannot stand side by side; ``where`` says which it is.
 
     Raises:
         LotteryError: signatures, numbers of sentences, references or what a technique's sparsity
             is a share of differ.
     """
-    signatures: dict[Optional[str], Cell] = {}
-    texts: dict[str, Cell] = {}
-    counts: dict[int, Cell] = {}
-    shares: dict[tuple[str, float, Optional[str]], Cell] = {}
-    known: dict[Path, str] = {}
-    for cell, score in table.items():
-        signatures.setdefault(score.signature, cell)
-        if score.sentences is not None:
-            counts.setdefault(score.sentences, cell)
-        path = references[cell]
-        if path is not None and is_plain(path):
-            if path not in known:
-                known[path] = _digest(path)
-            texts.setdefault(known[path], cell)
-        shares.setdefault((score.technique, score.sparsity, score.denominator), cell)
-    if len(signatures) > 1:
-        (one, a), (two, b) = list(signatures.items())[:2]
+    for (one, a), (two, b) in _differing((score.signature, c) for c, score in table.items()):
         raise LotteryError(
             f"{where} of {name_of(a)} is signed {one} and of {name_of(b)} {two}; report them apart"
         )
-    if len(counts) > 1:
-        (fewer, a), (more, b) = sorted(counts.items())[:2]
+    counts = [(s.sentences, cell) for cell, s in table.items() if s.sentences is not None]
+    for (fewer, a), (more, b) in _differing(sorted(counts)):
         raise LotteryError(
             f"{where} of {name_of(a)} is over {fewer:,} sentences and of {name_of(b)} over"
             f" {more:,}; a score over a part of the test set is not comparable"
         )
-    if len(texts) > 1:
-        a, b = list(texts.values())[:2]
+    files = {score.references for score in table.values() if score.references is not None}
+    digests = {path: _digest(path) for path in files if is_plain(path)}
+    texts = [(digests[s.references], cell) for cell, s in table.items() if s.references in digests]
+    for (_, a), (_, b) in _differing(texts):
         raise LotteryError(
             f"{where} of {name_of(a)} and of {name_of(b)} have different references; report them"
             " apart"
         )
-    for technique, sparsity, denominator in shares:
-        others = {d for t, s, d in shares if (t, s) == (technique, sparsity)} - {denominator}
-        if others:
+    wholes: dict[tuple[str, float], list[tuple[Optional[str], Cell]]] = {}
+    for cell, score in table.items():
+        wholes.setdefault(cell[:2], []).append((score.denominator, cell))
+    for (technique, sparsity), own in wholes.items():
+        for (one, _), (two, _) in _differing(own):
             raise LotteryError(
-                f"{where}: the sparsity {sparsity:.4g} of {technique} is a share of {denominator}"
-                f" in one run and of {others.pop()} in another; report them apart"
+                f"{where}: the sparsity {sparsity:.4g} of {technique} is a share of {one}"
+                f" in one run and of {two} in another; report them apart"
             )
 
 
-def _digest(path: Path) -> str:
+def _differing(values: Iterable[tuple[Any, Cell]]) -> Iterable[list[tuple[Any, Cell]]]:
+    """Yield the first two values that differ, each with its first cell, if there are two."""
+    first: dict[Any, Cell] = {}
+    for value, cell in values:
+        first.setdefault(value, cell)
+    if len(first) > 1:
+        yield list(first.items())[:2]
+
+
+def _digest(path: str) -> str:
     try:
         return sha256_of(path)
     except OSError as error:

@@ -9,10 +9,11 @@ from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.formats import read_source
+from fairseq_lottery.formats import load_mask, read_source
 from fairseq_lottery.masks import Mask, overlap
-from fairseq_lottery.report.reading.groups import Cell, Group
-from fairseq_lottery.report.reading.records import DENSE
+from fairseq_lottery.records.cells import DENSE, mask_file
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Cell
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class Masks:
 
 
 def look(group: Group) -> Masks:
-    """Read every recorded checkpoint once; only masks of one sparsity are held at a time.
+    """Read the mask of every recorded model; only masks of one sparsity are held at a time.
+
+    A model that has no file of its mask alone, as older workflows left none, is read itself.
 
     Raises:
-        LotteryError: a checkpoint that is there cannot be read.
+        LotteryError: a file that is there cannot be read.
     """
     densities: dict[Cell, dict[str, float]] = {}
     overlaps: list[Overlap] = []
@@ -65,10 +68,11 @@ def look(group: Group) -> Masks:
             path, model = group.models[cell]
             if model.matrices:
                 densities[cell] = dict(sorted(model.matrices.items()))
-            if not is_plain(path):
+            own = mask_file(path)
+            if not is_plain(own) and not is_plain(path):
                 missing += 1
                 continue
-            mask = read_source(path).mask
+            mask = load_mask(own) if is_plain(own) else read_source(path).mask
             if mask is not None:
                 masks[cell] = mask
                 kept = {name: 1 - mask.sparsity_of(name) for name in mask}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.report.reading.plans import WEIGHTS
+from fairseq_lottery.records.plan import WEIGHTS
 
 FOLDER = Path(__file__).parents[1] / "published"
 #: stands for every technique, where a figure does not depend on it

@@ -7,14 +7,16 @@ and Hochberg 1995). ``bootstrap`` has the test within a seed.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Optional
 
-from fairseq_lottery.report.reading.groups import Cell, Evaluation, Group
-from fairseq_lottery.report.reading.records import DENSE
+from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Cell, Evaluation
 
 LEVEL = 0.05
 FEWEST_SEEDS = 3
@@ -26,8 +28,9 @@ BOOTSTRAP, SEEDS = "paired bootstrap", "paired t-test over seeds"
 class Comparison:
     """A test of technique ``a`` against ``b`` at one sparsity (the dense model has none).
 
-    ``difference`` is a minus b, over seeds the mean of it. ``p`` is None where the test has no
-    answer; ``adjusted`` is p for all pairs of this sparsity (and seed) at once.
+    ``difference`` is a minus b, over seeds the mean of it, ``low`` to ``high`` its interval of
+    1 - ``LEVEL``. ``p`` and the interval are None where the test has no answer; ``adjusted`` is
+    p for all pairs of this sparsity (and seed) at once.
     """
 
     test: str
@@ -38,6 +41,8 @@ class Comparison:
     b: str
     difference: float
     p: Optional[float]
+    low: Optional[float] = None
+    high: Optional[float] = None
     adjusted: Optional[float] = None
 
     @property
@@ -48,38 +53,36 @@ class Comparison:
 
 def across_seeds(group: Group, key: Evaluation) -> list[Comparison]:
     """A paired t-test of every two techniques over the seeds that both have, from three on."""
-    found = []
+    table, found = group.tables[key], []
     for sparsity in group.sparsities:
         family = []
         for a, b in combinations([DENSE, *group.techniques], 2):
-            pairs = _pairs(group, key, a, b, sparsity)
-            if len(pairs) < FEWEST_SEEDS:
-                continue
-            gaps = [x - y for x, y in pairs]
-            p = _t_test(pairs) if any(gaps) else 1.0
-            mean = statistics.fmean(gaps)
-            family.append(Comparison(SEEDS, key, sparsity, None, a, b, mean, p))
+            cells = [[cell_of(name, sparsity, seed) for name in (a, b)] for seed in group.seeds]
+            pairs = [(table[x].score, table[y].score) for x, y in cells if {x, y} <= table.keys()]
+            if len(pairs) >= FEWEST_SEEDS:
+                mean = statistics.fmean(x - y for x, y in pairs)
+                family.append(Comparison(SEEDS, key, sparsity, None, a, b, mean, *_t_test(pairs)))
         found += adjusted(family)
     return found
 
 
-def _pairs(
-    group: Group, key: Evaluation, a: str, b: str, sparsity: float
-) -> list[tuple[float, float]]:
-    table = group.tables[key]
-    cells = [[cell_of(name, sparsity, seed) for name in (a, b)] for seed in group.seeds]
-    return [(table[x].score, table[y].score) for x, y in cells if x in table and y in table]
+def _t_test(
+    pairs: Sequence[tuple[float, float]],
+) -> tuple[Optional[float], Optional[float], Optional[float]]:
+    """Two-sided p and the interval of the mean difference.
 
-
-def _t_test(pairs: Sequence[tuple[float, float]]) -> Optional[float]:
-    """Two-sided; None where all seeds have the same difference, which leaves no spread to test."""
-    from scipy.stats import ttest_rel
+    None where all seeds have the same difference, which leaves no spread to test; p is 1 where
+    that difference is 0.
+    """
+    from scipy.stats import t, ttest_rel
 
     gaps = [x - y for x, y in pairs]
     if max(gaps) - min(gaps) < 1e-9:
-        return None
+        return (None if any(gaps) else 1.0), None, None
     first, second = zip(*pairs)
-    return float(ttest_rel(first, second).pvalue)
+    mean, error = statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
+    margin = float(t.ppf(1 - LEVEL / 2, len(gaps) - 1)) * error
+    return float(ttest_rel(first, second).pvalue), mean - margin, mean + margin
 
 
 def cell_of(technique: str, sparsity: float, seed: int) -> Cell:

@@ -1,15 +1,14 @@
-"""What the tests found, as text: the techniques in order, with what stands between neighbours."""
+"""What the tests found, as text: the techniques in order, with their differences."""
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from typing import Optional
 
-from fairseq_lottery.report.reading.groups import Evaluation, Group
-from fairseq_lottery.report.reading.records import DENSE
+from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.statistics.bootstrap import RESAMPLES
 from fairseq_lottery.report.statistics.significance import (
     BOOTSTRAP,
@@ -17,11 +16,12 @@ from fairseq_lottery.report.statistics.significance import (
     LEVEL,
     Comparison,
 )
-from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, Table, row_label
+from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, decimals
+from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
 def order_table(
-    group: Group, key: Evaluation, comparisons: Sequence[Comparison], slug: str
+    group: Group, key: Evaluation, comparisons: Sequence[Comparison]
 ) -> Optional[Table]:
     """One row a sparsity (and seed) with the order found; None where nothing was tested."""
     families: dict[tuple[float, Optional[int]], list[Comparison]] = {}
@@ -34,27 +34,33 @@ def order_table(
     rows = []
     for (sparsity, seed), family in families.items():
         found = sum(each.found for each in family)
-        order = _order(group, key, sparsity, seed, family)
         rows.append(
-            [row_label(group, sparsity), *([str(seed)] if bootstrap else []), order]
-            + [f"{found} of {len(family)}"]
+            [group.label_of(sparsity), *([str(seed)] if bootstrap else [])]
+            + [*_order(group, key, sparsity, seed, family), f"{found} of {len(family)}"]
         )
     if bootstrap:
         how = f"sacreBLEU's paired bootstrap over the sentences ({RESAMPLES:,} resamples)"
-        limits = "It speaks of these trained models; whether other seeds agree it does not ask."
+        limits = (
+            "It speaks of these trained models; whether other seeds agree it does not ask."
+            " Intervals are percentiles of the resampled differences; on few sentences one may"
+            " include 0 where the test, which shifts them to a mean of 0, finds a difference."
+        )
     else:
         how = f"a paired t-test over the seeds (at least {FEWEST_SEEDS})"
         limits = "The test takes the differences between seeds as normally distributed."
     return Table(
-        slug=group.file(slug),
-        caption=f"Order of the techniques by {key.metric} ({key.subset}, {key.evaluation}), tested"
-        f" by {how}.",
-        header=[group.words.axis, *(["seed"] if bootstrap else []), f"order, {end} first", "pairs"],
+        slug=group.file(f"{key.slug}-{'bootstrap' if bootstrap else 'seeds'}"),
+        caption=f"Order of the techniques by {key.metric} on {key.subset} ({key.words}), tested by"
+        f" {how}.",
+        header=[group.words.axis, *(["seed"] if bootstrap else []), f"order, {end} first"]
+        + [f"differences of neighbours, {100 * (1 - LEVEL):g} % intervals", "pairs"],
         rows=rows,
         notes=[
             "Between neighbours, > says that the test finds a difference, ~ that it finds none:"
             f" p < {LEVEL:g}, adjusted (Benjamini and Hochberg) for all pairs of the row. Pairs:"
             " how many of all pairs differ; significance.csv has each of them.",
+            "Differences stand in the order of the signs. Their intervals are of each pair alone,"
+            " not adjusted for the number of pairs.",
             limits,
         ],
         prose=True,
@@ -67,37 +73,35 @@ def _order(
     sparsity: float,
     seed: Optional[int],
     family: Sequence[Comparison],
-) -> str:
-    """``SLT > CLT ~ dense``: by score; neighbours without a test have a question mark."""
-    table = group.tables[key]
-    means = {}
+) -> tuple[str, str]:
+    """``SLT > CLT ~ dense``: by score, and the differences of neighbours.
+
+    Neighbours without a test have a question mark.
+    """
+    seeds = group.seeds if seed is None else (seed,)
+    table, means = group.tables[key], {}
     for name in sorted({name for each in family for name in (each.a, each.b)}):
-        at = 0.0 if name == DENSE else sparsity
-        seeds = group.seeds if seed is None else (seed,)
-        scores = [table[name, at, one].score for one in seeds if (name, at, one) in table]
-        means[name] = statistics.fmean(scores)
+        cells = [(name, 0.0 if name == DENSE else sparsity, one) for one in seeds]
+        means[name] = statistics.fmean(table[cell].score for cell in cells if cell in table)
     ranked = sorted(means, key=lambda name: means[name], reverse=key.metric not in LOWER_IS_BETTER)
     tests = {frozenset((each.a, each.b)): each for each in family}
-    line = group.title_of(ranked[0])
+    digits = decimals(table.values())
+    line, differences = group.title_of(ranked[0]), []
     for one, other in zip(ranked, ranked[1:]):
         test = tests.get(frozenset((one, other)))
         sign = "?" if test is None or test.p is None else ">" if test.found else "~"
         line += f" {sign} {group.title_of(other)}"
-    return line
+        differences.append(MISSING if test is None else _difference(test, one, digits))
+    return line, "; ".join(differences)
 
 
-def comparisons_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
-    """Every pair that was tested, one a row, with the title of its configuration."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        "configuration test subset evaluation metric sparsity seed a b difference p adjusted_p"
-        " different".split()
+def _difference(test: Comparison, first: str, digits: int) -> str:
+    """``1.2 [0.4, 2.0]``, of ``first`` minus the other."""
+    sign = 1 if test.a == first else -1
+    ends = (
+        [] if test.low is None or test.high is None else sorted([sign * test.low, sign * test.high])
     )
-    for title, each in comparisons:
-        key = each.evaluation
-        writer.writerow(
-            [title, each.test, key.subset, key.evaluation, key.metric, each.sparsity, each.seed]
-            + [each.a, each.b, round(each.difference, 6), each.p, each.adjusted, each.found]
-        )
-    return out.getvalue()
+    difference, *interval = (
+        f"{round(value, digits) + 0.0:.{digits}f}" for value in (sign * test.difference, *ends)
+    )
+    return f"{difference} [{', '.join(interval)}]" if interval else difference

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from fairseq_lottery.report.reading.groups import Evaluation, Group
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.published import EVERY, Published, differing, load, same_entry
-from fairseq_lottery.report.reading.records import DENSE
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.table_words import Evaluation, percent
 from fairseq_lottery.report.tables.score_tables import (
-    MISSING,
-    Table,
     cell_text,
     decimals,
-    percent,
-    row_label,
-    rows_of,
+    most_seeds,
     signed,
     spread_text,
 )
+from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
 def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
@@ -55,11 +53,11 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
         sizes = published.values.items()
         memory = {s: size for (m, t, s), size in sizes if (m, t) == ("memory_MB", EVERY)}
     digits = decimals(group.tables[key].values())
-    most = max(len(group.values(key, *cell)) for cell in rows_of(group))
+    most = most_seeds(group, key)
     wanted = {s for name, s in figures if name in shared} | set(group.sparsities)
     rows = []
     for sparsity in sorted({0.0, *(wanted if shared else ())}):
-        row = [row_label(group, sparsity)]
+        row = [group.label_of(sparsity)]
         for name in shared or [DENSE]:
             technique = name if sparsity else DENSE
             values = group.values(key, technique, sparsity)
@@ -72,7 +70,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
         header += [f"{title}, here", f"{title}, published"]
     return Table(
         slug=group.file(f"{key.slug}-published"),
-        caption=f"{key.metric} measured here ({key.subset}, {key.evaluation};"
+        caption=f"{key.metric} on {key.subset} measured here ({key.words};"
         f" {spread_text(most)}) beside {published.title}.",
         header=[*header, "size, MB, published"] if memory else header,
         rows=rows,

@@ -1,13 +1,17 @@
-"""A table as Markdown, CSV and LaTeX (booktabs)."""
+"""A table of text cells, and how it is written as Markdown, CSV and LaTeX (booktabs)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
-from fairseq_lottery.report.tables.score_tables import MISSING, Table
-
+MISSING = "–"
+#: columns that fit a page at the usual size
+WIDE = 9
 _BREAK = ",\\\\"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -21,6 +25,33 @@ _LATEX = {
     "×": r"$\times$",
     MISSING: "--",
 }
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells.
+
+    Attributes:
+        slug: file name without ending.
+        caption: what it shows, one sentence or two.
+        header, rows: text, ready to print.
+        notes: what has to stand below it.
+        data: header and rows in full precision for CSV; None where the text is the data.
+        prose: whether the cells are words, which stand at the left and may wrap.
+    """
+
+    slug: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    data: Optional[tuple[Sequence[str], Sequence[Sequence[Any]]]] = field(default=None, repr=False)
+    prose: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs smaller type to fit a page."""
+        return len(self.header) > WIDE
 
 
 def markdown_text(text: str) -> str:
@@ -42,10 +73,15 @@ def markdown(table: Table) -> str:
 def comma_separated(table: Table) -> str:
     """CSV in full precision where the table has numbers behind its text."""
     header, rows = table.data if table.data is not None else (table.header, table.rows)
+    return csv_text(header, [["" if cell == MISSING else cell for cell in row] for row in rows])
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A header and rows as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([["" if cell == MISSING else cell for cell in row] for row in rows])
+    writer.writerows(rows)
     return out.getvalue()
 
 

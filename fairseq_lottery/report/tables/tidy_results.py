@@ -1,16 +1,16 @@
-"""Tidy files, one value a row: every score, every density, every overlap that was read."""
+"""Tidy files, one value a row: every score, tested pair, density and overlap that was read."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fairseq_lottery.report.reading.groups import Group
+from fairseq_lottery.records.cells import Score
+from fairseq_lottery.records.plan import METRIC, ROWS, WEIGHTS
 from fairseq_lottery.report.reading.mask_tables import Masks
-from fairseq_lottery.report.reading.plans import METRIC, ROWS, WEIGHTS
-from fairseq_lottery.report.reading.records import Score
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.statistics.significance import Comparison
+from fairseq_lottery.report.tables.table_formats import csv_text
 
 _COMPONENTS = [rows for rows in ROWS if rows not in (WEIGHTS, METRIC)]
 _SCORE = (
@@ -20,7 +20,7 @@ _SCORE = (
 
 
 def results_csv(groups: Sequence[Group]) -> str:
-    """One row per run and metric, tidy: one value a row, everything that tells rows apart."""
+    """One row per run and metric, with everything that tells rows apart."""
     closing = any(group.rows != WEIGHTS for group in groups)
     rows = (
         [group.title, *(getattr(score, name) for name in _SCORE)]
@@ -30,12 +30,24 @@ def results_csv(groups: Sequence[Group]) -> str:
         for _, score in sorted(table.items())
     )
     more = ["rows", *(f"{kind} closed" for kind in _COMPONENTS)] if closing else []
-    return _csv(["configuration", *_SCORE, *more], rows)
+    return csv_text(["configuration", *_SCORE, *more], rows)
 
 
 def _closed(group: Group, score: Score) -> list[Any]:
     """What the sparsity is a share of, and the share of each kind that is closed."""
     return [group.rows, *((score.closed or {}).get(kind) for kind in _COMPONENTS)]
+
+
+def comparisons_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
+    """Every pair that was tested, one a row, with the title of its configuration."""
+    head = "configuration test subset evaluation metric sparsity seed a b difference p adjusted_p"
+    rows = (
+        [title, c.test, c.evaluation.subset, c.evaluation.evaluation, c.evaluation.metric]
+        + [c.sparsity, c.seed, c.a, c.b, round(c.difference, 6), c.p, c.adjusted, c.found]
+        + [None if end is None else round(end, 6) for end in (c.low, c.high)]
+        for title, c in comparisons
+    )
+    return csv_text([*head.split(), "different", "low", "high"], rows)
 
 
 def densities_csv(found: Sequence[tuple[Group, Masks]]) -> str:
@@ -46,7 +58,7 @@ def densities_csv(found: Sequence[tuple[Group, Masks]]) -> str:
         for cell, kept in masks.densities.items()
         for matrix, density in kept.items()
     )
-    return _csv("configuration technique sparsity seed matrix density".split(), rows)
+    return csv_text("configuration technique sparsity seed matrix density".split(), rows)
 
 
 def overlaps_csv(found: Sequence[tuple[Group, Masks]]) -> str:
@@ -58,12 +70,4 @@ def overlaps_csv(found: Sequence[tuple[Group, Masks]]) -> str:
         for pair in masks.overlaps
     )
     head = "configuration sparsity technique_a seed_a technique_b seed_b overlap chance"
-    return _csv([*head.split(), "above_chance"], rows)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text([*head.split(), "above_chance"], rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
@@ -22,15 +21,6 @@ _OVERWRITE = " #fairseq:overwrite"
 _LARGEST = 2**32 - 2
 
 
-@dataclass(frozen=True)
-class Packed:
-    """What was written: the ticket's digest and signature, and the size of each member."""
-
-    digest: str
-    signature: str
-    sizes: dict[str, int]
-
-
 def pack(
     ticket: Union[str, Path],
     out: Union[str, Path],
@@ -38,7 +28,7 @@ def pack(
     data: Optional[Union[str, Path]] = None,
     subwords: Sequence[Union[str, Path]] = (),
     overwrite: bool = False,
-) -> Packed:
+) -> tuple[Ticket, dict[str, int]]:
     """Write one archive with a ticket and all that training it takes, but the text.
 
     Args:
@@ -49,6 +39,9 @@ def pack(
             packed after they were compared with the ticket's.
         subwords: the subword model's files.
 
+    Returns:
+        The ticket, and the size of each member in bytes.
+
     Raises:
         LotteryError: anything that would make the archive of no use elsewhere.
     """
@@ -57,44 +50,45 @@ def pack(
     loaded = load_ticket(ticket)
     preprocessing = guide.preprocessing_of(loaded.adapter)
     inferred = preprocessing.infer(Path(data)) if data is not None else None
-    training = TrainingCommand.parse(_read_text(command), loaded.adapter, inferred or ())
-    cut = _subwords(subwords)
-    about = manifest.describe(loaded)
+    try:
+        line = _read(command).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise LotteryError(
+            f"{command} is no UTF-8 text; write the fairseq-train line in it"
+        ) from None
+    training = TrainingCommand.parse(line, loaded.adapter, inferred or ())
+    files = _subwords(subwords)
     record = {
-        **about,
+        **manifest.describe(loaded),
         "command": training.text(),
         **({"languages": training.data} if training.data else {}),
-        "subwords": sorted(cut),
+        "subwords": sorted(files),
         "packed_by": __version__,
     }
     content = {
         TICKET: _read(ticket),
         **_dictionaries(loaded, training, data),
-        **{f"{manifest.SUBWORDS}/{name}": text for name, text in cut.items()},
+        **{f"{manifest.SUBWORDS}/{name}": text for name, text in files.items()},
         manifest.COMMAND: training.text().encode(),
         manifest.RECORD: manifest.to_json(record),
-        manifest.README: guide.readme(training, cut, about["signature"]).encode(),
+        manifest.README: guide.readme(training, files, loaded.record["signature"]).encode(),
     }
-    _write(out, {manifest.MANIFEST: manifest.write_manifest(content), **content}, overwrite)
-    sizes = {name: len(text) for name, text in content.items()}
-    return Packed(about["digest"], about["signature"], sizes)
-
-
-def _write(out: Union[str, Path], content: Mapping[str, bytes], overwrite: bool) -> None:
+    members = {manifest.MANIFEST: manifest.write_manifest(content), **dict(sorted(content.items()))}
     with replacing(out, overwrite) as temporary:
-        ratio = _write_zip(temporary, content, zipfile.ZIP_DEFLATED)
+        ratio = _write_zip(temporary, members, zipfile.ZIP_DEFLATED)
         if ratio > manifest.LARGEST_RATIO:  # next to nothing survives: it looks like a bomb
-            _write_zip(temporary, content, zipfile.ZIP_STORED)
+            _write_zip(temporary, members, zipfile.ZIP_STORED)
+    return loaded, {name: len(text) for name, text in content.items()}
 
 
-def _write_zip(path: Path, content: Mapping[str, bytes], method: int) -> float:
+def _write_zip(path: Path, members: Mapping[str, bytes], method: int) -> float:
     """A ZIP without a trace of when, where and by whom; returns the largest compression."""
     with zipfile.ZipFile(path, "w") as file:
-        for name in sorted(content, key=lambda name: (name != manifest.MANIFEST, name)):
+        for name, content in members.items():
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.create_system = 3  # Unix, whose permissions follow
             info.external_attr = 0o100644 << 16
-            file.writestr(info, content[name], method, compresslevel=6)
+            file.writestr(info, content, method, compresslevel=6)
         return max(info.file_size / max(info.compress_size, 1) for info in file.infolist())
 
 
@@ -105,46 +99,40 @@ def _read(path: Union[str, Path], most: int = _LARGEST) -> bytes:
         raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_text(path: Union[str, Path]) -> str:
-    try:
-        return _read(path).decode().replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        raise LotteryError(f"{path} is no UTF-8 text; write the fairseq-train line in it") from None
-
-
 def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    """File name -> content of each subword file."""
+    files: dict[str, bytes] = {}
     for path in map(Path, paths):
         if not manifest.is_subwords(f"{manifest.SUBWORDS}/{path.name}"):
             raise LotteryError(
                 f"--subwords {path} has a name that not every system takes; use up to 64"
                 " letters, digits, dots, dashes and underscores"
             )
-        if path.name.casefold() in map(str.casefold, found):
+        if path.name.casefold() in map(str.casefold, files):
             raise LotteryError(f"--subwords names two files {path.name}; rename one")
-        found[path.name] = _read(path, LARGEST)
+        files[path.name] = _read(path, LARGEST)
         try:
-            refuse_other_kind(path.name, found[path.name])
+            refuse_other_kind(path.name, files[path.name])
         except LotteryError as error:
             raise LotteryError(f"--subwords {error}") from None
-    return found
+    return files
 
 
 def _dictionaries(
     ticket: Ticket, command: TrainingCommand, data: Optional[Union[str, Path]]
 ) -> dict[str, bytes]:
-    symbols = ticket.dictionaries
+    """File name -> content of each dictionary: the data's, or one made of the ticket's symbols."""
     folder = command.folder(Path(data or ""))
-    named: dict[str, tuple[str, ...]] = {}  # by file
+    named: dict[str, tuple[str, ...]] = {}
     for name, file in folder.files.items():
-        if named.setdefault(file, symbols[name]) != symbols[name]:
+        if named.setdefault(file, ticket.dictionaries[name]) != ticket.dictionaries[name]:
             raise LotteryError(
                 f"the command has one dictionary {file}, but the ticket has two; give the command"
                 " that this ticket is trained with"
             )
     if data is None:
-        return {file: _to_text(found) for file, found in named.items()}
-    symbols.refuse_other(read_dictionaries(folder), "the ticket")
+        return {file: _to_text(symbols) for file, symbols in named.items()}
+    ticket.dictionaries.refuse_other(read_dictionaries(folder), "the ticket")
     return {file: _read(folder.path / file) for file in named}
 
 

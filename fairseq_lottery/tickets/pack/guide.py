@@ -32,34 +32,26 @@ def preprocessing_of(task: TaskAdapter) -> Preprocessing:
     return task.preprocessing
 
 
-def _subword_tool(subwords: Mapping[str, bytes]) -> str:
-    """The filter that cuts text, where the files leave no doubt which it is; else empty.
+def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
+    """The commands from text to a training, each with what it needs.
 
     Args:
-        subwords: file name -> content, or its start.
+        subwords: file name -> content of the subword files, or its start.
     """
-    models = [name for name in subwords if name.endswith(".model")]
-    codes = [name for name, content in subwords.items() if content.startswith(b"#version")]
-    if len(models) == 1 and not codes:
-        return _SENTENCEPIECE.format(file=f"{SUBWORDS}/{models[0]}")
-    if len(codes) == 1 and not models:
-        return _SUBWORD_NMT.format(file=f"{SUBWORDS}/{codes[0]}")
-    return ""
-
-
-def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
-    """The commands from text to a training, each with what it needs."""
     preprocessing = preprocessing_of(command.task)
     texts, endings = preprocessing.texts, tuple(command.data.values())
-    tool = _subword_tool(subwords)
     each = f", each {_listed(f'.{ending}' for ending in endings)}" if endings else ""
     parts = f"{_listed(texts)}{each}, one sentence per line"
-    if tool:
+    models = [name for name in subwords if name.endswith(".model")]
+    codes = [name for name, content in subwords.items() if content.startswith(b"#version")]
+    if len(models + codes) == 1:  # the files leave no doubt which tool cuts text
+        tool = _SENTENCEPIECE if models else _SUBWORD_NMT
+        names = ".".join(f"{{{','.join(part)}}}" for part in (texts, endings) if part)
         text = [
             f"# your text is in raw/: {parts}",
             "mkdir -p text",
-            f"for name in {'.'.join(map(_braces, filter(None, (texts, endings))))}; do",
-            f'{tool} <"raw/$name" >"text/$name"',
+            f"for name in {names}; do",
+            f'{tool.format(file=f"{SUBWORDS}/{(models + codes)[0]}")} <"raw/$name" >"text/$name"',
             "done",
         ]
     else:
@@ -82,10 +74,6 @@ def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
 def _listed(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _braces(names: Iterable[str]) -> str:
-    return f"{{{','.join(names)}}}"
 
 
 def readme(command: TrainingCommand, subwords: Mapping[str, bytes], signature: str) -> str:

@@ -13,6 +13,7 @@ from fairseq_lottery.adapters import DataFolder, TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files.python_literals import is_plain_value
 from fairseq_lottery.files.untrusted_json import read_json
+from fairseq_lottery.formats.entry_checks import entries, list_of, one_of
 from fairseq_lottery.options import (
     GROUPS,
     TRAINING,
@@ -39,12 +40,8 @@ _RENAMED = {
     if one.stored
 }
 #: every option's flag, and those that may name code of a user's own -> what it is called
-_OPTIONS = tuple(one.flag_in(TRAINING) for one in options(*GROUPS, place=TRAINING))
-_CODE = {
-    one.flag_in(TRAINING): one.axis.title
-    for one in options(*GROUPS, place=TRAINING)
-    if one.axis is not None and one.axis.takes_code
-}
+_OPTIONS = {one.flag_in(TRAINING): one.axis for one in options(*GROUPS, place=TRAINING)}
+_CODE = {flag: axis.title for flag, axis in _OPTIONS.items() if axis and axis.takes_code}
 _LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
 _PLACED = ("--task", "--user-dir", "--save-dir", "--ticket")
 _FILES = (
@@ -100,7 +97,8 @@ class TrainingCommand:
             *(("--ticket", TICKET), ("--save-dir", SAVE_DIR)),
             *((flag, *values) for flag, values in self.flags),
         ]
-        return " \\\n    ".join(" ".join(map(_quoted, row)) for row in rows) + "\n"
+        quoted = " \\\n    ".join(map(shlex.join, rows)) + "\n"
+        return quoted.replace(f"'{USER_DIR}'", f'"{USER_DIR}"')
 
     @classmethod
     def parse(cls, text: str, task: TaskAdapter, inferred: Sequence[str] = ()) -> TrainingCommand:
@@ -132,7 +130,13 @@ class TrainingCommand:
             raise LotteryError(
                 f"the command has no --task {task.lottery_task}, which reads this ticket; add it"
             )
-        _refuse_other_plugin(last.get("--user-dir", [USER_DIR]))
+        plugin = last.get("--user-dir", [USER_DIR])
+        if plugin != [USER_DIR] and [Path(name).name for name in plugin] != ["fairseq_lottery"]:
+            raise LotteryError(
+                f"the command's --user-dir {' '.join(plugin)} is not fairseq_lottery, and an"
+                " archive carries no code; train with"
+                f' --user-dir "{USER_DIR}"'
+            )
         data = {
             name: (last.get(flag) or [other])[0]
             for (name, flag), other in zip(task.data_flags.items(), inferred or repeat(""))
@@ -143,22 +147,22 @@ class TrainingCommand:
                 " names; add them, or say with --data where the binary data is"
             )
         dropped = {*DRAWING, *_LOGS, *_PLACED, *task.data_flags.values()}
-        if "--prune-to" not in last:
-            dropped.update(RANKING)
-        kept = [(flag, tuple(values)) for flag, values in flags if flag not in dropped]
+        dropped.update(RANKING if "--prune-to" not in last else ())
+        kept = tuple((flag, tuple(values)) for flag, values in flags if flag not in dropped)
         for flag, values in kept:
             _refuse_bound(flag, values)
-        return cls(task, data, tuple(kept))
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if word == USER_DIR else shlex.quote(word)
+        return cls(task, data, kept)
 
 
 def _words(text: str) -> list[str]:
     """The words behind ``fairseq-train``."""
     if text.lstrip().startswith("{"):
-        lines = [_recorded(text)]
+        try:
+            record = read_json(text, allow_nan=True)
+            entries({"command": list_of(one_of(str))}, needed=("command",))(record, "record", 0)
+        except ValueError as error:
+            raise LotteryError(f"the command file is no record of a stage ({error})") from None
+        lines = [record["command"]]
     else:
         if len(text) > _LONGEST:
             raise LotteryError(f"the command has {len(text)} characters, as no command has")
@@ -182,16 +186,6 @@ def _words(text: str) -> list[str]:
     raise LotteryError(
         f"the command starts with {line[0]!r}; give the line from fairseq-train on, for one process"
     )
-
-
-def _recorded(text: str) -> list[str]:
-    try:
-        words = read_json(text, allow_nan=True)["command"]
-    except (ValueError, KeyError) as error:
-        raise LotteryError(f"the command file is no record of a stage ({error!r})") from None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise LotteryError("the command file is no record of a stage: its command is no list")
-    return words
 
 
 def _flags(words: list[str]) -> Flags:
@@ -218,14 +212,6 @@ def _refuse_shortened(flags: Flags, task: TaskAdapter) -> None:
         # --score is whole, and the start of --score-file
         if whole and flag not in whole:
             raise LotteryError(f"the command has {flag}; write it in full, for example {whole[0]}")
-
-
-def _refuse_other_plugin(values: list[str]) -> None:
-    if len(values) != 1 or not (values[0] == USER_DIR or Path(values[0]).name == "fairseq_lottery"):
-        raise LotteryError(
-            f"the command's --user-dir {' '.join(values)} is not fairseq_lottery, and an archive"
-            ' carries no code; train with --user-dir "$(fairseq-lottery user-dir)"'
-        )
 
 
 def _refuse_bound(flag: str, values: Sequence[str]) -> None:

@@ -3,11 +3,14 @@
 Importing this room registers the optimizers with fairseq.
 """
 
-from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer
+from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer, zero_pruned_
 from fairseq_lottery.training.optimizers.master_tensors import (
     MasterTensors,
     find_masked,
+    is_masked,
     set_moments,
+    start_exactly,
+    zero_pruned_parameters,
 )
 from fairseq_lottery.training.optimizers.registration import (
     MASKED_OPTIMIZERS,
@@ -21,5 +24,9 @@ __all__ = [
     "MaskedOptimizer",
     "MasterTensors",
     "find_masked",
+    "is_masked",
     "set_moments",
+    "start_exactly",
+    "zero_pruned_",
+    "zero_pruned_parameters",
 ]

@@ -8,15 +8,15 @@ one fp32 copy of each (``--fp16-no-flatten-grads``, bf16), or one flat fp32 copy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import is_parameter
+from fairseq_lottery.formats import Ticket, is_parameter, trainable
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer
+from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer, zero_pruned_
 
 
 def innermost(optimizer: Any) -> Any:
@@ -33,14 +33,19 @@ def find_masked(optimizer: Any) -> MaskedOptimizer:
     Raises:
         LotteryError: the optimizer is not masked.
     """
-    inner = innermost(optimizer)
-    if not isinstance(inner, MaskedOptimizer):
+    inner: MaskedOptimizer = innermost(optimizer)
+    if not is_masked(optimizer):
         name = type(inner).__name__
         raise LotteryError(
             f"the optimizer {name} does not keep pruned weights at zero; use --optimizer"
             " masked_<name>, for instance masked_adam"
         )
     return inner
+
+
+def is_masked(optimizer: Any) -> bool:
+    """Whether the trainer's ``optimizer`` is or wraps a masked one."""
+    return isinstance(innermost(optimizer), MaskedOptimizer)
 
 
 class MasterTensors:
@@ -88,12 +93,13 @@ class MasterTensors:
             return [by_name[name] for name in self.names]
         return [torch.cat([by_name[name].reshape(-1) for name in self.names])]
 
-    def rows(self, mask: Mask) -> list[tuple[Tensor, Optional[Tensor]]]:
-        """(own tensor, uint8 keep or None) of each of the optimizer's tensors."""
+    def rows(self, mask: Mask) -> list[tuple[Tensor, Tensor]]:
+        """(own tensor, uint8 keep) of each of the optimizer's tensors under ``mask``."""
         if not self._flat:
             return [
-                (t, mask[n].to(t.device, torch.uint8) if n in mask else None)
+                (t, mask[n].to(t.device, torch.uint8))
                 for n, t in zip(self.names, self.own)
+                if n in mask
             ]
         keep = {
             n: mask[n] if n in mask else torch.ones(shape, dtype=torch.bool)
@@ -101,6 +107,42 @@ class MasterTensors:
         }
         flat = self.laid_out(keep)[0]
         return [(self.own[0], flat.to(self.own[0].device, torch.uint8))]
+
+    def refuse_unpruned(self, mask: Mask) -> None:
+        """Refuse weights that are not zero where ``mask`` prunes."""
+        views = self.views
+        for name, keep in mask.items():
+            if bool((views[name][~keep.to(views[name].device)] != 0).any()):
+                raise LotteryError(
+                    f"{name} has weights where the mask prunes; the checkpoint was changed by"
+                    " something that does not know the mask"
+                )
+
+
+def zero_pruned_parameters(model: nn.Module, mask: Mask) -> None:
+    """Set the pruned weights of a model itself to zero, for instance of averaged weights."""
+    for name, parameter in model.named_parameters():
+        if name in mask:
+            zero_pruned_(parameter.data, mask[name].to(parameter.device, torch.uint8))
+
+
+def start_exactly(optimizer: Any, tensors: MasterTensors, model: nn.Module, ticket: Ticket) -> None:
+    """Give masters the ticket's own values: the model's were rounded to half precision.
+
+    Raises:
+        LotteryError: the model has lost the ticket's values, or the ticket lacks moments.
+    """
+    views = tensors.views
+    for name, parameter in trainable(model).items():
+        value = ticket.values[name].to(parameter.device, parameter.dtype)
+        if not torch.equal(parameter.data, value):
+            raise LotteryError(
+                f"{name} is not the ticket's any more; something that fairseq loaded has"
+                " replaced it, so give either a ticket or a checkpoint"
+            )
+        if tensors.has_masters:
+            views[name].copy_(ticket.values[name])
+    set_moments(optimizer, tensors, ticket.moments, ticket.record["moment_numbers"])
 
 
 def set_moments(
@@ -126,11 +168,10 @@ def set_moments(
     for index, own in enumerate(tensors.own):
         if len(tensors.own) == len(tensors.names) and not is_parameter(tensors.names[index]):
             continue
+        # a plain number, or a tensor of its own for an optimizer that counts in tensors
+        counted = {
+            name: torch.tensor(value["tensor"]) if isinstance(value, Mapping) else value
+            for name, value in numbers.items()
+        }
         kept = {moment: values[index].to(own.device, copy=True) for moment, values in full.items()}
-        counted = {name: _number(value) for name, value in numbers.items()}
         state[own] = {**counted, **kept}
-
-
-def _number(value: Any) -> Any:
-    """A plain number, or a tensor of its own for an optimizer that counts in tensors."""
-    return torch.tensor(value["tensor"]) if isinstance(value, Mapping) else value

@@ -15,11 +15,6 @@ from fairseq_lottery.compat import scale_steps_apart
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer
 
-#: optimizer -> why it has no masked form
-REFUSED = {
-    "composite": "it builds optimizers of its own inside; choose a single one such as masked_adam",
-}
-
 #: ``masked_<name>`` -> class
 MASKED_OPTIMIZERS: dict[str, type[FairseqOptimizer]] = {}
 
@@ -29,8 +24,11 @@ def _init(name: str) -> Any:
 
     def __init__(self: Any, cfg: Any, *args: Any, **kwargs: Any) -> None:
         with one_sentence():
-            if name in REFUSED:
-                raise LotteryError(f"masked_{name} is not offered: {REFUSED[name]}")
+            if name == "composite":
+                raise LotteryError(
+                    "masked_composite is not offered: it builds optimizers of its own inside;"
+                    " choose a single one such as masked_adam"
+                )
             try:
                 super(MASKED_OPTIMIZERS[f"masked_{name}"], self).__init__(cfg, *args, **kwargs)
             except ImportError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,6 @@ from typing import Any, Optional
 from fairseq.checkpoint_utils import save_checkpoint
 
 from fairseq_lottery.errors import STOPPED
-from fairseq_lottery.training.processes.data_workers import protect_children
 from fairseq_lottery.training.processes.ranks import highest_everywhere, wait_for_all
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 #: seconds in which the same signal again is still the same request: a process group is
 #: signalled as a whole, and then torchrun passes the signal on to each of its processes
 _ONE_REQUEST = 5.0
+
+#: whether processes that are forked outlive the signals, and whether that is prepared
+_protected = _registered = False
 
 
 class Stopping:
@@ -45,11 +48,11 @@ class Stopping:
         self._since = 0.0
         self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         module.validate_and_save = self  # type: ignore[attr-defined]
-        protect_children(True)
+        _protect_children(True)
 
     def end(self) -> None:
         """Put everything back as it was before the training."""
-        protect_children(False)
+        _protect_children(False)
         self._module.validate_and_save = self._validate_and_save  # type: ignore[attr-defined]
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -78,7 +81,10 @@ class Stopping:
         save comes before it, for a time limit may not wait for it.
         """
         asked = highest_everywhere(self._asked)
-        last = _is_last(cfg, trainer.get_num_updates(), epoch_itr.epoch, end_of_epoch)
+        until = cfg.optimization
+        last = trainer.get_num_updates() >= (until.max_update or math.inf) or (
+            end_of_epoch and epoch_itr.epoch >= (until.max_epoch or math.inf)
+        )
         if asked and not last:
             save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
         losses, finished = self._validate_and_save(
@@ -101,22 +107,12 @@ class Stopping:
         if checkpoint.no_save or checkpoint.no_last_checkpoints:
             logger.warning("stopped at update %d because of %s, without saving", update, name)
         else:
-            logger.info(
-                "saved at update %d because of %s; the same command goes on from there",
-                update,
-                name,
-            )
+            said = "saved at update %d because of %s; the same command goes on from there"
+            logger.info(said, update, name)
         self.end()
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         raise SystemExit(STOPPED)
-
-
-def _is_last(cfg: Any, update: int, epoch: int, end_of_epoch: bool) -> bool:
-    """Whether the training is done with this update, whatever asks it to stop."""
-    return update >= (cfg.optimization.max_update or math.inf) or (
-        end_of_epoch and epoch >= (cfg.optimization.max_epoch or math.inf)
-    )
 
 
 def stop_on_signals() -> None:
@@ -129,8 +125,37 @@ def stop_on_signals() -> None:
         return
     for name in ("__main__", "fairseq_cli.train"):  # run as a script, or imported
         module = sys.modules.get(name)
-        if module is None or not hasattr(module, "validate_and_save"):
-            continue
-        if not isinstance(module.validate_and_save, Stopping):
-            Stopping(module)
+        if module is not None and hasattr(module, "validate_and_save"):
+            if not isinstance(module.validate_and_save, Stopping):
+                Stopping(module)
+            return
+
+
+def _protect_children(on: bool) -> None:
+    """From now on, let the processes that this one forks be ended by it alone, or no longer so.
+
+    A scheduler sends SIGTERM to every process of a job. torch's data loaders would die of it, and
+    the training fail for want of them before it could save. fairseq gives no way to run anything
+    of ours in them when they start; Python does, in every process that is forked.
+    """
+    global _protected, _registered
+    _protected = on
+    if not _registered:
+        _registered = True  # Python has no way back
+        os.register_at_fork(after_in_child=_begin_child)
+
+
+def _begin_child() -> None:
+    if not _protected:
         return
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    """Wait for a SIGTERM from ``parent``, which sends it to those that are left at its end."""
+    while True:
+        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
+        if sender == parent or os.getppid() != parent:  # or from anyone, when that is gone
+            os._exit(0)

@@ -11,7 +11,6 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional, Union
 
@@ -38,8 +37,8 @@ def is_whole(path: Union[str, Path]) -> bool:
     return True
 
 
-def _newest_first(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
-    """Update and path of the checkpoints that are whole, and that can be read."""
+def _newest(folder: Path, suffix: str) -> Optional[tuple[int, Path]]:
+    """Update and path of the newest checkpoint that is whole and can be read, if there is one."""
     found = []
     for path in sorted(folder.glob("checkpoint*.pt")):
         if not re.fullmatch(_NAMES % re.escape(suffix), path.name):
@@ -49,20 +48,14 @@ def _newest_first(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
             found.append((int(history[-1]["num_updates"]), path))
         except (LotteryError, LookupError, TypeError, ValueError):
             continue
-    yield from sorted(found, key=lambda one: one[0], reverse=True)
+    return max(found, key=lambda one: one[0], default=None)
 
 
 def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
     """Make sure that a training which goes on in ``save_dir`` finds a whole last checkpoint.
 
     A damaged one is kept as ``checkpoint_last.pt.damaged``, and the newest whole checkpoint
-    takes its place, with everything in it that a resumed training needs.
-
-    Args:
-        suffix: fairseq's ``--checkpoint-suffix``.
-
-    Returns:
-        A sentence for the log; None where there is no last checkpoint or it is whole.
+    takes its place. Returns a sentence for the log; None where there is nothing to repair.
 
     Raises:
         LotteryError: the last checkpoint is damaged and no other is whole.
@@ -71,7 +64,7 @@ def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
     last = folder / f"checkpoint_last{suffix}.pt"
     if not last.is_file() or is_whole(last):
         return None
-    newest = next(_newest_first(folder, suffix), None)
+    newest = _newest(folder, suffix)
     if newest is None:
         raise LotteryError(
             f"{last} is damaged and no whole checkpoint lies beside it; remove it to train from"

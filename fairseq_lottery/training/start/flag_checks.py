@@ -24,7 +24,6 @@ from fairseq_lottery.options import (
     options,
 )
 from fairseq_lottery.options.nm_pattern import Pattern
-from fairseq_lottery.training.training_settings import Settings
 
 
 def refuse_setup(cfg: Any) -> None:
@@ -120,14 +119,14 @@ def refuse_stray_flags(cfg: Any) -> None:
         )
     if not cfg.mask_from and (cfg.ticket or not prunes):
         refuse_given(cfg, options(Prunable), "is decided by the ticket, or needs --prune-to")
-    if prunes and Pattern.parse(cfg.scope) is not None:
-        raise LotteryError(
-            f"--scope {cfg.scope} is a pattern that a mask has or has not, and --prune-to lets one"
-            f" grow; draw a ticket with --mask-from and --scope {cfg.scope} instead"
-        )
     if not prunes:
         refuse_given(
             cfg, options(Schedule, Pruning), "is about pruning during training and needs --prune-to"
+        )
+    elif Pattern.parse(cfg.scope) is not None:
+        raise LotteryError(
+            f"--scope {cfg.scope} is a pattern that a mask has or has not, and --prune-to lets one"
+            f" grow; draw a ticket with --mask-from and --scope {cfg.scope} instead"
         )
 
 
@@ -138,41 +137,26 @@ def refuse_given(cfg: Any, stray: Iterable[Option], reason: str) -> None:
             raise LotteryError(f"{one.flag_in(TRAINING)} {reason}")
 
 
-def snapshot_updates(cfg: Any, settings: Settings, first: int) -> list[int]:
-    """``--snapshot-updates`` as sorted numbers.
+def refuse_unreachable(cfg: Any, training: Any) -> None:
+    """Refuse a schedule that ends after the run.
 
     Args:
-        first: the update that a fresh run starts at; those before it are never reached.
+        training: fairseq's whole configuration, of which ``cfg`` is the task's.
     """
-    if not cfg.snapshot_updates:
-        return []
-    try:
-        updates = sorted({int(part) for part in str(cfg.snapshot_updates).split(",")})
-    except ValueError:
+    if cfg.prune_to is None:
+        return
+    refuse_endless(training, "--prune-to")
+    most = training.optimization.max_update
+    if cfg.prune_end > most:
         raise LotteryError(
-            f"--snapshot-updates {cfg.snapshot_updates} must be numbers with commas, as 0,4000"
-        ) from None
-    _refuse_endless(settings, "--snapshot-updates")
-    if updates[0] < first or updates[-1] > settings.max_update:
-        raise LotteryError(
-            f"--snapshot-updates {cfg.snapshot_updates} must lie in {first} to --max-update"
-            f" {settings.max_update}, or a snapshot would never be written"
-        )
-    return updates
-
-
-def refuse_unreachable(cfg: Any, settings: Settings) -> None:
-    """Refuse a schedule that ends after the run."""
-    _refuse_endless(settings, "--prune-to")
-    if cfg.prune_end > settings.max_update:
-        raise LotteryError(
-            f"--prune-end {cfg.prune_end} lies after --max-update {settings.max_update}, so the"
+            f"--prune-end {cfg.prune_end} lies after --max-update {most}, so the"
             " target would never be reached; end the schedule earlier (Brix et al. leave a fifth)"
         )
 
 
-def _refuse_endless(settings: Settings, flag: str) -> None:
-    if not settings.max_update:
+def refuse_endless(training: Any, flag: str) -> None:
+    """Refuse a flag that counts updates where nothing says how many there are."""
+    if not training.optimization.max_update:
         raise LotteryError(
             f"{flag} counts updates, and only --max-update says how many there will be; give it"
             " (--max-epoch may end the run before)"

@@ -1,9 +1,9 @@
-"""Where a run comes from, and whether a command that goes on with it is still its own."""
+"""What a run keeps of where it comes from; whether a command that resumes it is still its own."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,9 +11,20 @@ from fairseq_lottery.adapters import TaskAdapter, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.formats import Dictionaries, Ticket, ticket_digest
-from fairseq_lottery.options import TRAINING, Prunable, Ranking, Reset, Seed, Sources, options
+from fairseq_lottery.formats.checkpoints.run_state import has_gates
+from fairseq_lottery.options import (
+    TRAINING,
+    Option,
+    Prunable,
+    Ranking,
+    Reset,
+    Seed,
+    Sources,
+    options,
+)
 from fairseq_lottery.training.processes.ranks import is_first
 from fairseq_lottery.training.start.restored_checkpoint import Restored
+from fairseq_lottery.training.start.ticket_start import trainer_classes
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +69,13 @@ def _files(cfg: Any) -> Optional[dict[str, dict[str, str]]]:
 
 
 def refuse_other_run(
-    cfg: Any, restored: Restored, adapter: TaskAdapter, dictionaries: Dictionaries
+    cfg: Any, training: Any, restored: Restored, adapter: TaskAdapter, dictionaries: Dictionaries
 ) -> None:
-    """Refuse to go on from a checkpoint that is not what ``cfg`` asks for."""
+    """Refuse to go on from a checkpoint that is not what ``cfg`` asks for.
+
+    Args:
+        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+    """
     state, path = restored.state, restored.path
     task = stored_adapter(state, path).name if state else adapter.name
     if task != adapter.name and restored.same_run:
@@ -70,13 +85,19 @@ def refuse_other_run(
     if state.get("dictionaries") and task == adapter.name:
         stored = Dictionaries.from_tensors(state["dictionaries"], adapter.vocabularies)
         stored.refuse_other(dictionaries, str(path))
-    asked = cfg.ticket or cfg.mask_from
-    if not asked:
-        return
+    if cfg.ticket or cfg.mask_from:
+        _refuse_other_ticket(cfg, restored)
+    if restored.counts_on:
+        _refuse_other_trainer(training, restored)
+
+
+def _refuse_other_ticket(cfg: Any, restored: Restored) -> None:
+    """Refuse a ticket, or a way to draw one, that is not the one of the checkpoint."""
+    state, path = restored.state, restored.path
     if not restored.same_run or not state.get("ticket"):
         raise LotteryError(
-            f"{path} would replace the weights of {asked}; choose another --save-dir, or do"
-            " without --restore-file, --continue-once and --finetune-from-model"
+            f"{path} would replace the weights of {cfg.ticket or cfg.mask_from}; choose another"
+            " --save-dir, or do without --restore-file, --continue-once and --finetune-from-model"
         )
     if cfg.ticket and Path(cfg.ticket).is_file():
         if state.get("ticket_digest") != ticket_digest(cfg.ticket):
@@ -84,33 +105,65 @@ def refuse_other_run(
                 f"{path} is of a run with another ticket than {cfg.ticket}; choose another"
                 " --save-dir"
             )
-    then, now = state.get("choices") or {}, _choices(cfg) or {}
-    for one in _CHOICES if now else ():
-        key = one.key(TRAINING)
-        if key in then and then[key] != now[key]:
-            restored.refuse_flag(one.flag_in(TRAINING), then[key], now[key])
-    if cfg.mask_from and "files" in state:
-        _refuse_other_files(cfg, restored, state["files"])
+    for option, then, now in _differences(cfg, restored) if cfg.mask_from else ():
+        restored.refuse_flag(option.flag_in(TRAINING), then, now)
 
 
-def _refuse_other_files(cfg: Any, restored: Restored, stored: Optional[Mapping[str, Any]]) -> None:
-    """Refuse to take a run for one whose ticket is drawn from other files.
+def _differences(cfg: Any, restored: Restored) -> Iterator[tuple[Option, Any, Any]]:
+    """Options of a draw whose values, then and now, make other tickets.
 
     A file may have moved, if it is the same to the byte. Where the command is the run's own it
     goes on whatever has become of the files: it does not read them again.
     """
+    then, now = restored.state.get("choices") or {}, _choices(cfg) or {}
+    for one in _CHOICES:
+        key = one.key(TRAINING)
+        if key in then and then[key] != now[key]:
+            yield one, then[key], now[key]
+    if "files" not in restored.state:
+        return
+    stored = restored.state["files"]
     if stored is None:
         raise LotteryError(
             f"{restored.path} is of a run that was given its ticket, and --mask-from draws one;"
             " choose another --save-dir"
         )
     for one in _FILES:
-        given, then = getattr(cfg, one.name), stored.get(one.name) or {}
-        if given == then.get("path"):
-            if given and is_first() and _sha256(given) not in (None, then["sha256"]):
+        given, file = getattr(cfg, one.name), stored.get(one.name) or {}
+        if given == file.get("path"):
+            if given and is_first() and _sha256(given) not in (None, file["sha256"]):
                 logger.warning("%s has changed, and the run goes on with what it drew", given)
-        elif not given or _sha256(given) != then.get("sha256"):
-            restored.refuse_flag(one.flag_in(TRAINING), then.get("path"), given)
+        elif not given or _sha256(given) != file.get("sha256"):
+            yield one, file.get("path"), given
+
+
+def _refuse_other_trainer(training: Any, restored: Restored) -> None:
+    """Refuse to load the state of another optimizer, or that belongs to another criterion.
+
+    fairseq compares classes. In half precision all optimizers have the same wrapper, whose class
+    says nothing, and loading the state of another one fails. A mask makes no difference to it.
+    """
+    asked = training.criterion._name
+    if has_gates(restored.criterion) and not asked.endswith("_gates"):
+        raise LotteryError(
+            f"{restored.path} is of a run whose gates learn, which --criterion {asked} has none"
+            " of; choose another --save-dir"
+        )
+    criterion, optimizer = trainer_classes(training)
+    now = training.optimizer._name
+    then = str(restored.optimizer or now)
+    saved = [("criterion", restored.classes[0] or criterion, criterion)]
+    if then.replace("masked_", "") != now.replace("masked_", ""):
+        saved.append(("optimizer", then, now))
+    else:
+        saved.append(("optimizer", restored.classes[1] or optimizer, optimizer))
+    for what, name, expected in saved:
+        if name != expected:
+            raise LotteryError(
+                f"{restored.path} was saved with the {what} {str(name)[:50]}, not {expected};"
+                " resume with the flags that it was trained with, or give --reset-optimizer, which"
+                " starts again at update 0"
+            )
 
 
 def _sha256(path: str) -> Optional[str]:

@@ -12,7 +12,6 @@ from fairseq_lottery.formats import read_checkpoint
 from fairseq_lottery.formats.checkpoints.architecture import architecture_of
 from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut, refuse_cut
-from fairseq_lottery.training.training_settings import Settings
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,31 @@ class Restored:
         )
 
 
-def _restored_path(settings: Settings) -> tuple[Optional[Path], bool]:
+def _last(checkpoint: Any) -> Path:
+    """The last checkpoint of the save-dir itself."""
+    return Path(checkpoint.save_dir) / f"checkpoint_last{checkpoint.checkpoint_suffix or ''}.pt"
+
+
+def _restored_path(checkpoint: Any) -> tuple[Optional[Path], bool]:
     """The same choice as ``fairseq.checkpoint_utils.load_checkpoint``, and if it fine-tunes."""
-    suffix = settings.checkpoint_suffix
-    if settings.restore_file != "checkpoint_last.pt":
-        path = Path(settings.restore_file.replace(".pt", suffix + ".pt"))
+    if checkpoint.restore_file != "checkpoint_last.pt":
+        suffix = checkpoint.checkpoint_suffix or ""
+        path = Path(checkpoint.restore_file.replace(".pt", suffix + ".pt"))
         return (path if path.exists() else None), False
-    last = Path(settings.save_dir) / f"checkpoint_last{suffix}.pt"
-    if last.exists():
-        return last, False
-    if settings.continue_once is not None:
-        return Path(settings.continue_once), False
-    if settings.finetune_from_model is not None:
-        return Path(settings.finetune_from_model), True
+    if _last(checkpoint).exists():
+        return _last(checkpoint), False
+    if checkpoint.get("continue_once") is not None:
+        return Path(checkpoint.continue_once), False
+    if checkpoint.finetune_from_model is not None:
+        return Path(checkpoint.finetune_from_model), True
     return None, False
 
 
-def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
+def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     """What fairseq will restore; None for a fresh start.
 
     Args:
+        training: fairseq's whole configuration.
         has_ticket: the run is given a ticket, or draws one.
 
     ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's
@@ -92,7 +96,7 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
         LotteryError: it is damaged, of a run whose ticket is not given again, or something has
             taken out of it what the run needs.
     """
-    path, finetunes = _restored_path(settings)
+    path, finetunes = _restored_path(training.checkpoint)
     if path is None:
         return None
     whole = read_checkpoint(path)
@@ -107,21 +111,21 @@ def find_restored(settings: Settings, has_ticket: bool) -> Optional[Restored]:
             )
         return None
     # fairseq restores its counter together with the optimizer only
-    keeps = whole.get("last_optimizer_state") is not None and not settings.reset_optimizer
+    has_optimizer = whole.get("last_optimizer_state") is not None
+    keeps = has_optimizer and not training.checkpoint.reset_optimizer
     history = whole.get("optimizer_history") or []
     last = history[-1] if history else {}
     counted = last.get("num_updates")
     _refuse_incomplete(path, state, counted is not None or not (state or (keeps and not history)))
     behind = int(counted or 0)
     update = behind if keeps and not finetunes else 0
-    own = Path(settings.save_dir) / f"checkpoint_last{settings.checkpoint_suffix}.pt"
     extra = whole.get("extra_state") or {}
     return Restored(
         path=path,
         state=state,
         update=update,
         behind=behind,
-        same_run=path == own,
+        same_run=path == _last(training.checkpoint),
         ema="ema" in extra,
         next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
         hours=float(extra.get("previous_training_time", 0)) / 3600,

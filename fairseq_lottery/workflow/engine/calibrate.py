@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
 import tempfile
-from pathlib import Path
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.records.json_files import write_file
 from fairseq_lottery.workflow.planning.cost import CALIBRATED
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.train_env import fairseq_train, in_environment
@@ -45,5 +43,4 @@ def calibrate(plan: Plan, executor: str) -> None:
         "parameters": int(parameters.group(2).replace(",", "")),
         "updates": updates,
     }
-    with replacing(Path(configuration.out) / "calibration.json") as path:
-        path.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    write_file(configuration.out / "calibration.json", found)

@@ -7,10 +7,10 @@ import shlex
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.engine.snakemake import jobs_of, write_plan
+from fairseq_lottery.records.plan import Stage
+from fairseq_lottery.workflow.engine.jobs import jobs_of, write_plan
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.stage import Stage
 
 # stages start as soon as those they wait for have ended, JOBS at a time, in the plan's order
 _BASH = """\

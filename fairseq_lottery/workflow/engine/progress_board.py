@@ -10,8 +10,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning.logs import tail
-from fairseq_lottery.workflow.planning.stage import Stage
 
 
 class Board:

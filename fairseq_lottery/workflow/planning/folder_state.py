@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq_lottery.workflow.planning.folder_files import read_stage_record
+from fairseq_lottery.records.plan import Stage
+from fairseq_lottery.records.schema import parse
+from fairseq_lottery.records.stage_records import Content, StageRecord, read_stage_record
 from fairseq_lottery.workflow.planning.logs import last_saved
-from fairseq_lottery.workflow.planning.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,21 @@ class Work:
     @property
     def repeated_updates(self) -> int:
         """Updates of those that ran before."""
-        return sum(_updates(repeat.stage) for repeat in self.repeats)
+        return sum(updates_of(repeat.stage) for repeat in self.repeats)
 
 
-def _updates(stage: Stage) -> int:
-    return int(stage.facts["updates"]) - _first(stage)
+def updates_of(stage: Stage) -> int:
+    """Return how many updates a training does from its start."""
+    return int(stage.facts["updates"]) - int(stage.facts["first_update"])
 
 
-def _first(stage: Stage) -> int:
-    return int(stage.facts["first_update"])
-
-
-def read_record(out: Path, stage: Stage) -> Optional[dict[str, Any]]:
+def read_record(out: Path, stage: Stage) -> Optional[StageRecord]:
     """The record of a finished stage; None where it is not, or was finished with other settings."""
     record = read_stage_record(out / stage.record)
     if record is None:
         return None
-    then, now = record.get("settings"), stage.facts.get("settings")
-    if isinstance(then, dict) and isinstance(now, dict) and "sentences" not in then:
+    then, now = record.settings, stage.facts.get("settings")
+    if then is not None and now is not None and "sentences" not in then:
         # an older record, of when a folder had one test set for good
         now = {name: value for name, value in now.items() if name != "sentences"}
     return record if then == now else None
@@ -73,73 +71,91 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
     Args:
         wanted: folders of the trainings whose scores are asked for.
     """
-    maker = {file: stage for stage in stages for file in stage.leaves}
-    done = {stage.name for stage in stages if read_record(out, stage) is not None}
-    pending: set[str] = set()
-    why: dict[str, str] = {}
+    return _Search(out, stages).find(wanted)
 
-    def run(stage: Stage) -> None:
-        if stage.name in pending:
+
+class _Search:
+    """Follows what is asked for to what has to run."""
+
+    def __init__(self, out: Path, stages: tuple[Stage, ...]) -> None:
+        self.out = out
+        self.stages = stages
+        self.maker = {file: stage for stage in stages for file in stage.leaves}
+        self.done = {stage.name for stage in stages if read_record(out, stage) is not None}
+        self.pending: set[str] = set()
+        self.why: dict[str, str] = {}  # training -> why it has to run again
+
+    def find(self, wanted: Collection[str]) -> Work:
+        # scores are what a workflow is for; everything else is made where they need it
+        for stage in self.stages:
+            asked = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
+            if asked and stage.name not in self.done:
+                self.run(stage)
+        # a cell whose best weights were chosen otherwise is not that of the plan, scored or not
+        for stage in self.stages:
+            judged = stage.folder in wanted and "best" in stage.facts.get("models", ())
+            if stage.kind == "train" and judged and stage.name in self.done:
+                self.repeat(stage, _chosen_otherwise(self.out, stage))
+        self.judge_again()
+        todo = tuple(stage for stage in self.stages if stage.name in self.pending)
+        trained = [stage for stage in todo if stage.kind == "train"]
+        repeats = [Repeat(s, self.why[s.name]) for s in trained if s.name in self.why]
+        planned = {stage.folder for stage in self.stages}
+        changed = (_changed(self.out, s, planned) for s in trained if s.name not in self.why)
+        return Work(
+            pending=todo,
+            left={stage.name: self.updates_left(stage) for stage in trained},
+            again=tuple(s for s in todo if s.name in self.done or s.name in self.why),
+            repeats=(*repeats, *filter(None, changed)),
+        )
+
+    def run(self, stage: Stage) -> None:
+        """Run a stage, and what it needs."""
+        if stage.name in self.pending:
             return
-        pending.add(stage.name)
-        lost = _passed_snapshot(out, stage) if stage.name not in done else None
-        if lost:
-            why[stage.name] = lost
-        if stage.name not in why and saved_update(out, stage) > 0:
+        self.pending.add(stage.name)
+        if stage.name not in self.done and stage.name not in self.why:
+            lost = _passed_snapshot(self.out, stage)
+            if lost:
+                self.why[stage.name] = lost
+        if stage.name not in self.why and saved_update(self.out, stage) > 0:
             return  # it goes on from its checkpoint and opens no ticket
         for file in stage.needs:
-            producer = maker[file]
-            if producer.name not in done and not _has_ended(out, producer):
-                run(producer)
-            elif not (out / file).exists():
-                # a model is chosen anew where the training's checkpoints were kept
-                if not (file.endswith(".pt") and _last_is_there(out, producer)):
-                    why[producer.name] = f"{file} is needed by {stage.name} and not kept"
-                    pending.discard(producer.name)  # from its start it needs more
-                run(producer)
-            elif producer.name not in done:
-                run(producer)
-            elif file.endswith("/best.pt") and producer.kind == "train":
-                other = _chosen_otherwise(out, producer)
-                if other and producer.name not in why:
-                    why[producer.name] = other
-                    pending.discard(producer.name)
-                    run(producer)
+            maker = self.maker[file]
+            is_done, is_there = maker.name in self.done, (self.out / file).exists()
+            if is_done and is_there:
+                if file.endswith("/best.pt") and maker.kind == "train":
+                    self.repeat(maker, _chosen_otherwise(self.out, maker))
+                continue
+            # a model is chosen anew where the training's checkpoints were kept
+            is_kept = is_there or (file.endswith(".pt") and _last_is_there(self.out, maker))
+            if not is_kept and (is_done or _has_ended(self.out, maker)):
+                self.repeat(maker, f"{file} is needed by {stage.name} and not kept")
+            self.run(maker)
 
-    # scores are what a workflow is for; everything else is made where they need it
-    for stage in stages:
-        asked = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
-        if asked and stage.name not in done:
-            run(stage)
-    # a cell whose best weights were chosen otherwise is not that of the plan, scored or not
-    for stage in stages:
-        judged = stage.folder in wanted and "best" in stage.facts.get("models", ())
-        if stage.kind == "train" and judged and stage.name in done and stage.name not in why:
-            other = _chosen_otherwise(out, stage)
-            if other:
-                why[stage.name] = other
-                pending.discard(stage.name)
-                run(stage)
-    # what was translated and scored is of weights that will be gone
-    anew = {s.folder for s in stages if s.kind == "train" and s.name in why}
-    for stage in stages:
-        if stage.kind == "close" and anew & {Path(f).parent.as_posix() for f in stage.needs}:
-            anew.add(stage.folder)
-            pending.update({stage.name} & done)
-        judges = stage.kind in ("generate", "score")
-        if judges and stage.name in done and Path(stage.folder).parent.as_posix() in anew:
-            pending.add(stage.name)
-    todo = tuple(stage for stage in stages if stage.name in pending)
-    repeats = [Repeat(s, why[s.name]) for s in todo if s.kind == "train" and s.name in why]
-    known = {repeat.stage.name for repeat in repeats}
-    planned = {stage.folder for stage in stages}
-    again = tuple(s for s in todo if s.name in done or s.name in why)
-    left = {
-        s.name: _updates(s) - (0 if s.name in why else max(0, saved_update(out, s) - _first(s)))
-        for s in todo
-        if s.kind == "train"
-    }
-    return Work(todo, left, again, (*repeats, *_changed(out, todo, known, planned)))
+    def repeat(self, stage: Stage, why: Optional[str]) -> None:
+        """Run a stage from its start, where it needs more than where it goes on."""
+        if why and stage.name not in self.why:
+            self.why[stage.name] = why
+            self.pending.discard(stage.name)
+            self.run(stage)
+
+    def judge_again(self) -> None:
+        """What was closed, translated and scored of weights that will be gone is done again."""
+        anew = {s.folder for s in self.stages if s.kind == "train" and s.name in self.why}
+        for stage in self.stages:
+            if stage.kind == "close" and anew & {Path(f).parent.as_posix() for f in stage.needs}:
+                anew.add(stage.folder)
+                self.pending.update({stage.name} & self.done)
+            judges = stage.kind in ("generate", "score") and stage.name in self.done
+            if judges and Path(stage.folder).parent.as_posix() in anew:
+                self.pending.add(stage.name)
+
+    def updates_left(self, stage: Stage) -> int:
+        if stage.name in self.why:
+            return updates_of(stage)
+        done = saved_update(self.out, stage) - int(stage.facts["first_update"])
+        return updates_of(stage) - max(0, done)
 
 
 def saved_update(out: Path, stage: Stage) -> int:
@@ -160,7 +176,7 @@ def _last_is_there(out: Path, stage: Stage) -> bool:
 
 def _passed_snapshot(out: Path, stage: Stage) -> Optional[str]:
     """Why a training that was interrupted cannot go on: a snapshot lies behind it."""
-    if not _last_is_there(out, stage) or stage.kind != "train" or _has_ended(out, stage):
+    if stage.kind != "train" or not _last_is_there(out, stage) or _has_ended(out, stage):
         return None
     saved = saved_update(out, stage)
     for file in stage.leaves:
@@ -172,8 +188,8 @@ def _passed_snapshot(out: Path, stage: Stage) -> Optional[str]:
 
 def _chosen_otherwise(out: Path, stage: Stage) -> Optional[str]:
     """Why the models of a finished training are not those that would be chosen now."""
-    record = read_record(out, stage) or {}
-    then, now = record.get("selection") or {}, stage.facts["selection"]
+    record = read_record(out, stage)
+    then, now = record.selection if record is not None else {}, stage.facts["selection"]
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             return (
@@ -183,51 +199,44 @@ def _chosen_otherwise(out: Path, stage: Stage) -> Optional[str]:
     return None
 
 
-def still_needed(out: Path, stages: tuple[Stage, ...]) -> set[str]:
+def still_needed(out: Path, stages: Sequence[Stage]) -> set[str]:
     """Files that stages which are not finished read."""
     return {file for s in stages if read_record(out, s) is None for file in s.needs}
 
 
-def _changed(
-    out: Path, todo: tuple[Stage, ...], known: set[str], planned: set[str]
-) -> list[Repeat]:
-    """Finished trainings of the same kind and seed whose recipe was another."""
-    found: list[Repeat] = []
-    for stage in todo:
-        if stage.kind != "train" or stage.name in known:
+def _changed(out: Path, stage: Stage, planned: set[str]) -> Optional[Repeat]:
+    """A finished training of the same kind and seed whose recipe was another."""
+    now = parse(Content, stage.facts["content"])
+    parent = (out / stage.folder).parent
+    for path in sorted(parent.glob(f"{stage.facts['label']}-????????/train.json")):
+        folder = path.parent.relative_to(out).as_posix()
+        record = read_stage_record(path)
+        if record is None or record.content is None or folder in planned:
             continue
-        parent = (out / stage.folder).parent
-        for record in sorted(parent.glob(f"{stage.facts['label']}-????????/train.json")):
-            folder = record.parent.relative_to(out).as_posix()
-            before = read_stage_record(record)
-            if before is None or folder in planned or "content" not in before:
-                continue
-            if _draw(before["content"]) != _draw(stage.facts["content"]):
-                continue  # of another technique whose trainings are called the same
-            difference = _difference(before["content"], stage.facts["content"])
+        # another draw is of a technique whose trainings are called the same
+        if _draw(record.content) == _draw(now):
+            difference = _difference(record.content, now)
             if difference:
-                found.append(Repeat(stage, f"finished as {folder}, but {difference}"))
-                break
-    return found
+                return Repeat(stage, f"finished as {folder}, but {difference}")
+    return None
 
 
-def _draw(content: dict[str, Any]) -> dict[str, Any]:
+def _draw(content: Content) -> dict[str, Any]:
     """The axes of a training's ticket, whatever it is drawn from."""
-    ticket = content.get("ticket") or {}
-    return {name: axis for name, axis in ticket.items() if name not in ("mask_from", "start")}
+    axes = content.ticket or {}
+    return {name: axis for name, axis in axes.items() if name not in ("mask_from", "start")}
 
 
-def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
+def _difference(then: Content, now: Content) -> str:
     """What of the user's own differs; a parent that differs tells of itself."""
-    flags_then = then.get("flags") or {}
-    flags = [
-        f"{name} was {flags_then.get(name, 'not given')!r}"
-        f" and is {now['flags'].get(name, 'not given')!r}"
-        for name in sorted({*flags_then, *now["flags"]})
-        if flags_then.get(name) != now["flags"].get(name)
+    before, after = then.flags or {}, now.flags or {}
+    found = [
+        f"{name} was {before.get(name, 'not given')!r} and is {after.get(name, 'not given')!r}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
     ]
-    if then.get("processes") != now.get("processes"):
-        flags.append(f"processes were {then.get('processes')} and are {now['processes']}")
-    if then.get("growth") != now.get("growth"):
-        flags.append("the schedule of pruning is another")
-    return ", ".join(flags)
+    if then.processes != now.processes:
+        found.append(f"processes were {then.processes} and are {now.processes}")
+    if then.growth != now.growth:
+        found.append("the schedule of pruning is another")
+    return ", ".join(found)

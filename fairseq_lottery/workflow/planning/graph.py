@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairseq_lottery.workflow.planning.stage import Stage
+from fairseq_lottery.records.plan import Stage
 
 
 def waits(pending: Sequence[Stage]) -> dict[str, list[str]]:

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.options import Reset
 from fairseq_lottery.options.nm_pattern import Pattern
-from fairseq_lottery.workflow.reading.configuration import Configuration, Request, Translation
+from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
-
-DENSE = "dense"
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,6 @@ class Plan:
         """The choices of heads and FFN units, each once."""
         found = (training.parts for training in self.trainings)
         return list(dict.fromkeys(parts for parts in found if parts is not None))
-
-    @property
-    def scores(self) -> set[str]:
-        """Whatever ranks weights in a training or in the ticket that it starts from."""
-        axes = [axis for training in self.trainings for axis in (training.ticket, training.growth)]
-        return {axis.score for axis in axes if axis is not None}
 
     def cells_of(self, training: Training) -> list[Cell]:
         """The cells that a training fills; none for one that others only start from."""
@@ -116,72 +109,78 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         clock=request.clock or Reset.clock,
         growth=Growth(sparsity=0.0, **configuration.growth),
     )
+
+    def error(message: str) -> LotteryError:
+        return configuration.source.error(request.key, message)
+
     try:
         found = list(request.technique.plan(vocabulary, **request.options))
-    except LotteryError as error:
-        raise configuration.source.error(request.key, str(error)) from error
-    except Exception as error:  # noqa: BLE001 - a user's own technique raises whatever it likes
-        raise configuration.source.error(
-            request.key, f"{request.name} fails with {type(error).__name__}: {error}"
-        ) from error
-    for _, training in found:
-        if training.parts is not None and not configuration.task.translates:
-            _refuse_untranslated(configuration, request, training)
-        drawn = training.ticket
-        late = drawn and drawn.clock == "rewind" and drawn.start.update >= training.updates
-        if drawn and late and training.updates:
-            raise configuration.source.error(
-                request.key,
-                f"{request.name} goes back to update {drawn.start.update}, the last one, and its"
-                " clock with it: nothing would be trained; set an earlier rewind",
-            )
-        _refuse_unfit(configuration, request, training)
+    except LotteryError as refusal:
+        raise error(str(refusal)) from refusal
+    except Exception as failure:  # noqa: BLE001 - a user's own technique raises whatever it likes
+        raise error(f"{request.name} fails with {type(failure).__name__}: {failure}") from failure
     rows = []
     for sparsity, training in found:
+        for problem in (
+            _untranslated(configuration, training),
+            _untrained(training),
+            _unlike_pattern(training),
+        ):
+            if problem:
+                raise error(f"{request.name} {problem}")
         _refuse_short_average(configuration, request, training)
         if abs(sparsity - training.row) > 1e-6:
-            raise configuration.source.error(
-                request.key,
+            raise error(
                 f"{request.name} gives a training of sparsity {training.row:g} for the row"
-                f" {sparsity:g}",
+                f" {sparsity:g}"
             )
         row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
         if row is not None:
             rows.append(Cell(request.name, row, seed, training))
     if not rows:
         asked = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
-        raise configuration.source.error(
-            request.key, f"{request.name} has no cell at the sparsities {asked}"
-        )
+        raise error(f"{request.name} has no cell at the sparsities {asked}")
     return rows
 
 
-def _refuse_unfit(configuration: Configuration, request: Request, training: Training) -> None:
-    """A scope N:M has one sparsity, and a mask has it or not: nothing grows to it."""
+def _untranslated(configuration: Configuration, training: Training) -> str:
+    """What is wrong with gates, which learn from translations, and unvalidated models."""
+    parts, task = training.parts, configuration.task
+    if parts is None or task.translates or (parts.measure != "gates" and training.updates):
+        return ""
+    what = "learned gates" if parts.measure == "gates" else "then: zero-shot"
+    return (
+        f"with {what} requires a task that translates, and the task is {task.name}; choose another"
+        " technique"
+    )
+
+
+def _untrained(training: Training) -> str:
+    if not training.updates or training.first_update < training.updates:
+        return ""
+    return (
+        f"goes back to update {training.first_update}, the last one, and its clock with it:"
+        " nothing would be trained; set an earlier rewind"
+    )
+
+
+def _unlike_pattern(training: Training) -> str:
+    """What is wrong with a scope N:M: it has one sparsity, and no mask grows to it."""
     for run in training.ancestors():
         drawn, grown = run.ticket, run.growth
         pattern = Pattern.parse(drawn.scope) if drawn and not drawn.takes_mask else None
         if drawn and pattern and not pattern.has(drawn.sparsity):
-            raise configuration.source.error(
-                request.key,
-                f"{request.name} draws at {drawn.sparsity:g}, and scope: {pattern} has the sparsity"
+            return (
+                f"draws at {drawn.sparsity:g}, and scope: {pattern} has the sparsity"
                 f" {pattern.sparsity:.6g} only; write sparsities: [{pattern.sparsity:.6g}], and no"
-                " rounds",
+                " rounds"
             )
         if grown and Pattern.parse(grown.scope):
-            raise configuration.source.error(
-                request.key,
-                f"{request.name} prunes during training, and scope: {grown.scope} is only for"
-                " tickets that are drawn; write one-shot, or another scope",
+            return (
+                f"prunes during training, and scope: {grown.scope} is only for tickets that are"
+                " drawn; write one-shot, or another scope"
             )
-
-
-def _fits(sparsity: float, pattern: str) -> bool:
-    """A number as anybody writes it, ``.8`` and ``0.80`` too, or a pattern."""
-    try:
-        return abs(float(pattern) - sparsity) < 1e-9
-    except ValueError:
-        return fnmatch.fnmatchcase(f"{sparsity:g}", pattern or "*")
+    return ""
 
 
 def _refuse_short_average(
@@ -190,35 +189,18 @@ def _refuse_short_average(
     """Checkpoints of one mask alone can be averaged, and none lies before a rewound clock."""
     if not training.updates:
         return  # what is judged without training was averaged before
-    drawn, growth = training.ticket, training.growth
-    first = drawn.start.update if drawn is not None and drawn.clock == "rewind" else 0
-    if growth is not None:
-        first = max(first, growth.end - 1)
+    first = training.first_update
+    if training.growth is not None:
+        first = max(first, training.growth.end - 1)
     every = int(training.flags.number("--save-interval-updates") or 0)
+    there = training.updates // every - first // every if every else 0
     for number, evaluation in enumerate(configuration.evaluations):
-        kind, _, count = evaluation.checkpoint.partition(":")
-        there = training.updates // every - first // every if every else 0
-        if kind == "average" and there < int(count):
+        if there < evaluation.averaged:
             raise configuration.source.error(
                 ("evaluate", number),
                 f"{evaluation.checkpoint}: {request.name} saves {there} checkpoints after update"
                 f" {first}, from which on it has its last mask; save more often, or average fewer",
             )
-
-
-def _refuse_untranslated(
-    configuration: Configuration, request: Request, training: Training
-) -> None:
-    """Refuse gates, which learn from translations, and models that no training validates."""
-    assert training.parts is not None
-    learned = training.parts.measure == "gates"
-    if learned or not training.updates:
-        what = "learned gates" if learned else "then: zero-shot"
-        raise configuration.source.error(
-            request.key,
-            f"{request.name} with {what} requires a task that translates, and the task is"
-            f" {configuration.task.name}; choose another technique",
-        )
 
 
 def choose_cells(
@@ -238,56 +220,66 @@ def choose_cells(
             f"--seeds {min(strange)} is no seed of {plan.configuration.source.path}; write it"
             " under seeds: there"
         )
-    if seeds is not None:
-        return [cell for cell in choose_cells(plan, only) if cell.seed in seeds]
-    if not only:
-        return list(plan.cells)
-    chosen: list[Cell] = []
-    for pattern in only:
-        name, _, seed = pattern.partition("#")
-        technique, _, sparsity = name.partition("@")
-        if not (technique or sparsity or seed):
-            raise LotteryError(f"--only {pattern!r} names no cell; write technique@sparsity")
-        of_it = [c for c in plan.cells if fnmatch.fnmatchcase(c.technique, technique or "*")]
-        in_row = [cell for cell in of_it if _fits(cell.sparsity, sparsity)]
-        fits = [cell for cell in in_row if fnmatch.fnmatchcase(str(cell.seed), seed or "*")]
+    chosen = list(plan.cells)
+    if only:
+        named = [cell for pattern in only for cell in _named(plan, pattern)]
+        chosen = [cell for cell in plan.cells if cell in named]
+    return chosen if seeds is None else [cell for cell in chosen if cell.seed in seeds]
+
+
+def _named(plan: Plan, pattern: str) -> list[Cell]:
+    """The cells that one pattern names, narrowed by technique, sparsity and seed."""
+    name, _, seed = pattern.partition("#")
+    technique, _, sparsity = name.partition("@")
+    if not (technique or sparsity or seed):
+        raise LotteryError(f"--only {pattern!r} names no cell; write technique@sparsity")
+    fits = list(plan.cells)
+    steps: list[tuple[str, Callable[[Cell], str], str]] = [
+        ("technique@sparsity", lambda cell: cell.technique, technique),
+        (f"{technique or '*'}@sparsity", lambda cell: f"{cell.sparsity:g}", _plain(sparsity)),
+        (f"{name}#seed", lambda cell: str(cell.seed), seed),
+    ]
+    for what, text_of, wanted in steps:
+        known = dict.fromkeys(map(text_of, fits))
+        fits = [cell for cell in fits if fnmatch.fnmatchcase(text_of(cell), wanted or "*")]
         if not fits:
-            known = [cell.technique for cell in plan.cells]
-            what = "technique@sparsity with"
-            if in_row:
-                known, what = [str(cell.seed) for cell in in_row], f"{name}#seed with"
-            elif of_it:
-                known = [f"{cell.sparsity:g}" for cell in of_it]
-                what = f"{technique or '*'}@sparsity with"
-            listed = ", ".join(dict.fromkeys(known))
-            raise LotteryError(f"--only {pattern} fits no cell; write {what} one of {listed}")
-        chosen += fits
-    return [cell for cell in plan.cells if cell in chosen]
+            listed = ", ".join(known)
+            raise LotteryError(f"--only {pattern} fits no cell; write {what} with one of {listed}")
+    return fits
+
+
+def _plain(sparsity: str) -> str:
+    """A number as anybody writes it, ``.8`` and ``0.80`` too, in one form; patterns as they are."""
+    try:
+        return f"{float(sparsity):g}"
+    except ValueError:
+        return sparsity
+
+
+#: what tables say of a training -> its flag
+_RECIPE = {
+    "architecture": "--arch",
+    "optimizer": "--optimizer",
+    "learning rate": "--lr",
+    "schedule": "--lr-scheduler",
+    "warm-up": "--warmup-updates",
+    "tokens per batch and process": "--max-tokens",
+    "update frequency": "--update-freq",
+    "dropout": "--dropout",
+    "label smoothing": "--label-smoothing",
+    "clipping": "--clip-norm",
+}
 
 
 def recipe(plan: Plan) -> dict[str, Any]:
     """What tables say of the run beside published ones."""
     configuration = plan.configuration
     flags = configuration.train
-    named = {
-        "architecture": "--arch",
-        "optimizer": "--optimizer",
-        "learning rate": "--lr",
-        "schedule": "--lr-scheduler",
-        "warm-up": "--warmup-updates",
-        "tokens per batch and process": "--max-tokens",
-        "update frequency": "--update-freq",
-        "dropout": "--dropout",
-        "label smoothing": "--label-smoothing",
-        "clipping": "--clip-norm",
-    }
-    found: dict[str, Any] = {what: flags.get(flag) for what, flag in named.items() if flag in flags}
     pre_norm = "--encoder-normalize-before" in flags
     rewinds = sorted({request.rewind for request in configuration.requests})
-    translations = [e for e in configuration.evaluations if isinstance(e, Translation)]
     shown = {
         **configuration.task.record,
-        **found,
+        **{what: flags.get(flag) for what, flag in _RECIPE.items() if flag in flags},
         "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
         "processes": configuration.resources.processes * configuration.resources.nodes,
         "updates": configuration.updates,
@@ -296,7 +288,7 @@ def recipe(plan: Plan) -> dict[str, Any]:
         "prunable": configuration.growth["prunable"],
         "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
     }
-    if translations:
-        shown["beam"] = [evaluation.beam for evaluation in translations]
-        shown["length penalty"] = [evaluation.lenpen for evaluation in translations]
+    if configuration.translations:
+        shown["beam"] = [evaluation.beam for evaluation in configuration.translations]
+        shown["length penalty"] = [evaluation.lenpen for evaluation in configuration.translations]
     return shown

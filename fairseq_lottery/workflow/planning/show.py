@@ -10,10 +10,10 @@ from typing import Any, Optional
 from rich.console import Console
 from rich.table import Table
 
+from fairseq_lottery.records.plan import TRAINED
 from fairseq_lottery.workflow.planning.cost import CALIBRATED, Cost
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.stage import TRAINED
 from fairseq_lottery.workflow.trainings.training import Training
 
 
@@ -66,14 +66,9 @@ def _state(out: Path, folder: str, pending: set[str]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the plan's table.
+    """A row of the plan's table: a technique, or what is trained on the way to its cells.
 
-    Attributes:
-        name: a technique, or the same with "on the way" for trainings that its cells start from
-            and that fill no cell, as rounds in between.
-        sparsities, seeds: of the row's trainings, each once.
-        cells: how many it has, None for a row of trainings on the way.
-        to_train: pending trainings that no row before has counted.
+    Trainings on the way fill no cell; ``to_train`` are those that no row before has counted.
     """
 
     name: str

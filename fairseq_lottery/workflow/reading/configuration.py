@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 from fairseq_lottery.adapters import TaskAdapter
+from fairseq_lottery.records.schema import Rule, Size, at_least
 from fairseq_lottery.workflow.reading.yaml_lines import Key, Lines
 from fairseq_lottery.workflow.trainings.techniques import Technique
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import model_file
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a trained cell is evaluated: by the last validation of a checkpoint.
-
-    Attributes:
-        checkpoint: ``best``, ``last`` or ``average:N``.
-        subset: the set of sentences.
-    """
+    """How a trained cell is evaluated: by the last validation of a checkpoint."""
 
     checkpoint: str
     subset: str
@@ -31,23 +26,19 @@ class Evaluation:
         return self.checkpoint
 
     @property
-    def model(self) -> str:
-        """The file of the chosen weights."""
-        return model_file(self.checkpoint)
-
-    @property
     def settings(self) -> dict[str, Any]:
         """What its rows say of it, under the names of records."""
-        return {"checkpoint": self.checkpoint, "subset": self.subset}
+        return {name: value for name, value in asdict(self).items() if name != "references"}
+
+    @property
+    def averaged(self) -> int:
+        """How many numbered checkpoints it averages."""
+        return int(self.checkpoint.partition(":")[2] or 0)
 
 
 @dataclass(frozen=True)
 class Translation(Evaluation):
-    """How a trained cell is evaluated: by translations of a test set.
-
-    Attributes:
-        references: the raw text of the test set.
-    """
+    """How a trained cell is evaluated: by translations of a test set, against its raw text."""
 
     beam: int
     lenpen: float
@@ -58,16 +49,6 @@ class Translation(Evaluation):
         """The name of its folder and of its rows."""
         subset = "" if self.subset == "test" else f"-{self.subset}"
         return f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}{subset}"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What its rows say of it, under the names of records."""
-        return {
-            "checkpoint": self.checkpoint,
-            "beam": self.beam,
-            "lenpen": self.lenpen,
-            "subset": self.subset,
-        }
 
 
 @dataclass(frozen=True)
@@ -87,35 +68,33 @@ class Request:
     key: Key
 
 
+#: resources of an engine, by its names
+_Engine = Annotated[
+    dict, Rule("a mapping, whose runtime is in minutes", lambda v: type(v.get("runtime", 1)) is int)
+]
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What a training occupies, and what a scheduler is told.
+    """What one training occupies, and further resources of the engine.
 
-    Attributes:
-        gpus: GPUs of one training; 0 trains on the CPU.
-        processes: processes of one training, one a GPU unless it trains on the CPU.
-        nodes: machines of one training; more than one is for Slurm.
-        threads: CPU threads of a process.
-        train, other: further resources of the engine (runtime, mem_mb, slurm_partition...)
-            for trainings, and for all other stages.
+    Without GPUs it trains on the CPU; ``threads`` are those of a process; ``train`` and ``other``
+    (runtime, mem_mb, slurm_partition...) are for trainings and for all other stages.
     """
 
-    gpus: int = 1
-    processes: int = 1
-    nodes: int = 1
-    threads: int = 1
-    train: dict[str, Any] = field(default_factory=dict)
-    other: dict[str, Any] = field(default_factory=dict)
+    gpus: Annotated[int, at_least(0)] = 1
+    processes: Size = 1
+    nodes: Size = 1
+    threads: Size = 1
+    train: _Engine = field(default_factory=dict)
+    other: _Engine = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Configuration:
     """A whole configuration; paths are absolute, shares of the training are updates.
 
-    Attributes:
-        prepare: the command that makes the data, for a reader; it is never run.
-        references: the raw text of the test set; None where the task does not translate.
-        generate: flags of every translation.
+    There are no references where the task does not translate; ``prepare`` is never run.
     """
 
     source: Lines
@@ -146,6 +125,21 @@ class Configuration:
     def seeds(self) -> tuple[int, ...]:
         """All seeds, in order."""
         return tuple(sorted({seed for request in self.requests for seed in request.seeds}))
+
+    @property
+    def translations(self) -> list[Translation]:
+        """The evaluations by translations: all of them where the task translates."""
+        return [one for one in self.evaluations if isinstance(one, Translation)]
+
+    @property
+    def test_sets(self) -> dict[tuple[str, Path], Key]:
+        """Subset and references of every test set -> where the references are named."""
+        found: dict[tuple[str, Path], Key] = {}
+        for number, evaluation in enumerate(self.translations):
+            own: Key = ("evaluate", number, "references")
+            where = ("references",) if evaluation.references == self.references else own
+            found.setdefault((evaluation.subset, evaluation.references), where)
+        return found
 
     @property
     def adopted_folders(self) -> list[str]:

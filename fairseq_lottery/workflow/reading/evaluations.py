@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.adapters import TaskAdapter
-from fairseq_lottery.workflow.reading.checked_values import Values, has_only
+from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Evaluation, Translation
+from fairseq_lottery.workflow.reading.file_keys import METRICS, EvaluateKeys, FileKeys
 from fairseq_lottery.workflow.reading.yaml_lines import Key
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
@@ -31,12 +31,12 @@ _WHY = {
     **dict.fromkeys(("--score-reference", "--prefix-size"), "references are no translations"),
     **dict.fromkeys(("--beam", "--lenpen", "--gen-subset"), "write it under evaluate"),
 }
-#: sacreBLEU's
-_METRICS = ("BLEU", "chrF", "TER")
 
 
-def read_evaluations(values: Values, task: TaskAdapter, train: Flags) -> dict[str, Any]:
-    """Take ``evaluate`` and the keys about translations.
+def read_evaluations(
+    values: Values, keys: FileKeys, task: TaskAdapter, train: Flags
+) -> dict[str, Any]:
+    """Check ``evaluate`` and the keys about translations.
 
     Args:
         train: flags of the training, which has to save what is evaluated.
@@ -44,150 +44,86 @@ def read_evaluations(values: Values, task: TaskAdapter, train: Flags) -> dict[st
     Returns:
         fields of a ``Configuration``.
     """
-    if not task.translates:
-        for name in _OF_TRANSLATIONS:
-            _refuse_translating(values, task, (name,), name in values.left)
-        return {
-            "references": None,
-            "evaluations": _read_list(values, task, train, Path()),
-            "generate": Flags(),
-            "metrics": (),
-            "score_commands": {},
-        }
-    references = values.path(("references",), values.take("references", str, required=True))
-    evaluations = _read_list(values, task, train, references)
-    return {
-        "references": references,
-        "evaluations": evaluations,
-        "generate": _generate(values),
-        "metrics": _metrics(values),
-        "score_commands": _score_commands(values),
-    }
-
-
-def _refuse_translating(values: Values, task: TaskAdapter, key: Key, is_there: bool) -> None:
-    if is_there:
-        raise values.lines.error(
-            key,
-            f"{key[-1]} requires a task that translates, and the task is {task.name}, whose cells"
-            " are evaluated by validations; leave it out",
-        )
-
-
-def _read_list(
-    values: Values, task: TaskAdapter, train: Flags, references: Path
-) -> tuple[Evaluation, ...]:
+    if not keys.evaluate:
+        raise values.error(("evaluate",), "evaluate is empty")
     found: list[Evaluation] = []
-    for number, item in enumerate(values.take("evaluate", list, [{}])):
-        key: Key = ("evaluate", number)
-        item = dict(values.typed(key, item, dict))
-        checkpoint = values.typed((*key, "checkpoint"), item.pop("checkpoint", "best"), str)
-        if not re.fullmatch(r"best|last|average:[1-9][0-9]{0,8}", checkpoint):
-            raise values.lines.error(
-                key, f"there is no checkpoint {checkpoint!r}; write best, last or average:5"
-            )
-        if task.translates:
-            found.append(_translation(values, key, item, checkpoint, references))
-        else:
-            found.append(_validation(values, key, item, checkpoint, task, train.valid_subset))
-        for name in item:
-            raise values.lines.error((*key, name), f"there is no key {name!r} in evaluate")
+    if task.translates:
+        if keys.references is None:
+            raise values.error((), "references is missing")
+        references = values.path(("references",), keys.references)
+        for number, entry in enumerate(keys.evaluate):
+            found.append(_translation(values, ("evaluate", number), entry, references))
+        more = {"references": references, **_scoring(values, keys)}
+    else:
+        _refuse_translating(values, task, (), keys, _OF_TRANSLATIONS)
+        for number, entry in enumerate(keys.evaluate):
+            _refuse_translating(values, task, ("evaluate", number), entry, _OF_A_TRANSLATION)
+            found.append(Evaluation(entry.checkpoint, train.valid_subset))
+        more = {"references": None, "generate": Flags(), "metrics": (), "score_commands": {}}
     names = [evaluation.name for evaluation in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise values.lines.error(("evaluate",), f"evaluate has two entries called {name}")
-    if not found:
-        raise values.lines.error(("evaluate",), "evaluate is empty")
     for number, evaluation in enumerate(found):
-        key, checkpoint = ("evaluate", number), evaluation.checkpoint
-        validated = checkpoint == "best" or not task.translates
-        if validated and "--disable-validation" in train:
-            raise values.lines.error(
-                key, f"{checkpoint} needs validations; train has --disable-validation"
+        if names.count(evaluation.name) > 1:
+            raise values.error(("evaluate",), f"evaluate has two entries called {evaluation.name}")
+        _refuse_unsaved(values, ("evaluate", number), evaluation, task, train)
+    return {"evaluations": tuple(found), **more}
+
+
+def _refuse_translating(
+    values: Values, task: TaskAdapter, key: Key, given: Any, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        if getattr(given, name) is not None:
+            raise values.error(
+                (*key, name),
+                f"{name} requires a task that translates, and the task is {task.name}, whose cells"
+                " are evaluated by validations; leave it out",
             )
-        _refuse_unsaved(values, key, checkpoint, train)
-    return tuple(found)
 
 
-def _translation(
-    values: Values, key: Key, item: dict[str, Any], checkpoint: str, references: Path
-) -> Translation:
-    beam = values.typed((*key, "beam"), item.pop("beam", 5), int)
-    lenpen = values.typed((*key, "lenpen"), item.pop("lenpen", 1.0), float)
-    subset = values.typed((*key, "subset"), item.pop("subset", "test"), str)
-    if not re.fullmatch(r"\w+", subset):
-        raise values.lines.error(
-            (*key, "subset"),
-            f"{subset!r} is no subset; write one of fairseq-preprocess's, as test or test1",
-        )
-    own = item.pop("references", None)
-    if own is not None:
-        references = values.path(key, values.typed((*key, "references"), own, str))
+def _translation(values: Values, key: Key, entry: EvaluateKeys, references: Path) -> Translation:
+    subset = entry.subset or "test"
+    if entry.references is not None:
+        references = values.path(key, entry.references)
     elif subset != "test":
-        raise values.lines.error(
-            (*key, "subset"), f"the subset {subset} needs references: of its own"
-        )
-    if beam < 1:
-        raise values.lines.error((*key, "beam"), f"beam {beam} must be 1 or more")
-    return Translation(checkpoint, subset, beam, lenpen, references)
+        raise values.error((*key, "subset"), f"the subset {subset} needs references: of its own")
+    lenpen = 1.0 if entry.lenpen is None else entry.lenpen
+    return Translation(entry.checkpoint, subset, entry.beam or 5, lenpen, references)
 
 
-def _validation(
-    values: Values,
-    key: Key,
-    item: dict[str, Any],
-    checkpoint: str,
-    task: TaskAdapter,
-    subset: str,
-) -> Evaluation:
-    """Take an entry that is evaluated by what fairseq noted of a checkpoint when it saved it."""
-    for name in _OF_A_TRANSLATION:
-        _refuse_translating(values, task, (*key, name), name in item)
-    if checkpoint.startswith("average:"):
-        raise values.lines.error(
-            key, f"{checkpoint} has no validation of its own; write best or last"
-        )
-    return Evaluation(checkpoint, subset)
-
-
-def _refuse_unsaved(values: Values, key: Key, checkpoint: str, train: Flags) -> None:
-    """Refuse an average of more checkpoints than the training saves and keeps."""
-    if not checkpoint.startswith("average:"):
+def _refuse_unsaved(
+    values: Values, key: Key, evaluation: Evaluation, task: TaskAdapter, train: Flags
+) -> None:
+    """Refuse a checkpoint that the training does not validate, or not save and keep."""
+    checkpoint, count = evaluation.checkpoint, evaluation.averaged
+    if count and not task.translates:
+        raise values.error(key, f"{checkpoint} has no validation of its own; write best or last")
+    validated = checkpoint == "best" or not task.translates
+    if validated and "--disable-validation" in train:
+        raise values.error(key, f"{checkpoint} needs validations; train has --disable-validation")
+    if not count:
         return
-    count = int(checkpoint.split(":")[1])
     every = train.number("--save-interval-updates")
     if not every:
-        raise values.lines.error(key, f"{checkpoint} needs --save-interval-updates in train")
+        raise values.error(key, f"{checkpoint} needs --save-interval-updates in train")
     if count * every > values.updates:
         there = int(values.updates // every)
-        raise values.lines.error(key, f"{checkpoint}: a training saves {there} checkpoints")
+        raise values.error(key, f"{checkpoint}: a training saves {there} checkpoints")
     kept = train.number("--keep-interval-updates")
     if kept is not None and 0 <= kept < count:
-        raise values.lines.error(key, f"{checkpoint}: train keeps {kept:g} checkpoints")
+        raise values.error(key, f"{checkpoint}: train keeps {kept:g} checkpoints")
 
 
-def _generate(values: Values) -> Flags:
-    own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN_GENERATE}
-    return values.flags("generate", own)
-
-
-def _metrics(values: Values) -> tuple[str, ...]:
-    given = values.take("metrics", list, list(_METRICS))
-    key: Key = ("metrics",)
-    if not given and not values.left.get("score_command"):
-        raise values.lines.error(key, "metrics is empty")
-    return tuple(values.choice((*key, n), value, _METRICS) for n, value in enumerate(given))
-
-
-def _score_commands(values: Values) -> dict[str, str]:
-    given = values.take("score_command", dict, {})
-    key: Key = ("score_command",)
-    for name, command in given.items():
-        values.typed((*key, name), command, str)
-        if name in _METRICS:
-            raise values.lines.error((*key, name), f"{name} is sacreBLEU's; call yours otherwise")
-        if not has_only(command, ("hypotheses", "references", "sources")):
-            raise values.lines.error(
-                (*key, name), "its places are {hypotheses}, {references} and {sources}"
+def _scoring(values: Values, keys: FileKeys) -> dict[str, Any]:
+    """How translations are made and scored."""
+    metrics = METRICS if keys.metrics is None else keys.metrics
+    commands = keys.score_command or {}
+    if not metrics and not commands:
+        raise values.error(("metrics",), "metrics is empty")
+    for name in METRICS:
+        if name in commands:
+            raise values.error(
+                ("score_command", name), f"{name} is sacreBLEU's; call yours otherwise"
             )
-    return dict(given)
+    own = {name: _WHY.get(name, "the workflow gives it itself") for name in _OWN_GENERATE}
+    generate = values.flags("generate", keys.generate or "", own)
+    return {"generate": generate, "metrics": metrics, "score_commands": commands}

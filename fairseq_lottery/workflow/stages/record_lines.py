@@ -1,19 +1,29 @@
-"""``records.jsonl``: what the runs of a workflow say, one line per cell and number."""
+"""The records of all cells, collected from those of their stages."""
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.files import locked, replacing
-from fairseq_lottery.workflow.planning.folder_files import read_plan, read_scores
+from fairseq_lottery.files import locked
+from fairseq_lottery.records.cells import (
+    CellRecord,
+    Choice,
+    Curve,
+    Importance,
+    Model,
+    Score,
+    write_records,
+)
+from fairseq_lottery.records.plan import TRAINED, ScoreFacts, Stage, StagePlan, read_stage_plan
+from fairseq_lottery.records.schema import parse
+from fairseq_lottery.records.stage_records import SCORES, ScoreRow, StageRecord, read_scores
 from fairseq_lottery.workflow.planning.folder_state import read_record
-from fairseq_lottery.workflow.planning.stage import TRAINED, Stage
 from fairseq_lottery.workflow.trainings.training import model_file
 
-FILE = "records.jsonl"
 LOCK = ".records.lock"
 
 
@@ -24,68 +34,69 @@ def refresh(out: Path) -> None:
     another stage had ended.
     """
     with locked(out / LOCK):
-        plan = read_plan(out)
-        rows = collect(out, plan)
-        with replacing(out / FILE) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_records(out, collect(out, read_stage_plan(out)))
 
 
-def collect(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of scores, curves, models, closed parts and their ranks, in the order of the cells."""
-    stages = [Stage.from_json(stage) for stage in plan["stages"]]
-    trained = {s.folder: read_record(out, s) for s in stages if s.kind in TRAINED}
-    scores = [stage for stage in stages if stage.kind == "score"]
-    rows: list[dict[str, Any]] = []
-    for cell in plan["cells"]:
-        who = {name: cell[name] for name in ("technique", "sparsity", "seed", "training")}
-        training = trained.get(cell["training"])
-        mine = [s for s in scores if Path(s.folder).parent.as_posix() == cell["training"]]
-        for stage in mine:
-            if training is not None and read_record(out, stage) is not None:
-                version = str(training.get("versions", {}).get("fairseq_lottery"))
-                rows += _scores(out, who, stage, version)
-        found = (training or {}).get("parts")
-        if training is not None and found and found["kind"] != "weights":
-            rows.append({"kind": "parts", **who, "file": training["parts"]["file"]})
+def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
+    """Return scores, closed parts, curves, models and importance, in the order of the cells."""
+    trained = {s.folder: read_record(out, s) for s in plan.stages if s.kind in TRAINED}
+    finished = [
+        stage
+        for stage in plan.stages
+        if stage.kind in ("score", "rank") and read_record(out, stage) is not None
+    ]
+    found: list[CellRecord] = []
+    for cell in plan.cells:
+        training = trained.get(cell.training)
         if training is not None:
-            rows += [{"kind": "curve", **who, **row} for row in training.get("curves", [])]
-            for checkpoint, measured in training.get("measured", {}).items():
-                file = f"{cell['training']}/{model_file(checkpoint)}"
-                rows.append({"kind": "model", **who, "file": file, "checkpoint": checkpoint,
-                             "matrices": measured.get("matrices")})  # fmt: skip
-        ranked = [s for s in stages if s.kind == "rank" and s.facts["of"] == cell["training"]]
-        rows += [
-            {"kind": "importance", **who, "measure": s.facts["measure"], "file": s.leaves[0]}
-            for s in ranked
-            if read_record(out, s) is not None
-        ]
-    return rows
+            for stage in finished:
+                if stage.kind == "score" and Path(stage.folder).parent == Path(cell.training):
+                    found += _scores(out, asdict(cell), stage, training)
+            found += _of_training(asdict(cell), training)
+        for stage in finished:
+            if stage.kind == "rank" and stage.facts["of"] == cell.training:
+                found.append(
+                    Importance(**asdict(cell), measure=stage.facts["measure"], file=stage.leaves[0])
+                )
+    return found
 
 
-def _scores(out: Path, who: dict[str, Any], stage: Stage, version: str) -> list[dict[str, Any]]:
-    evaluation = dict(stage.facts["evaluation"])
-    name = evaluation.pop("name")
-    rows = []
-    for row in read_scores(out / stage.folder / "scores.jsonl"):
-        drawn = row.pop("signature_of_ticket", None)
-        made = {"run": run_signature(who, row, drawn, version)}
-        if "references" in stage.facts:
-            made["hypotheses"] = f"{stage.folder}/hypotheses.txt"
-            made["references"] = os.path.relpath(stage.facts["references"], out)
-        rows.append({"kind": "score", **who, "evaluation": name, **evaluation, **row, **made})
-    return rows
+def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[CellRecord]:
+    if training.parts is not None and training.parts.kind != "weights":
+        yield Choice(**cell, file=training.parts.file)
+    for point in training.curves:
+        yield Curve(**cell, **asdict(point))
+    for checkpoint, measured in training.measured.items():
+        file = f"{cell['training']}/{model_file(checkpoint)}"
+        yield Model(**cell, file=file, checkpoint=checkpoint, matrices=measured.matrices)
 
 
-def run_signature(who: dict[str, Any], row: dict[str, Any], drawn: str | None, version: str) -> str:
-    """The short string that says how the model behind a number was made."""
-    measured = row["pruned"] / row["prunable"]
+def _scores(
+    out: Path, cell: dict[str, Any], stage: Stage, training: StageRecord
+) -> Iterator[Score]:
+    facts = parse(ScoreFacts, stage.facts)
+    about: dict[str, Any] = {**cell, **asdict(facts.evaluation)}
+    about["evaluation"] = about.pop("name")
+    if facts.references is not None:
+        about["hypotheses"] = f"{stage.folder}/hypotheses.txt"
+        about["references"] = os.path.relpath(facts.references, out)
+    version = str(training.versions.get("fairseq_lottery"))
+    for row in read_scores(out / stage.folder / SCORES):
+        counted = {name: value for name, value in asdict(row).items() if value is not None}
+        counted.pop("signature_of_ticket", None)
+        yield Score(**{**about, **counted, "run": run_signature(cell, row, version)})
+
+
+def run_signature(cell: dict[str, Any], row: ScoreRow, version: str) -> str:
+    """Return the short string that says how the model behind a number was made."""
     parts = [
-        f"technique:{who['technique']}",
-        f"sparsity:{measured:.4f}",
-        f"of:{row['denominator']}:{row['prunable']}",
-        f"update:{row['update']}",
-        f"seed:{who['seed']}",
-        f"training:{who['training']}",
+        f"technique:{cell['technique']}",
+        f"sparsity:{row.pruned / row.prunable:.4f}",
+        f"of:{row.denominator}:{row.prunable}",
+        f"update:{row.update}",
+        f"seed:{cell['seed']}",
+        f"training:{cell['training']}",
         f"version:{version}",
     ]
+    drawn = row.signature_of_ticket
     return "|".join(parts) + (f" from {drawn}" if drawn else "")

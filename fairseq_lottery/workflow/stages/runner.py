@@ -7,7 +7,6 @@ This is what Snakemake starts and what emitted scripts hold; COMMAND is the plai
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -24,15 +23,15 @@ from fairseq_lottery.environment import versions
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
-from fairseq_lottery.workflow.planning.folder_files import read_plan
+from fairseq_lottery.records.json_files import write_file
+from fairseq_lottery.records.plan import RUNNING, Stage, read_stage_plan
 from fairseq_lottery.workflow.planning.folder_state import read_record
 from fairseq_lottery.workflow.planning.logs import tail
-from fairseq_lottery.workflow.planning.stage import RUNNING, TRAINED, Stage
+from fairseq_lottery.workflow.stages.finish import clean, finish, update_of
 from fairseq_lottery.workflow.stages.gpus import borrowed
-from fairseq_lottery.workflow.stages.learning_curves import read_curves
 from fairseq_lottery.workflow.stages.record_lines import refresh
-from fairseq_lottery.workflow.stages.retained_files import clean
-from fairseq_lottery.workflow.trainings.training import model_file
+
+MODULE = "fairseq_lottery.workflow.stages.runner"
 
 
 def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None:
@@ -50,24 +49,26 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
     with _alone(stage) as lock:
         if read_record(Path(), stage) is None:
             begin = time.time()
-            last = Path(stage.folder) / "checkpoint_last.pt"
+            last = folder / "checkpoint_last.pt"
             told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
             code, wanted = 0, ""
             # nothing is left to do for a training that has all of its updates
-            ended = stage.kind == "train" and last.is_file() and _update_of(last) == _end(stage)
+            is_resumed = stage.kind == "train" and last.is_file()
+            ended = is_resumed and update_of(last) == stage.facts["updates"]
             if not ended:
                 with borrowed(gpus) as (devices, held):
                     begin = time.time()
                     extra = {**devices, **_environment(command, threads)}
                     code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
             seconds = _spent(stage, time.time() - begin)
-            if code and (wanted or _saved(stage, told)):
+            stopped = (wanted or _saved(stage, told)) if code else ""
+            if stopped:
                 raise LotteryError(
-                    f"the stage {stage.name} was stopped by {wanted or _saved(stage, told)}; it"
-                    " goes on where it was when it is started again"
+                    f"the stage {stage.name} was stopped by {stopped}; it goes on where it was when"
+                    " it is started again"
                 )
             try:
-                found = _finish(stage, code, ended)
+                found = finish(stage, code, ended)
             except LotteryError as error:
                 raise _failed(stage, code, command, str(error)) from error
             record = {
@@ -78,9 +79,8 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
                 **stage.facts,
                 **found,
             }
-            with replacing(stage.record) as path:
-                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            _seconds_file(stage).unlink()
+            write_file(Path(stage.record), record, indent=1)
+            (folder / f".{stage.kind}.seconds").unlink()
         clean(Path(), stage)
         if stage.kind == "score":
             refresh(Path())
@@ -164,76 +164,9 @@ def _ignore_usr1() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-# --- judging -------------------------------------------------------------------------------------
-
-
-def _finish(stage: Stage, code: int, ended: bool) -> dict[str, Any]:
-    """Check what a stage left, and say what its record keeps.
-
-    torch now and then aborts while the interpreter leaves, after all work is done: what a
-    stage leaves counts, and its exit code only where it is another.
-    """
-    if code not in (0, -signal.SIGABRT, 128 + signal.SIGABRT):
-        raise LotteryError(f"exit code {code}")
-    found: dict[str, Any] = {}
-    if stage.kind in TRAINED:
-        found = _finish_training(stage)
-    # of a training that had ended before, snapshots may have been cleaned up since
-    left = [file for file in stage.leaves if not ended or file.endswith(".pt")]
-    missing = [file for file in left if not Path(file).is_file()]
-    if missing:
-        raise LotteryError(f"it left no {missing[0]}")
-    if stage.kind == "generate" and "Generate " not in tail(Path(stage.leaves[0])):
-        raise LotteryError(f"{stage.leaves[0]} is not complete")
-    return found
-
-
-def _finish_training(stage: Stage) -> dict[str, Any]:
-    """Make the chosen models and count what is pruned in them."""
-    from dataclasses import asdict
-
-    from fairseq_lottery.workflow.stages.selected_model import choose, measure
-
-    folder, facts = Path(stage.folder), stage.facts
-    if stage.kind == "train":
-        _refuse_unfinished(folder, facts["updates"])
-    measured = {}
-    for checkpoint in facts["models"]:
-        model = folder / model_file(checkpoint)
-        if stage.kind == "train":
-            choose(folder, checkpoint)
-        closed = facts.get("parts") or {}
-        found = measure(
-            model, facts["sparsity"], closed.get("file"), closed.get("kind"), closed.get("share")
-        )
-        measured[checkpoint] = asdict(found)
-    return {"measured": measured, "curves": read_curves(Path(stage.log))}
-
-
-def _refuse_unfinished(folder: Path, updates: int) -> None:
-    done = _update_of(folder / "checkpoint_last.pt")
-    if done != updates:
-        raise LotteryError(f"it ended at update {done} of {updates}")
-
-
-def _update_of(checkpoint: Path) -> int:
-    """Updates behind a checkpoint; -1 for one that is damaged, which the training mends."""
-    from fairseq_lottery.formats.source import read_checkpoint
-
-    try:
-        state = read_checkpoint(checkpoint)
-    except LotteryError:
-        return -1
-    return int((state.get("optimizer_history") or [{}])[-1].get("num_updates") or 0)
-
-
-def _end(stage: Stage) -> int:
-    return int(stage.facts["updates"])
-
-
 def _spent(stage: Stage, seconds: float) -> float:
     """The seconds of this start and of those before it that did not finish the stage."""
-    path = _seconds_file(stage)
+    path = Path(stage.folder) / f".{stage.kind}.seconds"
     try:
         before = float(read_text(path, 100))
     except (OSError, ValueError):  # there is none, or it was cut off
@@ -243,24 +176,16 @@ def _spent(stage: Stage, seconds: float) -> float:
     return round(before + seconds, 1)
 
 
-def _seconds_file(stage: Stage) -> Path:
-    return Path(stage.folder) / f".{stage.kind}.seconds"
-
-
 def _failed(stage: Stage, code: int, command: list[str], reason: str) -> LotteryError:
     lines = [line for line in tail(Path(stage.log)).splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("fairseq-lottery: ")]
     last = said[-1] if said else " / ".join(line[-160:] for line in lines[-2:])
-    again = shlex.join(["cd", str(Path.cwd())]) + " && " + shlex.join(_wrapped(stage, command))
+    runner = [sys.executable, "-m", MODULE, stage.name, "--", *command]
+    again = f"{shlex.join(['cd', str(Path.cwd())])} && {shlex.join(runner)}"
     return LotteryError(
         f"the stage {stage.name} failed ({reason}); its log {Path.cwd() / stage.log} ends with:"
         f" {last}; repeat it with: {again}"
     )
-
-
-def _wrapped(stage: Stage, command: list[str]) -> list[str]:
-    runner = "fairseq_lottery.workflow.stages.runner"
-    return [sys.executable, "-m", runner, stage.name, "--", *command]
 
 
 def main() -> int:
@@ -268,32 +193,26 @@ def main() -> int:
     name, dashes, *command = sys.argv[1:] + ["", ""][: max(0, 3 - len(sys.argv))]
     try:
         if dashes != "--" or not command or not re.match(r"\w+-", name):
-            module = "fairseq_lottery.workflow.stages.runner"
-            raise LotteryError(f"usage: python -m {module} NAME -- COMMAND...")
-        plan = read_plan(Path())
-        stages = tuple(Stage.from_json(stage) for stage in plan["stages"])
-        found = [stage for stage in stages if stage.name == name]
-        if not found:
+            raise LotteryError(f"usage: python -m {MODULE} NAME -- COMMAND...")
+        plan = read_stage_plan(Path())
+        stage = next((stage for stage in plan.stages if stage.name == name), None)
+        if stage is None:
             raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
-        one = dict.fromkeys(RUNNING, min(1, plan["gpus"]))
-        job = {"train": plan["gpus"], **one}.get(found[0].kind, 0)
+        gpus = 0
+        if plan.executor == "local":  # a cluster hands out GPUs by itself
+            most = plan.gpus if stage.kind == "train" else int(stage.kind in RUNNING)
+            gpus = min(plan.gpus, most)
         try:
-            # a cluster hands out GPUs by itself
-            gpus = job if plan["executor"] == "local" else 0
-            run_stage(found[0], command, gpus, plan["threads"])
+            run_stage(stage, command, gpus, plan.threads)
         except LotteryError as error:
-            _told(found[0], error)
+            # where whoever started the stage finds it, on whatever machine
+            with replacing(stage.failure) as path:
+                path.write_text(f"{error}\n", encoding="utf-8")
             raise
     except LotteryError as error:
         print(f"fairseq-lottery: {error}", file=sys.stderr, flush=True)
         return 2
     return 0
-
-
-def _told(stage: Stage, error: LotteryError) -> None:
-    """Leave the sentence where whoever started the stage finds it, on whatever machine."""
-    with replacing(f"{stage.folder}/{stage.kind}.failed") as path:
-        path.write_text(f"{error}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 import subprocess
@@ -15,8 +14,10 @@ from typing import Any
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import replacing
+from fairseq_lottery.records.json_files import write_lines
+from fairseq_lottery.records.stage_records import SCORES
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
-from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure, record_of
+from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure
 
 #: source, target, translation, the same detokenised, scores of its tokens: in this order
 _LINE = re.compile(r"([STHDP])-(\d+)\t(.*)")
@@ -114,10 +115,8 @@ def main(argv: list[str] | None = None) -> None:
         "references": str(args.references),
     }
     rows += [extra_score(name, command, places) for name, command in args.score_command]
-    facts = record_of(measured)
-    with replacing(args.out / "scores.jsonl") as path:
-        lines = [json.dumps({**row, "sentences": len(references), **facts}) for row in rows]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    counted = {"sentences": len(references), **measured.row}
+    write_lines(args.out / SCORES, [{**row, **counted} for row in rows])
     for row in rows:
         print(f"{row['metric']} {row['score']:.2f} {row['signature']}")
 

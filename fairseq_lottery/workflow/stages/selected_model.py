@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.records.cells import mask_file
 from fairseq_lottery.workflow.trainings.training import model_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fairseq_lottery.formats import Source
+    from fairseq_lottery.heads.components.parts import Parts
+    from fairseq_lottery.masks import Mask
 
 
 @dataclass(frozen=True)
@@ -16,12 +25,12 @@ class Measured:
     """What a model is, counted in the model itself.
 
     Attributes:
-        update: updates behind it.
         pruned, prunable: weights that its mask removes, of how many; or closed parts, of how many.
         denominator: the prunable set, or the kind of parts.
         signature: of the ticket that it started from, None without one.
         matrices: matrix -> share of its prunable weights that is left.
         closed: kind -> share of these parts that is closed; None where nothing was to be.
+        mask: its own, None for a model that has none.
     """
 
     update: int
@@ -31,16 +40,19 @@ class Measured:
     signature: Optional[str]
     matrices: dict[str, float]
     closed: Optional[dict[str, float]] = None
+    mask: Optional[Mask] = None
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the record of its training says of it."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mask"}
 
-def record_of(measured: Measured) -> dict[str, Any]:
-    """Return what each row of a model's scores says of the model."""
-    facts = asdict(measured)
-    facts.pop("matrices")
-    facts["signature_of_ticket"] = facts.pop("signature")
-    if facts["closed"] is None:
-        facts.pop("closed")
-    return facts
+    @property
+    def row(self) -> dict[str, Any]:
+        """What each row of its scores says of it."""
+        facts = {**self.record, "signature_of_ticket": self.signature}
+        left_out = ("matrices", "signature") + (("closed",) if self.closed is None else ())
+        return {name: value for name, value in facts.items() if name not in left_out}
 
 
 def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
@@ -56,7 +68,7 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     import torch
 
     from fairseq_lottery.files import replacing
-    from fairseq_lottery.formats.source import read_checkpoint
+    from fairseq_lottery.formats import read_checkpoint
     from fairseq_lottery.tickets.average import average, last_checkpoints
 
     kind, _, count = checkpoint.partition(":")
@@ -75,6 +87,14 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     with replacing(target) as temporary, open(temporary, "wb") as file:
         torch.save({**state, "last_optimizer_state": None}, file)  # a name would be stored in it
     return target
+
+
+def leave_mask(model: Path, mask: Optional[Mask]) -> None:
+    """Write the mask of a model beside it, in a file of a bit per weight, for reports."""
+    from fairseq_lottery.formats import save_mask
+
+    if mask is not None:
+        save_mask(mask_file(model), mask)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,32 +128,28 @@ def measure(
             whole weights, or has another share closed; weights that its mask removes, or of parts
             that are closed, are not zero.
     """
-    from fairseq_lottery.formats.source import read_checkpoint, read_source
+    from fairseq_lottery.formats import read_source
     from fairseq_lottery.heads.components.anatomy import KINDS
     from fairseq_lottery.heads.components.parts_file import load_parts
-    from fairseq_lottery.masks import full_mask
+    from fairseq_lottery.masks import full_mask, rounds_to
 
-    state = read_checkpoint(model)
     source = read_source(model)
-    lottery: dict[str, Any] = (state.get("task_state") or {}).get("lottery") or {}
     mask = source.mask if source.mask is not None else full_mask(source.shapes)
-    for name, keep in mask.items():
-        if bool((source.weights[name][~keep] != 0).any()):
-            raise LotteryError(f"{model}: {name} has weights that its mask removes")
+    _refuse_weights(source, mask, "that its mask removes")
     found = Measured(
         update=int(source.update or 0),
         pruned=mask.pruned,
         prunable=mask.prunable,
         denominator=_set_of(mask, source.shapes),
-        signature=(lottery.get("ticket") or {}).get("signature"),
+        signature=source.record.get("signature"),
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+        mask=source.mask,
     )
     if kind == "weights":
-        return _with_mask(found, model, source, str(parts))
+        return _with_mask(found, source, str(parts))
     if parts is not None:
         choice, _ = load_parts(parts)
-        closed = _closed(model, source, choice, parts, str(kind), share)
-        _refuse_other_share(model, mask, closed, parts, sparsity)
+        _refuse_other_choice(source, mask, choice, parts, str(kind), share, sparsity)
         return replace(
             found,
             pruned=choice.count_closed(str(kind)),
@@ -141,7 +157,7 @@ def measure(
             denominator=str(kind),
             closed={one: choice.count_closed(one) / choice.count(one) for one in KINDS},
         )
-    if abs(mask.pruned - sparsity * mask.prunable) > 0.5 * len(list(mask)) + 0.5:
+    if not rounds_to(mask.pruned, mask.prunable, sparsity, len(mask) + 1):
         raise LotteryError(
             f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
             f" its row is {sparsity:g}; it was saved before its mask was complete, so train again"
@@ -150,50 +166,57 @@ def measure(
     return found
 
 
-def _closed(
-    model: Path, source: Any, parts: Any, path: str, kind: str, share: Optional[float]
-) -> dict[str, Any]:
-    """Matrix -> False where ``parts``, of ``path``, closes it; all these weights are zero."""
-    from fairseq_lottery.heads.components.pruned_weights import pruned_by
-    from fairseq_lottery.masks import count_to_prune
+def _refuse_weights(source: Source, kept: Mapping[str, Tensor], which: str) -> None:
+    """Refuse weights where ``kept`` is false."""
+    from fairseq_lottery.formats.mask_leaks import count_leaks
 
-    if share is not None and parts.count_closed(kind) != count_to_prune(share, parts.count(kind)):
-        raise LotteryError(
-            f"{path} closes {parts.count_closed(kind)} of {parts.count(kind)} {kind}, but its row"
-            f" is {share:g}; delete it"
-        )
-    closed = pruned_by(parts, source.shapes)
-    for name, keep in closed.items():
-        if bool((source.weights[name][~keep] != 0).any()):
-            raise LotteryError(f"{model}: {name} has weights of parts that {path} closes")
-    return closed
+    for name in count_leaks(source.weights, kept):
+        raise LotteryError(f"{source.path}: {name} has weights {which}")
 
 
-def _refuse_other_share(
-    model: Path, mask: Any, closed: dict[str, Any], path: str, sparsity: float
+def _refuse_other_choice(
+    source: Source,
+    mask: Mask,
+    choice: Parts,
+    path: str,
+    kind: str,
+    share: Optional[float],
+    sparsity: float,
 ) -> None:
-    """Refuse a mask that prunes more or fewer of the weights that are left open."""
-    opened = lost = 0
-    for name, keep in mask.items():
-        left = closed.get(name)
-        gone = int((~keep).sum()) if left is None else int((~keep & left).sum())
-        if gone and not sparsity:
-            raise LotteryError(f"{model}: {name} has lost weights of parts that {path} leaves open")
-        opened += mask.size(name) - (0 if left is None else int((~left).sum()))
-        lost += gone
-    if abs(lost - sparsity * opened) > 0.5 * len(mask) + 0.5:
+    """Refuse a model without this choice closed, or with another share of the rest pruned."""
+    from fairseq_lottery.heads.components.pruned_weights import pruned_by
+    from fairseq_lottery.masks import count_to_prune, rounds_to
+
+    closed, total = choice.count_closed(kind), choice.count(kind)
+    if share is not None and closed != count_to_prune(share, total):
         raise LotteryError(
-            f"{model} has lost {lost} of {opened} weights that {path} leaves open, but its row is"
-            f" {sparsity:g} of them; train it again"
+            f"{path} closes {closed} of {total} {kind}, but its row is {share:g}; delete it"
+        )
+    opened = pruned_by(choice, source.shapes)
+    _refuse_weights(source, opened, f"of parts that {path} closes")
+    count = lost = 0
+    for name, keep in mask.items():
+        left = opened.get(name)
+        gone = int((~keep if left is None else ~keep & left).sum())
+        if gone and not sparsity:
+            raise LotteryError(
+                f"{source.path}: {name} has lost weights of parts that {path} leaves open"
+            )
+        count += mask.size(name) - (0 if left is None else int((~left).sum()))
+        lost += gone
+    if not rounds_to(lost, count, sparsity, len(mask) + 1):
+        raise LotteryError(
+            f"{source.path} has lost {lost} of {count} weights that {path} leaves open, but its"
+            f" row is {sparsity:g} of them; train it again"
         )
 
 
-def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured:
+def _with_mask(found: Measured, source: Source, path: str) -> Measured:
     """Count the weights that a search has pruned, and the parts that nothing reads any more.
 
     The model's own mask is the search's, if it has one.
     """
-    from fairseq_lottery.formats.source import read_source
+    from fairseq_lottery.formats import read_source
     from fairseq_lottery.heads.closing.closed_draw import anatomy_of
     from fairseq_lottery.heads.components.anatomy import KINDS
     from fairseq_lottery.heads.components.pruned_weights import closed_in
@@ -201,15 +224,12 @@ def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured
     mask = read_source(path).mask
     if mask is None:
         raise LotteryError(f"{path} has no mask; delete it")
-    for name, keep in mask.items():
-        if bool((source.weights[name][~keep] != 0).any()):
-            raise LotteryError(f"{model}: {name} has weights that {path} prunes")
+    _refuse_weights(source, mask, f"that {path} prunes")
     if source.is_pruned and source.mask != mask:
-        raise LotteryError(f"{model} has another mask than {path}; train it again")
-    anatomy = anatomy_of(source)
+        raise LotteryError(f"{source.path} has another mask than {path}; train it again")
     # heads without queries and keys are no empty ones: their values count, and so do biases
     read = {name: keep.float() for name, keep in mask.items() if "q_proj" not in name}
-    empty = closed_in(read, anatomy)
+    empty = closed_in(read, anatomy_of(source))
     return replace(
         found,
         pruned=mask.pruned,
@@ -218,10 +238,10 @@ def _with_mask(found: Measured, model: Path, source: Any, path: str) -> Measured
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
         closed={**{k: empty.count_closed(k) / empty.count(k) for k in KINDS},
                 "weights": mask.sparsity},
-    )
+    )  # fmt: skip
 
 
-def _set_of(mask: Any, shapes: dict[str, tuple[int, ...]]) -> str:
+def _set_of(mask: Mask, shapes: dict[str, tuple[int, ...]]) -> str:
     """The name of the prunable set that a mask covers."""
     from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
 

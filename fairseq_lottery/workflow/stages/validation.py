@@ -6,17 +6,17 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError, one_sentence
-from fairseq_lottery.files import replacing
 from fairseq_lottery.formats.source import read_checkpoint
+from fairseq_lottery.records.json_files import write_lines
+from fairseq_lottery.records.stage_records import SCORES
 from fairseq_lottery.workflow.stages.adopt import settings_in
-from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure, record_of
+from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure
 
 
 def read_validation(model: Path) -> dict[str, Any]:
@@ -56,8 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     measured = measure(args.model, args.sparsity, args.parts, args.kind, args.share)
     row = read_validation(args.model)
-    with replacing(args.out / "scores.jsonl") as path:
-        path.write_text(json.dumps({**row, **record_of(measured)}) + "\n", encoding="utf-8")
+    write_lines(args.out / SCORES, [{**row, **measured.row}])
     print(f"{row['metric']} {row['score']:.3f} {row['signature']}")
 
 

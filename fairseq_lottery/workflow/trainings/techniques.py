@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -31,30 +31,32 @@ class Technique:
     Attributes:
         rows: what a row is a share of: ``weights``; ``heads``, ``units`` or ``blocks`` that are
             closed; or ``metric``, where a search stops.
+        options: settings of its own, besides the vocabulary's, with their defaults.
     """
 
     name: str
     title: str
     plan: Callable[..., Cells]
-    rows: str = "weights"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings of its own, besides the vocabulary's, with their defaults."""
-        parameters = list(inspect.signature(self.plan).parameters.values())[1:]
-        return {parameter.name: parameter.default for parameter in parameters}
+    rows: str
+    options: Mapping[str, Any]
 
 
 TECHNIQUES: dict[str, Technique] = {}
 
 
 def technique(
-    name: str, title: str, rows: str = "weights"
+    name: str, title: str, rows: str = "weights", options: Optional[Mapping[str, Any]] = None
 ) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
-    """Register the function below under a name, with the title that tables show."""
+    """Register the function below under a name, with the title that tables show.
+
+    Args:
+        options: its settings with their defaults; its further parameters unless given.
+    """
 
     def register(plan: Callable[..., Cells]) -> Callable[..., Cells]:
-        TECHNIQUES[name] = Technique(name, title, plan, rows)
+        parameters = list(inspect.signature(plan).parameters.values())[1:]
+        own = {parameter.name: parameter.default for parameter in parameters}
+        TECHNIQUES[name] = Technique(name, title, plan, rows, own if options is None else options)
         return plan
 
     return register

@@ -24,6 +24,11 @@ class Weights:
     training: Training
     update: int
 
+    @property
+    def file(self) -> str:
+        """The snapshot that holds them."""
+        return f"{self.training.folder}/snapshot_{self.update}.safetensors"
+
 
 @dataclass(frozen=True)
 class Closing:
@@ -31,19 +36,15 @@ class Closing:
 
     Attributes:
         of: the training whose last model is looked at.
-        kind: ``heads``, ``units`` or ``blocks``; in phases heads and blocks are closed; of
-            m-pruning ``weights``.
+        kind: ``heads``, ``units`` or ``blocks`` (in phases heads and blocks); or ``weights``.
         share: of the parts of the kind that is closed; of a search that stops the share of the
             full model's metric, exp(-loss), that has to be left.
         way: how they are found: ``choose`` by a strategy, in ``steps`` with importance estimated
             anew, or as Prasanna et al. 2020 do: in three ``phases``, or by ``magnitude``.
         strategy: of ``heads choose``, or which subnetwork of a search.
         types: the order of ``heads choose --types``, with commas; empty for its own.
-        measure: of ``heads importance``, what ranks parts; None where nothing does.
-        per: what a gradient is summed over before its magnitude is taken.
-        normalise: divide scores by their norm over a layer.
+        measure, per, normalise: as of ``heads importance``; None where nothing ranks parts.
         at_least: parts of each module that stay open.
-        subset: of the data, that it is measured on.
     """
 
     of: Training
@@ -159,6 +160,25 @@ class Training:
     def at(self, update: int) -> Weights:
         """Its weights after ``update`` updates."""
         return Weights(self, update)
+
+    def model(self, checkpoint: str) -> str:
+        """The file of its ``best``, ``last`` or ``average:N`` weights."""
+        return f"{self.folder}/{model_file(checkpoint)}"
+
+    @property
+    def ticket_file(self) -> str:
+        """The file of its ticket."""
+        return f"{self.folder}/ticket.safetensors"
+
+    @property
+    def first_update(self) -> int:
+        """Update that it starts at."""
+        return self.ticket.first_update if self.ticket is not None else 0
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return f"{self.label}, seed {self.seed}"
 
     @property
     def sparsity(self) -> float:

@@ -24,17 +24,12 @@ def open_share(closed: float) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a technique may say, for one seed.
+    """What a technique may say, for one seed: the keys of a configuration, and the dense run.
 
     Attributes:
-        dense: the unpruned training that tickets are first drawn from.
-        sparsities: the rows of the table.
-        rounds: the steps of iterative techniques.
         rewind: the update t that survivors go back to.
         rewind_source: ``latest``: t of the run that was just pruned, as in Brix et al. 2020;
             ``dense``: always of the dense run, as in Frankle et al. 2019.
-        clock: ``restart`` or ``rewind``.
-        growth: start, end, step and shape of magnitude pruning.
     """
 
     dense: Training

@@ -8,7 +8,7 @@ import pytest
 from workflow.made import Work
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.engine.snakemake import stage_line
+from fairseq_lottery.workflow.engine.jobs import stage_line
 from fairseq_lottery.workflow.planning.graph import waits as waits_of
 
 #: stands for the work of a stage: notes when it starts and ends

@@ -3,7 +3,7 @@ import json
 import pytest
 from workflow.made import Work
 
-from fairseq_lottery.workflow.engine.snakemake import jobs_of
+from fairseq_lottery.workflow.engine.jobs import jobs_of
 
 
 def jobs(work, executor="local"):

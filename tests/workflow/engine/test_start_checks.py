@@ -9,14 +9,13 @@ import pytest
 from workflow.made import MASKED, TRAIN, Work
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.engine import start_checks
+from fairseq_lottery.workflow.engine import data_checks, start_checks
+from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
 from fairseq_lottery.workflow.engine.start_checks import (
     Asked,
     check_disk,
     check_environment,
     check_executor,
-    check_files,
-    note_data,
     refuse_other_plan,
     refuse_repeats,
 )
@@ -214,7 +213,7 @@ def test_data_that_are_gone_in_part(work, tmp_path):
 
 def test_unchanged_data_are_not_read_again(work, tmp_path, monkeypatch):
     accept(work.configuration)
-    monkeypatch.setattr(start_checks, "sha256_of", None)
+    monkeypatch.setattr(data_checks, "sha256_of", None)
     check_files(work.configuration)
 
 

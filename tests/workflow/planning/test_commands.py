@@ -9,8 +9,8 @@ from workflow.made import MASKED, TABLE_1, TRAIN, Work, plan_of
 
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
+from fairseq_lottery.records.plan import KINDS
 from fairseq_lottery.workflow.planning.commands import make_stages
-from fairseq_lottery.workflow.planning.stage import KINDS
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 HERE = Path(fairseq_lottery.__file__).resolve().parent

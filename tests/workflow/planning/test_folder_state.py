@@ -9,7 +9,7 @@ from fairseq_lottery.workflow.planning.folder_state import (
     saved_update,
     still_needed,
 )
-from fairseq_lottery.workflow.stages.retained_files import clean
+from fairseq_lottery.workflow.stages.finish import clean
 
 
 def kinds(pending):
@@ -133,7 +133,7 @@ def test_a_row_more_needs_what_was_not_kept(tmp_path, slt):
     assert [stage.folder for stage in trained] == folders
     assert [repeat.stage.folder for repeat in found.repeats] == folders[:3]
     last = found.repeats[2]
-    needed = f"{folders[2]}/snapshot_50.safetensors is needed by draw-{folders[3]} and not kept"
+    needed = f"{folders[2]}/snapshot_1000.safetensors is needed by draw-{folders[3]} and not kept"
     assert last.why == needed.replace("draw-seed1/", "draw-seed1-")
     assert found.repeated_updates == 3000 and found.updates == 4000
     # what was scored of them was of weights that will be gone

@@ -1,14 +1,14 @@
 from workflow.made import Work
 
+from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
-from fairseq_lottery.workflow.planning.stage import Stage
 
 
 def stage(name, needs="", leaves="", updates=0):
     """A stage of one letter; trains where it has updates."""
     kind = "train" if updates else "draw"
     return Stage(
-        name, kind, name, name, (), tuple(needs.split()), tuple(leaves.split()),
+        kind, name, name, (), tuple(needs.split()), tuple(leaves.split()),
         {"updates": updates} if updates else {},
     )  # fmt: skip
 
@@ -24,16 +24,18 @@ GRAPH = (
 
 
 def test_who_waits_for_whom():
-    assert list(waits(GRAPH).values()) == [[], ["a"], ["a"], [], ["b", "c"]]
+    assert list(waits(GRAPH).values()) == [[], ["train-a"], ["train-a"], [], ["draw-b", "train-c"]]
 
 
 def test_what_is_finished_is_not_waited_for():
-    assert list(waits(GRAPH[1:]).values()) == [[], [], [], ["b", "c"]]
+    assert list(waits(GRAPH[1:]).values()) == [[], [], [], ["draw-b", "train-c"]]
 
 
 def test_updates_on_the_longest_way():
     # c and then e; what does not train counts 1
-    assert updates_ahead(GRAPH) == {"a": 1201, "b": 2, "c": 201, "d": 50, "e": 1}
+    assert updates_ahead(GRAPH) == {
+        "train-a": 1201, "draw-b": 2, "train-c": 201, "train-d": 50, "draw-e": 1,
+    }  # fmt: skip
 
 
 def test_a_chain_comes_before_single_trainings(tmp_path):

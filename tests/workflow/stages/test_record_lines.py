@@ -5,6 +5,9 @@ import time
 import pytest
 from workflow.made import MASKED, TRAIN, Work
 
+from fairseq_lottery.records.cells import Curve, Model, Score
+from fairseq_lottery.records.plan import read_stage_plan
+from fairseq_lottery.records.stage_records import ScoreRow
 from fairseq_lottery.workflow.stages import record_lines
 from fairseq_lottery.workflow.stages.record_lines import collect, refresh, run_signature
 
@@ -172,18 +175,18 @@ def test_rows_are_in_the_order_of_the_plan_whatever_was_finished_first(tmp_path)
 
 def test_an_adopted_dense_run_has_rows(tmp_path):
     work = Work(tmp_path, "slt", sparsities=[0.5], adopt={"dense": "old"})
-    plan = work.write_plan()
     measured = {"best": {"prunable": 10, "matrices": {}}}
     work.finish(work.stage("adopt", "dense", 0.0), measured=measured)
     scored(work, work.stage("score", "dense", 0.0), 0.0, 26.75)
-    found = collect(work.out, plan)
-    assert [row["kind"] for row in found] == ["score", "score", "model"]
+    work.write_plan()
+    found = collect(work.out, read_stage_plan(work.out))
+    assert [type(row) for row in found] == [Score, Score, Model]
 
 
 def test_the_signature_counts_the_model_itself():
     who = {"technique": "slt", "sparsity": 0.9, "seed": 2, "training": "seed2/x"}
-    row = {"pruned": 204998, "prunable": 227776, "denominator": "ffn", "update": 5}
-    assert run_signature(who, row, None, "1.0") == (
+    row = ScoreRow("BLEU", 20.0, 5, 204998, 227776, "ffn")
+    assert run_signature(who, row, "1.0") == (
         "technique:slt|sparsity:0.9000|of:ffn:227776|update:5|seed:2|training:seed2/x|version:1.0"
     )
 
@@ -242,7 +245,10 @@ def test_two_stages_that_end_together_lose_no_row(tmp_path, monkeypatch):
     inside, outside = os.pipe()
 
     def found(out, plan):
-        return [{"stage": path.stem} for path in sorted(out.glob("*.done"))]
+        return [
+            Curve("mp", 0.5, 1, path.stem, 1, "valid", "loss", 1.0)
+            for path in sorted(out.glob("*.done"))
+        ]
 
     def slowly(out, plan):
         rows = found(out, plan)
@@ -250,7 +256,7 @@ def test_two_stages_that_end_together_lose_no_row(tmp_path, monkeypatch):
         time.sleep(1)
         return rows
 
-    monkeypatch.setattr(record_lines, "read_plan", lambda out: {})
+    monkeypatch.setattr(record_lines, "read_stage_plan", lambda out: None)
     monkeypatch.setattr(record_lines, "collect", found)
     (tmp_path / "first.done").touch()
     first = os.fork()
@@ -262,8 +268,8 @@ def test_two_stages_that_end_together_lose_no_row(tmp_path, monkeypatch):
     (tmp_path / "second.done").touch()
     record_lines.refresh(tmp_path)
     assert os.waitpid(first, 0)[1] == 0
-    lines = (tmp_path / record_lines.FILE).read_text().splitlines()
-    assert [json.loads(line)["stage"] for line in lines] == ["first", "second"]
+    lines = (tmp_path / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["training"] for line in lines] == ["first", "second"]
 
 
 def test_a_validation_has_neither_hypotheses_nor_references(tmp_path):

@@ -38,7 +38,7 @@ def test_a_training_with_all_its_updates_is_not_started_again(work):
     saved(work, dense, 1000)
     run_stage(dense, shell("touch started; exit 1"), 0, 1)
     assert not (work.out / "started").exists()
-    record = read_record(work.out, dense)
+    record = json.loads((work.out / dense.record).read_text())
     assert record["measured"]["best"]["update"] == 1000
     assert record["command"] == shell("touch started; exit 1")
     assert read_source(work.out / dense.folder / "best.pt").update == 1000
@@ -58,7 +58,7 @@ def test_what_was_cleaned_up_is_not_missed_where_a_model_is_chosen_anew(tmp_path
         path.unlink()
     more.write_plan()
     run_stage(more.stages[0], shell("exit 1"), 0, 1)
-    assert list(read_record(more.out, dense)["measured"]) == ["last"]
+    assert list(read_record(more.out, dense).measured) == ["last"]
     assert (more.out / dense.folder / "checkpoint_last.pt").exists()
 
 
@@ -81,7 +81,8 @@ def test_a_damaged_checkpoint_is_the_trainings_to_mend(work):
     last.write_bytes(whole[:200])
     (work.out / "whole.pt").write_bytes(whole)
     run_stage(dense, shell(f"cp whole.pt {dense.folder}/checkpoint_last.pt"), 0, 1)
-    assert read_record(work.out, dense)["measured"]["best"]["update"] == 1000
+    record = json.loads((work.out / dense.record).read_text())
+    assert record["measured"]["best"]["update"] == 1000
 
 
 def test_seconds_of_all_starts_are_counted(work):
@@ -92,7 +93,7 @@ def test_seconds_of_all_starts_are_counted(work):
     told.write_text("1000.0")
     saved(work, dense, 1000)
     run_stage(dense, shell("exit 1"), 0, 1)
-    assert 1000 <= read_record(work.out, dense)["seconds"] < 1100
+    assert 1000 <= read_record(work.out, dense).seconds < 1100
 
 
 def test_a_stage_of_other_settings_runs_again(work, tmp_path):

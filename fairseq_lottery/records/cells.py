@@ -1,0 +1,152 @@
+"""``records.jsonl``: a line for each score, curve point, model and choice of each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.records.json_files import lines_of, write_lines
+from fairseq_lottery.records.schema import Count, Number, Share, Sparsity, Text, parse, short
+
+FILE = "records.jsonl"
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """The cell of a record, and the folder of the training that fills it."""
+
+    technique: Text
+    sparsity: Sparsity
+    seed: Count
+    training: Text
+
+
+@dataclass(frozen=True)
+class Score(CellRecord):
+    """One metric of one evaluated cell.
+
+    ``sparsity`` is asked for, ``pruned`` was counted; ``closed`` is the share that is closed of
+    heads, units and blocks, where the technique closes any.
+    """
+
+    checkpoint: Text
+    evaluation: Text
+    subset: Text
+    metric: Text
+    score: Number
+    update: Optional[Count] = None
+    beam: Optional[Count] = None
+    lenpen: Optional[Number] = None
+    signature: Optional[Text] = None
+    run: Optional[Text] = None
+    pruned: Optional[Count] = None
+    prunable: Optional[Count] = None
+    denominator: Optional[Text] = None
+    hypotheses: Optional[Text] = None
+    references: Optional[Text] = None
+    sentences: Optional[Count] = None
+    closed: Optional[dict[Text, Share]] = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a training's curve; a training that diverged has NaN."""
+
+    update: Count
+    split: Text
+    metric: Text
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve(Point, CellRecord):
+    """One point of the curve of a cell's training."""
+
+
+@dataclass(frozen=True)
+class Model(CellRecord):
+    """A checkpoint of a cell; ``matrices`` is the share that each matrix keeps, where recorded."""
+
+    file: Text
+    checkpoint: Text
+    matrices: Optional[dict[Text, Share]] = None
+
+
+@dataclass(frozen=True)
+class Choice(CellRecord):
+    """Which heads and units a cell keeps: a file of ``fairseq_lottery.heads.save_parts``."""
+
+    file: Text
+
+
+@dataclass(frozen=True)
+class Importance(CellRecord):
+    """Scores of the dense model's components by one measure, in a file."""
+
+    measure: Text
+    file: Text
+
+    def __post_init__(self) -> None:
+        """Refuse the importance of another model's components."""
+        if (self.technique, self.sparsity) != (DENSE, 0.0):
+            raise ValueError("importance is of the dense model, at sparsity 0, only")
+
+
+_KINDS: dict[str, Any] = {
+    "score": Score,
+    "curve": Curve,
+    "model": Model,
+    "parts": Choice,
+    "importance": Importance,
+}
+
+
+def read_records(folder: Path) -> Iterator[CellRecord]:
+    """Yield the records of a workflow's folder, as ``Score`` and so on.
+
+    Raises:
+        LotteryError: there are none, or a line is malformed; the sentence says which.
+    """
+    path = folder / FILE
+    try:
+        for number, line in lines_of(path):
+            where = f"{path}, line {number}"
+            kind = line.get("kind") if isinstance(line, dict) else None
+            if not isinstance(kind, str) or kind not in _KINDS:
+                raise LotteryError(
+                    f"{where} is of kind {short(kind)}; this version knows {', '.join(_KINDS)}"
+                )
+            try:
+                yield parse(_KINDS[kind], line)
+            except ValueError as error:
+                raise LotteryError(
+                    f"{where} is malformed ({error}); let fairseq-lottery run write it anew"
+                ) from error
+    except FileNotFoundError as error:
+        raise LotteryError(
+            f"{folder} has no {FILE}; name a folder that fairseq-lottery run has scored"
+        ) from error
+
+
+def write_records(folder: Path, records: Iterable[CellRecord]) -> None:
+    """Write the records of a workflow's folder; entries that are None are left out."""
+    names = {kind: name for name, kind in _KINDS.items()}
+    write_lines(
+        folder / FILE,
+        (
+            {
+                "kind": names[type(record)],
+                **{name: value for name, value in asdict(record).items() if value is not None},
+            }
+            for record in records
+        ),
+    )
+
+
+def mask_file(model: Path) -> Path:
+    """Return the file beside a model of a workflow that holds the model's mask alone."""
+    return model.with_suffix(".mask")

@@ -1,0 +1,128 @@
+"""What finished stages have recorded, and what was measured before the first one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.records.cells import Point
+from fairseq_lottery.records.json_files import lines_of, read_file
+from fairseq_lottery.records.plan import ClosedParts
+from fairseq_lottery.records.schema import (
+    Count,
+    Number,
+    Positive,
+    Seconds,
+    Share,
+    Size,
+    Text,
+    parse,
+)
+
+#: rows of a finished ``score`` stage, one per metric
+SCORES = "scores.jsonl"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What decides the weights of a training, as far as differences are shown."""
+
+    flags: Optional[dict[str, Any]] = None
+    ticket: Optional[dict[str, Any]] = None
+    growth: Optional[dict[str, Any]] = None
+    processes: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """How many weights of a model are prunable, and the share that each matrix keeps."""
+
+    prunable: Count = 0
+    matrices: Optional[dict[Text, Share]] = None
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """The record of a finished stage; all but the first three are of some kinds only."""
+
+    seconds: Seconds = 0.0
+    versions: dict[str, Any] = field(default_factory=dict)
+    settings: Optional[dict[str, Any]] = None
+    content: Optional[Content] = None
+    selection: dict[str, Any] = field(default_factory=dict)
+    measured: dict[Text, MeasuredModel] = field(default_factory=dict)
+    curves: tuple[Point, ...] = ()
+    parts: Optional[ClosedParts] = None
+
+
+def read_stage_record(path: Path) -> Optional[StageRecord]:
+    """Read the record of a stage; None where there is none, or one that was cut off.
+
+    Raises:
+        LotteryError: it is JSON, and malformed.
+    """
+    return read_file(path, StageRecord, allow_nan=True, may_be_cut=True)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One metric of an evaluated model, and what was counted in the model.
+
+    Attributes:
+        subset: of the validation, for models that do not translate.
+        closed: kind -> share of these components that is closed, where any shall be.
+        signature_of_ticket: that the model started from.
+    """
+
+    metric: Text
+    score: Number
+    update: Count
+    pruned: Count
+    prunable: Size
+    denominator: Text
+    subset: Optional[Text] = None
+    signature: Optional[str] = None
+    sentences: Optional[Count] = None
+    closed: Optional[dict[Text, Share]] = None
+    signature_of_ticket: Optional[str] = None
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """Read the rows of a finished ``score`` stage.
+
+    Raises:
+        LotteryError: they are missing or malformed.
+    """
+    try:
+        return [parse(ScoreRow, row) for _, row in lines_of(path)]
+    except FileNotFoundError as error:
+        raise LotteryError(f"{path} cannot be read ({error.strerror})") from error
+    except LotteryError:
+        raise
+    except ValueError as error:
+        raise LotteryError(f"{path} is damaged ({error}); delete it") from error
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured of the model before its first training: ``calibration.json``."""
+
+    seconds_per_update: Optional[Positive] = None
+    parameters: Optional[Positive] = None
+    updates: Optional[Count] = None
+
+
+def read_calibration(out: Path) -> Calibration:
+    """Read the calibration of a folder, empty where nothing was measured."""
+    return read_file(out / "calibration.json", Calibration) or Calibration()
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that trainings depend on, as ``data.json`` keeps it: bytes, nanoseconds, hash."""
+
+    size: int
+    time: int
+    sha256: str

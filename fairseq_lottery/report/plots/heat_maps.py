@@ -1,0 +1,136 @@
+"""Heat maps: panels of one shape side by side, with numbers where they have room, else a bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional
+
+from fairseq_lottery.report.plots.drawings import CHARACTER, Size, grid_of, new_figure, panels_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: a row a list of shares; NaN where there is nothing
+Cells = Sequence[Sequence[float]]
+#: place -> label
+Ticks = Mapping[float, str]
+
+#: of a cell in inches
+_LEAST, _MOST = 0.1, 0.4
+#: of a plot in inches: it has to fit a page
+_HIGHEST = 11.0
+#: of the numbers in cells, as a share of the page's font
+_SMALL = 0.75
+#: of cells in which nothing is kept, on a logarithmic scale
+_NOTHING = "#D55E00"
+
+
+def heat_maps(
+    panels: Sequence[tuple[str, Cells]],
+    columns: Ticks,
+    rows: Ticks,
+    page: Size,
+    label: str,
+    *,
+    row_height: Optional[float] = None,
+    low: float = 0.0,
+    logarithmic: bool = False,
+    empty: str = "white",
+    lines: Sequence[float] = (),
+) -> Figure:
+    """A panel a title, all of one shape and one scale, in percent.
+
+    Args:
+        panels: titles (lines separated by newlines), with rows of shares up to 1.
+        columns, rows: the labels of the axes.
+        label: what the shares are.
+        row_height: in inches; cells are about square unless given.
+        low: the lower end of the scale; with ``logarithmic`` what is lower is 0, in orange.
+        empty: the colour of NaN.
+        lines: places of lines between rows.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm, Normalize
+
+    upright = _is_upright(columns, len(panels[0][1][0]))
+    down, beside, height, numbers = _layout(panels, columns, rows, page, row_height)
+    figure = new_figure(page, height)
+    axes, grid = panels_of(figure, len(panels), down, beside)
+    norm: Any = LogNorm(low, 1) if logarithmic else Normalize(low, 1)
+    colours = colormaps["cividis"].with_extremes(bad=empty)
+    if logarithmic:
+        colours = colours.with_extremes(under=_NOTHING, bad=empty)
+    image: Any = None
+    for (title, cells), own in zip(panels, axes):
+        image = own.imshow(cells, aspect="auto", norm=norm, cmap=colours, interpolation="none")
+        own.set_title(title)
+        own.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
+        own.set_yticks([*rows], [*rows.values()])
+        own.grid(False)
+        own.tick_params(length=0)
+        own.spines[:].set_visible(False)
+        for line in lines:
+            own.axhline(line, color="white", linewidth=0.06 * page.font)
+        if numbers:
+            _write(own, cells, norm, _SMALL * page.font)
+    if numbers:
+        figure.suptitle(label, x=0.01, ha="left", fontsize=page.font)
+        return figure
+    bar = figure.colorbar(image, ax=grid, location="top", aspect=40, pad=page.line / height)
+    bar.set_label(label)
+    if logarithmic:
+        ticks = [share for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if share >= low * 0.999]
+        bar.set_ticks(ticks, minor=False)
+        bar.minorticks_off()
+    bar.ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+    return figure
+
+
+def _layout(
+    panels: Sequence[tuple[str, Cells]],
+    columns: Ticks,
+    rows: Ticks,
+    page: Size,
+    row_height: Optional[float],
+) -> tuple[int, int, float, bool]:
+    """Panels below and beside each other, the height in inches, and whether numbers have room."""
+    deep, wide = len(panels[0][1]), len(panels[0][1][0])
+    letters = [len(text) for text in columns.values()]
+    labels, foot = page.character * (sum(letters) + len(letters)), 0.0
+    if _is_upright(columns, wide):
+        labels, foot = 0.9 * page.line * wide, page.character * max(letters)
+    side = page.character * max(map(len, rows.values())) + 2 * page.line
+    inner = Size(max(page.width - side, 1), page.font)
+    titles = [title.split("\n") for title, _ in panels]
+    heading = (1.25 * max(map(len, titles)) + 0.05) * page.line
+    title_width = CHARACTER * page.font / 72 * (1 + max(len(t) for lines in titles for t in lines))
+    space = _HIGHEST - 5 * page.line - foot
+    number_width, number_height = 3.2 * CHARACTER * _SMALL * page.font / 72, _SMALL * page.line
+    for least in (number_width, _LEAST):
+        narrowest = max(wide * least, title_width, labels)
+        down, beside = grid_of(len(panels), narrowest, inner)
+        if down * (deep * (row_height or number_height) + heading) <= space:
+            break
+    if down == 1:  # few small panels leave the rest of the page empty
+        beside = max(beside, int(inner.width / max(wide * _MOST, narrowest)))
+    width = inner.width / beside / wide
+    high = min(row_height or min(width, _MOST), (space / down - heading) / deep)
+    numbers = width >= number_width and high >= number_height
+    bar = 5 * page.line if not numbers else 2.5 * page.line
+    return down, beside, bar + foot + down * (deep * high + heading), numbers
+
+
+def _is_upright(columns: Ticks, count: int) -> bool:
+    """Whether labels stand upright: each has one column, and not all are short."""
+    return len(columns) == count and max(map(len, columns.values())) > 2
+
+
+def _write(axes: Axes, cells: Cells, norm: Any, font: float) -> None:
+    for y, row in enumerate(cells):
+        for x, share in enumerate(row):
+            if not math.isnan(share):
+                colour = "white" if norm(share) < 0.5 else "black"
+                text = f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1):g}"
+                axes.text(x, y, text, color=colour, size=font, ha="center", va="center")

@@ -1,0 +1,178 @@
+"""How the mask of a run will change: the plan, refused where it cannot be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats import Ticket
+from fairseq_lottery.masks import (
+    Mask,
+    Pruner,
+    check_scope,
+    count_to_prune,
+    droppable,
+    find_pruner,
+    find_score,
+    needed_by,
+    pattern_of,
+)
+from fairseq_lottery.masks.pruners import OPTIONS
+from fairseq_lottery.options import Scope, values
+from fairseq_lottery.training.growth import GRADIENTS, Growth
+from fairseq_lottery.training.start.flag_checks import refuse_given
+from fairseq_lottery.training.start.restored_checkpoint import Restored
+from fairseq_lottery.training.start.resumed_pruner import (
+    pruner_options,
+    refuse_unfinished,
+    resumed_pruner,
+)
+
+
+def plan_growth(
+    cfg: Any,
+    training: Any,
+    mask: Mask,
+    ticket: Optional[Ticket],
+    restored: Optional[Restored],
+) -> Optional[Growth]:
+    """Return how ``cfg`` lets ``mask`` change; None if it stays.
+
+    Args:
+        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+
+    Raises:
+        LotteryError: a schedule that cannot be carried out; or another one than that in the
+            middle of which ``restored`` was saved, or another way to rank its weights.
+    """
+    if cfg.prune_to is None:
+        if restored is not None:
+            refuse_unfinished(restored)
+        return None
+    kind = find_pruner(cfg.pruner)[0]
+    needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
+    _refuse_needs(cfg, training, kind, restored)
+    own = pruner_options(kind, cfg)
+    stray = [option for name, option in OPTIONS.items() if name not in own]
+    refuse_given(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
+    resumed = resumed_pruner(cfg, own, restored) if restored else None
+    growth = Growth(
+        name=cfg.pruner,
+        pruner=resumed or _build(cfg, kind, own, mask, ticket),
+        score=cfg.score,
+        scope=Scope(**values(cfg, Scope)),
+        seed=cfg.draw_seed,
+        needs=needs,
+        begins=resumed is None,
+    )
+    if growth.begins:
+        _refuse_scope(cfg, mask)
+        if not growth.pruner.only_shrinks:
+            record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
+            refuse_structure(mask, record or {}, cfg.pruner)
+        growth.refuse_start(
+            mask, restored.update if restored else (ticket.clock_update if ticket else 0)
+        )
+    return growth
+
+
+def _refuse_needs(
+    cfg: Any, training: Any, kind: type[Pruner], restored: Optional[Restored]
+) -> None:
+    """Refuse a pruner or a score that needs what the run does not keep."""
+    of_score = needed_by(find_score(cfg.score)[0])
+    if cfg.score == "random" and not kind.only_shrinks:
+        raise LotteryError(
+            f"--score random ranks weights alike at every update, so --pruner {cfg.pruner} would"
+            " prune what it has regrown; choose another score"
+        )
+    if "start" in of_score and "start" not in kind.needs:
+        raise LotteryError(
+            f"--score {cfg.score} needs start weights, which pruning during training does not"
+            " keep; choose --score magnitude, or draw a ticket with it"
+        )
+    if "start" in kind.needs and restored and not restored.state.get("start_weights"):
+        raise LotteryError(
+            f"--pruner {cfg.pruner} needs start weights, which {restored.path} does not hold; train"
+            " with this pruner from the start, or choose another"
+        )
+    if GRADIENTS & {*of_score, *kind.needs} and training.common.get("amp"):
+        flag = f"--score {cfg.score}" if "gradient" in of_score else f"--pruner {cfg.pruner}"
+        raise LotteryError(
+            f"{flag} sums gradients, which fairseq leaves out of checkpoints under"
+            " --amp; train in fp32 or --fp16"
+        )
+    if training.ema.store_ema and training.ema.ema_fp32:
+        raise LotteryError(
+            "--ema-fp32 keeps weights that a mask which changes cannot reach; leave it out, or"
+            " train a ticket"
+        )
+
+
+def _build(
+    cfg: Any, kind: type[Pruner], own: Mapping[str, Any], mask: Mask, ticket: Optional[Ticket]
+) -> Pruner:
+    """Return the pruner that ``cfg`` asks for, with ``own`` options, which begins with ``mask``."""
+    initial = {}
+    if "initial" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
+        initial["initial"] = initial_sparsity(cfg.scope, mask, ticket)
+    try:
+        return kind(**own, **initial)
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+        raise LotteryError(f"pruner {cfg.pruner} cannot be built: {error}") from error
+
+
+def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
+    """What the schedule goes on from, so that no matrix has to grow back.
+
+    Rounding leaves matrices of one ticket at slightly different sparsities: then the sparsity
+    that was asked for, or the highest of them, is the one to go on from. With closed parts the
+    one that was asked for is a share of what these leave open, not the mask's sparsity.
+    """
+    record = ticket.record if ticket else {}
+    asked = record.get("asked") is not None and not record.get("parts")
+    if record.get("scope") == scope and asked:
+        return float(record["asked"])
+    if scope != "layer":
+        return mask.sparsity
+    highest = max(mask.sparsity_of(name) for name in mask)
+    if highest - mask.sparsity > 0.01:
+        raise LotteryError(
+            f"the mask prunes its matrices unevenly, up to {highest:.2f} of one where it prunes"
+            f" {mask.sparsity:.2f} in all; let it grow with --scope global"
+        )
+    return highest
+
+
+def _refuse_scope(cfg: Any, mask: Mask) -> None:
+    """What ``select`` would refuse when the mask grows, refused now."""
+    check_scope(cfg.scope, cfg.min_density)
+    most = sum(droppable(mask, name, cfg.min_density) for name in mask)
+    if count_to_prune(cfg.prune_to, mask.prunable) > most:
+        raise LotteryError(
+            f"--min-density {cfg.min_density:g} leaves {most} weights to prune, fewer than"
+            f" --prune-to {cfg.prune_to:g} asks; lower one of them"
+        )
+
+
+def refuse_structure(mask: Mask, record: Mapping[str, Any], pruner: str) -> None:
+    """Refuse to regrow weights of a mask that closes heads or FFN units, or has a pattern N:M.
+
+    Args:
+        record: of the ticket that the mask comes from; a mask alone does not say whether heads were
+            closed or have died.
+        pruner: value of ``--pruner``.
+    """
+    pattern = pattern_of(mask)
+    structures = [f"the pattern {pattern}"] if pattern else []
+    if record.get("parts") or record.get("closes"):
+        structures.append("closed heads or FFN units")
+    if structures:
+        raise LotteryError(
+            f"the mask has {' and '.join(structures)}, and --pruner {pruner} would regrow weights"
+            " there; choose --pruner gradual, or start from another mask"
+        )

@@ -1,0 +1,150 @@
+"""The ticket that a fresh run starts from, and the checkpoint that starts a rewound clock.
+
+Only a checkpoint sets the trainer's update counter, so for a ticket that starts at update t one
+that says "t updates done, these weights, no optimizer state" is written where fairseq looks for
+the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.optim import OPTIMIZER_REGISTRY
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
+from fairseq_lottery.inference.model_builder import initial_weights
+from fairseq_lottery.options import TRAINING, values
+from fairseq_lottery.tickets import DrawPlan, draw
+from fairseq_lottery.training.processes.ranks import is_first
+
+logger = logging.getLogger(__name__)
+
+#: schedules whose state is the update counter alone
+_COUNTING = (
+    *("cosine", "fixed", "inverse_sqrt", "pass_through"),
+    *("polynomial_decay", "tri_stage", "triangular"),
+)
+
+
+def find_ticket(
+    cfg: Any, training: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
+) -> Ticket:
+    """Load the ticket that a fresh run is given, or draw it and keep it in the save-dir.
+
+    Args:
+        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+        shapes: name -> shape of every parameter of the model.
+
+    Raises:
+        LotteryError: the ticket is of another model or data, or it cannot start here.
+    """
+    if cfg.ticket:
+        ticket = load_ticket(cfg.ticket)
+    else:
+        ticket = draw(DrawPlan(**values(cfg, DrawPlan, place=TRAINING)), initial_weights)
+    ticket.dictionaries.refuse_other(
+        dictionaries, "the ticket" if cfg.ticket else "the drawn ticket"
+    )
+    ticket.refuse_model(shapes)
+    if ticket.clock_update:
+        refuse_rewind(training, ticket.clock_update)
+    logger.info("starting from the ticket %s", ticket.record["signature"])
+    if not ticket.record["masters"]:
+        logger.warning(
+            "the ticket comes from half-precision weights without fp32 masters: they are rounded,"
+            " and ranks have ties"
+        )
+    if cfg.mask_from and is_first():
+        folder = Path(training.checkpoint.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_ticket(folder / "ticket.safetensors", ticket)
+    return ticket
+
+
+def refuse_rewind(training: Any, update: int) -> None:
+    """Refuse to start at ``update`` what has no updates left, or would not read the checkpoint.
+
+    Args:
+        training: fairseq's whole configuration.
+    """
+    most, checkpoint = training.optimization.max_update, training.checkpoint
+    if most and update >= most:
+        raise LotteryError(
+            f"the ticket's clock starts at update {update}, where --max-update"
+            f" {most} ends the run; raise it, or draw with --clock restart"
+        )
+    if training.common.get("amp"):
+        raise LotteryError(
+            "a ticket whose clock rewinds cannot start under --amp, where fairseq restores the"
+            " optimizer by itself; train in fp32 or --fp16, or draw with --clock restart"
+        )
+    if checkpoint.reset_optimizer or checkpoint.restore_file != "checkpoint_last.pt":
+        raise LotteryError(
+            "a ticket whose clock rewinds starts fairseq's counter by a checkpoint, which"
+            " --reset-optimizer and --restore-file would pass over; do without them"
+        )
+    scheduler = training.lr_scheduler._name
+    if scheduler not in _COUNTING:
+        raise LotteryError(
+            f"--clock rewind cannot continue --lr-scheduler {scheduler}, whose state is"
+            f" more than the update counter; choose one of {', '.join(_COUNTING)}"
+        )
+
+
+def write_prepared(
+    training: Any, model: torch.nn.Module, update: int, task_state: dict[str, Any]
+) -> None:
+    """Write ``checkpoint_last.pt`` of ``model`` at ``update``."""
+    folder = Path(training.checkpoint.save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    criterion, optimizer = trainer_classes(training)
+    state = {
+        "args": None,
+        "cfg": None,
+        "model": model.state_dict(),
+        "criterion": None,
+        "optimizer_history": [
+            {
+                "criterion_name": criterion,
+                "optimizer_name": optimizer,
+                "lr_scheduler_state": {"best": None},
+                "num_updates": update,
+            }
+        ],
+        "task_state": {"lottery": {**task_state, "prepared": True}},
+        "extra_state": {
+            "train_iterator": dict(version=2, epoch=1, iterations_in_epoch=0, shuffle=True),
+            "val_loss": None,
+            **({"ema": model.state_dict()} if training.ema.store_ema else {}),
+        },
+        "last_optimizer_state": {"state": {}, "param_groups": [], "lottery": {"fresh": True}},
+    }
+    suffix = training.checkpoint.checkpoint_suffix or ""
+    with replacing(folder / f"checkpoint_last{suffix}.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def trainer_classes(training: Any) -> tuple[str, str]:
+    """Names of the classes of the criterion, and of what the trainer builds around ``--optimizer``.
+
+    fairseq keeps both in a checkpoint, and resumes from no others.
+
+    Args:
+        training: fairseq's whole configuration.
+    """
+    common = training.common
+    optimizer = OPTIMIZER_REGISTRY[training.optimizer._name].__name__
+    if common.memory_efficient_fp16 or common.memory_efficient_bf16:
+        optimizer = "MemoryEfficientFP16Optimizer"
+    elif common.get("amp"):
+        optimizer = "AMPOptimizer"
+    elif common.fp16 or common.bf16:
+        optimizer = "FP16Optimizer"
+    return CRITERION_REGISTRY[training.criterion._name].__name__, optimizer

@@ -1,0 +1,98 @@
+"""The keys of a configuration file that are no options of tickets, and what each may be."""
+
+from __future__ import annotations
+
+import re
+import string
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Optional
+
+from fairseq_lottery.adapters import ADAPTERS, TRANSLATION
+from fairseq_lottery.records.schema import Number, Positive, Rule, Size, at_least, one_of
+from fairseq_lottery.workflow.reading.configuration import Resources
+
+#: sacreBLEU's
+METRICS = ("BLEU", "chrF", "TER")
+
+
+def _has_only(*places: str) -> Rule:
+    """Texts that have no places to be filled in but these, as they are."""
+
+    def test(text: str) -> bool:
+        try:
+            found = list(string.Formatter().parse(text))
+        except ValueError:
+            return False
+        return all(
+            name is None or (name in places and not spec and conversion is None)
+            for _, name, spec, conversion in found
+        )
+
+    return Rule(f"a text with no places but {', '.join(f'{{{p}}}' for p in places)}", test)
+
+
+def _is_like(pattern: str, words: str) -> Rule:
+    return Rule(words, lambda text: re.fullmatch(pattern, text) is not None)
+
+
+_Checkpoint = Annotated[
+    str, _is_like(r"best|last|average:[1-9][0-9]{0,8}", "best, last or average:5")
+]
+#: a set of fairseq-preprocess
+_Subset = Annotated[str, _is_like(r"\w+", "the name of a set, as test or test1")]
+
+
+@dataclass(frozen=True)
+class EvaluateKeys:
+    """An entry of ``evaluate``; all but the checkpoint are of translations only."""
+
+    checkpoint: _Checkpoint = "best"
+    beam: Optional[Size] = None
+    lenpen: Optional[Number] = None
+    subset: Optional[_Subset] = None
+    references: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class AdoptKeys:
+    """Existing runs that stand for trainings."""
+
+    dense: Annotated[str, _has_only("seed")]
+
+
+@dataclass(frozen=True)
+class CostKeys:
+    """What is known of the model before something has measured it."""
+
+    seconds_per_update: Optional[Positive] = None
+    parameters: Optional[Positive] = None
+
+
+@dataclass(frozen=True)
+class FileKeys:
+    """The keys of the file's top but for options, and for settings of all techniques."""
+
+    data: str
+    train: str
+    techniques: tuple[Any, ...]
+    task: Annotated[str, one_of(list(ADAPTERS))] = TRANSLATION.name
+    references: Optional[str] = None
+    generate: Optional[str] = None
+    metrics: Optional[tuple[Annotated[str, one_of(METRICS)], ...]] = None
+    score_command: Optional[
+        dict[str, Annotated[str, _has_only("hypotheses", "references", "sources")]]
+    ] = None
+    evaluate: tuple[EvaluateKeys, ...] = (EvaluateKeys(),)
+    prune: dict[str, Any] = field(default_factory=dict)
+    title: Optional[str] = None
+    out: Optional[str] = None
+    prepare: str = ""
+    own_techniques: Optional[str] = None
+    resources: Resources = Resources()
+    train_env: str = ""
+    keep: tuple[Annotated[str, one_of(("checkpoints", "snapshots", "tickets"))], ...] = ()
+    adopt: Optional[AdoptKeys] = None
+    published: Optional[str] = None
+    cost: CostKeys = CostKeys()
+    retries: Annotated[int, at_least(0)] = 2
+    engine: tuple[Any, ...] = ()
