@@ -82,7 +82,7 @@ def refuse_code(path: Union[str, Path]) -> None:
 
     Raises:
         NotAllowedError: it asks for more than plain data.
-        ValueError, OSError, ...: it is no checkpoint, or damaged.
+        ValueError, OSError, ...: it is no checkpoint, or corrupted.
     """
     # what the user has allowed torch to load
     given: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()

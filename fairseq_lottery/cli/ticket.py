@@ -1,7 +1,7 @@
 """Draw a ticket: rank trained weights, prune the lowest, reset the survivors.
 
 The options are independent: --score, --scope and --prunable say which weights are kept, --reset
-what they start from, --clock where the schedule continues.
+what they start from, --update-counter where the schedule continues.
 """
 
 import argparse

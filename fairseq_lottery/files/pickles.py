@@ -43,7 +43,7 @@ def names_in(path: Union[str, Path]) -> set[tuple[str, str]]:
     compressed or overlap, every checksum has to fit, and there is one pickle and one directory.
 
     Raises:
-        ValueError, OSError, zipfile.BadZipFile, ...: a file that is damaged.
+        ValueError, OSError, zipfile.BadZipFile, ...: a file that is corrupted.
         NotAllowedError: a pickle that names things in another way than torch does.
     """
     with open(path, "rb") as file:
@@ -75,9 +75,9 @@ def _pickle_of(archive: zipfile.ZipFile, file: Any) -> zipfile.ZipInfo:
     if pickles[0].file_size > _LARGEST:
         raise ValueError("its pickle is too large")
     _refuse_other_end(file, size, len(members))
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"the checksum of {damaged} is wrong")
+    corrupted = archive.testzip()
+    if corrupted is not None:
+        raise ValueError(f"the checksum of {corrupted} is wrong")
     return pickles[0]
 
 

@@ -59,7 +59,7 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
     """The plain checkpoint again, its values to the bit, and its mask.
 
     Raises:
-        LotteryError: missing, damaged, inconsistent, not finite, or no fairseq checkpoint.
+        LotteryError: missing, malformed, inconsistent, not finite, or no fairseq checkpoint.
     """
     tensors, record = container.load(path, KIND)
     parts = container.split(path, tensors, ("mask", "values", "buffer"))
@@ -71,13 +71,13 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
         size = sum(tensor.numel() * tensor.element_size() for tensor in full.values())
         full.update({alias: full[name] for alias, name in record["ties"].items()})
         if sorted(record["names"]) != sorted(full) or "model" in record["settings"]:
-            raise LotteryError(f"{path} is damaged (its names and its tensors differ)")
+            raise LotteryError(f"{path} is malformed (its names and its tensors differ)")
         settings = {key: from_json(value) for key, value in record["settings"].items()}
         state = {"model": {n: full[n].clone() for n in record["names"]}, **settings}
         look_through(state, size)
         return state, mask
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        raise LotteryError(f"{path} is damaged ({error})") from error
+        raise LotteryError(f"{path} is malformed ({error})") from error
 
 
 def _is_kept(weight: Tensor) -> Tensor:

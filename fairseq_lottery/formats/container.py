@@ -109,7 +109,7 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
             _HEADERS[version](header, "header", 0)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise LotteryError(
-            f"{path} is damaged or was not written by fairseq-lottery ({error})"
+            f"{path} is malformed or was not written by fairseq-lottery ({error})"
         ) from error
     if not known:
         raise LotteryError(
@@ -152,7 +152,7 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
     """Read a file of this ``kind`` whole: its tensors and its record.
 
     Raises:
-        LotteryError: missing, damaged, of another kind or version, or changed since it was
+        LotteryError: missing, malformed, of another kind or version, or changed since it was
             written.
     """
     header = _header(path)
@@ -163,7 +163,7 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise LotteryError(f"{path} is damaged ({error})") from error
+        raise LotteryError(f"{path} is malformed ({error})") from error
     if header["version"] == _COMPACT:
         require("zstandard")
         from fairseq_lottery.formats.compact.coded_layout import unpack
@@ -171,7 +171,7 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
         try:
             tensors, record = unpack(tensors)
         except LotteryError as error:
-            raise LotteryError(f"{path} is damaged: {error}") from error
+            raise LotteryError(f"{path} is malformed: {error}") from error
     if digest(tensors, record) != header["digest"]:
         raise LotteryError(f"{path} was changed after it was written; its digest does not match")
     return tensors, record
@@ -185,6 +185,6 @@ def split(
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
         if part not in found:
-            raise LotteryError(f"{path} is damaged (it has an unknown entry {key!r})")
+            raise LotteryError(f"{path} is malformed (it has an unknown entry {key!r})")
         found[part][name] = tensor
     return found

@@ -33,12 +33,12 @@ def _encode(symbols: tuple[str, ...]) -> Tensor:
 
 def _decode(text: Any) -> tuple[str, ...]:
     if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
-        raise LotteryError("the stored dictionary is no text; the file is damaged")
+        raise LotteryError("the stored dictionary is not a text; the file is malformed")
     _refuse_large(text.numel())
     try:
         return tuple(text.numpy().tobytes().decode().split("\n"))
     except UnicodeDecodeError as error:
-        raise LotteryError("the stored dictionary is no UTF-8 text; the file is damaged") from error
+        raise LotteryError("the stored dictionary is not UTF-8; the file is malformed") from error
 
 
 def _refuse_large(size: int) -> None:
@@ -108,7 +108,8 @@ class Dictionaries:
         first, *others = names
         if not isinstance(tensors, Mapping) or not {first} <= set(tensors) <= {first, *others}:
             raise LotteryError(
-                f"the stored dictionaries are not {_listed([first, *others])}; the file is damaged"
+                f"the stored dictionaries are not {_listed([first, *others])}; the file is"
+                " malformed"
             )
         symbols = _decode(tensors[first])
         rest = {n: _decode(tensors[n]) if n in tensors else symbols for n in others}

@@ -167,7 +167,7 @@ def read_source(path: Union[str, Path]) -> Source:
     """Read a fairseq checkpoint, a snapshot, a ticket or a compact model.
 
     Raises:
-        LotteryError: missing, unreadable, damaged, not finite, none of these, or under
+        LotteryError: missing, unreadable, malformed, not finite, none of these, or under
             a mask of another model.
     """
     file = Path(path)
@@ -219,7 +219,7 @@ def _from_snapshot(path: Any, tensors: Mapping[str, Tensor], stored: Mapping[str
     record = {name: value for name, value in stored.items() if name != "mask"}
     layout = stored.get("mask")
     if not isinstance(layout, (dict, type(None))) or (layout is None and parts["mask"]):
-        raise LotteryError(f"{path} is damaged (its mask has no shapes)")
+        raise LotteryError(f"{path} is malformed (its mask has no shapes)")
     refuse_malformed(record, path)
     refuse_other_types(parts["weights"], path)
     adapter, symbols = stored_adapter(record, path), parts["dictionary"]

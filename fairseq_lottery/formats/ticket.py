@@ -19,7 +19,7 @@ from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_file, scatter, survivors
 from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_untrue
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.options.axes import CLOCK
+from fairseq_lottery.options.axes import UPDATE_COUNTER
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Ticket:
         return stored_adapter(self.record, "the ticket")
 
     @property
-    def clock_update(self) -> int:
-        """The update that a run of this ticket starts at: 0 unless its clock rewinds."""
+    def first_update(self) -> int:
+        """Return the first update of a training of this ticket: 0 unless its counter rewinds."""
         return int(self.record["update"] or 0) if self.record["clock"] == "rewind" else 0
 
     def refuse_model(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -121,7 +121,7 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
     """Read and verify a ticket; nothing is unpickled.
 
     Raises:
-        LotteryError: missing, damaged, changed, or a mask that disagrees with the values or
+        LotteryError: missing, malformed, changed, or a mask that disagrees with the values or
             with what the record says of it.
     """
     return ticket_of(path, *container.load(path, "ticket"))
@@ -142,24 +142,24 @@ def ticket_of(
             moments.setdefault(moment, {})[name] = scatter(path, mask, name, value)
         names = stored_adapter(record, path).vocabularies
         dictionaries = Dictionaries.from_tensors(parts["dictionary"], names)
-        if record["clock"] not in CLOCK.names:
-            raise LotteryError(f"{path} has an unknown clock {record['clock']!r}")
+        if record["clock"] not in UPDATE_COUNTER.names:
+            raise LotteryError(f"{path} has an unknown update counter {record['clock']!r}")
         refuse_malformed(record, path)
         refuse_untrue(record, mask, path)
         refuse_other_types(values, path)
         for moment, by_name in moments.items():
             if moment not in MOMENTS:
-                raise LotteryError(f"{path} is damaged (no optimizer keeps a {moment!r})")
+                raise LotteryError(f"{path} is malformed (no optimizer keeps a {moment!r})")
             if moment.startswith("exp_") and "step" not in record["moment_numbers"]:
-                raise LotteryError(f"{path} is damaged (it keeps {moment}, but of no step)")
+                raise LotteryError(f"{path} is malformed (it keeps {moment}, but of no step)")
             refuse_other_types(by_name, path)
         return Ticket(mask, values, record, dictionaries, moments)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise LotteryError(f"{path} is damaged ({error})") from error
+        raise LotteryError(f"{path} is malformed ({error})") from error
 
 
 def refuse_other_types(weights: Mapping[str, Tensor], path: Union[str, Path]) -> None:
     """Refuse parameters that are no floating-point numbers, or whose name cannot be shown."""
     for name, tensor in weights.items():
         if not name or not name.isprintable() or not tensor.is_floating_point():
-            raise LotteryError(f"{path} is damaged ({name or 'a parameter'} is {tensor.dtype})")
+            raise LotteryError(f"{path} is malformed ({name or 'a parameter'} is {tensor.dtype})")

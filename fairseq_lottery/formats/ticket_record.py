@@ -36,7 +36,7 @@ def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
 
     Raises:
         LotteryError: an entry of another type, a text that cannot be shown, a negative update,
-            or a clock that goes back to no update.
+            or an update counter that rewinds to no update.
     """
     try:
         _RECORD(record, "", 0)
@@ -44,9 +44,9 @@ def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
             if isinstance(value, str) and not value.isprintable():  # a terminal would act on it
                 refuse(value, name)
     except LotteryError as error:
-        raise LotteryError(f"{path} is damaged ({error})") from None
+        raise LotteryError(f"{path} is malformed ({error})") from None
     if record.get("clock") == "rewind" and record.get("update") is None:
-        raise LotteryError(f"{path} is damaged (its clock goes back to no update)")
+        raise LotteryError(f"{path} is malformed (its update counter rewinds to no update)")
 
 
 def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path]) -> None:
@@ -58,16 +58,16 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
     """
     for name in _NEEDED:
         if record.get(name) is None:
-            raise LotteryError(f"{path} is damaged (its record has no {name})")
+            raise LotteryError(f"{path} is malformed (its record has no {name})")
     for name, number in record["moment_numbers"].items():
         if isinstance(number, Mapping) and set(number) == {"tensor"}:
             number = number["tensor"]
         if not isinstance(number, (int, float, type(None))):
-            raise LotteryError(f"{path} is damaged (its optimizer's {name} is {_short(number)})")
+            raise LotteryError(f"{path} is malformed (its optimizer's {name} is {_short(number)})")
     said = record["pruned"], record["denominator"]
     if said != (mask.pruned, mask.prunable):
         raise LotteryError(
-            f"{path} is damaged (its record says that {said[0]} of {said[1]} weights are pruned,"
+            f"{path} is malformed (its record says that {said[0]} of {said[1]} weights are pruned,"
             f" its mask prunes {mask.pruned} of {mask.prunable})"
         )
     # rounded to whole weights matrix by matrix
@@ -76,7 +76,7 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
         value, counts = record.get(name), (mask.pruned - apart, mask.prunable - apart)
         if value is not None and not rounds_to(*counts, value, matrices):
             raise LotteryError(
-                f"{path} is damaged (its {name} is {value:g}, and its mask's sparsity is"
+                f"{path} is malformed (its {name} is {value:g}, and its mask's sparsity is"
                 f" {mask.sparsity:g})"
             )
 
@@ -88,7 +88,7 @@ def _closed_weights(record: Mapping[str, Any], path: Union[str, Path]) -> int:
     """
     gone = (record.get("parts") or {}).get("weights", 0)
     if type(gone) is not int or not 0 <= gone <= record["pruned"]:
-        raise LotteryError(f"{path} is damaged (its parts have {_short(gone)} weights)")
+        raise LotteryError(f"{path} is malformed (its parts have {_short(gone)} weights)")
     return gone
 
 
@@ -110,7 +110,7 @@ def signature(record: Mapping[str, Any]) -> str:
         for key, one in more.items()
         if record.get(key, one.default) != one.default
     )
-    clock = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
+    counter = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
     closed = record["parts"]["closed"] if record.get("parts") else {}
     parts = (
         ("score", record["score"]),
@@ -119,7 +119,7 @@ def signature(record: Mapping[str, Any]) -> str:
         ("sparsity", f"{record['sparsity']:.4f}"),
         ("of", f"{record['denominator']}:{record['prunable']}"),
         ("reset", f"{reset}@{record['values_update']}"),
-        ("clock", clock),
+        ("clock", counter),
         ("moments", record["moments"]),
         ("seed", record["seed"]),
         ("version", record["versions"]["fairseq_lottery"]),

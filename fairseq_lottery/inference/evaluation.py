@@ -150,7 +150,7 @@ class ExamplesOfTask:
 
     @contextmanager
     def _saying(self, failure: str) -> Iterator[None]:
-        """Turn what fairseq raises for odd settings or damaged files into a sentence."""
+        """Turn what fairseq raises for odd settings or corrupted files into a sentence."""
         try:
             yield
         except LotteryError:

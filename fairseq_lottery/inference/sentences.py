@@ -121,7 +121,7 @@ def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
         )  # fmt: skip
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 - damaged files raise whatever they like
+    except Exception as error:  # noqa: BLE001 - corrupted files raise whatever they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LotteryError(
             f"the sentences called {subset} in {text.folder} cannot be read ({reason}); run"

@@ -68,6 +68,7 @@ def magnitude_increase(given: ScoreInput) -> Tensor:
     return given.trained.abs() - given.start.abs()
 
 
+# tickets record the digest of a score's source, so the text of these functions stays
 @needs("start")
 def movement(given: ScoreInput) -> Tensor:
     """|w - w_start|: Zhou et al. (2019)."""
@@ -75,7 +76,6 @@ def movement(given: ScoreInput) -> Tensor:
     return (given.trained - given.start).abs()
 
 
-# tickets record the digest of a score's source, so the text of this function stays
 def random(given: ScoreInput) -> Tensor:
     """Uniform in [0, 1), from ``seed`` and the matrix's name alone.
 
@@ -89,7 +89,7 @@ SCORES: dict[str, Score] = SCORE.registry(
     {
         "magnitude": magnitude,
         "magnitude-increase": magnitude_increase,
-        "movement": movement,
+        "distance": movement,
         "random": random,
     }
 )

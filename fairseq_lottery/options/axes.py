@@ -6,7 +6,7 @@ A registry elsewhere says what a name does, and has to have the names of its axi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, TypeVar
 
 from fairseq_lottery.errors import LotteryError
@@ -31,12 +31,14 @@ class Axis:
     Attributes:
         title: what error messages call it.
         names: name -> one line of help.
+        stored: name -> the name that files and fingerprints have for it, where it is another.
         others: what it may be besides, in words; empty where the names are all.
         is_other: whether a text is such a value.
     """
 
     title: str
     names: Mapping[str, str]
+    stored: Mapping[str, str] = field(default_factory=dict)
     others: str = ""
     is_other: Callable[[str], bool] = _has_no_others
 
@@ -55,6 +57,10 @@ class Axis:
         """All names with their help, and what else there is, for a paragraph."""
         lines = [f"{name}: {text}" for name, text in self.names.items()]
         return "; ".join([*lines, *([f"or {self.others}"] if self.others else [])])
+
+    def stored_name(self, value: str) -> str:
+        """Return what files and fingerprints say for ``value``."""
+        return self.stored.get(value, value)
 
     def refuse_unknown(self, value: object) -> None:
         """Raise an error that lists the names if ``value`` is not valid here."""
@@ -80,9 +86,10 @@ SCORE = Axis(
     {
         "magnitude": "abs(w)",
         "magnitude-increase": "abs(w) - abs(w at the start of training, or in start-from)",
-        "movement": "abs(w - w at the start of training, or in start-from)",
+        "distance": "abs(w - w at the start of training, or in start-from)",
         "random": "random numbers",
     },
+    stored={"distance": "movement"},
     others="your own as package.module:function",
     is_other=_is_code,
 )
@@ -124,8 +131,8 @@ ALPHA = Axis(
         "mean": "the mean magnitude of the survivors in start-from",
     },
 )
-CLOCK = Axis(
-    "clock",
+UPDATE_COUNTER = Axis(
+    "update counter",
     {
         "restart": "count from update 0",
         "rewind": "continue from the update of start-from",

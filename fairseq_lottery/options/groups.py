@@ -7,7 +7,6 @@ from typing import Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options.axes import (
     ALPHA,
-    CLOCK,
     MEASURE,
     MOMENTS,
     PER,
@@ -18,8 +17,9 @@ from fairseq_lottery.options.axes import (
     SCOPE,
     SCORE,
     STRATEGY,
+    UPDATE_COUNTER,
 )
-from fairseq_lottery.options.option import DRAW, EVERYWHERE, HEADS, TRAINING, WORKFLOW, option
+from fairseq_lottery.options.option import DRAW, HEADS, TRAINING, WORKFLOW, option
 
 _DRAWN = (DRAW, TRAINING)
 _TRAINED = (TRAINING,)
@@ -102,7 +102,9 @@ class Reset:
 
     reset: str = option("what survivors start from", "rewind", axis=RESET, places=_DRAWN)
     alpha: str = option("magnitude of sign resets", "glorot", axis=ALPHA, places=_DRAWN)
-    clock: str = option("the update counter", "restart", axis=CLOCK, places=EVERYWHERE)
+    update_counter: str = option(
+        "where the update counter starts", "restart", axis=UPDATE_COUNTER, stored="clock"
+    )
     moments: str = option("the optimizer's state", "fresh", axis=MOMENTS, places=_DRAWN)
 
 

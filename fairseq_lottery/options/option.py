@@ -67,6 +67,10 @@ class Option:
         """Return its key in a file that is written in a place."""
         return self.stored or self.name_in(place)
 
+    def stored_value(self, value: Any) -> Any:
+        """Return what a file says for ``value``."""
+        return self.axis.stored_name(value) if self.axis else value
+
     @property
     def text(self) -> str:
         """Its help, with the names that it may be."""
@@ -122,7 +126,10 @@ def values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str,
 
 def stored_values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:
     """Return key in files -> value of the options of some groups, as ``values`` does."""
-    return {one.key(place): getattr(holder, one.name_in(place)) for one in options(*groups)}
+    return {
+        one.key(place): one.stored_value(getattr(holder, one.name_in(place)))
+        for one in options(*groups)
+    }
 
 
 def words(holder: Any, *groups: type, place: str) -> list[str]:
@@ -155,6 +162,10 @@ def changed(holder: Any, without: Sequence[str] = ()) -> dict[str, Any]:
     for one in fields(holder):
         option, value = known.get(one.name), getattr(holder, one.name)
         default = option.default_in(WORKFLOW) if option else one.default
-        if one.name not in without and value != default:
-            found[option.key() if option else one.name] = value
+        if one.name in without or value == default:
+            continue
+        if option:
+            found[option.key()] = option.stored_value(value)
+        else:
+            found[one.name] = value
     return found

@@ -41,11 +41,11 @@ def read_file(
     except ValueError as error:
         if may_be_cut:
             return None
-        raise LotteryError(f"{path} is damaged ({error}); delete it") from error
+        raise LotteryError(f"{path} is malformed ({error}); delete it") from error
     try:
         return parse(kind, value)
     except ValueError as error:
-        raise LotteryError(f"{path} is damaged ({error}); delete it") from error
+        raise LotteryError(f"{path} is malformed ({error}); delete it") from error
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, Any]]:

@@ -102,7 +102,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
     except LotteryError:
         raise
     except ValueError as error:
-        raise LotteryError(f"{path} is damaged ({error}); delete it") from error
+        raise LotteryError(f"{path} is malformed ({error}); delete it") from error
 
 
 @dataclass(frozen=True)

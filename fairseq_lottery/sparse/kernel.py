@@ -58,13 +58,13 @@ def sparse_linear() -> Optional[Any]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the cache has the kernel as it was built: loading a damaged one kills the process."""
+    """Return whether the cached kernel is as it was built: a corrupted one kills the process."""
     if not path.is_file():
         return False
     known = path.with_suffix(".sha256")
     whole = known.is_file() and known.read_text() == sha256_of(path)
     if not whole:
-        logger.warning("the sparse kernel in %s is damaged and built anew", path)
+        logger.warning("the sparse kernel in %s is corrupted and built anew", path)
     return whole
 
 

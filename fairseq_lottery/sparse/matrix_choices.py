@@ -86,7 +86,7 @@ class Choices:
         """Read what was measured before.
 
         Args:
-            path: where to keep it; one that is damaged is made anew.
+            path: where to keep it; one that is corrupted is made anew.
             measure: seconds of ways by name.
         """
         self._path, self._measure = path, measure
@@ -162,7 +162,7 @@ def processor() -> str:
 
 
 def _read(path: Path) -> dict[str, float]:
-    """What the file says; nothing, where there is none or it is damaged."""
+    """What the file says; nothing, where there is none or it is corrupted."""
     try:
         ratios = read_json(read_text(path, _MOST_BYTES))
         if not isinstance(ratios, dict):
@@ -173,5 +173,5 @@ def _read(path: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("%s is damaged and made anew (%s)", path, error)
+        logger.warning("%s is corrupted and made anew (%s)", path, error)
         return {}

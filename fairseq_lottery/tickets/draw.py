@@ -150,8 +150,10 @@ def draw(
         "versions": {"fairseq_lottery": __version__, "torch": torch.__version__.split("+")[0]},
     }
     record["signature"] = signature(record)
-    if plan.clock == "rewind" and start.update is None:
-        raise LotteryError(f"{start.path} does not say its update, which --clock rewind needs")
+    if plan.update_counter == "rewind" and start.update is None:
+        raise LotteryError(
+            f"{start.path} does not say its update, which --update-counter rewind needs"
+        )
     return Ticket(mask, values, record, dictionaries, moments)
 
 
@@ -203,7 +205,7 @@ def _mask(
         axes.update(score="score-file", score_source=sha256_of(plan.score_file))
     else:
         score, source = find_score(plan.score)
-        axes.update(score=plan.score, score_source=source)
+        axes["score_source"] = source
         scores = score_all(
             score,
             {name: trained.weights[name] for name in current},

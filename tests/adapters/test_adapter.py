@@ -130,7 +130,7 @@ def test_a_task_that_is_not_a_name_is_refused(tmp_path, task):
         read_source(path)
     tensors, record = {"weights/a.weight": torch.ones(2, 2)}, {"update": 5, "task": task}
     container.save(tmp_path / "s.safetensors", "snapshot", tensors, record)
-    with pytest.raises(LotteryError, match="is damaged"):
+    with pytest.raises(LotteryError, match="is malformed"):
         read_source(tmp_path / "s.safetensors")
 
 

@@ -64,7 +64,7 @@ REFUSED = {
     ),
     "a missing file": ("inspect {new}.pt", "there is no file "),
     "a file of others": ("inspect {text}", "is no fairseq checkpoint that can be loaded safely"),
-    "a damaged snapshot": ("inspect {damaged}", "is damaged or was not written by fairseq-lottery"),
+    "a corrupted snapshot": ("inspect {corrupted}", "is malformed or was not written"),
     "two dense files": ("compare {last} {snapshot_0}", "has no mask; it is dense"),
     "a folder without --last": ("average {folder} --out {new}.pt", "is a folder; say how many"),
     "the last none": ("average {folder} --last 0 --out {new}.pt", "--last 0 must be at least 1"),
@@ -77,14 +77,14 @@ REFUSED = {
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     run = Run(folder)
-    (folder / "damaged").mkdir()
+    (folder / "corrupted").mkdir()
     with open(run.snapshot_5, "rb") as file:
-        (folder / "damaged" / "x.safetensors").write_bytes(file.read()[:-1])
+        (folder / "corrupted" / "x.safetensors").write_bytes(file.read()[:-1])
     (folder / "text.pt").write_text("no checkpoint")
     save_checkpoint(folder / "checkpoint1.pt", weights())
     return {
         "folder": folder, "last": run.last, "snapshot_0": run.snapshot_0, "new": folder / "new",
-        "text": folder / "text.pt", "damaged": folder / "damaged" / "x.safetensors",
+        "text": folder / "text.pt", "corrupted": folder / "corrupted" / "x.safetensors",
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def test_bad_input_is_one_sentence(folder, capsys):
     )
     assert main(["unpack", "train.txt", "--out", "out"]) == 2 and not (folder / "out").exists()
     assert capsys.readouterr().err == (
-        "fairseq-lottery: train.txt is no archive of a ticket, or damaged (it does not end"
+        "fairseq-lottery: train.txt is no archive of a ticket, or corrupted (it does not end"
         " as a ZIP archive does)\n"
     )
 

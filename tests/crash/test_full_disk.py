@@ -76,7 +76,7 @@ def test_a_disk_that_fills_up(toy, dense, whole, disk, room, left):
 
     disk(20_000)
     done = toy.train("run", *flags, updates=UPDATES).ok()
-    assert ("was damaged" in done.out) == (room == "1.5")
+    assert ("was corrupted" in done.out) == (room == "1.5")
     states = [read_checkpoint(folder / "checkpoint_last.pt") for folder in (whole, toy.path("run"))]
     assert states[1]["optimizer_history"][-1]["num_updates"] == UPDATES
     assert_same_training(*states)

@@ -36,13 +36,15 @@ def loaded(tmp_path, page, name):
     TECHNIQUES.update(before)
 
 
-@pytest.mark.parametrize("changes", [{}, {"rewind_source": "dense"}, {"clock": "rewind"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"rewind_source": "dense"}, {"update_counter": "rewind"}], ids=str
+)
 def test_slt_mp_from_the_ticket_starts_where_its_last_ticket_was_trained_from(own, changes):
     ours = own(**changes)
     usual = dict(TECHNIQUES["slt-mp"].plan(vocabulary(ROWS, **changes)))
     assert list(ours) == list(usual)
     assert ours[0.5] == usual[0.5] and ours[0.6] == usual[0.6]
-    start = 50 if changes == {"clock": "rewind"} else 0
+    start = 50 if changes == {"update_counter": "rewind"} else 0
     for sparsity in (0.7, 0.98):
         run = ours[sparsity]
         assert run.ticket == ours[0.6].ticket and run.growth == Growth(sparsity, start, 800, 20)

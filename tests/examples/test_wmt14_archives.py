@@ -59,7 +59,7 @@ def test_a_missing_member_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "flip late", "text", "inner"])
-def test_a_damaged_archive_is_named(tmp_path, harm):
+def test_a_corrupted_archive_is_named(tmp_path, harm):
     path = tmp_path / "a.tgz"
     inner = gzip.compress(EN)[:-40] if harm == "inner" else EN
     name = "x.gz" if harm == "inner" else "x"
@@ -74,7 +74,7 @@ def test_a_damaged_archive_is_named(tmp_path, harm):
     elif harm == "text":
         content[:] = b"<html>not found</html>" * 100
     path.write_bytes(content)
-    with pytest.raises(LotteryError, match=r"a\.tgz is damaged \(.+\); remove it and run"):
+    with pytest.raises(LotteryError, match=r"a\.tgz is corrupted \(.+\); remove it and run"):
         extract(path, {name: tmp_path / "x", "y": tmp_path / "y"})
 
 

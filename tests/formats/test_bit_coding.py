@@ -93,7 +93,7 @@ STREAM, SIZES = encode([ARRAY], "gaps")
         (STREAM[:20], [4000], [200], SIZES, "cut short"),
         (b"", [4000], [200], SIZES, "shorter"),
         (STREAM + b"x", [4000], [200], SIZES, "longer"),
-        (b"\xff" * 200, [4000], [200], SIZES, "damaged"),
+        (b"\xff" * 200, [4000], [200], SIZES, "malformed"),
         (STREAM, [4000], [201], [SIZES[0] + 1], "cut short"),
         (STREAM, [4000], [199], [SIZES[0] - 1], "another number|longer|beyond"),
         (STREAM, [1000], [200], SIZES, "beyond"),
@@ -105,7 +105,7 @@ STREAM, SIZES = encode([ARRAY], "gaps")
         (STREAM, [4000, 1], [200], SIZES, "inconsistent"),
     ],
 )
-def test_damaged_streams(stream, lengths, ones, sizes, message):
+def test_malformed_streams(stream, lengths, ones, sizes, message):
     with pytest.raises(LotteryError, match=message):
         list(decode(stream, "gaps", lengths, ones, sizes))
 

@@ -44,9 +44,9 @@ def test_the_first_plane_is_the_least_significant():
 ARRAY = np.arange(1000, dtype=np.float32)
 FRAMES = encode([ARRAY])
 DAMAGED = [
-    ("cut", [FRAMES[0][:-5], *FRAMES[1:]], [1000], "cut short|damaged"),
-    ("cut in a later plane", [*FRAMES[:3], FRAMES[3][:-5]], [1000], "cut short|damaged"),
-    ("no zstandard", [b"x" * 50, *FRAMES[1:]], [1000], "damaged"),
+    ("cut", [FRAMES[0][:-5], *FRAMES[1:]], [1000], "cut short|malformed"),
+    ("cut in a later plane", [*FRAMES[:3], FRAMES[3][:-5]], [1000], "cut short|malformed"),
+    ("no zstandard", [b"x" * 50, *FRAMES[1:]], [1000], "malformed"),
     ("empty", [b""] * 4, [1000], "cut short"),
     ("fewer planes", FRAMES[:3], [1000], "inconsistent"),
     ("longer", FRAMES, [999], "longer"),
@@ -57,6 +57,6 @@ DAMAGED = [
 
 @pytest.mark.parametrize(("frames", "lengths", "message"), [d[1:] for d in DAMAGED],
                          ids=[d[0] for d in DAMAGED])  # fmt: skip
-def test_damaged_frames(frames, lengths, message):
+def test_malformed_frames(frames, lengths, message):
     with pytest.raises(LotteryError, match=message):
         list(decode(frames, np.dtype(np.float32), lengths))

@@ -152,7 +152,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_damaged_layouts(change):
+def test_malformed_layouts(change):
     with pytest.raises(LotteryError) as refusal:
         unpack(changed(CHANGES[change]))
     assert "\n" not in str(refusal.value)

@@ -86,9 +86,9 @@ def small(path):
 @pytest.mark.parametrize("flip", [0b1, 0b10000000])
 def test_no_flipped_byte_goes_unnoticed(path, small, flip):
     for position in range(len(small)):
-        damaged = bytearray(small)
-        damaged[position] ^= flip
-        path.write_bytes(damaged)
+        malformed = bytearray(small)
+        malformed[position] ^= flip
+        path.write_bytes(malformed)
         with pytest.raises(LotteryError):
             container.load(path, "thing")
 
@@ -96,10 +96,10 @@ def test_no_flipped_byte_goes_unnoticed(path, small, flip):
 def test_no_truncated_file_is_loaded(path, small):
     for length in range(len(small)):
         path.write_bytes(small[:length])
-        with pytest.raises(LotteryError, match="is damaged or was not written by fairseq-lottery"):
+        with pytest.raises(LotteryError, match="is malformed or was not written"):
             container.load(path, "thing")
     path.write_bytes(small + b"\0")
-    with pytest.raises(LotteryError, match="is damaged"):
+    with pytest.raises(LotteryError, match="is malformed"):
         container.load(path, "thing")
 
 
@@ -121,11 +121,11 @@ def rewritten(small, change):
             "was changed after it was written; its digest",
         ),
         (lambda ours: {**ours, "kind": "other"}, "is a other, not a thing"),
-        (lambda ours: {**ours, "kind": 3}, "is damaged .* .its header.kind is 3"),
-        (lambda ours: {**ours, "record": [1]}, "is damaged .* .its header.record is a list"),
-        (lambda ours: {**ours, "digest": None}, "is damaged .* .its header has no digest"),
-        (lambda ours: {k: v for k, v in ours.items() if k != "kind"}, "is damaged .* no kind"),
-        (lambda ours: list(ours), "is damaged"),
+        (lambda ours: {**ours, "kind": 3}, "is malformed .* .its header.kind is 3"),
+        (lambda ours: {**ours, "record": [1]}, "is malformed .* .its header.record is a list"),
+        (lambda ours: {**ours, "digest": None}, "is malformed .* .its header has no digest"),
+        (lambda ours: {k: v for k, v in ours.items() if k != "kind"}, "is malformed .* no kind"),
+        (lambda ours: list(ours), "is malformed"),
         (lambda ours: {"version": 4}, "version 4, this fairseq-lottery reads 1 and 3; update"),
         (lambda ours: {"version": 2}, "version 2, this fairseq-lottery reads 1 and 3"),
     ],
@@ -260,7 +260,7 @@ def test_headers_that_can_be_read_in_two_ways_are_refused(path, small, change, s
     header = small[8 : 8 + length]
     assert change(header) != header
     path.write_bytes(headed(small, change(header)))
-    with pytest.raises(LotteryError, match=f"is damaged .*{sentence}"):
+    with pytest.raises(LotteryError, match=f"is malformed .*{sentence}"):
         container.load(path, "thing")
 
 

@@ -54,7 +54,7 @@ def test_digests_are_by_side():
 
 
 def test_bytes_that_are_no_text_are_refused():
-    with pytest.raises(LotteryError, match="no UTF-8 text; the file is damaged"):
+    with pytest.raises(LotteryError, match="not UTF-8; the file is malformed"):
         Dictionaries.from_tensors({"source": torch.tensor([255, 254], dtype=torch.uint8)}, NAMES)
 
 

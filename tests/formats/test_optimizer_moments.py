@@ -52,7 +52,7 @@ def test_an_optimizer_that_says_nothing_of_parameters_is_refused(state):
 def test_parameters_that_are_not_the_models(changes, why):
     state = optimizer_state(WEIGHTS)
     state["lottery"].update(changes)
-    with pytest.raises(LotteryError, match=f"run.pt is damaged .*{why}"):
+    with pytest.raises(LotteryError, match=f"run.pt is malformed .*{why}"):
         read_moments({"last_optimizer_state": state, "model": WEIGHTS}, "run.pt")
 
 

@@ -157,7 +157,7 @@ def test_a_file_of_ours_of_an_unknown_kind_is_refused(tmp_path):
         read_source(tmp_path / "x.safetensors")
 
 
-def test_a_damaged_checkpoint_is_refused(path):
+def test_a_malformed_checkpoint_is_refused(path):
     save_checkpoint(path, weights())
     whole = path.read_bytes()
     for length in (0, 1, 2, 3, 100, len(whole) // 2, len(whole) - 1):

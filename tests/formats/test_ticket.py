@@ -96,10 +96,10 @@ def test_a_file_whose_mask_and_values_disagree_is_refused(ticket, path):
         ),
         (lambda t, r: t.pop("dictionary/source"), "dictionaries are not source and target"),
         (lambda t, r: t.update({"other/x": torch.ones(1)}), "has an unknown entry 'other/x'"),
-        (lambda t, r: r.pop("mask"), "is damaged .'mask'"),
+        (lambda t, r: r.pop("mask"), "is malformed .'mask'"),
         (lambda t, r: r["mask"]["shapes"].pop(FC1), "the stored mask is malformed"),
-        (lambda t, r: r.pop("clock"), "is damaged .'clock'"),
-        (lambda t, r: r.update(clock="stop"), "has an unknown clock 'stop'"),
+        (lambda t, r: r.pop("clock"), "is malformed .'clock'"),
+        (lambda t, r: r.update(clock="stop"), "has an unknown update counter 'stop'"),
     ],
 )
 def test_a_file_with_something_missing_or_unknown_is_refused(ticket, path, change, sentence):
@@ -134,7 +134,7 @@ def test_a_record_that_is_not_true_is_refused(ticket, path, change, sentence):
     record = {name: value for name, value in {**ticket.record, **change}.items()
               if value is not None}  # fmt: skip
     save_ticket(path, replace(ticket, record=record))
-    with pytest.raises(LotteryError, match=f"is damaged .*{sentence}"):
+    with pytest.raises(LotteryError, match=f"is malformed .*{sentence}"):
         load_ticket(path)
 
 
@@ -147,24 +147,24 @@ def test_numbers_of_any_optimizer_are_taken(ticket, path):
 def test_moments_that_no_optimizer_keeps_are_refused(ticket, path):
     foo = {"foo": {name: torch.zeros_like(value) for name, value in ticket.values.items()}}
     save_ticket(path, replace(ticket, moments=foo))
-    with pytest.raises(LotteryError, match="is damaged .no optimizer keeps a 'foo'"):
+    with pytest.raises(LotteryError, match="is malformed .no optimizer keeps a 'foo'"):
         load_ticket(path)
     whole = {"exp_avg": {n: torch.zeros_like(v).long() for n, v in ticket.values.items()}}
     save_ticket(path, replace(ticket, moments=whole))
-    with pytest.raises(LotteryError, match=r"is damaged .* is torch.int64\)"):
+    with pytest.raises(LotteryError, match=r"is malformed .* is torch.int64\)"):
         load_ticket(path)
 
 
-def test_damaged_tickets_are_refused(ticket, path):
+def test_malformed_tickets_are_refused(ticket, path):
     """Every byte of a file is tried in test_container.py; here some of a whole ticket."""
     save_ticket(path, ticket)
     content = path.read_bytes()
     for position in range(0, len(content), len(content) // 40):
-        for damaged in (
+        for malformed in (
             content[:position],
             content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :],
         ):
-            path.write_bytes(damaged)
+            path.write_bytes(malformed)
             with pytest.raises(LotteryError, match=str(path)):
                 load_ticket(path)
 
@@ -220,10 +220,10 @@ def small_ticket(**record):
 
 
 @pytest.mark.parametrize(
-    "clock, update, start", [("restart", 5, 0), ("rewind", 5, 5), ("restart", None, 0)]
+    "counter, update, start", [("restart", 5, 0), ("rewind", 5, 5), ("restart", None, 0)]
 )
-def test_the_clock(clock, update, start):
-    assert small_ticket(clock=clock, update=update).clock_update == start
+def test_the_first_update(counter, update, start):
+    assert small_ticket(clock=counter, update=update).first_update == start
 
 
 def test_a_ticket_file_is_fixed(path):
@@ -264,5 +264,5 @@ def test_weights_that_are_whole_numbers_are_refused(ticket, path, dtype):
     tensors, record = container.load(path, "ticket")
     name = "values/encoder.layers.0.fc1.bias"
     container.save(path, "ticket", {**tensors, name: tensors[name].to(dtype)}, record)
-    with pytest.raises(LotteryError, match="is damaged .encoder.layers.0.fc1.bias is torch"):
+    with pytest.raises(LotteryError, match="is malformed .encoder.layers.0.fc1.bias is torch"):
         load_ticket(path)

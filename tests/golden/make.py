@@ -41,13 +41,13 @@ TICKETS = {
     "random-sign": "--sparsity 0.5 --reset random-sign",
     "shuffle": "--sparsity 0.5 --reset shuffle",
     "shuffle-layers": "--sparsity 0.5 --reset shuffle-layers",
-    "clock": "--sparsity 0.5 --clock rewind",
+    "clock": "--sparsity 0.5 --update-counter rewind",
     "moments": "--sparsity 0.5 --reset keep --moments keep",
     "global": "--sparsity 0.3 --scope global --min-density 0.1 --prunable no-embeddings"
               " --keep-dense q_proj",
     "pattern": "--scope 2:4 --prunable ffn",
     "random-mask": "--sparsity 0.7 --score random --seed 7",
-    "movement": "--sparsity 0.7 --score movement",
+    "movement": "--sparsity 0.7 --score distance",
     "increase": "--sparsity 0.7 --score magnitude-increase --prunable attention",
     "parts": "--sparsity 0.3 --parts choice.json",
 }  # fmt: skip

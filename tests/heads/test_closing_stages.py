@@ -99,8 +99,8 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
         *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
         *("--start-from", f"{dense}/snapshot_1000.safetensors"),
         *("--parts", f"{folder}/parts.json", "--prunable", "all-matrices"),
-        *("--reset", "keep", "--alpha", "glorot", "--clock", "restart", "--moments", "fresh"),
-        *("--seed", "1"),
+        *("--reset", "keep", "--alpha", "glorot", "--update-counter", "restart"),
+        *("--moments", "fresh", "--seed", "1"),
         *("--out", f"{folder}/ticket.safetensors", "--overwrite"),
     ]
     choose = words(work.stage("choose", "units-random-fine-tune", 0.5))
@@ -177,8 +177,8 @@ def test_weights_that_a_search_prunes_are_the_mask_of_its_ticket(tmp_path):
         *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
         *("--start-from", f"{dense}/snapshot_50.safetensors"),
         *("--mask-file", f"{folder}/found-bad.safetensors"),
-        *("--reset", "rewind", "--alpha", "glorot", "--clock", "restart", "--moments", "fresh"),
-        *("--seed", "1"),
+        *("--reset", "rewind", "--alpha", "glorot", "--update-counter", "restart"),
+        *("--moments", "fresh", "--seed", "1"),
         *("--out", f"{run.folder}/ticket.safetensors", "--overwrite"),
     ]
 

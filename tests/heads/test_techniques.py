@@ -244,9 +244,9 @@ def test_the_subset_that_is_chosen_on_is_part_of_the_choice(tmp_path):
     assert other.parts.scores == "gradient-sentence-dev"
 
 
-def test_a_rewound_clock_is_of_no_account_to_what_is_not_trained(tmp_path):
+def test_a_rewound_counter_is_of_no_account_to_what_is_not_trained(tmp_path):
     asked = {"heads-top": {"then": "zero-shot"}}
-    plan = plan_of(tmp_path, asked, sparsities=[0.5], clock="rewind")
+    plan = plan_of(tmp_path, asked, sparsities=[0.5], update_counter="rewind")
     assert [cell.name for cell in plan.cells][1:] == ["heads-top-zero-shot@0.5#1"]
 
 

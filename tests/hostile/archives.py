@@ -212,9 +212,9 @@ def contents(good):
     ticket = good.content["ticket.safetensors"]
     for at in range(0, len(ticket), len(ticket) // 12):
         found[f"a ticket cut at {at}"] = good.forged(ticket__safetensors=ticket[:at])
-        damaged = bytearray(ticket)
-        damaged[at] ^= 1
-        found[f"a ticket changed at {at}"] = good.forged(ticket__safetensors=bytes(damaged))
+        corrupted = bytearray(ticket)
+        corrupted[at] ^= 1
+        found[f"a ticket changed at {at}"] = good.forged(ticket__safetensors=bytes(corrupted))
     for what, text in {"other symbols": b"x 1\ny 1\n", "no UTF-8": b"\xff\n",
     "no counts": b"a\nb\n",
                        "empty": b"", "spaces": b" \n" * 9}.items():  # fmt: skip

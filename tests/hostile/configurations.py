@@ -138,8 +138,8 @@ def values():
     """Every key with values of other types than its own, and its own ones out of range."""
     found = {}
     for key in (*GOOD, "out", "keep_dense", "metrics", "keep", "adopt", "published", "retries",
-                "engine", "train_env", "generate", "rewind", "rounds", "clock", "min_density",
-                "scope", "score", "prunable", "own_techniques", "task"):  # fmt: skip
+                "engine", "train_env", "generate", "rewind", "rounds", "update_counter",
+                "min_density", "scope", "score", "prunable", "own_techniques", "task"):  # fmt: skip
         fits = (*FITS.get(key, ()), *(("a text",) if key in TEXTS else ()), *SOME.get(key, ()))
         for what, value in VALUES.items():
             if what not in fits:
@@ -166,7 +166,7 @@ SOME = {
     "published": ("an empty text", "a long text"), "train_env": ("an empty text", "a long text"),
     "generate": ("an empty text",), "rewind": ("a number",), "min_density": (), "metrics": (
     "an empty list",),
-    "keep_dense": ("an empty text", "a text", "a long text"), "clock": ("nothing",),
+    "keep_dense": ("an empty text", "a text", "a long text"), "update_counter": ("nothing",),
     "own_techniques": ("an empty text",),
 }  # fmt: skip
 INNER = {("runtime", "endless")}

@@ -204,7 +204,7 @@ def records(good):
         for key in ("clock", "mask"):
             less = {k: v for k, v in record.items() if k != key}
             found[f"a record without {key}"] = good.signed(record=less)
-        found["a clock that goes nowhere"] = good.signed(
+        found["an update counter that rewinds to nothing"] = good.signed(
             record={**record, "clock": "rewind", "update": None}
         )
     return found

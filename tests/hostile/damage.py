@@ -29,9 +29,9 @@ def flips(data, regions, name, each=6, seed=1):
     for region, (start, end) in regions.items():
         for _ in range(min(each, 8 * (end - start))):
             at, bit = chance.randrange(start, end), chance.randrange(8)
-            damaged = bytearray(data)
-            damaged[at] ^= 1 << bit
-            found[f"bit {bit} of byte {at} ({region})"] = written(bytes(damaged), name)
+            corrupted = bytearray(data)
+            corrupted[at] ^= 1 << bit
+            found[f"bit {bit} of byte {at} ({region})"] = written(bytes(corrupted), name)
     return found
 
 

@@ -63,13 +63,13 @@ class Fuzzer:
     def bytes(self):
         """Some bytes changed, cut out, put in, or put elsewhere."""
         # the header is the smaller part, and the one with more to get wrong
-        return self._damaged(self.good.bytes, 8 + self.good.length), False
+        return self._corrupted(self.good.bytes, 8 + self.good.length), False
 
     def stream(self):
-        """A stream damaged, the others and the digest as they were."""
+        """A stream corrupted, the others and the digest as they were."""
         name = self.chance.choice(sorted(self.good.stored))
         data = self.good.stored[name].numpy().tobytes()
-        return self._with_streams(**{name: containers.stream(self._damaged(data))}), False
+        return self._with_streams(**{name: containers.stream(self._corrupted(data))}), False
 
     def layout(self):
         """Another layout of the same streams."""
@@ -82,7 +82,7 @@ class Fuzzer:
         streams = {name: one.clone() for name, one in {**self.good.stored, **changes}.items()}
         return save(streams, {containers.KEY: json.dumps(self.good.header)})
 
-    def _damaged(self, content, likely=0):
+    def _corrupted(self, content, likely=0):
         """The content with changes, seven of ten of them among its ``likely`` first bytes."""
         data, chance = bytearray(content), self.chance
         for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):

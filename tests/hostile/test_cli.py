@@ -25,7 +25,7 @@ PATIENCE = 600
 
 #: a command with files for the names in braces, and what the sentence says
 REFUSED = {
-    "a ticket of 8 EB": ("inspect {endless}", "is damaged or was not written by"),
+    "a ticket of 8 EB": ("inspect {endless}", "is corrupted or was not written by"),
     "a compact ticket of terabytes": ("inspect {terabytes}", "it masks 1099511"),
     "a compact ticket cut short": ("inspect {short}", "its coded"),
     "a compact ticket of next year": ("inspect {newer}", "format version 4, this fairseq-lottery"),

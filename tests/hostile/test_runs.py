@@ -139,5 +139,5 @@ def test_a_record_that_is_no_json_is_a_stage_that_has_not_finished(good):
         path.write_text(text)
         assert read_stage_record(path) is None
     path.write_text("[]")
-    with pytest.raises(LotteryError, match="train.json is damaged .it is a list, expected a map"):
+    with pytest.raises(LotteryError, match="train.json is malformed .it is a list, expected a map"):
         read_stage_record(path)

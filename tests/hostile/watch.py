@@ -49,7 +49,7 @@ def run(read, inputs, folder, good=None, signed=()):
     Args:
         read: path -> what is in it, a text; or raises.
         inputs: name -> function of an empty folder that returns a path.
-        good: what ``read`` finds in the undamaged file; None where no input may be accepted.
+        good: what ``read`` finds in the uncorrupted file; None where no input may be accepted.
         signed: names of inputs that may also be read as something else, with the result
             ``another``: whole files of other content.
     """

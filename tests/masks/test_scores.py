@@ -24,8 +24,8 @@ def test_magnitude_increase():
     assert scored("magnitude-increase", start=START) == [[2.0, -3.0], [0.0, 0.0]]
 
 
-def test_movement():
-    assert scored("movement", start=START) == [[2.0, 3.0], [1.0, 0.0]]
+def test_distance():
+    assert scored("distance", start=START) == [[2.0, 3.0], [1.0, 0.0]]
 
 
 def random_24_bits(name, seed=1, shape=(2, 3)):
@@ -64,7 +64,7 @@ def test_random_touches_no_global_generator():
     assert random_24_bits("w") == first
 
 
-@pytest.mark.parametrize("name", ["magnitude-increase", "movement"])
+@pytest.mark.parametrize("name", ["magnitude-increase", "distance"])
 def test_a_score_that_needs_start_weights_is_refused_without(name):
     with pytest.raises(LotteryError, match="needs start values, and there are none; give --start-"):
         scored(name)
@@ -143,7 +143,7 @@ def test_half_precision_is_ranked_in_single():
     [
         (
             "size",
-            "there is no score 'size'; choose one of magnitude, magnitude-increase, movement,",
+            "there is no score 'size'; choose one of magnitude, magnitude-increase, distance,",
         ),
         ("no_such_module:score", "No module named 'no_such_module'.*on PYTHONPATH"),
         ("json:score", "no attribute 'score'"),

@@ -80,7 +80,7 @@ HIDES = Refused("hides the weights that are updated, so masks cannot be enforced
 NO_SEED = Refused("--ema-seed-model starts the EMA from weights that no mask has pruned")
 NO_EMA = Refused("holds no EMA, and fairseq starts none in the middle of a run")
 NO_SUM = Refused("sums gradients, which fairseq leaves out of checkpoints under --amp")
-NO_CLOCK = Refused("a ticket whose clock rewinds cannot start under --amp")
+NO_REWIND = Refused("a ticket whose update counter rewinds cannot start under --amp")
 
 
 def _command(precision: str) -> str:
@@ -146,13 +146,13 @@ ROWS = (
             ("bf16", "no"), ("amp", "yes"),
         )
     ),
-    # a clock that rewinds; gradients that are summed for a score
+    # an update counter that rewinds; gradients that are summed for a score
     *(
-        _row(p, ema="yes", also="--clock rewind")
+        _row(p, ema="yes", also="--update-counter rewind")
         for p in PRECISIONS
         if p != "amp"
     ),
-    Row("amp", also="--clock rewind", ticket=NO_CLOCK, growing=NO_CLOCK),
+    Row("amp", also="--update-counter rewind", ticket=NO_REWIND, growing=NO_REWIND),
     *(
         _row(p, start="resumed", also="--score of gradients", ticket=None, growing=BITS)
         for p in PRECISIONS

@@ -66,8 +66,8 @@ class Place:
         names = read_checkpoint(self.dense / "checkpoint_last.pt")["model"]
         return any(re.match(PHANTOM_PARAMETER, name) for name in names)
 
-    def drawing(self, clock):
-        start = "snapshot_2.safetensors" if clock else "snapshot_0.safetensors"
+    def drawing(self, rewinds):
+        start = "snapshot_2.safetensors" if rewinds else "snapshot_0.safetensors"
         return (
             "--mask-from", self.dense / "snapshot_4.safetensors", "--start-from",
             self.dense / start, "--sparsity", 0.6,
@@ -82,13 +82,13 @@ def train_dense(data, folder):
 
 def run_row(row, kind, place):
     """Train one cell, every invariant checked after every update; returns the last training."""
-    clock = row.also == "--clock rewind"
-    if kind == "ticket" or clock:
-        flags = place.drawing(clock)
+    rewinds = row.also == "--update-counter rewind"
+    if kind == "ticket" or rewinds:
+        flags = place.drawing(rewinds)
     else:
         flags = ()
-    if clock:
-        flags += ("--clock", "rewind")
+    if rewinds:
+        flags += ("--update-counter", "rewind")
     pruning = GROWING if kind == "growing" else ()
     if row.also.startswith("--pruner"):
         pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]

@@ -98,7 +98,7 @@ try:
 except Exception as error:
     print(error)
 """
-    assert run(copied, tmp_path, code).endswith("is damaged (its probe is 'far')\n")
+    assert run(copied, tmp_path, code).endswith("is malformed (its probe is 'far')\n")
 
 
 @pytest.mark.slow

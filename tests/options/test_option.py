@@ -67,7 +67,7 @@ def test_a_fingerprint_has_what_differs_from_the_defaults(described, own):
     found = changed(described)
     assert found.pop("own", 0) == own
     assert found == {
-        key: getattr(described, one.name)
+        key: one.stored_value(getattr(described, one.name))
         for key, one in keys.items()
         if getattr(described, one.name) != one.default
     }

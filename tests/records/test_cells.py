@@ -154,7 +154,7 @@ def test_what_is_missing_is_named(folder, tmp_path):
 def test_a_plan_with_entries_of_other_types(folder, change):
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps({**plan, **change}))
-    with pytest.raises(LotteryError, match="plan.json is damaged"):
+    with pytest.raises(LotteryError, match="plan.json is malformed"):
         read_run(folder)
 
 
@@ -167,7 +167,7 @@ def test_a_folded_title_is_one_line(folder):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"title": "t", "techniques": [1]}'])
 def test_a_plan_that_is_none(folder, text):
     (folder / "plan.json").write_text(text)
-    with pytest.raises(LotteryError, match="plan.json is damaged"):
+    with pytest.raises(LotteryError, match="plan.json is malformed"):
         read_run(folder)
 
 

@@ -64,13 +64,13 @@ def test_a_plan_that_stages_must_not_follow(tmp_path, change, why):
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(LotteryError) as refused:
         read_stage_plan(tmp_path)
-    assert "plan.json is damaged (" in str(refused.value) and why in str(refused.value)
+    assert "plan.json is malformed (" in str(refused.value) and why in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["stages", "keep", "gpus", "cells"])
 def test_a_plan_without_what_stages_need(tmp_path, name):
     (tmp_path / "plan.json").write_text(json.dumps({n: v for n, v in PLAN.items() if n != name}))
-    with pytest.raises(LotteryError, match=f"plan.json is damaged .{name} is missing.; delete it"):
+    with pytest.raises(LotteryError, match=f"plan.json is malformed .{name} is missing"):
         read_stage_plan(tmp_path)
 
 
@@ -136,5 +136,5 @@ def test_a_calibration(tmp_path):
     assert read_calibration(tmp_path) == Calibration(0.5, None, 200)
     for value in ("0", "-1", "true", '"1"', "1e999"):
         path.write_text(f'{{"parameters": {value}}}')
-        with pytest.raises(LotteryError, match="calibration.json is damaged .*; delete it"):
+        with pytest.raises(LotteryError, match="calibration.json is malformed .*; delete it"):
             read_calibration(tmp_path)

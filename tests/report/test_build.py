@@ -204,7 +204,7 @@ def test_bad_runs_leave_nothing_behind(tmp_path, change, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_corrupted_checkpoint_is_named(tmp_path):
     made = Made(tmp_path / "run", techniques=("slt",), sparsities=(0.9,)).score().model()
     folder = made.write()
     (folder / "seed1" / "slt-0.9" / "best.pt").write_bytes(b"no checkpoint")

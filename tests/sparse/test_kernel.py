@@ -36,7 +36,7 @@ def use(cache, **environment):
 
 @built
 @pytest.mark.slow
-def test_it_is_built_once_for_what_the_processor_can_do_and_anew_when_damaged(tmp_path):
+def test_it_is_built_once_for_what_the_processor_can_do_and_anew_when_corrupted(tmp_path):
     """No vector instructions beyond the least: as on a machine without AVX."""
     least = {"ATEN_CPU_CAPABILITY": "default"}
     said, log = use(tmp_path, **least)
@@ -46,22 +46,22 @@ def test_it_is_built_once_for_what_the_processor_can_do_and_anew_when_damaged(tm
     assert cached.name.startswith(f"sparse-{said.rsplit(' ', 1)[0].replace(' ', '-')}-")
     cached.write_bytes(whole[: len(whole) // 2])
     said, log = use(tmp_path, **least)
-    assert said.endswith("KernelMatrix") and "is damaged and built anew" in log
+    assert said.endswith("KernelMatrix") and "is corrupted and built anew" in log
     assert len(cached.read_bytes()) == len(whole)
     said, log = use(tmp_path, **least)
     assert said.endswith("KernelMatrix") and "compiling" not in log
     assert set((tmp_path / "fairseq_lottery").iterdir()) == {cached, known}
 
 
-@pytest.mark.parametrize("damaged", [b"", b"half"])
-def test_what_was_not_built_whole_is_never_loaded(tmp_path, monkeypatch, damaged):
+@pytest.mark.parametrize("corrupted", [b"", b"half"])
+def test_what_was_not_built_whole_is_never_loaded(tmp_path, monkeypatch, corrupted):
     """Loading it would kill the process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     built_anew = []
     monkeypatch.setattr(kernel, "_build", built_anew.append)
     path = kernel.cached()
     path.parent.mkdir()
-    path.write_bytes(damaged)
+    path.write_bytes(corrupted)
     path.with_suffix(".sha256").write_text(hashlib.sha256(b"whole").hexdigest())
     kernel.sparse_linear.__wrapped__()
     assert built_anew == [path]

@@ -94,12 +94,12 @@ def test_of_two_processes_the_first_is_right(tmp_path):
     ],
     ids=lambda content: str(content[:20]),
 )
-def test_a_damaged_file_is_made_anew(content, tmp_path, caplog):
+def test_a_corrupted_file_is_made_anew(content, tmp_path, caplog):
     path = tmp_path / "choices.json"
     path.write_bytes(content)
     assert Choices(path, Machine(2, 2)).is_worth(WEIGHT, MATRIX, 5)
     assert json.loads(path.read_text()) == {FEW: 2.0, MANY: 2.0}
-    assert "choices.json is damaged and made anew (" in caplog.text
+    assert "choices.json is corrupted and made anew (" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, caplog):

@@ -61,7 +61,7 @@ def test_a_stabilized_ticket(run):
         expected = run.early[name] * ticket.mask[name] if name in ticket.mask else run.early[name]
         assert torch.equal(value, expected), name
     assert ticket.dictionaries == DICTIONARIES and ticket.moments == {}
-    assert (ticket.clock_update, ticket.record["update"]) == (0, 5)
+    assert (ticket.first_update, ticket.record["update"]) == (0, 5)
 
 
 @pytest.mark.parametrize("reset", ["rewind", "sign", "keep", "random-sign", "shuffle"])
@@ -118,7 +118,7 @@ def test_a_pattern_is_drawn_once_more_from_its_own_run_and_not_from_another(run,
 def test_the_same_plan_gives_the_same_bytes(run, save, tmp_path):
     torch.manual_seed(1)
     np.random.seed(1)
-    plan = {"score": "random", "reset": "shuffle", "clock": "rewind"}
+    plan = {"score": "random", "reset": "shuffle", "update_counter": "rewind"}
     first = save(run.draw(**plan), "first")
     torch.manual_seed(2)
     np.random.seed(2)
@@ -154,10 +154,10 @@ def test_rounds_nest(run, tmp_path, scope):
         run.draw(mask_from=path, sparsity=0.9, scope=scope)
 
 
-@pytest.mark.parametrize("score", ["movement", "magnitude-increase"])
+@pytest.mark.parametrize("score", ["distance", "magnitude-increase"])
 def test_a_score_against_the_start(run, score):
     moved = {
-        "movement": lambda w, s: (w - s).abs(),
+        "distance": lambda w, s: (w - s).abs(),
         "magnitude-increase": lambda w, s: w.abs() - s.abs(),
     }[score]
     scores = {name: moved(run.trained[name], run.early[name]) for name in full_mask()}
@@ -166,18 +166,18 @@ def test_a_score_against_the_start(run, score):
         run.draw(score=score, start_from=None)
 
 
-def test_keep_takes_the_trained_survivors_and_the_clock_of_the_start(run):
-    ticket = run.draw(reset="keep", clock="rewind")
+def test_keep_takes_the_trained_survivors_and_the_counter_of_the_start(run):
+    ticket = run.draw(reset="keep", update_counter="rewind")
     assert torch.equal(ticket.values[FC1], run.trained[FC1] * ticket.mask[FC1])
-    assert (ticket.clock_update, ticket.record["update"]) == (5, 5)
+    assert (ticket.first_update, ticket.record["update"]) == (5, 5)
     assert ticket.record["signature"].split("|")[4:6] == ["reset:keep@20", "clock:rewind@5"]
 
 
-def test_a_rewinding_clock_needs_an_update(run, tmp_path):
+def test_a_rewinding_counter_needs_an_update(run, tmp_path):
     start = save_snapshot_of(tmp_path / "unknown.safetensors", run.early, update=None)
-    assert run.draw(start_from=start).clock_update == 0
-    with pytest.raises(LotteryError, match="does not say its update, which --clock rewind needs"):
-        run.draw(start_from=start, clock="rewind")
+    assert run.draw(start_from=start).first_update == 0
+    with pytest.raises(LotteryError, match="does not say its update, which --update-counter"):
+        run.draw(start_from=start, update_counter="rewind")
 
 
 def test_without_a_start_survivors_begin_where_they_were_ranked(run):
@@ -291,7 +291,7 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
     [
         ({"reset": "none"}, "there is no reset 'none'; choose one of rewind, sign, keep, random,"),
         ({"alpha": "one"}, "there is no alpha 'one'; choose one of glorot, std, mean"),
-        ({"clock": "stop"}, "there is no clock 'stop'; choose one of restart, rewind"),
+        ({"update_counter": "stop"}, "no update counter 'stop'; choose one of restart, rewind"),
         ({"moments": "some"}, "there is no moments 'some'; choose one of fresh, keep"),
         ({"sparsity": None}, "give --sparsity, a --mask-file"),
         ({"sparsity": 1.5}, r"--sparsity 1.5 is outside \[0, 1\); 0.9 prunes 90 %"),

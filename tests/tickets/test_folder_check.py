@@ -454,7 +454,7 @@ def test_moments_of_another_model_hide_no_leak(run):
     first = list(weights()).index(FC1)
     changed(run, *MOMENTS, first, "exp_avg_sq", to=torch.ones(3))
     assert problems(run)["checkpoint_last.pt"][0].endswith(
-        "is damaged (its optimizer's exp_avg_sq has the shape (3,), which is not its model's)"
+        "is malformed (its optimizer's exp_avg_sq has the shape (3,), which is not its model's)"
     )
     changed(run, *MOMENTS, first, to={"exp_avg": torch.zeros(6, 4), "foo": torch.ones(3)})
     assert "optimizer's foo has the shape (3,)" in problems(run)["checkpoint_last.pt"][0]

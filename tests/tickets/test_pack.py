@@ -510,7 +510,7 @@ def test_no_other_member_is_taken(packer, name):
         archive = packer.forge({**packer.content, name: b"owned"})
     except (UnicodeEncodeError, ValueError, IndexError):
         return  # zipfile cannot write such a name
-    packer.refuse(archive, "is not unpacked: |no archive of a ticket, or damaged")
+    packer.refuse(archive, "is not unpacked: |no archive of a ticket, or corrupted")
 
 
 @pytest.mark.parametrize("name", MEMBERS[:6] + MEMBERS[7:])
@@ -564,7 +564,7 @@ def test_a_bomb_is_refused_before_it_is_read(packer):
     packer.forge(**{"ticket.safetensors": bytes(50_000_000)})
     packer.refuse(packer.folder / "forged.zip", "would grow from 4.... to 50000000 bytes")
     packer.forge(**{"ticket.safetensors": bytes(LARGEST_RATIO)})
-    packer.refuse(packer.folder / "forged.zip", "its ticket.safetensors is damaged")
+    packer.refuse(packer.folder / "forged.zip", "its ticket.safetensors is malformed")
 
 
 def test_members_that_share_their_bytes_are_refused(packer):
@@ -616,7 +616,7 @@ def test_an_encrypted_member_is_refused(packer):
     for magic, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         raw[raw.find(magic) + offset] |= 1
     (packer.folder / "forged.zip").write_bytes(raw)
-    packer.refuse(packer.folder / "forged.zip", "damaged .*is encrypted")
+    packer.refuse(packer.folder / "forged.zip", "corrupted .*is encrypted")
 
 
 def test_other_methods_of_compression_are_refused(packer):
@@ -646,7 +646,7 @@ def test_a_member_is_never_larger_or_smaller_than_it_declares(packer, name, more
             start = raw.find(magic, start + 4)
         raw[start + offset : start + offset + 4] = struct.pack("<I", size)
     path.write_bytes(raw)
-    packer.refuse(path, "is not unpacked: |no archive of a ticket, or damaged")
+    packer.refuse(path, "is not unpacked: |no archive of a ticket, or corrupted")
 
 
 @PROPERTY
@@ -705,16 +705,16 @@ def test_a_malformed_manifest_is_one_sentence(value):
         ("command.txt", lambda text: text.replace(b'"$(fairseq-lottery user-dir)"', b"subwords"),
          "--user-dir subwords is not fairseq_lottery"),
         ("command.txt", lambda text: text.replace(b" en", b" fr"), "unknown member .dict.en.txt"),
-        ("command.txt", lambda text: b"\xff", "damaged"),
+        ("command.txt", lambda text: b"\xff", "corrupted"),
         ("dict.en.txt", lambda text: text.replace(b"a 1", b"x 1"), "are not those of its ticket"),
         ("dict.en.txt", lambda text: b"\xff", "the dictionary its dict.en.txt cannot be read"),
         ("record.json", lambda text: text.replace(b'"seed": 1', b'"seed": 2'), "is not about its"),
         ("record.json", lambda text: b"[]", "is not about its ticket"),
         ("record.json", lambda text: text.replace(b'"spm.model"', b'"bpe"'), "its other members"),
         ("README.txt", lambda text: text + b"\x1b[2J", "README.txt holds characters that cannot"),
-        ("record.json", lambda text: b"{", "damaged"),
-        ("record.json", lambda text: b"[" * 100_000, "would grow|damaged"),
-        ("ticket.safetensors", lambda text: text[:-1], "its ticket.safetensors is damaged"),
+        ("record.json", lambda text: b"{", "corrupted"),
+        ("record.json", lambda text: b"[" * 100_000, "would grow|corrupted"),
+        ("ticket.safetensors", lambda text: text[:-1], "its ticket.safetensors is malformed"),
     ],
 )  # fmt: skip
 def test_members_that_do_not_fit_each_other_are_refused(packer, name, change, sentence):

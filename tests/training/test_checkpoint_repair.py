@@ -1,4 +1,4 @@
-"""A damaged last checkpoint never ends a training, and never goes unnoticed."""
+"""A corrupted last checkpoint never ends a training, and never goes unnoticed."""
 
 import shutil
 
@@ -70,7 +70,7 @@ def test_a_truncated_one_is_set_aside(folder, size):
     truncate(last, int(size * whole) if size == 0.5 else size % whole if size < 0 else size)
     left = last.read_bytes()
     assert mend_last(folder) == (
-        "checkpoint_last.pt was damaged and is kept as checkpoint_last.pt.damaged; the training"
+        "checkpoint_last.pt was corrupted and is kept as checkpoint_last.pt.damaged; the training"
         " goes on from checkpoint_3_30.pt, update 30"
     )
     assert last.read_bytes() == newest.read_bytes()
@@ -95,7 +95,7 @@ def test_a_damage_that_only_the_checksums_see_is_passed_over(folder):
     data[at + 5] ^= 1
     (folder / "checkpoint_3_30.pt").write_bytes(data)
     assert load(folder / "checkpoint_3_30.pt"), "with a wrong weight"
-    with pytest.raises(LotteryError, match="can be loaded safely .it is truncated, damaged"):
+    with pytest.raises(LotteryError, match="can be loaded safely .it is truncated, corrupted"):
         update_of(folder / "checkpoint_3_30.pt")
     assert "from checkpoint_3_24.pt" in mend_last(folder)
 
@@ -131,7 +131,7 @@ def test_no_whole_one_is_refused_and_nothing_is_touched(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_what_was_damaged_before_makes_room(folder):
+def test_what_was_corrupted_before_makes_room(folder):
     (folder / "checkpoint_last.pt.damaged").write_bytes(b"older")
     (folder / "checkpoint_last.pt").write_bytes(b"newer")
     assert mend_last(folder)
@@ -151,7 +151,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("state", [{"model": {"w": Foreign()}}, {"weights": torch.ones(2)}])
-def test_what_is_refused_for_its_content_is_not_damaged(folder, state):
+def test_what_is_refused_for_its_content_is_not_corrupted(folder, state):
     torch.save(state, folder / "checkpoint_last.pt")
     assert mend_last(folder) is None
     with pytest.raises(LotteryError):

@@ -1,4 +1,4 @@
-"""A training whose last checkpoint was damaged goes on from the one before."""
+"""A training whose last checkpoint was corrupted goes on from the one before."""
 
 import shutil
 import signal
@@ -42,7 +42,7 @@ def test_none_whole_is_refused(toy):
             shutil.copy(last, path)
     done = toy.train("parts", *GROWING, *SAVING)
     assert done.code == 2 and "Traceback" not in done.out
-    assert "is damaged and no whole checkpoint lies beside it; remove it" in done.out
+    assert "is corrupted and no whole checkpoint lies beside it; remove it" in done.out
 
 
 def test_another_file_to_restore_is_left_to_fairseq(toy):

@@ -82,9 +82,9 @@ def test_what_is_no_checkpoint_is_one_sentence(files):
     (files / "empty.pt").write_bytes(b"")
     os.mkfifo(files / "pipe.pt")
     for name, why in (
-        ("text.pt", "can be loaded safely (it is truncated, damaged or of another kind)"),
-        ("cut.pt", "can be loaded safely (it is truncated, damaged or of another kind)"),
-        ("empty.pt", "can be loaded safely (it is truncated, damaged or of another kind)"),
+        ("text.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
+        ("cut.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
+        ("empty.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
         ("gone.pt", f"there is no file {files}/gone.pt; name a checkpoint"),
         ("pipe.pt", f"there is no file {files}/pipe.pt; name a checkpoint"),
         ("", f"there is no file {files}/; name a checkpoint"),

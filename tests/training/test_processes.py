@@ -79,8 +79,8 @@ def test_two_processes_that_draw_other_masks_are_stopped(toy, dense):
         assert not list(toy.path("run").glob("checkpoint*"))
 
 
-def test_two_processes_start_a_rewound_clock(toy, dense):
-    flags = drawing(dense, 0.5, "--reset", "keep", "--clock", "rewind")
+def test_two_processes_start_a_rewound_counter(toy, dense):
+    flags = drawing(dense, 0.5, "--reset", "keep", "--update-counter", "rewind")
     first, _ = (done.ok() for done in train_two(toy, "run", *flags, updates=8))
     assert "@ 5 updates" in first.out
     assert toy.load("run", "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 8

@@ -119,7 +119,7 @@ def test_a_dense_run_goes_on_under_a_random_mask(train, tmp_path):
         (("--pruner", "set"), "--pruner is about pruning during training and needs --prune-to"),
         ((*SET, "--prune-fraction", 2), "--prune-fraction 2 is outside (0, 1]"),
         ((*SET, "--pruner", "rigl"), "there is no pruner 'rigl'; choose one of gradual, set"),
-        ((*SET, "--score", "movement"), "--score movement needs start weights"),
+        ((*SET, "--score", "distance"), "--score distance needs start weights"),
         ((*SET, "--score", "random"), "--score random ranks weights alike at every update, so"),
         ((*SET, "--prune-every", 12), "--prune-every 12 is too much for 12 updates from"),
         (own("OfGradients", "--amp"), "OfGradients sums gradients, which fairseq leaves out"),
@@ -158,13 +158,13 @@ def test_a_score_of_gradients_waits_for_the_first(train, refused, tmp_path):
     assert train(*ONCE, "--prune-start", 5, to=5).task.run.mask.pruned > 0
 
 
-def test_a_score_of_gradients_waits_under_a_clock_that_rewinds(train, refused, tmp_path):
+def test_a_score_of_gradients_waits_under_a_counter_that_rewinds(train, refused, tmp_path):
     """The counter starts at the ticket's update, and there was no backward pass."""
     train("--snapshot-updates", "2,4", to=4, folder="dense")
     weights, start = (str(tmp_path / "dense" / f"snapshot_{u}.safetensors") for u in (4, 2))
     out = str(tmp_path / "ticket.safetensors")
     line = ["ticket", "--mask-from", weights, "--start-from", start, "--sparsity", "0.5"]
-    assert main([*line, "--clock", "rewind", "--out", out]) == 0
+    assert main([*line, "--update-counter", "rewind", "--out", out]) == 0
     assert main([*line, "--score", "matrix.scores:taylor", "--out", f"{out}.other"]) == 2
     flags = ("--ticket", out, *ONCE)
     refused(NONE_YET.format(2), *flags, "--prune-start", 2)

@@ -22,7 +22,7 @@ REFUSED = {
     "after the run": (("--prune-to", 0.8, "--prune-end", 30), "lies after --max-update 20"),
     "unknown schedule": ((*MP, "--prune-schedule", "cube"), "choose one of cubic, linear"),
     "unknown score": ((*MP, "--score", "weight"), "there is no score 'weight'"),
-    "score needs start": ((*MP, "--score", "movement"), "needs start weights"),
+    "score needs start": ((*MP, "--score", "distance"), "needs start weights"),
     "unknown set": ((*MP, "--prunable", "heads"), "there is no prunable set 'heads'"),
     "regex matches nothing": ((*MP, "--keep-dense", "bert"), "matches none of the 33"),
     "regex keeps all": ((*MP, "--keep-dense", "."), "is empty for this model"),
@@ -95,18 +95,18 @@ def ticket(dense):
     return draw(plan)
 
 
-def test_damaged_tickets(toy, ticket):
+def test_corrupted_tickets(toy, ticket):
     good = toy.path("good.safetensors")
     save_ticket(good, ticket)
     content = good.read_bytes()
     bad = toy.path("bad.safetensors")
-    for damaged, sentence in (
-        (content[:-100], "damaged"),
-        (content[: len(content) // 2], "damaged"),
+    for corrupted, sentence in (
+        (content[:-100], "corrupted"),
+        (content[: len(content) // 2], "corrupted"),
         (content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], "changed after it was written"),
-        (b"", "damaged"),
+        (b"", "corrupted"),
     ):
-        bad.write_bytes(damaged)
+        bad.write_bytes(corrupted)
         assert_refused(toy, toy.train("run", "--ticket", bad), sentence)
 
 
@@ -132,8 +132,8 @@ def test_ticket_of_another_dictionary_of_the_same_size(toy, ticket):
     assert_refused(toy, done, f"symbol 0 is '{first}' in the data and '{second}' in the")
 
 
-def test_a_rewound_clock_under_amp(toy, dense):
-    done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), "--amp")
+def test_a_rewound_counter_under_amp(toy, dense):
+    done = toy.train("run", *drawing(dense, 0.5, "--update-counter", "rewind"), "--amp")
     assert_refused(toy, done, "cannot start under --amp")
 
 
@@ -164,9 +164,9 @@ def test_a_checkpoint_that_would_replace_the_ticket(toy, dense, ticket):
     assert done.code == 2 and "is of a run with another ticket" in done.out
 
 
-def test_a_rewound_clock_that_fairseq_would_pass_over(toy, dense):
+def test_a_rewound_counter_that_fairseq_would_pass_over(toy, dense):
     for flags in (("--reset-optimizer",), ("--restore-file", "gone.pt")):
-        done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *flags)
+        done = toy.train("run", *drawing(dense, 0.5, "--update-counter", "rewind"), *flags)
         assert_refused(toy, done, "would pass over")
 
 
@@ -214,8 +214,8 @@ def test_a_resumed_run_with_another_sparsity(toy, dense):
     assert done.code == 2 and "is of a run with --sparsity 0.8, not 0.9" in done.out
 
 
-def test_pruning_that_starts_before_the_tickets_clock(toy, dense):
-    done = toy.train("run", *drawing(dense, 0.5, "--clock", "rewind"), *MP)
+def test_pruning_that_starts_before_the_tickets_counter(toy, dense):
+    done = toy.train("run", *drawing(dense, 0.5, "--update-counter", "rewind"), *MP)
     assert done.code == 2 and "--prune-start 0 lies before update 5, where" in done.out
 
 

@@ -215,9 +215,9 @@ def test_a_ticket_that_was_drawn_and_one_that_is_given(train, refused, sources, 
     train("--ticket", given, to=3)
 
 
-def test_a_clock_at_the_end_of_the_run(refused, train, sources, tmp_path):
+def test_a_counter_at_the_end_of_the_run(refused, train, sources, tmp_path):
     """fairseq would train one update more than there are."""
-    rewind = drawing(sources, "--reset", "keep", "--clock", "rewind")
+    rewind = drawing(sources, "--reset", "keep", "--update-counter", "rewind")
     for most in (1, 2):
         refused(f"starts at update 2, where --max-update {most} ends the run", *rewind, most=most)
     assert not (tmp_path / "run" / LAST).exists()
@@ -229,11 +229,11 @@ def test_a_prepared_start_is_nothing_without_its_ticket(
     train, refused, toy_data, sources, tmp_path
 ):
     """Killed between the two: fairseq would train the pruned weights on without a mask."""
-    rewind = drawing(sources, "--reset", "keep", "--clock", "rewind")
+    rewind = drawing(sources, "--reset", "keep", "--update-counter", "rewind")
     cfg = configuration(toy_data, tmp_path / "run", "--max-update", 8, *rewind)
     with in_this_process():
         Training(cfg)
-    refused("is the start of a ticket whose clock rewinds; give that ticket again")
+    refused("is the start of a ticket whose update counter rewinds; give that ticket again")
     assert train(*rewind).task.run.mask.sparsity == pytest.approx(0.6, abs=1e-2)
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint that starts fairseq's counter for a ticket whose clock rewinds."""
+"""The checkpoint that starts fairseq's counter for a ticket whose update counter rewinds."""
 
 import errno
 

@@ -326,8 +326,8 @@ def test_gradient_accumulation_and_other_models(toy):
 
 
 @pytest.mark.parametrize("moments", ["fresh", "keep"])
-def test_clock_rewind_continues_the_schedule(toy, dense, moments):
-    flags = ["--reset", "keep", "--clock", "rewind", "--moments", moments, "--store-ema"]
+def test_counter_rewind_continues_the_schedule(toy, dense, moments):
+    flags = ["--reset", "keep", "--update-counter", "rewind", "--moments", moments, "--store-ema"]
     done = toy.train("run", *drawing(dense, 0.5, *flags), "--snapshot-updates", "6").ok()
     state = toy.load("run", "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 20

@@ -146,7 +146,7 @@ def vocabulary(sparsities=(0.5, 0.9), **changes):
         "rounds": tuple(sparsities),
         "rewind": 50,
         "rewind_source": "latest",
-        "clock": "restart",
+        "update_counter": "restart",
         "growth": Growth(sparsity=0.0, start=0, end=800, every=20),
     }
     return Vocabulary(**{**given, **changes})

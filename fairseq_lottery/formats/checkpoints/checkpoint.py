@@ -38,7 +38,7 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
     """Load a fairseq checkpoint through the safe loader, and see that it is one.
 
     Raises:
-        LotteryError: missing, damaged, or not what fairseq and this plugin write.
+        LotteryError: missing, malformed, or not what fairseq and this plugin write.
     """
     if not is_plain(path):
         if Path(path).is_dir():
@@ -46,7 +46,7 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
         raise LotteryError(f"there is no file {path}")
     try:
         state = safe_load(path)
-    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a malformed file raises whatever it likes
         raise LotteryError(
             f"{path} is no fairseq checkpoint that can be loaded safely ({_reason(error)})"
         ) from error
@@ -116,7 +116,7 @@ def _reason(error: Exception) -> str:
         return f"it asks for {unsafe.group(1) or unsafe.group(2)}, which is no plain data"
     if isinstance(error, PermissionError):
         return str(error.strerror)
-    return "it is truncated, damaged or of another kind"
+    return "it is truncated, malformed or of another kind"
 
 
 def _progress(value: Any, name: str, size: int) -> None:

@@ -94,12 +94,12 @@ def _tensors(state: Mapping[str, Any], path: Union[str, Path]) -> Iterator[tuple
     shapes = [torch.Size(shape) for shape in lottery.get("shapes") or []]
     model = state.get("model") or {}
     if len(set(names)) < len(names) or len(names) != len(shapes):
-        raise LotteryError(f"{path} is damaged (a parameter of its optimizer is there twice)")
+        raise LotteryError(f"{path} is malformed (a parameter of its optimizer is there twice)")
     for name, shape in zip(names, shapes):
         # a criterion's own parameters are not in the model
         if name in model and model[name].shape != shape:
             raise LotteryError(
-                f"{path} is damaged (its optimizer has a {name} of the shape {tuple(shape)},"
+                f"{path} is malformed (its optimizer has a {name} of the shape {tuple(shape)},"
                 " which is not its model's)"
             )
     entries = _state_of(state)
@@ -118,7 +118,7 @@ def _tensors(state: Mapping[str, Any], path: Union[str, Path]) -> Iterator[tuple
                 yield moment, "", value
             else:
                 raise LotteryError(
-                    f"{path} is damaged (its optimizer's {moment} has the shape"
+                    f"{path} is malformed (its optimizer's {moment} has the shape"
                     f" {tuple(value.shape)}, which is not its model's)"
                 )
 

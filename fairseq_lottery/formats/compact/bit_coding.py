@@ -93,7 +93,7 @@ def decode(
         if not reader.is_over():
             raise LotteryError("its coded mask is cut short, or longer than it says")
     except zlib.error as error:
-        raise LotteryError(f"its coded mask is damaged ({error})") from error
+        raise LotteryError(f"its coded mask is malformed ({error})") from error
 
 
 def _to_gaps(array: np.ndarray) -> np.ndarray:

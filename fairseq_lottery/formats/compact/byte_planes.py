@@ -42,7 +42,7 @@ def decode(
     """The arrays again, one after the other; only one at a time is in memory.
 
     Raises:
-        LotteryError: a frame is damaged, or does not hold exactly these arrays.
+        LotteryError: a frame is malformed, or does not hold exactly these arrays.
     """
     if len(frames) != dtype.itemsize:
         raise LotteryError("its coded values are inconsistent")
@@ -54,7 +54,7 @@ def decode(
         if not all(reader.is_over() for reader in readers):
             raise LotteryError("its coded values are cut short, or longer than it says")
     except zstandard.ZstdError as error:
-        raise LotteryError(f"its coded values are damaged ({error})") from error
+        raise LotteryError(f"its coded values are malformed ({error})") from error
 
 
 def _rows(readers: Sequence[Frame], length: int) -> np.ndarray:

@@ -123,7 +123,7 @@ def unpack(coded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, An
     """The tensors and the record again.
 
     Raises:
-        LotteryError: streams are missing, damaged, inconsistent, or hold more than they may.
+        LotteryError: streams are missing, malformed, inconsistent, or hold more than they may.
     """
     for name, tensor in coded.items():
         if tensor.dtype != torch.uint8 or tensor.dim() != 1:
@@ -191,7 +191,7 @@ def _layout(frame: bytes) -> dict[str, Any]:
         if not reader.is_over():
             raise LotteryError("its layout is cut short, or something stands behind it")
     except zstandard.ZstdError as error:
-        raise LotteryError(f"its layout is damaged ({error})") from error
+        raise LotteryError(f"its layout is malformed ({error})") from error
     layout: dict[str, Any] = read_json(text.decode())
     _LAYOUT(layout, "layout", len(text))
     if len(layout) > len(_PARTS):

@@ -29,7 +29,7 @@ class _Stream:
         """The next ``count`` bytes; fewer where there are no more.
 
         Raises:
-            zstandard.ZstdError, zlib.error: damaged, or a frame that asks for too much memory.
+            zstandard.ZstdError, zlib.error: malformed, or a frame that asks for too much memory.
         """
         pieces, got = [self._ready], len(self._ready)
         while got < count and self._at < len(self._coded) and not self._inflate.eof:

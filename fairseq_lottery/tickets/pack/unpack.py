@@ -45,7 +45,7 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
         The ticket, and the commands to train it in ``out``.
 
     Raises:
-        LotteryError: an archive that is damaged, was changed, or holds anything that ``pack``
+        LotteryError: an archive that is corrupted, was changed, or holds anything that ``pack``
             does not write; then there is nothing at ``out``.
     """
     if not is_plain(archive):
@@ -62,7 +62,7 @@ def unpack(archive: Union[str, Path], out: Union[str, Path]) -> tuple[Ticket, st
             # zipfile's reasons quote as many bytes as the archive likes
             reason = str(error)[:200]
             raise LotteryError(
-                f"{archive} is no archive of a ticket, or damaged ({reason})"
+                f"{archive} is no archive of a ticket, or corrupted ({reason})"
             ) from error
         except OSError as error:
             raise LotteryError(f"{archive} cannot be unpacked into {out}: {error}") from error
@@ -77,7 +77,7 @@ def _unpacked(file: zipfile.ZipFile, size: int, folder: Path) -> tuple[Ticket, s
     with file.open(listing) as member:
         content = member.read((manifest.largest(MANIFEST) or 0) + 1)
     if len(content) != listing.file_size:
-        raise LotteryError(f"its {MANIFEST} is larger than a megabyte, or damaged")
+        raise LotteryError(f"its {MANIFEST} is larger than a megabyte, or corrupted")
     rows = manifest.read_manifest(content)
     for name in sorted(set(members) ^ set(rows)):
         raise LotteryError(f"{name!r} is not both in it and in its {MANIFEST}")

@@ -1,4 +1,4 @@
-"""A last checkpoint that a kill left damaged, replaced by the newest whole one beside it.
+"""A last checkpoint that a kill left corrupted, replaced by the newest whole one beside it.
 
 fairseq writes ``checkpoint_last.pt`` as a plain copy wherever it writes another checkpoint at
 the same update. A kill in the middle leaves half a file, and the next start fails on it.
@@ -54,11 +54,11 @@ def _newest(folder: Path, suffix: str) -> Optional[tuple[int, Path]]:
 def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
     """Make sure that a training which goes on in ``save_dir`` finds a whole last checkpoint.
 
-    A damaged one is kept as ``checkpoint_last.pt.damaged``, and the newest whole checkpoint
+    A corrupted one is kept as ``checkpoint_last.pt.damaged``, and the newest whole checkpoint
     takes its place. Returns a sentence for the log; None where there is nothing to repair.
 
     Raises:
-        LotteryError: the last checkpoint is damaged and no other is whole.
+        LotteryError: the last checkpoint is corrupted and no other is whole.
     """
     folder = Path(save_dir)
     last = folder / f"checkpoint_last{suffix}.pt"
@@ -67,16 +67,16 @@ def mend_last(save_dir: Union[str, Path], suffix: str = "") -> Optional[str]:
     newest = _newest(folder, suffix)
     if newest is None:
         raise LotteryError(
-            f"{last} is damaged and no whole checkpoint lies beside it; remove it to train from"
+            f"{last} is corrupted and no whole checkpoint lies beside it; remove it to train from"
             " the start"
         )
     update, path = newest
-    damaged = last.with_name(f"{last.name}.damaged")
+    corrupted = last.with_name(f"{last.name}.damaged")
     with replacing(last) as temporary:
         shutil.copyfile(path, temporary)
-        damaged.unlink(missing_ok=True)
-        os.link(last, damaged)  # not renamed: a kill here must not leave a folder without a last
+        corrupted.unlink(missing_ok=True)
+        os.link(last, corrupted)  # not renamed: a kill here must not leave a folder without a last
     return (
-        f"{last.name} was damaged and is kept as {damaged.name}; the training goes on from"
+        f"{last.name} was corrupted and is kept as {corrupted.name}; the training goes on from"
         f" {path.name}, update {update}"
     )

@@ -91,8 +91,8 @@ def _refuse_unsafe(path: str) -> None:
         refuse_programs(safe_load(path), path)
     except LotteryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it likes
-        reason = "it is truncated, damaged or of another kind"
+    except Exception as error:  # noqa: BLE001 - a corrupted file raises whatever it likes
+        reason = "it is truncated, corrupted or of another kind"
         if isinstance(error, NotAllowedError):
             reason = str(error)
         elif isinstance(error, PermissionError):

@@ -73,7 +73,7 @@ def plan_growth(
             record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
             refuse_structure(mask, record or {}, cfg.pruner)
         growth.refuse_start(
-            mask, restored.update if restored else (ticket.clock_update if ticket else 0)
+            mask, restored.update if restored else (ticket.first_update if ticket else 0)
         )
     return growth
 

@@ -57,7 +57,9 @@ def _choices(cfg: Any) -> Optional[dict[str, Any]]:
     """What the ticket that ``cfg`` draws depends on besides its files; None if it draws none."""
     if not cfg.mask_from:
         return None
-    return {one.key(TRAINING): getattr(cfg, one.name_in(TRAINING)) for one in _CHOICES}
+    return {
+        one.key(TRAINING): one.stored_value(getattr(cfg, one.name_in(TRAINING))) for one in _CHOICES
+    }
 
 
 def _files(cfg: Any) -> Optional[dict[str, dict[str, str]]]:

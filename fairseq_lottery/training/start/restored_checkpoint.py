@@ -90,10 +90,10 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
 
     ``Trainer.load_checkpoint`` never hands a task its state back, and drops the optimizer's
     with ``--reset-optimizer``: so it is read here, from the checkpoint itself. A start that
-    was only prepared, for a ticket whose clock rewinds, is prepared again.
+    was only prepared, for a ticket whose update counter rewinds, is prepared again.
 
     Raises:
-        LotteryError: it is damaged, of a run whose ticket is not given again, or something has
+        LotteryError: it is corrupted, of a run whose ticket is not given again, or something has
             taken out of it what the run needs.
     """
     path, finetunes = _restored_path(training.checkpoint)
@@ -107,7 +107,8 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     if state.get("prepared"):
         if not has_ticket:
             raise LotteryError(
-                f"{path} is the start of a ticket whose clock rewinds; give that ticket again"
+                f"{path} is the start of a ticket whose update counter rewinds; give that"
+                " ticket again"
             )
         return None
     # fairseq restores its counter together with the optimizer only

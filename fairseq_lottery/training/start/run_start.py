@@ -55,7 +55,7 @@ class Start:
     @property
     def rewound_to(self) -> int:
         """The update at which a ticket starts the counter; 0 for all other runs."""
-        return self.ticket.clock_update if self.ticket else 0
+        return self.ticket.first_update if self.ticket else 0
 
 
 def decide(
@@ -97,7 +97,7 @@ def decide(
         mask = full_mask(shapes, **values(cfg, Prunable))
     growth = plan_growth(cfg, training, mask, ticket, restored) if mask is not None else None
     _refuse_unmasked(training, mask, restored)
-    snapshots = snapshot_updates(cfg, training, ticket.clock_update if ticket else 0)
+    snapshots = snapshot_updates(cfg, training, ticket.first_update if ticket else 0)
     is_finished = False
     if restored is not None:
         keeps_count = restored.goes_on and not (growth and growth.begins)

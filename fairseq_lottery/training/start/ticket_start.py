@@ -1,4 +1,4 @@
-"""The ticket that a fresh run starts from, and the checkpoint that starts a rewound clock.
+"""The ticket that a fresh run starts from, and the checkpoint that starts a rewound update counter.
 
 Only a checkpoint sets the trainer's update counter, so for a ticket that starts at update t one
 that says "t updates done, these weights, no optimizer state" is written where fairseq looks for
@@ -53,8 +53,8 @@ def find_ticket(
         dictionaries, "the ticket" if cfg.ticket else "the drawn ticket"
     )
     ticket.refuse_model(shapes)
-    if ticket.clock_update:
-        refuse_rewind(training, ticket.clock_update)
+    if ticket.first_update:
+        refuse_rewind(training, ticket.first_update)
     logger.info("starting from the ticket %s", ticket.record["signature"])
     if not ticket.record["masters"]:
         logger.warning(
@@ -77,23 +77,24 @@ def refuse_rewind(training: Any, update: int) -> None:
     most, checkpoint = training.optimization.max_update, training.checkpoint
     if most and update >= most:
         raise LotteryError(
-            f"the ticket's clock starts at update {update}, where --max-update"
-            f" {most} ends the run; raise it, or draw with --clock restart"
+            f"the ticket's update counter starts at update {update}, where --max-update"
+            f" {most} ends the run; raise it, or draw with --update-counter restart"
         )
     if training.common.get("amp"):
         raise LotteryError(
-            "a ticket whose clock rewinds cannot start under --amp, where fairseq restores the"
-            " optimizer by itself; train in fp32 or --fp16, or draw with --clock restart"
+            "a ticket whose update counter rewinds cannot start under --amp, where fairseq"
+            " restores the optimizer by itself; train in fp32 or --fp16, or draw with"
+            " --update-counter restart"
         )
     if checkpoint.reset_optimizer or checkpoint.restore_file != "checkpoint_last.pt":
         raise LotteryError(
-            "a ticket whose clock rewinds starts fairseq's counter by a checkpoint, which"
+            "a ticket whose update counter rewinds starts fairseq's counter by a checkpoint, which"
             " --reset-optimizer and --restore-file would pass over; do without them"
         )
     scheduler = training.lr_scheduler._name
     if scheduler not in _COUNTING:
         raise LotteryError(
-            f"--clock rewind cannot continue --lr-scheduler {scheduler}, whose state is"
+            f"--update-counter rewind cannot continue --lr-scheduler {scheduler}, whose state is"
             f" more than the update counter; choose one of {', '.join(_COUNTING)}"
         )
 

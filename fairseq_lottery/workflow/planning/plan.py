@@ -106,7 +106,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         rounds=request.rounds,
         rewind=request.rewind,
         rewind_source=request.rewind_source,
-        clock=request.clock or Reset.clock,
+        update_counter=request.update_counter or Reset.update_counter,
         growth=Growth(sparsity=0.0, **configuration.growth),
     )
 
@@ -159,8 +159,8 @@ def _untrained(training: Training) -> str:
     if not training.updates or training.first_update < training.updates:
         return ""
     return (
-        f"goes back to update {training.first_update}, the last one, and its clock with it:"
-        " nothing would be trained; set an earlier rewind"
+        f"goes back to update {training.first_update}, the last one, and its update counter with"
+        " it: nothing would be trained; set an earlier rewind"
     )
 
 
@@ -186,7 +186,7 @@ def _unlike_pattern(training: Training) -> str:
 def _refuse_short_average(
     configuration: Configuration, request: Request, training: Training
 ) -> None:
-    """Checkpoints of one mask alone can be averaged, and none lies before a rewound clock."""
+    """Refuse to average checkpoints of several masks, or from before a rewound update counter."""
     if not training.updates:
         return  # what is judged without training was averaged before
     first = training.first_update

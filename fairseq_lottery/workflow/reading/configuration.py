@@ -63,7 +63,7 @@ class Request:
     seeds: tuple[int, ...]
     rewind: int
     rewind_source: str
-    clock: Optional[str]
+    update_counter: Optional[str]
     options: dict[str, Any]
     key: Key
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fairseq_lottery.heads.workflow.techniques import KINDS, OWN_NAMES
-from fairseq_lottery.options.axes import CLOCK
+from fairseq_lottery.options.axes import UPDATE_COUNTER
 from fairseq_lottery.records.schema import Rule, at_least, one_of
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Request
@@ -19,7 +19,7 @@ from fairseq_lottery.workflow.trainings.vocabulary import THEN
 #: the rows of Brix et al. 2020, tables 1 and 2
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 #: settings of a technique that stand for all of them where they are keys of the file
-SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "clock")
+SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "update_counter")
 
 Share = Annotated[
     float,
@@ -27,7 +27,7 @@ Share = Annotated[
 ]
 Seed = Annotated[int, at_least(0)]
 Source = Annotated[str, one_of(("latest", "dense"))]
-Clock = Annotated[str, one_of(list(CLOCK.names))]
+Counter = Annotated[str, one_of(list(UPDATE_COUNTER.names))]
 Then = Annotated[str, one_of(THEN)]
 
 #: name of a setting -> where it is written, and its value
@@ -155,7 +155,7 @@ def _request(
     if "rounds" in given and missing:
         raise values.error(rounds_key, f"rounds leave out the sparsity {missing[0]:g} of the table")
     seeds_key, seeds = given.get("seeds", (key, [1]))
-    clock_key, clock = given.get("clock", (key, None))
+    counter_key, counter = given.get("update_counter", (key, None))
     source_key, source = given.get("rewind_source", (("rewind_source",), "latest"))
     return Request(
         technique=technique,
@@ -166,7 +166,7 @@ def _request(
         seeds=values.numbers(seeds_key, seeds, Seed),
         rewind=values.update(*given["rewind"]),
         rewind_source=values.parsed(source_key, source, Source),
-        clock=None if clock is None else values.parsed(clock_key, clock, Clock),
+        update_counter=None if counter is None else values.parsed(counter_key, counter, Counter),
         options={
             n: _option(values, given[n][0], technique, n, given[n][1])
             for n in technique.options

@@ -59,7 +59,7 @@ def _models_of(stage: Stage) -> dict[str, Any]:
 
 
 def update_of(checkpoint: Path) -> int:
-    """Updates behind a checkpoint; -1 for one that is damaged, which the training mends."""
+    """Updates behind a checkpoint; -1 for one that is corrupted, which the training mends."""
     from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint, stored_update
 
     try:

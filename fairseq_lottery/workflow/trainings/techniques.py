@@ -123,7 +123,7 @@ def pruned_then_stabilized(v: Vocabulary, switch: float = 0.6) -> Cells:
 @technique("lr-rewind", "LR rewinding")
 def learning_rate_rewinding(v: Vocabulary) -> Cells:
     """Survivors keep their trained values, only the schedule goes back to t (Renda 2020)."""
-    return v.iterate(v.dense, v.rounds, reset="keep", clock="rewind")
+    return v.iterate(v.dense, v.rounds, reset="keep", update_counter="rewind")
 
 
 @technique("fine-tune", "fine-tuning")

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedule, changed
+from fairseq_lottery.options.axes import SCORE
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: resets whose draws have changed: what an older version drew is another training
@@ -119,7 +120,7 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
     @property
     def first_update(self) -> int:
         """Update that its training starts at."""
-        return self.start.update if self.clock == "rewind" else 0
+        return self.start.update if self.update_counter == "rewind" else 0
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,8 @@ class Training:
         parts: list[str] = []
         if self.ticket is not None:
             drawn = self.ticket
-            parts += [drawn.score.replace(":", ".")] if drawn.score != "magnitude" else []
+            score = SCORE.stored_name(drawn.score)
+            parts += [score.replace(":", ".")] if score != "magnitude" else []
             parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
             if drawn.parts is None:
                 parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]

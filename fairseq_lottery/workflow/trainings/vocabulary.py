@@ -37,7 +37,7 @@ class Vocabulary:
     rounds: tuple[float, ...]
     rewind: int
     rewind_source: str
-    clock: str
+    update_counter: str
     growth: Growth
 
     @property
@@ -65,7 +65,7 @@ class Vocabulary:
             mask_from=run,
             start=back or source.at(self.rewind),
             sparsity=run.sparsity if sparsity is None else sparsity,
-            **{**self._axes, "clock": self.clock, **axes},
+            **{**self._axes, "update_counter": self.update_counter, **axes},
         )
 
     def train(
@@ -159,8 +159,8 @@ class Vocabulary:
         return self.train(self._kept(self.dense), flags, updates)
 
     def _kept(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
-        """Last weights of a run, to train on with; t is of no account, but to the clock."""
-        back = run.at(run.updates if self.clock == "restart" else self.rewind)
+        """Return the last weights of a run, to continue from; t only sets the update counter."""
+        back = run.at(run.updates if self.update_counter == "restart" else self.rewind)
         return self.ticket(run, sparsity, back, reset="keep", **axes)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:

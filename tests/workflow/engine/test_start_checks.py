@@ -345,7 +345,7 @@ def test_nothing_is_asked_about_translations_of_another_task(environment, tmp_pa
     [
         ("mp", {}, ["magnitude"]),
         ("mp", {"prune": {"start": 10}}, []),
-        ("slt-mp", {"clock": "rewind"}, ["magnitude"]),
+        ("slt-mp", {"update_counter": "rewind"}, ["magnitude"]),
     ],
 )
 def test_what_prunes_before_its_first_update(environment, tmp_path, technique, settings, at_once):

@@ -65,7 +65,7 @@ def test_a_ticket_is_drawn_and_trained(small, tmp_path):
         f" --mask-from {dense}/snapshot_1000.safetensors"
         f" --start-from {dense}/snapshot_50.safetensors --sparsity 0.5 --score magnitude"
         " --scope layer --min-density 0 --prunable all-matrices --reset rewind --alpha glorot"
-        " --clock restart --moments fresh --seed 1"
+        " --update-counter restart --moments fresh --seed 1"
         f" --out {folder}/ticket.safetensors --overwrite"
     )
     assert draw.needs == (f"{dense}/snapshot_1000.safetensors", f"{dense}/snapshot_50.safetensors")
@@ -86,7 +86,7 @@ def test_pruning_from_a_ticket(small):
     assert line(draw).endswith(
         f" ticket --mask-from {slt}/snapshot_1000.safetensors"
         f" --start-from {slt}/snapshot_50.safetensors --mask-file {slt}/snapshot_1000.safetensors"
-        " --reset rewind --alpha glorot --clock restart --moments fresh --seed 1"
+        " --reset rewind --alpha glorot --update-counter restart --moments fresh --seed 1"
         f" --out {folder}/ticket.safetensors --overwrite"
     )
     assert line(train).endswith(
@@ -113,13 +113,14 @@ def test_pruning_from_scratch(tmp_path):
 
 def test_axes_of_a_draw(tmp_path):
     work = Work(
-        tmp_path, {"clt": {"clock": "rewind"}}, sparsities=[0.8], scope="global", min_density=0.25,
-        keep_dense="fc1|fc2", prunable="ffn", score="movement", seeds=[3],
+        tmp_path, {"clt": {"update_counter": "rewind"}}, sparsities=[0.8], scope="global",
+        min_density=0.25, keep_dense="fc1|fc2", prunable="ffn", score="distance", seeds=[3],
     )  # fmt: skip
     stage = work.stage("draw", "clt", 0.8, seed=3)
     assert " ".join(stage.command[stage.command.index("--sparsity") :]).startswith(
-        "--sparsity 0.8 --score movement --scope global --min-density 0.25 --prunable ffn"
-        " --keep-dense fc1|fc2 --reset sign --alpha glorot --clock rewind --moments fresh --seed 3"
+        "--sparsity 0.8 --score distance --scope global --min-density 0.25 --prunable ffn"
+        " --keep-dense fc1|fc2 --reset sign --alpha glorot --update-counter rewind"
+        " --moments fresh --seed 3"
     )
     train = work.stage("train", "clt", 0.8, seed=3)
     assert (train.facts["first_update"], train.facts["updates"]) == (50, 1000)

@@ -57,7 +57,7 @@ def test_the_longest_chain_starts_first(tmp_path):
     assert cost_of(work, 2).wall == 2000
 
 
-def test_a_clock_that_goes_on_trains_less(tmp_path):
+def test_a_counter_that_goes_on_trains_less(tmp_path):
     found = cost_of(small(tmp_path, "lr-rewind"))
     assert found.updates == 1000 + 2 * 950
     assert found.critical == 0.5 * 2900

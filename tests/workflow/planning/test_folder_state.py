@@ -317,7 +317,7 @@ def test_what_a_log_tells_counts_only_with_its_checkpoint(slt):
     assert slt.work.left[dense.name] == 0
 
 
-def test_a_clock_that_went_on_counts_from_its_start(tmp_path):
+def test_a_counter_that_went_on_counts_from_its_start(tmp_path):
     work = Work(tmp_path, "lr-rewind", sparsities=[0.5])
     run(work, *work.stages[:4])  # up to the draw
     train = work.stage("train", "lr-rewind", 0.5)
@@ -586,9 +586,9 @@ def test_techniques_of_one_label_are_not_each_other_changed(tmp_path, first):
         assert other.work.updates == (950 if second == "lr-rewind" else 1000) * 2
 
 
-def test_techniques_of_one_label_and_one_clock(tmp_path):
-    run(Work(tmp_path, "lr-rewind", clock="rewind", **ALIKE))
-    both = Work(tmp_path, "lr-rewind", "fine-tune", clock="rewind", **ALIKE)
+def test_techniques_of_one_label_and_one_counter(tmp_path):
+    run(Work(tmp_path, "lr-rewind", update_counter="rewind", **ALIKE))
+    both = Work(tmp_path, "lr-rewind", "fine-tune", update_counter="rewind", **ALIKE)
     assert both.work.repeats == ()
     assert both.work.updates == 2 * 950
 

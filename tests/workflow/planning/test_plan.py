@@ -119,15 +119,15 @@ def test_a_grid_over_the_rewind(tmp_path):
     assert starts == [0, 0, 50, 50, 200, 200, 0, 0]
 
 
-def test_clock_and_source_of_the_whole_and_of_one(tmp_path):
+def test_counter_and_source_of_the_whole_and_of_one(tmp_path):
     plan = plan_of(
-        tmp_path, "slt", {"clt": {"clock": "restart", "rewind_source": "latest"}},
-        sparsities=[0.5, 0.9], clock="rewind", rewind_source="dense",
+        tmp_path, "slt", {"clt": {"update_counter": "restart", "rewind_source": "latest"}},
+        sparsities=[0.5, 0.9], update_counter="rewind", rewind_source="dense",
     )  # fmt: skip
     by = {cell.name: cell.training.ticket for cell in plan.cells[1:]}
     dense = plan.trainings[0]
-    assert (by["slt@0.9#1"].clock, by["slt@0.9#1"].start.training) == ("rewind", dense)
-    assert by["clt@0.9#1"].clock == "restart"
+    assert (by["slt@0.9#1"].update_counter, by["slt@0.9#1"].start.training) == ("rewind", dense)
+    assert by["clt@0.9#1"].update_counter == "restart"
     assert by["clt@0.9#1"].start.training == by["clt@0.9#1"].mask_from != dense
 
 
@@ -225,16 +225,16 @@ def test_a_row_is_met_in_spite_of_rounding(own):
         own("yield 0.30001, v.prune(0.30001)", sparsities=[0.3])
 
 
-def test_pruning_from_a_ticket_begins_where_its_clock_does(tmp_path):
+def test_pruning_from_a_ticket_begins_where_its_counter_does(tmp_path):
     for rewind, prune, start in ((50, {}, 50), (50, {"start": 100}, 100), (0, {}, 0)):
-        plan = plan_of(tmp_path, "mp", {"slt-mp": {"clock": "rewind"}}, sparsities=[0.9],
+        plan = plan_of(tmp_path, "mp", {"slt-mp": {"update_counter": "rewind"}}, sparsities=[0.9],
                        rewind=rewind, prune=prune)  # fmt: skip
         mp, slt_mp = (cell.training for cell in plan.cells[1:])
         assert (slt_mp.ticket.start.update, slt_mp.growth.start) == (rewind, start)
         assert mp.growth.start == prune.get("start", 0)
         assert (slt_mp.growth.end, slt_mp.growth.every) == (800, 20)
     plan = plan_of(tmp_path, "slt-mp", sparsities=[0.9], rewind=50)
-    assert plan.cells[1].training.growth.start == 0  # its clock starts anew
+    assert plan.cells[1].training.growth.start == 0  # its update counter restarts
 
 
 def test_processes_of_all_nodes_share_a_batch(tmp_path):

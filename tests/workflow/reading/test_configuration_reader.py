@@ -127,7 +127,7 @@ def test_what_need_not_be_said(tmp_path):
     assert request.sparsities == (
         0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98
     )  # fmt: skip
-    assert (request.rewind, request.rewind_source, request.clock) == (5000, "latest", None)
+    assert (request.rewind, request.rewind_source, request.update_counter) == (5000, "latest", None)
     assert request.seeds == (1,)
     assert [found.growth[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
     assert found.evaluations == (Translation("best", "test", 5, 1.0, tmp_path / "r"),)
@@ -204,12 +204,12 @@ def test_updates_and_shares(read):
 def test_a_technique_changes_what_stands_for_all(read):
     found = read(
         ("  - mp\n", "  - lt: {seeds: 5, sparsities: 0.9, rounds: [0.4, 0.9], title: LT 0}\n"),
-        ("rewind: 5%", "rewind: 5%\n      clock: rewind\n      rewind_source: dense"),
+        ("rewind: 5%", "rewind: 5%\n      update_counter: rewind\n      rewind_source: dense"),
     )
     one, two, three = found.requests
     assert (one.seeds, one.sparsities, one.rounds, one.title) == ((5,), (0.9,), (0.4, 0.9), "LT 0")
-    assert (two.clock, two.rewind_source) == ("rewind", "dense")
-    assert (three.clock, three.rewind_source) == (None, "latest")
+    assert (two.update_counter, two.rewind_source) == ("rewind", "dense")
+    assert (three.update_counter, three.rewind_source) == (None, "latest")
     assert found.seeds == (1, 2, 5)
 
 
@@ -396,8 +396,8 @@ REFUSALS = [
     ("  - mp\n", "  - {mp: {}, lt: {}}\n", 10, "a technique is a name, or name: {settings}"),
     ("  - mp\n", "  - 5\n", 10, "a technique is a name, or name: {settings}"),
     ("  - mp\n", "  - mp: [0.5]\n", 10, "techniques[0].mp is [0.5], expected a mapping"),
-    ("rewind: 5%", "rewinds: 5%", 12, "slt has no setting 'rewinds'; choose one of clock,"),
-    ("rewind: 5%", "switch: 5%", 12, "slt has no setting 'switch'; choose one of clock,"),
+    ("rewind: 5%", "rewinds: 5%", 12, "slt has no setting 'rewinds'; choose one of "),
+    ("rewind: 5%", "switch: 5%", 12, "slt has no setting 'switch'; choose one of "),
     ("{switch: [0.5]}", "{switch: [0.5, 0.5]}", 14, "switch must rise, each given once"),
     ("{switch: [0.5]}", "{switch: [1.5]}", 14,
      "techniques[2].slt-mp.switch[0] is 1.5, expected a share between 0 and 1; 0.9 prunes 90 %"),
@@ -407,10 +407,10 @@ REFUSALS = [
      "imp removes a share between 0 and 1 per round, not 0"),
     ("  - mp\n", "  - fine-tune: {lr: 1e-4}\n", 10,
      "the rate of fine-tune is a number, not '1e-4'; 1e-4 is 1.0e-4"),
-    ("{switch: [0.5]}", "{switch: [0.5], clock: rewind, rewind: 80%}", 14,
+    ("{switch: [0.5]}", "{switch: [0.5], update_counter: rewind, rewind: 80%}", 14,
      "pruning would start at update 800, where it has to be over"),
     ("  - mp\n", "  - lr-rewind: {rewind: 100%}\n", 10,
-     "lr-rewind goes back to update 1000, the last one, and its clock with it: nothing would be"),
+     "lr-rewind goes back to update 1000, the last one, and its update counter with"),
     ("--lr-scheduler inverse_sqrt", "--lr-scheduler cosine", 10,
      "fine-tune knows the last learning rate of --lr-scheduler inverse_sqrt only;",
      ("  - mp\n", "  - fine-tune\n")),
@@ -441,8 +441,8 @@ REFUSALS = [
     ("rewind: 5%", "rewind: soon", 12, "'soon' is no update: write 5000, or 5%"),
     ("rewind: 5%", "rewind: [5%, 5%]", 11, "slt-t5pc is asked for twice"),
     ("rewind: 5%", "rewind: []", 12, "rewind is empty"),
-    ("rewind: 5%", "clock: back", 12,
-     "techniques[1].slt.clock is 'back', expected one of restart, rewind"),
+    ("rewind: 5%", "update_counter: back", 12,
+     "techniques[1].slt.update_counter is 'back', expected one of restart, rewind"),
     ("rewind: 5%", "rewind_source: first", 12,
      "techniques[1].slt.rewind_source is 'first', expected one of latest, dense"),
     # pruning while training

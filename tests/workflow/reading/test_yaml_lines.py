@@ -16,7 +16,7 @@ techniques:
   - mp
   - slt:
       rewind: [10, 20]
-      clock: restart
+      update_counter: restart
 resources: {gpus: 1,
             train: {runtime: 600}}
 """
@@ -53,7 +53,7 @@ def test_a_value_as_it_is_written(tmp_path, text):
         (("techniques", 1, "slt"), "", 9),
         (("techniques", 1, "slt", "rewind"), "", 10),
         (("techniques", 1, "slt", "rewind", 1), "", 10),
-        (("techniques", 1, "slt", "clock"), "", 11),
+        (("techniques", 1, "slt", "update_counter"), "", 11),
         (("techniques", 1, "slt", "none", 5), "", 9),
         (("resources", "train", "runtime"), "", 13),
         (("nowhere",), "", 1),
@@ -67,7 +67,8 @@ def test_every_value_knows_its_line(lines, key, near, line):
 
 
 def test_values(lines):
-    assert lines.values["techniques"][1] == {"slt": {"rewind": [10, 20], "clock": "restart"}}
+    slt = {"rewind": [10, 20], "update_counter": "restart"}
+    assert lines.values["techniques"][1] == {"slt": slt}
     assert lines.values["train"] == "--lr 7e-4\n--seed=3 --clip-norm 1"
 
 

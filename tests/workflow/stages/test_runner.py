@@ -73,7 +73,7 @@ def test_a_training_with_other_updates_is_started(work, update):
     assert (work.out / dense.folder / "checkpoint_last.pt").exists()
 
 
-def test_a_damaged_checkpoint_is_the_trainings_to_mend(work):
+def test_a_corrupted_checkpoint_is_the_trainings_to_mend(work):
     dense = work.stages[0]
     saved(work, dense, 1000)
     last = work.out / dense.folder / "checkpoint_last.pt"

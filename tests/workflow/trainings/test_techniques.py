@@ -13,8 +13,8 @@ from fairseq_lottery.workflow.trainings.training import Growth
 FEW = settings(PROPERTY, max_examples=60)
 DENSE = dense()
 #: by what a draw or a growth is told apart; the rest are defaults
-AXES = ("scope", "reset", "clock", "score", "takes_mask")
-PLAIN = {"scope": "layer", "reset": "rewind", "clock": "restart", "score": "magnitude",
+AXES = ("scope", "reset", "update_counter", "score", "takes_mask")
+PLAIN = {"scope": "layer", "reset": "rewind", "update_counter": "restart", "score": "magnitude",
          "takes_mask": False}  # fmt: skip
 
 
@@ -89,10 +89,10 @@ def test_weights_of_the_dense_run_as_in_frankle(name):
         latest = run
 
 
-def test_a_clock_for_all():
-    for run in rows("slt", clock="rewind").values():
-        ticket(run, clock="rewind")
-    for run in rows("mp", clock="rewind").values():
+def test_a_counter_for_all():
+    for run in rows("slt", update_counter="rewind").values():
+        ticket(run, update_counter="rewind")
+    for run in rows("mp", update_counter="rewind").values():
         assert run.ticket is None
 
 
@@ -119,18 +119,20 @@ def test_slt_mp_switches_elsewhere():
     assert ticket(found[0.5], takes_mask=True) == (found[0.3], found[0.3], 50, 0.3)
 
 
-def test_slt_mp_prunes_from_where_its_clock_goes_on():
-    found = rows("slt-mp", ROWS, clock="rewind")
-    assert ticket(found[0.7], takes_mask=True, clock="rewind") == (found[0.6], found[0.6], 50, 0.6)
+def test_slt_mp_prunes_from_where_its_counter_goes_on():
+    found = rows("slt-mp", ROWS, update_counter="rewind")
+    drawn = ticket(found[0.7], takes_mask=True, update_counter="rewind")
+    assert drawn == (found[0.6], found[0.6], 50, 0.6)
     assert found[0.7].growth == Growth(0.7, 50, 800, 20)
     later = Growth(0.0, 200, 800, 20)
-    assert rows("slt-mp", clock="rewind", growth=later)[0.9].growth == Growth(0.9, 200, 800, 20)
+    found = rows("slt-mp", update_counter="rewind", growth=later)
+    assert found[0.9].growth == Growth(0.9, 200, 800, 20)
 
 
 def test_slt_mp_has_no_update_left_to_prune():
-    rows("slt-mp", clock="rewind", rewind=799)
+    rows("slt-mp", update_counter="rewind", rewind=799)
     with pytest.raises(LotteryError, match="^pruning would start at update 800, where it has to b"):
-        rows("slt-mp", clock="rewind", rewind=800)
+        rows("slt-mp", update_counter="rewind", rewind=800)
     assert rows("slt-mp", rewind=800)[0.9].growth.start == 0
 
 
@@ -162,10 +164,10 @@ def test_mp_slt_on_the_dense_weights():
 # --- other papers, and controls ---
 
 
-def test_learning_rate_rewinding_keeps_values_and_turns_the_clock_back():
+def test_learning_rate_rewinding_keeps_values_and_turns_the_counter_back():
     latest = DENSE
     for sparsity, run in rows("lr-rewind", ROWS).items():
-        assert ticket(run, reset="keep", clock="rewind") == (latest, latest, 50, sparsity)
+        assert ticket(run, reset="keep", update_counter="rewind") == (latest, latest, 50, sparsity)
         assert run.flags == DENSE.flags
         latest = run
 
@@ -275,7 +277,7 @@ def test_imp_never_removes_more_than_the_fraction_of_the_rest(percents, fraction
 
 def test_scope_and_prunable_set_reach_every_draw():
     axes = {"scope": "global", "min_density": 0.1, "prunable": "no-embeddings", "keep_dense": "fc1",
-            "score": "movement"}  # fmt: skip
+            "score": "distance"}  # fmt: skip
     growth = Growth(0.0, 0, 800, 20, **axes)
     for name in ("slt", "clt", "one-shot", "imp", "slt-mp", "mp-slt"):
         for run in rows(name, ROWS, growth=growth).values():

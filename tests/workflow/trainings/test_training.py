@@ -157,7 +157,7 @@ OTHER_DRAWS = {
     "keep_dense": "decoder",
     "reset": "sign",
     "alpha": "mean",
-    "clock": "rewind",
+    "update_counter": "rewind",
     "moments": "keep",
     "parts": Closing(dense(), "heads", 0.5),
 }
