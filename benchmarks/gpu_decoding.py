@@ -22,7 +22,7 @@ import torch
 from common import report, spread
 from decoding import SOURCE, TARGET, Fairseq, transformer, vocabulary
 from semi_structured import patterns, semi_structured_class, why_not
-from slim import closed, shapes_of, smaller, zeroed
+from slim import random_components, shapes_of, smaller, zeroed
 
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.formats import trainable
@@ -58,7 +58,7 @@ def models(words):
     anatomy = Anatomy.of(shapes_of(whole), heads)
     generator = torch.Generator().manual_seed(2)
     half, none = (
-        closed(anatomy, dict.fromkeys(("heads", "units"), share), False, generator)
+        random_components(anatomy, dict.fromkeys(("heads", "units"), share), False, generator)
         for share in (0.5, 1.0)
     )
     found = {

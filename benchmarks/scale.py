@@ -4,7 +4,7 @@
 
 Layers of a Transformer base, as many as it takes, at 90 %. Each size and operation runs in a
 process of its own, one thread; "extra" is the peak of the resident set over what the weights (and,
-for masking, gradients and masks) take. Figures per weight stay the same where growth is linear.
+for masking, gradients and masks) take. Figures per weight stay the same where pruning is linear.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main():
             )
     FILE.unlink(missing_ok=True)
     header = ["operation", "weights", "seconds [min, max]", "ns each", "extra MB", "bytes each"]
-    report(f"Growth at {SPARSITY:.0%}, one thread", header, table, {"rows": found}, args.json)
+    report(f"Pruning at {SPARSITY:.0%}, one thread", header, table, {"rows": found}, args.json)
 
 
 if __name__ == "__main__":

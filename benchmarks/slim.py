@@ -3,7 +3,7 @@
     cd benchmarks && python slim.py [--json] [--heads 0.5] [--units 0.5] [--uneven]
 
 A Transformer base of random weights, in which that share of the heads of each attention and of the
-units of each FFN is closed; with --uneven, of all heads together and of all units together. The
+units of each FFN is pruned; with --uneven, of all heads together and of all units together. The
 model with zeros in their place is what each way is compared with, in the same turn. The bound is
 the same model without any head or unit: embedding, norms, output projection, search and Python. All
 translations have 26 tokens, so that every way decodes as many steps. CTranslate2 has int8 weights;
@@ -24,33 +24,33 @@ from fairseq_lottery.export.ctranslate2_model import converter_of
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
-from fairseq_lottery.heads.slim.cut_settings import kept_text
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import clear_biases, weight_masks
+from fairseq_lottery.heads.slim.cut_settings import encode_cut
 from fairseq_lottery.heads.slim.cutting import cut
 from fairseq_lottery.heads.slim.slim_checkpoint import flops_per_token
 
 
-def closed(anatomy, shares, uneven, generator):
-    """A random share of the heads and of the units, of each module or of all together."""
-    opened = {}
+def random_components(anatomy, shares, uneven, generator):
+    """Prune a random share of the heads and of the units, of each module or of all together."""
+    kept = {}
     for kind, share in shares.items():
         sizes = anatomy.sizes[kind]
         groups = [list(sizes)] if uneven else [[name] for name in sizes]
-        opened[kind] = {}
+        kept[kind] = {}
         for names in groups:
             keep = torch.ones(sum(sizes[name] for name in names), dtype=torch.bool)
             order = torch.randperm(keep.numel(), generator=generator)
             keep[order[: round(share * keep.numel())]] = False
-            opened[kind].update(zip(names, keep.split([sizes[name] for name in names])))
-    return Parts.of(anatomy, opened)
+            kept[kind].update(zip(names, keep.split([sizes[name] for name in names])))
+    return ComponentMask.of(anatomy, kept)
 
 
-def zeroed(model, parts):
+def zeroed(model, components):
     weights = {name: parameter.detach() for name, parameter in trainable(model).items()}
-    for name, keep in pruned_by(parts, shapes_of(model)).items():
+    for name, keep in weight_masks(components, shapes_of(model)).items():
         weights[name].mul_(keep)
-    clear_biases(weights, parts)
+    clear_biases(weights, components)
     return model
 
 
@@ -58,20 +58,20 @@ def shapes_of(model):
     return {name: tuple(parameter.shape) for name, parameter in trainable(model).items()}
 
 
-def smaller(model, parts):
+def smaller(model, components):
     model = copy.deepcopy(model)
-    cut(model, parts)
+    cut(model, components)
     return model
 
 
-def converted(model, settings, words, folder, parts):
-    """As CTranslate2 with int8 weights, without what ``parts`` closes."""
+def converted(model, settings, words, folder, components):
+    """As CTranslate2 with int8 weights, without the components that ``components`` prunes."""
     settings.task, settings.arch = "translation", "transformer"
     settings.source_lang, settings.target_lang = "en", "de"
     for language in ("en", "de"):
         words.save(str(folder / f"dict.{language}.txt"))
     torch.save({"args": settings, "model": model.state_dict()}, folder / "model.pt")
-    cut_out = {CUT: kept_text(parts)} if parts is not None else {}
+    cut_out = {CUT: encode_cut(components)} if components is not None else {}
     converter = converter_of(folder, settings, cut_out)
     converter._unsafe_deserialization = True  # it was written a line ago
     return converter.convert(str(folder / "int8"), quantization="int8")
@@ -100,15 +100,15 @@ def main():
     heads = {f"{side}_attention_heads": 8 for side in ("encoder", "decoder")}
     anatomy = Anatomy.of(shapes_of(model), heads)
     shares = {"heads": args.heads, "units": args.units}
-    parts = closed(anatomy, shares, args.uneven, generator)
-    nothing = closed(anatomy, {"heads": 1.0, "units": 1.0}, False, generator)
-    whole = zeroed(model, parts)
-    models = {"zeros": whole, "slim": smaller(whole, parts), "bound": smaller(whole, nothing)}
+    components = random_components(anatomy, shares, args.uneven, generator)
+    nothing = random_components(anatomy, {"heads": 1.0, "units": 1.0}, False, generator)
+    whole = zeroed(model, components)
+    models = {"zeros": whole, "slim": smaller(whole, components), "bound": smaller(whole, nothing)}
     ways = {name: Fairseq(one, words, args.beam, sentences) for name, one in models.items()}
     with tempfile.TemporaryDirectory() as name:
         if not args.without_ctranslate2:
-            none = Parts(anatomy, {})
-            for way, cut_out in (("zeros", none), ("slim", parts), ("bound", nothing)):
+            none = ComponentMask(anatomy, {})
+            for way, cut_out in (("zeros", none), ("slim", components), ("bound", nothing)):
                 folder = Path(name) / way
                 folder.mkdir()
                 path = converted(whole, settings, words, folder, cut_out)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXTENSIONS = ("heads",)
 
 
-class Closing(Protocol):
+class ComponentPruning(Protocol):
     """What a draw prunes as whole components beside the weights that it ranks."""
 
     #: without the weights of pruned components
@@ -46,8 +46,10 @@ class Cut(Protocol):
 class Components(Protocol):
     """What heads and FFN units add to the rooms below. Every function raises ``LotteryError``."""
 
-    def close(self, mask: Mask, source: Source, path: Optional[str]) -> Optional[Closing]:
-        """Return what a draw from ``source`` prunes: of the file ``path``, else of its own mask."""
+    def prune_draw(
+        self, mask: Mask, source: Source, path: Optional[str]
+    ) -> Optional[ComponentPruning]:
+        """Return what a draw from ``source`` prunes: by the choice in ``path``, or its own mask."""
 
     def problem_of_gates(self, source: Source, state: Any) -> Optional[str]:
         """Return what is wrong with the learned gates in the state of a criterion, if anything."""

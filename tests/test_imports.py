@@ -71,7 +71,7 @@ def imports_of(path):
 
 
 def imported_parts(room, depth=2):
-    """Parts of the package, and other packages, that a room's files import."""
+    """ComponentMask of the package, and other packages, that a room's files import."""
     place = PACKAGE / room
     for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
         for name in imports_of(path):

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         initialise = initial_weights
     ticket = draw(plan, initialise)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
-    for name in _emptied(ticket, args.parts) if plan.scope == "global" else ():
+    for name in _emptied(ticket, args.components) if plan.scope == "global" else ():
         print(f"warning: {name} has no weight left; a global scope wants a --min-density")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters: ranks have ties")
@@ -75,15 +75,15 @@ def run(args: argparse.Namespace) -> None:
     print(ticket.record["signature"])
 
 
-def _emptied(ticket: Any, parts: Optional[str]) -> list[str]:
-    """Matrices without a weight left, but for those that a choice of parts closes whole."""
-    from fairseq_lottery.heads.components.parts_file import load_parts
-    from fairseq_lottery.heads.components.pruned_weights import pruned_by
+def _emptied(ticket: Any, choice: Optional[str]) -> list[str]:
+    """Matrices without a weight left, but for those that a choice prunes whole."""
+    from fairseq_lottery.heads.components.choice_file import load_choice
+    from fairseq_lottery.heads.components.pruned_weights import weight_masks
 
     shapes = {name: tuple(keep.shape) for name, keep in ticket.mask.items()}
-    closed = pruned_by(load_parts(parts)[0], shapes) if parts else {}
+    components = weight_masks(load_choice(choice)[0], shapes) if choice else {}
     return [
         name
         for name in ticket.mask
-        if ticket.mask.sparsity_of(name) == 1 and (name not in closed or closed[name].any())
+        if ticket.mask.sparsity_of(name) == 1 and (name not in components or components[name].any())
     ]

@@ -93,8 +93,8 @@ class Source:
         return stored_entries(self.state)
 
     @property
-    def closes(self) -> bool:
-        """Whether its ticket, or one that its mask was drawn from, closes heads or FFN units."""
+    def prunes_components(self) -> bool:
+        """Whether its ticket, or one that its mask was drawn from, prunes heads or FFN units."""
         if self.kind == "snapshot":
             return "|closed-" in str(self.record.get("ticket"))  # a signature
         return bool(self.record.get("parts") or self.record.get("closes"))

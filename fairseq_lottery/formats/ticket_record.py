@@ -71,7 +71,7 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
             f" its mask prunes {mask.pruned} of {mask.prunable})"
         )
     # rounded to whole weights matrix by matrix
-    gone = _closed_weights(record, path)
+    gone = _component_weights(record, path)
     for name, apart, matrices in (("sparsity", 0, 1), ("asked", gone, len(mask) + 1)):
         value, counts = record.get(name), (mask.pruned - apart, mask.prunable - apart)
         if value is not None and not rounds_to(*counts, value, matrices):
@@ -81,8 +81,8 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
             )
 
 
-def _closed_weights(record: Mapping[str, Any], path: Union[str, Path]) -> int:
-    """Weights of closed parts, which the sparsity that was asked for is no share of.
+def _component_weights(record: Mapping[str, Any], path: Union[str, Path]) -> int:
+    """Weights of pruned components, which the sparsity that was asked for is no share of.
 
     Tickets of versions where it was do not say the number.
     """

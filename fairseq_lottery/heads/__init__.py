@@ -1,8 +1,8 @@
 """Attention heads and FFN units: measuring which matter, choosing and pruning them.
 
-An extension: the rooms below load it only where a file or an option names it. ``Anatomy`` says
-which parts a Transformer has, ``Parts`` which of them are open. Gates act on a loaded model, for
-measuring; a closed part in a ticket is plain zeros under a mask.
+An extension: the rooms below load it only where a file or an option names it. ``Anatomy`` lists the
+components of a Transformer, ``ComponentMask`` says which of them are kept. Gates act on a loaded
+model, for measuring; a pruned component in a ticket is zeros under a mask.
 """
 
 from fairseq_lottery.lazy_names import lazy_names
@@ -13,9 +13,9 @@ _NAMES = {
     "choices.strategies": ("STRATEGIES",),
     "choices.strategy_input": ("StrategyInput",),
     "components.anatomy": ("ATTENTIONS", "FFNS", "KINDS", "Anatomy", "layer_of", "type_of"),
-    "components.parts": ("MODES", "Parts"),
-    "components.parts_file": ("load_parts", "save_parts"),
-    "components.pruned_weights": ("clear_biases", "closed_in", "pruned_by", "restrict"),
+    "components.component_mask": ("MODES", "ComponentMask"),
+    "components.choice_file": ("load_choice", "save_choice"),
+    "components.pruned_weights": ("clear_biases", "find_pruned", "weight_masks", "restrict"),
     "gates.gates": ("Gates",),
     "measures.importance": ("importance", "normalised"),
     "measures.measures": ("MEASURES", "MeasureInput", "find_measure", "measure"),

@@ -1,4 +1,4 @@
-"""What heads and FFN units do in the rooms below: ``fairseq_lottery.extensions.Components``."""
+"""Implementation of ``fairseq_lottery.extensions.Components`` for heads and FFN units."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.source import Source
-from fairseq_lottery.heads.closing.closed_draw import close as close
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.gates.learned_gates import learned_in
+from fairseq_lottery.heads.gates.learned_gates import read_gates
+from fairseq_lottery.heads.pruning.draw_pruning import prune_draw as prune_draw
 from fairseq_lottery.heads.slim import ctranslate2_heads, cutting
-from fairseq_lottery.heads.slim.cut_settings import parts_in, refuse_other_layers
+from fairseq_lottery.heads.slim.cut_settings import read_cut, refuse_other_layers
 
 
 def problem_of_gates(source: Source, state: Any) -> Optional[str]:
-    """What is wrong with gates that a training has learned, or is learning."""
+    """Return what is wrong with the learned gates in the state of a criterion, if anything."""
     try:
-        learned_in(state, Anatomy.of(source.shapes, source.architecture))
+        read_gates(state, Anatomy.of(source.shapes, source.architecture))
     except LotteryError as error:
         return str(error)
     return None
@@ -28,40 +28,42 @@ def problem_of_gates(source: Source, state: Any) -> Optional[str]:
 def refuse_other_cut(
     weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any]
 ) -> None:
-    """Refuse weights that are not what the settings say."""
-    parts = parts_in(settings)
-    refuse_other_layers(cutting.whole_shapes(weights, parts), parts.anatomy, architecture)
+    """Refuse weights whose shapes do not match the settings of their cut model."""
+    components = read_cut(settings)
+    refuse_other_layers(
+        cutting.restored_shapes(weights, components), components.anatomy, architecture
+    )
 
 
 def whole_weights(weights: Mapping[str, Tensor], settings: Any) -> dict[str, Tensor]:
-    """The weights with zeros in the old places."""
-    return cutting.with_zeros(weights, parts_in(settings))
+    """Return the weights with zeros where components were cut out."""
+    return cutting.with_zeros(weights, read_cut(settings))
 
 
 def cut_model(model: nn.Module, settings: Any) -> None:
     """Cut heads and units out of a model of fairseq, in place."""
-    cutting.cut(model, parts_in(settings))
+    cutting.cut(model, read_cut(settings))
 
 
 def refuse_other_model(model: nn.Module, settings: Any) -> None:
-    """Refuse settings that are not of this model."""
-    cutting.refuse_other(model, parts_in(settings))
+    """Refuse settings of another model than ``model``."""
+    cutting.refuse_other(model, read_cut(settings))
 
 
 def narrow(spec: Any, settings: Any) -> None:
     """Cut heads and units out of a model of CTranslate2, in place."""
-    ctranslate2_heads.narrow(spec, parts_in(settings))
+    ctranslate2_heads.narrow(spec, read_cut(settings))
 
 
 def whole_checkpoint(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """A plain checkpoint with zeros in the old places."""
-    from fairseq_lottery.heads.slim.slim_checkpoint import whole
+    """Return a plain checkpoint with zeros where components were cut out."""
+    from fairseq_lottery.heads.slim.slim_checkpoint import restore_state
 
-    return whole(state, path)
+    return restore_state(state, path)
 
 
 def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Any]:
-    """A plain checkpoint without the heads and units that contribute nothing."""
-    from fairseq_lottery.heads.slim.slim_checkpoint import slimmed
+    """Return a plain checkpoint without heads and units that contribute nothing, and the cut."""
+    from fairseq_lottery.heads.slim.slim_checkpoint import slim_state
 
-    return slimmed(state, path)
+    return slim_state(state, path)

@@ -1,4 +1,4 @@
-"""The criterion that heads and FFN units register with fairseq; its code is loaded on demand."""
+"""The criterion that this extension registers with fairseq; its code is loaded on demand."""
 
 # fairseq evaluates the annotations of its dataclasses, so they are not postponed here
 from dataclasses import dataclass, field
@@ -10,35 +10,35 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq_lottery.training.criterions import LabelSmoothedCrossEntropyLottery
 
 
-def _asked(parts: str) -> Any:
-    # argparse formats a help text: its percent signs are doubled
-    said = f"{parts} that shall stay open: a number, as 24, or a share, as 50%%"
-    return field(default=None, metadata={"help": said})
+def _open_count(kind: str) -> Any:
+    # argparse formats a help text, so percent signs are doubled
+    text = f"{kind} whose gates stay open: a number, such as 24, or a share, such as 50%%"
+    return field(default=None, metadata={"help": text})
 
 
 @dataclass
 class GatedConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """How many parts shall stay open, or what share; kinds without a number have no gates."""
+    """How many gates of each kind stay open; a kind without a number has no gates."""
 
-    open_heads: Optional[str] = _asked("attention heads")
-    open_units: Optional[str] = _asked("FFN units")
-    open_blocks: Optional[str] = _asked("FFN blocks")
+    open_heads: Optional[str] = _open_count("attention heads")
+    open_units: Optional[str] = _open_count("FFN units")
+    open_blocks: Optional[str] = _open_count("FFN blocks")
     gate_anneal: int = field(
-        default=1000, metadata={"help": "updates until these numbers count in full"}
+        default=1000, metadata={"help": "updates until the target numbers apply in full"}
     )
 
 
-#: settings that this criterion has beside those of fairseq's
+#: settings of this criterion that fairseq's own does not have
 FLAGS = tuple(GatedConfig.__annotations__)
 
 
 @register_criterion("label_smoothed_cross_entropy_gates", dataclass=GatedConfig)
 class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
-    """The name in fairseq's registry; what it builds is ``heads.gates.gated_criterion``'s."""
+    """The name in fairseq's registry; it builds the class in ``heads.gates.gated_criterion``."""
 
     @classmethod
     def build_criterion(cls, cfg: GatedConfig, task: Any) -> Any:
-        """Build the criterion, whose gates learn while ``task`` trains."""
+        """Build the criterion; its gates learn while ``task`` trains."""
         from fairseq_lottery.heads.gates import gated_criterion
 
         return gated_criterion.LabelSmoothedCrossEntropyGates.build_criterion(cfg, task)

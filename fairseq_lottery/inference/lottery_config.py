@@ -27,7 +27,7 @@ def _with_options(config: type) -> type:
             # fairseq 0.12.2 refuses settings of a checkpoint that have no field here; it makes no
             # flag of a field without help that refers to another, which it does inside fairseq's
             # whole configuration only
-            config.__annotations__[one.stored] = one.kind
+            config.__annotations__[one.stored] = config.__annotations__[name]
             setattr(config, one.stored, II(f"task.{name}"))
     return dataclass(config)
 

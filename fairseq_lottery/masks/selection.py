@@ -6,8 +6,8 @@ The rule, written so that every rank and every version of torch gives the same b
 * among equal scores the one that comes first is pruned first, by matrix in alphabetical
   order of the names and by row-major position within a matrix;
 * what is pruned already stays pruned and counts; protected rows are never pruned;
-* the count is the sparsity times the prunable weights, halves rounded up; with heads or units that
-  are closed it is what they close, and the sparsity times the rest.
+* the count is the sparsity times the prunable weights, halves rounded up; with heads or units
+  pruned it is their weights, and the sparsity times the rest.
 
 The threshold is found by sampling (Floyd & Rivest 1975): a strided sample brackets it, one
 pass counts what lies below the bracket and gathers the little that lies inside. Ties at its
@@ -53,7 +53,7 @@ def select(
     sparsity: float,
     scope: str = Scope.scope,
     min_density: float = 0.0,
-    closed: Optional[Mask] = None,
+    excluded: Optional[Mask] = None,
 ) -> Mask:
     """Shrink ``current`` to ``sparsity`` by pruning the lowest scores.
 
@@ -64,15 +64,15 @@ def select(
         scope: one of ``SCOPES``, or N:M, as ``2:4``, which keeps N of every M consecutive
             weights of a row, see ``fairseq_lottery.masks.nm_selection``.
         min_density: minimum density of each matrix under ``global``.
-        closed: what it prunes is pruned in ``current`` too, and counts as if it were not there:
+        excluded: what it prunes is pruned in ``current`` too, and counts as if it were not there:
             the sparsity is a share of what it keeps. A scope N:M has no such share: rows that are
-            closed whole have fewer left than it keeps.
+            pruned whole have fewer left than it keeps.
 
     Raises:
         LotteryError: sparsity or minimum density out of range, scores missing, misshapen, complex,
             not finite or different at each look, or a sparsity below what is pruned already; for
             N:M also another sparsity than 1 - N/M, rows that M does not divide, and anything that
-            is closed.
+            is excluded.
     """
     check_sparsity(sparsity)
     check_scope(scope, min_density)
@@ -85,23 +85,24 @@ def select(
     pattern = Pattern.parse(scope)
     if pattern is not None:
         pattern.refuse_other(sparsity)
-        if closed is not None and closed.pruned:
+        if excluded is not None and excluded.pruned:
             raise LotteryError(
-                f"--parts closes heads and FFN units whole, and --scope {pattern} keeps"
+                f"--components prunes heads and FFN units whole, and --scope {pattern} keeps"
                 f" {pattern.kept} of every {pattern.group} weights of every row; drop one of them,"
-                " or prune what stays open by --sparsity under --scope layer or global"
+                " or prune weights of the other components by --sparsity under --scope layer or"
+                " global"
             )
         return select_pattern(current, ranked, pattern)
-    return SCOPES[scope](current, ranked, sparsity, min_density, closed)
+    return SCOPES[scope](current, ranked, sparsity, min_density, excluded)
 
 
 def _each_matrix(
-    current: Mask, ranked: Ranked, sparsity: float, min_density: float, closed: Optional[Mask]
+    current: Mask, ranked: Ranked, sparsity: float, min_density: float, excluded: Optional[Mask]
 ) -> Mask:
     """Prune every matrix to the sparsity (Brix et al. 2020)."""
     entries = {}
     for name in current:
-        gone = closed.pruned_in(name) if closed is not None else 0
+        gone = excluded.pruned_in(name) if excluded is not None else 0
         count = gone + count_to_prune(sparsity, current.size(name) - gone)
         _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
         entries.update(_prune_lowest([name], ranked, current.protected, count))
@@ -109,10 +110,10 @@ def _each_matrix(
 
 
 def _all_matrices(
-    current: Mask, ranked: Ranked, sparsity: float, min_density: float, closed: Optional[Mask]
+    current: Mask, ranked: Ranked, sparsity: float, min_density: float, excluded: Optional[Mask]
 ) -> Mask:
     """Prune by one threshold for all matrices ("class-blind", See et al. 2016)."""
-    gone = closed.pruned if closed is not None else 0
+    gone = excluded.pruned if excluded is not None else 0
     count = gone + count_to_prune(sparsity, current.prunable - gone)
     _refuse_regrowth(count, current.pruned, "the model", sparsity)
     if min_density:

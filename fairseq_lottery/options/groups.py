@@ -79,10 +79,10 @@ class Sources:
         "take the mask of this file; it excludes sparsity, score, scope and prunable set",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
-    parts: Optional[str] = option(
-        "close the heads and FFN units that this file closes; the sparsity is then a share of the"
-        " weights that stay open, and without a sparsity none of them is pruned",
-        None, is_file=True, places=_DRAWN,
+    components: Optional[str] = option(
+        "prune the heads and FFN units that this choice prunes; the sparsity is then a share of the"
+        " weights of the others, and without a sparsity none of these is pruned",
+        None, is_file=True, stored="parts", places=_DRAWN,
     )  # fmt: skip
     score_file: Optional[str] = option(
         "safetensors with matrix -> scores", None, is_file=True, places=_DRAWN
@@ -197,9 +197,9 @@ class Importance:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which heads and FFN units are closed."""
+    """Which heads and FFN units are pruned."""
 
-    strategy: str = option("which are closed", "lowest", axis=STRATEGY, places=_HEADS)
+    strategy: str = option("which are pruned", "lowest", axis=STRATEGY, places=_HEADS)
 
 
 #: every group, in the order of help

@@ -29,8 +29,8 @@ class CellRecord:
 class Score(CellRecord):
     """One metric of one evaluated cell.
 
-    ``sparsity`` is asked for, ``pruned`` was counted; ``closed`` is the share that is closed of
-    heads, units and blocks, where the technique closes any.
+    ``sparsity`` is asked for, ``pruned`` was counted; ``closed`` is the share that is pruned of
+    heads, units and blocks, where the technique prunes any.
     """
 
     checkpoint: Text
@@ -78,7 +78,7 @@ class Model(CellRecord):
 
 @dataclass(frozen=True)
 class Choice(CellRecord):
-    """Which heads and units a cell keeps: a file of ``fairseq_lottery.heads.save_parts``."""
+    """Which heads and units a cell keeps: a file of ``fairseq_lottery.heads.save_choice``."""
 
     file: Text
 

@@ -170,8 +170,8 @@ class RankFacts:
 
 
 @dataclass(frozen=True)
-class ClosedParts:
-    """The components that a training closes: their file, and the kind that its row counts."""
+class PrunedComponents:
+    """The components that a training prunes: their file, and the kind that its row counts."""
 
     file: Inside
     kind: Text
@@ -195,9 +195,10 @@ class StagePlan:
             if stage.kind in _FACTS:
                 parse(_FACTS[stage.kind], stage.facts, (stage.name, "facts"))
             if "parts" in stage.facts:
-                parts = parse(ClosedParts, stage.facts["parts"], (stage.name, "facts", "parts"))
-                if parts.file not in stage.needs:
-                    raise ValueError(f"{stage.name} needs no file of parts")
+                place = (stage.name, "facts", "parts")
+                components = parse(PrunedComponents, stage.facts["parts"], place)
+                if components.file not in stage.needs:
+                    raise ValueError(f"{stage.name} does not need the file of its components")
 
 
 _FACTS: dict[str, Any] = {"score": ScoreFacts, "rank": RankFacts}

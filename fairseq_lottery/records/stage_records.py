@@ -9,7 +9,7 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.cells import Point
 from fairseq_lottery.records.json_files import lines_of, read_file
-from fairseq_lottery.records.plan import ClosedParts
+from fairseq_lottery.records.plan import PrunedComponents
 from fairseq_lottery.records.schema import (
     Count,
     Number,
@@ -54,7 +54,7 @@ class StageRecord:
     selection: dict[str, Any] = field(default_factory=dict)
     measured: dict[Text, MeasuredModel] = field(default_factory=dict)
     curves: tuple[Point, ...] = ()
-    parts: Optional[ClosedParts] = None
+    parts: Optional[PrunedComponents] = None
 
 
 def read_stage_record(path: Path) -> Optional[StageRecord]:
@@ -72,7 +72,7 @@ class ScoreRow:
 
     Attributes:
         subset: of the validation, for models that do not translate.
-        closed: kind -> share of these components that is closed, where any shall be.
+        closed: kind -> share of these components that is pruned, where any shall be.
         signature_of_ticket: that the model started from.
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.extensions import Closing, components
+from fairseq_lottery.extensions import ComponentPruning, components
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.formats.checkpoints.cut_model import refuse_cut
 from fairseq_lottery.formats.container import read_header
@@ -69,9 +69,9 @@ class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
             check_scope(**values(self, Scope))
             if self.asked is not None:
                 check_sparsity(self.asked)
-            elif self.parts is None:
+            elif self.components is None:
                 raise LotteryError(
-                    "give --sparsity, a --mask-file whose mask is taken as it is, or --parts"
+                    "give --sparsity, a --mask-file whose mask is taken as it is, or --components"
                 )
         else:
             other = [one for one in options(Sources) if one.name in ("sparsity", "score_file")]
@@ -119,15 +119,15 @@ def draw(
     dictionaries = trained.find_dictionaries()
     if start.in_file is not None:
         dictionaries.refuse_other(start.in_file, trained.path)
-    mask, closing, how = _mask(plan, trained, start, found)
+    mask, pruning, how = _mask(plan, trained, start, found)
     origin = trained if plan.reset == "keep" else start
     if plan.reset != "random":
         _refuse_lost(mask, origin, plan, "--mask-from" if plan.reset == "keep" else "--start-from")
     values = _values(plan, trained, start, mask, initialise)
     moments, numbers = _moments(plan, trained, origin, mask)
-    if closing is not None:
-        values = closing.without_biases(values)
-        moments = {name: closing.without_biases(moment) for name, moment in moments.items()}
+    if pruning is not None:
+        values = pruning.without_biases(values)
+        moments = {name: pruning.without_biases(moment) for name, moment in moments.items()}
     record: dict[str, Any] = {
         **how,
         "asked": plan.asked,
@@ -179,11 +179,11 @@ def _values(
 
 def _mask(
     plan: DrawPlan, trained: Source, start: Source, found: Optional[Found]
-) -> tuple[Mask, Optional[Closing], dict[str, Any]]:
+) -> tuple[Mask, Optional[ComponentPruning], dict[str, Any]]:
     """The mask, what it prunes as whole components, and how it was made."""
     if plan.mask_file is not None:
         return _mask_of_file(plan, trained, plan.mask_file)
-    axes = {**stored_values(plan, Ranking, Prunable), **_closes(trained)}
+    axes = {**stored_values(plan, Ranking, Prunable), **_component_flag(trained)}
     if found is not None:
         return found.mask, None, {**axes, **found.how}
     full = full_mask(trained.shapes, **values(plan, Prunable))
@@ -193,12 +193,12 @@ def _mask(
             f"{trained.path} was pruned over {len(current)} matrices, and --prunable"
             f" {plan.prunable} names {len(full)}; use the prunable set of its own mask"
         )
-    closing = _close(current, trained, plan.parts)
-    if closing is not None:
-        current = closing.mask
-        axes.update(closing.record)
+    pruning = _prune_components(current, trained, plan.components)
+    if pruning is not None:
+        current = pruning.mask
+        axes.update(pruning.record)
     if plan.asked is None:
-        return current, closing, {**axes, "score": "parts", "score_source": None}
+        return current, pruning, {**axes, "score": "parts", "score_source": None}
     if plan.score_file is not None:
         scores: Mapping[str, Tensor] = _tensors(plan.score_file, "--score-file")
         _refuse_rounding(scores, f"--score-file {plan.score_file}")
@@ -213,47 +213,49 @@ def _mask(
             gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
             seed=plan.seed,
         )
-    outside = closing.restrict(full) if closing is not None else None
-    mask = select(scores, current, plan.asked, closed=outside, **values(plan, Scope))
-    return mask, closing, axes
+    excluded = pruning.restrict(full) if pruning is not None else None
+    mask = select(scores, current, plan.asked, excluded=excluded, **values(plan, Scope))
+    return mask, pruning, axes
 
 
 def _mask_of_file(
     plan: DrawPlan, trained: Source, path: str
-) -> tuple[Mask, Optional[Closing], dict[str, Any]]:
+) -> tuple[Mask, Optional[ComponentPruning], dict[str, Any]]:
     """As ``_mask``: the mask of a file as it is, and how that was made where a ticket says so."""
     given = read_source(path)
     if given.mask is None:
         raise LotteryError(f"{path} has no mask; it is dense")
     given.mask.check(trained.shapes)
-    closing = _close(given.mask, trained, plan.parts)
+    pruning = _prune_components(given.mask, trained, plan.components)
     how: dict[str, Any] = {
         one.key(): "mask-file" if one.axis else one.default for one in options(Ranking, Prunable)
     }
     record = given.record if given.kind == "ticket" else {}
-    # how a mask of closed components was made is not told by these entries alone
-    if not (plan.parts or record.get("parts")):
+    # how a mask of pruned components was made is not told by these entries alone
+    if not (plan.components or record.get("parts")):
         how.update({name: record[name] for name in how if record.get(name) is not None})
-    how.update({**_closes(given), "score_source": given.mask.digest()})
-    if closing is None:
+    how.update({**_component_flag(given), "score_source": given.mask.digest()})
+    if pruning is None:
         return given.mask, None, how
-    return closing.mask, closing, {**closing.record, **how}
+    return pruning.mask, pruning, {**pruning.record, **how}
 
 
-def _close(mask: Mask, source: Source, parts: Optional[str]) -> Optional[Closing]:
-    """What the draw prunes as whole components: of a file, or heads that are pruned already.
+def _prune_components(
+    mask: Mask, source: Source, choice: Optional[str]
+) -> Optional[ComponentPruning]:
+    """What the draw prunes as whole components: by a choice, or heads that are pruned already.
 
     Heads that were pruned so that they attend evenly have no queries: all their rows are pruned.
     """
     queries = [keep for name, keep in (source.mask or {}).items() if "q_proj" in name]
-    if parts is None and not any(bool((~keep.any(dim=1)).any()) for keep in queries):
+    if choice is None and not any(bool((~keep.any(dim=1)).any()) for keep in queries):
         return None
-    return components().close(mask, source, parts)
+    return components().prune_draw(mask, source, choice)
 
 
-def _closes(source: Source) -> dict[str, bool]:
-    """Entry of the record of a ticket whose mask comes from one that closes heads or FFN units."""
-    return {"closes": True} if source.closes else {}
+def _component_flag(source: Source) -> dict[str, bool]:
+    """Entry of the record of a ticket whose mask comes from one that prunes heads or FFN units."""
+    return {"closes": True} if source.prunes_components else {}
 
 
 def _tensors(path: str, flag: str) -> dict[str, Tensor]:

@@ -191,7 +191,7 @@ class _Run:
     def _only_shrinks(self) -> bool:
         """Whether no file names a pruner that regrows weights."""
         stored = [state["growth"] for _, state in self.stored if state.get("growth")]
-        return not self.regrows and all(read_pruner(growth).only_shrinks for growth in stored)
+        return not self.regrows and all(read_pruner(pruning).only_shrinks for pruning in stored)
 
 
 def _groups(source: Source) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class LotteryRun:
         architecture: settings that shape the model.
         shapes: name -> shape of every parameter of the model.
         mask: that is enforced now, None where nothing is pruned and nothing will be.
-        growth: how the mask changes, None where it stays.
+        pruning: how the mask changes, None where it stays.
         restored: the checkpoint that the run goes on from, None for a fresh run.
         is_finished: nothing is left to train.
         ema_exists: whether the trainer has averaged weights. fairseq makes a fresh run's of the
@@ -74,7 +74,7 @@ class LotteryRun:
         self.shapes = {name: tuple(p.shape) for name, p in trainable(model).items()}
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
         start = decide(cfg, self._training, self.shapes, adapter, dictionaries)
-        self.mask, self.growth, self.restored = start.mask, start.growth, start.restored
+        self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
         self.is_finished = start.is_finished
         self.ema_exists = start.restored is not None or start.rewound_to > 0
         self._ticket, self._origin, self._snapshots = start.ticket, start.origin, start.snapshots
@@ -94,7 +94,7 @@ class LotteryRun:
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
         #: fp32, for pruners that need them; empty for all others
         self._start_weights: dict[str, Tensor] = {}
-        if self.growth is not None and self.growth.needs_start:
+        if self.pruning is not None and self.pruning.needs_start:
             weights = stored.get("start_weights") or {}
             self._start_weights = {name: weight.clone() for name, weight in weights.items()}
         if start.ticket is not None:
@@ -115,7 +115,7 @@ class LotteryRun:
             **self._adapter.record,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
             **self._origin,
-            **({"growth": self.growth.stored()} if self.growth is not None else {}),
+            **({"growth": self.pruning.stored()} if self.pruning is not None else {}),
             "patience": patience_state(),
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
@@ -131,9 +131,9 @@ class LotteryRun:
         if optimizer is self._optimizer:
             return
         self._bind(optimizer)
-        if self.growth is not None and self.growth.begins:
+        if self.pruning is not None and self.pruning.begins:
             forget_best()  # of a run that was denser
-            self._change_mask(update, self.growth.pruner.first_mask, is_first=True)
+            self._change_mask(update, self.pruning.pruner.first_mask, is_first=True)
         if self.restored is None or not self.restored.same_run:
             self._write_snapshot_if_due(update)
 
@@ -145,10 +145,10 @@ class LotteryRun:
         self.ema_exists = True
         for call in self._after_updates:
             call()
-        if self.growth is not None and self._masked is not None:
-            if self.growth.asks(self.growth.pruner.is_due, update):
-                self._change_mask(update, self.growth.pruner.next_mask)
-            if self.growth.ends_dense_sums(update):
+        if self.pruning is not None and self._masked is not None:
+            if self.pruning.asks(self.pruning.pruner.is_due, update):
+                self._change_mask(update, self.pruning.pruner.next_mask)
+            if self.pruning.ends_dense_sums(update):
                 self._masked.stop_accumulating()
         self._write_snapshot_if_due(update)
 
@@ -172,20 +172,20 @@ class LotteryRun:
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
         None; the value is still logged, as ``growing_<metric>``.
         """
-        growth = self.growth
-        if growth and not growth.asks(growth.pruner.is_at_target, stats["num_updates"]):
+        pruning = self.pruning
+        if pruning and not pruning.asks(pruning.pruner.is_at_target, stats["num_updates"]):
             metric = self._training.checkpoint.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
 
     def figures_to_log(self, training: bool) -> dict[str, float]:
-        """The figures, taken anew in validation, every ``--log-interval`` and as the mask grows."""
+        """Return the figures, new in validation, at each ``--log-interval`` and pruning step."""
         if self.mask is None:
             return {}
         due = not training or (self._update + 1) % self._log_interval == 0
         if not self._figures[1] or (due and self._figures[0] != self._update):
             found = figures(self.mask, trainable(self.model), self._start_signs)
-            if self.growth is not None and not self.growth.pruner.only_shrinks:
+            if self.pruning is not None and not self.pruning.pruner.only_shrinks:
                 del found["sign_flips"]  # a regrown weight has no sign at the start
             self._figures = (self._update, found)
         return self._figures[1]
@@ -214,7 +214,7 @@ class LotteryRun:
         if not self._start_signs:
             weights = trainable(self.model)
             self._start_signs = {name: signs_of(weights[name]) for name in self.mask}
-        if self.growth is not None and self.growth.needs_start and not self._start_weights:
+        if self.pruning is not None and self.pruning.needs_start and not self._start_weights:
             views = tensors.views
             self._start_weights = {n: views[n].float().cpu().clone() for n in self.mask}
         self._sum_gradients()
@@ -223,9 +223,9 @@ class LotteryRun:
     def _sum_gradients(self) -> Optional[list[Tensor]]:
         """Sums that scores and pruners need, from the first call on; None where none does."""
         assert self._masked is not None
-        if self.growth is None or not self.growth.sums_gradients(self._update):
+        if self.pruning is None or not self.pruning.sums_gradients(self._update):
             return None
-        return self._masked.accumulate_gradients("dense_gradient" in self.growth.needs)
+        return self._masked.accumulate_gradients("dense_gradient" in self.pruning.needs)
 
     def _change_mask(
         self, update: int, change: Callable[[PrunerInput], Mask], is_first: bool = False
@@ -237,12 +237,12 @@ class LotteryRun:
                 up.
         """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
-        assert self.growth is not None
+        assert self.pruning is not None
         sums = self._sum_gradients()
-        given = self.growth.pruner_input(
+        given = self.pruning.pruner_input(
             update, self.mask, self._tensors, sums, self._start_weights, is_first
         )
-        mask = self.growth.changed_mask(change, given)
+        mask = self.pruning.changed_mask(change, given)
         same_everywhere(mask.digest(), "mask")
         if mask is self.mask:
             return

@@ -76,7 +76,7 @@ class LotteryTask:
     @property
     def uses_ema(self) -> bool:
         """Whether the trainer hands in its EMA, which must be pruned with the model."""
-        return self.run is not None and self.run.growth is not None and self.run.ema_exists
+        return self.run is not None and self.run.pruning is not None and self.run.ema_exists
 
     def train_step(  # noqa: D102 - fairseq's own event
         self,
@@ -96,7 +96,7 @@ class LotteryTask:
         )
 
     def optimizer_step(self, optimizer: Any, model: torch.nn.Module, update_num: int) -> None:
-        """As the task's; then the mask grows and snapshots are written where they are due."""
+        """Take the task's step, then the pruning step and the snapshot that are due."""
         super().optimizer_step(optimizer, model, update_num)  # type: ignore[misc]
         if self.run is not None:
             with one_sentence():

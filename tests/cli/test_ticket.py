@@ -8,8 +8,8 @@ from fairseq_lottery.cli import ticket as command
 from fairseq_lottery.cli.main import build_parser, main
 from fairseq_lottery.formats import load_ticket, save_ticket
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.options import GROUPS, options
 from fairseq_lottery.options.option import DRAW
 from fairseq_lottery.tickets.draw import DrawPlan
@@ -102,16 +102,16 @@ def test_a_pattern_of_closed_heads_is_refused(run, tmp_path, capsys):
     model = {"arch": "transformer", **heads}
     path = save_checkpoint(tmp_path / "whole.pt", run.trained, cfg={"model": model, "task": {}})
     anatomy, parts = Anatomy.of(SHAPES, heads), tmp_path / "parts.json"
-    fixed = ["ticket", "--mask-from", path, "--parts", str(parts), "--scope", "1:2"]
+    fixed = ["ticket", "--mask-from", path, "--components", str(parts), "--scope", "1:2"]
     out = tmp_path / "out.safetensors"
     for closed, code in (([0], 2), ([], 0)):
-        choice = Parts(anatomy, {"heads": {"encoder.layers.0.self_attn": closed}})
-        save_parts(parts, choice, {}, overwrite=True)
+        choice = ComponentMask(anatomy, {"heads": {"encoder.layers.0.self_attn": closed}})
+        save_choice(parts, choice, {}, overwrite=True)
         assert main([*fixed, "--out", str(out)]) == code and out.exists() is (code == 0)
     assert capsys.readouterr().err.splitlines() == [
-        "fairseq-lottery: --parts closes heads and FFN units whole, and --scope 1:2 keeps 1 of"
-        " every 2 weights of every row; drop one of them, or prune what stays open by --sparsity"
-        " under --scope layer or global"
+        "fairseq-lottery: --components prunes heads and FFN units whole, and --scope 1:2 keeps 1 of"
+        " every 2 weights of every row; drop one of them, or prune weights of the other"
+        " components by --sparsity under --scope layer or global"
     ]
 
 
@@ -121,9 +121,9 @@ def test_what_is_closed_whole_is_no_matrix_that_a_scope_has_emptied(run, tmp_pat
     weights = {n: w / 1e4 if "layers.0.fc1.weight" in n else w for n, w in run.trained.items()}
     path = save_checkpoint(tmp_path / "whole.pt", weights, cfg=cfg)
     closed = {"heads": {"encoder.layers.0.self_attn": [0, 1]}, "blocks": {"encoder.layers.0": [0]}}
-    save_parts(tmp_path / "parts.json", Parts(Anatomy.of(SHAPES, heads), closed), {})
+    save_choice(tmp_path / "parts.json", ComponentMask(Anatomy.of(SHAPES, heads), closed), {})
     call(run, "--mask-from", path, "--sparsity", "0.5", "--scope", "global",
-         "--parts", str(tmp_path / "parts.json"))  # fmt: skip
+         "--components", str(tmp_path / "parts.json"))  # fmt: skip
     warned = [line for line in capsys.readouterr().out.splitlines() if "no weight left" in line]
     assert warned == [
         "warning: decoder.layers.0.fc1.weight has no weight left; a global scope wants a"

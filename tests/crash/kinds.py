@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from toy import HALF, call, drawing, free_port, pretend_cuda, sharing, start, wait
 
 from fairseq_lottery.formats import read_source
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 
 UPDATES = 20
 SAVING = ("--save-interval-updates", 4, "--validate-interval-updates", 4)
-GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 3)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 3)
 EXCHANGING = ("--pruner", "set", "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 18,
               "--prune-every", 3, "--store-ema", "--ema-decay", 0.9)  # fmt: skip
 GATES = ("--criterion", "label_smoothed_cross_entropy_gates", "--gate-anneal", 10,
@@ -50,22 +50,22 @@ class Kind:
         if self.closes:
             return (
                 "--mask-from", dense / "checkpoint_last.pt", "--reset", "keep",
-                "--parts", closed_parts(dense),
+                "--components", closed_parts(dense),
             )  # fmt: skip
         return drawing(dense, 0.6) if self.draws else ()
 
 
 KINDS = {
     "ticket": Kind((), draws=True),
-    "growing": Kind(GROWING),
-    "ticket that is pruned on": Kind(GROWING, draws=True),
+    "pruning": Kind(PRUNING),
+    "ticket that is pruned on": Kind(PRUNING, draws=True),
     "ticket, fp16 with masters": Kind((*HALF,), draws=True),
-    "growing, fp16 not flattened": Kind((*HALF, "--fp16-no-flatten-grads", *GROWING)),
-    "growing, two processes": Kind(GROWING, processes=2),
+    "pruning, fp16 not flattened": Kind((*HALF, "--fp16-no-flatten-grads", *PRUNING)),
+    "pruning, two processes": Kind(PRUNING, processes=2),
     "ticket, two processes, fp16": Kind((*HALF,), draws=True, processes=2),
     "gates": Kind(GATES, learns=True),
     "ticket of closed heads and units, pruned on": Kind(
-        (*GROWING, "--scope", "global"), closes=True
+        (*PRUNING, "--scope", "global"), closes=True
     ),
     "exchanging": Kind(EXCHANGING),
 }
@@ -78,7 +78,7 @@ def closed_parts(dense):
         anatomy = anatomy_of(read_source(dense / "checkpoint_last.pt"))
         heads = {name: [0] for name in anatomy.modules("heads", ("enc_self", "enc_dec"))}
         units = {name: list(range(0, 64, 3)) for name in anatomy.units}
-        save_parts(path, Parts(anatomy, {"heads": heads, "units": units}, "uniform"), {})
+        save_choice(path, ComponentMask(anatomy, {"heads": heads, "units": units}, "uniform"), {})
     return path
 
 

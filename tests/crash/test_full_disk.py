@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from crash.kinds import GROWING, SAVING, UPDATES
+from crash.kinds import PRUNING, SAVING, UPDATES
 from toy import Toy, assert_same_training, drawing
 
 from fairseq_lottery.formats import read_checkpoint, read_source
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 #: what fairseq or we say; torch 1.12 and 1.13 abort in the middle of a checkpoint, and say this
 FULL = ("No space left on device", "enforce fail at inline_container.cc")
-FLAGS = (*SAVING, *GROWING, "--snapshot-updates", "3,14")
+FLAGS = (*SAVING, *PRUNING, "--snapshot-updates", "3,14")
 
 
 @pytest.fixture(scope="module")

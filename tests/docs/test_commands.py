@@ -88,7 +88,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     assert done.returncode == 0, done.stdout[-5000:]
 
     from fairseq_lottery.formats import load_ticket
-    from fairseq_lottery.heads.components.parts_file import load_parts
+    from fairseq_lottery.heads.components.choice_file import load_choice
     from fairseq_lottery.tickets.inspection import inspect_file
 
     sparsities = {
@@ -103,8 +103,8 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     packed, unpacked = tmp_path / "slt50.safetensors", tmp_path / "unpacked/ticket.safetensors"
     assert load_ticket(packed).digest() == load_ticket(unpacked).digest()
     for name in ("half.json", "found.json", "output-norm-half.json"):
-        parts, _ = load_parts(tmp_path / name)
-        assert (parts.count_closed("heads"), parts.count("heads")) == (6, 12), name
+        parts, _ = load_choice(tmp_path / name)
+        assert (parts.count_pruned("heads"), parts.count("heads")) == (6, 12), name
     for log in ("slt50/generate.log", "sparse.log"):
         assert len(re.findall(r"^H-", (tmp_path / log).read_text(), re.M)) == 500, log
     assert re.search(r'^ "score": ', done.stdout, re.M)

@@ -7,7 +7,7 @@ import pytest
 from workflow.made import ROWS, dense, vocabulary
 
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
-from fairseq_lottery.workflow.trainings.training import Growth
+from fairseq_lottery.workflow.trainings.training import PruningSchedule
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -47,7 +47,8 @@ def test_slt_mp_from_the_ticket_starts_where_its_last_ticket_was_trained_from(ow
     start = 50 if changes == {"update_counter": "rewind"} else 0
     for sparsity in (0.7, 0.98):
         run = ours[sparsity]
-        assert run.ticket == ours[0.6].ticket and run.growth == Growth(sparsity, start, 800, 20)
+        assert run.ticket == ours[0.6].ticket
+        assert run.pruning == PruningSchedule(sparsity, start, 800, 20)
         assert run != usual[sparsity]
         assert usual[sparsity].ticket.start.training in (ours[0.6], dense())
 

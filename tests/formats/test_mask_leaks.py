@@ -100,10 +100,10 @@ def test_what_training_leaves_is_taken(tmp_path, mask, masters):
     assert drawn.mask.is_subset_of(mask)
 
 
-@pytest.mark.parametrize("before", ["dense", "growing"])
+@pytest.mark.parametrize("before", ["dense", "pruning"])
 def test_a_start_that_nothing_is_pruned_in_yet(tmp_path, before):
     path = save_checkpoint(
-        tmp_path / "c.pt", weights(), mask=full_mask() if before == "growing" else None
+        tmp_path / "c.pt", weights(), mask=full_mask() if before == "pruning" else None
     )
     average([path], tmp_path / "mean.pt")
     assert draw(DrawPlan(mask_from=path, sparsity=0.5)).mask.pruned == 310

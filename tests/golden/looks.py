@@ -9,7 +9,7 @@ from toy import bits
 
 from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source, untie
 from fairseq_lottery.formats.container import digest_of
-from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.choice_file import load_choice
 
 
 def at_files(folder):
@@ -30,7 +30,7 @@ def at_files(folder):
 def at_heads(folder):
     """What the choice of heads closes, and the scores that it was made by."""
     scores = json.loads((folder / "scores.json").read_text())
-    return {"choice": load_parts(folder / "choice.json")[0].digest(), "scores": scores}
+    return {"choice": load_choice(folder / "choice.json")[0].digest(), "scores": scores}
 
 
 def at_trainings(folder, names):

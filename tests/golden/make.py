@@ -49,7 +49,7 @@ TICKETS = {
     "random-mask": "--sparsity 0.7 --score random --seed 7",
     "movement": "--sparsity 0.7 --score distance",
     "increase": "--sparsity 0.7 --score magnitude-increase --prunable attention",
-    "parts": "--sparsity 0.3 --parts choice.json",
+    "parts": "--sparsity 0.3 --components choice.json",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Names and sizes of the parts of a Transformer."""
+"""Names and sizes of the components of a Transformer."""
 
 import pytest
 from live import FFN, HEADS, anatomy, transformer
@@ -38,7 +38,7 @@ def test_types():
     assert type_of("encoder.layers.3") == "enc_ffn" and type_of("decoder.layers.3") == "dec_ffn"
 
 
-def test_an_encoder_alone_has_parts_too():
+def test_an_encoder_alone_has_components_too():
     start = "encoder.sentence_encoder.layers.0"
     shapes = {f"{start}.self_attn.out_proj.weight": (8, 8), f"{start}.fc1.weight": (12, 8)}
     found = Anatomy.of(shapes, {"encoder_attention_heads": 4})
@@ -47,7 +47,7 @@ def test_an_encoder_alone_has_parts_too():
     assert found.modules("units") == [start]
     for asked, message in (
         (("units", ("dec_ffn",)), "the model has no units of type 'dec_ffn'; it has enc_ffn"),
-        (("tails",), "'tails' cannot be closed; heads, units, blocks can"),
+        (("tails",), "'tails' cannot be pruned; choose one of heads, units, blocks"),
     ):
         with pytest.raises(LotteryError, match=message):
             found.modules(*asked)
@@ -58,7 +58,7 @@ def test_an_encoder_alone_has_parts_too():
 @pytest.mark.parametrize("heads", [None, 0, 3, True, "4"])
 def test_heads_that_do_not_divide_the_width_are_refused(heads):
     shapes = {"encoder.layers.0.self_attn.out_proj.weight": (8, 8)}
-    with pytest.raises(LotteryError, match="how many heads encoder.layers.0.self_attn has"):
+    with pytest.raises(LotteryError, match="heads of encoder.layers.0.self_attn is unknown"):
         Anatomy.of(shapes, {"encoder_attention_heads": heads})
 
 

@@ -11,13 +11,13 @@ pytest.importorskip("fairseq")
 from fairseq_lottery.cli.main import build_parser, main
 from fairseq_lottery.formats import load_ticket, read_checkpoint
 from fairseq_lottery.formats.source import read_source
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
 from fairseq_lottery.heads.commands import EXAMPLES, STEPS
 from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts, save_parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in
+from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import find_pruned
 from fairseq_lottery.heads.measures.score_table import load_scores
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 
@@ -46,23 +46,23 @@ def test_from_importance_to_a_trained_ticket(dense, toy, capsys, tmp_path):
     _, effects, record = load_scores(exact)
     assert set(effects) == {"heads", "blocks"} and record["full"] > 0
     report = json.loads(said(capsys, "heads", "compare", scores, exact, "--json"))
-    assert report["parts"] == 12 and -1 <= report["spearman"] <= 1
+    assert report["components"] == 12 and -1 <= report["spearman"] <= 1
 
     words = ("--scores", scores, "--share", 0.5, "--out", half)
     assert "6 of 12 heads, 0 of 256 units" in said(capsys, "heads", "choose", *words)
-    parts, record = load_parts(half)
+    components, record = load_choice(half)
     assert record["strategy"] == "lowest" and record["scored"]["measure"] == "gradient"
     more = tmp_path / "more.json"
     said(capsys, "heads", "choose", "--of", model, "--kind", "units", "--strategy", "random",
-         "--share", 0.25, "--parts", half, "--out", more)  # fmt: skip
-    both, _ = load_parts(more)
-    assert [both.count_closed(kind) for kind in KINDS] == [6, 64, 0]
+         "--share", 0.25, "--components", half, "--out", more)  # fmt: skip
+    both, _ = load_choice(more)
+    assert [both.count_pruned(kind) for kind in KINDS] == [6, 64, 0]
 
-    toy.train("run", "--mask-from", model, "--parts", more, "--reset", "keep", updates=5).ok()
+    toy.train("run", "--mask-from", model, "--components", more, "--reset", "keep", updates=5).ok()
     ticket = load_ticket(toy.path("run", "ticket.safetensors"))
     assert ticket.record["parts"]["digest"] == both.digest()
     source = read_source(toy.path("run", "checkpoint_last.pt"))
-    assert closed_in(source.weights, anatomy_of(source)) == both  # after training
+    assert find_pruned(source.weights, anatomy_of(source)) == both  # after training
     assert source.mask == ticket.mask
 
     toy.train("control", "--finetune-from-model", model, updates=5).ok()
@@ -80,9 +80,9 @@ def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
     words = ("heads", "search", dense / "checkpoint_last.pt", "--sentences", 20, "--enough", 0.98)
     out = said(capsys, *words, "--out", tmp_path / "s.json")
     assert out.splitlines()[0].split()[0] == "full:"
-    found = {n: load_parts(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
+    found = {n: load_choice(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
     for kind in ("heads", "blocks"):
-        assert len({parts.count_closed(kind) for parts, _ in found.values()}) == 1
+        assert len({components.count_pruned(kind) for components, _ in found.values()}) == 1
     steps = found["good"][1]["steps"]
     assert steps[0]["phase"] == "full" and all(
         (row["metric"] >= 0.98 * steps[0]["metric"]) == row["enough"] for row in steps[1:]
@@ -104,27 +104,27 @@ def test_a_search_ends_at_the_share_asked_for(dense, capsys, tmp_path):
     words = ("heads", "search", model, "--sentences", 4, "--enough", 0, "--kind")
     more = ("--step", 0.2, "--to", 0.55)
     said(capsys, *words, "heads", *more, "--out", out)
-    found = {n: load_parts(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
-    assert [parts.count_closed("heads") for parts, _ in found.values()] == [7, 7, 7]
+    found = {n: load_choice(tmp_path / f"s-{n}.json") for n in ("good", "random", "bad")}
+    assert [components.count_pruned("heads") for components, _ in found.values()] == [7, 7, 7]
     steps = found["good"][1]["steps"]
     assert [step["heads"] for step in steps] == [0, 2, 5, 7]
     assert all(step["enough"] for step in steps)
 
     # half of the units of what is left, from one choice on, in one step that is larger than it
-    on = ("--parts", tmp_path / "s-good.json", "--one-shot", "--step", 0.9, "--to", 0.5)
+    on = ("--components", tmp_path / "s-good.json", "--one-shot", "--step", 0.9, "--to", 0.5)
     said(capsys, *words, "units", *on, "--out", tmp_path / "u.json")
-    parts, record = load_parts(tmp_path / "u-good.json")
-    assert [parts.count_closed(kind) for kind in KINDS] == [7, 128, 0]
+    components, record = load_choice(tmp_path / "u-good.json")
+    assert [components.count_pruned(kind) for kind in KINDS] == [7, 128, 0]
     assert len(record["steps"]) == 2
 
-    # from 7 heads on: shares that are closed already are no steps
-    on = ("--parts", tmp_path / "s-good.json", "--to", 0.75)
+    # from 7 heads on: shares that are pruned already are no steps
+    on = ("--components", tmp_path / "s-good.json", "--to", 0.75)
     said(capsys, *words, "heads", *on, "--out", tmp_path / "t.json")
-    steps = load_parts(tmp_path / "t-good.json")[1]["steps"]
+    steps = load_choice(tmp_path / "t-good.json")[1]["steps"]
     assert [step["heads"] for step in steps] == [7, 8, 9]
     for to, least, message in (
-        (0.55, 0, "--to 0.55 closes 7 of 12 heads, and 7 are closed already"),
-        (0.95, 1, "11 of 12 heads cannot be closed where each module keeps 1"),
+        (0.55, 0, "--to 0.55 prunes 7 of 12 heads, but 7 are pruned already"),
+        (0.95, 1, "11 of 12 heads cannot be pruned if each module keeps 1"),
     ):
         words_of = (*words, "heads", *on[:2], "--to", to, "--at-least", least)
         assert message in said(capsys, *words_of, "--out", tmp_path / "x.json", code=2)
@@ -177,7 +177,7 @@ def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path
     assert math.exp(-full) == pytest.approx(steps[-2]["metric"], rel=1e-6)
 
     none = (*words[:-1], tmp_path / "none.safetensors", "--enough", 1, "--step", 0.9)
-    assert "no step leaves 1 of the metric: nothing is pruned in all three" in said(capsys, *none)
+    assert "no step keeps 1 of the metric: nothing is pruned in all three" in said(capsys, *none)
     assert load_ticket(tmp_path / "none-good.safetensors").mask.pruned == 0
     bad = tmp_path / "f-bad.safetensors"
     toy.train("bad", "--ticket", bad, updates=3).ok()
@@ -185,7 +185,7 @@ def test_m_pruning_leaves_three_tickets_of_one_size(dense, toy, capsys, tmp_path
     assert "exists already" in said(capsys, *words, code=2)
     masked = toy.path("bad", "checkpoint_last.pt")
     again = (*words[:2], masked, *words[3:-1], tmp_path / "x.safetensors")
-    assert "is pruned already, and the search over weights" in said(capsys, *again, code=2)
+    assert "is pruned already, but a search over weights" in said(capsys, *again, code=2)
     assert not list(tmp_path.glob("x*"))
 
 
@@ -193,14 +193,16 @@ def test_choices_of_some_types_are_compared_over_these(capsys, tmp_path):
     """By hand: 1 of 4 heads is open in both and 3 in either, of the 8 that there are 5 and 7."""
     pytest.importorskip("statsmodels")
     heads = {"encoder.layers.0.self_attn": 4, "decoder.layers.0.self_attn": 4}
-    for name, closed in (("a", [0, 1]), ("b", [0, 2])):
-        parts = Parts(Anatomy(heads, {}), {"heads": {"encoder.layers.0.self_attn": closed}})
-        save_parts(tmp_path / name, parts, {})
+    for name, pruned in (("a", [0, 1]), ("b", [0, 2])):
+        components = ComponentMask(
+            Anatomy(heads, {}), {"heads": {"encoder.layers.0.self_attn": pruned}}
+        )
+        save_choice(tmp_path / name, components, {})
     words = ("heads", "compare", tmp_path / "a", tmp_path / "b", "--json")
     of_all = json.loads(said(capsys, *words))
     of_type = json.loads(said(capsys, *words, "--types", "enc_self,enc_self"))
-    assert (of_all["parts"], of_all["jaccard"]) == (8, 5 / 7)
-    assert (of_type["parts"], of_type["jaccard"]) == (4, 1 / 3)
+    assert (of_all["components"], of_all["jaccard"]) == (8, 5 / 7)
+    assert (of_type["components"], of_type["jaccard"]) == (4, 1 / 3)
     assert of_type["jaccard_p"] > 0.5
     assert "'enc_dec'; it has enc_self" in said(capsys, *words, "--types", "enc_dec", code=2)
     assert "has an empty name" in said(capsys, *words, "--types", "", code=2)
@@ -235,45 +237,45 @@ def test_bleu_judges_too(dense, capsys, tmp_path):
         (["importance", "MODEL", "--measure", "guess"], "no measure 'guess'"),
         (["importance", "MODEL", "--per", "word"], "no importance per 'word'"),
         (["importance", "MODEL", "--subset", "train9"], "called train9"),
-        (["importance", "MODEL", "--sentences", "0"], "--sentences 0 leaves none"),
-        (["importance", "MODEL", "--max-tokens", "0"], "--max-tokens 0 leaves no room"),
+        (["importance", "MODEL", "--sentences", "0"], "--sentences 0 is out of range"),
+        (["importance", "MODEL", "--max-tokens", "0"], "--max-tokens 0 is out of range"),
         (["importance", "MODEL", "--data", "nowhere"], "--data nowhere"),
         (["importance", "none.pt"], "there is no file none.pt"),
-        (["ablate", "MODEL", "--metric", "ter"], "no metric 'ter'"),
-        (["ablate", "MODEL", "--one-left", "--blocks"], "--one-left is about heads"),
-        (["choose", "--of", "MODEL", "--share", "0.5"], "no scores of heads"),
+        (["ablate", "MODEL", "--metric", "ter"], "metric 'ter' is unknown"),
+        (["ablate", "MODEL", "--one-left", "--blocks"], "--one-left applies to heads"),
+        (["choose", "--of", "MODEL", "--share", "0.5"], "scores of heads are required"),
         (["choose", "--of", "MODEL", "--strategy", "best"], "no strategy 'best'"),
         (["choose", "--of", "MODEL", "--strategy", "random"], "neither a fraction nor a count"),
-        (["choose", "--of", "MODEL", "--strategy", "random", "--count", "13"], "13 heads cannot"),
+        (["choose", "--of", "MODEL", "--strategy", "random", "--count", "13"], "(0 to 12)"),
         (["choose", "--of", "MODEL", "--strategy", "random", "--share", "1.5"], "outside"),
         (["choose", "--of", "MODEL", "--strategy", "top", "--count", "12", "--at-least", "1"],
          "each module keeps 1"),
         (["choose", "--of", "MODEL", "--strategy", "top", "--count", "1", "--types", "dec"],
          "no heads of type 'dec'"),
-        (["search", "MODEL", "--step", "0.1"], "--step, --one-shot and --to are of a search with"),
-        (["search", "MODEL", "--to", "0.5"], "--step, --one-shot and --to are of a search with"),
+        (["search", "MODEL", "--step", "0.1"], "--step, --one-shot and --to require --kind"),
+        (["search", "MODEL", "--to", "0.5"], "--step, --one-shot and --to require --kind"),
         (["search", "MODEL", "--kind", "heads", "--to", "1.5"], "--to 1.5 is outside (0, 1]"),
         (["search", "MODEL", "--kind", "heads", "--to", "0"], "--to 0 is outside (0, 1]"),
         (["search", "MODEL", "--kind", "heads", "--to", "nan"], "--to nan is outside (0, 1]"),
-        (["search", "MODEL", "--kind", "heads", "--to", "0.01"], "--to 0.01 closes 0 of 12 heads"),
-        *((["search", "MODEL", "--kind", "weights", *more], f"{more[0]} is about heads and units")
-          for more in (["--one-shot"], ["--to", "0.5"], ["--at-least", "1"], ["--parts", "x"],
+        (["search", "MODEL", "--kind", "heads", "--to", "0.01"], "--to 0.01 prunes 0 of 12 heads"),
+        *((["search", "MODEL", "--kind", "weights", *more], f"{more[0]} applies to heads and units")
+          for more in (["--one-shot"], ["--to", "0.5"], ["--at-least", "1"], ["--components", "x"],
                        ["--normalise"])),
-        (["search", "MODEL", "--kind", "weights"], "--out out.json will be tickets, whose names"),
-        (["search", "MODEL", "--kind", "weights", "--enough", "0"], "would leave no weight"),
-        (["search", "MODEL", "--kind", "tails"], "'tails' cannot be closed"),
+        (["search", "MODEL", "--kind", "weights"], "--out out.json will be tickets; give a name"),
+        (["search", "MODEL", "--kind", "weights", "--enough", "0"], "would prune all weights"),
+        (["search", "MODEL", "--kind", "tails"], "'tails' cannot be pruned"),
         (["search", "MODEL", "--enough", "1.2"], "outside [0, 1]"),
-        (["curve", "MODEL", "--strategies", "one-left"], "no curve of 'one-left'"),
+        (["curve", "MODEL", "--strategies", "one-left"], "strategy 'one-left' has no curve"),
         (["curve", "MODEL", "--shares", "half"], "--shares half must be numbers"),
         *((["curve", "MODEL", "--strategies", "random", "--shares", share], "outside [0, 1]")
           for share in ("1.5", "0.5,-0.1", "nan")),
         (["curve", "MODEL", "--strategies", "random", "--sentences", "4", "--at-least", "99"],
-         "no strategy can close any of --shares 0.1,"),
+         "no strategy can prune any of --shares 0.1,"),
         *((["choose", "--of", "MODEL", "--strategy", "random", "--share", "0.5", "--types", types],
            f"--types {types!r} has an empty name") for types in ("", "enc_self,")),
         (["curve", "MODEL"], "rank by scores of heads importance; give --scores"),
         (["choose", "--scores", "none.json"], "cannot be read"),
-        (["changes", "MODEL", "MODEL", "--of", "looks"], "no change of 'looks'"),
+        (["changes", "MODEL", "MODEL", "--of", "looks"], "'looks' is not a measure of changes"),
         (["changes", "MODEL", "none.pt"], "there is no file none.pt"),
     ],
 )  # fmt: skip
@@ -298,8 +300,8 @@ def test_a_gpu_that_is_too_small(capsys, tmp_path, monkeypatch):
     words = ("heads", "importance", model, "--out", tmp_path / "scores.json")
     monkeypatch.setattr(measurement, "importance", raising("CUDA out of memory. Tried to allocate"))
     assert said(capsys, *words, code=2) == (
-        "fairseq-lottery: the GPU has too little memory for this; give a smaller --max-tokens (it"
-        " bounds all but BLEU), or --cpu\n"
+        "fairseq-lottery: the GPU has too little memory; give a smaller --max-tokens (which"
+        " does not bound BLEU), or --cpu\n"
     )
     monkeypatch.setattr(measurement, "importance", raising("another mistake"))
     with pytest.raises(RuntimeError, match="another mistake"):

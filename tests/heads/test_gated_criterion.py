@@ -28,11 +28,11 @@ from toy import (
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import read_source, trainable
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
-from fairseq_lottery.heads.components.parts_file import load_parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.pruned_weights import find_pruned
 from fairseq_lottery.heads.gates.gated_criterion import LabelSmoothedCrossEntropyGates
 from fairseq_lottery.heads.measures.score_table import load_scores
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,12 +53,14 @@ def test_from_a_converged_model_to_a_ticket(toy, dense, tmp_path):
     assert set(found) == {"heads", "blocks"}
     total = sum(float(v.sum()) for v in found["heads"].values())
     assert total == pytest.approx(opened[-1], abs=0.5)
-    parts = tmp_path / "parts.json"
-    words = ["heads", "choose", "--scores", scores, "--count", 7, "--out", parts]
+    components = tmp_path / "parts.json"
+    words = ["heads", "choose", "--scores", scores, "--count", 7, "--out", components]
     assert main([str(word) for word in words]) == 0
-    toy.train("ticket", "--mask-from", last, "--parts", parts, "--reset", "keep", updates=5).ok()
+    toy.train(
+        "ticket", "--mask-from", last, "--components", components, "--reset", "keep", updates=5
+    ).ok()
     source = read_source(toy.path("ticket", "checkpoint_last.pt"))
-    assert closed_in(source.weights, anatomy_of(source)) == load_parts(parts)[0]
+    assert find_pruned(source.weights, anatomy_of(source)) == load_choice(components)[0]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16-flat"])
@@ -68,11 +70,11 @@ def test_a_killed_run_goes_on_to_the_bit(toy, dense, precision):
     flags = (*GATES, "--open-heads", 4, "--open-units", "50%", "--save-interval-updates", 4)
     flags += ("--finetune-from-model", dense / "checkpoint_last.pt", *PRECISIONS[precision])
     toy.train("whole", *flags, updates=12, prelude=pretend_cuda).ok()
-    killed = toy.train("parts", *flags, updates=12, prelude=lambda: kill_at(6))
+    killed = toy.train("resumed", *flags, updates=12, prelude=lambda: kill_at(6))
     assert killed.code == -signal.SIGKILL
-    toy.train("parts", *flags, updates=12, prelude=pretend_cuda).ok()
-    whole, parts = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "parts"))
-    assert_same_training(whole, parts)  # the state of the gates and their optimizer's among it
+    toy.train("resumed", *flags, updates=12, prelude=pretend_cuda).ok()
+    whole, resumed = (toy.load(run, "checkpoint_last.pt") for run in ("whole", "resumed"))
+    assert_same_training(whole, resumed)  # the state of the gates and their optimizer's among it
     extra = whole["criterion"]["gates._extra_state"]
     assert extra["weight"]["heads"] != 0 != extra["weight"]["units"]
     assert extra["targets"] == {"heads": 4, "units": 128} and extra["anneal"] == 20
@@ -95,8 +97,8 @@ FOUR = (*GATES, "--open-heads", 4)
     [
         ((*GATES, "--open-heads", 5), "is of a run with --open-heads 4, not 5; choose another"),
         ((*FOUR[:-4], "--gate-anneal", 100, *FOUR[-2:]), "with --gate-anneal 20, not 100"),
-        ((*FOUR, "--open-units", 100), "of heads, and those asked for are of heads and units"),
-        ((*GATES, "--open-units", 100), "gates of heads, and those asked for are of units; choose"),
+        ((*FOUR, "--open-units", 100), "of heads, but the flags request gates of heads and units"),
+        ((*GATES, "--open-units", 100), "the flags request gates of units; choose"),
         ((), "gates learn, which --criterion label_smoothed_cross_entropy_lottery has none of"),
     ],
 )
@@ -109,7 +111,7 @@ def test_a_run_goes_on_as_itself_only(toy, learning, flags, message):
 
 def test_another_task_has_no_gates(toy):
     done = toy.train("run", *FOUR, "--task", "translation", updates=2)
-    assert done.code == 2 and "gates learn while training with --task translation_lott" in done.out
+    assert done.code == 2 and "learned gates require --task translation_lott" in done.out
 
 
 def no_gates(state):
@@ -127,9 +129,9 @@ def no_number(state):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (no_gates, "has no gates, and its optimizer would go on as if they had been learned"),
-        (no_entry, "has no gates, and its optimizer would go on as if they had been learned"),
-        (no_number, "its gates of heads are no finite real numbers; go on from another"),
+        (no_gates, "has no gates, so gates cannot resume"),
+        (no_entry, "has no gates, so gates cannot resume"),
+        (no_number, "gates of heads are not finite real numbers; resume from another"),
     ],
 )
 def test_lost_and_damaged_gates_end_before_the_first_update(toy, learning, damage, message):
@@ -164,16 +166,16 @@ def test_an_exported_model_is_plain_fairseqs(toy, learning, tmp_path):
     state = load(plain)
     assert state["criterion"] is None
     assert state["cfg"]["criterion"]["_name"] == "label_smoothed_cross_entropy"
-    for part in ("criterion", "model", "task"):
+    for section in ("criterion", "model", "task"):
         assert not {"open_heads", "open_units", "open_blocks", "gate_anneal"} & {
-            *dict(state["cfg"][part])
+            *dict(state["cfg"][section])
         }
     words = [toy.data, "--max-tokens", 1000, "--required-batch-size-multiple", 1, "--path"]
     found = []
     for more in ([plain, "--task", "translation"], [learning, *LOTTERY[:4]]):
         done = call("fairseq_cli.validate", [*words, *more], toy.folder).ok()
         found.append(re.findall(r"loss ([\d.]+)", done.out)[-1])
-    assert found[0] == found[1] and "no gates outside of a training" in done.out
+    assert found[0] == found[1] and "gates apply in training only" in done.out
 
 
 def test_a_mean_of_checkpoints_has_no_gates(toy, dense, tmp_path, capsys):
@@ -184,7 +186,7 @@ def test_a_mean_of_checkpoints_has_no_gates(toy, dense, tmp_path, capsys):
     assert main(["average", *map(str, paths), "--out", str(mean)]) == 0
     words = ["heads", "importance", mean, "--measure", "gates", "--out", tmp_path / "x"]
     assert main([str(word) for word in words]) == 2
-    assert "has learned no gates" in capsys.readouterr().err
+    assert "has no learned gates" in capsys.readouterr().err
 
 
 def test_the_model_learns_under_its_gates_in_half_precision(toy, dense):
@@ -219,11 +221,11 @@ def test_amp_needs_an_optimizer_that_says_what_it_skips(toy, dense):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ((), "nothing is to be learned"),
-        (("--open-heads", 13), "--open-heads 13 is not among 1 to 12"),
-        (("--open-units", 0), "--open-units 0 is not among 1 to 256"),
+        ((), "no gates to learn"),
+        (("--open-heads", 13), "--open-heads 13 is out of range (1 to 12)"),
+        (("--open-units", 0), "--open-units 0 is out of range (1 to 256)"),
         (("--open-blocks", "half"), "--open-blocks 'half' is neither a number of blocks, as 24"),
-        (("--open-heads", "1%"), "--open-heads 1% leaves 0 open, which is not among 1 to 12"),
+        (("--open-heads", "1%"), "--open-heads 1% rounds to 0, which is out of range (1 to 12"),
     ],
 )
 def test_bad_targets_end_before_the_first_update(toy, flags, message):
@@ -295,4 +297,4 @@ def tell_targets():
 def test_a_checkpoint_without_gates_has_none(dense, tmp_path, capsys):
     words = ["heads", "importance", dense / "checkpoint_last.pt", "--measure", "gates", "--out"]
     assert main([str(word) for word in [*words, tmp_path / "x"]]) == 2
-    assert "has learned no gates; train it with --criterion" in capsys.readouterr().err
+    assert "has no learned gates; train with --criterion" in capsys.readouterr().err

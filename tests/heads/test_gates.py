@@ -8,8 +8,8 @@ from live import HEADS, anatomy, log_probs, sentences, transformer, translate
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import clear_biases, weight_masks
 from fairseq_lottery.heads.gates.gates import Gates
 
 MODULES = [
@@ -22,27 +22,27 @@ MODULES = [
 ]
 
 
-def zeroed(model, parts):
-    """A copy whose weights are zero where ``parts`` closes something; nothing is hooked."""
+def zeroed(model, components):
+    """A copy whose weights are zero where ``components`` prunes something; nothing is hooked."""
     model = copy.deepcopy(model)
     parameters = trainable(model)
     with torch.no_grad():
-        for name, keep in pruned_by(
-            parts, {n: tuple(p.shape) for n, p in parameters.items()}
+        for name, keep in weight_masks(
+            components, {n: tuple(p.shape) for n, p in parameters.items()}
         ).items():
             parameters[name][~keep] = 0
-        clear_biases(parameters, parts)
+        clear_biases(parameters, components)
     return model
 
 
-def assert_gates_equal_zeros(model, parts):
+def assert_gates_equal_zeros(model, components):
     gates = Gates(model, anatomy(model))
-    gates.set(parts)
+    gates.set(components)
     batch = sentences()
     without = log_probs(model, batch)
     with gates.attached():
         gated, found = log_probs(model, batch), translate(model, batch)
-    closed = zeroed(model, parts)
+    closed = zeroed(model, components)
     assert torch.allclose(gated, log_probs(closed, batch), atol=1e-5)
     for (tokens, scores), (others, their_scores) in zip(found, translate(closed, batch)):
         assert torch.equal(tokens, others)
@@ -56,7 +56,9 @@ def assert_gates_equal_zeros(model, parts):
 def test_every_head(name, mode):
     model = transformer()
     for head in range(HEADS):
-        assert_gates_equal_zeros(model, Parts(anatomy(model), {"heads": {name: [head]}}, mode))
+        assert_gates_equal_zeros(
+            model, ComponentMask(anatomy(model), {"heads": {name: [head]}}, mode)
+        )
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -65,10 +67,10 @@ def test_every_head(name, mode):
 )
 def test_every_block_and_some_units(name, before):
     model = transformer(encoder_normalize_before=before, decoder_normalize_before=before)
-    parts = anatomy(model)
-    assert_gates_equal_zeros(model, Parts(parts, {"blocks": {name: [0]}}))
+    sizes = anatomy(model)
+    assert_gates_equal_zeros(model, ComponentMask(sizes, {"blocks": {name: [0]}}))
     for unit in range(0, 24, 5):
-        assert_gates_equal_zeros(model, Parts(parts, {"units": {name: [unit, 23]}}))
+        assert_gates_equal_zeros(model, ComponentMask(sizes, {"units": {name: [unit, 23]}}))
 
 
 def test_uniform_attention_is_the_mean_of_the_values():
@@ -76,7 +78,9 @@ def test_uniform_attention_is_the_mean_of_the_values():
     attention = model.encoder.layers[0].self_attn
     gates = Gates(model, anatomy(model))
     gates.set(
-        Parts(anatomy(model), {"heads": {"encoder.layers.0.self_attn": [0, 1, 2, 3]}}, "uniform")
+        ComponentMask(
+            anatomy(model), {"heads": {"encoder.layers.0.self_attn": [0, 1, 2, 3]}}, "uniform"
+        )
     )
     x = torch.randn(5, 2, 16)
     with gates.attached():
@@ -99,13 +103,13 @@ def test_a_factor_is_a_factor():
 
 def test_gates_act_in_training_too():
     model = transformer(dropout=0.0, attention_dropout=0.0)
-    batch, parts = sentences(), Parts(anatomy(model), {"heads": {MODULES[0]: [1]}})
+    batch, components = sentences(), ComponentMask(anatomy(model), {"heads": {MODULES[0]: [1]}})
     gates = Gates(model, anatomy(model))
-    gates.set(parts)
+    gates.set(components)
     model.train()
     with gates.attached():
         gated = log_probs(model, batch)
-    assert torch.allclose(gated, log_probs(zeroed(model, parts).train(), batch), atol=1e-5)
+    assert torch.allclose(gated, log_probs(zeroed(model, components).train(), batch), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["units", "blocks"])
@@ -115,16 +119,18 @@ def test_units_that_a_norm_reads_are_refused_and_heads_are_not(kind):
     of, layer = anatomy(model), "decoder.layers.1"
     gates, weights = Gates(model, of), trainable(model)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    bad = Parts(of, {kind: {layer: [0]}})
-    for refused in (lambda: gates.set(bad), lambda: pruned_by(bad, shapes)):
+    bad = ComponentMask(of, {kind: {layer: [0]}})
+    for refused in (lambda: gates.set(bad), lambda: weight_masks(bad, shapes)):
         with pytest.raises(LotteryError, match="decoder.layers.1 normalises over its units .--sca"):
             refused()
-    good = Parts(of, {"heads": dict.fromkeys(of.heads, [0, 2]), kind: {"encoder.layers.0": [0]}})
+    good = ComponentMask(
+        of, {"heads": dict.fromkeys(of.heads, [0, 2]), kind: {"encoder.layers.0": [0]}}
+    )
     gates.set(good)
     with gates.attached(), torch.no_grad():
         gated = log_probs(model, batch)
     with torch.no_grad():
         clear_biases(weights, good)
-        for name, keep in pruned_by(good, shapes).items():
+        for name, keep in weight_masks(good, shapes).items():
             weights[name][~keep] = 0
         assert torch.allclose(log_probs(model, batch), gated, atol=1e-5)

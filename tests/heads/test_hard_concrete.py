@@ -102,8 +102,9 @@ def test_the_state_goes_on():
 
 @pytest.mark.parametrize(
     "targets, message",
-    [({}, "nothing is to be learned"), ({"heads": 13}, "--open-heads 13 is not among 1 to 12"),
-     ({"units": 0}, "--open-units 0 is not among 1 to 10"), ({"blocks": -1}, "--open-blocks -1")],
+    [({}, "no gates to learn"), ({"heads": 13}, "--open-heads 13 is out of range .1 to 12."),
+     ({"units": 0}, "--open-units 0 is out of range .1 to 10."),
+     ({"blocks": -1}, "--open-blocks -1")],
 )  # fmt: skip
 def test_bad_targets(targets, message):
     with pytest.raises(LotteryError, match=message):

@@ -7,7 +7,7 @@ import torch
 from live import HEADS, anatomy, log_probs, sentences, transformer
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.measures.head_attention import confidence, watched_heads
 
@@ -64,7 +64,7 @@ def test_confidence_is_the_mean_of_the_largest_weight():
 def test_an_even_head_has_the_confidence_of_its_length():
     model, batch = transformer(), sentences(1)
     gates = Gates(model, anatomy(model))
-    gates.set(Parts(anatomy(model), {"heads": {NAME: [2]}}, "uniform"))
+    gates.set(ComponentMask(anatomy(model), {"heads": {NAME: [2]}}, "uniform"))
     with gates.attached():
         found = confidence(model, anatomy(model), [batch], eos=2, pad=1)["heads"]
     length = int((batch["net_input"]["src_tokens"] != 1).sum())
@@ -74,11 +74,13 @@ def test_an_even_head_has_the_confidence_of_its_length():
 
 def test_no_data():
     model = copy.deepcopy(transformer())
-    with pytest.raises(LotteryError, match="no data"):
+    with pytest.raises(LotteryError, match="no examples"):
         confidence(model, anatomy(model), [], eos=2, pad=1)
 
 
 def test_a_decoder_that_looks_at_both_sides_at_once_is_refused():
     model = transformer(no_cross_attention=True, cross_self_attention=True)
-    with pytest.raises(LotteryError, match="decoder.layers.0.self_attn looks at source and target"):
+    with pytest.raises(
+        LotteryError, match="decoder.layers.0.self_attn attends to source and target"
+    ):
         confidence(model, anatomy(model), [sentences()], eos=2, pad=1)

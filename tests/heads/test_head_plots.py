@@ -14,7 +14,7 @@ from PIL import Image  # noqa: E402
 
 from fairseq_lottery.errors import LotteryError  # noqa: E402
 from fairseq_lottery.heads.components.anatomy import Anatomy  # noqa: E402
-from fairseq_lottery.heads.components.parts import Parts  # noqa: E402
+from fairseq_lottery.heads.components.component_mask import ComponentMask  # noqa: E402
 from fairseq_lottery.heads.report import head_plots  # noqa: E402
 from fairseq_lottery.heads.report.agreement_table import agreement_table  # noqa: E402
 from fairseq_lottery.heads.report.choices_read import read_choices  # noqa: E402
@@ -45,15 +45,17 @@ def read(made):
     return group, read_choices(group)
 
 
-def closing(*numbers, module=ENC):
-    return Parts(ANATOMY, {"heads": {module: list(numbers)}})
+def pruning(*numbers, module=ENC):
+    return ComponentMask(ANATOMY, {"heads": {module: list(numbers)}})
 
 
-def test_parts_and_importance_are_read(tmp_path):
-    group, choices = read(made_of(tmp_path / "a").parts().importance(("l1", "confidence")))
-    assert choices.anatomy == ANATOMY and choices.parts_of("heads") == 24
-    assert sorted(choices.parts) == [("heads-lowest", s, n) for s in (0.25, 0.5) for n in (1, 2)]
-    assert [parts.count_closed("heads") for parts in choices.of("heads-lowest", 0.25)] == [6, 6]
+def test_components_and_importance_are_read(tmp_path):
+    group, choices = read(made_of(tmp_path / "a").choices().importance(("l1", "confidence")))
+    assert choices.anatomy == ANATOMY and choices.count("heads") == 24
+    assert sorted(choices.masks) == [("heads-lowest", s, n) for s in (0.25, 0.5) for n in (1, 2)]
+    assert [
+        components.count_pruned("heads") for components in choices.of("heads-lowest", 0.25)
+    ] == [6, 6]
     assert choices.shares_of("heads-lowest") == [0.25, 0.5]
     assert {name: sorted(seeds) for name, seeds in choices.importance.items()} == {
         "confidence": [1, 2], "l1": [1, 2],
@@ -83,19 +85,19 @@ def test_importance_is_the_mean_over_seeds_as_a_share_of_the_largest():
 
 
 def test_survival_is_the_share_of_seeds():
-    found = kept([closing(0, 1), closing(1, 2), closing(1)])
+    found = kept([pruning(0, 1), pruning(1, 2), pruning(1)])
     assert found[ENC] == pytest.approx([2 / 3, 0, 2 / 3, 1]) and set(found) == set(ANATOMY.heads)
 
 
 def test_the_plots_say_what_they_show(tmp_path):
     made = made_of(tmp_path / "a", ("heads-lowest", "heads-random"), (0.1, 0.4, 0.6), (1, 2, 3))
-    group, choices = read(made.parts().importance())
+    group, choices = read(made.choices().importance())
     survival = survival_grid(group, choices, PAGE)
     importance = importance_grid(group, choices, PAGE)
     assert survival.slug == "survival" and importance.slug == "importance"
     assert survival.caption.startswith(
-        "Heads that stay open, a panel a technique, at the one of its shares of heads closed that"
-        " is nearest to 50 %: the share of 3 seeds in which each does; a row a layer"
+        "Heads that are kept, a panel a technique, at the one of its shares of heads closed that"
+        " is nearest to 50 %: the share of 3 seeds that keep each; a row a layer"
     )
     assert (
         "a panel a measure, the mean over 3 seeds, in percent of the largest" in importance.caption
@@ -109,7 +111,7 @@ def test_the_plots_say_what_they_show(tmp_path):
 def test_many_techniques_fit_a_page(tmp_path):
     names = [f"heads-a-long-name-{n}" for n in range(20)]
     made = Made(tmp_path / "a", names, (0.5,), rows=dict.fromkeys(names, "heads"))
-    group, choices = read(made.parts())
+    group, choices = read(made.choices())
     for page in (PAGE, size("16cm", 9)):
         drawing = survival_grid(group, choices, page)
         width, height = Image.open(io.BytesIO(drawing.files["png"])).size
@@ -121,8 +123,8 @@ def test_the_same_choices_have_one_panel(tmp_path):
     for last in (2, 3):
         made = made_of(tmp_path / str(last), ("heads-lowest", "heads-random"), (0.5,))
         for technique, head in (("heads-lowest", 2), ("heads-random", last)):
-            made.choice(closing(1), made.training(technique, 0.5, 1))
-            made.choice(closing(head), made.training(technique, 0.5, 2))
+            made.choice(pruning(1), made.training(technique, 0.5, 1))
+            made.choice(pruning(head), made.training(technique, 0.5, 2))
         drawings.append(survival_grid(*read(made), PAGE))
     twins, apart = drawings
     said = " The same heads are shown once: lowest heads stands for random heads."
@@ -135,11 +137,9 @@ def test_the_same_choices_have_one_panel(tmp_path):
 def test_panels_of_different_seeds_say_so(tmp_path):
     made = made_of(tmp_path / "a", ("heads-lowest", "heads-random"), (0.5,))
     for technique, seed in (("heads-lowest", 1), ("heads-lowest", 2), ("heads-random", 1)):
-        made.choice(closing(0), made.training(technique, 0.5, seed))
+        made.choice(pruning(0), made.training(technique, 0.5, seed))
     group, choices = read(made)
-    assert (
-        "the share of its n seeds in which each does" in survival_grid(group, choices, PAGE).caption
-    )
+    assert "the share of its n seeds that keep each" in survival_grid(group, choices, PAGE).caption
 
 
 @pytest.mark.parametrize(
@@ -165,30 +165,31 @@ def test_a_measure_of_fewer_seeds_says_so(tmp_path, monkeypatch, missing, mean, 
 
 
 def test_agreement_by_hand(tmp_path):
-    """Two seeds close heads 0 and 1, and 1 and 2, of 24."""
+    """Two seeds prune heads 0 and 1, and 1 and 2, of 24."""
     pytest.importorskip("statsmodels")
     made = made_of(tmp_path / "a", shares=(0.0833,))
-    for seed, parts in enumerate((closing(0, 1), closing(1, 2)), 1):
-        made.choice(parts, made.training("heads-lowest", 0.0833, seed))
+    for seed, components in enumerate((pruning(0, 1), pruning(1, 2)), 1):
+        made.choice(components, made.training("heads-lowest", 0.0833, seed))
     table = agreement_table(*read(made))
     # 22 of 24 heads agree; by chance (11/12)^2 + (1/12)^2; kappa (P - C) / (1 - C)
     chance = (11 / 12) ** 2 + (1 / 12) ** 2
     kappa = (22 / 24 - chance) / (1 - chance)
     header, (row,) = table.data
     assert header == [
-        *("technique", "heads closed", "seeds", "open", "kappa", "Jaccard", "by chance", "p")
+        *("technique", "heads closed", "seeds", "kept", "kappa", "Jaccard", "by chance", "p")
     ]
     assert row[:4] == ["heads-lowest", 0.0833, 2, 22]
     assert row[4] == pytest.approx(kappa) and row[5] == pytest.approx(21 / 23)
-    # by chance both close the same 2, 1 or 0 heads, which leaves 22 of 22, 21 of 23 or 20 of 24
+    # by chance both prune the same 2, 1 or 0 heads, which leaves 22 of 22, 21 of 23 or 20 of 24
     ways = {2: 1, 1: 2 * 22, 0: 22 * 21 / 2}
     expected = sum(n * (20 + k) / (24 - k) for k, n in ways.items()) / (24 * 23 / 2)
     assert row[6] == pytest.approx(expected, abs=0.005)
     assert row[7] == pytest.approx((1 + 44) / (24 * 23 / 2), abs=0.04)
     assert table.rows[0][:6] == ["lowest heads", "8.33", "2", "22", f"{kappa:.2f}", "0.91"]
-    assert table.notes[0].startswith("Open: heads that stay open, of 24, the mean over seeds.")
+    assert table.notes[0].startswith("Kept: number of heads, of 24, the mean over seeds.")
     assert (
-        "number n of one seed's heads is no counterpart of number n of another's" in table.notes[2]
+        "number n of one seed's heads does not correspond to number n of another's"
+        in table.notes[2]
     )
 
 
@@ -196,7 +197,7 @@ def test_agreement_of_what_is_all_open_has_no_kappa(tmp_path):
     pytest.importorskip("statsmodels")
     made = made_of(tmp_path / "a", shares=(0.01,))
     for seed in (1, 2):
-        made.choice(Parts(ANATOMY, {}), made.training("heads-lowest", 0.01, seed))
+        made.choice(ComponentMask(ANATOMY, {}), made.training("heads-lowest", 0.01, seed))
     table = agreement_table(*read(made))
     assert table.rows[0][2:] == ["2", "24", "–", "1.00", "1.00", "1.000"]
     assert table.data[1][0][4] is None
@@ -204,10 +205,10 @@ def test_agreement_of_what_is_all_open_has_no_kappa(tmp_path):
 
 def test_blocks_agree_on_blocks(tmp_path):
     pytest.importorskip("statsmodels")
-    table = agreement_table(*read(made_of(tmp_path / "a", ("blocks-lowest",), (0.5,)).parts()))
+    table = agreement_table(*read(made_of(tmp_path / "a", ("blocks-lowest",), (0.5,)).choices()))
     assert table.caption == "How far the seeds of a technique keep the same FFN blocks."
     assert table.header[1] == "FFN blocks closed, %" and table.rows[0][1:4] == ["50", "2", "2"]
-    assert "FFN blocks that stay open, of 4" in table.notes[0] and len(table.notes) == 2
+    assert "number of FFN blocks, of 4" in table.notes[0] and len(table.notes) == 2
 
 
 def said(made):
@@ -218,18 +219,18 @@ def said(made):
 def test_what_is_missing_is_said(tmp_path):
     assert said(made_of(tmp_path / "a")) == [
         "Heads and units",
-        "No choice of heads or units was found, so survival is left out.",
+        "There is no choice of heads or units, so survival is left out.",
     ]
-    made = made_of(tmp_path / "b").parts().importance(("l1",))
+    made = made_of(tmp_path / "b").choices().importance(("l1",))
     for path in (tmp_path / "b").rglob("*.json"):
         path.unlink()
     assert said(made)[1:] == [
         "The importance of heads is left out: no scores of heads are in the run's folder.",
-        "No choice of heads or units was found, so survival is left out.",
-        "4 recorded choices of parts are not in the run's folder.",
-        "2 recorded files of scores of parts are not in the run's folder.",
+        "There is no choice of heads or units, so survival is left out.",
+        "4 recorded choices are not in the run's folder.",
+        "2 recorded files of scores are not in the run's folder.",
     ]
-    assert said(made_of(tmp_path / "c", seeds=(1,)).parts())[1:] == [
+    assert said(made_of(tmp_path / "c", seeds=(1,)).choices())[1:] == [
         "survival",
         "Agreement between seeds is left out: no technique has two seeds at one share.",
     ]
@@ -244,7 +245,7 @@ def test_without_statsmodels_agreement_is_left_out(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert said(made_of(tmp_path / "a").parts())[-1] == (
+    assert said(made_of(tmp_path / "a").choices())[-1] == (
         "Agreement between seeds is left out: statsmodels is not installed here, and"
         ' `pip install ".[analysis]"` adds it.'
     )
@@ -252,7 +253,7 @@ def test_without_statsmodels_agreement_is_left_out(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["parts.json", "l1.json"])
 def test_a_damaged_file_is_refused_and_nothing_is_written(tmp_path, name):
-    made = made_of(tmp_path / "a").parts().importance(("l1",))
+    made = made_of(tmp_path / "a").choices().importance(("l1",))
     next((tmp_path / "a").rglob(name)).write_text("{}")
     made.write()
     with pytest.raises(LotteryError, match=name):
@@ -261,14 +262,14 @@ def test_a_damaged_file_is_refused_and_nothing_is_written(tmp_path, name):
 
 
 def test_models_with_different_heads_are_not_put_together(tmp_path):
-    made = made_of(tmp_path / "a").parts()
+    made = made_of(tmp_path / "a").choices()
     other = Anatomy(dict.fromkeys(ANATOMY.heads, 8), ANATOMY.units)
     group, _ = read(made)
     with pytest.raises(LotteryError) as caught:
         read(made.importance(("l1",), other))
     assert str(caught.value) == (
-        f"the parts of heads-lowest at 0.25, seed 1 and the scores in {tmp_path}/a/seed1/"
-        "dense-0/l1.json are of models with different heads or units; report them apart"
+        f"the components of heads-lowest at 0.25, seed 1 and the scores in {tmp_path}/a/seed1/"
+        "dense-0/l1.json are for models with different heads or units; report them separately"
     )
     assert group.choices
 
@@ -276,9 +277,9 @@ def test_models_with_different_heads_are_not_put_together(tmp_path):
 @pytest.mark.parametrize(
     ("heads", "said"),
     [
-        *((h, "are of a model without heads, or with more than any has")
+        *((h, "are for a model without heads, or with more than 65536")
           for h in ({}, {ENC: 1 << 20}, {"encoder.layers.99999.self_attn": 4})),
-        *((h, "is damaged: its heads or units are no numbers")
+        *((h, "is malformed: heads and units must map")
           for h in ({ENC: 0}, {ENC: -1}, {ENC: "4"}, {ENC: 1 << 40})),
     ],
 )  # fmt: skip

@@ -10,13 +10,13 @@ from live import anatomy, loss, sentences, transformer
 from small import PROPERTY
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.measures.importance import importance, normalised
 
 
 def finite_difference(model, kind, name, number, batch, step=0.02):
-    """dL/dgate of one part, from four forwards; fairseq's softmax is fp32 whatever the model is."""
+    """dL/dgate of one component, from four forwards; fairseq's softmax is always fp32."""
     gates = Gates(model, anatomy(model))
     values = {}
     with gates.attached(), torch.no_grad():
@@ -87,7 +87,7 @@ def test_batches_do_not_add_up():
             assert torch.allclose(values, mean, rtol=1e-9, atol=1e-12)
 
 
-def test_closed_heads_have_an_importance_too_and_change_that_of_others():
+def test_pruned_heads_have_an_importance_too_and_change_that_of_others():
     model, batch = transformer().double(), sentences(3)
     gates = Gates(model, anatomy(model))
     gates.values["heads"]["encoder.layers.0.self_attn"][:] = 0
@@ -102,7 +102,7 @@ def test_where_heads_attend_evenly_all_have_an_importance():
     model, batch = transformer().double(), sentences(3)
     gates = Gates(model, anatomy(model))
     name = "encoder.layers.0.self_attn"
-    gates.set(Parts(anatomy(model), {"heads": {name: [1]}}, "uniform"))
+    gates.set(ComponentMask(anatomy(model), {"heads": {name: [1]}}, "uniform"))
     found = importance(gates, [batch], loss, per="batch")
     even = copy.deepcopy(model)
     attention = even.encoder.layers[0].self_attn
@@ -131,7 +131,7 @@ def test_normalised_is_one_per_layer():
 
 def test_no_data_is_refused():
     model = transformer()
-    with pytest.raises(LotteryError, match="no data"):
+    with pytest.raises(LotteryError, match="no examples"):
         importance(Gates(model, anatomy(model)), [], loss)
     with pytest.raises(LotteryError, match="per 'word'"):
         importance(Gates(model, anatomy(model)), [], loss, per="word")

@@ -12,7 +12,7 @@ from matrix.training import Training, configuration, in_this_process
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures import loaded_heads, loaded_measures
 from fairseq_lottery.inference import loaded_model
 from fairseq_lottery.inference.sentences import sentences_of
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def made(dense):
-    return loaded_heads.live_heads(dense / "checkpoint_last.pt")
+    return loaded_heads.load_heads(dense / "checkpoint_last.pt")
 
 
 def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
@@ -30,13 +30,13 @@ def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
     said = SimpleNamespace(tokens=["<unk>"] * 5)
     translate = "translate_with_fairseq"
     monkeypatch.setattr(loaded_measures, translate, lambda m, s, t, given: [said] * len(given))
-    judged = loaded_measures.Judged(made, loaded_measures.Sample(), "bleu")
+    judged = loaded_measures.Evaluator(made, loaded_measures.Sample(), "bleu")
     target = made.evaluation.dictionaries["target"]
     for word, expected in ((target.unk(), 0), (target.index("w7"), 100)):
         sentence = torch.tensor([word] * 5 + [target.eos()])
         judged.examples = [{"source": sentence, "target": sentence}] * 4
         said.tokens = [target[word]] * 5
-        assert judged(Parts(made.anatomy, {})) == pytest.approx(expected)
+        assert judged(ComponentMask(made.anatomy, {})) == pytest.approx(expected)
 
 
 def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, caplog):
@@ -53,7 +53,7 @@ def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, capl
          toy.path("test"), "--srcdict", *symbols, "--destdir", toy.path("bin")],
         toy.folder,
     ).ok()  # fmt: skip
-    made = loaded_heads.live_heads(dense / "checkpoint_last.pt", str(toy.path("bin")))
+    made = loaded_heads.load_heads(dense / "checkpoint_last.pt", str(toy.path("bin")))
     found = loaded_model.examples(made, "valid", None)
     assert [len(found[k]["source"]) for k in range(len(found))] == [3] * 6
     assert "1 of 7 examples of valid are left out: the model takes 1024 source" in caplog.text
@@ -67,7 +67,7 @@ def test_both_orders_of_the_languages_are_looked_for(toy_data, tmp_path):
     flags = ("--max-update", 1, "-s", "de", "-t", "en")
     with in_this_process():
         Training(configuration(toy_data, tmp_path / "run", *flags)).run(1).save()
-    made = loaded_heads.live_heads(tmp_path / "run" / "checkpoint_last.pt")
+    made = loaded_heads.load_heads(tmp_path / "run" / "checkpoint_last.pt")
     found = loaded_model.examples(made, "valid", None)
     first = (toy_data.parent / "valid.de").read_text().splitlines()
     source = made.evaluation.dictionaries["source"]
@@ -101,8 +101,8 @@ def test_every_sentence_is_counted(made, monkeypatch, measure, lost):
     sample = loaded_measures.Sample(tokens=100)
     with pytest.raises(LotteryError, match=r"put \d\d of 51 examples into batches"):
         if measure == "loss":
-            loaded_measures.Judged(made, sample)(Parts(made.anatomy, {}))
+            loaded_measures.Evaluator(made, sample)(ComponentMask(made.anatomy, {}))
         elif measure == "attention":
-            loaded_measures.changed(made, made, sample, measure, "sentence")
+            loaded_measures.measure_changes(made, made, sample, measure, "sentence")
         else:
-            loaded_measures.measured(made, sample, measure)
+            loaded_measures.measure_importance(made, sample, measure)

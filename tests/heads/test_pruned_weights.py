@@ -1,4 +1,4 @@
-"""Closed parts as pruned weights: exactly which, and what is read back from them."""
+"""Closed components as pruned weights: exactly which, and what is read back from them."""
 
 import pytest
 import small
@@ -9,12 +9,12 @@ from small import PROPERTY
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import (
     clear_biases,
-    closed_in,
-    pruned_by,
+    find_pruned,
     restrict,
+    weight_masks,
 )
 from fairseq_lottery.masks import full_mask
 
@@ -28,41 +28,43 @@ def weights():
     return {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
 
 
-def applied(parts):
-    """Weights with the closed parts at zero."""
+def applied(components):
+    """Weights with the pruned components at zero."""
     values = weights()
-    for name, keep in pruned_by(parts, SHAPES).items():
+    for name, keep in weight_masks(components, SHAPES).items():
         values[name][~keep] = 0
-    clear_biases(values, parts)
+    clear_biases(values, components)
     return values
 
 
 def test_a_head_is_its_rows_and_columns():
-    parts = Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
-    found = pruned_by(parts, SHAPES)
+    components = ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
+    found = weight_masks(components, SHAPES)
     assert set(found) == {f"{ENC}.self_attn.{p}_proj.weight" for p in ("q", "k", "v", "out")}
     for name, keep in found.items():
         assert int((~keep).sum()) == small.DIM * small.DIM // 2
-        closed = keep[:, 2:] if "out_proj" in name else keep[2:]
-        assert not closed.any()
-    uniform = pruned_by(Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}}, "uniform"), SHAPES)
+        pruned = keep[:, 2:] if "out_proj" in name else keep[2:]
+        assert not pruned.any()
+    uniform = weight_masks(
+        ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}}, "uniform"), SHAPES
+    )
     assert set(uniform) == {f"{ENC}.self_attn.{p}_proj.weight" for p in ("q", "k")}
 
 
 def test_a_unit_and_a_block():
-    found = pruned_by(Parts(ANATOMY, {"units": {ENC: [0, 5]}}), SHAPES)
+    found = weight_masks(ComponentMask(ANATOMY, {"units": {ENC: [0, 5]}}), SHAPES)
     assert set(found) == {f"{ENC}.fc1.weight", f"{ENC}.fc2.weight"}
     assert found[f"{ENC}.fc1.weight"].any(dim=1).tolist() == [False, True, True, True, True, False]
     assert found[f"{ENC}.fc2.weight"].any(dim=0).tolist() == [False, True, True, True, True, False]
-    found = pruned_by(Parts(ANATOMY, {"blocks": {ENC: [0]}}), SHAPES)
+    found = weight_masks(ComponentMask(ANATOMY, {"blocks": {ENC: [0]}}), SHAPES)
     assert set(found) == {f"{ENC}.fc1.weight", f"{ENC}.fc2.weight"}
     assert not any(keep.any() for keep in found.values())
 
 
-def test_biases_of_what_is_closed_are_cleared_and_no_others():
+def test_biases_of_what_is_pruned_are_cleared_and_no_others():
     before, after = (
         weights(),
-        applied(Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [0]}, "units": {ENC: [2]}})),
+        applied(ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [0]}, "units": {ENC: [2]}})),
     )
     for name in ("q_proj", "k_proj", "v_proj"):
         assert after[f"{ENC}.self_attn.{name}.bias"][:2].tolist() == [0, 0]
@@ -73,39 +75,39 @@ def test_biases_of_what_is_closed_are_cleared_and_no_others():
 
 @st.composite
 def choices(draw):
-    """Heads, units and blocks; of a closed block no units, which are closed with it."""
+    """Heads, units and blocks; of a pruned block no units, which are pruned with it."""
     sizes = ANATOMY.sizes
-    closed = {kind: {} for kind in sizes}
+    pruned = {kind: {} for kind in sizes}
     for kind in ("heads", "units"):
         for name, size in sizes[kind].items():
-            # all units closed are a closed block
+            # all units pruned are a pruned block
             numbers = draw(st.sets(st.integers(0, size - 1), max_size=size - (kind == "units")))
-            closed[kind][name] = sorted(numbers)
+            pruned[kind][name] = sorted(numbers)
     for name in sizes["blocks"]:
         if draw(st.booleans()):
-            closed["blocks"][name], closed["units"][name] = [0], []
-    return Parts(ANATOMY, closed, "zero")
+            pruned["blocks"][name], pruned["units"][name] = [0], []
+    return ComponentMask(ANATOMY, pruned, "zero")
 
 
 @given(choices())
 @PROPERTY
-def test_what_is_closed_is_found_again_in_weights_and_in_the_mask(parts):
-    mask = restrict(full_mask(SHAPES), parts, SHAPES)
-    assert closed_in(mask, ANATOMY) == parts
-    assert closed_in(applied(parts), ANATOMY) == parts
-    expected = sum(int((~keep).sum()) for keep in pruned_by(parts, SHAPES).values())
+def test_what_is_pruned_is_found_again_in_weights_and_in_the_mask(components):
+    mask = restrict(full_mask(SHAPES), components, SHAPES)
+    assert find_pruned(mask, ANATOMY) == components
+    assert find_pruned(applied(components), ANATOMY) == components
+    expected = sum(int((~keep).sum()) for keep in weight_masks(components, SHAPES).values())
     assert mask.pruned == expected
     assert mask.prunable == full_mask(SHAPES).prunable
 
 
 def test_uniform_heads_are_found_again():
-    parts = Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}}, "uniform")
-    assert closed_in(applied(parts), ANATOMY) == parts
-    assert closed_in(weights(), ANATOMY) == Parts(ANATOMY, {})
-    assert closed_in({}, ANATOMY) == Parts(ANATOMY, {})
+    components = ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}}, "uniform")
+    assert find_pruned(applied(components), ANATOMY) == components
+    assert find_pruned(weights(), ANATOMY) == ComponentMask(ANATOMY, {})
+    assert find_pruned({}, ANATOMY) == ComponentMask(ANATOMY, {})
 
 
-def test_a_matrix_that_is_kept_dense_has_no_closed_parts():
-    parts = Parts(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
+def test_a_matrix_that_is_kept_dense_has_no_pruned_components():
+    components = ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
     with pytest.raises(LotteryError, match="prunable set leaves it dense"):
-        restrict(full_mask(SHAPES, "ffn"), parts, SHAPES)
+        restrict(full_mask(SHAPES, "ffn"), components, SHAPES)

@@ -40,14 +40,14 @@ def test_nan_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": "other"}, "is no file of scores"),
-        ({"heads": [1]}, "is damaged"),
-        ({"scores": []}, "is damaged"),
-        ({"scores": {"heads": {f"{ENC}.self_attn": [1.0]}}}, "is damaged"),
-        ({"scores": {"heads": {f"{ENC}.self_attn": [1.0, "a"]}}}, "is damaged"),
-        ({"scores": {"heads": {"encoder.layers.9.self_attn": [1.0]}}}, "is damaged"),
-        ({"scores": {"tails": {f"{ENC}.self_attn": [1.0, 2.0]}}}, "is damaged"),
-        ({"record": 3}, "is damaged"),
+        ({"format": "other"}, "is not a file of scores"),
+        ({"heads": [1]}, "is malformed"),
+        ({"scores": []}, "is malformed"),
+        ({"scores": {"heads": {f"{ENC}.self_attn": [1.0]}}}, "is malformed"),
+        ({"scores": {"heads": {f"{ENC}.self_attn": [1.0, "a"]}}}, "is malformed"),
+        ({"scores": {"heads": {"encoder.layers.9.self_attn": [1.0]}}}, "is malformed"),
+        ({"scores": {"tails": {f"{ENC}.self_attn": [1.0, 2.0]}}}, "is malformed"),
+        ({"record": 3}, "is malformed"),
     ],
 )
 def test_what_is_none_is_refused(tmp_path, change, message):

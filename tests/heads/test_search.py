@@ -12,7 +12,7 @@ from small import PROPERTY, full_mask, weights
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.importance import normalised
 from fairseq_lottery.heads.searches.search import (
     grid,
@@ -26,35 +26,35 @@ from fairseq_lottery.masks import Mask, find_score, score_all, select
 
 #: BERT base as a stack of layers: 144 heads, 12 FFN blocks
 LAYERS = [f"encoder.layers.{n}" for n in range(12)]
-BERT = Parts(Anatomy({f"{n}.self_attn": 12 for n in LAYERS}, dict.fromkeys(LAYERS, 4)), {})
+BERT = ComponentMask(Anatomy({f"{n}.self_attn": 12 for n in LAYERS}, dict.fromkeys(LAYERS, 4)), {})
 
 
-def worths(parts, seed=1, zero=()):
-    """What each part adds to the metric; kinds in ``zero`` add nothing."""
+def worths(components, seed=1, zero=()):
+    """What each component adds to the metric; kinds in ``zero`` add nothing."""
     generator = torch.Generator().manual_seed(seed)
     return {
         kind: {
             n: torch.rand(s, generator=generator, dtype=torch.float64) * (kind not in zero)
             for n, s in modules.items()
         }
-        for kind, modules in parts.anatomy.sizes.items()
+        for kind, modules in components.anatomy.sizes.items()
     }
 
 
 class Model:
-    """Its metric is the sum over open parts; it notes where it was asked what."""
+    """Its metric is the sum over open components; it notes where it was asked what."""
 
     def __init__(self, worth):
         self.worth, self.estimated, self.measured = worth, [], []
 
-    def estimate(self, parts):
-        self.estimated.append(parts)
+    def estimate(self, components):
+        self.estimated.append(components)
         return self.worth
 
-    def measure(self, parts):
-        self.measured.append(parts)
+    def measure(self, components):
+        self.measured.append(components)
         return sum(
-            float(values[parts[kind][name]].sum())
+            float(values[components[kind][name]].sum())
             for kind, modules in self.worth.items()
             for name, values in modules.items()
         )
@@ -62,7 +62,7 @@ class Model:
 
 def sizes(step):
     """Heads and blocks that are open."""
-    return tuple(step.choice.count(k) - step.choice.count_closed(k) for k in ("heads", "blocks"))
+    return tuple(step.choice.count(k) - step.choice.count_pruned(k) for k in ("heads", "blocks"))
 
 
 def test_the_three_phases_have_the_steps_of_the_public_code():
@@ -93,7 +93,7 @@ def test_the_three_phases_have_the_steps_of_the_public_code():
 @PROPERTY
 def test_against_a_plain_loop(seed, share, at_least):
     anatomy = Anatomy(dict.fromkeys(BERT.anatomy.heads, 3), dict.fromkeys(LAYERS, 1))
-    start = Parts(anatomy, {})
+    start = ComponentMask(anatomy, {})
     model = Model(worths(start, seed, zero=("units",)))
     bound = share * model.measure(start)
     heads = {
@@ -110,10 +110,10 @@ def test_against_a_plain_loop(seed, share, at_least):
     for several, block in ((4, 1), (2, 0), (0, 1)):
         while True:
             h, b = dict(heads), dict(blocks)
-            for part in sorted(heads, key=heads.get):
-                kept = sum(name == part[0] for name, _ in h)
+            for component in sorted(heads, key=heads.get):
+                kept = sum(name == component[0] for name, _ in h)
                 if kept > least and len(heads) - len(h) < several:
-                    del h[part]
+                    del h[component]
             for name in sorted(blocks, key=blocks.get)[:block]:
                 del b[name]
             if (several and len(h) == len(heads)) or (block and len(b) == len(blocks)):
@@ -142,21 +142,21 @@ def test_importance_is_asked_once_for_each_model_that_is_gone_on_from():
 
 
 def test_scores_are_estimated_anew():
-    """Where closing a head makes its neighbour matter, the search turns elsewhere."""
+    """Where pruning a head makes its neighbour matter, the search turns elsewhere."""
     anatomy = Anatomy({"encoder.layers.0.self_attn": 4}, {"encoder.layers.0": 1})
     name = "encoder.layers.0.self_attn"
 
-    def estimate(parts):
-        first_open = bool(parts["heads"][name][0])
+    def estimate(components):
+        first_open = bool(components["heads"][name][0])
         heads = torch.tensor([1.0, 2.0, 3.0, 4.0] if first_open else [0.0, 9.0, 3.0, 4.0])
         return {"heads": {name: heads}, "blocks": {"encoder.layers.0": torch.zeros(1)}}
 
-    given = StrategyInput(Parts(anatomy, {}))
-    again = survivors(stepwise(given, [0.25, 0.5], lambda parts: 1.0, estimate))
-    assert list(again.choice.closed("heads")) == [(name, 0), (name, 2)]
+    given = StrategyInput(ComponentMask(anatomy, {}))
+    again = survivors(stepwise(given, [0.25, 0.5], lambda components: 1.0, estimate))
+    assert list(again.choice.pruned("heads")) == [(name, 0), (name, 2)]
     once = replace(given, scores=estimate(given.start))
     assert list(
-        survivors(stepwise(once, [0.25, 0.5], lambda parts: 1.0)).choice.closed("heads")
+        survivors(stepwise(once, [0.25, 0.5], lambda components: 1.0)).choice.pruned("heads")
     ) == [
         (name, 0),
         (name, 1),
@@ -175,10 +175,10 @@ def test_a_search_can_be_left_and_goes_on_where_it_was():
     assert sizes(later[0]) == (116, 10)
 
 
-def test_everything_can_be_closed_where_the_metric_does_not_mind():
+def test_everything_can_be_pruned_where_the_metric_does_not_mind():
     """As happened on WNLI."""
     model = Model(worths(BERT))
-    steps = list(s_pruning(BERT, model.estimate, lambda parts: 0.56))
+    steps = list(s_pruning(BERT, model.estimate, lambda components: 0.56))
     assert all(step.enough for step in steps) and sizes(steps[-1]) == (0, 0)
     assert survivors(steps) is steps[-1]
 
@@ -187,8 +187,8 @@ def test_stepwise_visits_the_grid_and_stops_below_the_share():
     model = Model(worths(BERT, zero=("units", "blocks")))
     given = StrategyInput(BERT)
     steps = list(stepwise(given, grid(0.1, 0.9), model.measure, model.estimate))
-    closed = [step.choice.count_closed("heads") for step in steps]
-    assert closed == [0, 14, 29, 43, 58, 72, 86, 101, 115, 130]
+    pruned = [step.choice.count_pruned("heads") for step in steps]
+    assert pruned == [0, 14, 29, 43, 58, 72, 86, 101, 115, 130]
     assert all(step.enough for step in steps)
     some = list(stepwise(given, grid(0.1, 0.9), model.measure, model.estimate, share=0.9))
     assert [step.metric for step in some] == [step.metric for step in steps[: len(some)]]
@@ -200,7 +200,7 @@ def test_stepwise_visits_the_grid_and_stops_below_the_share():
 def test_just_the_share_is_enough():
     given = StrategyInput(BERT, scores=worths(BERT))
     metrics = iter([0.8, 0.4, 0.4 - 1e-12])
-    steps = list(stepwise(given, grid(0.1, 0.9), lambda parts: next(metrics), share=0.5))
+    steps = list(stepwise(given, grid(0.1, 0.9), lambda components: next(metrics), share=0.5))
     assert [step.enough for step in steps] == [True, True, False]
 
 
@@ -247,40 +247,40 @@ def test_m_pruning_ends_before_the_last_weight():
 
 @pytest.mark.parametrize("full", [0.0, -3.5, float("nan"), float("inf")])
 def test_a_metric_that_has_no_share_is_refused(full):
-    with pytest.raises(LotteryError, match="of which a share is no bound"):
-        next(s_pruning(BERT, worths, lambda parts: full))
-    assert next(stepwise(StrategyInput(BERT), [0.1], lambda parts: full)).enough
+    with pytest.raises(LotteryError, match="expected a finite number above 0"):
+        next(s_pruning(BERT, worths, lambda components: full))
+    assert next(stepwise(StrategyInput(BERT), [0.1], lambda components: full)).enough
 
 
 def test_a_metric_that_is_not_a_number_ends_the_search():
     metrics = iter([1.0, 1.0, float("nan")])
     given = StrategyInput(BERT, scores=worths(BERT))
-    steps = list(stepwise(given, grid(0.1, 0.9), lambda parts: next(metrics), share=0.5))
+    steps = list(stepwise(given, grid(0.1, 0.9), lambda components: next(metrics), share=0.5))
     assert [step.enough for step in steps] == [True, True, False]
 
 
 @pytest.mark.parametrize(
     "fractions, message",
     [
-        ([], "must rise"),
-        ([0.2, 0.2], "must rise"),
-        ([0.5, 1.5], "1.5 to close is outside"),
+        ([], "must increase"),
+        ([0.2, 0.2], "must increase"),
+        ([0.5, 1.5], "1.5 to prune is outside"),
     ],
 )
 def test_fractions_that_do_not_rise_are_refused_before_anything_is_measured(fractions, message):
     with pytest.raises(LotteryError, match=message):
-        next(stepwise(StrategyInput(BERT), fractions, lambda parts: pytest.fail("measured")))
+        next(stepwise(StrategyInput(BERT), fractions, lambda components: pytest.fail("measured")))
 
 
 def test_other_refusals():
-    with pytest.raises(LotteryError, match="share of 1.5"):
+    with pytest.raises(LotteryError, match="share 1.5"):
         next(s_pruning(BERT, worths, len, share=1.5))
     with pytest.raises(LotteryError, match="steps of 0.5 up to 0.4"):
         grid(0.5, 0.4)
     with pytest.raises(LotteryError, match="step of 1 of the weights"):
         next(m_pruning(full_mask(), weights(3), len, step=1))
-    with pytest.raises(LotteryError, match="no scores of heads"):
-        list(s_pruning(BERT, lambda parts: {"blocks": {}}, lambda parts: 1.0))
+    with pytest.raises(LotteryError, match="scores of heads are required"):
+        list(s_pruning(BERT, lambda components: {"blocks": {}}, lambda components: 1.0))
 
 
 def test_scores_may_be_normalised_by_layer():
@@ -288,10 +288,10 @@ def test_scores_may_be_normalised_by_layer():
     scores = worths(BERT)
     scores["heads"][f"{LAYERS[0]}.self_attn"] *= 1e-6
     plain = list(stepwise(StrategyInput(BERT, scores=scores), [1 / 12], lambda p: 1.0))[1].choice
-    assert {n for n, _ in plain.closed("heads")} == {f"{LAYERS[0]}.self_attn"}
+    assert {n for n, _ in plain.pruned("heads")} == {f"{LAYERS[0]}.self_attn"}
     given = StrategyInput(BERT, scores=normalised(scores))
     even = list(stepwise(given, [1 / 12], lambda p: 1.0))[1].choice
-    assert len({n for n, _ in even.closed("heads")}) > 6
+    assert len({n for n, _ in even.pruned("heads")}) > 6
 
 
 def parted(mask):

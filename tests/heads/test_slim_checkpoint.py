@@ -20,11 +20,11 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.export.checkpoint_forms import export, whole_state
 from fairseq_lottery.formats import is_parameter, read_checkpoint, trainable
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import clear_biases, pruned_by
-from fairseq_lottery.heads.slim.cut_settings import parts_in
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import clear_biases, weight_masks
+from fairseq_lottery.heads.slim.cut_settings import read_cut
 from fairseq_lottery.heads.slim.cutting import cut
-from fairseq_lottery.heads.slim.slim_checkpoint import slimmed, whole
+from fairseq_lottery.heads.slim.slim_checkpoint import restore_state, slim_state
 from fairseq_lottery.tickets.average import average
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 from fairseq_lottery.tickets.inspection import inspect_file
@@ -43,22 +43,22 @@ CROSS, ENCODER = "decoder.layers.1.encoder_attn", "encoder.layers.0.self_attn"
 
 
 def uneven(found):
-    """Parts of a model: attentions of no head to all, FFNs of no unit to all."""
+    """ComponentMask of a model: attentions of no head to all, FFNs of no unit to all."""
     last = list(found.heads)[-1]
     size = next(iter(found.units.values()))
     heads = {name: list(range(n % found.heads[name])) for n, name in enumerate(found.heads)}
     heads[last] = list(range(found.heads[last]))
     units = {name: list(range(0, size, n + 2)) for n, name in enumerate(found.units)}
     units["decoder.layers.0"] = list(range(size))
-    return Parts(found, {"heads": heads, "units": units})
+    return ComponentMask(found, {"heads": heads, "units": units})
 
 
-def zero(parameters, parts):
-    """Zeros, in place, where ``parts`` closes something."""
+def zero(parameters, components):
+    """Zeros, in place, where ``components`` prunes something."""
     shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
-    for name, keep in pruned_by(parts, shapes).items():
+    for name, keep in weight_masks(components, shapes).items():
         parameters[name][~keep] = 0
-    clear_biases(parameters, parts)
+    clear_biases(parameters, components)
 
 
 def save(path, model, settings=None, task=None, **changes):
@@ -75,7 +75,7 @@ def save(path, model, settings=None, task=None, **changes):
 
 @pytest.fixture(scope="module")
 def model():
-    """With zeros in the place of uneven parts."""
+    """With zeros in the place of uneven components."""
     made = transformer(**POSITIONS)
     zero({n: p.detach() for n, p in trainable(made).items()}, uneven(anatomy(made)))
     return made
@@ -94,12 +94,12 @@ def numel(state):
 
 def test_what_is_written(model, checkpoint, tmp_path):
     told = export(checkpoint, tmp_path / "slim.pt", "slim")
-    parts = uneven(anatomy(model))
-    assert told.parts == parts and told.even == 0
+    components = uneven(anatomy(model))
+    assert told.components == components and told.even == 0
     state = read_checkpoint(tmp_path / "slim.pt")
     assert state["cfg"]["task"]["_name"] == "translation_lottery"
     assert state["last_optimizer_state"] is None and state["cfg"]["common"]["user_dir"] is None
-    assert parts_in(state["cfg"]["model"]) == parts
+    assert read_cut(state["cfg"]["model"]) == components
     assert not {f"{CROSS}.q_proj.weight", "decoder.layers.0.fc1.bias"} & state["model"].keys()
     kept = json.loads(state["cfg"]["model"]["slim"])
     assert kept["heads"][CROSS] == "0000" and kept["heads"][ENCODER] == "1111"
@@ -108,7 +108,8 @@ def test_what_is_written(model, checkpoint, tmp_path):
     assert before == sum(p.numel() for p in trainable(model).values())
     assert after == numel(state) < 0.8 * before
     assert told.describe().splitlines() == [
-        f"{parts.count_closed('heads')} of 24 heads and {parts.count_closed('units')} of 96 units"
+        f"{components.count_pruned('heads')} of 24 heads and"
+        f" {components.count_pruned('units')} of 96 units"
         " are cut out",
         f"{before} -> {after} parameters ({after / before:.3f}); {told.flops[0] / 1e6:.2f} ->"
         f" {told.flops[1] / 1e6:.2f} million operations a token at 25 tokens"
@@ -133,7 +134,7 @@ def test_it_is_the_model_of_before(model, checkpoint, tmp_path):
     export(checkpoint, tmp_path / "slim.pt", "slim")
     state = read_checkpoint(tmp_path / "slim.pt")
     built = transformer(seed=9, **POSITIONS)
-    cut(built, parts_in(state["cfg"]["model"]))
+    cut(built, read_cut(state["cfg"]["model"]))
     built.load_state_dict(state["model"])
     for beam in (1, 5):
         for (tokens, scores), (others, theirs) in zip(
@@ -157,7 +158,7 @@ def test_every_form_and_back(checkpoint, tmp_path):
     export(paths["slim.pt"], small, "compact")
     export(small, tmp_path / "dense-again.pt")
     told = export(small, tmp_path / "slim-again.pt", "slim")
-    assert told.parts.count_closed("heads") > 0
+    assert told.components.count_pruned("heads") > 0
     assert same(read_checkpoint(tmp_path / "dense-again.pt"), states["plain.pt"])
     assert same(read_checkpoint(tmp_path / "slim-again.pt"), states["slim.pt"])
     weights_of = {path: 4 * numel(states[path.name]) for path in paths.values()}
@@ -173,32 +174,32 @@ def test_a_configuration_of_hydras(model, checkpoint, tmp_path):
     settings = {"_name": "transformer", "encoder": sides, "decoder": sides}
     nested = save(tmp_path / "nested.pt", model, settings)
     found = [export(path, f"{path}.slim", "slim") for path in (checkpoint, nested)]
-    assert found[0].parts == found[1].parts and found[0].parameters == found[1].parameters
+    assert found[0].components == found[1].components and found[0].parameters == found[1].parameters
     settings = {"_name": "transformer", "share_all_embeddings": True}  # 8 heads by default
     with pytest.raises(LotteryError, match="zeros.pt does not say which architecture it has"):
         export(save(tmp_path / "zeros.pt", model, {"encoder_layers": 2}), tmp_path / "x", "slim")
     eight = export(save(tmp_path / "e.pt", model, settings), tmp_path / "e2.pt", "slim")
-    assert eight.parts.count("heads") == 48
+    assert eight.components.count("heads") == 48
 
 
 def test_what_cannot_become_smaller(tmp_path):
     made = transformer()
     path = save(tmp_path / "dense.pt", made)
-    with pytest.raises(LotteryError, match="dense.pt cannot become smaller: every head and"):
+    with pytest.raises(LotteryError, match="nothing can be cut out of .*dense.pt: every head and"):
         export(path, tmp_path / "out.pt", "slim")
     found = anatomy(made)
     parameters = {n: p.detach() for n, p in trainable(made).items()}
-    zero(parameters, Parts(found, {"heads": {CROSS: [0, 1, 3]}}, "uniform"))
+    zero(parameters, ComponentMask(found, {"heads": {CROSS: [0, 1, 3]}}, "uniform"))
     path = save(tmp_path / "even.pt", made)
-    with pytest.raises(LotteryError, match="smaller: its 3 closed heads attend evenly, and"):
+    with pytest.raises(LotteryError, match="even.pt: its 3 pruned heads attend evenly and"):
         export(path, tmp_path / "out.pt", "slim")
-    zero(parameters, Parts(found, {"units": {"encoder.layers.1": [5]}}))
+    zero(parameters, ComponentMask(found, {"units": {"encoder.layers.1": [5]}}))
     for kind in ("weight", "bias"):  # even, and no values either
         parameters[f"{CROSS}.v_proj.{kind}"][12:] = 0
     path = save(tmp_path / "both.pt", made)
     told = export(path, tmp_path / "out.pt", "slim")
-    assert list(told.parts.closed("heads")) == [(CROSS, 3)]
-    assert "\n2 closed heads stay: they attend evenly, and the mean" in told.describe()
+    assert list(told.components.pruned("heads")) == [(CROSS, 3)]
+    assert "\n2 pruned heads are not cut: they attend evenly" in told.describe()
     assert told.describe().startswith("1 of 24 heads and 1 of 96 units are cut out\n")
     start = save_snapshot_of(tmp_path / "start.safetensors", weights())
     with pytest.raises(LotteryError, match="is a snapshot, which a training starts from; --to"):
@@ -222,8 +223,10 @@ def test_what_cannot_become_smaller(tmp_path):
 )
 def test_settings_that_are_none_of_ours(text):
     for settings in (Namespace(slim=text), {"slim": text}):
-        with pytest.raises(LotteryError, match="does not say which heads and units were cut"):
-            parts_in(settings)
+        with pytest.raises(
+            LotteryError, match="heads and units that were cut out of the checkpoint is malformed"
+        ):
+            read_cut(settings)
 
 
 def test_settings_of_another_model(checkpoint, tmp_path):
@@ -237,15 +240,27 @@ def test_settings_of_another_model(checkpoint, tmp_path):
         return {**state, "cfg": {**state["cfg"], "model": model}}
 
     for heads, units, said in (
-        ({CROSS: "0001"}, {}, f"{CROSS}.q_proj.weight is not what the cut model's settings say"),
-        ({ENCODER: "0111"}, {}, f"{ENCODER}.q_proj.weight has not the size that the cut model's"),
+        (
+            {CROSS: "0001"},
+            {},
+            f"{CROSS}.q_proj.weight does not match the settings of the cut model",
+        ),
+        (
+            {ENCODER: "0111"},
+            {},
+            f"{ENCODER}.q_proj.weight does not match the settings of the cut model",
+        ),
         ({CROSS: "00000"}, {}, f"no attention {CROSS} of 5 heads"),
-        ({}, {"encoder.layers.0": "01" * 5_000}, "encoder.layers.0.fc1.weight has not the size"),
+        (
+            {},
+            {"encoder.layers.0": "01" * 5_000},
+            "encoder.layers.0.fc1.weight does not match the settings",
+        ),
         ({}, {"encoder.layers.7": "01"}, "has no FFN encoder.layers.7"),
-        ({"self_attn": "01"}, {}, "'self_attn' is in no layer of a Transformer"),
+        ({"self_attn": "01"}, {}, "'self_attn' is not in a layer of a Transformer"),
     ):
         with pytest.raises(LotteryError, match=said):
-            whole(with_settings(heads, units), "x.pt")
+            restore_state(with_settings(heads, units), "x.pt")
         torch.save(with_settings(heads, units), tmp_path / "bad.pt")
         with pytest.raises(LotteryError, match=said):
             export(tmp_path / "bad.pt", tmp_path / "out.pt")
@@ -258,7 +273,7 @@ def test_a_whole_model_is_left_alone(checkpoint):
     for cfg in (None, {}, {"model": None}):
         assert whole_state({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
         with pytest.raises(LotteryError, match="x.pt does not say which architecture it has .None"):
-            slimmed({**state, "cfg": cfg}, "x.pt")
+            slim_state({**state, "cfg": cfg}, "x.pt")
 
 
 def test_looking_at_it_and_averaging(checkpoint, model, tmp_path):
@@ -271,7 +286,7 @@ def test_looking_at_it_and_averaging(checkpoint, model, tmp_path):
     export(save(tmp_path / "other.pt", more), tmp_path / "slim2.pt", "slim")
     average([tmp_path / "slim.pt", tmp_path / "slim2.pt"], tmp_path / "mean.pt")
     mean = read_checkpoint(tmp_path / "mean.pt")
-    assert parts_in(mean["cfg"]["model"]) == uneven(anatomy(model))
+    assert read_cut(mean["cfg"]["model"]) == uneven(anatomy(model))
     name = "decoder.layers.1.fc1.weight"
     first, second = (read_checkpoint(tmp_path / f"slim{n}.pt")["model"][name] for n in ("", "2"))
     assert torch.allclose(mean["model"][name], (first + second) / 2)
@@ -414,8 +429,10 @@ def test_fewer_heads_in_ctranslate2(specs, text, data, tmp_path, caplog):
 
     made = transformer(**POSITIONS)
     found = anatomy(made)
-    closed = {n: [2] if "encoder." in n else list(range(HEADS)) for n in found.heads}
-    zero({n: p.detach() for n, p in trainable(made).items()}, Parts(found, {"heads": closed}))
+    pruned = {n: [2] if "encoder." in n else list(range(HEADS)) for n in found.heads}
+    zero(
+        {n: p.detach() for n, p in trainable(made).items()}, ComponentMask(found, {"heads": pruned})
+    )
     export(save(tmp_path / "zeros.pt", made, task=data), tmp_path / "slim.pt", "slim")
     for kind in (None, "int8"):
         told = deploy(tmp_path / "slim.pt", tmp_path / str(kind), kind, check_on=text)
@@ -432,7 +449,7 @@ def test_fewer_heads_in_ctranslate2(specs, text, data, tmp_path, caplog):
 
 @pytest.fixture(scope="module")
 def trained(toy_data, dense, tmp_path_factory):
-    """A trained toy with zeros in the place of uneven parts, and its slim checkpoint."""
+    """A trained toy with zeros in the place of uneven components, and its slim checkpoint."""
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("slim"))
@@ -504,8 +521,11 @@ def test_settings_of_another_model_end_in_a_sentence(trained):
     own = json.loads(state["cfg"]["model"]["slim"])
     own["units"]["encoder.layers.0"] += "1"
     for text, said in (
-        (json.dumps(own), "the heads and units that were cut are not those of the model"),
-        ("{}", "the checkpoint does not say which heads and units were cut out of it"),
+        (json.dumps(own), "the heads and units that were cut do not match the model"),
+        (
+            "{}",
+            "heads and units that were cut out of the checkpoint is malformed",
+        ),
     ):
         state["cfg"]["model"]["slim"] = text
         torch.save(state, trained.folder / "bad.pt")

@@ -23,7 +23,7 @@ from fairseq_lottery.heads.choices.stability import (
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
 
 MODULES = [f"encoder.layers.{n}.self_attn" for n in range(12)]
@@ -35,14 +35,14 @@ def needs(library):
 
 
 @st.composite
-def tables(draw, parts=(1, 12), choices=(2, 5)):
-    shape = draw(st.integers(*parts)), draw(st.integers(*choices))
+def tables(draw, components=(1, 12), choices=(2, 5)):
+    shape = draw(st.integers(*components)), draw(st.integers(*choices))
     bits = draw(st.lists(st.booleans(), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))
     return np.array(bits).reshape(shape)
 
 
 def kappa_by_pairs(table):
-    """Scott's way: agreeing ordered pairs at a part against the squares of the marginals."""
+    """Scott's way: agreeing ordered pairs at a component against the squares of the marginals."""
     choices = table.shape[1]
     pairs = [(a, b) for a in range(choices) for b in range(choices) if a != b]
     agree = np.mean([[row[a] == row[b] for a, b in pairs] for row in table])
@@ -131,7 +131,7 @@ def test_cochrans_example():
 
 
 def test_q_tests_sizes_and_not_agreement():
-    """Halves without a part in common: Q is 0, kappa and alpha say that nothing agrees."""
+    """Halves without a component in common: Q is 0, kappa and alpha say that nothing agrees."""
     needs("statsmodels")
     half = np.arange(144) < 72
     apart = np.stack([half, ~half], axis=1)
@@ -142,23 +142,23 @@ def test_q_tests_sizes_and_not_agreement():
     assert q == pytest.approx(28) and p < 1e-6 and mean_jaccard(nested) == 0.72
 
 
-def hypergeometric_jaccard(parts, first, second):
+def hypergeometric_jaccard(components, first, second):
     """The index by chance of two choices of fixed sizes, exactly; with its distribution."""
     chances = {}
-    for both in range(max(0, first + second - parts), min(first, second) + 1):
-        ways = math.comb(first, both) * math.comb(parts - first, second - both)
-        chances[both / (first + second - both)] = ways / math.comb(parts, second)
+    for both in range(max(0, first + second - components), min(first, second) + 1):
+        ways = math.comb(first, both) * math.comb(components - first, second - both)
+        chances[both / (first + second - both)] = ways / math.comb(components, second)
     return chances
 
 
 @pytest.mark.parametrize(
-    "parts, first, second, shared", [(144, 72, 60, 40), (12, 8, 7, 6), (20, 5, 5, 0)]
+    "components, first, second, shared", [(144, 72, 60, 40), (12, 8, 7, 6), (20, 5, 5, 0)]
 )
-def test_chance_of_two_choices_is_hypergeometric(parts, first, second, shared):
-    table = np.zeros((parts, 2), dtype=bool)
+def test_chance_of_two_choices_is_hypergeometric(components, first, second, shared):
+    table = np.zeros((components, 2), dtype=bool)
     table[:first, 0] = True
     table[first - shared : first - shared + second, 1] = True
-    exact = hypergeometric_jaccard(parts, first, second)
+    exact = hypergeometric_jaccard(components, first, second)
     found = mean_jaccard(table)
     mean = sum(value * chance for value, chance in exact.items())
     spread = sum((value - mean) ** 2 * chance for value, chance in exact.items()) ** 0.5
@@ -190,12 +190,12 @@ def test_p_is_uniform_where_choices_are_chance():
 
 def test_agreement_of_choices():
     needs("statsmodels")
-    start = Parts(BERT, {})
+    start = ComponentMask(BERT, {})
     good = STRATEGIES["random"](StrategyInput(start, count=36, seed=1))
     choices = [STRATEGIES["random"](StrategyInput(good, count=72, seed=seed)) for seed in (2, 3, 4)]
     found = agreement(choices, permutations=200)
     table = survival(choices)
-    assert (found.parts, found.sizes) == (144, (72, 72, 72))
+    assert (found.components, found.sizes) == (144, (72, 72, 72))
     assert (
         table.shape == (144, 3)
         and table[:, 0].tolist()
@@ -214,19 +214,19 @@ def test_kinds_and_types_are_looked_at_alone():
         {"encoder.layers.0.self_attn": 2, "decoder.layers.0.self_attn": 3}, {"encoder.layers.0": 2}
     )
     units = {"encoder.layers.0": [0]}
-    parts = [
-        Parts(anatomy, {"heads": {"decoder.layers.0.self_attn": [n]}, "units": units})
+    components = [
+        ComponentMask(anatomy, {"heads": {"decoder.layers.0.self_attn": [n]}, "units": units})
         for n in (0, 1)
     ]
-    assert survival(parts, types=("dec_self",)).tolist() == [
+    assert survival(components, types=("dec_self",)).tolist() == [
         [False, True],
         [True, False],
         [True, True],
     ]
-    assert survival(parts, "units").tolist() == [[False, False], [True, True]]
-    assert survival(parts, types=("enc_self",)).all()
+    assert survival(components, "units").tolist() == [[False, False], [True, True]]
+    assert survival(components, types=("enc_self",)).all()
     with pytest.raises(LotteryError, match="no heads of type 'enc_dec'; it has enc_self, dec_self"):
-        survival(parts, types=("enc_self", "enc_dec"))
+        survival(components, types=("enc_self", "enc_dec"))
 
 
 def test_chance_is_over_what_was_ruled_over():
@@ -235,7 +235,7 @@ def test_chance_is_over_what_was_ruled_over():
     names = {f"encoder.layers.{n}.self_attn": 8 for n in range(6)}
     for attention in ("self_attn", "encoder_attn"):
         names.update({f"decoder.layers.{n}.{attention}": 8 for n in range(6)})
-    start, types = Parts(Anatomy(names, {}), {}), ("enc_self",)
+    start, types = ComponentMask(Anatomy(names, {}), {}), ("enc_self",)
     found = {None: [], types: []}
     for seed in range(0, 20, 2):
         choices = [
@@ -248,14 +248,14 @@ def test_chance_is_over_what_was_ruled_over():
 
 
 def test_refusals_of_choices():
-    one = Parts(BERT, {})
-    other = Parts(Anatomy({MODULES[0]: 12}, {}), {})
-    with pytest.raises(LotteryError, match="at least two choices, and there is 1"):
+    one = ComponentMask(BERT, {})
+    other = ComponentMask(Anatomy({MODULES[0]: 12}, {}), {})
+    with pytest.raises(LotteryError, match="at least two choices, not 1"):
         agreement([one])
     with pytest.raises(LotteryError, match="of different models"):
         survival([one, other])
     for asked, message in (
-        ({"kind": "tails"}, "'tails' cannot be closed"),
+        ({"kind": "tails"}, "'tails' cannot be pruned"),
         ({"types": ("enc_dec",)}, "no heads of type 'enc_dec'"),
     ):
         with pytest.raises(LotteryError, match=message):
@@ -293,7 +293,9 @@ def test_ranks_by_their_definitions(values):
         assert found.kendall == pytest.approx(tau_b(first, second), abs=1e-9)
     ends = [sorted(range(len(x)), key=lambda n: (x[n], n))[: found.lowest] for x in (first, second)]
     assert found.overlap == len(set(ends[0]) & set(ends[1])) / found.lowest
-    assert found.chance == found.lowest / found.parts and found.lowest == (len(values) + 1) // 2
+    assert (
+        found.chance == found.lowest / found.components and found.lowest == (len(values) + 1) // 2
+    )
 
 
 def test_the_same_and_the_opposite_ranking():
@@ -302,7 +304,7 @@ def test_the_same_and_the_opposite_ranking():
     same, opposite = rank_agreement(up, up), rank_agreement(up, down)
     assert (same.spearman, same.kendall, same.overlap) == pytest.approx((1, 1, 1))
     assert (opposite.spearman, opposite.kendall, opposite.overlap) == pytest.approx((-1, -1, 0))
-    assert (same.parts, same.lowest, same.chance) == (4, 2, 0.5)
+    assert (same.components, same.lowest, same.chance) == (4, 2, 0.5)
 
 
 def test_refusals_of_measures():

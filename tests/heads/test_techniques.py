@@ -13,7 +13,7 @@ from fairseq_lottery.heads.workflow.techniques import (
     TYPES,
 )
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
-from fairseq_lottery.workflow.trainings.training import Closing, Growth
+from fairseq_lottery.workflow.trainings.training import ComponentChoice, PruningSchedule
 
 DENSE = dense()
 SHARES = (0.25, 0.5)
@@ -37,7 +37,7 @@ def test_the_names_are_those_of_the_heads_command():
     structured = pytest.importorskip("fairseq_lottery.heads")
     from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS as FOUND
 
-    # the two that leave one part open take no share
+    # the two that leave one component open take no share
     assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
     assert (KINDS, SUBNETWORKS) == (structured.KINDS, FOUND)
 
@@ -51,7 +51,7 @@ def test_the_names_are_those_of_the_heads_command():
         ("scratch", "random", 1000, "7e-4"),
     ],
 )
-def test_what_comes_after_closing(then, reset, updates, rate):
+def test_what_comes_after_pruning(then, reset, updates, rate):
     found = rows("heads-lowest", then=then)
     assert list(found) == list(SHARES)
     for share, run in found.items():
@@ -59,11 +59,11 @@ def test_what_comes_after_closing(then, reset, updates, rate):
         # t counts only where weights go back to it
         start = DENSE.at(1000 if reset == "keep" else 50)
         assert (drawn.mask_from, drawn.start, drawn.sparsity) == (DENSE, start, 0.0)
-        assert (drawn.reset, run.updates, run.growth) == (reset, updates, None)
+        assert (drawn.reset, run.updates, run.pruning) == (reset, updates, None)
         assert (run.row, run.sparsity) == (share, 0.0)
         assert run.flags.get("--lr") == rate
         assert run.flags.get("--max-update") == str(updates)
-        assert run.parts == Closing(DENSE, "heads", share, measure="gradient")
+        assert run.components == ComponentChoice(DENSE, "heads", share, measure="gradient")
         assert run.parents == (DENSE,)
     assert len({run.fingerprint for run in found.values()}) == 2
 
@@ -72,7 +72,7 @@ def test_a_shorter_training_with_a_rate_of_its_own():
     run = rows("heads-random", updates=200, lr=0.01)[0.5]
     assert (run.updates, run.flags.get("--max-update")) == (200, "200")
     assert (run.flags.get("--lr"), run.flags.get("--lr-scheduler")) == ("0.01", "fixed")
-    assert run.parts == Closing(DENSE, "heads", 0.5, strategy="random")
+    assert run.components == ComponentChoice(DENSE, "heads", 0.5, strategy="random")
     # what is not trained does not depend on how long others are
     assert rows("heads-random", then="zero-shot", updates=200) == rows(
         "heads-random", then="zero-shot"
@@ -80,30 +80,30 @@ def test_a_shorter_training_with_a_rate_of_its_own():
 
 
 @pytest.mark.parametrize("then", ["fine-tune", "rewind", "scratch"])
-def test_the_weights_of_open_parts_are_pruned_besides(then):
+def test_the_weights_of_open_components_are_pruned_besides(then):
     run, plain = (rows("heads-lowest", then=then, **o)[0.5] for o in ({"sparsity": 0.8}, {}))
     assert (run.row, run.sparsity, plain.sparsity) == (0.5, 0.8, 0.0)
     assert replace(run.ticket, sparsity=0.0) == plain.ticket
-    assert run.parts == plain.parts and run.fingerprint != plain.fingerprint
+    assert run.components == plain.components and run.fingerprint != plain.fingerprint
     assert run.label == f"{plain.label}-0.8"
     gates = rows("heads-gates", then=then, sparsity=0.8)[0.5]
-    assert gates.ticket.sparsity == 0.8 and gates.parts.of.sparsity == 0.0
+    assert gates.ticket.sparsity == 0.8 and gates.components.of.sparsity == 0.0
 
 
 def test_gates_learn_in_a_training_of_their_own_for_each_row():
     found = rows("heads-gates", then="rewind", learning=400)
     for share, run in found.items():
-        gates = run.parts.of
+        gates = run.components.of
         assert run.parents == (DENSE, gates) and gates.parents == (DENSE,)
         assert gates.ticket.start == DENSE.at(1000)
-        assert run.parts == Closing(gates, "heads", share, measure="gates")
-        assert gates.updates == 400 and gates.parts is None
+        assert run.components == ComponentChoice(gates, "heads", share, measure="gates")
+        assert gates.updates == 400 and gates.components is None
         assert (gates.ticket.reset, gates.ticket.sparsity) == ("keep", 0.0)
         assert gates.flags.get("--criterion") == "label_smoothed_cross_entropy_gates"
         assert gates.flags.get("--open-heads") == f"{100 - 100 * share:g}%"
         assert gates.flags.get("--gate-anneal") == "200"
         assert run.flags.get("--criterion") == DENSE.flags.get("--criterion")
-    assert rows("units-gates")[0.25].parts.of.flags.get("--open-units") == "75%"
+    assert rows("units-gates")[0.25].components.of.flags.get("--open-units") == "75%"
 
 
 @pytest.mark.parametrize(
@@ -112,20 +112,20 @@ def test_gates_learn_in_a_training_of_their_own_for_each_row():
 )
 def test_what_gates_have_learned_goes_on_unless_it_is_reset(then, goes_on):
     run = rows("heads-gates", then=then)[0.5]
-    assert run.ticket.mask_from == (run.parts.of if goes_on else DENSE)
-    assert run.ticket.start == (run.parts.of.at(1000) if goes_on else DENSE.at(50))
+    assert run.ticket.mask_from == (run.components.of if goes_on else DENSE)
+    assert run.ticket.start == (run.components.of.at(1000) if goes_on else DENSE.at(50))
 
 
-def test_searches_and_their_controls_differ_in_what_they_close_only():
+def test_searches_and_their_controls_differ_in_what_they_prune_only():
     names = ("heads-good", "heads-bad", "s-good", "s-bad", "m-good", "m-bad")
     runs = {name: rows(name)[0.5] for name in names}
-    ways = {name: (run.parts.way, run.parts.strategy) for name, run in runs.items()}
+    ways = {name: (run.components.way, run.components.strategy) for name, run in runs.items()}
     assert ways == {
         "heads-good": ("steps", "good"), "heads-bad": ("steps", "bad"),
         "s-good": ("phases", "good"), "s-bad": ("phases", "bad"),
         "m-good": ("magnitude", "good"), "m-bad": ("magnitude", "bad"),
     }  # fmt: skip
-    asked = {name: run.parts.share_closed for name, run in runs.items()}
+    asked = {name: run.components.share_pruned for name, run in runs.items()}
     assert asked == {**dict.fromkeys(names[:2], 0.5), **dict.fromkeys(names[2:])}
     assert len({run.fingerprint for run in runs.values()}) == 6
     assert len({run.flags for run in runs.values()}) == 1
@@ -149,16 +149,25 @@ def test_labels(technique, options, label):
 @pytest.mark.parametrize(
     ("technique", "options", "said"),
     [
-        ("heads-lowest", {"measure": "gates"}, "there is no measure 'gates'; choose one of gradie"),
-        ("units-lowest", {"measure": "confidence"}, "confidence is of heads; choose another"),
+        ("heads-lowest", {"measure": "gates"}, "measure 'gates' is unknown; choose one of gradie"),
+        ("units-lowest", {"measure": "confidence"}, "confidence scores heads only; choose another"),
         ("heads-lowest", {"per": "word"}, "there is no importance per 'word'; choose one of t"),
-        ("heads-lowest", {"normalise": 1}, "normalise is true or false, not 1"),
-        ("heads-random", {"at_least": -1}, "at_least is a whole number of parts, not -1"),
-        ("heads-types", {"types": ("enc_dec",)}, "types is the order in which heads are closed, all"
-         " of [enc_self, dec_self, enc_dec], not ['enc_dec']"),
-        *(("heads-types", {"types": bad}, "types is the order in which heads are closed, all of")
-          for bad in (True, 3, None, dict.fromkeys(TYPES["heads"]), ("enc_dec",) * 3)),
-        ("units-types", {"types": "enc_ffn"}, "types is the order in which units are closed, all"),
+        ("heads-lowest", {"normalise": 1}, "normalise is 1, expected true or false"),
+        ("heads-random", {"at_least": -1}, "at_least is -1, expected an integer from 0"),
+        (
+            "heads-types",
+            {"types": ("enc_dec",)},
+            "types is ['enc_dec']; list all of [enc_self, dec_self, enc_dec], in",
+        ),
+        *(
+            (
+                "heads-types",
+                {"types": bad},
+                f"types is {list(bad) if isinstance(bad, tuple) else bad}; ",
+            )
+            for bad in (True, 3, None, dict.fromkeys(TYPES["heads"]), ("enc_dec",) * 3)
+        ),
+        ("units-types", {"types": "enc_ffn"}, "types is 'enc_ffn'; list all of [enc_ffn, dec_ffn]"),
         ("heads-top", {"then": "zero-shot", "sparsity": 0.5}, "zero-shot judges a model as it is,"),
         ("heads-top", {"then": "retrain"}, "there is no then 'retrain'; choose one of zero-shot"),
     ],
@@ -172,16 +181,16 @@ def test_refusals(technique, options, said):
     ("technique", "changes", "said"),
     [
         ("heads-random", {"prunable": "ffn"}, "prunable: ffn leaves the heads dense; write all-m"),
-        ("heads-random", {"scope": "2:4"}, "heads and FFN units are closed whole, and scope: 2:4"),
+        ("heads-random", {"scope": "2:4"}, "heads and FFN units are pruned whole, and scope: 2:4"),
         ("m-good", {"scope": "2:4"}, "m-pruning takes the smallest weights of all, and scope: 2:4"),
-        ("m-good", {"prunable": "ffn"}, "m-pruning takes the smallest weights of all matrices b"),
-        ("m-bad", {"keep_dense": "fc1"}, "m-pruning takes the smallest weights of all matrices b"),
+        ("m-good", {"prunable": "ffn"}, "m-pruning prunes the smallest weights of all matrices b"),
+        ("m-bad", {"keep_dense": "fc1"}, "m-pruning prunes the smallest weights of all matrices b"),
     ],
 )
 def test_masks_that_do_not_fit(technique, changes, said):
-    growth = replace(Growth(sparsity=0.0, start=0, end=800, every=20), **changes)
+    pruning = replace(PruningSchedule(sparsity=0.0, start=0, end=800, every=20), **changes)
     with pytest.raises(LotteryError, match=f"^{re.escape(said)}"):
-        list(TECHNIQUES[technique].plan(vocabulary(SHARES, growth=growth)))
+        list(TECHNIQUES[technique].plan(vocabulary(SHARES, pruning=pruning)))
 
 
 def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
@@ -197,7 +206,7 @@ def test_several_thens_are_several_techniques_in_a_configuration(tmp_path):
     ]  # fmt: skip
     assert [training.updates for training in plan.trainings] == [1000, 0, 200, 1000, 1000]
     assert (plan.trained, plan.unshared) == (4, 1 + 1 + 2 + 2 + 2)
-    assert [parts.strategy for parts in plan.closings] == ["lowest", "top"]
+    assert [components.strategy for components in plan.component_choices] == ["lowest", "top"]
 
 
 def test_titles_tell_techniques_apart(tmp_path):
@@ -217,8 +226,10 @@ def test_titles_tell_techniques_apart(tmp_path):
 
 def test_what_weights_are_ranked_by_elsewhere_is_of_no_account_to_m_pruning(tmp_path):
     asked = {"m-good": {"then": "rewind"}}
-    plans = [plan_of(tmp_path, asked, sparsities=[0.9], **more)
-             for more in ({}, {"scope": "global", "min_density": 0.1}, {"score": "random"})]
+    plans = [
+        plan_of(tmp_path, asked, sparsities=[0.9], **more)
+        for more in ({}, {"scope": "global", "min_density": 0.1}, {"score": "random"})
+    ]
     assert len({plan.cells[1].training.fingerprint for plan in plans}) == 1
 
 
@@ -228,20 +239,20 @@ def test_a_technique_with_two_measures_has_two_names(tmp_path):
     assert [cell.name for cell in plan.cells][1:] == [
         "heads-lowest-fine-tune@0.5#1", "by-norm-fine-tune@0.5#1",
     ]  # fmt: skip
-    assert [parts.measure for parts in plan.closings] == ["gradient", "l1"]
+    assert [components.measure for components in plan.component_choices] == ["gradient", "l1"]
 
 
-def test_the_subset_that_is_chosen_on_is_part_of_the_choice(tmp_path):
+def test_the_subset_that_is_chosen_on_is_component_of_the_choice(tmp_path):
     plans = [
         plan_of(tmp_path, "heads-lowest", "heads-gates", sparsities=[0.5], train=TRAIN + more)
         for more in ("", " --valid-subset dev,valid")
     ]
-    assert [[parts.subset for parts in plan.closings] for plan in plans] == [
+    assert [[components.subset for components in plan.component_choices] for plan in plans] == [
         ["valid", "valid"], ["dev", "valid"],  # gates learn on the training set
     ]  # fmt: skip
     one, other = (plan.cells[1].training for plan in plans)
     assert one.fingerprint != other.fingerprint
-    assert other.parts.scores == "gradient-sentence-dev"
+    assert other.components.scores == "gradient-sentence-dev"
 
 
 def test_a_rewound_counter_is_of_no_account_to_what_is_not_trained(tmp_path):

@@ -1,4 +1,4 @@
-"""Norms of parts, entry by entry and against fairseq's own ranking."""
+"""Norms of components, entry by entry and against fairseq's own ranking."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from live import anatomy, transformer
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import weight_masks
 from fairseq_lottery.heads.measures.weight_norms import adaprune, l1, l2
 
 NORMS = {"l1": l1, "l2": l2, "adaprune": adaprune}
@@ -19,10 +19,10 @@ def model_weights(seed=1, **changes):
     return model, {name: p.detach() for name, p in trainable(model).items()}
 
 
-def entries_of(kind, name, number, parts, weights):
-    """All entries of a part: the matrices' that closing it prunes, and the biases beside them."""
+def entries_of(kind, name, number, components, weights):
+    """All entries of a component: those of matrices that are pruned with it, and biases."""
     shapes = {n: tuple(t.shape) for n, t in weights.items()}
-    pruned = pruned_by(Parts(parts, {kind: {name: [number]}}), shapes)
+    pruned = weight_masks(ComponentMask(components, {kind: {name: [number]}}), shapes)
     found = []
     for matrix, keep in pruned.items():
         found.append(weights[matrix][~keep])
@@ -33,34 +33,34 @@ def entries_of(kind, name, number, parts, weights):
 
 
 @pytest.mark.parametrize("norm, order", [("l1", 1), ("l2", 2)])
-def test_against_the_entries_that_closing_a_part_prunes(norm, order):
+def test_against_the_entries_that_pruning_a_component_prunes(norm, order):
     model, weights = model_weights()
-    parts = anatomy(model)
-    scores = NORMS[norm](weights, parts)
-    assert {k: {n: len(v) for n, v in m.items()} for k, m in scores.items()} == parts.sizes
+    components = anatomy(model)
+    scores = NORMS[norm](weights, components)
+    assert {k: {n: len(v) for n, v in m.items()} for k, m in scores.items()} == components.sizes
     for kind, modules in scores.items():
         for name, values in modules.items():
             for number in range(len(values)):
-                entries = entries_of(kind, name, number, parts, weights)
+                entries = entries_of(kind, name, number, components, weights)
                 assert float(values[number]) == pytest.approx(float(entries.norm(order)), rel=1e-12)
 
 
 def test_adaprune_ranks_as_fairseq_does():
     model, weights = model_weights(seed=4)
-    parts = anatomy(model)
-    scores = NORMS["adaprune"](weights, parts)
+    components = anatomy(model)
+    scores = NORMS["adaprune"](weights, components)
     modules = dict(model.named_modules())
     if not hasattr(modules["encoder.layers.0.self_attn"], "_get_reserve_head_index"):
         pytest.skip("this fairseq has no head pruning of its own")
     for name, values in scores["heads"].items():
         kept = modules[name]._get_reserve_head_index(num_heads_to_keep=2)
         best = values.argsort(descending=True)[:2].tolist()
-        width = len(weights[f"{name}.q_proj.bias"]) // parts.heads[name]
+        width = len(weights[f"{name}.q_proj.bias"]) // components.heads[name]
         assert sorted(kept) == sorted((n * width, (n + 1) * width) for n in best)
-    for name in (n for n in parts.units if n.startswith("encoder")):
+    for name in (n for n in components.units if n.startswith("encoder")):
         removed = modules[name]._get_fc_rank(remove_num=5)
         assert removed == scores["units"][name].argsort()[:5].tolist()
-        assert torch.equal(scores["units"][name], NORMS["l1"](weights, parts)["units"][name])
+        assert torch.equal(scores["units"][name], NORMS["l1"](weights, components)["units"][name])
 
 
 def test_golden():
@@ -96,5 +96,5 @@ def test_refusals():
     name = "decoder.layers.1.encoder_attn.k_proj.weight"
     with pytest.raises(LotteryError, match=f"no {name}"):
         NORMS["l1"]({n: t for n, t in weights.items() if n != name}, anatomy(model))
-    with pytest.raises(LotteryError, match="does not divide into 4 parts"):
+    with pytest.raises(LotteryError, match="does not divide into 4 components"):
         NORMS["l1"]({**weights, name: torch.ones(15, 16)}, anatomy(model))

@@ -155,7 +155,7 @@ def _large(text, inner):
 
 
 def wrong(kind):
-    """Parts and scores that this model does not have."""
+    """ComponentMask and scores that this model does not have."""
     texts = {
         "parts": [
             ("heads", {f"{ENC}.self_attn": [4]}), ("heads", {f"{ENC}.self_attn": [-1]}),

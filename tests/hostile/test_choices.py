@@ -7,16 +7,19 @@ from hostile import choices, watch
 from hostile.damage import written
 
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.score_table import grid, load_scores
 
 
 def read_parts(path):
     """A choice and its record; what was read is one that could be written."""
-    parts, record = load_parts(path)
+    parts, record = load_choice(path)
     plain = parts.to_json()
-    assert Parts(Anatomy(plain["heads"], plain["units"]), plain["closed"], plain["mode"]) == parts
+    assert (
+        ComponentMask(Anatomy(plain["heads"], plain["units"]), plain["closed"], plain["mode"])
+        == parts
+    )
     shown = [line for name, keep in parts["heads"].items() for line in grid({name: keep})]
     return json.dumps([plain, shown, record], allow_nan=False)
 

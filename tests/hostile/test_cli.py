@@ -67,18 +67,18 @@ REFUSED = {
         "is no readable safetensors file",
     ),
     "parts out of a pipe": (
-        "ticket --mask-from {last} --parts {pipe}.txt --out {out}.safetensors",
+        "ticket --mask-from {last} --components {pipe}.txt --out {out}.safetensors",
         "cannot be read: it is a pipe",
     ),
     "a choice out of a pipe": (
-        "heads close {last} --parts {pipe}.txt --out {out}.pt", "cannot be read: it is a pipe"
+        "heads prune {last} --components {pipe}.txt --out {out}.pt", "cannot be read: it is a pipe"
     ),
     "scores of heads out of a pipe": (
         "heads choose --scores {pipe}.txt --share 0.5 --out {out}.json",
         "cannot be read: it is a pipe",
     ),
     "a choice that is a checkpoint": (
-        "heads close {last} --parts {last} --out {out}.pt", "cannot be read: 'utf-8' codec"
+        "heads prune {last} --components {last} --out {out}.pt", "cannot be read: 'utf-8' codec"
     ),
     "a command out of a pipe": (
         "pack {ticket} --command {pipe}.txt --out {out}.zip", "cannot be read: it is a pipe"

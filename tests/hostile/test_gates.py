@@ -8,8 +8,8 @@ from small import full_mask, load, save_checkpoint, weights
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_checkpoint
 from fairseq_lottery.formats.source import read_source
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
-from fairseq_lottery.heads.gates.learned_gates import learned_in
+from fairseq_lottery.heads.gates.learned_gates import read_gates
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 from fairseq_lottery.tickets.folder_check import check_folder
 
 SETTINGS = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
@@ -27,7 +27,7 @@ def read(path):
     """What is in it; a check of the folder says the same of it."""
     checked = check_folder(path.parent)[0]
     try:
-        found = learned_in(read_checkpoint(path)["criterion"], anatomy_of(read_source(path)))
+        found = read_gates(read_checkpoint(path)["criterion"], anatomy_of(read_source(path)))
     except LotteryError as error:
         problem = str(error)
         assert [one.replace(str(path), "") for one in checked.problems] == [
@@ -48,5 +48,5 @@ def test_every_bad_state_of_gates_is_refused_in_one_sentence(state, tmp_path):
 def test_gates_of_before_targets_were_kept(state, tmp_path):
     criterion = {**gates.GOOD, "gates._extra_state": {"weight": {"heads": 0.5}}}
     path = written(checkpoints.saved({**state, "criterion": criterion}), "old.pt")(tmp_path)
-    found = learned_in(read_checkpoint(path)["criterion"], anatomy_of(read_source(path)))
+    found = read_gates(read_checkpoint(path)["criterion"], anatomy_of(read_source(path)))
     assert found.targets is None and found.anneal is None and found.theta["heads"].shape == (12,)

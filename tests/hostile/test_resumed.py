@@ -14,7 +14,7 @@ from fairseq_lottery.tickets.draw import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 6, "--prune-every", 1,
+PRUNING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 6, "--prune-every", 1,
            "--score", "matrix.scores:taylor", "--snapshot-updates", "5")  # fmt: skip
 NAME = "decoder.layers.0.fc1.weight"  # 12 x 8
 LAST = "checkpoint_last.pt"
@@ -29,7 +29,7 @@ def state(toy_data, tmp_path_factory):
         Training(first).run(2).save()
         ticket = folder / "ticket.safetensors"
         save_ticket(ticket, draw(DrawPlan(str(folder / "dense" / LAST), sparsity=0.5)))
-        flags = ("--ticket", ticket, "--max-update", 8, *GROWING)
+        flags = ("--ticket", ticket, "--max-update", 8, *PRUNING)
         Training(configuration(toy_data, folder / "run", *flags)).run(3).save()
     return read_checkpoint(folder / "run" / LAST), flags
 

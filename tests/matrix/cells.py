@@ -32,7 +32,7 @@ Outcome = Union[str, Refused, By, None]
 
 @dataclass(frozen=True)
 class Row:
-    """Two cells: one way to train, with a ticket and with a growing mask.
+    """Two cells: one way to train, with a ticket and with a pruning schedule.
 
     Attributes:
         processes: 1, or two of gloo under a backend of ``--ddp-backend``.
@@ -41,7 +41,7 @@ class Row:
         start: ``fresh``, ``resumed``, or the flag that says what is left out or gone on from.
         command: what reads the configuration.
         also: another flag, where the row is about one.
-        ticket, growing: what comes of it; None where it means nothing.
+        ticket, pruning: what comes of it; None where it means nothing.
     """
 
     precision: str = "fp32"
@@ -52,7 +52,7 @@ class Row:
     command: str = "fairseq-train"
     also: str = ""
     ticket: Outcome = HELD
-    growing: Outcome = HELD
+    pruning: Outcome = HELD
 
     @property
     def name(self) -> str:
@@ -94,24 +94,24 @@ def _row(precision: str = "fp32", **values) -> Row:
 ROWS = (
     # resumed, as the command
     *(
-        Row(p, start="resumed", ticket=RESUMED, growing=RESUMED)
+        Row(p, start="resumed", ticket=RESUMED, pruning=RESUMED)
         for p in PRECISIONS
         if not p.startswith("bf16")
     ),
     Row(
         "bf16", start="resumed", command=HYDRA, ticket=BITS,
-        growing=By("training/test_processes.py::test_bf16_through_hydra_keeps_masters"),
+        pruning=By("training/test_processes.py::test_bf16_through_hydra_keeps_masters"),
     ),
     Row(ema="yes", frequency=2, command=HYDRA),
-    Row("bf16", command="fairseq-train", ticket=HIDES, growing=HIDES),
+    Row("bf16", command="fairseq-train", ticket=HIDES, pruning=HIDES),
     # averaged weights in every precision
-    *(_row(p, ema="yes", start="resumed", ticket=BITS, growing=BITS) for p in PRECISIONS),
+    *(_row(p, ema="yes", start="resumed", ticket=BITS, pruning=BITS) for p in PRECISIONS),
     *(
-        _row(p, ema="fp32", frequency=2, start="resumed", ticket=BITS, growing=NO_FP32)
+        _row(p, ema="fp32", frequency=2, start="resumed", ticket=BITS, pruning=NO_FP32)
         for p in PRECISIONS
     ),
-    Row(ema="yes", also="--ema-seed-model", ticket=NO_SEED, growing=NO_SEED),
-    Row(ema="yes", start="resumed", also="--store-ema only now", ticket=NO_EMA, growing=NO_EMA),
+    Row(ema="yes", also="--ema-seed-model", ticket=NO_SEED, pruning=NO_SEED),
+    Row(ema="yes", start="resumed", also="--store-ema only now", ticket=NO_EMA, pruning=NO_EMA),
     # several batches an update
     *(_row(p, frequency=2) for p in PRECISIONS),
     # two processes
@@ -121,21 +121,21 @@ ROWS = (
     ),
     Row(
         processes="legacy_ddp", start="resumed", ticket=BITS,
-        growing=By("training/test_processes.py::test_two_processes_keep_one_mask_and_resume"),
+        pruning=By("training/test_processes.py::test_two_processes_keep_one_mask_and_resume"),
     ),
     Row(processes="no_c10d", frequency=2),
     Row(processes="c10d"),
-    Row(processes="pytorch_ddp", frequency=2, start="resumed", ticket=BITS, growing=BITS),
+    Row(processes="pytorch_ddp", frequency=2, start="resumed", ticket=BITS, pruning=BITS),
     *(
         _row(p, processes="legacy_ddp", frequency=2, ema="yes")
         for p in PRECISIONS
         if p != "fp32"
     ),
     *(_row(p, processes="pytorch_ddp", ema="yes") for p in ("fp16 flat", "bf16", "amp")),
-    Row(processes="slowmo", ticket=HIDES, growing=HIDES),
+    Row(processes="slowmo", ticket=HIDES, pruning=HIDES),
     Row(
         processes="fully_sharded",
-        ticket=HIDES, growing=By("training/test_refusals.py::test_refused", HIDES),
+        ticket=HIDES, pruning=By("training/test_refusals.py::test_refused", HIDES),
     ),
     # what is left out of a checkpoint, and what is gone on from
     *(
@@ -152,44 +152,44 @@ ROWS = (
         for p in PRECISIONS
         if p != "amp"
     ),
-    Row("amp", also="--update-counter rewind", ticket=NO_REWIND, growing=NO_REWIND),
+    Row("amp", also="--update-counter rewind", ticket=NO_REWIND, pruning=NO_REWIND),
     *(
-        _row(p, start="resumed", also="--score of gradients", ticket=None, growing=BITS)
+        _row(p, start="resumed", also="--score of gradients", ticket=None, pruning=BITS)
         for p in PRECISIONS
         if p != "amp"
     ),
-    Row("amp", also="--score of gradients", ticket=None, growing=NO_SUM),
+    Row("amp", also="--score of gradients", ticket=None, pruning=NO_SUM),
     # weights that are regrown: at random, and where gradients of pruned weights are largest
     *(
         _row(
             p, ema="yes", frequency=2, start="resumed", also="--pruner set",
-            ticket=None, growing=BITS,
+            ticket=None, pruning=BITS,
         )
         for p in PRECISIONS
     ),
     *(
-        _row(p, start="resumed", also="--pruner of dense gradients", ticket=None, growing=BITS)
+        _row(p, start="resumed", also="--pruner of dense gradients", ticket=None, pruning=BITS)
         for p in PRECISIONS
         if p != "amp"
     ),
-    Row("amp", also="--pruner of dense gradients", ticket=None, growing=NO_SUM),
+    Row("amp", also="--pruner of dense gradients", ticket=None, pruning=NO_SUM),
     *(
         _row(
             p, processes="legacy_ddp", ema="yes", start="resumed", also="--pruner set",
-            ticket=None, growing=BITS,
+            ticket=None, pruning=BITS,
         )
         for p in ("fp32", "fp16 flat", "bf16", "amp")
     ),
     *(
         _row(
             p, processes="pytorch_ddp", start="resumed", also="--pruner of dense gradients",
-            ticket=None, growing=BITS,
+            ticket=None, pruning=BITS,
         )
         for p in ("fp32", "fp16 flat", "fp16 memory-efficient", "bf16")
     ),
 )  # fmt: skip
 
-KINDS = ("ticket", "growing")
+KINDS = ("ticket", "pruning")
 
 
 def cells(where=lambda row: True):

@@ -15,7 +15,7 @@ from fairseq_lottery.compat import PHANTOM_PARAMETER
 from fairseq_lottery.formats import read_checkpoint
 
 UPDATES = 8
-GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
 #: weights are exchanged after updates 3 and 5; a run that is saved after 4 has summed gradients
 EXCHANGING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 7, "--prune-every", 2)
 #: what a checkpoint is made with that another training goes on from
@@ -89,7 +89,7 @@ def run_row(row, kind, place):
         flags = ()
     if rewinds:
         flags += ("--update-counter", "rewind")
-    pruning = GROWING if kind == "growing" else ()
+    pruning = PRUNING if kind == "pruning" else ()
     if row.also.startswith("--pruner"):
         pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]
         pruning = (*EXCHANGING, "--pruner", pruner)
@@ -149,7 +149,7 @@ def _finetuned(row, kind, place, flags, pruning):
 
 def _assert_stays(before, after, kind):
     assert after.task.run.mask == before.task.run.mask
-    if kind == "growing":  # on from the densest row that no matrix has to grow back for
+    if kind == "pruning":  # on from the densest row that no matrix has to grow back for
         found = matrices(after.trainer.get_model())
         shares = [int((~k).sum()) / found[n][1] for n, k in after.watch.mask.items()]
         after.watch.goes_on_from(max(shares))

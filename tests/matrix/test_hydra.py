@@ -27,7 +27,7 @@ model:
   encoder: {{layers: 1, embed_dim: 8, ffn_embed_dim: 12, attention_heads: 2}}
   decoder: {{layers: 1, embed_dim: 8, ffn_embed_dim: 12, attention_heads: 2}}
 """
-GROWING = "prune_to: 0.8, prune_start: 2, prune_end: 6, prune_every: 2"
+PRUNING = "prune_to: 0.8, prune_start: 2, prune_end: 6, prune_every: 2"
 
 
 def train(toy, save_dir, lottery, row=None, kill=None):
@@ -84,7 +84,7 @@ def test_cell(cell, toy, dense):
         f"mask_from: {dense}/snapshot_4.safetensors, start_from: {dense}/snapshot_0.safetensors,"
         " sparsity: 0.6"
     )
-    lottery = ticket if kind == "ticket" else GROWING
+    lottery = ticket if kind == "ticket" else PRUNING
     train(toy, "whole", lottery, row).ok()
     whole = toy.load("whole", "checkpoint_last.pt")
     mask = toy.mask("whole", "checkpoint_last.pt")

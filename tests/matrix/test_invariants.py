@@ -64,8 +64,8 @@ def plans(draw):
     scope = draw(st.sampled_from(["layer", "global"]))
     sets = ["all-matrices", "no-embeddings"] + ([] if recurrent else ["attention", "ffn"])
     start = draw(st.integers(0, 4))
-    growing = draw(st.booleans())
-    ticket = draw(st.sampled_from([0.3, 0.45])) if not growing or draw(st.booleans()) else None
+    pruning = draw(st.booleans())
+    ticket = draw(st.sampled_from([0.3, 0.45])) if not pruning or draw(st.booleans()) else None
     flags = {
         "--prunable": draw(st.sampled_from(sets)),
         "--keep-dense": draw(st.sampled_from([None, None, r"^encoder\."])),
@@ -73,7 +73,7 @@ def plans(draw):
         "--min-density": draw(st.sampled_from([None, 0.1, 0.3])) if scope == "global" else None,
     }
     scores = ["magnitude", "random", "matrix.scores:of_trained"]
-    if growing:
+    if pruning:
         end = draw(st.integers(start + 1, UPDATES))
         flags.update({
             "--prune-to": draw(st.sampled_from([0.45, 0.5, 0.613])), "--prune-start": start,
@@ -88,7 +88,7 @@ def plans(draw):
     if ema:
         flags.update({
             "--store-ema": True, "--ema-decay": 0.6, "--ema-start-update": draw(st.integers(0, 2)),
-            "--ema-fp32": ema == "fp32" and not growing,
+            "--ema-fp32": ema == "fp32" and not pruning,
         })  # fmt: skip
     flags["--clip-norm"] = draw(st.sampled_from([0, 0.1, 1]))
     flags["--update-freq"] = draw(st.sampled_from([1, 1, 2]))

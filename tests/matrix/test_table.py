@@ -53,7 +53,7 @@ def test_what_is_refused_is_a_part_of_a_sentence():
 
 def test_the_tests_of_other_folders_exist():
     named = {
-        cell.test for row in ROWS for cell in (row.ticket, row.growing) if isinstance(cell, By)
+        cell.test for row in ROWS for cell in (row.ticket, row.pruning) if isinstance(cell, By)
     }
     assert named
     for path, _, function in (one.partition("::") for one in named):

@@ -8,7 +8,7 @@ import torch
 from matrix import scores
 from matrix.training import ON_CPU, Training, configuration, in_this_process
 
-GROWING = ("--prune-to", 0.6, "--prune-start", 1, "--prune-end", 4, "--prune-every", 1)
+PRUNING = ("--prune-to", 0.6, "--prune-start", 1, "--prune-end", 4, "--prune-every", 1)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_an_update_that_is_passed_over_lets_nothing_grow(
         pytest.skip("this torch cannot do it on a CPU")
 
     monkeypatch.setattr(torch.cuda.amp, "GradScaler", _scaler)
-    flags = ("--max-update", 6, *GROWING, "--fp16-init-scale", 2**20)
+    flags = ("--max-update", 6, *PRUNING, "--fp16-init-scale", 2**20)
     with in_this_process():
         cfg = configuration(toy_data, tmp_path, *flags, precision=precision)
         training = Training(cfg)
@@ -104,7 +104,7 @@ REFUSED = {
 def test_what_hides_the_weights_is_refused(toy_data, tmp_path, capsys, case):
     flags, sentence = REFUSED[case]
     with in_this_process(), pytest.raises(SystemExit) as stopped:
-        Training(configuration(toy_data, tmp_path, "--max-update", 6, *GROWING, *flags))
+        Training(configuration(toy_data, tmp_path, "--max-update", 6, *PRUNING, *flags))
     printed = capsys.readouterr().err
     assert stopped.value.code == 2 and printed.count("fairseq-lottery: ") == 1
     assert sentence in printed

@@ -1,7 +1,7 @@
 """One process of a training on two, or one with a GPU of its own: runs cells, one after another.
 
 ``worker.py DATA DENSE FOLDER RESULTS RANK WORLD PORT CPU CELL...`` writes a line of JSON into
-RESULTS for each cell, ``<row's name>/<ticket or growing>``: what went wrong, and what every rank
+RESULTS for each cell, ``<row's name>/<ticket or pruning>``: what went wrong, and what every rank
 must have the same.
 """
 

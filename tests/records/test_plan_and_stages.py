@@ -54,7 +54,7 @@ def test_a_whole_plan(tmp_path):
         ({"stages": [{**STAGE, "facts": {"parts": {"file": "a/parts.json"}}}]},
          "train-a.facts.parts.kind is missing"),
         ({"stages": [{**STAGE, "facts": {"parts": {"file": "a/p.json", "kind": "heads"}}}]},
-         "train-a needs no file of parts"),
+         "train-a does not need the file of its components"),
         ({"gpus": True}, "gpus is True, expected an integer"),
         ({"threads": "1"}, "threads is '1', expected an integer"),
         ({"keep": None}, "keep is None, expected a list"),

@@ -13,8 +13,8 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from small import SHAPES, save_checkpoint, weights
 
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.score_table import save_scores
 from fairseq_lottery.masks import Mask, prunable_matrices
 
@@ -165,7 +165,7 @@ class Made:
             "closed": {kind: counts[kind] / COUNTS[kind] for kind in COUNTS},
         }  # fmt: skip
 
-    def parts(self):
+    def choices(self):
         """The choice of every cell that closes some: at random, the same first half a seed."""
         for cell in self.cells():
             if cell[0] not in self.rows or cell[0].startswith("m-"):
@@ -179,13 +179,13 @@ class Made:
                 chosen = dict.fromkeys([*common[: count // 2], *own])
                 for name, number in list(chosen)[:count]:
                     closed.setdefault(kind, {}).setdefault(name, []).append(number)
-            self.choice(Parts(ANATOMY, closed), about)
+            self.choice(ComponentMask(ANATOMY, closed), about)
         return self
 
     def choice(self, parts, about):
         """One choice, as a file and a record."""
         path = f"{about['training']}/parts.json"
-        save_parts(self.folder / path, parts, {"made": "here"})
+        save_choice(self.folder / path, parts, {"made": "here"})
         self.records.append({"kind": "parts", **about, "file": path})
 
     def importance(self, measures=("gradient-sentence", "confidence"), anatomy=ANATOMY):

@@ -200,7 +200,7 @@ def test_a_report_of_several_kinds(tmp_path):
     made = Made(
         tmp_path / "run", ("mp", "heads-lowest", "s-good"), (0.5, 0.9), rows=ROWS, sentences=10
     )
-    made.score().model().parts().importance().write()
+    made.score().model().choices().importance().write()
     files = write_report([tmp_path / "run"], tmp_path / "out", PAGE)
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# Small task\n")

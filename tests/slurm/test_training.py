@@ -11,13 +11,13 @@ from toy import PACKAGE, assert_pruned, assert_same_training, train_two
 
 pytestmark = pytest.mark.slow
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
 
 
 def write_script(toy, interpreter):
     """A job script that trains on two tasks, in ``parts``."""
     command = [interpreter, "-m", "fairseq_lottery.launch"]
-    command += toy.arguments("parts", *GROWING, "--num-workers", 1, updates=50)
+    command += toy.arguments("parts", *PRUNING, "--num-workers", 1, updates=50)
     script = toy.path("parts.sh")
     script.write_text(
         f"""#!/bin/sh
@@ -49,7 +49,7 @@ def whole(slurm, toy_data, tmp_path_factory):
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    for done in train_two(toy, "whole", *GROWING, updates=50):
+    for done in train_two(toy, "whole", *PRUNING, updates=50):
         done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 

@@ -13,8 +13,8 @@ import torch
 from toy import HALF, LOTTERY, Done, Toy, alone, assert_pruned, drawing, hypotheses
 
 from fairseq_lottery.formats import read_source
-from fairseq_lottery.heads.components.parts_file import load_parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.pruned_weights import weight_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.cuda]
 
@@ -117,13 +117,13 @@ def test_changes_and_a_search(toy, trained):
     heads(toy, "search", last, "--kind", "weights", "--enough", 0.9, "--out", "found.safetensors")
     assert 0 < read_source(toy.path("found-good.safetensors")).mask.sparsity < 1
     heads(toy, "search", last, "--enough", 0.9, "--out", "found.json")
-    assert load_parts(toy.path("found-good.json"))[0].count("heads") == 12
+    assert load_choice(toy.path("found-good.json"))[0].count("heads") == 12
 
 
 @pytest.fixture
 def half(toy, trained):
     """Half of the heads and of the units, as a choice."""
-    for kind, start in (("heads", []), ("units", ["--parts", "heads.json"])):
+    for kind, start in (("heads", []), ("units", ["--components", "heads.json"])):
         of = ["--of", trained / "checkpoint_last.pt", "--strategy", "random", "--kind", kind]
         heads(toy, "choose", *of, "--share", 0.5, *start, "--out", f"{kind}.json")
     return toy.path("units.json")
@@ -131,14 +131,14 @@ def half(toy, trained):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_closed_parts_and_pruned_weights_stay_zero(toy, trained, half, precision):
-    flags = [*PRECISIONS[precision], *drawing(trained, 0.5, "--parts", half)]
+    flags = [*PRECISIONS[precision], *drawing(trained, 0.5, "--components", half)]
     train(toy, "run", *flags, updates=8)
     train(toy, "run", *flags, updates=12)
-    mask, parts = toy.mask("run", "checkpoint_last.pt"), load_parts(half)[0]
+    mask, parts = toy.mask("run", "checkpoint_last.pt"), load_choice(half)[0]
     state = toy.load("run", "checkpoint_last.pt")
     assert_pruned(state, mask)
     weights = read_source(toy.path("run", "checkpoint_last.pt")).weights
-    closed = pruned_by(parts, {name: tuple(w.shape) for name, w in weights.items()})
+    closed = weight_masks(parts, {name: tuple(w.shape) for name, w in weights.items()})
     for name, keep in closed.items():
         assert not weights[name][~keep].any(), name
     opened = sum(int((mask[n] & closed.get(n, mask[n])).sum()) for n in mask)
@@ -148,7 +148,7 @@ def test_closed_parts_and_pruned_weights_stay_zero(toy, trained, half, precision
 
 
 def test_slim_translates_as_with_zeros(toy, trained, half):
-    train(toy, "run", *drawing(trained, 0, "--parts", half), updates=8)
+    train(toy, "run", *drawing(trained, 0, "--components", half), updates=8)
     last = toy.path("run", "checkpoint_last.pt")
     run(toy, "fairseq_lottery.cli.main", "export", last, "--to", "slim", "--out", "slim.pt")
     assert translations(toy, "slim.pt") == translations(toy, "run/checkpoint_last.pt")

@@ -15,7 +15,7 @@ from toy import HALF, drawing, half_precision_trains_on_cpu, pretend_cuda, train
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 from fairseq_lottery.training.start.run_end import reached_end
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 4, "--prune-every", 1)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 4, "--prune-every", 1)
 #: a learning rate that makes no progress
 WORSE = ("--lr", 0.3, "--warmup-updates", 1, "--validate-interval-updates", 2, "--patience", 2)
 
@@ -70,22 +70,22 @@ def assert_stays(toy, start, flag, update):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "ticket", "growing", "fp16"])
+@pytest.mark.parametrize("kind", ["plain", "ticket", "pruning", "fp16"])
 def test_the_same_command_again_changes_no_file(toy, dense, kind):
     if kind == "fp16" and not half_precision_trains_on_cpu():
         pytest.skip("this torch has no half-precision dropout on a CPU")
     flags = {
         "plain": ("--snapshot-updates", "0,6"),
         "ticket": drawing(dense, 0.5),
-        "growing": (*GROWING, "--save-interval-updates", 3),
-        "fp16": (*HALF, *GROWING),
+        "pruning": (*PRUNING, "--save-interval-updates", 3),
+        "fp16": (*HALF, *PRUNING),
     }[kind]
 
     def start(updates=6):
         return toy.train("run", *flags, updates=updates, prelude=pretend_cuda).ok()
 
     assert_stays(toy, start, "--max-update 6", 6)
-    if kind == "growing":
+    if kind == "pruning":
         start(updates=8)
         assert toy.load("run", "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 8
 
@@ -109,7 +109,7 @@ def test_epochs_and_patience_are_ends_as_well(toy):
 @pytest.mark.slow
 def test_two_processes_change_no_file(toy):
     def start():
-        first, second = (done.ok() for done in train_two(toy, "run", *GROWING, updates=6))
+        first, second = (done.ok() for done in train_two(toy, "run", *PRUNING, updates=6))
         assert "belongs to a finished training" not in second.out
         return first
 

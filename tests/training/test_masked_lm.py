@@ -21,8 +21,8 @@ from fairseq_lottery.tickets.inspection import inspect_file
 
 pytest.importorskip("fairseq")
 
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.measures import loaded_heads, loaded_measures
 from fairseq_lottery.heads.measures.score_table import load_scores
@@ -335,20 +335,20 @@ def test_its_loss_is_the_one_that_fairseq_logs(runs):
     """Seed 1 masks the tokens that an evaluation masks; the log has three digits, in bits."""
     done = runs.train("seed1", 5, "--seed", 1).ok()
     logged = float(re.findall(r"valid on 'valid' subset .*? loss ([\d.]+)", done.out)[-1])
-    made = loaded_heads.live_heads(runs.path("seed1/checkpoint_last.pt"))
-    everything = Parts(made.anatomy, {})
+    made = loaded_heads.load_heads(runs.path("seed1/checkpoint_last.pt"))
+    everything = ComponentMask(made.anatomy, {})
     for tokens in (100, 4096):
         loss = loaded_measures.Judged(made, loaded_measures.Sample(tokens=tokens))(everything)
         assert loss / math.log(2) == pytest.approx(logged, abs=5.1e-4)
     lines = open(runs.path("valid.en")).readlines()
     assert len(loaded_model.examples(made, "valid", None)) == len(lines)
-    without = Parts(made.anatomy, {"heads": {name: [0] for name in made.anatomy.heads}})
+    without = ComponentMask(made.anatomy, {"heads": {name: [0] for name in made.anatomy.heads}})
     assert abs(loaded_measures.Judged(made, loaded_measures.Sample())(without) - loss) > 1e-5
 
 
 def test_the_importance_of_its_heads_is_the_derivative_of_its_loss(runs):
     """Of one batch: |dL/dgate| by a central difference; fairseq computes softmax in fp32."""
-    made = loaded_heads.live_heads(runs.path("pruned/checkpoint_last.pt"))
+    made = loaded_heads.load_heads(runs.path("pruned/checkpoint_last.pt"))
     made.model.double()
     sample = loaded_measures.Sample(sentences=4)
     scores = loaded_measures.measured(made, sample, per="batch")
@@ -385,10 +385,10 @@ def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
     if measure == "confidence":
         assert all(float(values.max()) <= 1 for values in found.values())
     assert main(["heads", "choose", "--scores", scores, "--share", "0.5", "--out", choice]) == 0
-    line = ["ticket", "--mask-from", last, "--parts", choice, "--reset", "keep", "--out", out]
+    line = ["ticket", "--mask-from", last, "--components", choice, "--reset", "keep", "--out", out]
     assert main(line) == 0
     ticket = load_ticket(out)
-    closed = set(load_parts(choice)[0].closed("heads"))
+    closed = set(load_choice(choice)[0].pruned("heads"))
     assert len(closed) == 2
     for name in found:
         keep = ticket.mask[f"{name}.out_proj.weight"].reshape(32, 2, 16)
@@ -404,7 +404,7 @@ def test_heads_are_measured_and_closed_in_its_next_ticket(runs, measure):
         ({"mask_prob": 0.0}, "the examples called valid cannot be read (AssertionError)"),
         ({"sample_break_mode": "${oc.env:HOME}"}, ""),
         ({"mask_multiple_length": 10**9}, ""),
-        ({"mask_prob": 1e-9}, "no token of the examples counts in the loss; give more examples"),
+        ({"mask_prob": 1e-9}, "the loss counts no token of the examples; give more examples"),
     ],
 )
 def test_what_a_strangers_checkpoint_says_of_examples_is_bounded(runs, settings, said, capsys):
@@ -424,7 +424,7 @@ def test_switches_that_an_evaluation_does_not_follow_are_said(runs, caplog):
     state = read_checkpoint(runs.path("dense/checkpoint_last.pt"))
     state["cfg"]["task"]["mask_whole_words"] = True
     torch.save(state, runs.path("words.pt"))
-    loaded_model.examples(loaded_heads.live_heads(runs.path("words.pt")), "valid", None)
+    loaded_model.examples(loaded_heads.load_heads(runs.path("words.pt")), "valid", None)
     assert "examples are made without these settings of the training: mask_whole_words" in (
         caplog.text
     )

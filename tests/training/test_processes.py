@@ -64,8 +64,8 @@ def test_gates_of_two_processes_count_each_update_once(toy, dense):
 
 def test_two_processes_that_draw_other_masks_are_stopped(toy, dense):
     """At the start, and when a mask grows: each rank has another seed."""
-    growing = ("--prune-to", 0.7, "--prune-start", 2, "--prune-end", 4, "--prune-every", 1)
-    for flags in (drawing(dense, 0.8), growing):
+    pruning = ("--prune-to", 0.7, "--prune-start", 2, "--prune-end", 4, "--prune-every", 1)
+    for flags in (drawing(dense, 0.8), pruning):
         port = free_port()
         ranks = []
         for rank in (0, 1):

@@ -290,7 +290,7 @@ def test_a_sparsity_that_is_no_share_is_one_sentence(refused, monkeypatch, due):
 
 def test_a_state_that_no_checkpoint_stores_is_one_sentence(train, capsys, monkeypatch):
     training = train(*own("Counting"), to=2)
-    training.task.run.growth.pruner.changes = 1.5
+    training.task.run.pruning.pruner.changes = 1.5
     with pytest.raises(SystemExit) as stopped:
         training.task.state_dict()
     assert stopped.value.code == 2

@@ -177,8 +177,8 @@ def test_a_schedule_in_the_past_of_a_resumed_run(toy, dense):
 
 
 def test_a_growing_run_that_is_resumed_with_another_plan(toy):
-    growing = ("--prune-every", 2, "--save-interval-updates", 6)
-    toy.train("run", *MP, *growing, prelude=lambda: kill_at(6))
+    pruning = ("--prune-every", 2, "--save-interval-updates", 6)
+    toy.train("run", *MP, *pruning, prelude=lambda: kill_at(6))
     for flags, sentence in (
         ((), "was pruning to 0.8 until update 10; give its --prune flags again"),
         (("--prune-to", 0.9, "--prune-end", 10), "finish that schedule before another"),

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source, save_ticket
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.masks import find_score
 from fairseq_lottery.tickets.folder_check import check_folder
 from fairseq_lottery.training.start import resumed_pruner
@@ -22,7 +22,7 @@ from fairseq_lottery.training.start import resumed_pruner
 pytestmark = pytest.mark.slow
 
 #: after five updates 79.6 % are pruned, half a percent of the prunable weights short of the end
-GROWING = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 6, "--prune-every", 1)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 6, "--prune-every", 1)
 LAST = "checkpoint_last.pt"
 
 
@@ -87,15 +87,15 @@ def forget(tmp_path, *names):
 
 
 def test_a_schedule_one_step_before_its_end_is_not_ended(train, refused):
-    run = train(*GROWING, to=5).task.run
+    run = train(*PRUNING, to=5).task.run
     assert 0 < 0.8 - run.mask.sparsity < 0.005
     refused("was pruning to 0.8 until update 6; give its --prune flags again")
-    assert train(*GROWING).task.run.mask.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert train(*PRUNING).task.run.mask.sparsity == pytest.approx(0.8, abs=1e-3)
 
 
 def test_a_schedule_that_has_ended_is_still_kept(train, tmp_path):
     """So that the folder can be held against it, however often the run went on without it."""
-    train(*GROWING, to=6)
+    train(*PRUNING, to=6)
     stored = ours(tmp_path)
     for update in (8, 10):
         train(to=update)
@@ -118,14 +118,14 @@ OTHER_RANKING = {
 
 @pytest.mark.parametrize("flags", OTHER_RANKING.values(), ids=OTHER_RANKING)
 def test_nothing_ranks_otherwise_in_the_middle_of_a_schedule(train, refused, tmp_path, flags):
-    train(*GROWING, to=3)
-    refused(f"is of a run that was pruning with {flags[0]} ", *GROWING, *flags)
+    train(*PRUNING, to=3)
+    refused(f"is of a run that was pruning with {flags[0]} ", *PRUNING, *flags)
     forget(tmp_path, "ranking")
-    train(*GROWING, *flags)  # an older version did not say, and its runs go on
+    train(*PRUNING, *flags)  # an older version did not say, and its runs go on
 
 
 def test_after_a_schedule_only_the_matrices_stay(train, refused):
-    train(*GROWING, "--prunable", "attention", to=6)
+    train(*PRUNING, "--prunable", "attention", to=6)
     then = ("--prune-to", 0.9, "--prune-start", 8, "--prune-end", 10, "--prune-every", 1)
     refused("was pruning with --prunable attention, not ffn", *then, "--prunable", "ffn")
     run = train(*then, "--prunable", "attention", "--scope", "global", to=10).task.run
@@ -133,7 +133,7 @@ def test_after_a_schedule_only_the_matrices_stay(train, refused):
 
 
 def test_a_score_of_the_users_own_stays_the_same(train, refused, monkeypatch):
-    own = (*GROWING, "--score", "matrix.scores:of_trained")
+    own = (*PRUNING, "--score", "matrix.scores:of_trained")
     train(*own, to=3)
     with monkeypatch.context() as patch:
         patch.setattr(resumed_pruner, "find_score", lambda name: (find_score(name)[0], "another"))
@@ -143,9 +143,9 @@ def test_a_score_of_the_users_own_stays_the_same(train, refused, monkeypatch):
 
 def test_summed_gradients_begin_anew_when_the_mask_has_grown(train, tmp_path):
     """A step ranks by what was seen since the one before it."""
-    growing = ("--prune-to", 0.8, "--prune-start", 3, "--prune-end", 6, "--prune-every", 3)
+    pruning = ("--prune-to", 0.8, "--prune-start", 3, "--prune-end", 6, "--prune-every", 3)
     for update, is_zero in ((2, False), (3, True), (5, False), (6, True)):
-        train(*growing, "--score", "matrix.scores:taylor", to=update)
+        train(*pruning, "--score", "matrix.scores:taylor", to=update)
         gradients = read_checkpoint(tmp_path / "run" / LAST)["last_optimizer_state"]["lottery"]
         assert not any(bool(one.any()) for one in gradients["gradients"]) == is_zero, update
 
@@ -163,8 +163,10 @@ def of_files(sources, tmp_path):
     anatomy = Anatomy.of(source.shapes, source.architecture)
     for number in (0, 1):
         heads = {"encoder.layers.0.self_attn": [number]}
-        save_parts(
-            tmp_path / f"parts{number}.json", Parts(anatomy, {"heads": heads}, "uniform"), {}
+        save_choice(
+            tmp_path / f"parts{number}.json",
+            ComponentMask(anatomy, {"heads": heads}, "uniform"),
+            {},
         )
         scores = {name: torch.rand(w.shape) for name, w in source.weights.items()}
         save_file(scores, tmp_path / f"scores{number}.safetensors")
@@ -172,11 +174,11 @@ def of_files(sources, tmp_path):
         "--mask-from": (sources / "one" / LAST, sources / "two" / LAST),
         "--start-from": tuple(sources / n / "snapshot_0.safetensors" for n in ("one", "two")),
         "--score-file": tuple(tmp_path / f"scores{n}.safetensors" for n in (0, 1)),
-        "--parts": tuple(tmp_path / f"parts{n}.json" for n in (0, 1)),
+        "--components": tuple(tmp_path / f"parts{n}.json" for n in (0, 1)),
     }
 
 
-@pytest.mark.parametrize("flag", ["--mask-from", "--start-from", "--score-file", "--parts"])
+@pytest.mark.parametrize("flag", ["--mask-from", "--start-from", "--score-file", "--components"])
 def test_another_file_is_another_run(train, refused, sources, tmp_path, flag):
     first, second = of_files(sources, tmp_path)[flag]
     copy, moved = tmp_path / f"copy{first.suffix}", tmp_path / f"moved{first.suffix}"
@@ -267,7 +269,7 @@ def test_a_ticket_changed_under_a_run(train, refused, sources, tmp_path):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_state_of_another_optimizer_is_not_loaded(train, refused, tmp_path, precision):
     """In half precision fairseq compares its wrapper only, and fails on the state inside."""
-    pruned = (*GROWING, "--max-update", 12)
+    pruned = (*PRUNING, "--max-update", 12)
     train(*pruned, to=2, precision=precision)
     said = "was saved with the optimizer masked_adam, not masked_nag; resume"
     refused(said, *pruned, optimizer="masked_nag", precision=precision)
@@ -282,7 +284,7 @@ def test_most_of_a_convolutional_model_is_not_prunable(toy_data, tmp_path, caplo
     layers = {f"--{side}-layers": "[(8, 3)]" for side in ("encoder", "decoder")}
     sizes = {f"--{name}-embed-dim": 8 for name in ("encoder", "decoder", "decoder-out")}
     cfg = configuration(
-        toy_data, tmp_path / "run", *GROWING, "--max-update", 9,
+        toy_data, tmp_path / "run", *PRUNING, "--max-update", 9,
         model={"--arch": "fconv", **layers, **sizes},
     )  # fmt: skip
     with in_this_process():

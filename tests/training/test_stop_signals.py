@@ -30,7 +30,7 @@ from fairseq_lottery.launch import Place, flags
 from fairseq_lottery.training.processes import stop_signals
 from fairseq_lottery.training.processes.stop_signals import Stopping, stop_on_signals
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 4)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 14, "--prune-every", 4)
 
 
 def send(number=signal.SIGUSR1, times=1):
@@ -106,8 +106,8 @@ def uninterrupted(toy_data, tmp_path_factory):
 
 #: each precision and each kind; test_training.py resumes all of their pairs
 STOPPED_AND_RESUMED = [
-    ("ticket", "fp32"), ("growing", "fp32"), ("ticket", "fp16-flat"), ("ticket", "amp"),
-    ("growing", "fp16-no-flatten"), ("growing", "fp16-memory-efficient"),
+    ("ticket", "fp32"), ("pruning", "fp32"), ("ticket", "fp16-flat"), ("ticket", "amp"),
+    ("pruning", "fp16-no-flatten"), ("pruning", "fp16-memory-efficient"),
 ]  # fmt: skip
 
 
@@ -116,8 +116,8 @@ STOPPED_AND_RESUMED = [
 def test_stopped_and_resumed_equals_uninterrupted(toy, dense, uninterrupted, kind, precision):
     if precision != "fp32":
         skip_without_half_precision()
-    given = [*PRECISIONS[precision], *(GROWING if kind == "growing" else drawing(dense, 0.7))]
-    name = {"ticket": "SIGTERM", "growing": "SIGUSR1"}[kind]
+    given = [*PRECISIONS[precision], *(PRUNING if kind == "pruning" else drawing(dense, 0.7))]
+    name = {"ticket": "SIGTERM", "pruning": "SIGUSR1"}[kind]
     stopped = toy.train("parts", *given, prelude=during(8, lambda: send(signal.Signals[name])))
     assert_saved(stopped, 8, name)
     assert sorted(p.name for p in toy.path("parts").glob("checkpoint*")) == ["checkpoint_last.pt"]
@@ -165,11 +165,11 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_whenever_the_signal_comes(toy, uninterrupted, moment):
     prelude, update, given, validations = MOMENTS[moment]
-    stopped = toy.train("parts", *GROWING, *given, prelude=prelude)
+    stopped = toy.train("parts", *PRUNING, *given, prelude=prelude)
     assert_saved(stopped, update)
     assert stopped.out.count("begin validation") == validations
-    toy.train("parts", *GROWING, *given).ok()
-    assert_same_end(toy, uninterrupted(*GROWING, *given))
+    toy.train("parts", *PRUNING, *given).ok()
+    assert_same_end(toy, uninterrupted(*PRUNING, *given))
 
 
 @pytest.mark.slow
@@ -213,10 +213,10 @@ def test_processes_that_load_data_do_not_die_of_it(toy, uninterrupted, number):
 
     # three for two batches of validation; without a buffer their end is noticed at once
     workers = ("--num-workers", 3, "--data-buffer-size", 0)
-    stopped = toy.train("parts", *GROWING, *workers, prelude=during(8, everywhere))
+    stopped = toy.train("parts", *PRUNING, *workers, prelude=during(8, everywhere))
     assert_saved(stopped, 8, number.name)
-    toy.train("parts", *GROWING, *workers).ok()
-    assert_same_end(toy, uninterrupted(*GROWING))
+    toy.train("parts", *PRUNING, *workers).ok()
+    assert_same_end(toy, uninterrupted(*PRUNING))
 
 
 def train_two(toy, save_dir, *extra, preludes=(None, None)):
@@ -235,7 +235,7 @@ def train_two(toy, save_dir, *extra, preludes=(None, None)):
 def whole_of_two(toy_data, tmp_path_factory):
     """The folder of an uninterrupted training of two processes."""
     toy = Toy(toy_data, tmp_path_factory.mktemp("two"))
-    for done in train_two(toy, "whole", *GROWING):
+    for done in train_two(toy, "whole", *PRUNING):
         done.ok()
     return toy.path("whole")
 
@@ -251,10 +251,10 @@ REACHED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("reached", REACHED)
 def test_two_processes_stop_at_one_update(toy, whole_of_two, reached):
-    first, second = train_two(toy, "parts", *GROWING, preludes=REACHED[reached])
+    first, second = train_two(toy, "parts", *PRUNING, preludes=REACHED[reached])
     assert_saved(first, 6, "SIGTERM" if reached == "each another signal" else "SIGUSR1")
     assert second.code == STOPPED
-    for done in train_two(toy, "parts", *GROWING):
+    for done in train_two(toy, "parts", *PRUNING):
         done.ok()
     assert_same_end(toy, whole_of_two)
 

@@ -8,7 +8,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import Mask, full_mask, pattern_of, score_all, select
 from fairseq_lottery.masks.scores import magnitude
-from fairseq_lottery.training.start.growth_plan import refuse_structure
+from fairseq_lottery.training.start.pruning_plan import refuse_structure
 
 MODEL = transformer()
 WEIGHTS = {name: p.detach() for name, p in trainable(MODEL).items()}
@@ -44,10 +44,10 @@ def test_a_pattern_is_seen_in_the_mask(pattern, share, prunable):
 
 @pytest.mark.parametrize("record", [{"parts": {"closed": {}}}, {"closes": True}])
 def test_closed_heads_are_told_by_the_ticket(record):
-    with pytest.raises(LotteryError, match="the mask has closed heads or FFN units, and --pruner"):
+    with pytest.raises(LotteryError, match="the mask has pruned heads or FFN units, and --pruner"):
         refuse_structure(selected(0.5), record, "set")
     both = selected(0.5, "2:4")
-    with pytest.raises(LotteryError, match="has the pattern 2:4 and closed heads or FFN units, an"):
+    with pytest.raises(LotteryError, match="has the pattern 2:4 and pruned heads or FFN units, an"):
         refuse_structure(both, record, "set")
 
 

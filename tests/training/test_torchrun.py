@@ -20,13 +20,13 @@ from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT, torchrun_command
 
 pytestmark = pytest.mark.slow
 
-GROWING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
 
 
 def torchrun(toy, save_dir, interpreter=sys.executable, updates=50):
     """Start the training; its output goes to a file."""
     log = toy.path(f"{save_dir}.log")
-    given = toy.arguments(save_dir, *GROWING, updates=updates)
+    given = toy.arguments(save_dir, *PRUNING, updates=updates)
     command = [interpreter, *torchrun_command(2, list(map(str, given)))[1:]]
     with open(log, "w") as output:
         process = subprocess.Popen(
@@ -67,7 +67,7 @@ def whole(toy_data, tmp_path_factory):
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    for done in train_two(toy, "whole", *GROWING, updates=50):
+    for done in train_two(toy, "whole", *PRUNING, updates=50):
         done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 

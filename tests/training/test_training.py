@@ -135,14 +135,14 @@ def test_magnitude_pruning_reaches_its_target_exactly(toy):
 
 
 def test_no_checkpoint_is_the_best_while_the_mask_grows(toy):
-    growing = (
+    pruning = (
         "--prune-to", 0.5, "--prune-start", 0, "--prune-end", 15, "--prune-every", 5,
         "--validate-interval-updates", 4, "--save-interval-updates", 4,
     )  # fmt: skip
-    done = toy.train("mp", *growing, "--patience", 1).ok()
+    done = toy.train("mp", *pruning, "--patience", 1).ok()
     assert "growing_loss" in done.out
     best = toy.load("mp", "checkpoint_best.pt")
-    assert done.out.count("growing_loss") >= 3, "patience does not count while it grows"
+    assert done.out.count("growing_loss") >= 3, "patience does not count meanwhile"
     assert best["optimizer_history"][-1]["num_updates"] >= 15
     assert best["extra_state"]["val_loss"] is not None
 
@@ -160,7 +160,7 @@ def test_pruning_goes_on_from_the_tickets_sparsity(toy, dense):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", ["ticket", "growing"])
+@pytest.mark.parametrize("kind", ["ticket", "pruning"])
 def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
     if precision != "fp32" and not half_precision_trains_on_cpu():
         pytest.skip("this torch has no half-precision dropout on a CPU")
@@ -286,10 +286,10 @@ def test_a_global_ticket_grows_globally_only(toy, dense):
     ticket = drawing(dense, 0.6, "--scope", "global")
     toy.train("run", *ticket, updates=1).ok()
     path = toy.path("run", "ticket.safetensors")
-    growth = ("--prune-to", 0.9, "--prune-start", 2, "--prune-end", 12, "--prune-every", 5)
-    done = toy.train("layer", "--ticket", path, *growth)
-    assert done.code == 2 and "let it grow with --scope global" in done.out
-    done = toy.train("global", "--ticket", path, *growth, "--scope", "global").ok()
+    pruning = ("--prune-to", 0.9, "--prune-start", 2, "--prune-end", 12, "--prune-every", 5)
+    done = toy.train("layer", "--ticket", path, *pruning)
+    assert done.code == 2 and "set --scope global" in done.out
+    done = toy.train("global", "--ticket", path, *pruning, "--scope", "global").ok()
     assert f"pruned at update 2: {count_to_prune(0.6, PRUNABLE)} of" in done.out
     assert toy.mask("global", "checkpoint_last.pt").pruned == count_to_prune(0.9, PRUNABLE)
 

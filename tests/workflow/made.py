@@ -17,7 +17,7 @@ from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import Growth, Training
+from fairseq_lottery.workflow.trainings.training import PruningSchedule, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 TRAIN = (
@@ -147,6 +147,6 @@ def vocabulary(sparsities=(0.5, 0.9), **changes):
         "rewind": 50,
         "rewind_source": "latest",
         "update_counter": "restart",
-        "growth": Growth(sparsity=0.0, start=0, end=800, every=20),
+        "pruning": PruningSchedule(sparsity=0.0, start=0, end=800, every=20),
     }
     return Vocabulary(**{**given, **changes})

@@ -23,8 +23,8 @@ from whole import (
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import read_source
-from fairseq_lottery.heads.components.parts_file import load_parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.pruned_weights import weight_masks
 
 pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
@@ -211,10 +211,17 @@ def test_a_model_that_cannot_be_built_is_refused_before(toy_data, tmp_path):
         ({"extra_flags": "--no-such-flag 3"}, "line 5: train: unrecognized arguments: --no-such"),
         ({"extra_flags": "--attention-dropout few"}, "line 5: train: argument --attention-dropout"),
         ({"generate": "--beam-width 3"}, "generate: unrecognized arguments: --beam-width 3"),
-        ({"extra_flags": "--encoder-learned-pos --max-source-positions -9",
-          "cost": {"parameters": 44_800}}, "train: the model cannot be built ("),
-        ({"scope": "1:5", "techniques": ["one-shot"], "sparsities": [0.8]},
-         "scope: 1:5 needs rows of a multiple of 5 weights, and those of "),
+        (
+            {
+                "extra_flags": "--encoder-learned-pos --max-source-positions -9",
+                "cost": {"parameters": 44_800},
+            },
+            "train: the model cannot be built (",
+        ),
+        (
+            {"scope": "1:5", "techniques": ["one-shot"], "sparsities": [0.8]},
+            "scope: 1:5 needs rows of a multiple of 5 weights, and those of ",
+        ),
         ({"resources": {"gpus": 99}}, "a training wants 99 GPUs and this machine has"),
         ({"train_env": "exit 3"}, "the training's environment does not start"),
     ],
@@ -299,7 +306,7 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
     assert all(row["sentences"] == 50 for row in found.values())
     kinds = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
     parts = {row["technique"]: out / row["file"] for row in kinds if row["kind"] == "parts"}
-    closed = {name: load_parts(path)[0] for name, path in parts.items()}
+    closed = {name: load_choice(path)[0] for name, path in parts.items()}
     assert closed["blocks-top-zero-shot"]["blocks"]["encoder.layers.1"].tolist() == [False]
     # the three of one choice are closed alike, and the bad ones are others
     names = [f"heads-lowest-{then}" for then in ("zero-shot", "fine-tune", "scratch")]
@@ -308,13 +315,13 @@ def test_heads_are_ranked_closed_and_trained(toy_data, tmp_path):
     dense = weights(out / found["dense", 0.0]["training"] / "best.pt")
     zero = weights(out / found[names[0], 0.5]["training"] / "best.pt")
     shapes = {name: tuple(weight.shape) for name, weight in dense.items()}
-    for name, keep in pruned_by(closed[names[0]], shapes).items():
+    for name, keep in weight_masks(closed[names[0]], shapes).items():
         assert torch.equal(zero[name], dense[name] * keep)
     # of the weights of open heads and all else 60 % are pruned besides
     row = found["heads-top-rewind", 0.5]
     mask = read_source(out / row["training"] / "best.pt").mask
     closed_weights = sum(
-        int((~keep).sum()) for keep in pruned_by(closed["heads-top-rewind"], shapes).values()
+        int((~keep).sum()) for keep in weight_masks(closed["heads-top-rewind"], shapes).values()
     )
     left = mask.prunable - closed_weights
     assert abs(mask.pruned - closed_weights - 0.6 * left) <= 0.5 * len(mask)
@@ -343,5 +350,5 @@ def test_more_parts_than_can_be_closed_are_refused_before(toy_data, tmp_path):
     configuration = configure(tmp_path, toy_data, techniques=asked, sparsities=[0.9])
     told = run(configuration, code=2).stderr
     assert told.count("\n") == 1 and f"{configuration}, line " in told
-    assert "heads-random: 11 of 12 heads cannot be closed where each module keeps 1; 6 can" in told
+    assert "11 of 12 heads cannot be pruned if each module keeps 1; prune at most 6" in told
     assert not (tmp_path / "runs/plan.json").exists()

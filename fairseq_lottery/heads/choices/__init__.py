@@ -1,1 +1,1 @@
-"""Strategies that choose what is pruned, and how far choices agree."""
+"""Strategies that choose which components are pruned, and the agreement of choices."""

@@ -1,8 +1,8 @@
-"""Whether several searches, over seeds or data, keep the same parts.
+"""How far several choices, over seeds or data, keep the same components.
 
-Every measure takes a table of bools: a row for each part, a column for each search; True is a
-part that is open. What is compared with chance differs: kappa and alpha with independent choices
-of the mean size, Jaccard with choices by chance of exactly the sizes that there are.
+Each measure takes a table of bools with a row for each component and a column for each choice; True
+is a kept component. Chance is defined differently: kappa and alpha compare with independent choices
+of the mean size, Jaccard with random choices of exactly the given sizes.
 
 Prasanna et al. 2020, section 4.2, for kappa, alpha and Q; the libraries are SciPy and statsmodels.
 """
@@ -17,7 +17,7 @@ from typing import Any, Optional
 import numpy as np
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.masks.streams import stream
 
 Table = np.ndarray
@@ -25,20 +25,20 @@ Table = np.ndarray
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of several searches; NaN where a measure has no value.
+    """Agreement of several choices; NaN where a measure is undefined.
 
     Attributes:
-        parts: how many there are of the kind.
-        sizes: how many of them each search keeps.
+        components: number of components of the kind.
+        sizes: number of components that each choice keeps.
         kappa, alpha: see ``fleiss_kappa`` and ``krippendorff_alpha``.
         q, q_p: Cochran's Q and its p-value, see ``cochrans_q``.
         jaccard: the mean over pairs, see ``mean_jaccard``.
-        chance, jaccard_p: its mean by chance, and how probable it is, see ``against_chance``.
-        intersection: parts that all keep, the super-survivors.
-        union: parts that any keeps.
+        chance, jaccard_p: its mean by chance, and its p-value, see ``against_chance``.
+        intersection: number of components that all choices keep, the super-survivors.
+        union: number of components that any choice keeps.
     """
 
-    parts: int
+    components: int
     sizes: tuple[int, ...]
     kappa: float
     alpha: float
@@ -52,17 +52,17 @@ class Agreement:
 
 
 def agreement(
-    choices: Sequence[Parts],
+    choices: Sequence[ComponentMask],
     kind: str = "heads",
     types: Optional[tuple[str, ...]] = None,
     permutations: int = 1000,
 ) -> Agreement:
-    """Return all measures of one kind of parts, of some types; see ``survival`` for errors."""
+    """Return all measures for a kind of components and some types; see ``survival`` for errors."""
     table = survival(choices, kind, types)
     q, q_p = cochrans_q(table)
     chance, jaccard_p = against_chance(table, permutations)
     return Agreement(
-        parts=len(table),
+        components=len(table),
         sizes=tuple(table.sum(axis=0).tolist()),
         kappa=fleiss_kappa(table),
         alpha=krippendorff_alpha(table),
@@ -77,19 +77,20 @@ def agreement(
 
 
 def survival(
-    choices: Sequence[Parts], kind: str = "heads", types: Optional[tuple[str, ...]] = None
+    choices: Sequence[ComponentMask], kind: str = "heads", types: Optional[tuple[str, ...]] = None
 ) -> Table:
-    """Return the table of parts (in the anatomy's order, then by number) by choices.
+    """Return the table of components (in the anatomy's order, then by number) by choices.
 
     Args:
-        types: those that were ruled over; what no choice ruled over is open in all, so choices
-            would agree by construction.
+        types: the types that the choices were made over. All choices keep the components of other
+            types, so they would agree there by construction.
 
     Raises:
-        LotteryError: fewer than two choices, of different models, or without such parts or types.
+        LotteryError: fewer than two choices, choices for different models, or a kind or type that
+            the model does not have.
     """
     if len(choices) < 2:
-        raise LotteryError(f"agreement needs at least two choices, and there is {len(choices)}")
+        raise LotteryError(f"agreement needs at least two choices, not {len(choices)}")
     if any(one.anatomy != choices[0].anatomy for one in choices):
         raise LotteryError("the choices of heads and units are of different models")
     names = choices[0].anatomy.modules(kind, types)
@@ -98,10 +99,10 @@ def survival(
 
 
 def fleiss_kappa(table: Table) -> float:
-    """Fleiss' kappa (1971) of parts by two categories, open and closed.
+    """Return Fleiss' kappa (1971) of components in two categories, kept and pruned.
 
-    1 is full agreement, 0 what independent choices of the mean size give. NaN where all of them
-    keep all, or nothing: nothing is left to agree on.
+    1 is full agreement, 0 the agreement of independent choices of the mean size. NaN if all choices
+    keep everything or nothing.
     """
     from statsmodels.stats.inter_rater import fleiss_kappa as kappa
 
@@ -112,42 +113,41 @@ def fleiss_kappa(table: Table) -> float:
 
 
 def krippendorff_alpha(table: Table) -> float:
-    """Krippendorff's alpha (2011) of nominal data with nothing missing.
+    """Return Krippendorff's alpha (2011) of nominal data without missing values.
 
-    1 - observed / expected disagreement. The observed is the share of differing pairs of choices
-    at one part, the expected that of all pairs of values in the table, each without itself; that
-    is what it corrects kappa by. NaN where the table has one value only.
+    It is 1 - observed / expected disagreement. Observed is the share of differing pairs of choices
+    at one component, expected that of all pairs of two values in the table; leaving out pairs of a
+    value with itself is the difference from kappa. NaN if the table has one value only.
     """
-    parts, choices = table.shape
+    components, choices = table.shape
     kept = table.sum(axis=1)
-    opened, values = int(table.sum()), table.size
-    expected = 2 * opened * (values - opened) / (values * (values - 1))
+    total, values = int(table.sum()), table.size
+    expected = 2 * total * (values - total) / (values * (values - 1))
     if not expected:
         return math.nan
-    observed = float((2 * kept * (choices - kept)).sum()) / (parts * choices * (choices - 1))
+    observed = float((2 * kept * (choices - kept)).sum()) / (components * choices * (choices - 1))
     return 1 - observed / expected
 
 
 def cochrans_q(table: Table) -> tuple[float, float]:
-    """Cochran's Q (1950) and its p-value, by chi-square of choices - 1 degrees of freedom.
+    """Return Cochran's Q (1950) and its p-value, by chi-square of choices - 1 degrees of freedom.
 
-    It tests whether the choices keep equal numbers of parts, not whether these are the same parts:
-    choices without any part in common pass it if they are of one size. It is here because it is
-    published for heads; for agreement read kappa, alpha or Jaccard. NaN where all choices are
-    equal, which leaves nothing to test.
+    It tests whether the choices keep equally many components, not the same ones: choices of one
+    size without a common component pass it. It is here because papers report it for heads. Use
+    kappa, alpha or Jaccard for agreement. NaN if all choices are equal.
     """
     from statsmodels.stats.contingency_tables import cochrans_q as test
 
     if (table == table[:, :1]).all():
         return math.nan, math.nan
-    found: Any = test(table)
-    return float(found.statistic), float(found.pvalue)
+    result: Any = test(table)
+    return float(result.statistic), float(result.pvalue)
 
 
 def mean_jaccard(table: Table) -> float:
-    """|A and B| / |A or B| of what two choices keep, the mean over all pairs.
+    """Return the mean over all pairs of choices of |A and B| / |A or B|, A and B being kept sets.
 
-    Two choices that keep nothing count as the same, 1.
+    Two choices that keep nothing count as equal, 1.
     """
     choices = table.T.astype(np.float64)
     shared = choices @ choices.T
@@ -159,22 +159,22 @@ def mean_jaccard(table: Table) -> float:
 
 
 def against_chance(table: Table, permutations: int = 1000, seed: int = 1) -> tuple[float, float]:
-    """Return the mean Jaccard index by chance, and the p-value of that of ``table``.
+    """Return the mean Jaccard index by chance, and the p-value of the index of ``table``.
 
-    A permutation test: each choice keeps any parts, exactly as many as it has, independent of the
-    others. p is (1 + permutations with at least the index found) / (1 + permutations), so never 0
-    (Phipson & Smyth 2010), and one-sided: it asks for more agreement than chance.
+    A permutation test: each choice keeps random components, as many as before, independently of the
+    others. p is (1 + permutations with at least the index of ``table``) / (1 + permutations), so
+    never 0 (Phipson & Smyth 2010). It is one-sided: it tests for more agreement than by chance.
     """
-    parts, choices = table.shape
+    components, choices = table.shape
     sizes = table.sum(axis=0)
-    found, total, as_high = mean_jaccard(table), 0.0, 0
+    observed, total, as_high = mean_jaccard(table), 0.0, 0
     numbers = stream(f"permutation|{seed}")
     for _ in range(permutations):
-        raw = np.asarray(numbers.random_raw(choices * parts)).reshape(choices, parts)
-        shuffled = np.zeros((parts, choices))
+        raw = np.asarray(numbers.random_raw(choices * components)).reshape(choices, components)
+        shuffled = np.zeros((components, choices))
         for choice, order in enumerate(raw.argsort(axis=1, kind="stable")):
             shuffled[order[: sizes[choice]], choice] = 1
         value = mean_jaccard(shuffled)
         total += value
-        as_high += value >= found - 1e-12  # the same sets, summed in another order
+        as_high += value >= observed - 1e-12  # equal sets, summed in another order
     return total / permutations, (1 + as_high) / (1 + permutations)

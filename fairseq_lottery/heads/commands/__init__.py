@@ -1,9 +1,9 @@
-"""Attention heads and FFN units: measure which matter, choose which to close, compare choices.
+"""Attention heads and FFN units: measure which matter, choose which to prune, compare choices.
 
-importance, ablate and curve run a model on its data; choose and search write a choice, which
-fairseq-lottery ticket --parts and fairseq-train --parts close, and close without any training;
-changes holds a trained model against the one before; compare asks whether several choices, or
-measures, agree.
+importance, ablate and curve run a model on its data. choose and search write a choice: which
+components are pruned. fairseq-lottery ticket and fairseq-train prune it with --components; prune
+writes the pruned model without any training. changes compares a trained model with the one before.
+compare measures how far several choices, or two measures, agree.
 """
 
 import argparse
@@ -15,26 +15,26 @@ from fairseq_lottery.options import HEADS, Choice, Gradients, Importance, add_fl
 
 EXAMPLE = """fairseq-lottery heads importance dense/checkpoint_best.pt --out scores.json
   fairseq-lottery heads choose --scores scores.json --strategy lowest --share 0.5 --out half.json
-  fairseq-lottery ticket --mask-from dense/checkpoint_best.pt --parts half.json --reset keep \\
+  fairseq-lottery ticket --mask-from dense/checkpoint_best.pt --components half.json --reset keep \\
       --out half.safetensors"""
 
-#: step -> the module of this room that takes it, and what it does
+#: step -> the module of this package that runs it, and what it does
 STEPS = {
-    "importance": ("measurement", "scores of all parts, by a measure"),
-    "ablate": ("measurement", "what closing each head alone really changes"),
-    "choose": ("choice", "close a share of the parts by a strategy"),
-    "close": ("choice", "a trained model with the parts of a choice closed, as it is"),
-    "search": ("subnetwork_search", "close parts step by step while enough of the metric is left"),
-    "curve": ("measurement", "the metric by share closed, for several strategies, untrained"),
-    "changes": ("measurement", "what a training has changed of each head"),
-    "compare": ("choice", "agreement of choices, or of two measures"),
+    "importance": ("measurement", "score all components by a measure"),
+    "ablate": ("measurement", "measure the effect of pruning each head alone"),
+    "choose": ("choice", "choose components to prune, by a strategy"),
+    "prune": ("choice", "prune a choice in a trained model, without training"),
+    "search": ("subnetwork_search", "prune step by step while the metric is high enough"),
+    "curve": ("measurement", "measure the metric by pruned share, without training"),
+    "changes": ("measurement", "measure how much a training has changed each head"),
+    "compare": ("choice", "measure the agreement of choices, or of two measures"),
 }
 #: step -> its flags in an example
 EXAMPLES = {
     "importance": "dense/checkpoint_best.pt --out scores.json",
     "ablate": "dense/checkpoint_best.pt --sentences 100 --out exact.json",
     "choose": "--scores scores.json --strategy lowest --share 0.5 --out half.json",
-    "close": "dense/checkpoint_best.pt --parts half.json --out zero-shot.pt",
+    "prune": "dense/checkpoint_best.pt --components half.json --out zero-shot.pt",
     "search": "dense/checkpoint_best.pt --kind heads --enough 0.95 --out found.json",
     "curve": "dense/checkpoint_best.pt --scores scores.json --out curve.json",
     "changes": "dense/checkpoint_best.pt half/checkpoint_best.pt --out changes.json",
@@ -43,7 +43,7 @@ EXAMPLES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One of eight steps."""
+    """Add the eight steps and their flags."""
     steps = parser.add_subparsers(dest="action", metavar="STEP", required=True)
     added = {
         name: steps.add_parser(
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         for name, (_, text) in STEPS.items()
     }
-    added["changes"].add_argument("before", help="the model that it started from")
+    added["changes"].add_argument("before", help="the model before training")
     for name, (module, _) in STEPS.items():
         if module != "choice":
             _add_model(added[name])
@@ -63,84 +63,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("choose", "curve", "compare"):
         added[name].add_argument("--kind", default="heads", help="heads, units or blocks")
     for name in ("choose", "curve"):
-        _add_at_least(added[name], "open in each module")
+        _add_at_least(added[name], "components that each module keeps (0)")
 
     step = added["importance"]
     add_flags(step, Importance, Gradients, place=HEADS)
-    step.add_argument("--normalise", action="store_true", help="divide by the L2 norm of a layer")
+    step.add_argument(
+        "--normalise", action="store_true", help="divide by the L2 norm of each layer"
+    )
 
     step = added["ablate"]
-    step.add_argument("--one-left", action="store_true", help="all of a layer but one, instead")
-    step.add_argument("--blocks", action="store_true", help="FFN blocks as well")
+    step.add_argument("--one-left", action="store_true", help="prune all heads of a layer but one")
+    step.add_argument("--blocks", action="store_true", help="also prune FFN blocks")
 
     step = added["choose"]
-    given = step.add_mutually_exclusive_group(required=True)
-    given.add_argument("--scores", metavar="FILE", help="of importance or ablate")
-    given.add_argument("--of", metavar="FILE", help="the model, for strategies without scores")
+    source = step.add_mutually_exclusive_group(required=True)
+    source.add_argument("--scores", metavar="FILE", help="scores of importance or ablate")
+    source.add_argument("--of", metavar="FILE", help="the model, for strategies without scores")
     add_flags(step, Choice, place=HEADS)
-    step.add_argument("--share", type=float, metavar="S", help="share of them closed afterwards")
-    step.add_argument("--count", type=int, metavar="N", help="or how many")
-    step.add_argument("--types", metavar="T,T", help="only of enc_self, dec_self, enc_dec (heads),"
-                      " enc_ffn, dec_ffn")  # fmt: skip
-    step.add_argument("--uniform", action="store_true", help="closed heads attend evenly instead of"
+    step.add_argument("--share", type=float, metavar="S", help="share that is pruned afterwards")
+    step.add_argument("--count", type=int, metavar="N", help="or the number")
+    step.add_argument("--types", metavar="T,T", help="only these types: enc_self, dec_self,"
+                      " enc_dec (heads), enc_ffn, dec_ffn")  # fmt: skip
+    step.add_argument("--uniform", action="store_true", help="pruned heads attend evenly instead of"
                       " giving zero")  # fmt: skip
-    step.add_argument("--seed", type=int, default=1)
+    step.add_argument("--seed", type=int, default=1, help="seed of random strategies (1)")
     _add_start(step)
 
-    step = added["close"]
+    step = added["prune"]
     step.add_argument("file", help="checkpoint or compact file")
-    step.add_argument("--parts", required=True, metavar="FILE", help="a choice: what it closes is")
+    step.add_argument("--components", required=True, metavar="FILE", help="the choice to prune")
     _add_out(step, "checkpoint")
 
     step = added["search"]
-    step.add_argument("--enough", type=float, default=0.9, metavar="S", help="share of the full"
-                      " model's metric (0.9); of a loss it is that of exp(-loss)")  # fmt: skip
-    step.add_argument("--kind", help="only heads, units or blocks, in equal steps, or weights, for"
-                      " tickets; without it the three phases of Prasanna et al.")  # fmt: skip
-    step.add_argument("--step", type=float, metavar="S", help="with --kind: share a step (0.1); of"
-                      " weights, of what remains")  # fmt: skip
-    step.add_argument("--to", type=float, metavar="S", help="with --kind: the share that is closed"
-                      " in the end; with --enough 0 whatever it costs")  # fmt: skip
-    step.add_argument("--one-shot", action="store_true", help="with --kind: importance once, not"
-                      " anew at each step")  # fmt: skip
+    step.add_argument("--enough", type=float, default=0.9, metavar="S", help="share of the"
+                      " full model's metric that is enough (0.9); a loss is taken as"
+                      " exp(-loss)")  # fmt: skip
+    step.add_argument("--kind", help="heads, units or blocks, in equal steps, or weights, for"
+                      " tickets; unless given, the three phases of Prasanna et al.")  # fmt: skip
+    step.add_argument("--step", type=float, metavar="S", help="with --kind: share per step (0.1);"
+                      " of weights a share of those that remain")  # fmt: skip
+    step.add_argument("--to", type=float, metavar="S", help="with --kind: the share to prune; with"
+                      " --enough 0 at any metric")  # fmt: skip
+    step.add_argument("--one-shot", action="store_true", help="with --kind: estimate importance"
+                      " once, not at each step")  # fmt: skip
     add_flags(step, Gradients, place=HEADS)
-    step.add_argument("--normalise", action="store_true", help="the importance, as the papers do")
-    _add_at_least(step, "heads left a layer")
-    step.add_argument("--seed", type=int, default=1, help="of the random and bad subnetworks")
+    step.add_argument(
+        "--normalise", action="store_true", help="normalise the importance, as the papers"
+    )
+    _add_at_least(step, "heads that each layer keeps (0)")
+    step.add_argument(
+        "--seed", type=int, default=1, help="seed of the random and bad subnetworks (1)"
+    )
 
     step = added["curve"]
-    step.add_argument("--scores", metavar="FILE", help="for strategies that rank")
+    step.add_argument("--scores", metavar="FILE", help="scores for strategies that rank")
     step.add_argument("--strategies", default="lowest,highest,random", metavar="A,B")
     step.add_argument("--shares", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", metavar="S,S")
-    step.add_argument("--seeds", default="1,2", metavar="N,N", help="of what is left to chance")
+    step.add_argument(
+        "--seeds", default="1,2", metavar="N,N", help="seeds of random strategies (1,2)"
+    )
 
     step = added["changes"]
-    step.add_argument("--control", metavar="FILE", help="of an unpruned training as long; what it"
-                      " has changed is taken off")  # fmt: skip
+    step.add_argument("--control", metavar="FILE", help="model after an equally long training"
+                      " without pruning; its changes are subtracted")  # fmt: skip
     step.add_argument("--of", default="weights", help="weights, attention or importance")
     add_flags(step, Gradients, place=HEADS)
 
     step = added["compare"]
     step.add_argument("files", nargs="+", metavar="FILE", help="choices, or two files of scores")
-    step.add_argument("--types", metavar="T,T", help="of choices: only of these types, as they"
+    step.add_argument("--types", metavar="T,T", help="for choices: only these types, as they"
                       " were made with; chance is over these, too")  # fmt: skip
     step.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_model(step: argparse.ArgumentParser) -> None:
     step.add_argument("file", help="checkpoint, compact file, ticket or snapshot")
-    step.add_argument("--data", metavar="FOLDER", help="fairseq-preprocess's (the training's)")
-    step.add_argument("--subset", default="valid", help="of the data (valid)")
-    step.add_argument("--sentences", type=int, metavar="N", help="of it, evenly spread (all)")
-    step.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of a batch")
-    step.add_argument("--cpu", action="store_true", help="do without the GPU, if there is one")
+    step.add_argument("--data", metavar="FOLDER", help="data folder (that of the training)")
+    step.add_argument("--subset", default="valid", help="subset of the data (valid)")
+    step.add_argument(
+        "--sentences", type=int, metavar="N", help="number of sentences, evenly spread (all)"
+    )
+    step.add_argument(
+        "--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)"
+    )
+    step.add_argument("--cpu", action="store_true", help="do not use a GPU")
     add_user_dir(step)
     _add_start(step)
 
 
 def _add_metric(step: argparse.ArgumentParser) -> None:
-    step.add_argument("--metric", default="loss", help="loss (nats a token) or bleu (beam 5)")
-    step.add_argument("--remove-bpe", metavar="NAME", help="before BLEU, as in fairseq-generate")
+    step.add_argument("--metric", default="loss", help="loss (nats per token) or bleu (beam 5)")
+    step.add_argument("--remove-bpe", metavar="NAME", help="for BLEU, as in fairseq-generate")
 
 
 def _add_at_least(step: argparse.ArgumentParser, text: str) -> None:
@@ -148,17 +161,17 @@ def _add_at_least(step: argparse.ArgumentParser, text: str) -> None:
 
 
 def _add_start(step: argparse.ArgumentParser) -> None:
-    step.add_argument("--parts", metavar="FILE", help="a choice to go on from: what it closes is")
+    step.add_argument("--components", metavar="FILE", help="a choice to start from")
     _add_out(step, "JSON")
 
 
-def _add_out(step: argparse.ArgumentParser, what: str) -> None:
-    step.add_argument("--out", required=True, metavar="FILE", help=f"{what} to write")
-    step.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+def _add_out(step: argparse.ArgumentParser, content: str) -> None:
+    step.add_argument("--out", required=True, metavar="FILE", help=f"{content} to write")
+    step.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Take the step."""
+    """Run the step."""
     from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
@@ -179,6 +192,6 @@ def run(args: argparse.Namespace) -> None:
         if "out of memory" not in str(error):
             raise
         raise LotteryError(
-            "the GPU has too little memory for this; give a smaller --max-tokens (it bounds all but"
+            "the GPU has too little memory; give a smaller --max-tokens (which does not bound"
             " BLEU), or --cpu"
         ) from error

@@ -1,4 +1,4 @@
-"""Choosing what to close, closing it, and comparing choices and measures: no model runs."""
+"""Steps that run no model: make a choice, prune it, and compare choices or measures."""
 
 import argparse
 import json
@@ -10,72 +10,77 @@ from fairseq_lottery.formats import read_source
 from fairseq_lottery.heads.choices.stability import agreement
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
-from fairseq_lottery.heads.closing.closed_checkpoint import close_checkpoint
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
 from fairseq_lottery.heads.commands.messages import record_of, show
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts, save_parts
+from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
 from fairseq_lottery.heads.measures.score_table import is_scores, load_scores
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
+from fairseq_lottery.heads.pruning.pruned_checkpoint import prune_components
 from fairseq_lottery.options.axes import STRATEGY
 
 
 def choose(args: argparse.Namespace) -> None:
-    """Close a share of the parts by a strategy."""
+    """Choose components to prune, by a strategy."""
     STRATEGY.refuse_unknown(args.strategy)
-    scores = made = None
+    scores = score_record = None
     if args.scores:
-        anatomy, scores, made = load_scores(args.scores)
+        anatomy, scores, score_record = load_scores(args.scores)
     else:
         anatomy = anatomy_of(read_source(args.of))
     mode = "uniform" if args.uniform else "zero"
-    start = load_parts(args.parts)[0] if args.parts else Parts(anatomy, {}, mode)
+    start = load_choice(args.components)[0] if args.components else ComponentMask(anatomy, {}, mode)
     if start.anatomy != anatomy:
-        raise LotteryError(f"--parts {args.parts} is of another model")
+        raise LotteryError(
+            f"--components {args.components} is for another model than {args.scores or args.of}"
+        )
     if args.uniform and start.mode != "uniform":
-        raise LotteryError(f"the heads that {args.parts} closes give zero; do without --uniform")
+        raise LotteryError(
+            f"pruned heads of --components {args.components} output zero; leave --uniform out"
+        )
     types = _types(args.types)
-    given = StrategyInput(
+    inputs = StrategyInput(
         start, args.kind, args.share, args.count, types, scores, args.seed, args.at_least
     )
-    parts = STRATEGIES[args.strategy](given)
-    record = record_of(args, **({"scored": made} if made else {}))
-    save_parts(args.out, parts, record, args.overwrite)
-    show(args.out, parts)
+    components = STRATEGIES[args.strategy](inputs)
+    record = record_of(args, **({"scored": score_record} if score_record else {}))
+    save_choice(args.out, components, record, args.overwrite)
+    show(args.out, components)
 
 
 def _types(text: Optional[str]) -> Optional[tuple[str, ...]]:
-    """The types of --types, each once and in their order; None where it is not given."""
+    """Return the types of --types, each once and in their order; None without the flag."""
     if text is None:
         return None
     types = tuple(dict.fromkeys(text.split(",")))
     if "" in types:
         raise LotteryError(
-            f"--types {text!r} has an empty name; give some as enc_self,enc_dec, or do without it"
+            f"--types {text!r} has an empty name; give names such as enc_self,enc_dec, or leave it"
+            " out"
         )
     return types
 
 
-def close(args: argparse.Namespace) -> None:
-    """Write a trained model with the parts of a choice closed."""
-    show(args.out, close_checkpoint(args.file, args.parts, args.out, args.overwrite))
+def prune(args: argparse.Namespace) -> None:
+    """Write a trained model with the components of a choice pruned."""
+    show(args.out, prune_components(args.file, args.components, args.out, args.overwrite))
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Agreement of choices, or of two measures."""
+    """Print the agreement of choices, or of two measures."""
     types = _types(args.types)
     if all(is_scores(path) for path in args.files):
         if types is not None:
-            raise LotteryError("--types is about choices; do without it for files of scores")
+            raise LotteryError("--types applies to choices; leave it out for files of scores")
         if len(args.files) != 2:
-            raise LotteryError(f"two files of scores are compared, and {len(args.files)} are given")
+            raise LotteryError(f"expected two files of scores, not {len(args.files)}")
         first, second = (load_scores(path)[1] for path in args.files)
-        found: Any = rank_agreement(first, second, args.kind)
+        result: Any = rank_agreement(first, second, args.kind)
     else:
-        found = agreement([load_parts(path)[0] for path in args.files], args.kind, types)
+        result = agreement([load_choice(path)[0] for path in args.files], args.kind, types)
     if args.json:
-        plain = {k: None if v != v else v for k, v in asdict(found).items()}
+        plain = {k: None if v != v else v for k, v in asdict(result).items()}
         print(json.dumps(plain, indent=2))
         return
-    for name, value in asdict(found).items():
+    for name, value in asdict(result).items():
         print(f"{name:>12}  {value:.4f}" if isinstance(value, float) else f"{name:>12}  {value}")

@@ -1,23 +1,28 @@
-"""What the steps of ``fairseq-lottery heads`` say of what they have made."""
+"""Records and messages of the steps of ``fairseq-lottery heads``."""
 
 import argparse
 from typing import Any
 
 from fairseq_lottery import __version__
 from fairseq_lottery.heads.components.anatomy import KINDS
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.score_table import grid
+
+#: argument -> its key in records
+_STORED = {"components": "parts"}
+#: arguments that do not change the content of a file
+_NOT_STORED = ("run", "command", "debug", "out", "overwrite", "json")
 
 
 def record_of(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """Return how a file was made: the step and its flags, but not where it was written."""
-    left_out = ("run", "command", "debug", "out", "overwrite", "json")
-    said = {k: v for k, v in vars(args).items() if k not in left_out and v is not None}
-    return {**said, **more, "version": __version__}
+    """Return how a file was made: the step and its flags, without those of its output."""
+    given = {k: v for k, v in vars(args).items() if k not in _NOT_STORED and v is not None}
+    flags = {_STORED.get(name, name): value for name, value in given.items()}
+    return {**flags, **more, "version": __version__}
 
 
-def show(path: object, parts: Parts) -> None:
-    """Print how many parts are closed, and which heads."""
-    counts = (f"{parts.count_closed(k)} of {parts.count(k)} {k}" for k in KINDS)
-    print(f"{path}: {', '.join(counts)} closed")
-    print(*grid(parts["heads"]), sep="\n")
+def show(path: object, components: ComponentMask) -> None:
+    """Print how many components are pruned, and which heads."""
+    counts = (f"{components.count_pruned(k)} of {components.count(k)} {k}" for k in KINDS)
+    print(f"{path}: {', '.join(counts)} pruned")
+    print(*grid(components["heads"]), sep="\n")

@@ -1,7 +1,7 @@
 """``heads search``: the smallest model with enough of the metric, and two controls of its size.
 
-Over heads and FFN units, whose results are choices; or over single weights (m-pruning), whose
-results are tickets.
+A search over heads and FFN units writes choices. A search over single weights (m-pruning) writes
+tickets.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from typing import Any, Callable
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
-from fairseq_lottery.heads.commands.measurement import started
+from fairseq_lottery.heads.commands.measurement import load_inputs
 from fairseq_lottery.heads.commands.messages import record_of, show
 from fairseq_lottery.heads.components.anatomy import KINDS
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.importance import Scores
-from fairseq_lottery.heads.measures.loaded_heads import LiveHeads
-from fairseq_lottery.heads.measures.loaded_measures import Judged, measured
+from fairseq_lottery.heads.measures.loaded_heads import LoadedHeads
+from fairseq_lottery.heads.measures.loaded_measures import Evaluator, measure_importance
 from fairseq_lottery.heads.searches.search import (
     Choice,
     Estimate,
@@ -36,84 +36,87 @@ from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS, subnetworks,
 from fairseq_lottery.masks import Mask, count_to_prune, full_mask
 from fairseq_lottery.tickets.draw import DrawPlan, Found, draw
 
-#: of a kind, or of the weights that remain
+#: share per step: of the components of a kind, or of the weights that remain
 _STEP = 0.1
-#: the prunable set of m-pruning: Prasanna et al. leave the embeddings alone
+#: the prunable set of m-pruning: Prasanna et al. do not prune embeddings
 _PRUNABLE = "no-embeddings"
 
 
 def search(args: argparse.Namespace) -> None:
-    """Prune while enough of the metric is left; write what survives and two controls."""
-    _refuse_stray(args)
+    """Prune while the metric is high enough; write the survivors and two controls."""
+    _refuse_unused(args)
     paths = _paths(args)
     if args.kind == "weights":
         _search_weights(args, paths)
     else:
-        _search_parts(args, paths)
+        _search_components(args, paths)
 
 
-def _search_parts(args: argparse.Namespace, paths: dict[str, Path]) -> None:
-    made, sample, start = started(args)
-    judged = Judged(made, sample, args.metric, args.remove_bpe)
+def _search_components(args: argparse.Namespace, paths: dict[str, Path]) -> None:
+    loaded, sample, start = load_inputs(args)
+    evaluate = Evaluator(loaded, sample, args.metric, args.remove_bpe)
 
-    def estimate(parts: Parts) -> Scores:
-        return measured(made, sample, per=args.per, start=parts, normalise=args.normalise)
+    def estimate(components: ComponentMask) -> Scores:
+        return measure_importance(
+            loaded, sample, per=args.per, start=components, normalise=args.normalise
+        )
 
-    def counts(step: Step[Parts]) -> tuple[dict[str, Any], str]:
-        closed = {kind: step.choice.count_closed(kind) for kind in KINDS}
-        said = ", ".join(f"{number:>4} {kind}" for kind, number in closed.items())
-        return {"phase": step.phase, **closed}, f"{said} closed"
+    def counts(step: Step[ComponentMask]) -> tuple[dict[str, Any], str]:
+        pruned = {kind: step.choice.count_pruned(kind) for kind in KINDS}
+        text = ", ".join(f"{number:>4} {kind}" for kind, number in pruned.items())
+        return {"phase": step.phase, **pruned}, f"{text} pruned"
 
     if args.kind:
-        steps = _by_kind(args, start, estimate, judged)
+        steps = _by_kind(args, start, estimate, evaluate)
     else:
-        steps = s_pruning(start, estimate, judged.more_is_better, args.enough, args.at_least)
-    found, rows = _survivors(steps, counts)
-    record = record_of(args, weights=made.source.digest(), steps=rows)
-    for name, parts in subnetworks(found, args.seed).items():
-        save_parts(paths[name], parts, {**record, "subnetwork": name}, args.overwrite)
-        show(paths[name], parts)
+        steps = s_pruning(start, estimate, evaluate.more_is_better, args.enough, args.at_least)
+    good, rows = _survivors(steps, counts)
+    record = record_of(args, weights=loaded.source.digest(), steps=rows)
+    for name, components in subnetworks(good, args.seed).items():
+        save_choice(paths[name], components, {**record, "subnetwork": name}, args.overwrite)
+        show(paths[name], components)
 
 
 def _by_kind(
-    args: argparse.Namespace, start: Parts, estimate: Estimate, judged: Judged
-) -> Iterator[Step[Parts]]:
-    """Equal steps up to the share asked for, or to all that may be closed."""
-    given = StrategyInput(start, kind=args.kind, at_least=args.at_least)
-    most = (given.closed + sum(given.closable.values())) / given.total
+    args: argparse.Namespace, start: ComponentMask, estimate: Estimate, evaluate: Evaluator
+) -> Iterator[Step[ComponentMask]]:
+    """Prune in equal steps up to the requested share, or to the largest possible one."""
+    inputs = StrategyInput(start, kind=args.kind, at_least=args.at_least)
+    most = (inputs.pruned + sum(inputs.prunable.values())) / inputs.total
     if args.to is not None:
         most = args.to
-        if count_to_prune(most, given.total) <= given.closed:
+        count = count_to_prune(most, inputs.total)
+        if count <= inputs.pruned:
             raise LotteryError(
-                f"--to {most:g} closes {count_to_prune(most, given.total)} of {given.total}"
-                f" {args.kind}, and {given.closed} are closed already; give a larger share"
+                f"--to {most:g} prunes {count} of {inputs.total} {args.kind}, but {inputs.pruned}"
+                " are pruned already; give a larger share"
             )
-        _ = replace(given, fraction=most).wanted  # refuses it before hours of measuring
+        _ = replace(inputs, fraction=most).to_prune  # rejects the share before hours of measuring
     shares = grid(min(_STEP if args.step is None else args.step, most), most)
-    shares = [share for share in shares if count_to_prune(share, given.total) > given.closed]
+    shares = [share for share in shares if count_to_prune(share, inputs.total) > inputs.pruned]
     if args.one_shot:
-        given = replace(given, scores=estimate(start))
-    anew = None if args.one_shot else estimate
-    return stepwise(given, shares, judged.more_is_better, anew, args.enough)
+        inputs = replace(inputs, scores=estimate(start))
+    each_step = None if args.one_shot else estimate
+    return stepwise(inputs, shares, evaluate.more_is_better, each_step, args.enough)
 
 
 def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
-    made, sample, _ = started(args)
-    full = _everything(made)
-    judged = Judged(made, sample, args.metric, args.remove_bpe)
-    weights = {name: made.source.weights[name] for name in full}
+    loaded, sample, _ = load_inputs(args)
+    full = _dense_mask(loaded)
+    evaluate = Evaluator(loaded, sample, args.metric, args.remove_bpe)
+    weights = {name: loaded.source.weights[name] for name in full}
 
     def counts(step: Step[Mask]) -> tuple[dict[str, Any], str]:
         pruned = step.choice.pruned
         return {"pruned": pruned}, f"{pruned} of {full.prunable} weights pruned"
 
     step_size = _STEP if args.step is None else args.step
-    steps = m_pruning(full, weights, judged.more_is_better, args.enough, step_size)
-    found, rows = _survivors(steps, counts)
-    if not found.pruned:
-        print(f"no step leaves {args.enough:g} of the metric: nothing is pruned in all three")
-    record = record_of(args, weights=made.source.digest(), steps=rows)
-    for name, mask in weight_subnetworks(found, weights, args.seed).items():
+    steps = m_pruning(full, weights, evaluate.more_is_better, args.enough, step_size)
+    good, rows = _survivors(steps, counts)
+    if not good.pruned:
+        print(f"no step keeps {args.enough:g} of the metric: nothing is pruned in all three files")
+    record = record_of(args, weights=loaded.source.digest(), steps=rows)
+    for name, mask in weight_subnetworks(good, weights, args.seed).items():
         plan = DrawPlan(
             mask_from=args.file, sparsity=mask.sparsity, scope="global", prunable=_PRUNABLE,
             reset="keep", seed=args.seed,
@@ -125,19 +128,19 @@ def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
         print(ticket.record["signature"])
 
 
-def _everything(made: LiveHeads) -> Mask:
-    """Return the mask that prunes nothing, of a model that a ticket can be drawn from."""
-    source = made.source
+def _dense_mask(loaded: LoadedHeads) -> Mask:
+    """Return the mask that prunes nothing; reject a model that no ticket can be drawn from."""
+    source = loaded.source
     source.find_dictionaries()
-    if source.shapes != {name: tuple(weight.shape) for name, weight in made.weights.items()}:
+    if source.shapes != {name: tuple(weight.shape) for name, weight in loaded.weights.items()}:
         raise LotteryError(
-            f"{source.path} had heads or units cut out; search in the whole model, which"
-            " fairseq-lottery export --to dense gives"
+            f"heads or units were cut out of {source.path}; restore them with fairseq-lottery"
+            " export --to dense, and search in that"
         )
     if source.is_pruned:
         raise LotteryError(
-            f"{source.path} is pruned already, and the search over weights starts from a dense"
-            " model; prune it on with fairseq-lottery ticket"
+            f"{source.path} is pruned already, but a search over weights requires a dense model;"
+            " prune it further with fairseq-lottery ticket"
         )
     return full_mask(source.shapes, _PRUNABLE)
 
@@ -145,33 +148,33 @@ def _everything(made: LiveHeads) -> Mask:
 def _survivors(
     steps: Iterator[Step[Choice]], counts: Callable[[Step[Choice]], tuple[dict[str, Any], str]]
 ) -> tuple[Choice, list[dict[str, Any]]]:
-    """Run a search to its end, a line a step: the result, and all steps for the record."""
+    """Run a search to its end and print each step; return the result, and rows for the record."""
     rows: list[dict[str, Any]] = []
 
     def note(step: Step[Choice]) -> None:
-        numbers, said = counts(step)
+        numbers, text = counts(step)
         rows.append({**numbers, "metric": step.metric, "enough": step.enough})
         enough = "" if step.enough else ", not enough"
-        print(f"{step.phase:>13}: {said}: {step.metric:.4f}{enough}", flush=True)
+        print(f"{step.phase:>13}: {text}: {step.metric:.4f}{enough}", flush=True)
 
     return survivors(steps, note).choice, rows
 
 
-def _refuse_stray(args: argparse.Namespace) -> None:
-    """Refuse flags that the search asked for does not have, before a model is read."""
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """Refuse flags that the requested search does not use, before a model is read."""
     if not args.kind and (args.step is not None or args.one_shot or args.to is not None):
-        raise LotteryError(
-            "--step, --one-shot and --to are of a search with --kind; give that with them"
-        )
+        raise LotteryError("--step, --one-shot and --to require --kind")
     if args.kind == "weights":
-        for name in ("one_shot", "to", "at_least", "parts", "normalise"):
+        for name in ("one_shot", "to", "at_least", "components", "normalise"):
             if getattr(args, name):
                 flag = "--" + name.replace("_", "-")
-                raise LotteryError(f"{flag} is about heads and units; do without it for weights")
+                raise LotteryError(f"{flag} applies to heads and units; leave it out for weights")
         if args.enough == 0:
-            raise LotteryError("--enough 0 would leave no weight; give a share above 0")
+            raise LotteryError("--enough 0 would prune all weights; give a share above 0")
         if Path(args.out).suffix != ".safetensors":
-            raise LotteryError(f"--out {args.out} will be tickets, whose names end in .safetensors")
+            raise LotteryError(
+                f"--out {args.out} will be tickets; give a name that ends in .safetensors"
+            )
     for name in ("step", "to"):
         value = getattr(args, name)
         if value is not None and not 0 < value <= 1:
@@ -179,7 +182,7 @@ def _refuse_stray(args: argparse.Namespace) -> None:
 
 
 def _paths(args: argparse.Namespace) -> dict[str, Path]:
-    """Return where each subnetwork is written; none of them may be there."""
+    """Return subnetwork -> output file; refuse to overwrite one without --overwrite."""
     out = Path(args.out)
     paths = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in SUBNETWORKS}
     for path in paths.values():

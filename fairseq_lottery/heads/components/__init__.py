@@ -1,1 +1,1 @@
-"""What can be pruned as a whole, the choice of it, and its file."""
+"""Components of a model, masks over them, and choice files."""

@@ -1,11 +1,11 @@
-"""Closed heads and units as weights: what is pruned, so that a mask keeps them closed.
+"""The weights of pruned heads, FFN units and FFN blocks, as a mask prunes them.
 
-A head is closed by pruning its rows of the query, key and value matrices and its columns of the
-output projection; an FFN unit by its row of the first matrix and its column of the second. Nothing
-hooks into the model: fairseq's fused attention, which calls no modules, reads the same zeros, and
-training under the mask is training without the part. The biases of what is closed are set to zero
-once; they get no gradient, so they stay there. The biases behind an output projection and behind an
-FFN belong to no part and stay.
+Pruning a head sets its rows of the query, key and value matrices and its columns of the output
+projection to zero; pruning an FFN unit its row of the first matrix and its column of the second.
+Nothing hooks into the model: fairseq's fused attention, which calls no modules, reads the same
+zeros, and training under the mask is training without the component. The biases of pruned
+components are set to zero once. They get no gradient, so they stay zero. The biases after an output
+projection and after an FFN belong to no component and are kept.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy, refuse_inner_norm
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.masks import Mask
 
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: of the matrices that read a head's input, which are pruned in each mode
+#: mode -> the projections of a head's input that are pruned
 _PROJECTIONS = {"zero": ("q_proj", "k_proj", "v_proj"), "uniform": ("q_proj", "k_proj")}
 
 
-def _entries(parts: Parts, shapes: Shapes) -> Iterator[tuple[str, Any]]:
-    """Each weight and bias that has entries of a closed part, and the index of these entries."""
-    for name, number in parts.closed("heads"):
+def _entries(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[str, Any]]:
+    """Yield each weight and bias of pruned components, and the index of the pruned entries."""
+    for name, number in components.pruned("heads"):
         out = f"{name}.out_proj.weight"
         if out not in shapes:
             raise _missing(out)
-        width = shapes[out][1] // parts.anatomy.heads[name]
+        width = shapes[out][1] // components.anatomy.heads[name]
         rows = slice(number * width, (number + 1) * width)
-        for projection in _PROJECTIONS[parts.mode]:
+        for projection in _PROJECTIONS[components.mode]:
             yield f"{name}.{projection}.weight", rows
             yield f"{name}.{projection}.bias", rows
-        if parts.mode == "zero":
+        if components.mode == "zero":
             yield out, (slice(None), rows)
     for kind in ("units", "blocks"):
-        for name, number in parts.closed(kind):
+        for name, number in components.pruned(kind):
             units = slice(number, number + 1) if kind == "units" else slice(None)
             yield f"{name}.fc1.weight", units
             yield f"{name}.fc1.bias", units
@@ -50,19 +50,21 @@ def _entries(parts: Parts, shapes: Shapes) -> Iterator[tuple[str, Any]]:
 
 
 def _missing(name: str) -> LotteryError:
-    return LotteryError(f"the model has no {name}, which has weights of what is closed")
+    return LotteryError(f"the model has no {name}, which has weights of pruned components")
 
 
-def pruned_by(parts: Parts, shapes: Shapes) -> dict[str, Tensor]:
-    """Return parameter -> bool tensor, False where a closed part is; what is open is left out.
+def weight_masks(components: ComponentMask, shapes: Shapes) -> dict[str, Tensor]:
+    """Return parameter -> bool tensor, False for weights of pruned components.
+
+    Parameters without such weights are not in it.
 
     Raises:
-        LotteryError: the model does not have the matrices of fairseq's, or closed FFN units are
-            normalised.
+        LotteryError: the model does not have fairseq's matrices, or normalises over pruned FFN
+            units.
     """
-    refuse_inner_norm(parts.cut_layers, shapes)
+    refuse_inner_norm(components.layers_with_pruned_ffn, shapes)
     keep: dict[str, Tensor] = {}
-    for name, index in _entries(parts, shapes):
+    for name, index in _entries(components, shapes):
         if name.endswith(".bias"):
             continue
         if name not in shapes:
@@ -73,63 +75,64 @@ def pruned_by(parts: Parts, shapes: Shapes) -> dict[str, Tensor]:
     return keep
 
 
-def clear_biases(values: Weights, parts: Parts) -> None:
-    """Set the biases of closed parts to zero, in place; nothing moves them from there."""
-    for name, index in _entries(parts, {n: tuple(value.shape) for n, value in values.items()}):
+def clear_biases(values: Weights, components: ComponentMask) -> None:
+    """Set the biases of pruned components to zero, in place; no update changes them."""
+    for name, index in _entries(components, {n: tuple(value.shape) for n, value in values.items()}):
         if name.endswith(".bias") and name in values:
             values[name][index] = 0
 
 
-def without_biases(values: Weights, parts: Parts) -> dict[str, Tensor]:
-    """Return ``values`` with the biases of closed parts at zero; only biases are copied."""
+def without_biases(values: Weights, components: ComponentMask) -> dict[str, Tensor]:
+    """Return ``values`` with the biases of pruned components at zero; copy only biases."""
     changed = {n: value.clone() if n.endswith(".bias") else value for n, value in values.items()}
-    clear_biases(changed, parts)
+    clear_biases(changed, components)
     return changed
 
 
-def restrict(mask: Mask, parts: Parts, shapes: Shapes) -> Mask:
-    """Return ``mask`` with closed parts pruned as well; refuses a part that it leaves dense."""
+def restrict(mask: Mask, components: ComponentMask, shapes: Shapes) -> Mask:
+    """Return ``mask`` with pruned components pruned; reject components in a dense matrix."""
     entries = dict(mask)
-    for name, keep in pruned_by(parts, shapes).items():
+    for name, keep in weight_masks(components, shapes).items():
         if name not in entries:
             raise LotteryError(
-                f"{name} has parts that are closed, and the prunable set leaves it dense; give"
-                " --prunable all-matrices or no-embeddings"
+                f"{name} has weights of pruned components, but the prunable set leaves it dense;"
+                " give --prunable all-matrices or no-embeddings"
             )
         entries[name] = entries[name] & keep
     return Mask(entries, mask.protected)
 
 
-def closed_in(weights: Weights, anatomy: Anatomy) -> Parts:
-    """Return the parts that contribute nothing, by the zeros of weights (or the bits of a mask).
+def find_pruned(weights: Weights, anatomy: Anatomy) -> ComponentMask:
+    """Return which components contribute nothing, by the zeros of weights or the bits of a mask.
 
-    Closed are heads whose columns of the output projection are all zero, heads without queries
-    and keys (the mean of their values is what they give), and units whose column of the second
-    matrix is all zero; where all units of a layer are, it is its block that is closed. A tensor
-    that is not there has no zeros.
+    Pruned are heads whose columns of the output projection are all zero, heads without queries
+    and keys (which output the mean of their values), and units whose column of the second matrix
+    is all zero. Where all units of a layer are, its block is pruned instead. A missing tensor
+    counts as one without zeros.
     """
-    opened: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}, "blocks": {}}
+    kept: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}, "blocks": {}}
     uneven: dict[str, Tensor] = {}
     for name, count in anatomy.heads.items():
         out, query, key = (
             weights.get(f"{name}.{p}.weight") for p in ("out_proj", "q_proj", "k_proj")
         )
         if out is not None:
-            opened["heads"][name] = has_nonzeros(out.T, count)
+            kept["heads"][name] = has_nonzeros(out.T, count)
         if query is not None and key is not None:
             uneven[name] = has_nonzeros(query, count) | has_nonzeros(key, count)
     for name, count in anatomy.units.items():
         second = weights.get(f"{name}.fc2.weight")
         if second is not None:
             units = has_nonzeros(second.T, count)
-            opened["blocks"][name] = units.any()[None]
-            opened["units"][name] = units | ~units.any()
-    parts = Parts.of(anatomy, opened)
-    if not parts.count_closed("heads") and any(not bool(keep.all()) for keep in uneven.values()):
-        return Parts.of(anatomy, {**opened, "heads": uneven}, "uniform")
-    return parts
+            kept["blocks"][name] = units.any()[None]
+            kept["units"][name] = units | ~units.any()
+    components = ComponentMask.of(anatomy, kept)
+    has_even = any(not bool(keep.all()) for keep in uneven.values())
+    if has_even and not components.count_pruned("heads"):
+        return ComponentMask.of(anatomy, {**kept, "heads": uneven}, "uniform")
+    return components
 
 
-def has_nonzeros(rows: Tensor, parts: int) -> Tensor:
-    """Return for each of ``parts`` equal groups of rows whether any entry is not zero."""
-    return (rows != 0).reshape(parts, -1).any(dim=1)
+def has_nonzeros(rows: Tensor, groups: int) -> Tensor:
+    """Return for each of ``groups`` equal groups of rows whether any entry is not zero."""
+    return (rows != 0).reshape(groups, -1).any(dim=1)

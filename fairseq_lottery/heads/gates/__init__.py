@@ -1,1 +1,1 @@
-"""Gates on heads and FFN units: fixed ones for measuring, and learned ones."""
+"""Gates on heads and FFN units: fixed gates for measuring, and learned gates."""

@@ -1,4 +1,4 @@
-"""Gates on a live model: a factor on the output of every head, FFN unit and FFN block."""
+"""Gates on a loaded model: a factor on the output of every head, FFN unit and FFN block."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 
 from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.heads.components.anatomy import Anatomy, refuse_inner_norm
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 
 
 class Gates:
-    """Gates of a model: 1 is open, 0 is closed, anything between is a factor.
+    """Gates of a model: 1 is open, 0 is closed, values between are factors.
 
     A head's output is multiplied before the output projection, a unit's before the second matrix
-    of the FFN, and a block's gate multiplies all units of its layer; so pre- and post-norm layers
-    are gated alike. The biases behind those matrices are no part's: attention without an open
-    head, and a closed block, still add theirs. (Prasanna et al. 2020 multiply the FFN's bias too.)
-    Under ``uniform`` a closed head attends evenly instead.
+    of the FFN. A block's gate multiplies all units of its layer. So pre-norm and post-norm layers
+    have the same gates. The biases after those matrices belong to no component: an attention module
+    without an open head and a closed block still add theirs. (Prasanna et al. 2020 multiply the
+    FFN's bias too.) Under ``uniform`` a closed head attends evenly instead.
 
     Args:
-        model: fairseq's Transformer, or one made of its layers.
-        anatomy: of it.
+        model: fairseq's Transformer, or a model made of its layers.
+        anatomy: of the model.
 
     Attributes:
-        values: kind -> module -> fp32 factors, one for each part; changed in place or replaced,
-            they count from the next forward on, and gradients flow into them.
-        mode: what closed heads give, see ``fairseq_lottery.heads.components.parts.MODES``; under
-            ``uniform`` heads are open or closed, nothing between.
+        values: kind -> module -> fp32 factors, one for each component. Changed or replaced values
+            apply from the next forward pass on, and gradients flow into them.
+        mode: output of pruned heads, see ``component_mask.MODES``; under ``uniform`` a head's gate
+            is 0 or 1, nothing between.
     """
 
     def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
@@ -43,18 +43,18 @@ class Gates:
         }
         self._watched: Optional[dict[tuple[str, str], list[Tensor]]] = None
 
-    def set(self, parts: Parts) -> None:
-        """Open what ``parts`` has open and close the rest."""
-        refuse_inner_norm(parts.cut_layers, dict(self.model.named_parameters()))
-        self.mode = parts.mode
+    def set(self, components: ComponentMask) -> None:
+        """Open the gates of kept components and close those of pruned ones."""
+        refuse_inner_norm(components.layers_with_pruned_ffn, dict(self.model.named_parameters()))
+        self.mode = components.mode
         self.values = {
-            kind: {name: parts[kind][name].float() for name in modules}
+            kind: {name: components[kind][name].float() for name in modules}
             for kind, modules in self.values.items()
         }
 
     @contextmanager
     def attached(self) -> Iterator[Gates]:
-        """While inside, the gates act: in training, teacher forcing and step-by-step decoding.
+        """Apply the gates within the context: in training, teacher forcing and decoding.
 
         fairseq's fused paths call no modules, so they are off meanwhile.
         """
@@ -75,11 +75,11 @@ class Gates:
 
     @contextmanager
     def watched(self) -> Iterator[dict[tuple[str, str], list[Tensor]]]:
-        """While inside, each forward through a gate leaves its own copy of the factors.
+        """Record a copy of the factors for each forward pass through a gate, within the context.
 
         Yields:
-            (kind, module) -> a tensor per forward, of shape (time, batch, parts), that has its
-            gradient after a backward: dL/dgate at every position of every sentence.
+            (kind, module) -> a tensor per forward pass, of shape (time, batch, components). After a
+            backward pass it has a gradient: dL/dgate at every position of every sentence.
         """
         self._watched = {}
         try:
@@ -90,7 +90,7 @@ class Gates:
     def _factor(self, kind: str, name: str, positions: torch.Size, like: Tensor) -> Tensor:
         values = self.values[kind][name].to(like.device, like.dtype)
         if kind == "heads" and self.mode == "uniform":
-            values = torch.ones_like(values)  # closed heads look elsewhere, what they give counts
+            values = torch.ones_like(values)  # closed heads attend evenly, and their output counts
         if self._watched is None:
             return values
         local = values.detach().expand(*positions, -1).clone().requires_grad_()
@@ -98,28 +98,28 @@ class Gates:
         return local
 
     def _gate_heads(self, name: str) -> Any:
-        def gate(module: nn.Module, given: tuple[Tensor, ...]) -> Any:
-            heads = given[0].unflatten(-1, (self.anatomy.heads[name], -1))
-            factor = self._factor("heads", name, given[0].shape[:-1], given[0])
-            return ((heads * factor.unsqueeze(-1)).flatten(-2), *given[1:])
+        def gate(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+            heads = inputs[0].unflatten(-1, (self.anatomy.heads[name], -1))
+            factor = self._factor("heads", name, inputs[0].shape[:-1], inputs[0])
+            return ((heads * factor.unsqueeze(-1)).flatten(-2), *inputs[1:])
 
         return gate
 
     def _even_heads(self, name: str) -> Any:
-        def even(module: nn.Module, given: Any, query: Tensor) -> Any:
+        def even(module: nn.Module, inputs: Any, query: Tensor) -> Any:
             if self.mode != "uniform":
                 return None
             heads = query.unflatten(-1, (self.anatomy.heads[name], -1))
-            opened = self.values["heads"][name].to(query.device) != 0
-            return heads.masked_fill(~opened.unsqueeze(-1), 0).flatten(-2)
+            is_open = self.values["heads"][name].to(query.device) != 0
+            return heads.masked_fill(~is_open.unsqueeze(-1), 0).flatten(-2)
 
         return even
 
     def _gate_ffn(self, name: str) -> Any:
-        def gate(module: nn.Module, given: tuple[Tensor, ...]) -> Any:
-            units, positions = given[0], given[0].shape[:-1]
+        def gate(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+            units, positions = inputs[0], inputs[0].shape[:-1]
             for kind in ("units", "blocks"):
                 units = units * self._factor(kind, name, positions, units)
-            return (units, *given[1:])
+            return (units, *inputs[1:])
 
         return gate

@@ -1,1 +1,1 @@
-"""How important heads, FFN units and FFN blocks are."""
+"""Measures of the importance of heads, FFN units and FFN blocks."""

@@ -1,4 +1,4 @@
-"""What every head looks at: its attention weights, and how sure it is."""
+"""Attention weights of every head, and its confidence."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from fairseq_lottery.heads.measures.importance import Scores
 
 @contextmanager
 def watched_heads(
-    model: nn.Module, anatomy: Anatomy, seen: Callable[[str, Tensor], None]
+    model: nn.Module, anatomy: Anatomy, observe: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """While inside, ``seen`` is called with the attention weights of every head.
+    """Call ``observe`` with the attention weights of every head, within the context.
 
-    fairseq's fused attention gives their mean only, so it is off meanwhile.
+    fairseq's fused attention returns only their mean over heads, so it is off meanwhile.
 
     Args:
-        seen: takes a module and the weights of its heads, (heads, batch, queries, keys).
+        observe: takes a module and the weights of its heads, (heads, batch, queries, keys).
     """
     modules: dict[str, Any] = dict(model.named_modules())
 
     def watching(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def watch(*given: Any, **named: Any) -> Any:
-            asked = {key: named.get(key, False) for key in ("need_weights", "need_head_weights")}
-            output, weights = forward(*given, **{**named, "need_head_weights": True})
-            seen(name, weights.detach())
-            if not asked["need_head_weights"]:
-                weights = weights.mean(dim=0) if asked["need_weights"] else None
+        def watch(*args: Any, **named: Any) -> Any:
+            needs = {key: named.get(key, False) for key in ("need_weights", "need_head_weights")}
+            output, weights = forward(*args, **{**named, "need_head_weights": True})
+            observe(name, weights.detach())
+            if not needs["need_head_weights"]:
+                weights = weights.mean(dim=0) if needs["need_weights"] else None
             return output, weights
 
         return watch
@@ -52,47 +52,48 @@ def watched_heads(
 def attention_of(
     model: nn.Module, anatomy: Anatomy, batch: Any
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Run a model on a batch of fairseq's.
+    """Run a model on one of fairseq's batches.
 
     Returns:
-        Module -> attention weights of its heads, (heads, batch, queries, keys); and ``encoder``
-        and ``decoder``, if there is one -> its input tokens, (batch, time).
+        Module -> attention weights of its heads, (heads, batch, queries, keys); and ``encoder``,
+        and ``decoder`` if the model has one, -> its input tokens, (batch, time).
     """
     weights: dict[str, Tensor] = {}
-    given = batch["net_input"]
+    inputs = batch["net_input"]
     with watched_heads(model, anatomy, weights.__setitem__), torch.no_grad():
-        model(**given)
-    previous: Optional[Tensor] = given.get("prev_output_tokens")
+        model(**inputs)
+    previous: Optional[Tensor] = inputs.get("prev_output_tokens")
     decoder = {} if previous is None else {"decoder": previous}
-    return weights, {"encoder": given["src_tokens"], **decoder}
+    return weights, {"encoder": inputs["src_tokens"], **decoder}
 
 
-def mean_over_queries(anatomy: Anatomy, found: Iterable[tuple[str, Tensor, Tensor]]) -> Scores:
-    """Return the mean over query tokens of a number that every head has at each of them.
+def mean_over_queries(anatomy: Anatomy, rows: Iterable[tuple[str, Tensor, Tensor]]) -> Scores:
+    """Return the mean over query tokens of a number that each head has at each of them.
 
     Args:
-        found: module, numbers (heads, batch, queries), and which queries count (batch, queries).
+        rows: module, numbers (heads, batch, queries), and which queries count (batch, queries).
     """
     totals = {n: torch.zeros(size, dtype=torch.float64) for n, size in anatomy.heads.items()}
     counts = dict.fromkeys(anatomy.heads, 0)
-    for name, numbers, real in found:
+    for name, numbers, real in rows:
         totals[name] += numbers[:, real].double().sum(dim=1).cpu()
         counts[name] += int(real.sum())
     if not any(counts.values()):
-        raise LotteryError("there is no data to see what heads look at")
+        raise LotteryError("there are no examples to measure attention on")
     return {"heads": {name: totals[name] / max(counts[name], 1) for name in totals}}
 
 
 def confidence(
     model: nn.Module, anatomy: Anatomy, batches: Iterable[Any], eos: int, pad: int
 ) -> Scores:
-    """Mean of a head's largest attention weight over query tokens (Voita et al. 2019, section 4).
+    """Return the mean over query tokens of a head's largest attention weight.
 
-    Queries and keys that are ``</s>`` are left out, the first ones of fairseq's decoder inputs
-    among them; so are queries that see no other key.
+    It is the confidence of Voita et al. 2019, section 4. Queries and keys that are ``</s>`` do not
+    count, including the first ones of fairseq's decoder inputs; nor do queries that attend to no
+    other key.
 
     Raises:
-        LotteryError: there is no data, or a decoder looks at the source and at itself at once.
+        LotteryError: there are no examples, or a decoder attends to source and target at once.
     """
 
     def largest() -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -104,8 +105,8 @@ def confidence(
                 keys = real["encoder"] if name.endswith("encoder_attn") else queries
                 if weights.shape[-1] != keys.shape[-1]:
                     raise LotteryError(
-                        f"{name} looks at source and target at once, as --cross-self-attention"
-                        " makes it, and confidence is of one of them; choose another --measure"
+                        f"{name} attends to source and target at once (--cross-self-attention),"
+                        " for which confidence is not defined; choose another --measure"
                     )
                 best = weights.masked_fill(~keys[None, :, None, :], 0).amax(dim=-1)
                 yield name, best, queries & (best > 0).any(dim=0)

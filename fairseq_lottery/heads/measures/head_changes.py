@@ -1,7 +1,7 @@
-"""What a training has changed of each head: whether those that stay take over from the closed ones.
+"""How much a training has changed each head: whether kept heads take over from pruned ones.
 
-Budhraja et al. 2020 study such compensation, without a published measure; these are ours. Held
-against an unpruned run that was trained as long, what is left over is the closing's doing.
+Budhraja et al. 2020 study such compensation, without a published measure; these are ours. The
+difference from an unpruned run that was trained as long is the effect of pruning.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from fairseq_lottery.heads.measures.weight_norms import l2
 def weight_change(
     before: Mapping[str, Tensor], after: Mapping[str, Tensor], anatomy: Anatomy
 ) -> Scores:
-    """||after - before|| / ||before|| over all that a head has, see ``weight_norms.l1``.
+    """Return ||after - before|| / ||before|| over all weights of a head, see ``weight_norms.l1``.
 
-    A head whose weights were all zero has changed by 0 where they still are, by 1 otherwise.
+    For a head whose weights were all zero it is 0 if they still are, else 1.
     """
     names = {f"{name}.{p}_proj.{k}" for name in anatomy.heads for p in ("q", "k", "v", "out")
              for k in ("weight", "bias")}  # fmt: skip
     shared = names & set(before) & set(after)
     for name in shared:
         if before[name].shape != after[name].shape:
-            raise LotteryError(f"{name} has another shape before than after")
+            raise LotteryError(
+                f"{name} has shape {tuple(after[name].shape)} after training, expected"
+                f" {tuple(before[name].shape)}"
+            )
     heads = Anatomy(anatomy.heads, {})
     moved = l2({name: after[name].double() - before[name].double() for name in shared}, heads)
     size = l2({name: before[name] for name in shared}, heads)
@@ -45,7 +48,7 @@ def _share(moved: Tensor, size: Tensor) -> Tensor:
 def attention_change(
     before: nn.Module, after: nn.Module, anatomy: Anatomy, batches: Iterable[Any], pad: int
 ) -> Scores:
-    """Mean total variation distance, 0 to 1, of what a head looks at before and after."""
+    """Return the mean total variation distance, 0 to 1, of a head's attention before and after."""
 
     def distances() -> Iterator[tuple[str, Tensor, Tensor]]:
         for batch in batches:
@@ -59,7 +62,7 @@ def attention_change(
 
 
 def difference(scores: Scores, control: Scores) -> Scores:
-    """``scores`` less those of a control, part by part."""
+    """Return ``scores`` minus those of a control, for each component."""
     return {
         kind: {name: values - control[kind][name] for name, values in modules.items()}
         for kind, modules in scores.items()

@@ -1,8 +1,8 @@
-"""How much the loss depends on each head, FFN unit and FFN block, to first order.
+"""Importance by gradients: how much the loss depends on each component, to first order.
 
 Michel et al. 2019, section 2.3, and Prasanna et al. 2020, section 3.1: I = E|dL/dgate|. They
-differ in where the absolute value is taken, which is ``per`` here. In the public code of both
-gradients of the gates add up from batch to batch; here every batch stands for itself.
+differ in where the absolute value is taken, which is ``per`` here. The public code of both adds up
+the gradients of the gates from batch to batch; here each batch has its own gradient.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.options.axes import PER
 
-#: kind -> module -> a number for each part
+#: kind -> module -> a number for each component
 Scores = dict[str, dict[str, Tensor]]
-#: batch -> summed loss, and the tokens and sentences that it is a sum over
+#: (model, batch) -> summed loss, its tokens, its sentences
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int, int]]
 
-NO_TOKENS = "no token of the examples counts in the loss; give more examples, or another subset"
+NO_TOKENS = "the loss counts no token of the examples; give more examples, or another subset"
 
 
 def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sentence") -> Scores:
@@ -32,13 +32,13 @@ def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sen
     (their formula), or of the sum over a batch (the code of Prasanna et al.).
 
     Args:
-        gates: of the model as it is used, in evaluation mode for a measure without dropout.
+        gates: of the model, which is in evaluation mode for a measure without dropout.
         batches: at least one.
-        per: a name of ``PER``. ``token`` is divided by the tokens of the loss, also for parts of an
-            encoder, so that parts compare.
+        per: a name of ``PER``. ``token`` divides by the tokens of the loss for components of the
+            encoder too, so that all components compare.
 
     Raises:
-        LotteryError: no batch, or a loss that is not finite.
+        LotteryError: there is no batch, or the loss is not finite.
     """
     PER.refuse_unknown(per)
     totals: Scores = {
@@ -51,8 +51,8 @@ def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sen
             with gates.watched() as watched, torch.enable_grad():
                 value, tokens, sentences = loss(gates.model, batch)
                 if not bool(torch.isfinite(value)):
-                    raise LotteryError(f"the loss is {float(value)}, so nothing can be told of it")
-                seen = [(key, local) for key, found in watched.items() for local in found]
+                    raise LotteryError(f"the loss is {float(value)}, expected a finite number")
+                seen = [(key, local) for key, factors in watched.items() for local in factors]
                 gradients = torch.autograd.grad(
                     value, [local for _, local in seen], allow_unused=True
                 )
@@ -63,7 +63,7 @@ def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sen
             counts["sentence"] += sentences
             counts["batch"] += 1
     if not counts["batch"]:
-        raise LotteryError("there is no data to measure importance on")
+        raise LotteryError("there are no examples to measure importance on")
     if not counts["token"]:
         raise LotteryError(NO_TOKENS)
     return {
@@ -73,26 +73,26 @@ def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sen
 
 
 def _magnitude(gradient: Tensor, per: str) -> Tensor:
-    """Return the sum of |dL/dgate| for the gradient at (time, batch, part)."""
+    """Return the sum of |dL/dgate| for the gradient at (time, batch, component)."""
     if per == "token":
         return gradient.abs().sum(dim=(0, 1))
     by_sentence = gradient.sum(dim=0)
     return by_sentence.abs().sum(dim=0) if per == "sentence" else by_sentence.sum(dim=0).abs()
 
 
-def refuse_unfit(values: Any, size: int, what: str) -> None:
-    """Refuse scores that are not a tensor with a finite real number for each of ``size`` parts."""
+def refuse_unfit(values: Any, size: int, title: str) -> None:
+    """Refuse scores that are not a tensor of ``size`` finite real numbers."""
     shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
     if shape != (size,):
-        raise LotteryError(f"{what} have shape {shape}, expected ({size},)")
+        raise LotteryError(f"{title} have shape {shape}, expected ({size},)")
     if values.is_complex() or not bool(torch.isfinite(values).all()):
-        raise LotteryError(f"{what} are complex or not all finite")
+        raise LotteryError(f"{title} are complex or not all finite")
 
 
 def normalised(scores: Scores) -> Scores:
     """Return scores divided by their L2 norm over the same module (Molchanov et al. 2017).
 
-    A module of only zeros stays zero. Blocks, one a layer, are left as they are.
+    A module of zeros stays zero. Blocks, one per layer, are unchanged.
     """
     return {
         kind: {n: v / (v.norm() or 1) if kind != "blocks" else v for n, v in modules.items()}

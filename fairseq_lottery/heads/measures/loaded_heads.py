@@ -1,4 +1,4 @@
-"""A file of ours as a model that runs in fairseq, with its heads and FFN units, and sentences."""
+"""A file loaded as a model that runs in fairseq, with its heads and FFN units; and sentences."""
 
 from __future__ import annotations
 
@@ -11,69 +11,73 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
-from fairseq_lottery.heads.gates.learned_gates import learned_in
+from fairseq_lottery.heads.gates.learned_gates import read_gates
 from fairseq_lottery.inference.loaded_model import Live, batches, examples, live
 from fairseq_lottery.inference.model_builder import arguments_of
 
 
 @dataclass(frozen=True)
-class LiveHeads(Live):
+class LoadedHeads(Live):
     """A model in evaluation mode, and its heads and FFN units."""
 
     anatomy: Anatomy
 
-    def gates(self, parts: Optional[Parts] = None) -> Gates:
-        """Return gates of the model, closed where ``parts`` closes them."""
+    def gates(self, components: Optional[ComponentMask] = None) -> Gates:
+        """Return gates of the model; those of pruned components are closed."""
         gates = Gates(self.model, self.anatomy)
-        if parts is not None:
-            if parts.anatomy != self.anatomy:
+        if components is not None:
+            if components.anatomy != self.anatomy:
                 raise LotteryError(
-                    f"the choice of heads and units is of another model than {self.source.path}"
+                    f"the choice of heads and units is for another model than {self.source.path}"
                 )
-            gates.set(parts)
+            gates.set(components)
         return gates
 
     @property
     def ignored(self) -> tuple[int, int]:
-        """``</s>`` and padding, which have the same number in all dictionaries of fairseq's."""
+        """Numbers of ``</s>`` and padding, which are the same in all dictionaries of fairseq."""
         dictionary = next(iter(self.evaluation.dictionaries.values()))
         return dictionary.eos(), dictionary.pad()
 
     def learned(self) -> Mapping[str, Tensor]:
-        """Return the parameters of the gates in a checkpoint, by kind."""
+        """Return the parameters of the learned gates in a checkpoint, by kind."""
         path = self.source.path
         if self.source.kind != "checkpoint":
-            raise LotteryError(f"{path} is a {self.source.kind}; learned gates are in checkpoints")
+            raise LotteryError(
+                f"{path} is a {self.source.kind}, but only checkpoints have learned gates"
+            )
         try:
-            found = learned_in(self.source.state.get("criterion"), self.anatomy)
+            gates = read_gates(self.source.state.get("criterion"), self.anatomy)
         except LotteryError as error:
             raise LotteryError(f"{path}: {error}") from None
-        if found is None:
+        if gates is None:
             raise LotteryError(
-                f"{path} has learned no gates; train it with --criterion"
+                f"{path} has no learned gates; train with --criterion"
                 " label_smoothed_cross_entropy_gates"
             )
-        return found.theta
+        return gates.theta
 
 
-def live_heads(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) -> LiveHeads:
-    """Bring a file to life, as ``inference.loaded_model.live`` does; refuses one without heads."""
-    made = live(path, data, cpu)
-    shapes = {name: tuple(weight.shape) for name, weight in made.weights.items()}
-    anatomy = Anatomy.of(shapes, vars(arguments_of(made.source)))
-    return LiveHeads(made.source, made.weights, made.model, made.evaluation, anatomy)
+def load_heads(
+    path: Union[str, Path], data: Optional[str] = None, cpu: bool = False
+) -> LoadedHeads:
+    """Load a file as a model, as ``inference.loaded_model`` does; reject a model without heads."""
+    loaded = live(path, data, cpu)
+    shapes = {name: tuple(weight.shape) for name, weight in loaded.weights.items()}
+    anatomy = Anatomy.of(shapes, vars(arguments_of(loaded.source)))
+    return LoadedHeads(loaded.source, loaded.weights, loaded.model, loaded.evaluation, anatomy)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sentences that something is measured on.
+    """Sentences for measurements.
 
     Attributes:
         subset: of the data folder.
-        sentences: how many, evenly spread; None for all.
-        tokens: of a batch, at most, with padding.
+        sentences: number of sentences, evenly spread over the subset; None for all.
+        tokens: maximum tokens of a batch, with padding.
     """
 
     subset: str = "valid"
@@ -82,10 +86,10 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.sentences is not None and self.sentences < 1:
-            raise LotteryError(f"--sentences {self.sentences} leaves none; give 1 or more")
+            raise LotteryError(f"--sentences {self.sentences} is out of range; give 1 or more")
         if self.tokens < 1:
-            raise LotteryError(f"--max-tokens {self.tokens} leaves no room for a sentence")
+            raise LotteryError(f"--max-tokens {self.tokens} is out of range; give 1 or more")
 
-    def batches(self, made: Live) -> Iterator[dict[str, Any]]:
-        """Yield all of it in fairseq's batches, on the model's device."""
-        return batches(examples(made, self.subset, self.sentences), self.tokens, made.device)
+    def batches(self, loaded: Live) -> Iterator[dict[str, Any]]:
+        """Yield the sentences in fairseq's batches, on the model's device."""
+        return batches(examples(loaded, self.subset, self.sentences), self.tokens, loaded.device)

@@ -1,7 +1,7 @@
-"""What the importance of heads, FFN units and FFN blocks is measured by.
+"""The measures of importance of heads, FFN units and FFN blocks.
 
-A measure is a function from ``MeasureInput`` to scores. A user's own is named as
-``package.module:function`` and needs no change here.
+A measure is a function from ``MeasureInput`` to scores. A user names one of their own as
+``package.module:function``, without a change here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from fairseq_lottery.options.own_code import digest_source, load_own
 
 @dataclass(frozen=True)
 class MeasureInput:
-    """What a measure may look at, and must not change: a trained model and examples for it.
+    """What a measure reads and must not change: a trained model and examples for it.
 
     Attributes:
-        model: fairseq's, in evaluation mode.
+        model: of fairseq, in evaluation mode.
         anatomy: its heads and FFN units.
         weights: name -> tensor on the CPU, a tied tensor once.
-        gates: closed where the given choice closes them. They act inside ``gates.attached()``.
+        gates: closed for components that the choice prunes. They act in ``gates.attached()``.
         batches: () -> fairseq's batches of all examples, on the model's device.
         loss: (model, batch) -> summed loss, its tokens, its sentences.
         ignored: tokens that ``confidence`` ignores: ``</s>`` and padding.
@@ -54,21 +54,21 @@ class MeasureInput:
 Measure = Callable[[MeasureInput], Scores]
 
 
-def gradient(given: MeasureInput) -> Scores:
-    """See ``importance``: Michel et al. 2019, Prasanna et al. 2020."""
-    return importance(given.gates, given.batches(), given.loss, given.per)
+def gradient(inputs: MeasureInput) -> Scores:
+    """Score by gradients, see ``importance``: Michel et al. 2019, Prasanna et al. 2020."""
+    return importance(inputs.gates, inputs.batches(), inputs.loss, inputs.per)
 
 
-def confidence(given: MeasureInput) -> Scores:
-    """See ``attention.confidence``: Voita et al. 2019. It scores heads only."""
-    with given.gates.attached():
-        return attention_confidence(given.model, given.anatomy, given.batches(), *given.ignored)
+def confidence(inputs: MeasureInput) -> Scores:
+    """Score heads by confidence, see ``head_attention.confidence``: Voita et al. 2019."""
+    with inputs.gates.attached():
+        return attention_confidence(inputs.model, inputs.anatomy, inputs.batches(), *inputs.ignored)
 
 
-def gates(given: MeasureInput) -> Scores:
-    """The probability that a learned gate is open: Voita et al. 2019."""
-    split = given.anatomy.split
-    return {kind: split(kind, probabilities(theta)) for kind, theta in given.learned().items()}
+def gates(inputs: MeasureInput) -> Scores:
+    """Score by the probability that a learned gate is open: Voita et al. 2019."""
+    split = inputs.anatomy.split
+    return {kind: split(kind, probabilities(theta)) for kind, theta in inputs.learned().items()}
 
 
 MEASURES: dict[str, Measure] = MEASURE.registry(
@@ -76,9 +76,9 @@ MEASURES: dict[str, Measure] = MEASURE.registry(
         "gradient": gradient,
         "confidence": confidence,
         "gates": gates,
-        "l1": lambda given: weight_norms.l1(given.weights, given.anatomy),
-        "l2": lambda given: weight_norms.l2(given.weights, given.anatomy),
-        "adaprune": lambda given: weight_norms.adaprune(given.weights, given.anatomy),
+        "l1": lambda inputs: weight_norms.l1(inputs.weights, inputs.anatomy),
+        "l2": lambda inputs: weight_norms.l2(inputs.weights, inputs.anatomy),
+        "adaprune": lambda inputs: weight_norms.adaprune(inputs.weights, inputs.anatomy),
     }
 )
 
@@ -88,28 +88,29 @@ def find_measure(name: str) -> tuple[Measure, Optional[str]]:
     MEASURE.refuse_unknown(name)
     if name in MEASURES:
         return MEASURES[name], None
-    found = load_own(MEASURE.title, name)
-    if not callable(found):
+    function = load_own(MEASURE.title, name)
+    if not callable(function):
         raise LotteryError(f"measure {name} is not a function")
-    return found, digest_source(MEASURE.title, name, found)
+    return function, digest_source(MEASURE.title, name, function)
 
 
-def measure(name: str, given: MeasureInput) -> Scores:
+def measure(name: str, inputs: MeasureInput) -> Scores:
     """Return the scores of a measure: kind -> module -> a number for each component.
 
     Raises:
-        LotteryError: no such measure, a user's own that fails, or scores that do not fit the model.
+        LotteryError: the measure is unknown, a user's measure fails, or its scores do not match
+            the model.
     """
-    found, source = find_measure(name)
+    function, source = find_measure(name)
     if source is None:
-        return found(given)
+        return function(inputs)
     try:
-        scores = found(given)
+        scores = function(inputs)
     except LotteryError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's measure raises whatever it likes
         raise LotteryError(f"measure {name} failed with {type(error).__name__}: {error}") from error
-    return _fitting(name, scores, given.anatomy)
+    return _fitting(name, scores, inputs.anatomy)
 
 
 def _fitting(name: str, scores: Any, anatomy: Anatomy) -> Scores:

@@ -1,4 +1,4 @@
-"""Whether two measures of importance rank the same parts alike."""
+"""Agreement of two measures of importance in how they rank the components."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fairseq_lottery.masks import count_to_prune
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How alike two measures rank; correlations are NaN where one gives all parts one score.
+    """Agreement of two rankings; correlations are NaN if all scores of a measure are equal.
 
     Attributes:
-        parts: how many are ranked.
-        spearman: the correlation of ranks, equal scores sharing their mean rank.
-        kendall: tau-b: pairs in one order less pairs in the opposite, corrected for ties.
-        lowest: how many parts count as the lowest: half of them, halves rounded up.
-        overlap: the share of the lowest of the one that is among the lowest of the other; of
+        components: number of ranked components.
+        spearman: the correlation of ranks; equal scores share their mean rank.
+        kendall: tau-b: concordant minus discordant pairs, corrected for ties.
+        lowest: number of components that count as the lowest: half of them, halves rounded up.
+        overlap: share of the lowest of one measure that is among the lowest of the other; of
             equal scores the first counts as lower, as in the strategy ``lowest``.
-        chance: the overlap of two rankings by chance, ``lowest`` / ``parts``.
+        chance: expected overlap of two random rankings, ``lowest`` / ``components``.
     """
 
-    parts: int
+    components: int
     spearman: float
     kendall: float
     lowest: int
@@ -36,10 +36,10 @@ class RankAgreement:
 
 
 def rank_agreement(a: Scores, b: Scores, kind: str = "heads") -> RankAgreement:
-    """Return Spearman's rho, Kendall's tau, and the overlap of what would be closed first.
+    """Return Spearman's rho, Kendall's tau, and the overlap of the components with low scores.
 
     Raises:
-        LotteryError: no scores, of different models, or not finite.
+        LotteryError: there are no scores, they are of different models, or not finite.
     """
     from scipy.stats import kendalltau, spearmanr
 
@@ -57,7 +57,7 @@ def rank_agreement(a: Scores, b: Scores, kind: str = "heads") -> RankAgreement:
     count = count_to_prune(0.5, len(first))
     ends = [set(one.argsort(kind="stable")[:count].tolist()) for one in (first, second)]
     return RankAgreement(
-        parts=len(first),
+        components=len(first),
         spearman=float(spearmanr(first, second)[0]) if varied else math.nan,
         kendall=float(kendalltau(first, second)[0]) if varied else math.nan,
         lowest=count,

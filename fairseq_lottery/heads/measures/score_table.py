@@ -1,4 +1,4 @@
-"""Scores of parts as a JSON file, and as a grid for a terminal."""
+"""Scores of components as a JSON file, and as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy, layer_of, type_of
-from fairseq_lottery.heads.components.parts_file import load_stored, read_stored, save_json
+from fairseq_lottery.heads.components.choice_file import load_stored, read_stored, save_json
 from fairseq_lottery.heads.measures.importance import Scores
 
 _FORMAT = "fairseq_lottery scores 1"
@@ -24,18 +24,18 @@ def save_scores(
     record: Mapping[str, Any],
     overwrite: bool = False,
 ) -> None:
-    """Write scores and a record of how they were made, atomically; refuses NaN and infinity."""
+    """Write scores and a record of how they were made, atomically; refuse NaN and infinity."""
     values = [v for modules in scores.values() for v in modules.values()]
     if not all(bool(torch.isfinite(v).all()) for v in values):
-        raise LotteryError("there are scores that are NaN or infinite")
+        raise LotteryError("some scores are NaN or infinite")
     plain = {kind: {n: v.tolist() for n, v in modules.items()} for kind, modules in scores.items()}
-    parts = {"heads": dict(anatomy.heads), "units": dict(anatomy.units)}
-    content = {"format": _FORMAT, **parts, "scores": plain, "record": dict(record)}
+    sizes = {"heads": dict(anatomy.heads), "units": dict(anatomy.units)}
+    content = {"format": _FORMAT, **sizes, "scores": plain, "record": dict(record)}
     save_json(path, content, overwrite)
 
 
 def is_scores(path: Union[str, Path]) -> bool:
-    """Return whether a file says that it holds scores."""
+    """Return whether a file names the format of scores."""
     try:
         read_stored(path, _FORMAT, "scores")
     except LotteryError:
@@ -44,36 +44,39 @@ def is_scores(path: Union[str, Path]) -> bool:
 
 
 def load_scores(path: Union[str, Path]) -> tuple[Anatomy, Scores, dict[str, Any]]:
-    """Return the model's parts, the scores in a file, and its record; see ``load_stored``."""
+    """Return the anatomy, the scores and the record in a file; see ``load_stored``."""
 
-    def parse(anatomy: Anatomy, found: dict[str, Any]) -> tuple[Anatomy, Scores]:
-        given = found.get("scores")
-        if not isinstance(given, dict) or not set(given) <= set(KINDS):
-            raise LotteryError(f"its scores are not of {', '.join(KINDS)}")
-        return anatomy, {kind: _scores(kind, one, anatomy) for kind, one in given.items()}
+    def parse(anatomy: Anatomy, content: dict[str, Any]) -> tuple[Anatomy, Scores]:
+        scores = content.get("scores")
+        if not isinstance(scores, dict) or not set(scores) <= set(KINDS):
+            raise LotteryError(f"scores must map {', '.join(KINDS)} to module -> numbers")
+        return anatomy, {kind: _scores(kind, one, anatomy) for kind, one in scores.items()}
 
-    what = "file of scores; make one with fairseq-lottery heads importance"
-    (anatomy, scores), record = load_stored(path, _FORMAT, what, parse)
+    description = "file of scores; make one with fairseq-lottery heads importance"
+    (anatomy, scores), record = load_stored(path, _FORMAT, description, parse)
     return anatomy, scores, record
 
 
 def _scores(kind: str, modules: Any, anatomy: Anatomy) -> dict[str, Tensor]:
-    """Return module -> scores, a number for each of its parts."""
+    """Return module -> scores, one for each component."""
     sizes = anatomy.sizes[kind]
     if not isinstance(modules, dict) or not set(modules) <= set(sizes):
-        raise LotteryError(f"it has scores of {kind} that its model does not have")
+        raise LotteryError(f"it has scores of {kind} that the model does not have")
     for name, values in modules.items():
-        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
-        if not numbers or len(values) != sizes[name]:
-            raise LotteryError(f"it has not {sizes[name]} numbers for the {kind} of {name}")
+        are_numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+        if not are_numbers or len(values) != sizes[name]:
+            raise LotteryError(
+                f"the scores of the {kind} of {name} must be {sizes[name]} numbers in a list"
+            )
     return {n: torch.tensor(values, dtype=torch.float64) for n, values in modules.items()}
 
 
 def grid(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines of a table: a block for each type of attention, a row a layer, a column a head.
+    """Yield lines of a table: a block per type of attention, a row per layer, a column per head.
 
     Args:
-        values: module -> numbers or bools, one for each head; a bool is shown as open or closed.
+        values: module -> numbers or bools, one for each head; a bool is shown as ``o`` (kept) or
+            ``.`` (pruned).
     """
     last = ""
     for name, row in values.items():

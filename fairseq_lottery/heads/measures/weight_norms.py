@@ -1,4 +1,4 @@
-"""Scores that need no data: how large the weights of a head, an FFN unit or an FFN block are."""
+"""Scores without data: the norms of the weights of a head, an FFN unit or an FFN block."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ Weights = Mapping[str, Tensor]
 
 
 def l1(weights: Weights, anatomy: Anatomy) -> Scores:
-    """The sum of the magnitudes of all that a part has.
+    """Return the sum of the magnitudes of all weights of each component.
 
     A head has its rows of the query, key and value matrices, their biases, and its columns of the
     output projection; an FFN unit its row of the first matrix, its bias and its column of the
-    second; a block both matrices and both biases. Biases that a model does not have count nothing.
+    second; a block both matrices and both biases. Missing biases count as zero.
     """
     return _scores(weights, anatomy, torch.abs)
 
 
 def l2(weights: Weights, anatomy: Anatomy) -> Scores:
-    """The Euclidean norm of what ``l1`` sums."""
+    """Return the Euclidean norm of the weights that ``l1`` sums."""
     squares = _scores(weights, anatomy, torch.square)
     return {k: {n: v.sqrt() for n, v in modules.items()} for k, modules in squares.items()}
 
 
 def adaprune(weights: Weights, anatomy: Anatomy) -> Scores:
-    """What fairseq's own head pruning ranks by (``mha_heads_to_keep``): ``l1``, but of a head no
-    columns of the output projection.
+    """Return the scores of fairseq's own head pruning (``mha_heads_to_keep``).
+
+    They are those of ``l1``, but for a head without the columns of the output projection.
     """
     return _scores(weights, anatomy, torch.abs, head_columns=False)
 
@@ -44,31 +45,31 @@ def _scores(
     size: Callable[[Tensor], Tensor],
     head_columns: bool = True,
 ) -> Scores:
-    """The sum of ``size`` over the entries of each part, in fp64."""
+    """Return the sum of ``size`` over the entries of each component, in fp64."""
 
-    def total(parts: int, rows: list[str], columns: list[str]) -> Tensor:
-        """Sum over tensors whose rows, and tensors whose columns, belong to parts."""
-        found = torch.zeros(parts, dtype=torch.float64)
+    def total(groups: int, rows: list[str], columns: list[str]) -> Tensor:
+        """Sum over tensors that consist of ``groups`` components by rows or by columns."""
+        sums = torch.zeros(groups, dtype=torch.float64)
         for name in [*rows, *columns]:
             if name not in weights and name.endswith(".bias"):
                 continue
             if name not in weights:
-                raise LotteryError(f"the model has no {name}, so its parts have no norm")
+                raise LotteryError(f"the model has no {name}, so its components have no norm")
             tensor = size(weights[name].detach().double())
             lines = tensor.T if name in columns else tensor
-            if not lines.shape[0] or lines.shape[0] % parts:
+            if not lines.shape[0] or lines.shape[0] % groups:
                 raise LotteryError(
-                    f"{name} has shape {tuple(tensor.shape)}, which does not divide into {parts}"
-                    " parts"
+                    f"{name} has shape {tuple(tensor.shape)}, which does not divide into {groups}"
+                    " components"
                 )
-            found += lines.reshape(parts, -1).sum(dim=1).cpu()
-        return found
+            sums += lines.reshape(groups, -1).sum(dim=1).cpu()
+        return sums
 
-    reading = [f"{p}_proj.{kind}" for p in "qkv" for kind in ("weight", "bias")]
+    projections = [f"{p}_proj.{kind}" for p in "qkv" for kind in ("weight", "bias")]
     heads = {
         name: total(
             count,
-            [f"{name}.{one}" for one in reading],
+            [f"{name}.{one}" for one in projections],
             [f"{name}.out_proj.weight"] if head_columns else [],
         )
         for name, count in anatomy.heads.items()

@@ -1,4 +1,4 @@
-"""What a report says about heads and units: the section that ``extensions`` asks for."""
+"""The section of a report about heads and units, which ``extensions`` loads."""
 
 from fairseq_lottery.heads.report.head_sections import section
 

@@ -13,23 +13,23 @@ from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import WORDS
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
-#: a permutation of all units of a model takes milliseconds, of its heads microseconds
+#: number of permutations: one of a model's units takes milliseconds, of its heads microseconds
 PERMUTATIONS = {"heads": 1000, "units": 100, "blocks": 1000}
-#: what heads and units do not have over seeds; a block is known by its layer
+#: heads and units of different seeds do not correspond; blocks do, by their layer
 _ALIKE = (
-    "Where every seed trains a dense model of its own, number n of one seed's {} is no counterpart"
-    " of number n of another's: seeds can agree on layers and types only."
+    "Where every seed trains a dense model of its own, number n of one seed's {} does not"
+    " correspond to number n of another's: seeds can agree on layers and types only."
 )
-HEADER = ("seeds", "open", "kappa", "Jaccard", "by chance", "p")
+HEADER = ("seeds", "kept", "kappa", "Jaccard", "by chance", "p")
 
 
 def kind_of(group: Group) -> str:
-    """The parts that a group is about: those that its shares are of, else heads."""
+    """Return the kind of components that a group's shares refer to, else heads."""
     return group.rows if group.rows in PERMUTATIONS else "heads"
 
 
 def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
-    """Fleiss' kappa and the mean Jaccard index; None where no cell has two seeds.
+    """Return Fleiss' kappa and the mean Jaccard index; None if no cell has two seeds.
 
     Raises:
         ImportError: statsmodels or SciPy is not installed.
@@ -42,10 +42,10 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
             own = choices.of(technique, share)
             if len(own) < 2:
                 continue
-            found = agreement(own, kind, permutations=PERMUTATIONS[kind])
+            result = agreement(own, kind, permutations=PERMUTATIONS[kind])
             title, label = group.title_of(technique), group.label_of(share)
-            rows.append([title, label, *_text(found)])
-            data.append([technique, share, *_numbers(found)])
+            rows.append([title, label, *_text(result)])
+            data.append([technique, share, *_numbers(result)])
     if not rows:
         return None
     return Table(
@@ -54,7 +54,7 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
         header=["technique", group.words.axis, *HEADER],
         rows=rows,
         notes=[
-            f"Open: {noun} that stay open, of {choices.parts_of(kind)}, the mean over seeds."
+            f"Kept: number of {noun}, of {choices.count(kind)}, the mean over seeds."
             " Kappa: Fleiss' kappa, 1 where all seeds keep the same, 0 where they agree as"
             " independent choices do.",
             f"Jaccard: what two seeds both keep, as a share of what either keeps, the mean over"
@@ -66,13 +66,13 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
     )
 
 
-def _numbers(found: Agreement) -> Sequence[Any]:
-    values = (found.kappa, found.jaccard, found.chance, found.jaccard_p)
+def _numbers(result: Agreement) -> Sequence[Any]:
+    values = (result.kappa, result.jaccard, result.chance, result.jaccard_p)
     plain = [None if math.isnan(value) else value for value in values]
-    return [len(found.sizes), statistics.fmean(found.sizes), *plain]
+    return [len(result.sizes), statistics.fmean(result.sizes), *plain]
 
 
-def _text(found: Agreement) -> list[str]:
-    seeds, size, *values, p = _numbers(found)
+def _text(result: Agreement) -> list[str]:
+    seeds, size, *values, p = _numbers(result)
     shown = [MISSING if value is None else f"{value:.2f}" for value in values]
     return [str(seeds), f"{size:.1f}".removesuffix(".0"), *shown, f"{p:.3f}"]

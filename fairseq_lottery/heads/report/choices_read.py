@@ -1,4 +1,4 @@
-"""Reading which heads and units the cells keep, and how important the dense model's are."""
+"""The choices of the cells, and the importance of the dense model's components."""
 
 from __future__ import annotations
 
@@ -8,87 +8,90 @@ from typing import Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.heads.components.anatomy import Anatomy, layer_of
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.score_table import load_scores
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Cell, name_of
 
-#: more layers, or heads in all, no Transformer has and no plot can show
+#: most layers, and most heads in all, that a plot can show
 _LAYERS, _HEADS = 1000, 1 << 16
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What was found.
+    """Choices and scores in the folder of a run.
 
     Attributes:
-        anatomy: of the models, the same for all; None where nothing was found.
-        parts: cell -> what it keeps.
-        importance: measure -> seed -> scores of the dense model's parts.
-        missing, scores_missing: how many choices and scores are recorded but not in the folder.
+        anatomy: of the models, the same for all; None without choices and scores.
+        masks: cell -> the components that it keeps.
+        importance: measure -> seed -> scores of the dense model's components.
+        missing, scores_missing: number of recorded choices and scores that are not in the folder.
     """
 
     anatomy: Optional[Anatomy] = None
-    parts: dict[Cell, Parts] = field(default_factory=dict)
+    masks: dict[Cell, ComponentMask] = field(default_factory=dict)
     importance: dict[str, dict[int, Scores]] = field(default_factory=dict)
     missing: int = 0
     scores_missing: int = 0
 
     def shares_of(self, technique: str) -> list[float]:
-        """The shares at which a technique has choices, rising."""
-        return sorted({share for name, share, _ in self.parts if name == technique})
+        """Return the shares at which a technique has choices, in increasing order."""
+        return sorted({share for name, share, _ in self.masks if name == technique})
 
-    def parts_of(self, kind: str) -> int:
-        """How many parts of a kind the models have."""
+    def count(self, kind: str) -> int:
+        """Return the number of components of a kind in a model."""
         return sum(self.anatomy.sizes[kind].values()) if self.anatomy is not None else 0
 
-    def of(self, technique: str, share: float) -> list[Parts]:
-        """The choices of all seeds, by seed."""
-        cells = sorted(cell for cell in self.parts if cell[:2] == (technique, share))
-        return [self.parts[cell] for cell in cells]
+    def of(self, technique: str, share: float) -> list[ComponentMask]:
+        """Return the choices of all seeds, by seed."""
+        cells = sorted(cell for cell in self.masks if cell[:2] == (technique, share))
+        return [self.masks[cell] for cell in cells]
 
 
 def read_choices(group: Group) -> Choices:
     """Read every recorded choice, and all scores of the dense model.
 
     Raises:
-        LotteryError: a file that is there cannot be read, or is of another model than the rest.
+        LotteryError: a file cannot be read, or is for another model than the others.
     """
     first: list[tuple[str, Anatomy]] = []
 
-    def same_model(what: str, anatomy: Anatomy) -> None:
-        if not _is_drawn(anatomy):
-            raise LotteryError(f"{what} are of a model without heads, or with more than any has")
-        first.append((what, anatomy))
+    def refuse_other_model(title: str, anatomy: Anatomy) -> None:
+        if not _fits_plot(anatomy):
+            raise LotteryError(
+                f"{title} are for a model without heads, or with more than {_HEADS} heads or"
+                f" {_LAYERS} layers"
+            )
+        first.append((title, anatomy))
         if anatomy != first[0][1]:
             raise LotteryError(
-                f"{first[0][0]} and {what} are of models with different heads or units; report"
-                " them apart"
+                f"{first[0][0]} and {title} are for models with different heads or units; report"
+                " them separately"
             )
 
-    parts: dict[Cell, Parts] = {}
+    masks: dict[Cell, ComponentMask] = {}
     for cell, path in group.choices.items():
         if is_plain(path):
-            parts[cell], _ = load_parts(path)
-            same_model(f"the parts of {name_of(cell)}", parts[cell].anatomy)
+            masks[cell], _ = load_choice(path)
+            refuse_other_model(f"the components of {name_of(cell)}", masks[cell].anatomy)
     importance: dict[str, dict[int, Scores]] = {}
     for (measure, seed), path in sorted(group.importance.items()):
         if is_plain(path):
             anatomy, scores, _ = load_scores(path)
-            same_model(f"the scores in {path}", anatomy)
+            refuse_other_model(f"the scores in {path}", anatomy)
             importance.setdefault(measure, {})[seed] = scores
     return Choices(
         anatomy=first[0][1] if first else None,
-        parts=parts,
+        masks=masks,
         importance=importance,
         missing=sum(not is_plain(path) for path in group.choices.values()),
         scores_missing=sum(not is_plain(path) for path in group.importance.values()),
     )
 
 
-def _is_drawn(anatomy: Anatomy) -> bool:
-    """Whether it has heads, and no more of them and of layers than a plot can be of."""
+def _fits_plot(anatomy: Anatomy) -> bool:
+    """Return whether a model has heads, and not too many heads and layers for a plot."""
     few = 0 < sum(anatomy.heads.values()) <= _HEADS
     return few and all(layer_of(name) < _LAYERS for name in anatomy.heads)

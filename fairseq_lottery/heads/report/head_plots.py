@@ -1,6 +1,6 @@
-"""Plots of heads: how important the dense model's are, and which stay open in how many seeds.
+"""Plots of heads: their importance in the dense model, and how many seeds keep each.
 
-A panel has a row a layer and a column a head, the attention types side by side.
+A panel has a row per layer and a column per head, the attention types side by side.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Optional
 import torch
 
 from fairseq_lottery.heads.components.anatomy import Anatomy, layer_of, type_of
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.report.choices_read import Choices
 from fairseq_lottery.report.plots.drawings import Drawing, Size, draw
 from fairseq_lottery.report.plots.heat_maps import heat_maps
 from fairseq_lottery.report.reading.recipe_groups import Group
 
-#: module -> one value a head
+#: module -> a value for each head
 Values = Mapping[str, Sequence[float]]
-#: survival is shown at the share next to this, where there is most to choose
+#: survival is shown at the share nearest to this one, where most choices are possible
 SHOWN = 0.5
 _READ = (
     "a row a layer, from 0, and a column a head, for encoder self-attention (enc-self), decoder"
@@ -29,15 +29,15 @@ _READ = (
 
 
 def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
-    """Importance of the dense model's heads, a panel a measure; None without scores of heads."""
-    found = {}
+    """Plot the importance of the dense model's heads by measure; None without scores of heads."""
+    by_measure = {}
     for measure, by_seed in choices.importance.items():
         own = [scores["heads"] for scores in by_seed.values() if scores.get("heads")]
         if own:
-            found[measure] = own
-    if choices.anatomy is None or not found:
+            by_measure[measure] = own
+    if choices.anatomy is None or not by_measure:
         return None
-    over, titles = _seeds({measure: len(own) for measure, own in found.items()})
+    over, titles = _seeds({measure: len(own) for measure, own in by_measure.items()})
     mean = over if over == "one seed" else f"the mean over {over}"
     return _draw(
         group.file("importance"),
@@ -45,13 +45,13 @@ def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Draw
         f" largest of the measure: {_READ}.",
         page,
         choices.anatomy,
-        {titles[measure]: relative(own) for measure, own in found.items()},
+        {titles[measure]: relative(own) for measure, own in by_measure.items()},
         "importance, % of the largest",
     )
 
 
 def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
-    """In how many seeds each head stays open, a panel a technique; None without choices."""
+    """Plot how many seeds keep each head, by technique; None without choices."""
     shown = {
         name: min(shares, key=lambda share: (abs(share - SHOWN), share))
         for name in group.techniques
@@ -59,23 +59,23 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     }
     if choices.anatomy is None or not shown:
         return None
-    found, twins = _distinct(
+    distinct, twins = _distinct(
         {name: choices.of(name, share) for name, share in shown.items()}, group
     )
     by_title = {
         f"{group.title_of(name)}, {group.label_of(shown[name])} %": own
-        for name, own in found.items()
+        for name, own in distinct.items()
     }
     over, titles = _seeds({title: len(own) for title, own in by_title.items()})
     return _draw(
         group.file("survival"),
-        f"Heads that stay open, a panel a technique, at the one of its {group.words.shares} that"
-        f" is nearest to {100 * SHOWN:g} %: the share of {over} in which each does;"
+        f"Heads that are kept, a panel a technique, at the one of its {group.words.shares} that"
+        f" is nearest to {100 * SHOWN:g} %: the share of {over} that keep each;"
         f" {_READ}.{twins}",
         page,
         choices.anatomy,
         {titles[title]: kept(own) for title, own in by_title.items()},
-        "seeds in which the head is open, %",
+        "seeds that keep the head, %",
     )
 
 
@@ -99,7 +99,7 @@ def _draw(
 
 
 def canvas(anatomy: Anatomy, values: Values) -> list[list[float]]:
-    """Rows of layers from 0; between two types an empty column. NaN is where no head is."""
+    """Return rows of layers from 0, with an empty column between types; NaN where no head is."""
     places = _places(anatomy)
     width = 1 + max(last for _, last in places.values())
     rows = [[math.nan] * width for _ in range(1 + max(map(layer_of, anatomy.heads)))]
@@ -110,7 +110,7 @@ def canvas(anatomy: Anatomy, values: Values) -> list[list[float]]:
 
 
 def _places(anatomy: Anatomy) -> dict[str, tuple[int, int]]:
-    """Type -> the columns of its first and last head, by the layer that has the most."""
+    """Return type -> the columns of its first and last head, by the layer with the most heads."""
     most: dict[str, int] = {}
     for name, heads in anatomy.heads.items():
         most[type_of(name)] = max(heads, most.get(type_of(name), 0))
@@ -122,7 +122,7 @@ def _places(anatomy: Anatomy) -> dict[str, tuple[int, int]]:
 
 
 def relative(seeds: Sequence[Mapping[str, torch.Tensor]]) -> Values:
-    """Module -> the mean over seeds of each head, as a share of the largest absolute mean."""
+    """Return module -> mean over seeds for each head, divided by the largest absolute mean."""
     names = [name for name in seeds[0] if all(name in scores for scores in seeds)]
     means = {name: torch.stack([scores[name] for scores in seeds]).mean(0) for name in names}
     largest = max((float(mean.abs().max()) for mean in means.values()), default=0.0) or 1.0
@@ -130,32 +130,34 @@ def relative(seeds: Sequence[Mapping[str, torch.Tensor]]) -> Values:
 
 
 def _seeds(counts: Mapping[str, int]) -> tuple[str, dict[str, str]]:
-    """How a caption names the seeds of panels, and the titles, with n where it is not the same."""
+    """Return the words of a caption for the seeds, and titles, with n where it differs."""
     if len(set(counts.values())) > 1:
         return "its n seeds", {title: f"{title} (n={count})" for title, count in counts.items()}
     count = next(iter(counts.values()))
     return f"{count} seeds" if count > 1 else "one seed", {title: title for title in counts}
 
 
-def _distinct(found: Mapping[str, list[Parts]], group: Group) -> tuple[dict[str, list[Parts]], str]:
-    """Techniques without those that keep what an earlier one keeps, and a sentence about these.
+def _distinct(
+    masks: Mapping[str, list[ComponentMask]], group: Group
+) -> tuple[dict[str, list[ComponentMask]], str]:
+    """Return techniques with distinct choices, and a sentence about the others.
 
-    One choice is often trained in several ways, or not at all; its panel stands once.
+    A choice is often trained in several ways, or not at all; its panel is shown once.
     """
-    distinct: dict[str, list[Parts]] = {}
+    distinct: dict[str, list[ComponentMask]] = {}
     same: dict[str, list[str]] = {}
-    for name, own in found.items():
-        twin = next((other for other, parts in distinct.items() if parts == own), None)
+    for name, own in masks.items():
+        twin = next((first for first, kept in distinct.items() if kept == own), None)
         if twin is None:
             distinct[name] = own
         else:
             same.setdefault(group.title_of(twin), []).append(group.title_of(name))
-    said = "; ".join(f"{twin} stands for {', '.join(names)}" for twin, names in same.items())
-    return distinct, f" The same heads are shown once: {said}." if said else ""
+    text = "; ".join(f"{twin} stands for {', '.join(names)}" for twin, names in same.items())
+    return distinct, f" The same heads are shown once: {text}." if text else ""
 
 
-def kept(choices: list[Parts]) -> Values:
-    """Module -> the share of the choices in which each head is open."""
+def kept(choices: list[ComponentMask]) -> Values:
+    """Return module -> the share of the choices that keep each head."""
     names = choices[0]["heads"]
     stacked = {name: torch.stack([one["heads"][name] for one in choices]) for name in names}
     return {name: own.double().mean(0).tolist() for name, own in stacked.items()}

@@ -1,4 +1,4 @@
-"""What a report says about heads and units; parts of it without data say why."""
+"""The section of a report about heads and units; where data are missing it says why."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fairseq_lottery.report.reading.recipe_groups import Group
 
 
 def section(group: Group, page: Size) -> list[Block]:
-    """Importance, survival, and agreement between seeds, if a group is about heads or units.
+    """Return importance, survival and agreement between seeds, if a group has choices or scores.
 
     Raises:
-        LotteryError: a recorded file cannot be read, or is of another model than the rest.
+        LotteryError: a recorded file cannot be read, or is for another model than the others.
     """
     if group.rows == WEIGHTS and not group.choices and not group.importance:
         return []
@@ -28,15 +28,15 @@ def section(group: Group, page: Size) -> list[Block]:
                 "The importance of heads is left out: no scores of heads are in the run's folder."
             )
         )
-    if not choices.parts:
-        blocks.append(Text("No choice of heads or units was found, so survival is left out."))
+    if not choices.masks:
+        blocks.append(Text("There is no choice of heads or units, so survival is left out."))
     else:
         survival = survival_grid(group, choices, page) if kind_of(group) == "heads" else None
         blocks += [survival] if survival is not None else []
         blocks.append(_agreement(group, choices))
-    for count, what in ((choices.missing, "choices"), (choices.scores_missing, "files of scores")):
+    for count, noun in ((choices.missing, "choices"), (choices.scores_missing, "files of scores")):
         if count:
-            blocks.append(Text(f"{count} recorded {what} of parts are not in the run's folder."))
+            blocks.append(Text(f"{count} recorded {noun} are not in the run's folder."))
     return blocks
 
 

@@ -8,45 +8,44 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.heads.components.anatomy import KINDS
-from fairseq_lottery.heads.components.parts import Parts, shuffled
+from fairseq_lottery.heads.components.component_mask import ComponentMask, shuffled
 from fairseq_lottery.masks import Mask, select
 from fairseq_lottery.masks.streams import uniform
 
-#: good are the survivors themselves
+#: names of subnetworks; ``good`` are the survivors
 SUBNETWORKS = ("good", "random", "bad")
 
 
-def subnetworks(good: Parts, seed: int) -> dict[str, Parts]:
-    """Return the survivors and their two controls, each with as many open parts of each kind.
+def subnetworks(good: ComponentMask, seed: int) -> dict[str, ComponentMask]:
+    """Return the survivors and two controls that keep as many components of each kind.
 
-    ``random`` is sampled from all parts of a kind; in the public code every part is kept with
-    the probability of the size, which matches it in expectation only. ``bad`` is sampled from
-    what did not survive; where that is fewer, all of it is open, filled up with survivors by
-    chance.
+    ``random`` is sampled from all components of a kind. (The public code keeps each component with
+    a probability, so the size matches in expectation only.) ``bad`` is sampled from the components
+    that did not survive; if they are too few, it keeps all of them and random survivors.
 
     Args:
         good: the survivors of a search.
         seed: of both samples.
     """
-    random = bad = Parts(good.anatomy, {}, good.mode)
+    random = bad = ComponentMask(good.anatomy, {}, good.mode)
     for kind in KINDS:
         sizes = good.anatomy.sizes[kind]
         everything = [(name, number) for name in sizes for number in range(sizes[name])]
-        closed = set(good.closed(kind))
-        size = len(everything) - len(closed)
+        pruned = set(good.pruned(kind))
+        size = len(everything) - len(pruned)
         sample = shuffled(everything, sizes, f"random|{kind}", seed)
         random = random.without(kind, sample[size:])
         sample = shuffled(everything, sizes, f"bad|{kind}", seed)
-        sample = [p for p in sample if p in closed] + [p for p in sample if p not in closed]
+        sample = [c for c in sample if c in pruned] + [c for c in sample if c not in pruned]
         bad = bad.without(kind, sample[size:])
     return {"good": good, "random": random, "bad": bad}
 
 
 def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> dict[str, Mask]:
-    """Return the survivors of m-pruning and their two controls, each with as many weights.
+    """Return the survivors of m-pruning and two controls that keep as many weights.
 
-    ``random`` is sampled from all prunable weights. ``bad`` has what did not survive, the largest
-    magnitudes removed first; where that is fewer, all of it and the smallest survivors.
+    ``random`` is sampled from all prunable weights. ``bad`` keeps the smallest of the weights that
+    did not survive; if they are too few, it keeps all of them and the smallest survivors.
 
     Args:
         good: the survivors, with the largest magnitudes of all.
@@ -59,10 +58,10 @@ def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> 
         name: uniform(f"random-weights|{seed}|{name}", weight.numel()).reshape(weight.shape)
         for name, weight in matrices.items()
     }
-    lost = {name: -weight.float().abs() for name, weight in matrices.items()}
-    # of equal magnitudes some survived and some did not: just below, survivors go first
+    negated = {name: -weight.float().abs() for name, weight in matrices.items()}
+    # of equal magnitudes some may have survived: lower their score, so that they are pruned first
     below = torch.tensor(-torch.inf)
-    scores = {n: torch.where(good[n], torch.nextafter(s, below), s) for n, s in lost.items()}
+    scores = {n: torch.where(good[n], torch.nextafter(s, below), s) for n, s in negated.items()}
     sparsity = good.pruned / good.prunable
     controls = {"random": sample, "bad": scores}
     return {"good": good, **{n: select(s, full, sparsity, "global") for n, s in controls.items()}}

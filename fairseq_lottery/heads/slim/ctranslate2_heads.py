@@ -1,10 +1,10 @@
-"""A CTranslate2 model of uneven heads, without those and units that contribute nothing.
+"""A CTranslate2 model without the heads and units that contribute nothing.
 
-An attention's heads are its weights' rows over one number of heads for the whole encoder and one
-for the whole decoder, where self-attention and attention to the encoder share it. So each side
-gets as many as its fullest attention has left, and heads of zeros fill the others up. The width of
-a head is stored, so it need not be the model's width over their number. FFN units may differ from
-layer to layer; a layer without any keeps one of zeros.
+CTranslate2 stores one number of heads for the whole encoder and one for the whole decoder, for both
+kinds of its attention. So each side gets the largest number that one of its attention modules
+keeps, and heads of zeros fill up the others. The width of a head is stored, so it may differ from
+the model's width divided by the number of heads. The number of FFN units may differ between layers;
+a layer without any keeps one of zeros.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fairseq_lottery.heads.components.parts import Parts
+from fairseq_lottery.heads.components.component_mask import ComponentMask
 
 logger = logging.getLogger(__name__)
 
 
-def narrow(spec: Any, parts: Parts) -> None:
-    """Cut closed heads and units out of a specification, in place; logs what had to stay."""
+def narrow(spec: Any, components: ComponentMask) -> None:
+    """Cut pruned heads and units out of a specification, in place; log heads of zeros."""
     sides = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
     for side, attentions in sides.items():
         stack = getattr(spec, side)
@@ -30,13 +30,13 @@ def narrow(spec: Any, parts: Parts) -> None:
             for n in range(len(stack.layer))
             for attention in attentions
         ]
-        kept = [int(parts["heads"][name].sum()) for name in names]
+        kept = [int(components["heads"][name].sum()) for name in names]
         most = max(1, *kept)
         for name in names:
             layer = stack.layer[int(name.split(".")[2])]
             attribute = "attention" if name.endswith("encoder_attn") else "self_attention"
-            whole = getattr(layer, attribute)
-            setattr(layer, attribute, _narrowed_attention(whole, parts["heads"][name], most))
+            full = getattr(layer, attribute)
+            setattr(layer, attribute, _narrowed_attention(full, components["heads"][name], most))
         stack.num_heads = np.int16(most)
         if sum(kept) < most * len(kept):
             logger.warning(
@@ -46,16 +46,16 @@ def narrow(spec: Any, parts: Parts) -> None:
             )
         for number, layer in enumerate(stack.layer):
             name = f"{side}.layers.{number}"
-            _narrow_ffn(layer.ffn, parts["units"][name] & parts["blocks"][name])
+            _narrow_ffn(layer.ffn, components["units"][name] & components["blocks"][name])
 
 
-def _narrowed_attention(whole: Any, keep: Tensor, heads: int) -> Any:
-    """Its heads that stay, and zeros up to ``heads``."""
+def _narrowed_attention(attention: Any, keep: Tensor, heads: int) -> Any:
+    """Return an attention module with the kept heads, and zeros up to ``heads``."""
     from ctranslate2.specs import attention_spec
 
-    width = whole.linear[-1].weight.shape[1] // keep.numel()
-    spec = attention_spec.MultiHeadAttentionSpec(len(whole.linear) == 2, head_dim=width)
-    spec.layer_norm, spec.linear = whole.layer_norm, whole.linear
+    width = attention.linear[-1].weight.shape[1] // keep.numel()
+    spec = attention_spec.MultiHeadAttentionSpec(len(attention.linear) == 2, head_dim=width)
+    spec.layer_norm, spec.linear = attention.layer_norm, attention.linear
     rows = keep.repeat_interleave(width).numpy()
     fill = heads * width - int(rows.sum())
     for linear in spec.linear[:-1]:  # of queries, keys and values, several in one
@@ -69,7 +69,7 @@ def _narrowed_attention(whole: Any, keep: Tensor, heads: int) -> Any:
 
 
 def _narrow_ffn(spec: Any, keep: Tensor) -> None:
-    """Its units that stay, at least one."""
+    """Cut an FFN to its kept units, or one of zeros, in place."""
     rows, fill = keep.numpy(), int(not keep.any())
     spec.linear_0.weight = _padded(spec.linear_0.weight[rows], 0, fill)
     spec.linear_0.bias = _padded(spec.linear_0.bias[rows], 0, fill)

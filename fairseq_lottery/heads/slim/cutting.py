@@ -1,9 +1,9 @@
-"""Heads and FFN units that contribute nothing, cut out: smaller matrices in the place of zeros.
+"""Cut heads and FFN units that contribute nothing out of a model: smaller matrices, no zeros.
 
-What is left calculates what the model with the zeros does. The numbers of heads and of units may
-differ from layer to layer, and a layer may keep none. fairseq cuts heads of its own ``AdaPrune``
-models in the same way: an attention of fewer heads of the same width, whose check of the width of
-its input is off, so that no fused path that knows square matrices only is taken.
+The cut model computes the same as the model with zeros. The numbers of heads and units may differ
+between layers, and a layer may keep none. fairseq cuts heads out of its own ``AdaPrune`` models in
+the same way: an attention module gets fewer heads of the same width, and the check of its input
+width is off, so no fused path that requires square matrices is taken.
 """
 
 from __future__ import annotations
@@ -19,111 +19,122 @@ from torch import Tensor, nn
 from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in, has_nonzeros
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import find_pruned, has_nonzeros
 
-#: of fairseq's activations, those that make nothing of nothing: all that it trains with
+#: activations whose output for zero is zero: all that fairseq trains with
 _ZERO_AT_ZERO = ("relu", "relu_squared", "gelu", "gelu_fast", "gelu_accurate", "tanh", "linear")
-#: what comes back with its zeros may be this many times what is stored, and this many weights
+#: a restored model may have this many times the stored weights, and this many weights
 _MOST_TIMES, _MOST_WEIGHTS = 64, 1 << 24
 
 
-def idle(weights: Mapping[str, Tensor], anatomy: Anatomy, activation: str) -> Parts:
-    """The parts that contribute nothing, so that cutting them out changes nothing.
+def find_idle(weights: Mapping[str, Tensor], anatomy: Anatomy, activation: str) -> ComponentMask:
+    """Return the components that contribute nothing, so that cutting them changes nothing.
 
-    These are the heads and units that ``closed_in`` finds, heads that all of their values are zero
-    in, and units that get nothing, which ``activation`` makes nothing of. Heads that attend evenly
-    are not among them: the mean of their values is what they give. Nor are the units of a layer
-    that normalises over all of them (fairseq's ``--scale-fc``).
+    These are the heads and units that ``find_pruned`` finds, heads whose values are all zero, and
+    units whose input is zero where ``activation`` of zero is zero. Heads that attend evenly are not
+    among them, because they output the mean of their values. Nor are the units of a layer that
+    normalises over all of them (fairseq's ``--scale-fc``).
 
     Returns:
-        Only heads and units are closed in it; a closed block is all units of its layer.
+        A mask that prunes heads and units only; a pruned block is all units of its layer.
     """
-    found = closed_in(weights, anatomy)
-    opened: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}}
+    pruned = find_pruned(weights, anatomy)
+    kept: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}}
     for name, count in anatomy.heads.items():
-        opened["heads"][name] = _any(weights, f"{name}.v_proj", count)
-        if found.mode == "zero":
-            opened["heads"][name] &= found["heads"][name]
+        kept["heads"][name] = _has_output(weights, f"{name}.v_proj", count)
+        if pruned.mode == "zero":
+            kept["heads"][name] &= pruned["heads"][name]
     for name, count in anatomy.units.items():
-        keep = found["units"][name] & found["blocks"][name]
+        keep = pruned["units"][name] & pruned["blocks"][name]
         if activation in _ZERO_AT_ZERO:
-            keep = keep & _any(weights, f"{name}.fc1", count)
+            keep = keep & _has_output(weights, f"{name}.fc1", count)
         if f"{name}.ffn_layernorm.weight" in weights:
             keep = torch.ones(count, dtype=torch.bool)
-        opened["units"][name] = keep
-    return Parts.of(anatomy, opened)
+        kept["units"][name] = keep
+    return ComponentMask.of(anatomy, kept)
 
 
-def _any(weights: Mapping[str, Tensor], layer: str, parts: int) -> Tensor:
-    """Return which of a layer's outputs are anything but zero, part by part."""
-    seen = torch.zeros(parts, dtype=torch.bool)
+def _has_output(weights: Mapping[str, Tensor], layer: str, groups: int) -> Tensor:
+    """Return for each of ``groups`` components of a layer whether any output is not zero."""
+    nonzero = torch.zeros(groups, dtype=torch.bool)
     for name in (f"{layer}.weight", f"{layer}.bias"):
         if name in weights:
-            seen |= has_nonzeros(weights[name], parts)
-    return seen
+            nonzero |= has_nonzeros(weights[name], groups)
+    return nonzero
 
 
-def cut_weights(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """The entries of a state dict without the closed heads and units; empty ones are left out.
+def cut_weights(weights: Mapping[str, Tensor], components: ComponentMask) -> dict[str, Tensor]:
+    """Return a state dict without pruned heads and units; leave out empty tensors.
 
     Raises:
-        LotteryError: an entry has not the size that ``parts`` says.
+        LotteryError: the shape of an entry does not match ``components``.
     """
-    found = dict(weights)
-    for name, dim, keep in _places(weights, parts):
+    smaller = dict(weights)
+    for name, dim, keep in _places(weights, components):
         tensor = weights[name]
         if not bool(keep.any()):
-            del found[name]
+            del smaller[name]
         elif dim >= tensor.dim() or tensor.shape[dim] != keep.numel():
-            raise LotteryError(f"{name} has the shape {tuple(tensor.shape)}, not what is to be cut")
+            raise LotteryError(
+                f"{name} has shape {tuple(tensor.shape)}, expected {keep.numel()} in dimension"
+                f" {dim}"
+            )
         else:
             numbers = torch.nonzero(keep).flatten().to(tensor.device)
-            found[name] = tensor.detach().index_select(dim, numbers)
-    return found
+            smaller[name] = tensor.detach().index_select(dim, numbers)
+    return smaller
 
 
-def with_zeros(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """The inverse of ``cut_weights`` where what was cut was zero: zeros in the old places."""
-    shapes, found = whole_shapes(weights, parts), dict(weights)
-    for name, dim, keep in _places(weights, parts):
+def with_zeros(weights: Mapping[str, Tensor], components: ComponentMask) -> dict[str, Tensor]:
+    """Return the weights with zeros where components were cut: the inverse of ``cut_weights``."""
+    shapes, restored = restored_shapes(weights, components), dict(weights)
+    for name, dim, keep in _places(weights, components):
         bias = weights[_bias_of(name)]
-        found[name] = torch.zeros(shapes[name], dtype=bias.dtype)
+        restored[name] = torch.zeros(shapes[name], dtype=bias.dtype)
         if name in weights:
-            found[name].index_copy_(dim, torch.nonzero(keep).flatten(), weights[name])
-    return found
+            restored[name].index_copy_(dim, torch.nonzero(keep).flatten(), weights[name])
+    return restored
 
 
-def whole_shapes(weights: Mapping[str, Tensor], parts: Parts) -> dict[str, tuple[int, ...]]:
-    """The shapes that ``with_zeros`` gives; nothing is made.
+def restored_shapes(
+    weights: Mapping[str, Tensor], components: ComponentMask
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of ``with_zeros`` without allocating the tensors.
 
     Raises:
-        LotteryError: an entry has not the size that ``parts`` says or is of another type than the
-            rest of its module, or the model would become larger than any that was cut.
+        LotteryError: the shape of an entry does not match ``components``, its type differs from the
+            rest of its module, or the restored model would exceed the size limits.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, dim, keep in _places(weights, parts):
+    for name, dim, keep in _places(weights, components):
         if (name in weights) != bool(keep.any()):
-            raise LotteryError(f"{name} is not what the cut model's settings say")
+            raise LotteryError(f"{name} does not match the settings of the cut model")
         types = {weights[one].dtype for one in (name, _bias_of(name)) if one in weights}
         if len(types) > 1 or not next(iter(types)).is_floating_point:
-            raise LotteryError(f"{name} and {_bias_of(name)} are not of one type of real numbers")
+            raise LotteryError(f"{name} and {_bias_of(name)} must have one floating-point type")
         shape = list(weights[name].shape) if name in weights else _shape_of(weights, name)
         if dim >= len(shape) or (name in weights and shape[dim] != int(keep.sum())):
-            raise LotteryError(f"{name} has not the size that the cut model's settings say")
+            raise LotteryError(f"the shape of {name} does not match the settings of the cut model")
         shapes[name] = (*shape[:dim], keep.numel(), *shape[dim + 1 :])
     stored = sum(tensor.numel() for tensor in weights.values())
-    wanted = sum(map(math.prod, shapes.values()))
-    if wanted > max(_MOST_WEIGHTS, _MOST_TIMES * stored):
-        raise LotteryError(f"the cut model has {stored} weights and would be of {wanted}")
+    total = sum(map(math.prod, shapes.values()))
+    if total > max(_MOST_WEIGHTS, _MOST_TIMES * stored):
+        raise LotteryError(
+            f"the cut model has {stored} weights, but restored it would have {total}"
+        )
     return {**{name: tuple(tensor.shape) for name, tensor in weights.items()}, **shapes}
 
 
-def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, int, Tensor]]:
-    """Each tensor that is cut, the dimension, and a bool for each index of it: True stays."""
-    if parts.mode == "uniform" and parts.count_closed("heads"):
-        raise LotteryError("heads that attend evenly give the mean of their values; cut none such")
-    for name, keep in parts["heads"].items():
+def _places(
+    weights: Mapping[str, Tensor], components: ComponentMask
+) -> Iterator[tuple[str, int, Tensor]]:
+    """Yield each tensor that is cut, the dimension, and which of its indices are kept."""
+    if components.mode == "uniform" and components.count_pruned("heads"):
+        raise LotteryError(
+            "heads that attend evenly output the mean of their values, so they cannot be cut"
+        )
+    for name, keep in components["heads"].items():
         if bool(keep.all()):
             continue
         bias = weights.get(f"{name}.out_proj.bias")
@@ -133,8 +144,8 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
         rows = keep.repeat_interleave(bias.numel() // keep.numel())
         yield from ((f"{name}.{p}_proj.{k}", 0, rows) for p in "qkv" for k in ("weight", "bias"))
         yield f"{name}.out_proj.weight", 1, rows
-    for name, units in parts["units"].items():
-        keep = units & parts["blocks"][name]
+    for name, units in components["units"].items():
+        keep = units & components["blocks"][name]
         if bool(keep.all()):
             continue
         bias = weights.get(f"{name}.fc2.bias")
@@ -145,32 +156,32 @@ def _places(weights: Mapping[str, Tensor], parts: Parts) -> Iterator[tuple[str, 
 
 
 def _bias_of(name: str) -> str:
-    """The bias behind what a matrix belongs to: no part's, it is there whatever was cut."""
+    """Return the name of the bias after a matrix's module; it belongs to no component."""
     module, layer, _ = name.rsplit(".", 2)
     return f"{module}.{'fc2' if layer.startswith('fc') else 'out_proj'}.bias"
 
 
 def _shape_of(weights: Mapping[str, Tensor], name: str) -> list[int]:
-    """Of a tensor that nothing was left of, but for the dimension that was cut."""
+    """Return the shape of a tensor that was cut as a whole, but for the dimension of the cut."""
     width = weights[_bias_of(name)].numel()
     if name.endswith(".bias"):
         return [0]
-    # keys and values of the encoder's states, which are as wide as its layers
+    # keys and values of encoder states are as wide as the encoder's layers
     if name.endswith(("encoder_attn.k_proj.weight", "encoder_attn.v_proj.weight")):
         names = (n for n in weights if group_of(n) == "enc_ffn" and n.endswith("fc2.bias"))
         width = next((weights[n].numel() for n in names), width)
     return [width, width]
 
 
-def cut(model: nn.Module, parts: Parts) -> None:
-    """Cut the closed heads and units out of fairseq's Transformer, in place.
+def cut(model: nn.Module, components: ComponentMask) -> None:
+    """Cut pruned heads and units out of fairseq's Transformer, in place.
 
-    It holds for freshly built models, which then take a cut checkpoint, and for trained ones.
+    The model may be untrained, to load a cut checkpoint, or trained.
     """
-    refuse_other(model, parts)
+    refuse_other(model, components)
     modules = dict(model.named_modules())
     weights = dict(model.named_parameters())
-    for name, smaller in cut_weights(weights, parts).items():
+    for name, smaller in cut_weights(weights, components).items():
         if smaller is weights[name]:
             continue
         owner, _, kind = name.rpartition(".")
@@ -178,7 +189,7 @@ def cut(model: nn.Module, parts: Parts) -> None:
         setattr(linear, kind, nn.Parameter(smaller, weights[name].requires_grad))
         if kind == "weight":
             linear.out_features, linear.in_features = smaller.shape
-    for name, keep in parts["heads"].items():
+    for name, keep in components["heads"].items():
         attention: Any = modules[name]
         if not bool(keep.any()):
             owner, _, attribute = name.rpartition(".")
@@ -187,16 +198,16 @@ def cut(model: nn.Module, parts: Parts) -> None:
             attention.num_heads = int(keep.sum())
             attention.embed_dim = attention.num_heads * attention.head_dim
             attention.skip_embed_dim_check = True
-    for name, keep in parts["units"].items():
+    for name, keep in components["units"].items():
         layer: Any = modules[name]
-        if not bool((keep & parts["blocks"][name]).any()):
+        if not bool((keep & components["blocks"][name]).any()):
             layer.fc1, layer.fc2 = Nothing(), Bias(layer.fc2.bias)
     for module in modules.values():
-        _leave_fused(module)
+        _disable_fused_path(module)
 
 
-def refuse_other(model: nn.Module, parts: Parts) -> None:
-    """Refuse parts of another model than this one, which nothing was cut out of yet."""
+def refuse_other(model: nn.Module, components: ComponentMask) -> None:
+    """Refuse components of another model than ``model``, which is not cut yet."""
     heads, units = {}, {}
     module: Any
     for name, module in model.named_modules():
@@ -204,42 +215,42 @@ def refuse_other(model: nn.Module, parts: Parts) -> None:
             heads[name] = module.num_heads
         if hasattr(module, "fc1") and hasattr(module, "fc2"):
             units[name] = module.fc1.out_features
-    refuse_other_anatomy(Anatomy(heads, units), parts)
+    refuse_other_anatomy(Anatomy(heads, units), components)
 
 
-def refuse_other_anatomy(anatomy: Anatomy, parts: Parts) -> None:
-    """Refuse parts of another model than one of an anatomy."""
-    if anatomy != parts.anatomy:
+def refuse_other_anatomy(anatomy: Anatomy, components: ComponentMask) -> None:
+    """Refuse components of a model with another anatomy."""
+    if anatomy != components.anatomy:
         raise LotteryError(
-            "the heads and units that were cut are not those of the model that the settings build"
+            "the heads and units that were cut do not match the model that the settings build"
         )
 
 
 class Nothing(nn.Module):
-    """A linear layer that no output is left of."""
+    """A linear layer without outputs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., 0)."""
+        """Return an empty tensor: (..., width) -> (..., 0)."""
         return x[..., :0]
 
 
 class Bias(nn.Module):
-    """A linear layer that only the bias is left of."""
+    """A linear layer without inputs: it returns its bias."""
 
     def __init__(self, bias: nn.Parameter) -> None:
         super().__init__()
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., any width) -> (..., width), the same vector at every position."""
+        """Return the bias at every position: (..., any width) -> (..., width)."""
         return self.bias.expand(*x.shape[:-1], -1)
 
 
 class NoHeads(nn.Module):
-    """Attention that no head is left of: it gives the bias behind its heads, whatever it sees.
+    """Attention without heads: it returns the bias of its output projection for any input.
 
-    It keeps nothing from step to step. Asked for weights of attention (for alignments), it says
-    what heads of zeros would: each token that is there gets the same.
+    It has no state between decoding steps. Attention weights (for alignments) are those of heads of
+    zeros: the same for each token that is not padding.
     """
 
     def __init__(self, bias: nn.Parameter) -> None:
@@ -256,28 +267,28 @@ class NoHeads(nn.Module):
         need_head_weights: bool = False,
         **named: Any,
     ) -> tuple[Tensor, Optional[Tensor]]:
-        """As fairseq's: (time, batch, width) in and out, weights (batch, time, keys)."""
+        """Attend as fairseq's modules do: (time, batch, width), weights (batch, time, keys)."""
         weights = None
         if key is not None and (need_weights or need_head_weights):
-            seen = query.new_ones(key.shape[1], key.shape[0])
+            tokens = query.new_ones(key.shape[1], key.shape[0])
             if key_padding_mask is not None:
-                seen = seen.masked_fill(key_padding_mask.bool(), 0)
-            even = (seen / seen.sum(dim=1, keepdim=True)).unsqueeze(1)
+                tokens = tokens.masked_fill(key_padding_mask.bool(), 0)
+            even = (tokens / tokens.sum(dim=1, keepdim=True)).unsqueeze(1)
             weights = even.expand(-1, query.shape[0], -1)
             weights = weights.unsqueeze(0) if need_head_weights else weights
         return self.out_proj(query), weights
 
     def _get_input_buffer(self, state: Any) -> dict[str, Optional[Tensor]]:
-        """What fairseq's decoder layer asks an attention for."""
+        """Return the cache that fairseq's decoder layer reads: an empty one."""
         return {}
 
 
-def _leave_fused(layer: Any) -> None:
-    """Let an encoder layer of fairseq 0.12.2 take its ordinary path, without copies of its weights.
+def _disable_fused_path(layer: Any) -> None:
+    """Disable the fused path of an encoder layer of fairseq 0.12.2, and drop its weight copies.
 
-    Its fused path, which the first layer chooses for the whole encoder, knows one width for all
-    matrices; loading a checkpoint would copy them for it and switch it on. Removable when 0.12.2 is
-    no longer supported.
+    The first layer chooses the fused path for the whole encoder, and it requires one width for all
+    matrices; loading a checkpoint would copy the weights and enable it. Remove this function when
+    0.12.2 is no longer supported.
     """
     if hasattr(layer, "load_to_BT"):
         layer.load_to_BT = False

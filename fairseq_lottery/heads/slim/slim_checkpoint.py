@@ -1,10 +1,10 @@
 """A checkpoint without the heads and units that contribute nothing: smaller and still dense.
 
-Its settings of the model, which stay those of the model before the cut, say what was cut. Under
-this plugin's task fairseq builds the model of before and cuts it before the weights are loaded.
-Without the plugin fairseq stops at the first matrix of another shape. Translations are those of
-before; alignments (``--print-alignment``) are means over the heads that are left, where before
-heads of zeros, which attend evenly, were among them.
+Its model settings are those before the cut, plus one that records the cut. Under this plugin's
+task fairseq builds the model before the cut and cuts it before the weights are loaded. Without the
+plugin fairseq stops at the first matrix of another shape. Translations are unchanged. Alignments
+(``--print-alignment``) are means over the heads that remain; before the cut, heads of zeros, which
+attend evenly, were among them.
 """
 
 from __future__ import annotations
@@ -22,68 +22,69 @@ from fairseq_lottery.formats.checkpoints.architecture import architecture_of
 from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS, Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in
-from fairseq_lottery.heads.slim.cut_settings import kept_text, parts_in, refuse_other_layers
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import find_pruned
+from fairseq_lottery.heads.slim.cut_settings import encode_cut, read_cut, refuse_other_layers
 from fairseq_lottery.heads.slim.cutting import (
     cut_weights,
-    idle,
+    find_idle,
     refuse_other_anatomy,
     with_zeros,
 )
 from fairseq_lottery.inference.model_builder import completed
 
 _KINDS = ("heads", "units")
-#: tokens of a sentence where nothing else is said; about a line of news
+#: default number of tokens of a sentence, about a line of news
 LENGTH = 25
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What was cut out of a model.
+    """The heads and units that were cut out of a model.
 
     Attributes:
-        parts: closed are the heads and units that were cut.
-        parameters: before and after, a tied tensor once.
-        flops: for a token, before and after; see ``flops_per_token``.
-        even: heads that stay because they attend evenly.
+        components: prunes the heads and units that were cut.
+        parameters: before and after the cut, a tied tensor once.
+        flops: per token, before and after the cut; see ``flops_per_token``.
+        even: number of pruned heads that attend evenly and were therefore not cut.
     """
 
-    parts: Parts
+    components: ComponentMask
     parameters: tuple[int, int]
     flops: tuple[float, float]
     even: int
 
     def describe(self) -> str:
-        """Two lines for a reader."""
+        """Return two lines for a reader."""
         counts = (
-            f"{self.parts.count_closed(kind)} of {self.parts.count(kind)} {kind}" for kind in _KINDS
+            f"{self.components.count_pruned(kind)} of {self.components.count(kind)} {kind}"
+            for kind in _KINDS
         )
         before, after = self.parameters
         costs = [flops / 1e6 for flops in self.flops]
-        said = (
+        text = (
             f"{' and '.join(counts)} are cut out\n"
             f"{before} -> {after} parameters ({after / before:.3f}); {costs[0]:.2f} ->"
             f" {costs[1]:.2f} million operations a token at {LENGTH} tokens"
             f" ({costs[1] / costs[0]:.3f})"
         )
         if self.even:
-            said += (
-                f"\n{self.even} closed heads stay: they attend evenly, and the mean of their values"
-                " cannot be cut"
+            text += (
+                f"\n{self.even} pruned heads are not cut: they attend evenly and output the mean of"
+                " their values"
             )
-        return said
+        return text
 
 
-def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
-    """Return a plain checkpoint without what contributes nothing, and what that was.
+def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
+    """Return a plain checkpoint without components that contribute nothing, and the cut.
 
     Args:
-        state: as ``plain_state`` gives it, of a whole model.
-        path: named in messages.
+        state: of ``plain_state``, of a model that is not cut.
+        path: for messages.
 
     Raises:
-        LotteryError: nothing can be cut, or it is no Transformer of fairseq's.
+        LotteryError: nothing can be cut, or the model is not a Transformer of fairseq.
     """
     cfg = settings_of(state.get("cfg"))
     task = settings_of(cfg.get("task"))
@@ -93,48 +94,50 @@ def slimmed(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     shapes = _shapes(weights)
     architecture = _completed(cfg, path)
     anatomy = Anatomy.of(shapes, architecture)
-    parts = idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
-    closed = closed_in(weights, anatomy)
+    components = find_idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
+    pruned = find_pruned(weights, anatomy)
     even = 0
-    if closed.mode == "uniform":
-        even = sum(int((~closed["heads"][n] & keep).sum()) for n, keep in parts["heads"].items())
-    if not any(map(parts.count_closed, _KINDS)):
-        why = (
-            f"its {even} closed heads attend evenly, and the mean of their values cannot be cut"
-            if even
-            else "every head and every unit of it contributes something; prune whole ones first"
+    if pruned.mode == "uniform":
+        even = sum(
+            int((~pruned["heads"][n] & keep).sum()) for n, keep in components["heads"].items()
         )
-        raise LotteryError(f"{path} cannot become smaller: {why}")
-    smaller = cut_weights(weights, parts)
-    model = cut_weights(state["model"], parts)
+    if not any(map(components.count_pruned, _KINDS)):
+        why = (
+            f"its {even} pruned heads attend evenly and output the mean of their values"
+            if even
+            else "every head and every unit contributes; prune whole heads or units first"
+        )
+        raise LotteryError(f"nothing can be cut out of {path}: {why}")
+    smaller = cut_weights(weights, components)
+    model = cut_weights(state["model"], components)
     numbers = [sum(tensor.numel() for tensor in one.values()) for one in (weights, smaller)]
-    told = Cut(
-        parts,
+    cut = Cut(
+        components,
         (numbers[0], numbers[1]),
         (flops_per_token(shapes), flops_per_token(_shapes(smaller))),
         even,
     )
     cfg = {
         **cfg,
-        "model": {**settings, CUT: kept_text(parts)},
+        "model": {**settings, CUT: encode_cut(components)},
         "task": {**task, "_name": f"{task.get('_name') or 'translation'}_lottery"},
     }
-    return {**state, "cfg": cfg, "model": model}, told
+    return {**state, "cfg": cfg, "model": model}, cut
 
 
-def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """Return a plain checkpoint with zeros where something was cut out.
+def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return a plain checkpoint with zeros where components were cut out.
 
     Raises:
-        LotteryError: the settings say something else than the weights.
+        LotteryError: the settings do not match the weights.
     """
     cfg = settings_of(state.get("cfg"))
     settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
-    parts = parts_in(settings)
-    model = with_zeros(state["model"], parts)
+    components = read_cut(settings)
+    model = with_zeros(state["model"], components)
     architecture = _completed(cfg, path)
-    refuse_other_layers(_shapes(model), parts.anatomy, architecture)
-    refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), parts)
+    refuse_other_layers(_shapes(model), components.anatomy, architecture)
+    refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), components)
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
     cfg = {
         **cfg,
@@ -145,17 +148,17 @@ def whole(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
 
 
 def flops_per_token(shapes: Mapping[str, tuple[int, ...]], length: int = LENGTH) -> float:
-    """Operations for one token of source and one of target, a multiplication and an addition each.
+    """Return the operations for one source token and one target token.
 
-    For source and target of ``length`` tokens and one hypothesis, keys and values kept from step to
-    step:
+    A multiplication and an addition are two operations. For source and target of ``length`` tokens,
+    one hypothesis, and cached keys and values:
 
-        2 x weights of the attention and FFN matrices of the encoder and of the decoder
+        2 x weights of the attention and FFN matrices of encoder and decoder
         + 2 x vocabulary x width, the output projection
         + 4 x keys x width of all heads, for each attention: scores, and the mean of the values
 
-    Keys are ``length``, but in the decoder's self-attention (length + 1) / 2, the mean over its
-    steps. Left out is what grows with the width only: embeddings, biases, norms, softmax.
+    Keys are ``length``, but (length + 1) / 2 in decoder self-attention, the mean over its steps.
+    Operations that grow with the width only are left out: embeddings, biases, norms, softmax.
     """
     total = 0.0
     keys = {"enc_self": length, "dec_self": (length + 1) / 2, "enc_dec": length}
@@ -179,5 +182,5 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """Return the settings that shape the model, with the defaults of its architecture."""
+    """Return the settings of the model, with the defaults of its architecture."""
     return vars(completed(Namespace(**architecture_of(cfg)), path))

@@ -1,1 +1,1 @@
-"""Techniques and stages of a workflow that prune heads, FFN units and blocks."""
+"""Techniques and stages of a workflow that prune heads, FFN units and FFN blocks."""

@@ -120,7 +120,7 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
         LotteryError: it is malformed.
     """
     if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
-        raise LotteryError("its growth is not a pruning schedule")
+        raise LotteryError("its pruning is not a pruning schedule")
     values = {key: value for key, value in stored.items() if key != _NAME}
     name = stored_name(stored)
     if name == DEFAULT_PRUNER and _NAME in stored or not isinstance(name, str):
@@ -133,10 +133,10 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
     else:
         raise LotteryError(f"its growth names the pruner {name[:50]!r}, which is unknown")
     if set(values) != {field.name for field in fields(pruner)}:  # type: ignore[arg-type]
-        raise LotteryError(f"its growth is not a schedule of the pruner {name}")
+        raise LotteryError(f"its pruning is not a schedule of the pruner {name}")
     for field in fields(pruner):  # type: ignore[arg-type]
         if not _is_valid(field.name, values[field.name], str(field.type)):
-            raise LotteryError(f"the {field.name} of its growth is malformed")
+            raise LotteryError(f"the {field.name} of its pruning is malformed")
     try:
         return pruner(**values)
     except LotteryError:

@@ -10,10 +10,10 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Pruner, find_pruner, find_score, read_pruner
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, OPTIONS, stored_name
 from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
-from fairseq_lottery.training.growth import Growth
+from fairseq_lottery.training.pruning_steps import PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
-#: what decides which weights a growing mask prunes; which there are to choose from
+#: what decides which weights a pruning step prunes; which weights are prunable
 _RANKING = options(Ranking, Seed)
 _PRUNABLE = options(Prunable)
 
@@ -43,28 +43,28 @@ def resumed_pruner(cfg: Any, own: Mapping[str, Any], restored: Restored) -> Opti
     name = stored_name(stored)
     then = read_pruner(stored, kind if name == cfg.pruner and source else None)
     is_same = name == cfg.pruner and own == pruner_options(kind, then)
-    is_growing = then.is_active(restored.update)
-    if is_growing and not is_same:
+    is_active = then.is_active(restored.update)
+    if is_active and not is_same:
         whose = "" if name == DEFAULT_PRUNER else f"by {name[:50]} "
         raise LotteryError(
             f"the run was pruning {whose}{then.describe()}; finish that schedule before another"
         )
-    _refuse_other_ranking(cfg, restored, is_growing)
+    _refuse_other_ranking(cfg, restored, is_active)
     return then if is_same else None
 
 
 def schedule_state(
-    cfg: Any, growth: Optional[Growth], restored: Optional[Restored]
+    cfg: Any, pruning: Optional[PruningSteps], restored: Optional[Restored]
 ) -> dict[str, Any]:
     """``growth`` and ``ranking`` as every checkpoint of the run keeps them.
 
     Also of a schedule that had ended when the run was resumed: the mask is held against it.
     """
     stored = restored.state if restored and restored.goes_on else {}
-    if growth is None:
+    if pruning is None:
         return {"growth": stored.get("growth"), "ranking": stored.get("ranking")}
-    ranking = None if growth.begins else stored.get("ranking")
-    return {"growth": growth.stored(), "ranking": ranking or _ranking(cfg)}
+    ranking = None if pruning.begins else stored.get("ranking")
+    return {"growth": pruning.stored(), "ranking": ranking or _ranking(cfg)}
 
 
 def pruner_options(kind: type[Pruner], source: Any) -> dict[str, Any]:
@@ -77,14 +77,14 @@ def pruner_options(kind: type[Pruner], source: Any) -> dict[str, Any]:
     }
 
 
-def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> None:
+def _refuse_other_ranking(cfg: Any, restored: Restored, is_active: bool) -> None:
     """Refuse to rank otherwise in the middle of a schedule, or over other matrices ever.
 
     Checkpoints of versions that did not keep how they ranked are taken as they are.
     """
     then, now = restored.state.get("ranking") or {}, _ranking(cfg)
-    names = _PRUNABLE if is_growing or restored.same_run else ()
-    for one in (*names, *(_RANKING if is_growing else ())):
+    names = _PRUNABLE if is_active or restored.same_run else ()
+    for one in (*names, *(_RANKING if is_active else ())):
         key, flag = one.key(TRAINING), one.flag_in(TRAINING)
         if key in then and then[key] != now[key]:
             raise LotteryError(
@@ -93,7 +93,7 @@ def _refuse_other_ranking(cfg: Any, restored: Restored, is_growing: bool) -> Non
             )
     for flag in ("score", "pruner"):
         source = then.get(f"{flag}_source")
-        if is_growing and source and source != now.get(f"{flag}_source"):
+        if is_active and source and source != now.get(f"{flag}_source"):
             raise LotteryError(
                 f"the {flag} {getattr(cfg, flag)} is not the one that {restored.path} was pruning"
                 " with; give it its source back, or choose another --save-dir"

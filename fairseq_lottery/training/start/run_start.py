@@ -14,14 +14,14 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, Ticket, mask_from_state
 from fairseq_lottery.masks import Mask, full_mask
 from fairseq_lottery.options import Prunable, values
-from fairseq_lottery.training.growth import Growth
 from fairseq_lottery.training.optimizers import MaskedOptimizer
 from fairseq_lottery.training.processes.ranks import is_first, wait_for_all
+from fairseq_lottery.training.pruning_steps import PruningSteps
 from fairseq_lottery.training.snapshots import snapshot_updates
 from fairseq_lottery.training.start.checkpoint_repair import mend_last
 from fairseq_lottery.training.start.flag_checks import refuse_stray_flags, refuse_unreachable
-from fairseq_lottery.training.start.growth_plan import plan_growth
 from fairseq_lottery.training.start.provenance import origin_of, refuse_other_run
+from fairseq_lottery.training.start.pruning_plan import plan_pruning
 from fairseq_lottery.training.start.restored_checkpoint import Restored, find_restored
 from fairseq_lottery.training.start.resumed_pruner import schedule_state
 from fairseq_lottery.training.start.run_end import keep_finished, restore_patience
@@ -38,7 +38,7 @@ class Start:
         mask: the mask to enforce, None where nothing is pruned and nothing will be.
         ticket: given or drawn for a fresh run; a resumed run opens none.
         restored: the checkpoint to go on from, None for a fresh run.
-        growth: how the mask grows during training, None where it does not.
+        pruning: how the mask changes during training, None where it does not.
         snapshots: updates at which the weights are written.
         origin: what every checkpoint keeps of where the run comes from.
         is_finished: nothing is left to train.
@@ -47,7 +47,7 @@ class Start:
     mask: Optional[Mask]
     ticket: Optional[Ticket]
     restored: Optional[Restored]
-    growth: Optional[Growth]
+    pruning: Optional[PruningSteps]
     snapshots: list[int]
     origin: dict[str, Any]
     is_finished: bool
@@ -95,16 +95,16 @@ def decide(
         mask.check(shapes)
     elif cfg.prune_to is not None:
         mask = full_mask(shapes, **values(cfg, Prunable))
-    growth = plan_growth(cfg, training, mask, ticket, restored) if mask is not None else None
+    pruning = plan_pruning(cfg, training, mask, ticket, restored) if mask is not None else None
     _refuse_unmasked(training, mask, restored)
     snapshots = snapshot_updates(cfg, training, ticket.first_update if ticket else 0)
     is_finished = False
     if restored is not None:
-        keeps_count = restored.goes_on and not (growth and growth.begins)
+        keeps_count = restored.goes_on and not (pruning and pruning.begins)
         worse = restore_patience(training, restored) if keeps_count else 0
         is_finished = keep_finished(training, restored, worse)
-    origin = {**origin_of(cfg, ticket, restored), **schedule_state(cfg, growth, restored)}
-    return Start(mask, ticket, restored, growth, snapshots, origin, is_finished)
+    origin = {**origin_of(cfg, ticket, restored), **schedule_state(cfg, pruning, restored)}
+    return Start(mask, ticket, restored, pruning, snapshots, origin, is_finished)
 
 
 def _refuse_unmasked(training: Any, mask: Optional[Mask], restored: Optional[Restored]) -> None:

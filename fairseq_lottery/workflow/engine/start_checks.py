@@ -137,22 +137,22 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
     if configuration.task.translates:
         generate = translation_flags(configuration)
         words["generate"] = [*fixed, "--path", "model.pt", *generate]
-    axes = [axis for training in plan.trainings for axis in (training.ticket, training.growth)]
+    axes = [axis for training in plan.trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
-    growing = [(t, t.growth) for t in plan.trainings if t.growth is not None]
+    scheduled = [(t, t.pruning) for t in plan.trainings if t.pruning is not None]
     return {
         "task": configuration.task.name,
         "words": words,
         "weights": list(configuration.train.of_weights()),
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted({axis.score for axis in axes if axis is not None}),
-        "growing": sorted({growth.score for _, growth in growing}),
-        "at_once": sorted({g.score for t, g in growing if g.start == t.first_update}),
+        "scheduled": sorted({pruning.score for _, pruning in scheduled}),
+        "at_once": sorted({g.score for t, g in scheduled if g.start == t.first_update}),
         "masks": [one for n, one in enumerate(masks) if one not in masks[:n]],
-        "closings": [
-            {**parts.content, "of": None}
-            for parts in plan.closings
-            if parts.share_closed is not None
+        "component_choices": [
+            {**choice.content, "of": None}
+            for choice in plan.component_choices
+            if choice.share_pruned is not None
         ],
         "tests": [
             {"subset": subset, "references": str(references), "where": key}

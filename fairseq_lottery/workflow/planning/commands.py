@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from fairseq_lottery import options
 from fairseq_lottery.files import sha256_of
-from fairseq_lottery.heads.workflow.closing_stages import close_words, closing_stages, parts_file
+from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_stages, prune_words
 from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
 from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning.plan import Plan
@@ -47,7 +47,7 @@ def make_stages(
             for weights in (drawn.mask_from.at(drawn.mask_from.updates), drawn.start):
                 if weights.training.adopted is None or training in asked:
                     read[weights.training].add(weights.update)
-    ranked = {parts.of for parts in plan.closings}
+    ranked = {choice.of for choice in plan.component_choices}
     evaluations = plan.configuration.evaluations
     writer = _Writer(plan.configuration, executor)
     found: dict[str, Stage] = {}  # by name: several trainings may share one
@@ -89,22 +89,22 @@ class _Writer:
     def ticket(self, training: Training) -> Iterator[Stage]:
         """What leads to the ticket of a training; one that is not trained has no ticket."""
         where = ("--data", str(self.configuration.data), *self.device)
-        yield from closing_stages(training, self.lottery, where)
+        yield from choice_stages(training, self.lottery, where)
         if training.ticket is not None and training.updates:
             yield self.draw(training, training.ticket)
 
     def draw(self, training: Training, drawn: Draw) -> Stage:
         last, start = drawn.mask_from.at(drawn.mask_from.updates).file, drawn.start.file
         words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
-        closes = parts_file(training)
+        choice_file = choice_path(training)
         takes_mask = last if drawn.takes_mask else None
-        if drawn.parts is not None and drawn.parts.kind == "weights":
-            takes_mask = closes
-        elif closes:
-            words += ["--parts", closes]
+        if drawn.components is not None and drawn.components.kind == "weights":
+            takes_mask = choice_file
+        elif choice_file:
+            words += ["--components", choice_file]
         if takes_mask:
             words += ["--mask-file", takes_mask]
-        elif drawn.sparsity or not closes:
+        elif drawn.sparsity or not choice_file:
             words += ["--sparsity", f"{drawn.sparsity:.10g}"]
             words += options.words(drawn, Ranking, place=DRAW)
         if not takes_mask:
@@ -116,7 +116,7 @@ class _Writer:
             folder=training.folder,
             title=f"draw the ticket of {training.title}",
             command=self.lottery(*words),
-            needs=tuple(dict.fromkeys((last, start, *filter(None, [closes])))),
+            needs=tuple(dict.fromkeys((last, start, *filter(None, [choice_file])))),
             leaves=(training.ticket_file,),
             facts={"sparsity": drawn.sparsity},
         )
@@ -125,11 +125,15 @@ class _Writer:
         kind, title = "train", f"train {training.title}"
         needs = [training.ticket_file] if training.ticket is not None else []
         facts: dict[str, Any] = {}
-        if training.parts is not None:
-            parts, closes = training.parts, str(parts_file(training))
-            facts["parts"] = {"file": closes, "kind": parts.kind, "share": parts.share_closed}
-            needs.append(closes)
-        if training.adopted is not None and training.ticket is None and training.growth is None:
+        if training.components is not None:
+            choice, choice_file = training.components, str(choice_path(training))
+            facts["parts"] = {
+                "file": choice_file,
+                "kind": choice.kind,
+                "share": choice.share_pruned,
+            }
+            needs.append(choice_file)
+        if training.adopted is not None and training.ticket is None and training.pruning is None:
             kind, title = "adopt", "adopt the dense run"
             run = training.adopted[0]
             facts["adopts"] = {"run": run, "updates": snapshots, "last": training.updates}
@@ -140,9 +144,9 @@ class _Writer:
                 *data_flags(self.configuration).words(),
             ))  # fmt: skip
         elif not training.updates and training.ticket is not None:
-            kind, title = "close", f"close the parts of {training.title}"
-            words, needs = close_words(training, models)
-            command = self.module("fairseq_lottery.heads.workflow.close_stage", *words)
+            kind, title = "close", f"prune the components of {training.title}"
+            words, needs = prune_words(training, models)
+            command = self.module("fairseq_lottery.heads.workflow.prune_stage", *words)
         else:
             command = self.fairseq_train(training, snapshots)
         return Stage(
@@ -174,11 +178,11 @@ class _Writer:
         words: list[object] = list(training.flags.words())
         if training.ticket is not None:
             words += ["--ticket", training.ticket_file]
-        if training.growth is not None:
-            words += options.words(training.growth, Schedule, Ranking, place=TRAINING)
+        if training.pruning is not None:
+            words += options.words(training.pruning, Schedule, Ranking, place=TRAINING)
             words += ["--draw-seed", training.seed]
             if training.ticket is None:  # which says itself what is prunable
-                words += options.words(training.growth, Prunable, place=TRAINING)
+                words += options.words(training.pruning, Prunable, place=TRAINING)
         if snapshots:
             words += ["--snapshot-updates", ",".join(map(str, snapshots))]
         words += retention_flags(training, self.configuration)
@@ -192,12 +196,12 @@ class _Writer:
         folder = f"{training.folder}/{evaluation.name}"
         words: list[object] = ["--model", model, "--sparsity", f"{training.sparsity:.10g}"]
         needs = [model]
-        parts = training.parts
-        if parts is not None:
-            closes = str(parts_file(training))
-            needs.append(closes)
-            words += ["--parts", closes, "--kind", parts.kind]
-            words += [] if parts.share_closed is None else ["--share", f"{parts.share:.10g}"]
+        choice = training.components
+        if choice is not None:
+            choice_file = str(choice_path(training))
+            needs.append(choice_file)
+            words += ["--components", choice_file, "--kind", choice.kind]
+            words += [] if choice.share_pruned is None else ["--share", f"{choice.share:.10g}"]
         facts: dict[str, Any] = {"evaluation": {"name": evaluation.name, **evaluation.settings}}
         if not isinstance(evaluation, Translation):
             yield Stage(

@@ -141,7 +141,7 @@ class _Search:
             self.run(stage)
 
     def judge_again(self) -> None:
-        """What was closed, translated and scored of weights that will be gone is done again."""
+        """What was pruned, translated and scored of weights that will be gone is done again."""
         anew = {s.folder for s in self.stages if s.kind == "train" and s.name in self.why}
         for stage in self.stages:
             if stage.kind == "close" and anew & {Path(f).parent.as_posix() for f in stage.needs}:

@@ -15,7 +15,7 @@ from fairseq_lottery.options import Reset
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
-from fairseq_lottery.workflow.trainings.training import Closing, Growth, Training
+from fairseq_lottery.workflow.trainings.training import ComponentChoice, PruningSchedule, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 
@@ -54,10 +54,10 @@ class Plan:
         return sum(run.updates > 0 for training in distinct for run in training.ancestors())
 
     @property
-    def closings(self) -> list[Closing]:
+    def component_choices(self) -> list[ComponentChoice]:
         """The choices of heads and FFN units, each once."""
-        found = (training.parts for training in self.trainings)
-        return list(dict.fromkeys(parts for parts in found if parts is not None))
+        found = (training.components for training in self.trainings)
+        return list(dict.fromkeys(choice for choice in found if choice is not None))
 
     def cells_of(self, training: Training) -> list[Cell]:
         """The cells that a training fills; none for one that others only start from."""
@@ -107,7 +107,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         rewind=request.rewind,
         rewind_source=request.rewind_source,
         update_counter=request.update_counter or Reset.update_counter,
-        growth=Growth(sparsity=0.0, **configuration.growth),
+        pruning=PruningSchedule(sparsity=0.0, **configuration.pruning),
     )
 
     def error(message: str) -> LotteryError:
@@ -145,10 +145,10 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
 
 def _untranslated(configuration: Configuration, training: Training) -> str:
     """What is wrong with gates, which learn from translations, and unvalidated models."""
-    parts, task = training.parts, configuration.task
-    if parts is None or task.translates or (parts.measure != "gates" and training.updates):
+    choice, task = training.components, configuration.task
+    if choice is None or task.translates or (choice.measure != "gates" and training.updates):
         return ""
-    what = "learned gates" if parts.measure == "gates" else "then: zero-shot"
+    what = "learned gates" if choice.measure == "gates" else "then: zero-shot"
     return (
         f"with {what} requires a task that translates, and the task is {task.name}; choose another"
         " technique"
@@ -165,9 +165,9 @@ def _untrained(training: Training) -> str:
 
 
 def _unlike_pattern(training: Training) -> str:
-    """What is wrong with a scope N:M: it has one sparsity, and no mask grows to it."""
+    """Return what is wrong with a scope N:M, which has one sparsity and no pruning schedule."""
     for run in training.ancestors():
-        drawn, grown = run.ticket, run.growth
+        drawn, schedule = run.ticket, run.pruning
         pattern = Pattern.parse(drawn.scope) if drawn and not drawn.takes_mask else None
         if drawn and pattern and not pattern.has(drawn.sparsity):
             return (
@@ -175,9 +175,9 @@ def _unlike_pattern(training: Training) -> str:
                 f" {pattern.sparsity:.6g} only; write sparsities: [{pattern.sparsity:.6g}], and no"
                 " rounds"
             )
-        if grown and Pattern.parse(grown.scope):
+        if schedule and Pattern.parse(schedule.scope):
             return (
-                f"prunes during training, and scope: {grown.scope} is only for tickets that are"
+                f"prunes during training, and scope: {schedule.scope} is only for tickets that are"
                 " drawn; write one-shot, or another scope"
             )
     return ""
@@ -190,8 +190,8 @@ def _refuse_short_average(
     if not training.updates:
         return  # what is judged without training was averaged before
     first = training.first_update
-    if training.growth is not None:
-        first = max(first, training.growth.end - 1)
+    if training.pruning is not None:
+        first = max(first, training.pruning.end - 1)
     every = int(training.flags.number("--save-interval-updates") or 0)
     there = training.updates // every - first // every if every else 0
     for number, evaluation in enumerate(configuration.evaluations):
@@ -284,8 +284,8 @@ def recipe(plan: Plan) -> dict[str, Any]:
         "processes": configuration.resources.processes * configuration.resources.nodes,
         "updates": configuration.updates,
         "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
-        "scope": configuration.growth["scope"],
-        "prunable": configuration.growth["prunable"],
+        "scope": configuration.pruning["scope"],
+        "prunable": configuration.pruning["prunable"],
         "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
     }
     if configuration.translations:

@@ -107,7 +107,7 @@ class Configuration:
     train: Flags
     updates: int
     requests: tuple[Request, ...]
-    growth: dict[str, Any]
+    pruning: dict[str, Any]
     evaluations: tuple[Evaluation, ...]
     generate: Flags
     metrics: tuple[str, ...]

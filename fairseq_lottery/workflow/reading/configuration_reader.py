@@ -113,7 +113,7 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         prepare=" ".join(keys.prepare.split()),
         train=train,
         updates=values.updates,
-        growth={**_schedule(values, keys.prune), **_ranking(values, own)},
+        pruning={**_schedule(values, keys.prune), **_ranking(values, own)},
         requests=read_requests(values, keys.techniques, whole),
         **read_evaluations(values, keys, task, train),
         resources=keys.resources,

@@ -49,9 +49,9 @@ def _models_of(stage: Stage) -> dict[str, Any]:
         model = folder / model_file(checkpoint)
         if stage.kind == "train":
             choose(folder, checkpoint)
-        closed = facts.get("parts") or {}
+        choice = facts.get("parts") or {}
         found = measure(
-            model, facts["sparsity"], closed.get("file"), closed.get("kind"), closed.get("share")
+            model, facts["sparsity"], choice.get("file"), choice.get("kind"), choice.get("share")
         )
         measured[checkpoint] = found.record
         leave_mask(model, found.mask)

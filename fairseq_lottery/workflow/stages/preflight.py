@@ -23,11 +23,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         question: ``task``: its name; ``words``: those of the command line ``train`` and, where
             the task translates, ``generate``; ``weights``: the flags of ``train`` that decide
             weights; ``adopt``: ``run``, ``updates`` and ``last`` of runs to adopt; ``scores``:
-            names of scores, of which a user's own must be importable; ``growing``: those of masks
-            that grow; ``masks``: scope, prunable set and what is kept dense of every mask, which
-            have to fit the model; ``closings``: the heads and FFN units that are closed, of which
-            the model must have so many; ``tests``: ``subset`` and ``references`` of every test
-            set, and ``where`` they are named.
+            names of scores, of which a user's own must be importable; ``scheduled``: those of
+            pruning schedules; ``masks``: scope, prunable set and what is kept dense of every mask,
+            which have to fit the model; ``component_choices``: the pruned heads and FFN units, of
+            which the model must have so many; ``tests``: ``subset`` and ``references`` of every
+            test set, and ``where`` they are named.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -72,8 +72,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             needs = needed_by(find_score(score)[0])
         except LotteryError as error:
             return {"problem": str(error), "where": "score"}
-        if score in question["growing"] and "start" in needs:
-            return {"problem": f"the score {score} needs start weights, which no mask that grows"
+        if score in question["scheduled"] and "start" in needs:
+            return {"problem": f"the score {score} needs start weights, which no pruning schedule"
                     " during training has; choose another, or techniques that draw tickets",
                     "where": "score"}  # fmt: skip
         if score in question["at_once"] and "gradient" in needs:
@@ -120,7 +120,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
                     f" weights, and those of {odd[0]} have {shapes[odd[0]][1]}; leave the matrix"
                     f" out by {' or '.join(prunable)}", "where": "scope"}  # fmt: skip
     try:
-        _close(question["closings"], shapes, given)
+        _refuse_choices(question["component_choices"], shapes, given)
     except LotteryError as error:
         return {"problem": str(error), "where": "techniques"}
     parameters = sum(math.prod(shape) for shape in shapes.values())
@@ -155,38 +155,38 @@ def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) ->
         ) from error
 
 
-def _close(
-    closings: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]], given: dict[str, Any]
+def _refuse_choices(
+    choices: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]], given: dict[str, Any]
 ) -> None:
-    """Choose parts once, by scores that are all alike: whether so many can be closed at all."""
+    """Refuse choices that prune too many components, or none: choose once, by equal scores."""
     import torch
 
     from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.heads.choices.strategies import STRATEGIES
     from fairseq_lottery.heads.choices.strategy_input import StrategyInput
     from fairseq_lottery.heads.components.anatomy import Anatomy
-    from fairseq_lottery.heads.components.open_targets import open_parts
-    from fairseq_lottery.heads.components.parts import Parts
+    from fairseq_lottery.heads.components.component_mask import ComponentMask
+    from fairseq_lottery.heads.components.open_count import parse_open_count
     from fairseq_lottery.masks import count_to_prune
     from fairseq_lottery.workflow.trainings.vocabulary import open_share
 
-    if not closings:
+    if not choices:
         return  # a model without heads is none that this is about
     anatomy = Anatomy.of(shapes, given)
     alike = {
         kind: {name: torch.zeros(size) for name, size in sizes.items()}
         for kind, sizes in anatomy.sizes.items()
     }
-    for one in closings:
+    for one in choices:
         kind, share, total = one["kind"], one["share"], sum(anatomy.sizes[one["kind"]].values())
         strategy = one["strategy"] if one["way"] == "choose" else "lowest"
         try:
             wanted = StrategyInput(
-                Parts(anatomy, {}), kind, share, scores=alike, at_least=one["at_least"]
+                ComponentMask(anatomy, {}), kind, share, scores=alike, at_least=one["at_least"]
             )
             STRATEGIES[strategy](wanted)
             if one["measure"] == "gates":
-                open_parts(open_share(share), kind, total)
+                parse_open_count(open_share(share), kind, total)
             elif not count_to_prune(share, total):
                 raise LotteryError(f"{share:g} of {total} {kind} is none; give a larger share")
         except LotteryError as error:

@@ -38,7 +38,7 @@ def refresh(out: Path) -> None:
 
 
 def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
-    """Return scores, closed parts, curves, models and importance, in the order of the cells."""
+    """Return scores, choices, curves, models and importance, in the order of the cells."""
     trained = {s.folder: read_record(out, s) for s in plan.stages if s.kind in TRAINED}
     finished = [
         stage

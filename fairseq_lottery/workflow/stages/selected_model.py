@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fairseq_lottery.formats import Source
-    from fairseq_lottery.heads.components.parts import Parts
+    from fairseq_lottery.heads.components.component_mask import ComponentMask
     from fairseq_lottery.masks import Mask
 
 
@@ -25,11 +25,12 @@ class Measured:
     """What a model is, counted in the model itself.
 
     Attributes:
-        pruned, prunable: weights that its mask removes, of how many; or closed parts, of how many.
-        denominator: the prunable set, or the kind of parts.
+        pruned, prunable: weights that its mask removes, of how many; or pruned components, of how
+            many.
+        denominator: the prunable set, or the kind of components.
         signature: of the ticket that it started from, None without one.
         matrices: matrix -> share of its prunable weights that is left.
-        closed: kind -> share of these parts that is closed; None where nothing was to be.
+        closed: kind -> share of these components that is pruned; None where none was to be.
         mask: its own, None for a model that has none.
     """
 
@@ -80,7 +81,7 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     if not source.is_file():
         hint = (
             "; it is written when a validation finds one, so give --validate-interval-updates"
-            " (while a mask grows none counts)"
+            " (none counts while the sparsity increases)"
         )
         raise LotteryError(f"{folder} has no {source.name}{hint if kind == 'best' else ''}")
     state = read_checkpoint(source)
@@ -102,35 +103,35 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, required=True)
     add("--sparsity", type=float, required=True)
-    add("--parts", help="file of the heads and FFN units that the model has closed")
-    add("--kind", help="of the parts that its row counts")
-    add("--share", type=float, help="of these parts, that its row says is closed")
+    add("--components", help="choice of the heads and FFN units that the model has pruned")
+    add("--kind", help="of the components that its row counts")
+    add("--share", type=float, help="of these components, that its row says is pruned")
 
 
 def measure(
     model: Path,
     sparsity: float,
-    parts: Optional[str] = None,
+    components: Optional[str] = None,
     kind: Optional[str] = None,
     share: Optional[float] = None,
 ) -> Measured:
     """Count what a model's mask removes, and refuse a model that is not its row's.
 
     Args:
-        sparsity: the row's; with ``parts`` of the weights that they leave open.
-        parts: file of the heads and FFN units that it shall have closed, or the ticket whose
-            mask it shall have.
-        kind: of the parts that the row counts; ``weights`` for a mask.
-        share: of them that the row says is closed; None where a search has found it.
+        sparsity: the row's; with ``components`` of the weights of the components that are kept.
+        components: choice of the heads and FFN units that it shall have pruned, or the ticket
+            whose mask it shall have.
+        kind: of the components that the row counts; ``weights`` for a mask.
+        share: of them that the row says is pruned; None where a search has found it.
 
     Raises:
         LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
-            whole weights, or has another share closed; weights that its mask removes, or of parts
-            that are closed, are not zero.
+            whole weights, or has another share pruned; weights that its mask removes, or of
+            components that are pruned, are not zero.
     """
     from fairseq_lottery.formats import read_source
     from fairseq_lottery.heads.components.anatomy import KINDS
-    from fairseq_lottery.heads.components.parts_file import load_parts
+    from fairseq_lottery.heads.components.choice_file import load_choice
     from fairseq_lottery.masks import full_mask, rounds_to
 
     source = read_source(model)
@@ -146,16 +147,16 @@ def measure(
         mask=source.mask,
     )
     if kind == "weights":
-        return _with_mask(found, source, str(parts))
-    if parts is not None:
-        choice, _ = load_parts(parts)
-        _refuse_other_choice(source, mask, choice, parts, str(kind), share, sparsity)
+        return _with_mask(found, source, str(components))
+    if components is not None:
+        choice, _ = load_choice(components)
+        _refuse_other_choice(source, mask, choice, components, str(kind), share, sparsity)
         return replace(
             found,
-            pruned=choice.count_closed(str(kind)),
+            pruned=choice.count_pruned(str(kind)),
             prunable=choice.count(str(kind)),
             denominator=str(kind),
-            closed={one: choice.count_closed(one) / choice.count(one) for one in KINDS},
+            closed={one: choice.count_pruned(one) / choice.count(one) for one in KINDS},
         )
     if not rounds_to(mask.pruned, mask.prunable, sparsity, len(mask) + 1):
         raise LotteryError(
@@ -177,49 +178,49 @@ def _refuse_weights(source: Source, kept: Mapping[str, Tensor], which: str) -> N
 def _refuse_other_choice(
     source: Source,
     mask: Mask,
-    choice: Parts,
+    choice: ComponentMask,
     path: str,
     kind: str,
     share: Optional[float],
     sparsity: float,
 ) -> None:
-    """Refuse a model without this choice closed, or with another share of the rest pruned."""
-    from fairseq_lottery.heads.components.pruned_weights import pruned_by
+    """Refuse a model without this choice pruned, or with another share of the rest pruned."""
+    from fairseq_lottery.heads.components.pruned_weights import weight_masks
     from fairseq_lottery.masks import count_to_prune, rounds_to
 
-    closed, total = choice.count_closed(kind), choice.count(kind)
-    if share is not None and closed != count_to_prune(share, total):
+    pruned, total = choice.count_pruned(kind), choice.count(kind)
+    if share is not None and pruned != count_to_prune(share, total):
         raise LotteryError(
-            f"{path} closes {closed} of {total} {kind}, but its row is {share:g}; delete it"
+            f"{path} prunes {pruned} of {total} {kind}, but its row is {share:g}; delete it"
         )
-    opened = pruned_by(choice, source.shapes)
-    _refuse_weights(source, opened, f"of parts that {path} closes")
+    kept = weight_masks(choice, source.shapes)
+    _refuse_weights(source, kept, f"of components that {path} prunes")
     count = lost = 0
     for name, keep in mask.items():
-        left = opened.get(name)
+        left = kept.get(name)
         gone = int((~keep if left is None else ~keep & left).sum())
         if gone and not sparsity:
             raise LotteryError(
-                f"{source.path}: {name} has lost weights of parts that {path} leaves open"
+                f"{source.path}: {name} has lost weights of components that {path} keeps"
             )
         count += mask.size(name) - (0 if left is None else int((~left).sum()))
         lost += gone
     if not rounds_to(lost, count, sparsity, len(mask) + 1):
         raise LotteryError(
-            f"{source.path} has lost {lost} of {count} weights that {path} leaves open, but its"
+            f"{source.path} has lost {lost} of {count} weights that {path} keeps, but its"
             f" row is {sparsity:g} of them; train it again"
         )
 
 
 def _with_mask(found: Measured, source: Source, path: str) -> Measured:
-    """Count the weights that a search has pruned, and the parts that nothing reads any more.
+    """Count the weights that a search has pruned, and the components that nothing reads any more.
 
     The model's own mask is the search's, if it has one.
     """
     from fairseq_lottery.formats import read_source
-    from fairseq_lottery.heads.closing.closed_draw import anatomy_of
     from fairseq_lottery.heads.components.anatomy import KINDS
-    from fairseq_lottery.heads.components.pruned_weights import closed_in
+    from fairseq_lottery.heads.components.pruned_weights import find_pruned
+    from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 
     mask = read_source(path).mask
     if mask is None:
@@ -229,14 +230,14 @@ def _with_mask(found: Measured, source: Source, path: str) -> Measured:
         raise LotteryError(f"{source.path} has another mask than {path}; train it again")
     # heads without queries and keys are no empty ones: their values count, and so do biases
     read = {name: keep.float() for name, keep in mask.items() if "q_proj" not in name}
-    empty = closed_in(read, anatomy_of(source))
+    empty = find_pruned(read, anatomy_of(source))
     return replace(
         found,
         pruned=mask.pruned,
         prunable=mask.prunable,
         denominator=_set_of(mask, source.shapes),
         matrices={name: 1 - mask.sparsity_of(name) for name in mask},
-        closed={**{k: empty.count_closed(k) / empty.count(k) for k in KINDS},
+        closed={**{k: empty.count_pruned(k) / empty.count(k) for k in KINDS},
                 "weights": mask.sparsity},
     )  # fmt: skip
 

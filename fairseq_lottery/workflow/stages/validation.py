@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     add_model_arguments(parser)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    measured = measure(args.model, args.sparsity, args.parts, args.kind, args.share)
+    measured = measure(args.model, args.sparsity, args.components, args.kind, args.share)
     row = read_validation(args.model)
     write_lines(args.out / SCORES, [{**row, **measured.row}])
     print(f"{row['metric']} {row['score']:.3f} {row['signature']}")

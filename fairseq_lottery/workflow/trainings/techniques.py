@@ -30,7 +30,7 @@ class Technique:
 
     Attributes:
         rows: what a row is a share of: ``weights``; ``heads``, ``units`` or ``blocks`` that are
-            closed; or ``metric``, where a search stops.
+            pruned; or ``metric``, where a search stops.
         options: settings of its own, besides the vocabulary's, with their defaults.
     """
 
@@ -64,7 +64,7 @@ def technique(
 
 @technique("mp", "MP")
 def magnitude_pruning(v: Vocabulary) -> Cells:
-    """Train, and let the mask grow; one training per sparsity (Zhu & Gupta 2017)."""
+    """Train while the sparsity increases; one training per sparsity (Zhu & Gupta 2017)."""
     for sparsity in v.sparsities:
         yield sparsity, v.prune(sparsity)
 
@@ -154,9 +154,9 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise LotteryError(f"imp removes a share between 0 and 1 per round, not {fraction}")
-    if Pattern.parse(v.growth.scope):
+    if Pattern.parse(v.pruning.scope):
         raise LotteryError(
-            f"imp ranks all matrices as one, which scope: {v.growth.scope} does not; write another"
+            f"imp ranks all matrices as one, which scope: {v.pruning.scope} does not; write another"
             " technique, or leave scope out"
         )
     run, done = v.dense, 0.0

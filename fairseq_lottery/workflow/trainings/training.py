@@ -32,20 +32,20 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Closing:
-    """The parts that are closed before a training starts, or the weights that a search prunes.
+class ComponentChoice:
+    """The components that are pruned before a training starts, or the weights that a search prunes.
 
     Attributes:
         of: the training whose last model is looked at.
         kind: ``heads``, ``units`` or ``blocks`` (in phases heads and blocks); or ``weights``.
-        share: of the parts of the kind that is closed; of a search that stops the share of the
+        share: of the components of the kind that is pruned; of a search that stops the share of the
             full model's metric, exp(-loss), that has to be left.
         way: how they are found: ``choose`` by a strategy, in ``steps`` with importance estimated
             anew, or as Prasanna et al. 2020 do: in three ``phases``, or by ``magnitude``.
         strategy: of ``heads choose``, or which subnetwork of a search.
         types: the order of ``heads choose --types``, with commas; empty for its own.
-        measure, per, normalise: as of ``heads importance``; None where nothing ranks parts.
-        at_least: parts of each module that stay open.
+        measure, per, normalise: as of ``heads importance``; None where nothing ranks components.
+        at_least: components of each module that are kept.
     """
 
     of: Training
@@ -65,16 +65,16 @@ class Closing:
         """For a reader, as ``heads-lowest-0.5``."""
         how = "gates" if self.measure == "gates" else self.strategy
         first = f"-{self.types.partition(',')[0]}" if self.types else ""
-        return f"{self.what}-{how}{first}-{self.share:g}"
+        return f"{self.family}-{how}{first}-{self.share:g}"
 
     @property
-    def what(self) -> str:
-        """What is closed: its kind, or ``s`` and ``m`` after the searches of Prasanna et al."""
+    def family(self) -> str:
+        """What is pruned: its kind, or ``s`` and ``m`` after the searches of Prasanna et al."""
         return {"phases": "s", "magnitude": "m"}.get(self.way, self.kind)
 
     @property
-    def share_closed(self) -> Optional[float]:
-        """The share of the kind that is closed, None where a search finds it."""
+    def share_pruned(self) -> Optional[float]:
+        """The share of the kind that is pruned, None where a search finds it."""
         return self.share if self.way in ("choose", "steps") else None
 
     @property
@@ -86,7 +86,7 @@ class Closing:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that decides what is closed."""
+        """All that decides what is pruned."""
         own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", "types")}
         types = {"types": self.types} if self.types else {}
         # its stream was once that of a random mask
@@ -103,14 +103,14 @@ class DrawnFrom:
         start: what survivors go back to.
         sparsity: share of the prunable weights that is pruned.
         takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
-        parts: heads or FFN units that are closed besides, or the weights that a search prunes.
+        components: heads or FFN units that are pruned besides, or the weights that a search prunes.
     """
 
     mask_from: Training
     start: Weights
     sparsity: float
     takes_mask: bool = False
-    parts: Optional[Closing] = None
+    components: Optional[ComponentChoice] = None
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
 
 
 @dataclass(frozen=True)
-class Growth(Prunable, Ranking, Schedule):
+class PruningSchedule(Prunable, Ranking, Schedule):
     """Pruning during the training, at updates (Brix et al. 2020, section 2.1)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """One fairseq-train: its flags, its seed, what it starts from, how its mask grows.
+    """One fairseq-train: its flags, its seed, what it starts from, its pruning schedule.
 
     Two are equal when their fingerprints are.
 
@@ -148,7 +148,7 @@ class Training:
     updates: int
     processes: int = 1
     ticket: Optional[Draw] = None
-    growth: Optional[Growth] = None
+    pruning: Optional[PruningSchedule] = None
     adopted: Optional[tuple[str, str]] = None
     task: TaskAdapter = TRANSLATION
 
@@ -184,19 +184,19 @@ class Training:
     @property
     def sparsity(self) -> float:
         """Share of the prunable weights that its last model has lost."""
-        if self.growth is not None:
-            return self.growth.sparsity
+        if self.pruning is not None:
+            return self.pruning.sparsity
         return self.ticket.sparsity if self.ticket is not None else 0.0
 
     @property
-    def parts(self) -> Optional[Closing]:
-        """What its ticket closes, or a search has found for it to prune; None without such."""
-        return self.ticket.parts if self.ticket is not None else None
+    def components(self) -> Optional[ComponentChoice]:
+        """The choice of what its ticket prunes, or a search; None without such."""
+        return self.ticket.components if self.ticket is not None else None
 
     @property
     def row(self) -> float:
-        """Where it stands in a table: its sparsity, or the share of parts that it closes."""
-        return self.parts.share if self.parts is not None else self.sparsity
+        """Where it stands in a table: its sparsity, or the share of components that it prunes."""
+        return self.components.share if self.components is not None else self.sparsity
 
     @property
     def parents(self) -> tuple[Training, ...]:
@@ -204,7 +204,7 @@ class Training:
         drawn = self.ticket
         if drawn is None:
             return ()
-        looked_at = (drawn.parts.of,) if drawn.parts is not None else ()
+        looked_at = (drawn.components.of,) if drawn.components is not None else ()
         return tuple(dict.fromkeys((drawn.mask_from, drawn.start.training, *looked_at)))
 
     def ancestors(self) -> Iterator[Training]:
@@ -235,14 +235,14 @@ class Training:
         if self.ticket is not None:
             drawn = self.ticket
             content["ticket"] = {
-                **changed(drawn, without=("mask_from", "start", "parts")),
-                **({"parts": drawn.parts.content} if drawn.parts is not None else {}),
+                **changed(drawn, without=("mask_from", "start", "components")),
+                **({"parts": drawn.components.content} if drawn.components is not None else {}),
                 **({"drawn": 2} if drawn.reset in _REDRAWN else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }
-        if self.growth is not None:
-            content["growth"] = changed(self.growth)
+        if self.pruning is not None:
+            content["growth"] = changed(self.pruning)
         return content
 
     @cached_property
@@ -259,14 +259,14 @@ class Training:
             score = SCORE.stored_name(drawn.score)
             parts += [score.replace(":", ".")] if score != "magnitude" else []
             parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
-            if drawn.parts is None:
+            if drawn.components is None:
                 parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
             else:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
-                parts += [trained, drawn.parts.label]
+                parts += [trained, drawn.components.label]
                 parts += [f"{drawn.sparsity:g}"] if drawn.sparsity else []
-        if self.growth is not None:
-            parts += ["prune", f"{self.growth.sparsity:g}"]
+        if self.pruning is not None:
+            parts += ["prune", f"{self.pruning.sparsity:g}"]
         return "-".join(parts) or "dense"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The words that techniques are told in: dense, ticket, train, prune, iterate, close, learn."""
+"""The words that techniques are told in: dense, ticket, train, prune, iterate, learn."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, Ranking, options, values
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training, Weights
+from fairseq_lottery.workflow.trainings.training import (
+    ComponentChoice,
+    Draw,
+    PruningSchedule,
+    Training,
+    Weights,
+)
 
-#: what comes after closing heads or FFN units
+#: what comes after pruning heads or FFN units
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
 
 
-def open_share(closed: float) -> str:
+def open_share(pruned: float) -> str:
     """What gates leave open of a kind, as their criterion's flags take it: ``30%`` for 0.7."""
-    return f"{100 * (1 - closed):.6g}%"
+    return f"{100 * (1 - pruned):.6g}%"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Vocabulary:
     rewind: int
     rewind_source: str
     update_counter: str
-    growth: Growth
+    pruning: PruningSchedule
 
     @property
     def judged_on(self) -> str:
@@ -47,7 +53,7 @@ class Vocabulary:
 
     @property
     def _axes(self) -> dict[str, Any]:
-        return values(self.growth, Ranking, Prunable)
+        return values(self.pruning, Ranking, Prunable)
 
     def ticket(
         self,
@@ -78,12 +84,12 @@ class Vocabulary:
         return replace(run, flags=run.flags.plus("--max-update", updates), updates=updates)
 
     def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
-        """Train, from scratch or from a ticket, while the mask grows to ``sparsity``."""
-        start = max(self.growth.start, ticket.first_update if ticket else 0)
-        if start >= self.growth.end and self.growth.schedule != "one-shot":
+        """Train, from scratch or from a ticket, while the sparsity increases to ``sparsity``."""
+        start = max(self.pruning.start, ticket.first_update if ticket else 0)
+        if start >= self.pruning.end and self.pruning.schedule != "one-shot":
             raise LotteryError(f"pruning would start at update {start}, where it has to be over")
-        growth = replace(self.growth, sparsity=sparsity, start=start)
-        return replace(self.dense, ticket=ticket, growth=growth, adopted=None)
+        pruning = replace(self.pruning, sparsity=sparsity, start=start)
+        return replace(self.dense, ticket=ticket, pruning=pruning, adopted=None)
 
     def iterate(
         self,
@@ -99,18 +105,18 @@ class Vocabulary:
             run = self.train(self.ticket(run, sparsity, source.at(update), **axes))
             yield sparsity, run
 
-    def close(
+    def prune_components(
         self,
-        parts: Closing,
+        choice: ComponentChoice,
         then: str,
         updates: Optional[int] = None,
         lr: Optional[float] = None,
         sparsity: float = 0.0,
     ) -> Training:
-        """Close heads or FFN units, or prune what a search does, and train on, or not.
+        """Prune heads or FFN units, or what a search does, and train, or not.
 
         Args:
-            parts: what is closed, and of which run: the dense one, or one whose gates learned.
+            choice: what is pruned, and of which run: the dense one, or one whose gates learned.
             then: one of ``THEN``: judge that run as it is; train its survivors on at a small
                 constant rate; take those of the dense run back to t; or start from new weights.
             updates: of the training, if there is one and not of the dense run's length.
@@ -119,12 +125,12 @@ class Vocabulary:
         """
         if then not in THEN:
             raise LotteryError(f"there is no then {then!r}; choose one of {', '.join(THEN)}")
-        if Pattern.parse(self.growth.scope):
-            what = "heads and FFN units are closed whole"
-            if parts.kind == "weights":
+        if Pattern.parse(self.pruning.scope):
+            what = "heads and FFN units are pruned whole"
+            if choice.kind == "weights":
                 what = "m-pruning takes the smallest weights of all"
             raise LotteryError(
-                f"{what}, and scope: {self.growth.scope} keeps some weights of every row; leave"
+                f"{what}, and scope: {self.pruning.scope} keeps some weights of every row; leave"
                 " scope out"
             )
         if sparsity and then == "zero-shot":
@@ -133,11 +139,11 @@ class Vocabulary:
                 " leave it out, or let fine-tune, rewind or scratch follow"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
-        axes: dict[str, Any] = {"parts": parts}
-        if parts.kind == "weights":  # whose mask is found, however others are drawn
+        axes: dict[str, Any] = {"components": choice}
+        if choice.kind == "weights":  # whose mask is found, however others are drawn
             axes |= {one.name: one.default for one in options(Ranking, Prunable)}
         if reset == "keep":
-            ticket = self._kept(parts.of, sparsity, **axes)
+            ticket = self._kept(choice.of, sparsity, **axes)
         else:
             back = self.dense.at(self.rewind)
             ticket = self.ticket(self.dense, sparsity, back, reset=reset, **axes)
@@ -146,7 +152,7 @@ class Vocabulary:
         flags = self.at_constant_rate(lr) if then == "fine-tune" else None
         return self.train(ticket, flags, updates)
 
-    def learn(self, kind: str, closed: float, updates: Optional[int] = None) -> Training:
+    def learn(self, kind: str, pruned: float, updates: Optional[int] = None) -> Training:
         """Train the dense run's last weights on under gates, until a share of them is closed.
 
         The number of open gates falls over the first half (Voita et al. 2019, section 5.2).
@@ -154,7 +160,7 @@ class Vocabulary:
         half = (self.dense.updates if updates is None else updates) // 2
         flags = self.dense.flags.plus(
             *("--criterion", "label_smoothed_cross_entropy_gates"),
-            *(f"--open-{kind}", open_share(closed), "--gate-anneal", max(1, half)),
+            *(f"--open-{kind}", open_share(pruned), "--gate-anneal", max(1, half)),
         )
         return self.train(self._kept(self.dense), flags, updates)
 

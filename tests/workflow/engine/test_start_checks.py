@@ -324,7 +324,7 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert train[0] == str(tmp_path / "data-bin")
     assert train[-2:] == ["--max-update", "1000"]
     assert generate[-3:] == ["--path", "model.pt", "--remove-bpe"]
-    assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["growing"] == []
+    assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["scheduled"] == []
     assert asked["at_once"] == []
     dense = {"prunable": "all-matrices", "keep_dense": None}
     assert asked["masks"] == [{"scope": "layer", **dense}]
@@ -352,7 +352,7 @@ def test_what_prunes_before_its_first_update(environment, tmp_path, technique, s
     answer = '{"gpus": 2, "notes": [], "parameters": 7}'
     ask(environment(answer, techniques=[technique], **settings), "local")
     asked = json.loads((tmp_path / "question").read_text())
-    assert (asked["growing"], asked["at_once"]) == (["magnitude"], at_once)
+    assert (asked["scheduled"], asked["at_once"]) == (["magnitude"], at_once)
 
 
 def test_test_sets_are_checked_once_each(environment, tmp_path):

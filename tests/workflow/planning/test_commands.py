@@ -345,13 +345,13 @@ def test_the_ticket_command_takes_every_draw(tmp_path, technique):
     for stage in work.stages:
         if stage.kind == "draw":
             args = parser.parse_args(list(stage.command[3:]))
-            says_itself = args.sparsity is not None or args.parts is not None
+            says_itself = args.sparsity is not None or args.components is not None
             if says_itself:
                 assert args.mask_file is None
             elif not searches:
                 assert args.mask_file == args.mask_from
             assert [args.out] == list(stage.leaves)
-            closed = {args.parts or args.mask_file} if args.parts or searches else set()
+            closed = {args.components or args.mask_file} if args.components or searches else set()
             assert {args.mask_from, args.start_from} | closed == set(stage.needs)
 
 

@@ -16,8 +16,8 @@ def walk(training, seen=None):
         if training.ticket is not None:
             walk(training.ticket.mask_from, seen)
             walk(training.ticket.start.training, seen)
-            if training.ticket.parts is not None:
-                walk(training.ticket.parts.of, seen)
+            if training.ticket.components is not None:
+                walk(training.ticket.components.of, seen)
     return seen
 
 
@@ -163,7 +163,7 @@ def test_what_no_training_validates_requires_a_task_that_translates(tmp_path, te
 @pytest.mark.parametrize("name", ["heads-lowest", "units-random", "s-good", "m-bad"])
 def test_what_closes_parts_is_for_every_task(tmp_path, name):
     cell = plan_of(tmp_path, name, sparsities=[0.5], **MASKED).cells[-1]
-    assert cell.training.parts is not None and cell.training.task.name == "masked_lm"
+    assert cell.training.components is not None and cell.training.task.name == "masked_lm"
 
 
 def test_a_technique_of_the_users(tmp_path):
@@ -230,11 +230,11 @@ def test_pruning_from_a_ticket_begins_where_its_counter_does(tmp_path):
         plan = plan_of(tmp_path, "mp", {"slt-mp": {"update_counter": "rewind"}}, sparsities=[0.9],
                        rewind=rewind, prune=prune)  # fmt: skip
         mp, slt_mp = (cell.training for cell in plan.cells[1:])
-        assert (slt_mp.ticket.start.update, slt_mp.growth.start) == (rewind, start)
-        assert mp.growth.start == prune.get("start", 0)
-        assert (slt_mp.growth.end, slt_mp.growth.every) == (800, 20)
+        assert (slt_mp.ticket.start.update, slt_mp.pruning.start) == (rewind, start)
+        assert mp.pruning.start == prune.get("start", 0)
+        assert (slt_mp.pruning.end, slt_mp.pruning.every) == (800, 20)
     plan = plan_of(tmp_path, "slt-mp", sparsities=[0.9], rewind=50)
-    assert plan.cells[1].training.growth.start == 0  # its update counter restarts
+    assert plan.cells[1].training.pruning.start == 0  # its update counter restarts
 
 
 def test_processes_of_all_nodes_share_a_batch(tmp_path):

@@ -96,7 +96,7 @@ def test_a_whole_configuration(read, tmp_path):
     steps = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
     assert {r.rounds for r in found.requests} == {steps}, "the paper's, up to the last row"
     assert [r.options for r in found.requests] == [{}, {}, {"switch": (0.5,)}]
-    assert found.growth == {
+    assert found.pruning == {
         "start": 0, "end": 800, "every": 20, "schedule": "cubic", "score": "magnitude",
         "scope": "layer", "min_density": 0.0, "prunable": "all-matrices", "keep_dense": None,
     }  # fmt: skip

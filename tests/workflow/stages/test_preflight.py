@@ -15,17 +15,17 @@ def ask(toy_data, monkeypatch):
     pytest.importorskip("fairseq")
     monkeypatch.chdir(toy_data.parent)
 
-    def asking(*flags, masks=(), closings=(), references=None, generate=(),
+    def asking(*flags, masks=(), choices=(), references=None, generate=(),
                scores=("magnitude",), at_once=()):  # fmt: skip
         fixed = [str(toy_data), "--task", "translation_lottery"]
         translates = [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate]
         return answer({
             "task": "translation",
             "words": {"train": [*fixed, *MODEL, *FLAGS, *flags], "generate": translates},
-            "weights": [], "adopt": [], "scores": scores, "growing": scores,
+            "weights": [], "adopt": [], "scores": scores, "scheduled": scores,
             "at_once": at_once,
             "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
-            "closings": list(closings),
+            "component_choices": list(choices),
             "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
             if references else [],
         })  # fmt: skip
@@ -140,26 +140,26 @@ def test_parts_that_can_be_closed(ask):
         closing("heads", "good", 0.5, "steps", at_least=1), closing("blocks", "top", 0.5),
         closing("units", "random", 0.99), closing("heads", "lowest", 0.9, measure="gates"),
     ]  # fmt: skip
-    assert ask(closings=every)["gpus"] >= 0
+    assert ask(choices=every)["gpus"] >= 0
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (closing("heads", "apart", 0.9), "heads-apart: 11 of 12 heads cannot be closed without"
-         " consecutive layers; 6 can"),
+        (closing("heads", "apart", 0.9), "heads-apart: 11 of 12 heads cannot be pruned without"
+         " consecutive layers; prune at most 6"),
         (closing("heads", "random", 0.9, at_least=1), "heads-random: 11 of 12 heads cannot be"
-         " closed where each module keeps 1; 6 can"),
+         " pruned if each module keeps 1; prune at most 6"),
         (closing("heads", "bad", 0.9, "steps", at_least=1), "heads-bad: 11 of 12 heads cannot be"
-         " closed where each module keeps 1; 6 can"),
-        (closing("heads", "lowest", 0.98, measure="gates"), "heads-gates: --open-heads 2% leaves 0"
-         " open, which is not among 1 to 12, the heads of the model"),
+         " pruned if each module keeps 1; prune at most 6"),
+        (closing("heads", "lowest", 0.98, measure="gates"), "heads-gates: --open-heads 2% rounds to"
+         " 0, which is out of range (1 to 12)"),
         (closing("blocks", "good", 0.1, "steps"), "blocks-good: 0.1 of 4 blocks is none; give a"
          " larger share"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_be_closed(ask, asked, said):
-    found = ask(closings=[asked])
+    found = ask(choices=[asked])
     assert found["where"] == "techniques" and found["problem"] == said
 
 
@@ -176,8 +176,8 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
     found = answer({
         "task": "masked_lm",
         "words": {"train": [str(tmp_path), "--task", "masked_lm_lottery", *MASKED]},
-        "weights": [], "adopt": [], "scores": ["magnitude"], "growing": [],
-        "at_once": [], "closings": [],
+        "weights": [], "adopt": [], "scores": ["magnitude"], "scheduled": [],
+        "at_once": [], "component_choices": [],
         "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
         "tests": [],
     })  # fmt: skip

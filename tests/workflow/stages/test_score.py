@@ -18,9 +18,9 @@ from small import (
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import mask_to_state, read_checkpoint
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import weight_masks
 from fairseq_lottery.masks import Mask, prunable_matrices
 from fairseq_lottery.workflow.stages.score import extra_score, main, read_translations, scores
 from fairseq_lottery.workflow.stages.selected_model import choose, measure
@@ -249,7 +249,7 @@ CHANGES = {
     "lowercased": str.lower,
     "NFKC": lambda text: unicodedata.normalize("NFKC", text),
     "ascii": lambda text: unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode(),
-    "quotes": lambda text: text.translate(str.maketrans("“”—", "\"\"-")),
+    "quotes": lambda text: text.translate(str.maketrans("“”—", '""-')),
     "moses": lambda text: re.sub(r"(\W)", r" \1 ", text).replace("-", "@-@").replace("'", "&apos;"),
     "pieces": lambda text: "▁" + text.replace(" ", " ▁"),
     "unknown": lambda text: re.sub(r"\w*[aeiou]r\w*", "<<unk>>", text),
@@ -377,10 +377,10 @@ def closed_model(folder, extra=0, leaks=0, half=False):
     """
     heads = [n.removesuffix(".out_proj.weight") for n in SHAPES if n.endswith("out_proj.weight")]
     layers = [name.removesuffix(".fc1.weight") for name in SHAPES if name.endswith("fc1.weight")]
-    parts = Parts(Anatomy(dict.fromkeys(heads, 2), dict.fromkeys(layers, 6)), CLOSED)
-    save_parts(folder / "parts.json", parts, {})
+    parts = ComponentMask(Anatomy(dict.fromkeys(heads, 2), dict.fromkeys(layers, 6)), CLOSED)
+    save_choice(folder / "parts.json", parts, {})
     entries, parameters = dict(full_mask()), weights(3)
-    for name, keep in pruned_by(parts, SHAPES).items():
+    for name, keep in weight_masks(parts, SHAPES).items():
         entries[name] = entries[name] & keep
     for name, keep in entries.items() if half else ():
         free = torch.ones_like(keep)
@@ -423,7 +423,7 @@ def test_closed_parts_in_a_model_that_is_pruned_besides(tmp_path):
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.5, parts, "heads")
     assert re.fullmatch(
-        rf"{path} has lost 0 of \d+ weights that {parts} leaves open, but its row is 0.5 of them;"
+        rf"{path} has lost 0 of \d+ weights that {parts} keeps, but its row is 0.5 of them;"
         " train it again", str(refusal.value),
     )  # fmt: skip
 
@@ -432,7 +432,7 @@ def test_a_choice_of_another_share_than_its_row(tmp_path):
     path, parts = closed_model(tmp_path)
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.0, parts, "heads", 0.5)
-    assert str(refusal.value) == f"{parts} closes 3 of 12 heads, but its row is 0.5; delete it"
+    assert str(refusal.value) == f"{parts} prunes 3 of 12 heads, but its row is 0.5; delete it"
 
 
 def test_a_model_that_was_closed_without_a_mask(tmp_path):
@@ -447,7 +447,7 @@ def test_a_model_that_was_closed_without_a_mask(tmp_path):
     ("changes", "said"),
     [
         ({"leaks": 1}, "decoder.layers.0.fc2.weight has weights that its mask removes"),
-        ({"extra": 1}, "encoder.layers.1.fc1.weight has lost weights of parts that"),
+        ({"extra": 1}, "encoder.layers.1.fc1.weight has lost weights of components that"),
     ],
 )
 def test_a_model_that_is_not_what_its_choice_says(tmp_path, changes, said):
@@ -462,7 +462,7 @@ def test_a_model_that_is_not_closed(tmp_path):
     path = model(tmp_path / "dense.pt", 0.0)
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.0, parts, "heads")
-    said = f"has weights of parts that {parts} closes"
+    said = f"has weights of components that {parts} prunes"
     assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
 
 

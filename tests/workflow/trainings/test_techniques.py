@@ -8,11 +8,11 @@ from workflow.made import ROWS, dense, vocabulary
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
-from fairseq_lottery.workflow.trainings.training import Growth
+from fairseq_lottery.workflow.trainings.training import PruningSchedule
 
 FEW = settings(PROPERTY, max_examples=60)
 DENSE = dense()
-#: by what a draw or a growth is told apart; the rest are defaults
+#: by what a draw or a pruning is told apart; the rest are defaults
 AXES = ("scope", "reset", "update_counter", "score", "takes_mask")
 PLAIN = {"scope": "layer", "reset": "rewind", "update_counter": "restart", "score": "magnitude",
          "takes_mask": False}  # fmt: skip
@@ -62,7 +62,7 @@ def test_mp_grows_one_mask_per_sparsity():
     assert list(found) == list(ROWS)
     for sparsity, run in found.items():
         assert run.ticket is None and run.parents == ()
-        assert run.growth == Growth(sparsity, 0, 800, 20)
+        assert run.pruning == PruningSchedule(sparsity, 0, 800, 20)
         assert run.flags == DENSE.flags
 
 
@@ -75,7 +75,7 @@ def test_rounds_prune_the_latest_run_and_take_its_own_weights(name, update, rese
     latest = DENSE
     for sparsity, run in found.items():
         assert ticket(run, reset=reset) == (latest, latest, update, sparsity)
-        assert run.growth is None and run.flags == DENSE.flags
+        assert run.pruning is None and run.flags == DENSE.flags
         latest = run
 
 
@@ -110,7 +110,7 @@ def test_slt_mp_switches_after_two_rounds():
     for sparsity in ROWS[6:]:
         run = found[sparsity]
         assert ticket(run, takes_mask=True) == (found[0.6], found[0.6], 50, 0.6)
-        assert run.growth == Growth(sparsity, 0, 800, 20)
+        assert run.pruning == PruningSchedule(sparsity, 0, 800, 20)
 
 
 def test_slt_mp_switches_elsewhere():
@@ -123,17 +123,17 @@ def test_slt_mp_prunes_from_where_its_counter_goes_on():
     found = rows("slt-mp", ROWS, update_counter="rewind")
     drawn = ticket(found[0.7], takes_mask=True, update_counter="rewind")
     assert drawn == (found[0.6], found[0.6], 50, 0.6)
-    assert found[0.7].growth == Growth(0.7, 50, 800, 20)
-    later = Growth(0.0, 200, 800, 20)
-    found = rows("slt-mp", update_counter="rewind", growth=later)
-    assert found[0.9].growth == Growth(0.9, 200, 800, 20)
+    assert found[0.7].pruning == PruningSchedule(0.7, 50, 800, 20)
+    later = PruningSchedule(0.0, 200, 800, 20)
+    found = rows("slt-mp", update_counter="rewind", pruning=later)
+    assert found[0.9].pruning == PruningSchedule(0.9, 200, 800, 20)
 
 
 def test_slt_mp_has_no_update_left_to_prune():
     rows("slt-mp", update_counter="rewind", rewind=799)
     with pytest.raises(LotteryError, match="^pruning would start at update 800, where it has to b"):
         rows("slt-mp", update_counter="rewind", rewind=800)
-    assert rows("slt-mp", rewind=800)[0.9].growth.start == 0
+    assert rows("slt-mp", rewind=800)[0.9].pruning.start == 0
 
 
 def test_slt_mp_from_the_dense_weights():
@@ -149,7 +149,7 @@ def test_mp_slt_goes_on_from_the_mask_of_mp():
         assert found[sparsity] == rows("mp", ROWS)[sparsity]
     first = found[0.7].ticket.mask_from
     assert ticket(first, takes_mask=True) == (pruned, pruned, 50, 0.6)
-    assert first.growth is None
+    assert first.pruning is None
     latest = first
     for sparsity in ROWS[6:]:
         assert ticket(found[sparsity]) == (latest, latest, 50, sparsity)
@@ -278,10 +278,10 @@ def test_imp_never_removes_more_than_the_fraction_of_the_rest(percents, fraction
 def test_scope_and_prunable_set_reach_every_draw():
     axes = {"scope": "global", "min_density": 0.1, "prunable": "no-embeddings", "keep_dense": "fc1",
             "score": "distance"}  # fmt: skip
-    growth = Growth(0.0, 0, 800, 20, **axes)
+    pruning = PruningSchedule(0.0, 0, 800, 20, **axes)
     for name in ("slt", "clt", "one-shot", "imp", "slt-mp", "mp-slt"):
-        for run in rows(name, ROWS, growth=growth).values():
-            for part in (run.ticket, run.growth):
+        for run in rows(name, ROWS, pruning=pruning).values():
+            for part in (run.ticket, run.pruning):
                 assert part is None or {n: getattr(part, n) for n in axes} == axes
 
 

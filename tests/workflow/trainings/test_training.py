@@ -11,7 +11,12 @@ from workflow.made import dense, plan_of, vocabulary
 
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import Closing, Draw, Growth, Training
+from fairseq_lottery.workflow.trainings.training import (
+    ComponentChoice,
+    Draw,
+    PruningSchedule,
+    Training,
+)
 
 FEW = settings(PROPERTY, max_examples=60)
 FLAGS = (
@@ -159,9 +164,9 @@ OTHER_DRAWS = {
     "alpha": "mean",
     "update_counter": "rewind",
     "moments": "keep",
-    "parts": Closing(dense(), "heads", 0.5),
+    "components": ComponentChoice(dense(), "heads", 0.5),
 }
-OTHER_CLOSINGS = {
+OTHER_CHOICES = {
     "of": dense(seed=2),
     "kind": "units",
     "share": 0.6,
@@ -174,8 +179,8 @@ OTHER_CLOSINGS = {
     "subset": "test",
     "types": "enc_dec,enc_self,dec_self",
 }
-GROWTH = Growth(0.9, 0, 800, 20)
-OTHER_GROWTHS = {
+SCHEDULE = PruningSchedule(0.9, 0, 800, 20)
+OTHER_SCHEDULES = {
     "sparsity": 0.8,
     "start": 1,
     "end": 700,
@@ -190,17 +195,18 @@ OTHER_GROWTHS = {
 
 
 def test_every_axis_changes_it():
-    found = {replace(dense(), ticket=DRAW).fingerprint, replace(dense(), growth=GROWTH).fingerprint}
+    first = ({"ticket": DRAW}, {"pruning": SCHEDULE})
+    found = {replace(dense(), **axis).fingerprint for axis in first}
     for name, value in OTHER_DRAWS.items():
         found.add(replace(dense(), ticket=replace(DRAW, **{name: value})).fingerprint)
-    for name, value in OTHER_GROWTHS.items():
-        found.add(replace(dense(), growth=replace(GROWTH, **{name: value})).fingerprint)
+    for name, value in OTHER_SCHEDULES.items():
+        found.add(replace(dense(), pruning=replace(SCHEDULE, **{name: value})).fingerprint)
     assert set(OTHER_DRAWS) == set(Draw.__dataclass_fields__)
-    assert set(OTHER_GROWTHS) == set(Growth.__dataclass_fields__)
-    for name, value in OTHER_CLOSINGS.items():
-        other = replace(DRAW, parts=replace(OTHER_DRAWS["parts"], **{name: value}))
+    assert set(OTHER_SCHEDULES) == set(PruningSchedule.__dataclass_fields__)
+    for name, value in OTHER_CHOICES.items():
+        other = replace(DRAW, components=replace(OTHER_DRAWS["components"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
-    assert set(OTHER_CLOSINGS) == set(Closing.__dataclass_fields__)
+    assert set(OTHER_CHOICES) == set(ComponentChoice.__dataclass_fields__)
     assert len(found) == 2 + 14 + 10 + 11
 
 

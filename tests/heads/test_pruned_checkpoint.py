@@ -1,4 +1,4 @@
-"""``heads close``: a model with parts closed and nothing trained is the one under gates."""
+"""``heads prune``: a model with components pruned and nothing trained is the one under gates."""
 
 import re
 
@@ -18,12 +18,12 @@ from fairseq_lottery.formats import (
     save_ticket,
     trainable,
 )
-from fairseq_lottery.heads.closing.closed_checkpoint import prune_checkpoint
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import load_parts, save_parts
-from fairseq_lottery.heads.components.pruned_weights import closed_in, pruned_by
+from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import find_pruned, weight_masks
 from fairseq_lottery.heads.gates.gates import Gates
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
+from fairseq_lottery.heads.pruning.pruned_checkpoint import prune_weights
 from fairseq_lottery.masks import full_mask
 from fairseq_lottery.tickets.draw import DrawPlan, draw
 from fairseq_lottery.tickets.folder_check import check_folder
@@ -50,8 +50,8 @@ CLOSED = {
 }
 
 
-def close(*words, code=0):
-    assert main(["heads", "close", *map(str, words)]) == code
+def prune(*words, code=0):
+    assert main(["heads", "prune", *map(str, words)]) == code
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def checkpoint(model, tmp_path):
 @pytest.fixture
 def file(model, tmp_path):
     def write(kind, mode="zero"):
-        parts = Parts(anatomy(model), CLOSED[kind], mode)
-        save_parts(tmp_path / "parts.json", parts, {}, overwrite=True)
-        return parts
+        components = ComponentMask(anatomy(model), CLOSED[kind], mode)
+        save_choice(tmp_path / "parts.json", components, {}, overwrite=True)
+        return components
 
     return write
 
@@ -87,16 +87,17 @@ def file(model, tmp_path):
      ("all", "zero"), ("all", "uniform")],
 )  # fmt: skip
 def test_it_translates_as_under_gates(model, checkpoint, file, tmp_path, capsys, kind, mode):
-    parts = file(kind, mode)
-    close(checkpoint, "--parts", tmp_path / "parts.json", "--out", tmp_path / "closed.pt")
-    told = f"{parts.count_closed('heads')} of 24 heads, {parts.count_closed('units')} of 96 units"
+    components = file(kind, mode)
+    prune(checkpoint, "--components", tmp_path / "parts.json", "--out", tmp_path / "closed.pt")
+    heads, units = (components.count_pruned(kind) for kind in ("heads", "units"))
+    told = f"{heads} of 24 heads, {units} of 96 units"
     assert told in capsys.readouterr().out
     state = read_checkpoint(tmp_path / "closed.pt")
-    assert closed_in(state["model"], anatomy(model)) == parts
+    assert find_pruned(state["model"], anatomy(model)) == components
     found = transformer(seed=2, **POSITIONS)
     found.load_state_dict(state["model"])
     gates = Gates(model, anatomy(model))
-    gates.set(parts)
+    gates.set(components)
     batch = sentences()
     with torch.no_grad():
         with gates.attached():
@@ -109,8 +110,8 @@ def test_it_translates_as_under_gates(model, checkpoint, file, tmp_path, capsys,
 
 
 def test_what_stays_and_what_goes(model, checkpoint, file, tmp_path):
-    parts = file("all")
-    close(checkpoint, "--parts", tmp_path / "parts.json", "--out", tmp_path / "closed.pt")
+    components = file("all")
+    prune(checkpoint, "--components", tmp_path / "parts.json", "--out", tmp_path / "closed.pt")
     before, after = read_checkpoint(checkpoint), read_checkpoint(tmp_path / "closed.pt")
     assert list(before["model"]) == list(after["model"])
     for name in ("args", "cfg", "optimizer_history", "task_state"):
@@ -118,7 +119,7 @@ def test_what_stays_and_what_goes(model, checkpoint, file, tmp_path):
     assert after["last_optimizer_state"] is None and "ema" not in after["extra_state"]
     other = {n for n in before["model"] if not same(before["model"][n], after["model"][n])}
     layers = {re.match(r"(.*)\.\w+\.\w+", name).group(1) for name in other}
-    assert layers == {*parts.anatomy.heads} - {
+    assert layers == {*components.anatomy.heads} - {
         "encoder.layers.1.self_attn", "decoder.layers.1.self_attn", "decoder.layers.0.encoder_attn"
     } | {"encoder.layers.1", "decoder.layers.0"}  # fmt: skip
 
@@ -138,66 +139,71 @@ def test_a_mask_is_restricted_and_everything_agrees(model, checkpoint, file, tmp
     lottery.update(mask=mask_to_state(ticket.mask), ticket=ticket.record, ticket_digest="0" * 64)
     del state["extra_state"]["ema"]
     torch.save({**state, "last_optimizer_state": None}, tmp_path / "masked.pt")
-    parts = file("all")
+    components = file("all")
     folder = tmp_path / "closed"
     folder.mkdir()
     out = folder / "closed.pt"
-    close(tmp_path / "masked.pt", "--parts", tmp_path / "parts.json", "--out", out)
+    prune(tmp_path / "masked.pt", "--components", tmp_path / "parts.json", "--out", out)
     source = read_source(out)
-    assert source.agrees and closed_in(source.weights, anatomy(model)) == parts
+    assert source.agrees and find_pruned(source.weights, anatomy(model)) == components
     more = sum(
-        int((~keep & ticket.mask[name]).sum()) for name, keep in pruned_by(parts, shapes).items()
+        int((~keep & ticket.mask[name]).sum())
+        for name, keep in weight_masks(components, shapes).items()
     )
     assert source.mask.pruned == ticket.mask.pruned + more and more > 0
     (checked,) = check_folder(folder)
     assert checked.problems == () and checked.pruned == source.mask.pruned
-    assert export(out, tmp_path / "slim.pt", "slim").parts.count_closed("heads") == 7
-    # its dense export has no mask, and closing parts of that gives the same weights
+    assert export(out, tmp_path / "slim.pt", "slim").components.count_pruned("heads") == 7
+    # its dense export has no mask, and pruning components of that gives the same weights
     export(tmp_path / "masked.pt", tmp_path / "dense.pt")
-    close(tmp_path / "dense.pt", "--parts", tmp_path / "parts.json", "--out", tmp_path / "d.pt")
+    prune(
+        tmp_path / "dense.pt", "--components", tmp_path / "parts.json", "--out", tmp_path / "d.pt"
+    )
     assert same(read_source(tmp_path / "d.pt").weights, source.weights)
     assert read_source(tmp_path / "d.pt").mask is None
 
 
 def test_of_a_compact_model(checkpoint, file, tmp_path):
-    parts = file("all")
+    components = file("all")
     export(checkpoint, tmp_path / "c.safetensors", "compact")
-    words = ("--parts", tmp_path / "parts.json", "--out")
-    close(tmp_path / "c.safetensors", *words, tmp_path / "a.pt")
-    close(checkpoint, *words, tmp_path / "b.pt")
+    words = ("--components", tmp_path / "parts.json", "--out")
+    prune(tmp_path / "c.safetensors", *words, tmp_path / "a.pt")
+    prune(checkpoint, *words, tmp_path / "b.pt")
     sources = [read_source(tmp_path / f"{name}.pt") for name in "ab"]
     assert same(sources[0].weights, sources[1].weights)
-    assert closed_in(sources[0].weights, anatomy_of(sources[0])) == parts
+    assert find_pruned(sources[0].weights, anatomy_of(sources[0])) == components
 
 
 def test_what_is_refused(model, checkpoint, file, tmp_path, capsys):
     file("units")
-    parts, out = tmp_path / "parts.json", tmp_path / "new" / "closed.pt"
+    components, out = tmp_path / "parts.json", tmp_path / "new" / "closed.pt"
     out.parent.mkdir()
     ticket = tmp_path / "t.safetensors"
     save_ticket(ticket, draw(DrawPlan(mask_from=checkpoint, sparsity=0.5, reset="keep")))
-    close(checkpoint, "--parts", parts, "--out", tmp_path / "c.pt")
+    prune(checkpoint, "--components", components, "--out", tmp_path / "c.pt")
     export(tmp_path / "c.pt", tmp_path / "slim.pt", "slim")
     shapes = {name: tuple(p.shape) for name, p in trainable(model).items()}
     state = read_checkpoint(checkpoint)
     state["task_state"]["lottery"]["mask"] = mask_to_state(full_mask(shapes, "attention"))
     torch.save(state, tmp_path / "attention.pt")
     other = tmp_path / "other.json"
-    other.write_text(parts.read_text().replace('"encoder.layers.0": 24', '"encoder.layers.0": 25'))
+    other.write_text(
+        components.read_text().replace('"encoder.layers.0": 24', '"encoder.layers.0": 25')
+    )
     for given, choice, message in (
-        (ticket, parts, "is a ticket, which a training starts from; close parts of it with"),
-        (tmp_path / "slim.pt", parts, "had heads or units cut out; close parts of the whole"),
-        (tmp_path / "attention.pt", parts, "leaves encoder.layers.1.fc1.weight dense"),
-        (checkpoint, other, "is of a model with other heads or FFN units"),
+        (ticket, components, "is a ticket, expected a checkpoint; prune its components with"),
+        (tmp_path / "slim.pt", components, "restore them with fairseq-lottery export --to dense"),
+        (tmp_path / "attention.pt", components, "leaves encoder.layers.1.fc1.weight dense"),
+        (checkpoint, other, "is for a model with other heads or FFN units"),
         (checkpoint, tmp_path / "none.json", "cannot be read: No such file"),
-        (tmp_path / "none.pt", parts, "there is no file"),
+        (tmp_path / "none.pt", components, "there is no file"),
     ):
-        close(given, "--parts", choice, "--out", out, code=2)
+        prune(given, "--components", choice, "--out", out, code=2)
         found = capsys.readouterr().err
         assert message in found and found.count("\n") == 1
-    close(checkpoint, "--parts", parts, "--out", out.with_suffix(".safetensors"), code=2)
-    assert "whose name ends in .pt" in capsys.readouterr().err
-    close(checkpoint, "--parts", parts, "--out", tmp_path / "c.pt", code=2)
+    prune(checkpoint, "--components", components, "--out", out.with_suffix(".safetensors"), code=2)
+    assert "give a name that ends in .pt" in capsys.readouterr().err
+    prune(checkpoint, "--components", components, "--out", tmp_path / "c.pt", code=2)
     assert "exists already" in capsys.readouterr().err
     assert not list(out.parent.iterdir())
 
@@ -205,14 +211,14 @@ def test_what_is_refused(model, checkpoint, file, tmp_path, capsys):
 @pytest.mark.slow
 def test_fairseq_generates_and_slim_translates_as_it(toy, dense, tmp_path):
     toy.train("sparse", *drawing(dense, 0.5), updates=5).ok()
-    model, parts = toy.path("sparse", "checkpoint_last.pt"), tmp_path / "half.json"
-    for kind, start in (("heads", ()), ("units", ("--parts", parts))):
+    model, components = toy.path("sparse", "checkpoint_last.pt"), tmp_path / "half.json"
+    for kind, start in (("heads", ()), ("units", ("--components", components))):
         words = ["choose", "--of", model, "--strategy", "random", "--share", 0.5, "--kind", kind]
-        assert main(["heads", *map(str, words), *map(str, start), "--out", str(parts),
+        assert main(["heads", *map(str, words), *map(str, start), "--out", str(components),
                      "--overwrite"]) == 0  # fmt: skip
-    close(model, "--parts", parts, "--out", toy.path("closed.pt"))
+    prune(model, "--components", components, "--out", toy.path("closed.pt"))
     source = read_source(toy.path("closed.pt"))
-    assert closed_in(source.weights, anatomy_of(source)) == load_parts(parts)[0]
+    assert find_pruned(source.weights, anatomy_of(source)) == load_choice(components)[0]
     export(toy.path("closed.pt"), toy.path("slim.pt"), "slim")
     found = [hypotheses(toy.generate(name).ok()) for name in ("closed.pt", "slim.pt")]
     assert len(found[0]) == 50 and found[0] == found[1]
@@ -233,7 +239,7 @@ def ticket(checkpoint, tmp_path):
 
 def test_weights_that_a_ticket_prunes_are_zero_and_no_others(checkpoint, ticket, tmp_path):
     path, mask = ticket
-    assert prune_checkpoint(checkpoint, path, tmp_path / "pruned.pt") == mask
+    assert prune_weights(checkpoint, path, tmp_path / "pruned.pt") == mask
     before, after = (read_checkpoint(one) for one in (checkpoint, tmp_path / "pruned.pt"))
     assert list(before["model"]) == list(after["model"])
     first = "encoder.embed_tokens.weight"
@@ -246,7 +252,7 @@ def test_weights_that_a_ticket_prunes_are_zero_and_no_others(checkpoint, ticket,
     dictionaries = (one["task_state"]["lottery"]["dictionaries"] for one in (before, after))
     assert same(*dictionaries)
     (tmp_path / "alone").mkdir()
-    prune_checkpoint(checkpoint, path, tmp_path / "alone" / "best.pt")
+    prune_weights(checkpoint, path, tmp_path / "alone" / "best.pt")
     (checked,) = check_folder(tmp_path / "alone")
     assert checked.problems == () and checked.pruned == mask.pruned
 
@@ -255,10 +261,13 @@ def test_a_mask_that_a_model_cannot_be_pruned_by(checkpoint, ticket, tmp_path):
     path, _ = ticket
     out = tmp_path / "pruned.pt"
     other = save_checkpoint(tmp_path / "other.pt", weights())
-    for given, said in ((other, "has no mask of a model like"), (checkpoint, "has no mask of")):
+    for given, said in (
+        (other, "does not have a mask for a model like"),
+        (checkpoint, "does not have a mask for a model like"),
+    ):
         with pytest.raises(LotteryError, match=said):
-            prune_checkpoint(checkpoint, given, out)
-    prune_checkpoint(checkpoint, path, out)
+            prune_weights(checkpoint, given, out)
+    prune_weights(checkpoint, path, out)
     with pytest.raises(LotteryError, match="is pruned already; prune the dense model"):
-        prune_checkpoint(out, path, tmp_path / "again.pt")
+        prune_weights(out, path, tmp_path / "again.pt")
     assert not (tmp_path / "again.pt").exists()

@@ -21,7 +21,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.pruners import OPTIONS
 from fairseq_lottery.options import Scope, values
-from fairseq_lottery.training.growth import GRADIENTS, Growth
+from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
 from fairseq_lottery.training.start.flag_checks import refuse_given
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 from fairseq_lottery.training.start.resumed_pruner import (
@@ -31,13 +31,13 @@ from fairseq_lottery.training.start.resumed_pruner import (
 )
 
 
-def plan_growth(
+def plan_pruning(
     cfg: Any,
     training: Any,
     mask: Mask,
     ticket: Optional[Ticket],
     restored: Optional[Restored],
-) -> Optional[Growth]:
+) -> Optional[PruningSteps]:
     """Return how ``cfg`` lets ``mask`` change; None if it stays.
 
     Args:
@@ -58,7 +58,7 @@ def plan_growth(
     stray = [option for name, option in OPTIONS.items() if name not in own]
     refuse_given(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
     resumed = resumed_pruner(cfg, own, restored) if restored else None
-    growth = Growth(
+    pruning = PruningSteps(
         name=cfg.pruner,
         pruner=resumed or _build(cfg, kind, own, mask, ticket),
         score=cfg.score,
@@ -67,15 +67,15 @@ def plan_growth(
         needs=needs,
         begins=resumed is None,
     )
-    if growth.begins:
+    if pruning.begins:
         _refuse_scope(cfg, mask)
-        if not growth.pruner.only_shrinks:
+        if not pruning.pruner.only_shrinks:
             record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
             refuse_structure(mask, record or {}, cfg.pruner)
-        growth.refuse_start(
+        pruning.refuse_start(
             mask, restored.update if restored else (ticket.first_update if ticket else 0)
         )
-    return growth
+    return pruning
 
 
 def _refuse_needs(
@@ -127,11 +127,11 @@ def _build(
 
 
 def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
-    """What the schedule goes on from, so that no matrix has to grow back.
+    """Return the sparsity that the schedule continues from, so that no matrix regrows.
 
     Rounding leaves matrices of one ticket at slightly different sparsities: then the sparsity
-    that was asked for, or the highest of them, is the one to go on from. With closed parts the
-    one that was asked for is a share of what these leave open, not the mask's sparsity.
+    that was asked for, or the highest of them, is the one to go on from. With pruned components
+    the one that was asked for is a share of the weights of the others, not the mask's sparsity.
     """
     record = ticket.record if ticket else {}
     asked = record.get("asked") is not None and not record.get("parts")
@@ -143,13 +143,13 @@ def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     if highest - mask.sparsity > 0.01:
         raise LotteryError(
             f"the mask prunes its matrices unevenly, up to {highest:.2f} of one where it prunes"
-            f" {mask.sparsity:.2f} in all; let it grow with --scope global"
+            f" {mask.sparsity:.2f} in all; set --scope global"
         )
     return highest
 
 
 def _refuse_scope(cfg: Any, mask: Mask) -> None:
-    """What ``select`` would refuse when the mask grows, refused now."""
+    """Refuse now what ``select`` would refuse at a later pruning step."""
     check_scope(cfg.scope, cfg.min_density)
     most = sum(droppable(mask, name, cfg.min_density) for name in mask)
     if count_to_prune(cfg.prune_to, mask.prunable) > most:
@@ -160,17 +160,17 @@ def _refuse_scope(cfg: Any, mask: Mask) -> None:
 
 
 def refuse_structure(mask: Mask, record: Mapping[str, Any], pruner: str) -> None:
-    """Refuse to regrow weights of a mask that closes heads or FFN units, or has a pattern N:M.
+    """Refuse to regrow weights of a mask that prunes heads or FFN units, or has a pattern N:M.
 
     Args:
         record: of the ticket that the mask comes from; a mask alone does not say whether heads were
-            closed or have died.
+            pruned or have died.
         pruner: value of ``--pruner``.
     """
     pattern = pattern_of(mask)
     structures = [f"the pattern {pattern}"] if pattern else []
     if record.get("parts") or record.get("closes"):
-        structures.append("closed heads or FFN units")
+        structures.append("pruned heads or FFN units")
     if structures:
         raise LotteryError(
             f"the mask has {' and '.join(structures)}, and --pruner {pruner} would regrow weights"

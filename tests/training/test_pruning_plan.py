@@ -1,4 +1,4 @@
-"""The sparsity that a mask grows on from."""
+"""The sparsity that a pruning schedule continues from."""
 
 from dataclasses import replace
 
@@ -10,13 +10,13 @@ pytest.importorskip("fairseq")
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_source
-from fairseq_lottery.heads.closing.closed_draw import anatomy_of
 from fairseq_lottery.heads.components.anatomy import Anatomy
-from fairseq_lottery.heads.components.parts import Parts
-from fairseq_lottery.heads.components.parts_file import save_parts
-from fairseq_lottery.heads.components.pruned_weights import pruned_by
+from fairseq_lottery.heads.components.choice_file import save_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import weight_masks
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 from fairseq_lottery.tickets.draw import draw
-from fairseq_lottery.training.start.growth_plan import initial_sparsity
+from fairseq_lottery.training.start.pruning_plan import initial_sparsity
 
 HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
 
@@ -27,15 +27,15 @@ def test_what_was_asked_of_open_parts_is_no_sparsity_of_the_mask(tmp_path, scope
     run, anatomy = Run(tmp_path), Anatomy.of(SHAPES, HEADS)
     cfg = {"model": {"arch": "transformer", **HEADS}, "task": {}}
     save_checkpoint(run.last, run.trained, cfg=cfg)
-    parts = Parts(anatomy, {"heads": {name: [0] for name in anatomy.heads}})
-    save_parts(tmp_path / "half.json", parts, {})
-    plan = replace(run.plan, scope=scope, sparsity=0.5, parts=str(tmp_path / "half.json"))
+    parts = ComponentMask(anatomy, {"heads": {name: [0] for name in anatomy.heads}})
+    save_choice(tmp_path / "half.json", parts, {})
+    plan = replace(run.plan, scope=scope, sparsity=0.5, components=str(tmp_path / "half.json"))
     ticket = draw(plan)
     assert ticket.mask.pruned == 192 + (PRUNABLE - 192) // 2
     assert initial_sparsity("global", ticket.mask, ticket) == 406 / PRUNABLE
-    with pytest.raises(LotteryError, match="unevenly, up to .* let it grow with --scope global"):
+    with pytest.raises(LotteryError, match="unevenly, up to .* set --scope global"):
         initial_sparsity("layer", ticket.mask, ticket)
-    plain = draw(replace(plan, parts=None))
+    plain = draw(replace(plan, components=None))
     assert initial_sparsity(scope, plain.mask, plain) == 0.5
 
 
@@ -77,14 +77,14 @@ def test_a_share_of_what_is_left_open_is_pruned_when_a_training_starts(toy, dens
     """Half of the heads closed, 60 % of the other weights pruned, by fairseq-train's own flags."""
     source = read_source(dense / "checkpoint_last.pt")
     anatomy = anatomy_of(source)
-    parts = Parts(anatomy, {"heads": {name: [0] for name in anatomy.heads}})
-    save_parts(toy.path("half.json"), parts, {})
-    flags = drawing(dense, 0.6, "--scope", scope, "--parts", toy.path("half.json"))
+    parts = ComponentMask(anatomy, {"heads": {name: [0] for name in anatomy.heads}})
+    save_choice(toy.path("half.json"), parts, {})
+    flags = drawing(dense, 0.6, "--scope", scope, "--components", toy.path("half.json"))
     toy.train("run", *flags, updates=8).ok()
     toy.train("run", *flags, updates=12).ok()
     mask = toy.mask("run", "checkpoint_last.pt")
     assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)
-    closed = pruned_by(parts, source.shapes)
+    closed = weight_masks(parts, source.shapes)
     opened, kept = {}, {}
     for name, keep in mask.items():
         shut = int((~closed[name]).sum()) if name in closed else 0

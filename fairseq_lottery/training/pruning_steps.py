@@ -29,7 +29,7 @@ GRADIENTS = frozenset({"gradient", "dense_gradient"})
 
 
 @dataclass(frozen=True)
-class Growth:
+class PruningSteps:
     """How the mask of a run changes.
 
     Attributes:

@@ -62,7 +62,7 @@ def test_what_is_ranked_is_ranked_once_for_all(tmp_path):
     assert train.facts["models"] == ["best", "last"]
 
 
-def test_a_model_that_is_only_closed_has_no_ticket_and_no_training(tmp_path):
+def test_a_model_that_is_only_pruned_has_no_ticket_and_no_training(tmp_path):
     work = Work(
         tmp_path, {"heads-lowest": {"then": "zero-shot"}}, sparsities=[0.5],
         evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}], keep=["snapshots"],
@@ -71,26 +71,26 @@ def test_a_model_that_is_only_closed_has_no_ticket_and_no_training(tmp_path):
     dense = work.cell("dense", 0.0).training.folder
     kinds = [stage.kind for stage in work.stages if stage.folder.startswith(run.folder)]
     assert kinds == ["choose", "close", *("generate", "score") * 3]
-    close = work.stage("close", "heads-lowest-zero-shot", 0.5)
-    assert close.command[1:] == (
-        *("-m", "fairseq_lottery.heads.workflow.close_stage"),
-        *("--parts", f"{run.folder}/parts.json"),
-        *("--close", f"{dense}/best.pt", f"{run.folder}/best.pt"),
-        *("--close", f"{dense}/last.pt", f"{run.folder}/last.pt"),
+    prune = work.stage("close", "heads-lowest-zero-shot", 0.5)
+    assert prune.command[1:] == (
+        *("-m", "fairseq_lottery.heads.workflow.prune_stage"),
+        *("--components", f"{run.folder}/parts.json"),
+        *("--prune", f"{dense}/best.pt", f"{run.folder}/best.pt"),
+        *("--prune", f"{dense}/last.pt", f"{run.folder}/last.pt"),
     )
-    assert close.needs == (f"{run.folder}/parts.json", f"{dense}/best.pt", f"{dense}/last.pt")
-    assert close.leaves == (f"{run.folder}/best.pt", f"{run.folder}/last.pt")
-    closed = {"file": f"{run.folder}/parts.json", "kind": "heads", "share": 0.5}
-    assert close.facts["parts"] == closed
+    assert prune.needs == (f"{run.folder}/parts.json", f"{dense}/best.pt", f"{dense}/last.pt")
+    assert prune.leaves == (f"{run.folder}/best.pt", f"{run.folder}/last.pt")
+    pruned = {"file": f"{run.folder}/parts.json", "kind": "heads", "share": 0.5}
+    assert prune.facts["parts"] == pruned
     score = work.stage("score", "heads-lowest-zero-shot", 0.5)
-    after = score.command.index("--parts")
+    after = score.command.index("--components")
     assert score.command[after : after + 6] == (
-        "--parts", f"{run.folder}/parts.json", "--kind", "heads", "--share", "0.5",
+        "--components", f"{run.folder}/parts.json", "--kind", "heads", "--share", "0.5",
     )  # fmt: skip
     assert f"{run.folder}/parts.json" in score.needs
 
 
-def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
+def test_a_ticket_of_pruned_components_prunes_nothing_else(tmp_path):
     work = Work(tmp_path, "units-random", "heads-gates", sparsities=[0.5])
     folder = work.cell("units-random-fine-tune", 0.5).training.folder
     dense = work.cell("dense", 0.0).training.folder
@@ -98,7 +98,7 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
     assert draw == [
         *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
         *("--start-from", f"{dense}/snapshot_1000.safetensors"),
-        *("--parts", f"{folder}/parts.json", "--prunable", "all-matrices"),
+        *("--components", f"{folder}/parts.json", "--prunable", "all-matrices"),
         *("--reset", "keep", "--alpha", "glorot", "--update-counter", "restart"),
         *("--moments", "fresh", "--seed", "1"),
         *("--out", f"{folder}/ticket.safetensors", "--overwrite"),
@@ -109,7 +109,7 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
         *("--share", "0.5", "--seed", "1", "--out", f"{folder}/parts.json", "--overwrite"),
     ]
     # gates are trained under a ticket that keeps everything, and ranked from their last model
-    gates = work.cell("heads-gates-fine-tune", 0.5).training.parts.of.folder
+    gates = work.cell("heads-gates-fine-tune", 0.5).training.components.of.folder
     drawn = next(s for s in by_kind(work, "draw") if s.folder == gates)
     assert words(drawn)[words(drawn).index("--sparsity") + 1] == "0"
     rank = next(s for s in by_kind(work, "rank") if s.needs == (f"{gates}/last.pt",))
@@ -117,15 +117,15 @@ def test_a_ticket_of_closed_parts_prunes_nothing_else(tmp_path):
     assert not [s for s in by_kind(work, "generate", "score") if s.folder.startswith(gates)]
 
 
-def test_the_last_model_under_gates_is_closed_whatever_is_judged(tmp_path):
+def test_the_last_model_under_gates_is_pruned_whatever_is_judged(tmp_path):
     work = Work(tmp_path, {"heads-gates": {"then": "zero-shot"}}, sparsities=[0.5],
                 evaluate=[{}, {"checkpoint": "last"}])  # fmt: skip
     run = work.cell("heads-gates-zero-shot", 0.5).training
-    close, gates = work.stage("close", "heads-gates-zero-shot", 0.5), run.parts.of.folder
-    assert close.needs == (f"{run.folder}/parts.json", f"{gates}/last.pt")
-    assert close.command[-6:] == (
-        *("--close", f"{gates}/last.pt", f"{run.folder}/best.pt"),
-        *("--close", f"{gates}/last.pt", f"{run.folder}/last.pt"),
+    prune, gates = work.stage("close", "heads-gates-zero-shot", 0.5), run.components.of.folder
+    assert prune.needs == (f"{run.folder}/parts.json", f"{gates}/last.pt")
+    assert prune.command[-6:] == (
+        *("--prune", f"{gates}/last.pt", f"{run.folder}/best.pt"),
+        *("--prune", f"{gates}/last.pt", f"{run.folder}/last.pt"),
     )
     train = next(s for s in work.stages if s.folder == gates and s.kind == "train")
     assert train.facts["models"] == ["last"]
@@ -144,8 +144,8 @@ def test_three_subnetworks_come_of_one_search(tmp_path):
     at = by_step.index("--kind")
     assert by_step[at : at + 6] == ["--kind", "heads", "--to", "0.9", "--enough", "0"]
     for name in SUBNETWORKS:
-        close = work.stage("close", f"s-{name}-zero-shot", 0.9)
-        assert close.facts["parts"] == {
+        prune = work.stage("close", f"s-{name}-zero-shot", 0.9)
+        assert prune.facts["parts"] == {
             "file": f"{phases}/found-{name}.json", "kind": "heads", "share": None,
         }  # fmt: skip
     assert not by_kind(work, "choose", "rank")
@@ -166,12 +166,15 @@ def test_weights_that_a_search_prunes_are_the_mask_of_its_ticket(tmp_path):
         *("--out", f"{folder}/found.safetensors", "--overwrite"),
     ]
     found = f"{folder}/found-good.safetensors"
-    close = work.stage("close", "m-good-zero-shot", 0.9)
-    assert close.command[3:5] == ("--mask", found)
-    assert close.facts["parts"] == {"file": found, "kind": "weights", "share": None}
+    prune = work.stage("close", "m-good-zero-shot", 0.9)
+    assert prune.command[3:5] == ("--mask", found)
+    assert prune.facts["parts"] == {"file": found, "kind": "weights", "share": None}
     score = words(work.stage("score", "m-good-zero-shot", 0.9))
-    at = score.index("--parts")
-    assert score[at : at + 4] == ["--parts", found, "--kind", "weights"] and "--share" not in score
+    at = score.index("--components")
+    assert (
+        score[at : at + 4] == ["--components", found, "--kind", "weights"]
+        and "--share" not in score
+    )
     run = work.cell("m-bad-rewind", 0.9).training
     assert words(work.stage("draw", "m-bad-rewind", 0.9)) == [
         *("ticket", "--mask-from", f"{dense}/snapshot_1000.safetensors"),
@@ -183,10 +186,12 @@ def test_weights_that_a_search_prunes_are_the_mask_of_its_ticket(tmp_path):
     ]
 
 
-def test_types_are_closed_in_the_order_that_is_asked_for(tmp_path):
+def test_types_are_pruned_in_the_order_that_is_asked_for(tmp_path):
     order = ["enc_dec", "enc_self", "dec_self"]
-    asked = [{"heads-types": {"then": "zero-shot"}},
-             {"heads-types": {"then": "zero-shot", "types": order, "name": "enc-dec-first"}}]
+    asked = [
+        {"heads-types": {"then": "zero-shot"}},
+        {"heads-types": {"then": "zero-shot", "types": order, "name": "enc-dec-first"}},
+    ]
     work = Work(tmp_path, *asked, sparsities=[0.25])
     one, other = (work.cell(f"{name}-zero-shot", 0.25).training
                   for name in ("heads-types", "enc-dec-first"))  # fmt: skip
@@ -204,7 +209,7 @@ def test_the_set_that_is_ranked_on_is_the_trainings(tmp_path):
     assert words(rank)[words(rank).index("--subset") + 1] == "dev"
 
 
-def test_models_closed_of_another_choice_of_the_best_are_closed_again(tmp_path):
+def test_models_pruned_of_another_choice_of_the_best_are_pruned_again(tmp_path):
     asked = [{"heads-top": {"then": "zero-shot"}}]
     work = Work(tmp_path, *asked, sparsities=[0.5])
     work.finish()

@@ -1,1 +1,0 @@
-"""Closed heads and units in draws and in checkpoints."""

@@ -1,0 +1,1 @@
+"""Pruning of components in drawn tickets and in trained models."""
