@@ -1,9 +1,9 @@
 """Lottery tickets and magnitude pruning for fairseq translation.
 
-The package is its own ``--user-dir``: where fairseq is already loaded, importing the
-package registers its optimizers, task and criterion. Elsewhere (the command, a notebook)
-nothing of fairseq is imported, so that ``fairseq_lottery.masks`` and
-``fairseq_lottery.tickets`` work on any ``torch.nn.Module``.
+The package is its own ``--user-dir``: if fairseq is already loaded, importing the package
+registers its optimizers, tasks and criteria. Elsewhere (the command, a notebook) fairseq is
+not imported, so ``fairseq_lottery.masks`` and ``fairseq_lottery.tickets`` work on any
+``torch.nn.Module``.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Every workaround for a version of torch or fairseq, each with what makes it removable."""
+"""Workarounds for versions of torch and fairseq; each states when it can be removed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ PHANTOM_PARAMETER = (
 
 def _classes(module: str, names: str) -> list[Any]:
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except ImportError:
         return []
-    return [getattr(found, name) for name in names.split() if hasattr(found, name)]
+    return [getattr(loaded, name) for name in names.split() if hasattr(loaded, name)]
 
 
 def safe_classes() -> list[Any]:
-    """The classes, all of them plain data, that fairseq puts into its checkpoints.
+    """Return the classes of plain data that fairseq stores in its checkpoints.
 
-    Beyond torch's own list: the command line as a Namespace, numpy's numbers and arrays in
-    the metrics, and omegaconf's nodes in what one process sends to the others.
+    They extend torch's own list: the command line as a Namespace, numpy's numbers and arrays in
+    the metrics, and omegaconf's nodes in messages between processes.
     """
     multiarray = _classes("numpy._core.multiarray", "_reconstruct scalar")
     numbers = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
@@ -58,17 +58,17 @@ def safe_classes() -> list[Any]:
 def allow_fairseq_checkpoints() -> None:
     """Let torch's safe loader read fairseq's checkpoints inside fairseq's own code.
 
-    fairseq calls ``torch.load`` without ``weights_only``, which torch >= 2.6 takes as True.
+    fairseq calls ``torch.load`` without ``weights_only``, which is True by default in torch >= 2.6.
     Removable when fairseq registers these classes itself.
     """
     if hasattr(torch.serialization, "add_safe_globals"):
-        # stands for a tensor in what the first process sends to the others on resuming
+        # placeholder for a tensor in the state that the first process broadcasts on resuming
         placeholder = _classes("fairseq.distributed.utils", "_TensorPlaceholder")
         torch.serialization.add_safe_globals(safe_classes() + placeholder)
 
 
 def fairseq_module(name: str) -> Any:
-    """Import ``fairseq.<name>``; return None where fairseq cannot be imported."""
+    """Import ``fairseq.<name>``; return None if fairseq cannot be imported."""
     try:
         return importlib.import_module(f"fairseq.{name}")
     except Exception:  # noqa: BLE001 - ValueError of 0.12.2 under Python 3.11; else ImportError
@@ -76,45 +76,45 @@ def fairseq_module(name: str) -> Any:
 
 
 def refuse_code(path: Union[str, Path]) -> None:
-    """Refuse a checkpoint whose pickle asks for more than plain data; load nothing.
+    """Refuse a checkpoint whose pickle names more than plain data, without loading it.
 
-    ``safe_load`` does this first: with torch before 2.6, loading runs what a file asks for.
+    ``safe_load`` calls this first, because torch before 2.6 runs the code that a file names.
 
     Raises:
-        NotAllowedError: it asks for more than plain data.
-        ValueError, OSError, ...: it is no checkpoint, or corrupted.
+        NotAllowedError: the pickle names more than plain data.
+        ValueError, OSError, ...: the file is not a checkpoint, or is corrupted.
     """
-    # what the user has allowed torch to load
-    given: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()
-    classes = [one for one in given if not isinstance(one, tuple)]
-    named = {(one.__module__, one.__qualname__) for one in classes}
+    # includes classes that the user has allowed torch to load
+    safe_globals: list[Any] = getattr(torch.serialization, "get_safe_globals", list)()
+    classes = [item for item in safe_globals if not isinstance(item, tuple)]
+    named = {(kind.__module__, kind.__qualname__) for kind in classes}
     allowed = _allowed()
     for module, name in sorted(names_in(path) - named):
         _find(module, name, allowed)
 
 
 def safe_load(path: Union[str, Path]) -> dict[str, Any]:
-    """Load a fairseq checkpoint to the CPU without running anything; raise what torch raises."""
+    """Load a fairseq checkpoint to the CPU without running its code; raise what torch raises."""
     refuse_code(path)
     if hasattr(torch.serialization, "safe_globals"):
-        # on leaving it forgets all it was given, also what the plugin had registered before
-        known = torch.serialization.get_safe_globals()
-        with torch.serialization.safe_globals([c for c in safe_classes() if c not in known]):
-            # torch maps zip archives, unless their names are no text
-            is_text = str(path).isprintable()
+        # on exit the context removes its classes, even those that the plugin had registered
+        registered = torch.serialization.get_safe_globals()
+        with torch.serialization.safe_globals([c for c in safe_classes() if c not in registered]):
+            # torch memory-maps zip archives only if the path is printable text
+            is_printable = str(path).isprintable()
             with open(path, "rb") as file:
-                is_mapped = is_text and file.read(2) == b"PK"
+                is_mapped = is_printable and file.read(2) == b"PK"
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
 
 
 def _old_name(module: str) -> str:
-    """One name for what numpy 2 has renamed, and for what pickle's protocol 2 calls its own."""
+    """Return the older name of a module that numpy 2 or Python 3 has renamed."""
     return module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    """Module and name -> what a checkpoint may ask for, types of storages and tensors aside."""
+    """Return (module, name) -> object that a checkpoint may name, except storages and dtypes."""
     allowed = {(_old_name(c.__module__), c.__qualname__): c for c in safe_classes() if c is not Any}
     allowed["typing", "Any"] = Any
     allowed["builtins", "long"], allowed["builtins", "unicode"] = int, str  # in protocol 2
@@ -126,23 +126,23 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 def _find(module: str, name: str, allowed: Mapping[tuple[str, str], Any]) -> Any:
-    """Return what a checkpoint asks for: of ``allowed``, or a type of storages or tensors."""
+    """Return the object that a checkpoint names, from ``allowed`` or a storage type or dtype."""
     if (_old_name(module), name) in allowed:
         return allowed[_old_name(module), name]
-    place = torch.storage if module == "torch.storage" else torch
-    found = getattr(place, name, None) if "." not in name else None
+    namespace = torch.storage if module == "torch.storage" else torch
+    value = getattr(namespace, name, None) if "." not in name else None
     if module == "torch.storage":
         is_type = name in ("UntypedStorage", "TypedStorage")
     else:
-        is_dtype = module == "torch" and isinstance(found, torch.dtype)
+        is_dtype = module == "torch" and isinstance(value, torch.dtype)
         is_type = is_dtype or (name.endswith("Storage") and module in ("torch", "torch.cuda"))
-    if found is None or not is_type:
+    if value is None or not is_type:
         raise NotAllowedError(f"{module}.{name} is not allowed in a checkpoint")
-    return found
+    return value
 
 
 def _restricted_pickle() -> types.ModuleType:
-    """A pickle module for torch < 2.5, whose safe loader cannot be told what else is safe."""
+    """Return a pickle module for torch < 2.5, whose safe loader has no list to extend."""
     allowed = _allowed()
 
     class Unpickler(pickle.Unpickler):
@@ -156,21 +156,21 @@ def _restricted_pickle() -> types.ModuleType:
 
 
 def whole_config(task_cfg: Any) -> Any:
-    """The configuration of the whole training that a task's own is a part of.
+    """Return the configuration of the whole training, of which a task's own is a section.
 
-    fairseq hands a task its own part only. Interpolations, the way for a few values, become
-    wrong ones in the commands that lack a value: with omegaconf 2.0 ``fairseq-generate``
-    takes them for True. Removable when fairseq hands a task the whole configuration.
+    fairseq passes a task only its own section. Interpolations would work for a few values, but a
+    command without such a value gets a wrong one: with omegaconf 2.0 ``fairseq-generate`` reads
+    True. Removable when fairseq passes a task the whole configuration.
     """
     return task_cfg._get_root()
 
 
 def as_written(section: Any) -> Any:
-    """A section of a checkpoint's configuration as plain values, its references as texts.
+    """Return a section of a checkpoint's configuration as plain values, references unresolved.
 
-    omegaconf looks a reference up when it is read, in the environment as well: whoever made the
-    file would decide what of ours stands in the record of a ticket. Removable when no fairseq
-    saves omegaconf's own classes.
+    omegaconf resolves references on access, environment variables included. So the author of a
+    file could copy values of our environment into the record of a ticket. Removable when no
+    fairseq saves omegaconf's own classes.
     """
     return importlib.import_module("omegaconf").OmegaConf.to_container(section, resolve=False)
 
@@ -178,10 +178,10 @@ def as_written(section: Any) -> Any:
 def scale_steps_apart(adafactor: Any) -> None:
     """Let Adafactor scale the step of each parameter by that parameter only.
 
-    fairseq's writes every scaled rate back into the group that all parameters share, so with
-    ``--scale-parameter`` and a rate from outside each step is scaled by all parameters before
-    it as well: the fifth is already a millionth of what was asked for. Removable when no
-    fairseq writes to ``group["lr"]`` there.
+    fairseq's Adafactor writes every scaled rate back into the group that all parameters share.
+    With ``--scale-parameter`` and an external rate, each step is then also scaled by all earlier
+    parameters: the fifth step is a millionth of the intended one. Removable when no fairseq
+    writes to ``group["lr"]`` there.
     """
 
     class Apart(type(adafactor)):  # type: ignore[misc]
@@ -201,9 +201,9 @@ def scale_steps_apart(adafactor: Any) -> None:
 
 @contextmanager
 def numpy_has_compat() -> Iterator[None]:
-    """While inside, numpy has ``np.compat.long``, which fairseq's language-model data sets use.
+    """Give numpy 2 ``np.compat.long``, which fairseq's language-model data sets use.
 
-    numpy 2 has not. Removable when ``fairseq/data/token_block_dataset.py`` uses ``np.int64``.
+    Removable when ``fairseq/data/token_block_dataset.py`` uses ``np.int64``.
     """
     if hasattr(np, "compat"):
         yield
@@ -216,38 +216,38 @@ def numpy_has_compat() -> Iterator[None]:
 
 
 def unshared_buffer(size: int) -> int:
-    """Return how many batches may be loaded ahead by a thread: as many, or none.
+    """Return the number of batches that a thread may load ahead: ``size`` or 0.
 
-    0.12.2 masks tokens by numpy's global generator, which threads that load training and validation
-    data seed in turn: then equal commands train differently. Removable with 0.12.2.
+    0.12.2 masks tokens with numpy's global generator, which threads for training and validation
+    data seed in turn, so that equal commands train differently. Removable with 0.12.2.
     """
     module = fairseq_module("data.mask_tokens_dataset")
     return size if "default_rng" in inspect.getsource(module) else 0
 
 
 def forget_best() -> None:
-    """Let the next validation be the best one so far.
+    """Reset the best metric, so that the next validation is the best one so far.
 
-    fairseq keeps the best metric on a function and restores it with a checkpoint, whatever is
-    pruned since. Removable when a task can say which checkpoints compare.
+    fairseq keeps the best metric on a function and restores it with a checkpoint, even if weights
+    were pruned since. Removable when a task can define which checkpoints are comparable.
     """
     from fairseq import checkpoint_utils
 
     checkpoint_utils.save_checkpoint.__dict__.pop("best", None)
 
 
-#: attributes of fairseq's layers, and what they are where modules are called, not read
+#: attribute of fairseq's layers -> value that makes a layer call its linear modules
 _CALLS_MODULES = {"skip_embed_dim_check": True, "load_to_BT": False}
 
 
 def use_modules(model: Any) -> list[tuple[Any, str, Any]]:
-    """Let fairseq's attention and encoder layers call their linear layers, not read their weights.
+    """Make fairseq's attention and encoder layers call their linear layers.
 
-    The fused paths, of torch's attention function and of 0.12.2's encoder, know dense weights
-    only. Removable when fairseq has one path that calls modules.
+    The fused paths (torch's attention function, 0.12.2's encoder) read dense weights instead of
+    calling modules. Removable when fairseq has one path that calls modules.
 
     Returns:
-        Module, attribute and value of each switch before.
+        Module, attribute and previous value of each switch.
     """
     before = [
         (module, name, getattr(module, name))
@@ -262,7 +262,7 @@ def use_modules(model: Any) -> list[tuple[Any, str, Any]]:
 
 @contextmanager
 def modules_are_used(model: Any) -> Iterator[None]:
-    """While inside, as after ``use_modules``; afterwards as before."""
+    """Apply ``use_modules`` inside the context and restore the switches afterwards."""
     before = use_modules(model)
     try:
         yield

@@ -1,9 +1,9 @@
-"""Extensions: rooms above the core, which the rooms below load only where a file or option asks.
+"""Extensions: packages above the core, which the core loads only if a file or option needs them.
 
-``heads`` is the one that there is: what prunes whole attention heads and FFN units. An extension is
-a package with ``hooks``, which implements ``Components``; ``plugin``, which registers names with
-fairseq and loads nothing else before a training asks for one of them; ``workflow.techniques``; and
-``report``, which adds a section to a report.
+``heads`` is the only extension; it prunes whole attention heads and FFN units. An extension is a
+package with four modules: ``hooks`` implements ``Components``; ``plugin`` registers names with
+fairseq and loads nothing else until a training uses one of them; ``workflow.techniques`` registers
+techniques; ``report`` adds a section to a report.
 """
 
 from __future__ import annotations
@@ -22,74 +22,74 @@ EXTENSIONS = ("heads",)
 
 
 class ComponentPruning(Protocol):
-    """What a draw prunes as whole components beside the weights that it ranks."""
+    """Components that a draw prunes in addition to the weights that it ranks."""
 
-    #: without the weights of pruned components
+    #: mask that also prunes the weights of pruned components
     mask: Mask
     #: entries of the ticket's record
     record: Mapping[str, Any]
 
     def restrict(self, mask: Mask) -> Optional[Mask]:
-        """Return ``mask`` without their weights; None if the draw itself prunes no component."""
+        """Return ``mask`` without the components' weights; None if the draw prunes no component."""
 
     def without_biases(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``values`` with the biases of pruned components at zero."""
+        """Return ``values`` with the biases of pruned components set to zero."""
 
 
 class Cut(Protocol):
-    """What was cut out of a model."""
+    """Description of the components that were cut out of a model."""
 
     def describe(self) -> str:
-        """Return two lines for a reader."""
+        """Return a description of two lines."""
 
 
 class Components(Protocol):
-    """What heads and FFN units add to the rooms below. Every function raises ``LotteryError``."""
+    """Functions for heads and FFN units that the core calls. Each may raise ``LotteryError``."""
 
     def prune_draw(
         self, mask: Mask, source: Source, path: Optional[str]
     ) -> Optional[ComponentPruning]:
-        """Return what a draw from ``source`` prunes: by the choice in ``path``, or its own mask."""
+        """Return the components that a draw prunes, by the choice in ``path`` or by its mask."""
 
     def problem_of_gates(self, source: Source, state: Any) -> Optional[str]:
-        """Return what is wrong with the learned gates in the state of a criterion, if anything."""
+        """Return what is wrong with the learned gates in a criterion's state; None if valid."""
 
     def refuse_other_cut(
         self, weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any]
     ) -> None:
-        """Refuse weights that are not what the settings of their model say was cut out of it."""
+        """Refuse weights whose shapes do not match the cut that the model's settings record."""
 
     def whole_weights(self, weights: Mapping[str, Tensor], settings: Any) -> dict[str, Tensor]:
-        """Return the weights of a cut model with zeros in the old places."""
+        """Return the weights of a cut model at full size, with zeros in place of cut components."""
 
     def cut_model(self, model: nn.Module, settings: Any) -> None:
-        """Cut out of a model of fairseq, in place, what its settings say."""
+        """Cut a fairseq model in place, as its settings record."""
 
     def whole_checkpoint(self, state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-        """Return a plain checkpoint of a cut model with zeros in the old places."""
+        """Return a plain checkpoint of a cut model at full size, with zeros for cut components."""
 
     def slim_checkpoint(self, state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
-        """Return a plain checkpoint without what contributes nothing, and what that was."""
+        """Return a plain checkpoint without components that contribute nothing, and the cut."""
 
     def narrow(self, spec: Any, settings: Any) -> None:
-        """Cut out of a model of CTranslate2, in place, what the settings of fairseq's say."""
+        """Cut a CTranslate2 model in place, as the settings of the fairseq model record."""
 
     def refuse_other_model(self, model: nn.Module, settings: Any) -> None:
-        """Refuse settings of a cut model that are not those of ``model`` before the cut."""
+        """Refuse settings of a cut model that do not match ``model`` before the cut."""
 
 
 def components() -> Components:
-    """Load what prunes heads and FFN units."""
+    """Import and return the functions that prune heads and FFN units."""
     return cast(Components, importlib.import_module("fairseq_lottery.heads.hooks"))
 
 
 def load_plugins() -> list[Any]:
-    """Import what each extension registers with fairseq."""
+    """Import each module that registers names of an extension with fairseq."""
     return _load("plugin")
 
 
 def load_reports() -> list[Any]:
-    """Import what each extension adds to a report: ``section``."""
+    """Import each module whose ``section`` an extension adds to a report."""
     return _load("report")
 
 

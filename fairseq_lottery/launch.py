@@ -1,8 +1,8 @@
-"""One process of a training on several: ``python -m fairseq_lottery.launch FAIRSEQ-TRAIN-ARGS``.
+"""One process of a distributed training: ``python -m fairseq_lottery.launch FAIRSEQ-TRAIN-ARGS``.
 
-``torchrun`` and ``srun`` start it once for every process. It takes its place among them from
-the environment, adds the flags that tell fairseq so, and calls ``fairseq-train``. fairseq's own
-way to find its place fails on a machine without GPUs, and on Slurm needs the world size twice.
+``torchrun`` and ``srun`` start this module once for every process. It reads its rank from the
+environment, adds the matching flags and calls ``fairseq-train``. fairseq's own way to infer the
+rank fails on a machine without GPUs, and requires the world size twice on Slurm.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Optional
 
 from fairseq_lottery.errors import STOPPED, LotteryError, one_sentence
 
-#: lets torchrun pass SIGUSR1 on to its processes too, and wait minutes, not 30 s, while they save.
-#: torch before 2.9 knows neither: there it passes on SIGTERM only, and dies of SIGUSR1.
+#: makes torchrun forward SIGUSR1 to its processes and wait minutes, not 30 s, while they save;
+#: torch before 2.9 ignores both: it forwards only SIGTERM, and SIGUSR1 kills it
 TORCHRUN_ENVIRONMENT = {
     "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     "PET_SHUTDOWN_TIMEOUT": "600",
@@ -28,27 +28,30 @@ TORCHRUN_ENVIRONMENT = {
 _FIRST_PORT, _PORTS = 10_000, 20_000
 
 
-def torchrun_command(processes: int, given: list[str]) -> list[str]:
-    """The command that trains with ``given`` flags on ``processes`` processes of this machine.
+def torchrun_command(processes: int, arguments: list[str]) -> list[str]:
+    """Return the command that trains on ``processes`` processes of this machine.
 
-    It is to run in an environment with ``TORCHRUN_ENVIRONMENT``. torchrun's own exit code is 1
-    whatever its processes end with.
+    Run it in an environment with ``TORCHRUN_ENVIRONMENT``. torchrun exits with 1 whatever the
+    exit codes of its processes.
+
+    Args:
+        arguments: of ``fairseq-train``.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*torchrun, "--nproc_per_node", str(processes), "-m", "fairseq_lottery.launch", *given]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    return [*torchrun, str(processes), "-m", "fairseq_lottery.launch", *arguments]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands in its training.
+    """Rank of a process in its training, and the address where all processes meet.
 
     Attributes:
-        rank: its number among all processes.
-        world: how many there are.
-        local: its number among those of its machine.
+        rank: number of the process among all processes.
+        world: number of all processes.
+        local: number of the process among those of its machine.
         address: host of the first process.
-        port: on that host.
-        own_gpus: whether the scheduler shows every process only the GPUs that are its own.
+        port: port on that host.
+        own_gpus: whether the scheduler shows every process only its own GPUs.
     """
 
     rank: int
@@ -60,10 +63,10 @@ class Place:
 
 
 def find_place(environment: Mapping[str, str]) -> Optional[Place]:
-    """The place that torchrun or srun gave; None for a process that trains alone.
+    """Return the place that torchrun or srun assigned; None for a process that trains alone.
 
     Raises:
-        LotteryError: the environment tells half of it.
+        LotteryError: the environment is incomplete.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _from_torchrun(environment) if int(environment["WORLD_SIZE"]) > 1 else None
@@ -71,8 +74,8 @@ def find_place(environment: Mapping[str, str]) -> Optional[Place]:
         return _from_srun(environment) if int(environment["SLURM_STEP_NUM_TASKS"]) > 1 else None
     if int(environment.get("SLURM_NTASKS", 1)) > 1:
         raise LotteryError(
-            f"the Slurm job has {environment['SLURM_NTASKS']} tasks, of which srun starts one"
-            " process each; put srun in front of the command"
+            f"the Slurm job has {environment['SLURM_NTASKS']} tasks, but srun did not start this"
+            " process; put srun in front of the command"
         )
     return None
 
@@ -91,7 +94,7 @@ def _from_torchrun(environment: Mapping[str, str]) -> Place:
 
 def _from_srun(environment: Mapping[str, str]) -> Place:
     job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
-    # one port for all processes of a job step, most likely another for every other step
+    # all processes of a job step use one port; another step very likely uses another
     port = _FIRST_PORT + (job * 101 + step) % _PORTS
     return Place(
         rank=int(environment["SLURM_PROCID"]),
@@ -104,23 +107,24 @@ def _from_srun(environment: Mapping[str, str]) -> Place:
 
 
 def _first_host(nodes: str) -> str:
-    """The first host of a list in Slurm's short form, as ``node[07-09,12]``."""
+    """Return the first host of a list in Slurm's short form, as ``node[07-09,12]``."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise LotteryError(
-            f"scontrol cannot say which host of {nodes} is the first; export MASTER_ADDR"
+            f"scontrol cannot expand the host list {nodes}; export MASTER_ADDR"
         ) from error
-    return done.stdout.split()[0]
+    return process.stdout.split()[0]
 
 
-def flags(place: Optional[Place], given: list[str], gpus: int) -> list[str]:
-    """What to add to the ``given`` flags of ``fairseq-train``; nothing for a process alone.
+def flags(place: Optional[Place], arguments: list[str], gpus: int) -> list[str]:
+    """Return the flags to add to those of ``fairseq-train``; none for a single process.
 
     Args:
-        gpus: CUDA devices that this process sees.
+        arguments: of ``fairseq-train``.
+        gpus: number of CUDA devices that this process sees.
 
     Raises:
         LotteryError: there are GPUs, but none for this process.
@@ -129,43 +133,43 @@ def flags(place: Optional[Place], given: list[str], gpus: int) -> list[str]:
         return []
     added = ["--distributed-world-size", str(place.world), "--distributed-rank", str(place.rank)]
     added += ["--distributed-init-method", "env://", "--distributed-no-spawn"]
-    if gpus and "--cpu" not in given:
+    if gpus and "--cpu" not in arguments:
         if place.local >= gpus and not place.own_gpus:
             raise LotteryError(
-                f"process {place.local + 1} of this machine has no GPU, for only {gpus} can be"
-                " seen; start no more processes on a machine than it has GPUs, or give --cpu"
+                f"process {place.local + 1} of this machine has no GPU (visible: {gpus}); start at"
+                " most one process per GPU, or give --cpu"
             )
         return [*added, "--device-id", str(place.local if place.local < gpus else 0)]
     added += ["--device-id", "0"]
     for flag, value in (("--distributed-backend", "gloo"), ("--ddp-backend", "legacy_ddp")):
-        if not any(word.split("=")[0] == flag for word in given):
+        if not any(word.split("=")[0] == flag for word in arguments):
             added += [flag, value]
     return added
 
 
 def _leave(number: int, frame: object) -> None:
-    """End a process that does not train: not yet, or because fairseq spawned others that do.
+    """End a process before its training, or one whose spawned processes train.
 
-    In the second case Python waits for those at exit.
+    Python waits for spawned processes at exit.
     """
     name = signal.Signals(number).name
-    print(f"fairseq-lottery: ends because of {name}", file=sys.stderr, flush=True)
+    print(f"fairseq-lottery: stopped by {name}", file=sys.stderr, flush=True)
     raise SystemExit(STOPPED)
 
 
-def main(given: list[str]) -> None:
-    """Run ``fairseq-train`` with ``given`` and the flags of this process's place."""
-    # set even where whoever started this process ignores them, which it inherits
+def main(arguments: list[str]) -> None:
+    """Run ``fairseq-train`` with ``arguments`` and the flags of this process's place."""
+    # the parent process may ignore these signals, and its children inherit that
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _leave)
     with one_sentence():
         place = find_place(os.environ)
         import torch
 
-        added = flags(place, given, torch.cuda.device_count())
+        added = flags(place, arguments, torch.cuda.device_count())
     if place is not None:
         os.environ.update(MASTER_ADDR=place.address, MASTER_PORT=str(place.port))
-    sys.argv = ["fairseq-train", *given, *added]
+    sys.argv = ["fairseq-train", *arguments, *added]
     from fairseq_cli.train import cli_main
 
     import fairseq_lottery.plugin  # noqa: F401 - the package was imported before fairseq

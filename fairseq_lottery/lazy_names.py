@@ -1,4 +1,4 @@
-"""Public names of a package, imported at first use: a room that loads torch only where asked."""
+"""Public names of a package, imported at first use, so that torch is loaded only if needed."""
 
 import importlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""What ``--user-dir`` registers with fairseq: optimizers, the task, the criterion.
+"""Registration of optimizers, tasks and criteria with fairseq for ``--user-dir``.
 
-fairseq imports only ``tasks/`` by itself, and in spawned workers not even that; so all of it
-is imported here, and the package imports this file wherever fairseq is loaded.
+fairseq itself imports only ``tasks/``, and spawned workers do not import even that. So this
+module imports everything, and the package imports this module wherever fairseq is loaded.
 """
 
 from fairseq_lottery import tasks  # noqa: F401

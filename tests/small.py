@@ -8,7 +8,7 @@ from hypothesis import settings
 from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.formats import Dictionaries, mask_to_state, save_snapshot
 from fairseq_lottery.masks import Mask, prunable_matrices
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 #: of property tests: cores are shared, so no deadline; every run tries the same examples
 PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples=100)

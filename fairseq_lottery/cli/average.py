@@ -1,4 +1,4 @@
-"""Average checkpoints of one run; keeps the mask, and refuses to mix masks."""
+"""Average checkpoints of one run under their common mask; reject checkpoints of several masks."""
 
 import argparse
 
@@ -6,15 +6,17 @@ EXAMPLE = "fairseq-lottery average slt50/ --last 5 --out slt50/averaged.pt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Files, or a folder and how many of its last checkpoints."""
+    """Add the arguments of ``average``."""
     parser.add_argument("inputs", nargs="+", help="checkpoints, or one save-dir with --last")
-    parser.add_argument("--last", type=int, metavar="N", help="the N latest of the folder")
+    parser.add_argument(
+        "--last", type=int, metavar="N", help="average the N latest checkpoints of the folder"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="checkpoint to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it exists")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Average and write."""
+    """Write the average, and print which checkpoints it consists of."""
     from fairseq_lottery.environment import require
 
     for package in ("torch", "numpy", "safetensors"):

@@ -1,4 +1,4 @@
-"""Compare the masks of two files: the overlap of what they keep, against chance."""
+"""Compare the masks of two files: print the overlap of their kept weights, against chance."""
 
 import argparse
 
@@ -8,15 +8,15 @@ EXAMPLE = "fairseq-lottery compare slt50.safetensors random50.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Two files with masks."""
+    """Add the arguments of ``compare``."""
     parser.add_argument("a", help="ticket, checkpoint or snapshot")
-    parser.add_argument("b", help="another one, of the same architecture")
+    parser.add_argument("b", help="second file, of the same architecture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_user_dir(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the Jaccard index of the survivors per matrix and in all."""
+    """Print the Jaccard index of the survivors of each matrix and of all matrices."""
     from fairseq_lottery.environment import require
 
     for package in ("torch", "numpy", "safetensors"):
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.a, args.b):
         mask = read_source(path).mask
         if mask is None:
-            raise LotteryError(f"{path} has no mask; it is dense")
+            raise LotteryError(f"{path} is dense and has no mask; give a pruned model or a ticket")
         masks.append(mask)
     rows = overlap(*masks)
     if args.json:
@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps({"same": masks[0] == masks[1], "matrices": named}, indent=2))
         return
     print(f"{'matrix':<52} {'overlap':>8} {'chance':>8}")
-    for name, (found, chance) in rows.items():
-        print(f"{name or 'all matrices':<52} {found:>8.4f} {chance:>8.4f}")
-    print("overlap: weights both keep / weights either keeps; chance: independent masks")
+    for name, (jaccard, chance) in rows.items():
+        print(f"{name or 'all matrices':<52} {jaccard:>8.4f} {chance:>8.4f}")
+    print("overlap: weights that both keep / weights that either keeps; chance: independent masks")
     if masks[0] == masks[1]:
         print("the two masks are the same")

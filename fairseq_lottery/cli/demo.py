@@ -1,6 +1,6 @@
-"""Show tickets against random masks on a small translation task, in minutes.
+"""Compare tickets with random masks on a small translation task, in minutes.
 
-It makes the task up, then calls fairseq-lottery run and fairseq-lottery report on it.
+Generates the data, then calls fairseq-lottery run and fairseq-lottery report.
 """
 
 import argparse
@@ -14,29 +14,33 @@ EXAMPLE = "fairseq-lottery demo --out demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the demo goes, its seed, and how many stages run at a time."""
+    """Add the arguments of ``demo``."""
     parser.add_argument(
-        "--out", type=Path, default=Path("demo"), metavar="DIR", help="its folder (default: demo)"
+        "--out",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder of the demo (default: demo)",
     )
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of the text and of all runs (default: 1)"
+        "--seed", type=int, default=1, metavar="N", help="seed of text and runs (default: 1)"
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=2,
         metavar="N",
-        help="stages at a time, a core each (default: 2)",
+        help="number of parallel stages, one core each (default: 2)",
     )
     parser.add_argument(
-        "--data-only", action="store_true", help="make its text, subwords and data, and stop"
+        "--data-only", action="store_true", help="stop after making text, subwords and binary data"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the demo; what is finished in its folder is not run again."""
+    """Run the demo; skip stages that are finished in its folder."""
     if args.jobs < 1:
-        raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
+        raise LotteryError(f"--jobs {args.jobs} is too small; give 1 or more")
     if args.seed < 0:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
     require("torch", "fairseq", "sentencepiece")
@@ -52,21 +56,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def show(configuration: Path, out: Path, jobs: int) -> None:
-    """Run a configuration and report on it, as these two commands would."""
+    """Run the commands ``run`` and ``report`` for a configuration, and print the outcome."""
     from fairseq_lottery.cli.main import build_parser
 
     report = out / "report"
-    for words in (
+    for arguments in (
         ["run", configuration, "--jobs", jobs],
         ["report", out / "runs", "--out", report],
     ):
-        command = [str(word) for word in words]
+        command = [str(argument) for argument in arguments]
         print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
         parsed = build_parser().parse_args(command)
         parsed.run(parsed)
     print()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fairseq's and torch's, about themselves
+        warnings.simplefilter("ignore")  # deprecations inside fairseq and torch
         from fairseq_lottery.demo import outcome, ticket_size
 
         for line in (*ticket_size.lines(out / "runs"), *outcome.lines(report)):

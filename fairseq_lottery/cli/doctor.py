@@ -1,4 +1,4 @@
-"""Say what is installed, whether it fits together, and what mends it."""
+"""List installed packages, check their compatibility, and print commands that repair it."""
 
 import argparse
 import json
@@ -16,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what was found; refuse where a part does not fit."""
+    """Print the installed versions.
+
+    Raises:
+        LotteryError: a package is incompatible.
+    """
     findings = examine(installed())
     misfits = [finding for finding in findings if not finding.fits]
     if args.json:
@@ -26,14 +30,14 @@ def run(args: argparse.Namespace) -> None:
         _print_table(findings, misfits)
     if misfits:
         names = ", ".join(finding.part for finding in misfits)
-        raise LotteryError(f"what is installed does not fit ({names}): run the commands above")
+        raise LotteryError(f"incompatible packages: {names}; run the commands above")
 
 
 def _print_table(findings: list[Finding], misfits: list[Finding]) -> None:
-    """A line per part, then each command under the problems that it mends."""
-    wide = max(len(finding.part) for finding in findings)
+    """Print a line per package, then each command below the problems that it repairs."""
+    width = max(len(finding.part) for finding in findings)
     for finding in findings:
-        print(f"{'ok' if finding.fits else 'NO'}  {finding.part:{wide}}  {finding.found}")
+        print(f"{'ok' if finding.fits else 'NO'}  {finding.part:{width}}  {finding.found}")
     for command in dict.fromkeys(finding.mend for finding in misfits):
         print()
         for finding in misfits:

@@ -1,4 +1,4 @@
-"""Entry point: finds the subcommand, turns bad input into one sentence and exit code 2."""
+"""Entry point: run a subcommand, and turn bad input into one sentence and exit code 2."""
 
 import argparse
 import importlib
@@ -8,10 +8,10 @@ from collections.abc import Collection
 from typing import Optional
 
 from fairseq_lottery import __version__
-from fairseq_lottery.cli.quiet import quiet_fairseq
+from fairseq_lottery.cli.fairseq_logging import quiet_fairseq
 from fairseq_lottery.errors import LotteryError
 
-#: name -> module, from the package
+#: name -> module, relative to the package
 COMMANDS = {
     "user-dir": "cli.user_dir",
     "doctor": "cli.doctor",
@@ -29,11 +29,11 @@ COMMANDS = {
 }
 
 
-def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+def build_parser(complete: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     """Return the parser of ``fairseq-lottery`` with every subcommand.
 
     Args:
-        asked: subcommands whose arguments are added, which takes time; others are only listed.
+        complete: subcommands whose arguments are added, which takes time; others are only listed.
     """
     parser = argparse.ArgumentParser(
         prog="fairseq-lottery",
@@ -41,8 +41,8 @@ def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fairseq-lottery {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, place in COMMANDS.items():
-        module = importlib.import_module(f"fairseq_lottery.{place}")
+    for name, module_name in COMMANDS.items():
+        module = importlib.import_module(f"fairseq_lottery.{module_name}")
         command = commands.add_parser(
             name,
             help=(module.__doc__ or "").splitlines()[0],
@@ -51,14 +51,14 @@ def build_parser(asked: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if name in asked:
+        if name in complete:
             module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
 
 
 def main(argv: Optional[list[str]] = None) -> int:
-    """Run one subcommand; returns the exit code (0 done, 2 bad input)."""
+    """Run one subcommand, and return the exit code (0: success, 2: bad input)."""
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     try:
@@ -73,7 +73,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # what is left in the buffer would fail once more on leaving
+        # flushing the rest of the buffer at exit would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0

@@ -1,4 +1,4 @@
-"""Pack a ticket to share: with dictionaries, subword model, command and record, in one file."""
+"""Pack a ticket with dictionaries, subword model, command and record into one file to share."""
 
 import argparse
 
@@ -9,19 +9,19 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The ticket and what goes with it."""
+    """Add the arguments of ``pack``."""
     add = parser.add_argument
     add("ticket", help="ticket to share")
     add("--out", required=True, metavar="FILE", help="archive to write, as .zip")
     add("--command", required=True, metavar="FILE", dest="command_file",
-        help="text file with the fairseq-train line, or a stage's record of it")  # fmt: skip
-    add("--data", metavar="DIR", help="binary data: pack its dictionaries, with their counts")
+        help="text file with the fairseq-train command, or the record of a stage")  # fmt: skip
+    add("--data", metavar="DIR", help="folder of binary data whose dictionaries are packed")
     add("--subwords", nargs="+", default=[], metavar="FILE", help="subword model or BPE codes")
-    add("--overwrite", action="store_true", help="replace --out where it exists")
+    add("--overwrite", action="store_true", help="replace --out if it exists")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Pack, and say what is in it."""
+    """Pack the ticket, and print the contents of the archive."""
     from fairseq_lottery.environment import require
 
     for package in ("torch", "numpy", "safetensors"):
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         args.ticket, args.out, args.command_file, args.data, args.subwords, args.overwrite
     )
     if not args.subwords:
-        print("warning: without --subwords nobody else can cut text as the ticket's was cut")
+        print("warning: without --subwords, others cannot segment text as in the ticket's training")
     for name, size in sorted(sizes.items()):
         print(f"{size:>12,}  {name}")
     print(f"{args.out}: ticket {ticket.digest()}")

@@ -1,6 +1,6 @@
-"""Turn finished workflow folders into tables, curves and one page, with tests of differences.
+"""Report on finished run folders: tables, plots, significance tests, and one page with all.
 
-Several folders are more seeds of one recipe, or recipes to stand one after the other.
+Folders of one recipe are joined as further seeds; each other recipe gets tables of its own.
 """
 
 import argparse
@@ -9,19 +9,26 @@ EXAMPLE = "fairseq-lottery report runs/en-de runs/en-de-seed3 --out docs/results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Folders of runs, where the report goes, and how large its plots are."""
-    parser.add_argument("runs", nargs="+", help="folders that fairseq-lottery run has written")
+    """Add the arguments of ``report``."""
+    parser.add_argument("runs", nargs="+", help="output folders of fairseq-lottery run")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the report")
     parser.add_argument(
-        "--width", default="16cm", metavar="CM|IN", help="width of the plots, 8cm or 3.15in (16cm)"
+        "--width",
+        default="16cm",
+        metavar="CM|IN",
+        help="width of the plots, as 8cm or 3.15in (default: 16cm)",
     )
     parser.add_argument(
-        "--font-size", type=float, default=9, metavar="PT", help="text of the plots, in points (9)"
+        "--font-size",
+        type=float,
+        default=9,
+        metavar="PT",
+        help="font size of the plots in points (default: 9)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the report and say where it is."""
+    """Write the report, and print its paths."""
     from fairseq_lottery.environment import require
 
     for package in ("torch", "numpy", "safetensors", "matplotlib", "scipy", "sacrebleu"):

@@ -1,7 +1,7 @@
-"""Carry out a configuration: every technique, sparsity and seed, here or on a cluster.
+"""Run a configuration: every technique, sparsity and seed, locally or on a cluster.
 
-Snakemake runs the stages that are not finished. -n shows them and their cost first; a run that
-was killed goes on where it stopped when it is started again.
+Snakemake runs the stages that are not finished. -n shows them and their cost first. Start the
+same command again to resume a run that was killed.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ EXAMPLE = "fairseq-lottery run examples/wmt14/en-de.yaml -n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The configuration, what of it, where, and how many stages at a time."""
+    """Add the arguments of ``run``."""
     add = parser.add_argument
-    add("configuration", type=Path, metavar="CONFIG.yaml", help="what is to be run")
-    add("--out", type=Path, metavar="DIR", help="its folder, instead of the configuration's")
+    add("configuration", type=Path, metavar="CONFIG.yaml", help="configuration file")
+    add("--out", type=Path, metavar="DIR", help="output folder (default: that of the file)")
     add("-n", "--dry-run", action="store_true", help="show the plan and its cost, run nothing")
-    add("--json", action="store_true", help="with -n: as JSON")
-    add("--calibrate", action="store_true", help="measure 200 updates first, for the cost")
-    add("--only", action="append", default=[], metavar="CELL", help="as 'slt@0.9#1'; several times")
-    add("--seeds", metavar="N,N", help="cells of these seeds only")
-    add("--jobs", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
-    add("--executor", default="local", help="of Snakemake: local (default), slurm, ...")
-    add("--emit", metavar="KIND", help="print the pending command lines as a script: bash, sbatch")
-    add("--yes", action="store_true", help="repeat what the plan says runs again")
+    add("--json", action="store_true", help="with -n: print JSON")
+    add("--calibrate", action="store_true", help="first time 200 updates to estimate the cost")
+    add("--only", action="append", default=[], metavar="CELL",
+        help="run only these cells, as 'slt@0.9#1'; may be repeated")  # fmt: skip
+    add("--seeds", metavar="N,N", help="run only the cells of these seeds")
+    add("--jobs", type=int, default=1, metavar="N", help="number of parallel stages (default: 1)")
+    add("--executor", default="local", help="Snakemake executor: local (default), slurm, ...")
+    add("--emit", metavar="KIND", help="print the pending commands as a script: bash or sbatch")
+    add("--yes", action="store_true", help="repeat finished trainings that the plan runs again")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Plan, check, and hand over to the engine."""
+    """Plan the stages, check them, and run them with the engine.
+
+    Raises:
+        LotteryError: a flag, the configuration, the data or the environment is invalid.
+    """
     import json
 
     from fairseq_lottery.environment import require
@@ -61,11 +66,11 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     if args.json and not args.dry_run:
-        raise LotteryError("--json shows a plan and runs nothing; give -n with it")
+        raise LotteryError("--json requires -n; give both")
     if args.emit and args.dry_run:
-        raise LotteryError("-n shows the plan and --emit prints a script; give one of them")
+        raise LotteryError("-n and --emit exclude each other; give one of them")
     if args.jobs < 1:
-        raise LotteryError(f"--jobs {args.jobs} runs nothing; give 1 or more")
+        raise LotteryError(f"--jobs {args.jobs} is too small; give 1 or more")
     configuration = read_configuration(args.configuration, args.out)
     plan = make_plan(configuration)
     wanted = {cell.training.folder for cell in choose_cells(plan, args.only, _seeds(args.seeds))}
@@ -97,26 +102,26 @@ def run(args: argparse.Namespace) -> None:
         if configuration.published and configuration.published not in names():
             raise configuration.source.error(
                 ("published",),
-                f"there are no published figures {configuration.published}; choose one of"
+                f"published figures {configuration.published} are unknown; choose one of"
                 f" {', '.join(names())}",
             )
         if work.pending:
-            # a script is for any machine: only what holds for all of them is asked
-            asked = check_environment(plan, work, "other" if args.emit else executor)
-            cost = estimate(configuration, stages, work, args.jobs, asked.parameters)
+            # a script may run on any machine, so this machine's GPUs are not checked
+            answer = check_environment(plan, work, "other" if args.emit else executor)
+            cost = estimate(configuration, stages, work, args.jobs, answer.parameters)
             check_disk(configuration, cost)
         script = emit(plan, stages, work, args.emit, args.jobs) if args.emit else ""
-        # nothing is refused any more
+        # written only after the last check that may fail
         note_data(configuration, data)
-        if work.pending and asked.parameters:
-            note_parameters(out, asked.parameters)
+        if work.pending and answer.parameters:
+            note_parameters(out, answer.parameters)
         if args.emit:
-            for note in asked.notes if work.pending else ():
+            for note in answer.notes if work.pending else ():
                 print(f"note: {note}", file=sys.stderr)
             print(script, end="")
             return
         if work.pending:
-            notes = [f"note: {note}" for note in asked.notes]
+            notes = [f"note: {note}" for note in answer.notes]
             for line in notes + lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         carry_out(plan, stages, work, args.jobs, executor, console)
@@ -129,9 +134,9 @@ def _seeds(text: Optional[str]) -> Optional[tuple[int, ...]]:
     if text is None:
         return None
     try:
-        seeds = tuple(sorted({int(part) for part in text.split(",")}))
+        seeds = tuple(sorted({int(seed) for seed in text.split(",")}))
     except ValueError:
-        raise LotteryError(f"--seeds {text} must be whole numbers with commas, as 1,2,3") from None
+        raise LotteryError(f"--seeds {text} is not a list of integers; write 1,2,3") from None
     if seeds[0] < 0:
-        raise LotteryError(f"--seeds {text} must not be negative")
+        raise LotteryError(f"--seeds {text}: {seeds[0]} is negative; give 0 or more")
     return seeds

@@ -1,7 +1,7 @@
 """Draw a ticket: rank trained weights, prune the lowest, reset the survivors.
 
-The options are independent: --score, --scope and --prunable say which weights are kept, --reset
-what they start from, --update-counter where the schedule continues.
+The options are independent: --score, --scope and --prunable select the kept weights, --reset their
+initial values, and --update-counter the update at which training starts.
 """
 
 import argparse
@@ -28,16 +28,16 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a draw; their values are checked by the rooms that use them."""
+    """Add the arguments of ``ticket``."""
     add_flags(parser, *_GROUPS, place=DRAW)
     add = parser.add_argument
     add("--out", required=True, metavar="FILE", help="ticket to write, as .safetensors")
     add_user_dir(parser)
-    add("--overwrite", action="store_true", help="replace --out where it exists")
+    add("--overwrite", action="store_true", help="replace --out if it exists")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw, write, and print the signature."""
+    """Draw and write the ticket, and print its signature."""
     from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
@@ -47,27 +47,27 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.formats import save_ticket
     from fairseq_lottery.masks import PrunableShare
-    from fairseq_lottery.tickets import draw
-    from fairseq_lottery.tickets.draw import DrawPlan
+    from fairseq_lottery.tickets import DrawPlan, draw
 
     if not args.out.endswith(".safetensors"):
-        raise LotteryError(f"--out {args.out} must end in .safetensors, by which a ticket is known")
-    plan = DrawPlan(**{one.name: getattr(args, one.name) for one in options(*_GROUPS)})
+        raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
+    names = [option.name for option in options(*_GROUPS)]
+    plan = DrawPlan(**{name: getattr(args, name) for name in names})
     initialise = None
     import_user_module(args.user_dir)
     if plan.reset == "random":
         require("fairseq")
-        import fairseq  # noqa: F401 - loaded first, so that the plugin registers
+        import fairseq  # noqa: F401 - before the plugin, which registers its parts with it
 
         from fairseq_lottery.inference.model_builder import initial_weights
 
         initialise = initial_weights
     ticket = draw(plan, initialise)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
-    for name in _emptied(ticket, args.components) if plan.scope == "global" else ():
-        print(f"warning: {name} has no weight left; a global scope wants a --min-density")
+    for name in _emptied_matrices(ticket, args.components) if plan.scope == "global" else ():
+        print(f"warning: all weights of {name} are pruned; give --min-density with --scope global")
     if not ticket.record["masters"]:
-        print("warning: half-precision weights without fp32 masters: ranks have ties")
+        print("warning: half-precision weights without fp32 masters; scores may be equal")
     share = PrunableShare.of(ticket.mask, ticket.values)
     if share.is_small:
         print(f"warning: {share}")
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
     print(ticket.record["signature"])
 
 
-def _emptied(ticket: Any, choice: Optional[str]) -> list[str]:
-    """Matrices without a weight left, but for those that a choice prunes whole."""
+def _emptied_matrices(ticket: Any, choice: Optional[str]) -> list[str]:
+    """Return the matrices without survivors, except those that a choice prunes completely."""
     from fairseq_lottery.heads.components.choice_file import load_choice
     from fairseq_lottery.heads.components.pruned_weights import weight_masks
 

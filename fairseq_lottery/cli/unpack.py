@@ -1,4 +1,4 @@
-"""Unpack a shared ticket: verifies the archive, and prints the commands to train it."""
+"""Unpack a shared ticket: verify the archive, and print the commands that train the ticket."""
 
 import argparse
 
@@ -6,13 +6,13 @@ EXAMPLE = "fairseq-lottery unpack slt50.zip --out unpacked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The archive and a new folder."""
-    parser.add_argument("archive", help="what fairseq-lottery pack wrote")
+    """Add the arguments of ``unpack``."""
+    parser.add_argument("archive", help="archive written by fairseq-lottery pack")
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder to unpack into")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Unpack, and say how to go on."""
+    """Unpack the archive, and print the next commands."""
     import shlex
 
     from fairseq_lottery.environment import require

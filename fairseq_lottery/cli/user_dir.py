@@ -1,4 +1,4 @@
-"""Print the folder that fairseq's --user-dir wants."""
+"""Print the path of this plugin, for fairseq's --user-dir."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,9 @@ EXAMPLE = 'fairseq-train data-bin --user-dir "$(fairseq-lottery user-dir)" ...'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command takes no arguments of its own."""
+    """Add no arguments."""
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the package's own folder: it is a fairseq user-dir."""
+    """Print the folder of the package, which is a fairseq user directory."""
     print(Path(__file__).resolve().parent.parent)

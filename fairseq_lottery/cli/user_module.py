@@ -1,4 +1,4 @@
-"""A user directory with an architecture or task of one's own, imported as by fairseq's commands."""
+"""Import a user directory with its own architecture or task, as fairseq's commands do."""
 
 import argparse
 from typing import Optional
@@ -7,7 +7,7 @@ from fairseq_lottery.errors import LotteryError
 
 
 def add_user_dir(parser: argparse.ArgumentParser) -> None:
-    """Add fairseq's flag to a command that builds models."""
+    """Add fairseq's flag ``--user-dir`` to a command that builds models."""
     parser.add_argument(
         "--user-dir",
         metavar="FOLDER",
@@ -16,10 +16,10 @@ def add_user_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def import_user_module(folder: Optional[str]) -> None:
-    """Import what ``--user-dir`` names, after fairseq and this plugin.
+    """Import the folder of ``--user-dir``, after fairseq and this plugin.
 
     Raises:
-        LotteryError: it does not exist, or its code fails.
+        LotteryError: the folder does not exist, or its code fails.
     """
     if folder is None:
         return
@@ -34,7 +34,7 @@ def import_user_module(folder: Optional[str]) -> None:
         fairseq.utils.import_user_module(argparse.Namespace(user_dir=folder))
     except FileNotFoundError as error:
         raise LotteryError(f"--user-dir {folder} does not exist; give a folder") from error
-    except Exception as error:  # noqa: BLE001 - whatever the user's own code raises
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         reason = " ".join(str(error).split())[:300]
         raise LotteryError(
             f"--user-dir {folder} cannot be imported: {type(error).__name__}: {reason}"

@@ -1,1 +1,1 @@
-"""Models in other forms: plain checkpoints, compact files, CTranslate2."""
+"""Export of models: plain checkpoints, compact files, CTranslate2 folders."""

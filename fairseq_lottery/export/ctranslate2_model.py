@@ -1,8 +1,8 @@
-"""A CTranslate2 model out of a file of ours, and the proof that it translates as fairseq does.
+"""Conversion to a CTranslate2 model, with a test that it translates as fairseq does.
 
-CTranslate2's own converter does the work. It loads pickles and builds what they describe, so it
-never sees the file that was given: that goes through the safe loader, and a checkpoint that is
-written here, in a private folder, is converted.
+CTranslate2's own converter unpickles a checkpoint and builds the model that it describes. So it
+never reads the user's file: the safe loader reads that, and the converter gets a checkpoint that
+this module writes in a private folder.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from fairseq_lottery.extensions import components
 from fairseq_lottery.files.folders import replacing_folder
 from fairseq_lottery.formats import Source, read_source
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
-from fairseq_lottery.inference.loaded_model import built, stored_weights
+from fairseq_lottery.inference.loaded_model import build_with_weights, stored_weights
 from fairseq_lottery.inference.model_builder import arguments_of
 from fairseq_lottery.inference.sentences import Text, sentences_of, text_of
 
-#: models of fairseq's that its translation task trains and CTranslate2 knows
+#: fairseq models that its translation task trains and CTranslate2 supports
 _MODELS = ("transformer", "transformer_align")
-#: what stores weights in IEEE's half precision
+#: quantizations that store weights in IEEE half precision
 _HALF = ("float16", "int8_float16")
-#: a file that every CTranslate2 model has
+#: file that every CTranslate2 model has
 _MARKER = "model.bin"
 
 
@@ -47,18 +47,20 @@ def deploy(
     """Write the model of a checkpoint, compact file, ticket or snapshot as a CTranslate2 folder.
 
     Args:
-        out: the folder; its parent exists.
-        quantization: what CTranslate2 stores weights as, such as ``int8``; None for float32.
-        data: folder of ``fairseq-preprocess`` instead of the one that the training had.
+        path: file of the model.
+        out: folder to write; its parent exists.
+        quantization: CTranslate2's type of weights, such as ``int8``; None for float32.
+        data: data folder that replaces that of the training.
         check_on: file of source sentences to translate with both, instead of the data's.
+        overwrite: whether to replace an existing CTranslate2 model at ``out``.
 
     Returns:
-        How far CTranslate2 and fairseq agree: in float32 to rounding; of quantized weights
-        nothing is asked.
+        Agreement of CTranslate2 and fairseq. In float32 they must agree up to rounding; quantized
+        weights may differ.
 
     Raises:
-        LotteryError: what CTranslate2 cannot represent, or translates otherwise than fairseq;
-            then there is nothing new at ``out``.
+        LotteryError: CTranslate2 cannot represent the model, or its translations differ; ``out`` is
+            unchanged then.
     """
     with replacing_folder(out, _MARKER, overwrite) as (new, private):
         source = read_source(path)
@@ -69,11 +71,11 @@ def deploy(
         name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
         if name not in _MODELS:
             raise LotteryError(
-                f"CTranslate2 does not know the model of {path} ({name}), Transformers only;"
+                f"CTranslate2 does not support the model of {path} ({name}), only Transformers;"
                 " translate with fairseq"
             )
         dictionaries = text.fairseq_dictionaries
-        model = built(source, weights, dictionaries)
+        model = build_with_weights(source, weights, dictionaries)
         sides = dictionaries["source"], dictionaries["target"]
         if has_cut(settings):
             components().refuse_other_model(model, settings)
@@ -82,13 +84,13 @@ def deploy(
         sentences = sentences_of(text, check_on, model.max_positions()[0])
         arguments = _write_model(source, model, text, private)
 
-        def converted(kind: Optional[str], folder: Path) -> Agreement:
+        def convert(kind: Optional[str], folder: Path) -> Agreement:
             try:
                 converter = converter_of(private, arguments, settings)
                 converter.convert(str(folder), quantization=kind, force=True)
-            except Exception as error:  # noqa: BLE001 - what it does not know it meets as any error
-                known = isinstance(error, (ValueError, NotImplementedError))
-                reason = _line(error) if known else f"its converter fails on it ({_line(error)})"
+            except Exception as error:  # noqa: BLE001 - unsupported models raise any error
+                is_clear = isinstance(error, (ValueError, NotImplementedError))
+                reason = _line(error) if is_clear else f"its converter fails ({_line(error)})"
                 raise LotteryError(
                     f"CTranslate2 cannot represent the model of {path}: {reason}; translate with"
                     " fairseq"
@@ -96,29 +98,30 @@ def deploy(
             translator = load_translator(folder, kind, torch.get_num_threads())
             try:
                 return compare(model, *sides, translator, sentences, kind is None)
-            except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+            except Exception as error:  # noqa: BLE001 - a model's code raises any error
                 raise LotteryError(
-                    f"the model of {path} cannot be made to translate: {_line(error)}"
+                    f"the model of {path} fails to translate: {_line(error)}"
                 ) from error
 
-        found = converted(None, private / "exact" if quantization else new)
-        if not found.is_exact:
+        agreement = convert(None, private / "exact" if quantization else new)
+        if not agreement.is_exact:
             raise LotteryError(
                 f"CTranslate2 does not represent the model of {path}: a token's log-probability"
-                f" differs from fairseq's by up to {found.worst:.1e} ({TOLERANCE:.0e} is allowed),"
-                f" {found.other} of {found.sentences} translations by more than rounding; nothing"
-                " is written, translate with fairseq"
+                f" differs from fairseq's by up to {agreement.worst:.1e} (allowed: {TOLERANCE:.0e})"
+                f" and {agreement.unexplained} of {agreement.sentences} translations by more than"
+                " rounding; nothing was written, translate with fairseq"
             )
         if quantization:
-            found = converted(quantization, new)
-    return found
+            agreement = convert(quantization, new)
+    return agreement
 
 
 def _refuse_large(model: Any, quantization: str) -> None:
     for name, parameter in model.named_parameters():
         if float(parameter.detach().abs().max()) > torch.finfo(torch.float16).max:
             raise LotteryError(
-                f"{name} has weights that {quantization} does not hold; give another --quantization"
+                f"{name} has weights that exceed the range of {quantization}; give another"
+                " --quantization"
             )
 
 
@@ -128,23 +131,24 @@ def _write_model(source: Source, model: Any, text: Text, folder: Path) -> Namesp
     arguments = arguments_of(source)
     arguments.task = "translation"
     arguments.source_lang, arguments.target_lang = text.source, text.target
-    # of a layer that is not there, CTranslate2 dies; no translation needs alignments
+    # CTranslate2 crashes on a missing alignment layer; translation does not need alignments
     arguments.alignment_layer, arguments.alignment_heads = -1, 0
-    # the converter takes no model whose sides have other numbers of heads: see ``converter_of``
-    alike = Namespace(**vars(arguments))
-    alike.decoder_attention_heads = arguments.encoder_attention_heads
-    torch.save({"args": alike, "model": model.state_dict()}, folder / "model.pt")
+    # the converter rejects models whose encoder and decoder differ in heads: see ``converter_of``
+    saved = Namespace(**vars(arguments))
+    saved.decoder_attention_heads = arguments.encoder_attention_heads
+    torch.save({"args": saved, "model": model.state_dict()}, folder / "model.pt")
     allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
     return arguments
 
 
 def converter_of(folder: Path, arguments: Namespace, settings: Any) -> Any:
-    """Return CTranslate2's converter of ``model.pt``, with what it leaves of its own format.
+    """Return a converter of ``model.pt`` that also sets the heads and cuts the model.
 
     Args:
-        folder: of the model, whole, with zeros where something was cut out, and the dictionaries.
-        arguments: of the model, with the heads of each attention in the encoder and the decoder.
-        settings: of the model, which may say what was cut out of it.
+        folder: folder with the model at full size, with zeros for cut components, and the
+            dictionaries.
+        arguments: settings of the model, with the heads of the encoder and the decoder.
+        settings: stored settings of the model, which may record a cut.
     """
     from ctranslate2.converters import FairseqConverter
 
@@ -161,6 +165,6 @@ def converter_of(folder: Path, arguments: Namespace, settings: Any) -> Any:
 
 
 def _line(error: Exception) -> str:
-    """What an exception says, in one line, without CTranslate2's preamble."""
+    """Return the message of an exception in one line, without CTranslate2's preamble."""
     text = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"^The model you are trying .* following reasons: - ", "", text)[:300]

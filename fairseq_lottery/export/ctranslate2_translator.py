@@ -1,8 +1,8 @@
-"""A CTranslate2 model as ``export --to ctranslate2`` leaves it: loading it, and translating.
+"""Loading of, and translation with, a folder that ``export --to ctranslate2`` wrote.
 
-Sentences are lists of the dictionary's symbols, without ``</s>``. The search is fairseq's beam
-search: hypotheses are divided by their length with ``</s>``, and as many are finished as the
-beam is wide.
+Sentences are lists of the dictionary's symbols without ``</s>``. The search is fairseq's beam
+search: scores are divided by the length with ``</s>``, and a search ends with as many finished
+hypotheses as the beam size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 
 Sentences = Sequence[Sequence[str]]
 
-#: what CTranslate2 calls ``<pad>``, which fairseq never selects
+#: CTranslate2's name of ``<pad>``, which fairseq never selects
 _PAD = "<blank>"
 
 
@@ -23,10 +23,10 @@ def load_translator(
     """Load a folder as a ``ctranslate2.Translator`` on the CPU.
 
     Args:
-        quantization: what the folder was exported with. It is computed in where this CPU can;
-            elsewhere int8 with float32 around it, or float32. CTranslate2 would do so as well,
-            with a warning.
-        threads: 0 for CTranslate2's own choice.
+        quantization: type of weights with which the folder was exported. The translator computes
+            in this type if the CPU supports it, otherwise in int8 with float32, or in float32.
+            CTranslate2 would fall back likewise, but with a warning.
+        threads: number of threads; 0 for CTranslate2's default.
     """
     import ctranslate2
 
@@ -49,8 +49,8 @@ def translate(
     """Return the best hypothesis of each sentence, in the order of ``sentences``.
 
     Args:
-        shortest, longest: limits in tokens without ``</s>``; equal, they force the length.
-        batch: sentences at once.
+        shortest, longest: limits in tokens without ``</s>``; equal limits force the length.
+        batch: sentences in a batch.
     """
     results = translator.translate_batch(
         [*map(list, sentences)],
@@ -59,7 +59,7 @@ def translate(
         min_decoding_length=shortest,
         max_decoding_length=longest,
         max_batch_size=batch,
-        max_input_length=0,  # by default it cuts sentences off
+        max_input_length=0,  # the default truncates sentences
         suppress_sequences=[[_PAD]],
     )
     return [result.hypotheses[0] for result in results]
@@ -68,7 +68,7 @@ def translate(
 def score(
     translator: Any, sentences: Sentences, translations: Sentences, batch: int = 16
 ) -> list[list[float]]:
-    """Return the log-probability of every token of translations, and of the ``</s>`` after them."""
+    """Return the log-probabilities of all tokens of translations, including ``</s>``."""
     results = translator.score_batch(
         [*map(list, sentences)],
         [*map(list, translations)],

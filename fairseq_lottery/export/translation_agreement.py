@@ -1,16 +1,16 @@
-"""Whether a converted model is the model: fairseq and CTranslate2 translate the same sentences.
+"""Comparison of a converted model with its original on the same sentences.
 
-Two programs that add the same numbers in another order differ in the last bits. That moves the
-log-probability of a token by some 1e-6 to 1e-5, and a beam search only where two candidates of
-which it drops one are closer than what has added up. So two things are compared. The
-log-probability of each token of fairseq's translations, which both are asked for, has to agree to
-``TOLERANCE``. And the translations have to be equal token by token, but where fairseq's own
-search hung on no more than the difference that was measured.
+Two programs that add the same numbers in a different order differ in the last bits. This changes
+the log-probability of a token by 1e-6 to 1e-5. It changes a beam search only if a kept and a
+dropped candidate are closer than the accumulated error. So two things are compared. Both programs
+score each token of fairseq's translations, and these log-probabilities must agree up to
+``TOLERANCE``. The translations must be equal token by token, except where a decision of fairseq's
+search was as close as the measured difference.
 
-One difference is no rounding. Neither selects ``<pad>``, nor ``</s>`` at the start. CTranslate2
-gives what these would have had to the other tokens, fairseq to none. That is nothing after a
-training (5e-5 with label smoothing and 2,000 symbols), and much before it. A sentence that differs
-is therefore searched once more with fairseq, under CTranslate2's rule.
+One difference is not rounding. Neither program selects ``<pad>``, nor ``</s>`` at the start.
+CTranslate2 gives the probability of these to the other tokens; fairseq does not. It is small after
+a training (5e-5 with label smoothing and 2,000 symbols), but large before. So fairseq translates
+sentences that differ a second time, with CTranslate2's rule.
 """
 
 from __future__ import annotations
@@ -32,29 +32,28 @@ from fairseq_lottery.inference.beam_search import (
     translate_with_fairseq,
 )
 
-#: that a token's log-probability may differ by in float32. Logits are sums of up to 1,024 products
-#: after some hundred operations, each right to 6e-8 of numbers up to 30: measured are up to 2e-5,
-#: with two to six layers, dense and pruned. The least change of a model that was found, the other
-#: approximation of GELU in two layers, makes 1e-3; another activation 1, and so do most mistakes.
+#: maximum difference of a token's log-probability in float32. Logits are sums of up to 1,024
+#: products after some hundred operations, each exact to 6e-8 of numbers up to 30. Measured
+#: differences reach 2e-5 with two to six layers, dense and pruned. The smallest known error of a
+#: model, another approximation of GELU in two layers, makes 1e-3; most errors make 1.
 TOLERANCE = 3e-4
-#: float32 cannot tell log-probabilities around 10 apart that are closer
+#: smallest difference that float32 resolves for log-probabilities around 10
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What came of comparing.
+    """Result of a comparison. Reasons for differences are counted only if weights are equal.
 
     Attributes:
-        sentences: how many were translated.
-        equal: translations that are equal token by token. Of the others a reason is looked for
-            only where weights are the same:
-        ties: where fairseq's search hung on no more than rounding;
-        shared: where CTranslate2 gives the share of tokens that may not be selected to the rest;
-        cut: where the limit of a translation's length was reached, which fairseq ends with
-            ``</s>`` and CTranslate2 without.
-        limit: that length in tokens.
-        worst, mean: difference of a token's log-probability, over all tokens of fairseq's
+        sentences: number of translated sentences.
+        equal: number of translations that are equal token by token.
+        ties: number that differ because candidates of fairseq's search were equal up to rounding.
+        shared: number that differ because CTranslate2 renormalizes without excluded tokens.
+        cut: number that reached the length limit, where fairseq adds ``</s>`` and CTranslate2
+            does not.
+        limit: length limit in tokens.
+        worst, mean: difference of a token's log-probability over all tokens of fairseq's
             translations.
     """
 
@@ -68,17 +67,17 @@ class Agreement:
     mean: float
 
     @property
-    def other(self) -> int:
-        """Translations that differ without a reason that was found."""
+    def unexplained(self) -> int:
+        """Number of translations that differ for an unknown reason."""
         return self.sentences - self.equal - self.ties - self.shared - self.cut
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing differs by more than rounding."""
-        return self.other == 0 and self.worst <= TOLERANCE
+        """Whether all differences are explained and within ``TOLERANCE``."""
+        return self.unexplained == 0 and self.worst <= TOLERANCE
 
     def describe(self) -> str:
-        """What a user wants to know of it."""
+        """Return a summary in two lines."""
         cut = f"cut off after {self.limit} tokens, where fairseq adds </s> and CTranslate2 does not"
         rest = {
             "at a tie of the search": self.ties,
@@ -105,71 +104,74 @@ def compare(
     """Translate ``sentences`` with fairseq's ``model`` and with a CTranslate2 ``translator``.
 
     Args:
-        explain: whether to find out why sentences differ; with quantized weights they just do,
-            and so they do where a token's log-probability differs by more than ``TOLERANCE``.
+        explain: whether to count the reasons of differences; False for quantized weights. There is
+            no reason if a token's log-probability differs by more than ``TOLERANCE``.
 
     Raises:
         LotteryError: a sentence, or a token's log-probability, is missing on either side.
     """
     limit = min(LIMIT, model.max_decoder_positions() - 1)
-    wanted = translate_with_fairseq(model, source, target, sentences)
-    found = translate(translator, sentences, beam=BEAM, longest=limit, batch=BATCH)
-    scores = score(translator, sentences, [one.tokens for one in wanted], batch=BATCH)
-    _refuse_lost(len(sentences), wanted, found, scores)
+    expected = translate_with_fairseq(model, source, target, sentences)
+    converted = translate(translator, sentences, beam=BEAM, longest=limit, batch=BATCH)
+    scores = score(translator, sentences, [t.tokens for t in expected], batch=BATCH)
+    _refuse_missing(len(sentences), expected, converted, scores)
     gaps = [
         abs(theirs - ours)
-        for one, log_probs in zip(wanted, scores)
-        for theirs, ours in zip(one.log_probs, log_probs)
+        for translation, log_probs in zip(expected, scores)
+        for theirs, ours in zip(translation.log_probs, log_probs)
     ]
-    # a comparison with NaN is false, and max() would pass over it
+    # comparisons with NaN are false, so max() would ignore it
     worst = max(gaps) if all(map(math.isfinite, gaps)) else math.inf
     error = min(max(worst, _ROUNDING), TOLERANCE)
-    differ = [k for k, one in enumerate(wanted) if found[k] != one.tokens]
-    # where tokens are scored otherwise, it is another model, and no reason excuses a difference
+    differ = [k for k, one in enumerate(expected) if converted[k] != one.tokens]
+    # if scores of tokens differ, the models differ, and no reason explains a translation
     unclear = [sentences[k] for k in differ if explain and worst <= TOLERANCE]
-    again = translate_with_fairseq(model, source, target, unclear, shares=True)
-    if len(again) != len(unclear):
+    second = translate_with_fairseq(model, source, target, unclear, renormalize=True)
+    if len(second) != len(unclear):
         raise LotteryError(
-            f"of {len(unclear)} sentences that were translated once more came back {len(again)}"
+            f"fairseq returned {len(second)} second translations, expected {len(unclear)}"
         )
-    why = [_reason(wanted[k], found[k], shared, limit, error) for k, shared in zip(differ, again)]
+    reasons = [
+        _reason(expected[k], converted[k], shared, limit, error)
+        for k, shared in zip(differ, second)
+    ]
     return Agreement(
         sentences=len(sentences),
         equal=len(sentences) - len(differ),
-        ties=why.count("tie"),
-        shared=why.count("shared"),
-        cut=why.count("cut"),
+        ties=reasons.count("tie"),
+        shared=reasons.count("shared"),
+        cut=reasons.count("cut"),
         limit=limit,
         worst=worst,
         mean=sum(gaps) / len(gaps),
     )
 
 
-def _refuse_lost(
+def _refuse_missing(
     count: int,
-    wanted: Sequence[Translation],
-    found: Sequence[Sequence[str]],
+    expected: Sequence[Translation],
+    converted: Sequence[Sequence[str]],
     scores: Sequence[Sequence[float]],
 ) -> None:
-    """Refuse what would be compared in part: ``zip`` ends with the shorter one."""
-    given = {"fairseq": wanted, "CTranslate2": found, "CTranslate2's scoring": scores}
-    for whose, one in given.items():
-        if len(one) != count:
-            raise LotteryError(f"of {count} sentences {whose} gave back {len(one)}")
-    for number, (ours, log_probs) in enumerate(zip(wanted, scores), 1):
-        # every token and the </s> after them
+    """Refuse results of different lengths, which ``zip`` would truncate."""
+    results = {"fairseq": expected, "CTranslate2": converted, "CTranslate2's scoring": scores}
+    for program, result in results.items():
+        if len(result) != count:
+            raise LotteryError(f"{program} returned {len(result)} results, expected {count}")
+    for number, (ours, log_probs) in enumerate(zip(expected, scores), 1):
+        # one value per token, and one for </s>
         if not len(log_probs) == len(ours.log_probs) == len(ours.tokens) + 1:
             raise LotteryError(
-                f"sentence {number} has {len(ours.tokens)} tokens and </s>, of which fairseq scored"
+                f"sentence {number} needs {len(ours.tokens) + 1} scores, but fairseq returned"
                 f" {len(ours.log_probs)} and CTranslate2 {len(log_probs)}"
             )
 
 
 def _reason(
-    wanted: Translation, found: list[str], shared: Translation, limit: int, error: float
+    expected: Translation, converted: list[str], shared: Translation, limit: int, error: float
 ) -> Optional[str]:
-    if max(len(found), len(wanted.tokens)) >= limit:
+    if max(len(converted), len(expected.tokens)) >= limit:
         return "cut"
-    if found == shared.tokens:
-        return "tie" if wanted.slack <= error else "shared"
-    return "tie" if min(wanted.slack, shared.slack) <= error else None
+    if converted == shared.tokens:
+        return "tie" if expected.slack <= error else "shared"
+    return "tie" if min(expected.slack, shared.slack) <= error else None

@@ -1,6 +1,6 @@
-"""Every file with weights: checkpoints of fairseq, and our tickets, snapshots and compact models.
+"""Read and write files with weights: checkpoints, tickets, snapshots and compact models.
 
-fairseq is not imported. ``read_source`` reads any of these files.
+``read_source`` reads any of them. fairseq is not imported.
 """
 
 from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint

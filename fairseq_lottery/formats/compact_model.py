@@ -1,6 +1,6 @@
-"""A trained model as one container: its mask, what survives, and all that fairseq needs to load it.
+"""Compact models: mask, survivors and settings of a trained model in one container.
 
-The counterpart of a plain fairseq checkpoint without an optimizer, as ``export`` writes it.
+They store the plain checkpoint without an optimizer that ``export`` writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.checkpoints.checkpoint import look_through, refuse_not_finite
+from fairseq_lottery.formats.checkpoints.checkpoint import refuse_malformed_state, refuse_not_finite
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.json_values import from_json, to_json
 from fairseq_lottery.formats.mask_state import (
@@ -32,15 +32,15 @@ KIND = "model"
 def from_state(
     state: Mapping[str, Any], mask: Optional[Mask] = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and record of the container that holds a plain checkpoint.
+    """Return the tensors and the record of a container for a plain checkpoint.
 
     Args:
-        state: as ``tasks.export.plain_state`` gives it.
-        mask: that it was trained under; without one, weights of matrices that are zero to the
-            bit are left out.
+        state: plain checkpoint without an optimizer, as ``export`` writes it.
+        mask: mask of its training; if None, weights of matrices whose bits are all zero are not
+            stored.
 
     Raises:
-        LotteryError: a setting that is not plain data.
+        LotteryError: a setting is not plain data.
     """
     weights, ties = untie(state["model"])
     rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
@@ -56,10 +56,11 @@ def from_state(
 
 
 def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
-    """The plain checkpoint again, its values to the bit, and its mask.
+    """Return the plain checkpoint, bit for bit, and its mask.
 
     Raises:
-        LotteryError: missing, malformed, inconsistent, not finite, or no fairseq checkpoint.
+        LotteryError: the file is missing, malformed, inconsistent or not finite, or does not
+            contain a fairseq checkpoint.
     """
     tensors, record = container.load(path, KIND)
     parts = container.split(path, tensors, ("mask", "values", "buffer"))
@@ -71,16 +72,16 @@ def load_model(path: Union[str, Path]) -> tuple[dict[str, Any], Mask]:
         size = sum(tensor.numel() * tensor.element_size() for tensor in full.values())
         full.update({alias: full[name] for alias, name in record["ties"].items()})
         if sorted(record["names"]) != sorted(full) or "model" in record["settings"]:
-            raise LotteryError(f"{path} is malformed (its names and its tensors differ)")
+            raise LotteryError(f"{path} is malformed (its names do not match its tensors)")
         settings = {key: from_json(value) for key, value in record["settings"].items()}
         state = {"model": {n: full[n].clone() for n in record["names"]}, **settings}
-        look_through(state, size)
+        refuse_malformed_state(state, size)
         return state, mask
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise LotteryError(f"{path} is malformed ({error})") from error
 
 
 def _is_kept(weight: Tensor) -> Tensor:
-    """What is not zero to the bit: a negative zero is a value that comes back."""
-    numbers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    return weight.contiguous().view(numbers) != 0
+    """Return which weights have a nonzero bit; -0.0 has one."""
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    return weight.contiguous().view(integers) != 0

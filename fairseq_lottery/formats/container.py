@@ -1,7 +1,7 @@
-"""One safetensors file with named tensors, a JSON record and a digest over both.
+"""Containers: a safetensors file with named tensors, a JSON record and a digest of both.
 
-Plain, each tensor is one of the file's; compact, all are coded (``compact.layout``). Either way
-the content is the same, and so is its digest.
+A plain container stores each tensor, a compact one codes all of them (``compact.coded_layout``).
+Both have the same content and the same digest.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from fairseq_lottery.files.untrusted_json import MOST_DIMENSIONS, read_json
 from fairseq_lottery.formats.entry_checks import count, entries, one_of
 
 _KEY = "fairseq_lottery"
-#: versions of the format: plain, and compact; 2 was never released
+#: versions of the format; 2 was never released
 _PLAIN, _COMPACT = 1, 3
 _TEXTS = {"kind": one_of(str), "digest": one_of(str)}
-#: entries of our header; the record of a compact file is in its tensors
+#: entries of the header; the record of a compact file is in its tensors
 _HEADERS = {
     _PLAIN: entries({**_TEXTS, "record": one_of(dict)}, ("kind", "digest", "record")),
     _COMPACT: entries(_TEXTS, ("kind", "digest")),
 }
-#: bytes of a header; that of a Transformer-big's ticket with the optimizer's state has 104 thousand
+#: maximum bytes of a header; a Transformer big with optimizer state has 104 thousand
 _LONGEST = 1 << 23
-#: what weights, moments, bits and counters are; others are not read at all
+#: types of weights, moments, bits and counters; other types are refused
 _TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
 
 
 def digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
-    """SHA-256 over the record and every tensor's name, type, shape and bytes."""
+    """Return the SHA-256 of the record and of the names, types, shapes and bytes of tensors."""
     sha = hashlib.sha256(_json(record).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -69,7 +69,7 @@ def save(
         from fairseq_lottery.formats.compact.coded_layout import pack
 
         header["version"] = _COMPACT
-        tensors = pack(tensors, record)  # the record too
+        tensors = pack(tensors, record)
     else:
         header.update(version=_PLAIN, record=record)
     with replacing(path, overwrite) as temporary:
@@ -77,19 +77,19 @@ def save(
         try:
             # one key only: safetensors does not fix the order of several
             save_file(contiguous, str(temporary), metadata={_KEY: _json(header)})
-            # nothing is written that would be refused when it is read
+            # refuse now what reading would refuse
             read_json(read_header(temporary)["__metadata__"][_KEY])
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise LotteryError(f"{path} cannot be written: {error}") from error
 
 
 def kind_of(path: Union[str, Path]) -> str:
-    """The ``kind`` a file was saved as, without reading its tensors."""
+    """Return the ``kind`` of a file without reading its tensors."""
     return str(_header(path)["kind"])
 
 
 def digest_of(path: Union[str, Path]) -> str:
-    """The ``digest`` a file was saved with, without reading its tensors."""
+    """Return the stored ``digest`` of a file without reading its tensors."""
     return str(_header(path)["digest"])
 
 
@@ -99,61 +99,59 @@ def _header(path: Union[str, Path]) -> dict[str, Any]:
     try:
         metadata = read_header(path)["__metadata__"]
         if set(metadata) != {_KEY}:
-            raise ValueError("its record is not the only one")
-        with safe_open(str(path), framework="pt"):  # checks types, shapes and places
+            raise ValueError(f"its metadata has other keys than {_KEY!r}")
+        with safe_open(str(path), framework="pt"):  # validates types, shapes and offsets
             header = read_json(metadata[_KEY])
         version = header["version"]
         count(version, "version", 0)
-        known = version in _HEADERS
-        if known:
+        is_known = version in _HEADERS
+        if is_known:
             _HEADERS[version](header, "header", 0)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise LotteryError(
             f"{path} is malformed or was not written by fairseq-lottery ({error})"
         ) from error
-    if not known:
+    if not is_known:
         raise LotteryError(
-            f"{path} has format version {version}, this fairseq-lottery reads {_PLAIN} and"
-            f" {_COMPACT}; update fairseq-lottery"
+            f"{path} has format version {version}, expected {_PLAIN} or {_COMPACT}; update"
+            " fairseq-lottery"
         )
     return header
 
 
 def read_header(path: Union[str, Path]) -> dict[str, Any]:
-    """The JSON that starts a safetensors file, read more strictly than safetensors does.
+    """Read the JSON header of a safetensors file, more strictly than safetensors does.
 
-    Of a name that is given twice it would take either, and it knows types that torch can
-    hold but not calculate with.
+    safetensors accepts repeated names, and types that torch cannot calculate with.
 
     Raises:
-        OSError, LookupError, TypeError, ValueError: it is none.
+        OSError, LookupError, TypeError, ValueError: the header is not valid.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not length <= min(size - 8, _LONGEST):
-            raise ValueError(f"its header would have {length} bytes")
+            raise ValueError(f"its header of {length} bytes exceeds the file or {_LONGEST} bytes")
         header: Any = read_json(file.read(length).decode())
     if not isinstance(header, dict):
-        raise TypeError("its header is no mapping")
+        raise TypeError("its header is not a mapping")
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         if set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"the entry of {name} is malformed")
         if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{name} is of the type {entry['dtype']}")
+            raise ValueError(f"{name} has type {entry['dtype']}")
         if len(entry["shape"]) > MOST_DIMENSIONS:
             raise ValueError(f"{name} has {len(entry['shape'])} dimensions")
     return header
 
 
 def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of this ``kind`` whole: its tensors and its record.
+    """Read the tensors and the record of a file of this ``kind``.
 
     Raises:
-        LotteryError: missing, malformed, of another kind or version, or changed since it was
-            written.
+        LotteryError: the file is missing, malformed, of another kind or version, or was changed.
     """
     header = _header(path)
     if header["kind"] != kind:
@@ -180,11 +178,11 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
 def split(
     path: Union[str, Path], tensors: Mapping[str, Tensor], parts: tuple[str, ...]
 ) -> dict[str, dict[str, Tensor]]:
-    """Sort tensors named ``part/name`` by part; refuses a part that is not expected."""
-    found: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+    """Return part -> name -> tensor of tensors named ``part/name``; refuse unknown parts."""
+    by_part: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
-        if part not in found:
-            raise LotteryError(f"{path} is malformed (it has an unknown entry {key!r})")
-        found[part][name] = tensor
-    return found
+        if part not in by_part:
+            raise LotteryError(f"{path} is malformed (unknown entry {key!r})")
+        by_part[part][name] = tensor
+    return by_part

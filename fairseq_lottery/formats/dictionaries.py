@@ -1,4 +1,4 @@
-"""The dictionaries that a ticket's embeddings were trained with."""
+"""Dictionaries of embeddings: read, stored and compared."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes
 
-#: symbols of fairseq's own in front of those of every dictionary
+#: symbols that fairseq puts before those of every dictionary
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-#: bytes and lines of a dictionary's file, and bytes of its symbols in a file of ours. Those of
-#: 4,000 symbols have 43 and 30 thousand; in memory short ones take 25 times as much
+#: maximum bytes and lines of a dictionary file, and maximum bytes of stored symbols. 4,000 symbols
+#: have 43 and 30 thousand bytes; in memory short symbols take 25 times as much
 LARGEST, _MOST, _LARGEST_STORED = 1 << 24, 1 << 20, 1 << 22
 
 
@@ -33,7 +33,7 @@ def _encode(symbols: tuple[str, ...]) -> Tensor:
 
 def _decode(text: Any) -> tuple[str, ...]:
     if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
-        raise LotteryError("the stored dictionary is not a text; the file is malformed")
+        raise LotteryError("the stored dictionary is not a row of bytes; the file is malformed")
     _refuse_large(text.numel())
     try:
         return tuple(text.numpy().tobytes().decode().split("\n"))
@@ -44,17 +44,17 @@ def _decode(text: Any) -> tuple[str, ...]:
 def _refuse_large(size: int) -> None:
     if size > _LARGEST_STORED:
         raise LotteryError(
-            f"the stored dictionary has {size} bytes, more than {_LARGEST_STORED}; use a smaller"
-            " vocabulary"
+            f"the stored dictionary has {size} bytes, which exceeds {_LARGEST_STORED}; use a"
+            " smaller vocabulary"
         )
 
 
 @dataclass(frozen=True)
 class Dictionaries:
-    """The dictionaries of a task by name.
+    """Dictionaries of a task.
 
     Attributes:
-        symbols: name -> symbols in order, without fairseq's four special ones.
+        symbols: name -> ordered symbols without the four special symbols of fairseq.
     """
 
     symbols: Mapping[str, tuple[str, ...]]
@@ -70,32 +70,32 @@ class Dictionaries:
             for name, symbols in self.symbols.items()
         }
 
-    def refuse_other(self, other: Dictionaries, whose: str) -> None:
-        """Refuse ``other`` (the data's) unless it is symbol for symbol this one (``whose``)."""
+    def refuse_other(self, other: Dictionaries, owner: str) -> None:
+        """Refuse dictionaries of the data (``other``) that differ from these (of ``owner``)."""
         if set(self.symbols) != set(other.symbols):
             raise LotteryError(
-                f"the data has the dictionaries {_listed(other.symbols)}, and {whose} has"
-                f" {_listed(self.symbols)}; use data of the same task"
+                f"the data has the dictionaries {_listed(other.symbols)}, expected"
+                f" {_listed(self.symbols)} as in {owner}; use data of the same task"
             )
         advice = "preprocess with --srcdict" + (" and --tgtdict" if len(self.symbols) > 1 else "")
-        for name, ours in self.symbols.items():
-            theirs = other[name]
-            for index in (i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b):
+        for name, expected in self.symbols.items():
+            symbols = other[name]
+            for index in (i for i, (a, b) in enumerate(zip(expected, symbols)) if a != b):
                 raise LotteryError(
-                    f"the {name} dictionary of the data is not {whose}'s: symbol {index} is"
-                    f" {theirs[index]!r} in the data and {ours[index]!r} in {whose}; {advice}"
+                    f"in the {name} dictionary of the data symbol {index} is {symbols[index]!r},"
+                    f" expected {expected[index]!r} as in {owner}; {advice}"
                 )
-            if len(ours) != len(theirs):
+            if len(expected) != len(symbols):
                 raise LotteryError(
-                    f"the {name} dictionary of the data has {len(theirs)} symbols, {whose}'s has"
-                    f" {len(ours)}; {advice}"
+                    f"the {name} dictionary of the data has {len(symbols)} symbols, expected"
+                    f" {len(expected)} as in {owner}; {advice}"
                 )
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return name -> symbols as UTF-8 bytes; those that equal the first are left out."""
-        (first, symbols), *others = self.symbols.items()
+        """Return name -> symbols as UTF-8 bytes, without dictionaries that equal the first."""
+        (first, symbols), *rest = self.symbols.items()
         tensors = {first: _encode(symbols)}
-        tensors.update({name: _encode(more) for name, more in others if more != symbols})
+        tensors.update({name: _encode(more) for name, more in rest if more != symbols})
         return tensors
 
     @classmethod
@@ -103,16 +103,15 @@ class Dictionaries:
         """Return the inverse of ``to_tensors`` for the dictionaries ``names`` of a task.
 
         Raises:
-            LotteryError: the tensors are malformed, or not those of these dictionaries.
+            LotteryError: the tensors are malformed, or belong to other dictionaries.
         """
-        first, *others = names
-        if not isinstance(tensors, Mapping) or not {first} <= set(tensors) <= {first, *others}:
+        first, *more = names
+        if not isinstance(tensors, Mapping) or not {first} <= set(tensors) <= {first, *more}:
             raise LotteryError(
-                f"the stored dictionaries are not {_listed([first, *others])}; the file is"
-                " malformed"
+                f"the stored dictionaries are not {_listed([first, *more])}; the file is malformed"
             )
         symbols = _decode(tensors[first])
-        rest = {n: _decode(tensors[n]) if n in tensors else symbols for n in others}
+        rest = {n: _decode(tensors[n]) if n in tensors else symbols for n in more}
         return cls({first: symbols, **rest})
 
 
@@ -121,28 +120,27 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def read_dictionaries(folder: DataFolder) -> Dictionaries:
-    """Read the dictionaries of a data folder as they are now, with what the task adds to them.
+    """Read the dictionaries of a data folder, with the symbols that the task adds.
 
     Raises:
-        LotteryError: one is missing, or fairseq cannot read it.
+        LotteryError: a dictionary is missing, or fairseq cannot read it.
     """
-
     symbols = {}
     for name, file in folder.files.items():
         try:
-            found = _symbols(read_bytes(folder.path / file, LARGEST))
+            stored = _symbols(read_bytes(folder.path / file, LARGEST))
         except (OSError, ValueError, RuntimeError) as error:
             path = folder.path / file
             raise LotteryError(f"the dictionary {path} cannot be read: {error}") from error
         added = folder.added.get(name, ())
-        symbols[name] = (*found, *(one for one in added if one not in (*SPECIAL, *found)))
+        symbols[name] = (*stored, *(s for s in added if s not in (*SPECIAL, *stored)))
     return Dictionaries(symbols)
 
 
 def _symbols(text: bytes) -> tuple[str, ...]:
-    """Symbols in the file of a dictionary, as fairseq loads them."""
+    """Return the symbols of a dictionary file as fairseq loads them."""
     if text.count(b"\n") > _MOST:
-        raise ValueError(f"it has more than {_MOST} lines")
+        raise ValueError(f"its lines exceed {_MOST}")
     lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
     data = fairseq_module("data")
     if data is not None:

@@ -1,7 +1,7 @@
-"""Checks of what untrusted files hold; each format states its entries once, as a schema of these.
+"""Checks for entries of untrusted files; each format combines them into one schema.
 
-A check takes a value, its name for the message, and the size of its file in bytes; it raises
-``LotteryError``. Entries that are None count as missing.
+A check takes a value, its name for the message, and the size of its file in bytes, and raises
+``LotteryError``. An entry that is None counts as missing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from fairseq_lottery.files.untrusted_json import MOST_DIMENSIONS, refuse_other_t
 
 Check = Callable[[Any, str, int], None]
 
-#: names may share one tensor, as tied embeddings do; all names together stay within this
-#: many times the file
+#: names may share a tensor, as tied embeddings do: maximum ratio of all tensors to the file size
 _MOST_SHARED = 32
 _TYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -27,17 +26,17 @@ _TYPES = (
 
 
 def refuse(value: Any, name: str) -> NoReturn:
-    """Refuse a value, and name it if it is short, else its type."""
-    told = f"a {type(value).__name__}"
+    """Raise an error with a short value, or else with its type."""
+    found = f"a {type(value).__name__}"
     if isinstance(value, str):
-        told = repr(value[:80])
+        found = repr(value[:80])
     elif value is None or (isinstance(value, (int, float)) and abs(value) < 2**64):
-        told = repr(value)
-    raise LotteryError(f"its {name} is {told}")
+        found = repr(value)
+    raise LotteryError(f"its {name} is {found}")
 
 
 def one_of(*kinds: type) -> Check:
-    """Check that a value is an instance of one of these types; True is no number."""
+    """Check that a value is an instance of one of these types; bool is not int."""
 
     def check(value: Any, name: str, size: int) -> None:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -47,7 +46,7 @@ def one_of(*kinds: type) -> Check:
 
 
 def count(value: Any, name: str, size: int) -> None:
-    """Check that a value is an integer from 0 that fits 64 bits."""
+    """Check that a value is a nonnegative integer below 2**63."""
     if type(value) is not int or not 0 <= value < 2**63:
         refuse(value, name)
 
@@ -61,46 +60,46 @@ def json_entries(value: Any, name: str, size: int) -> None:
 def entries(checks: Mapping[str, Check], needed: tuple[str, ...] = (), names: type = str) -> Check:
     """Check the entries of a mapping whose keys are of the type ``names``.
 
-    Mappings are dictionaries: omegaconf's classes run code of their own where they are read.
+    Only dictionaries are accepted: reading mappings of omegaconf runs code.
     """
 
     def check(value: Any, name: str, size: int) -> None:
         if not isinstance(value, dict) or not all(isinstance(key, names) for key in value):
             refuse(value, name)
-        for key, one in checks.items():
+        for key, entry_check in checks.items():
             if value.get(key) is not None:
-                one(value[key], f"{name}.{key}" if name else key, size)
+                entry_check(value[key], f"{name}.{key}" if name else key, size)
             elif key in needed:
                 raise LotteryError(f"its {name or 'record'} has no {key}")
 
     return check
 
 
-def every(one: Check) -> Check:
-    """Check all values of a mapping, whose keys are texts."""
+def every(check_value: Check) -> Check:
+    """Check all values of a mapping whose keys are strings."""
 
     def check(value: Any, name: str, size: int) -> None:
         entries({})(value, name, size)
         for key, item in value.items():
-            one(item, f"{name}.{key}", size)
+            check_value(item, f"{name}.{key}", size)
 
     return check
 
 
-def list_of(one: Check) -> Check:
+def list_of(check_item: Check) -> Check:
     """Check all items of a list."""
 
     def check(value: Any, name: str, size: int) -> None:
         if not isinstance(value, (list, tuple)):
             refuse(value, name)
         for number, item in enumerate(value):
-            one(item, f"{name}[{number}]", size)
+            check_item(item, f"{name}[{number}]", size)
 
     return check
 
 
 def row(*kinds: type) -> Check:
-    """Check that a value is a list of items of exactly these types, one each."""
+    """Check that a value is a list with one item of each of these types, in order."""
 
     def check(value: Any, name: str, size: int) -> None:
         if not isinstance(value, list) or tuple(map(type, value)) != kinds:
@@ -110,23 +109,23 @@ def row(*kinds: type) -> Check:
 
 
 def tensors(value: Any, name: str, size: int) -> None:
-    """Check that a mapping holds plain tensors, no larger than what they are stored in.
+    """Check that a mapping contains plain tensors that are not larger than their storage.
 
-    A few bytes can stand for a tensor of any size, which the first operation on it would need.
+    Views such as ``expand`` represent tensors of any size by a few bytes.
     """
     if not isinstance(value, dict):
         refuse(value, name)
     total = 0
     for key, tensor in value.items():
         if not isinstance(tensor, Tensor):
-            raise LotteryError(f"its {name} holds more than tensors")
+            raise LotteryError(f"its {name} has {key!r}, which is not a tensor")
         if not isinstance(key, str) or not key or not key.isprintable():
-            raise LotteryError(f"its {name} has the name {key!r}")
+            raise LotteryError(f"its {name} has the invalid name {key!r}")
         if not _is_plain_tensor(tensor):
-            raise LotteryError(f"its {name} has a {key} that is no plain tensor")
+            raise LotteryError(f"its {name} has {key!r}, which is not a plain tensor")
         total += tensor.numel() * tensor.element_size()
     if total > _MOST_SHARED * size:
-        raise LotteryError(f"its {name} is larger than the file")
+        raise LotteryError(f"its {name} exceeds {_MOST_SHARED} times the file size")
 
 
 def _is_plain_tensor(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Plain Python data as JSON and back, without loss: also what JSON has no word for."""
+"""Convert plain Python data to JSON and back without loss."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _TYPE = "__type__"
 
 
 def to_json(value: Any, name: str) -> Any:
-    """Return what ``from_json`` turns into ``value`` again.
+    """Return ``value`` as JSON data; ``from_json`` is the inverse.
 
-    Tuples, numbers that are not finite, mappings whose keys are not texts, and namespaces become
-    mappings with a type; all that JSON holds stays as it is. Numbers of numpy become Python's.
+    Tuples, numbers that are not finite, mappings with keys other than strings, and namespaces
+    become mappings with a type. Numbers of numpy become numbers of Python.
 
     Args:
-        name: of the value, for the sentence.
+        name: name of the value in the message.
 
     Raises:
-        LotteryError: something in it is not plain data.
+        LotteryError: a part of the value is not plain data.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -36,30 +36,28 @@ def to_json(value: Any, name: str) -> Any:
     if isinstance(value, Namespace):
         return {_TYPE: "namespace", "value": to_json(vars(value), name)}
     if isinstance(value, (list, tuple)):
-        items = [to_json(one, f"{name}[{number}]") for number, one in enumerate(value)]
+        items = [to_json(item, f"{name}[{number}]") for number, item in enumerate(value)]
         return items if isinstance(value, list) else {_TYPE: "tuple", "value": items}
     if isinstance(value, Mapping):
-        pairs = {key: to_json(one, f"{name}.{key}") for key, one in value.items()}
+        pairs = {key: to_json(item, f"{name}.{key}") for key, item in value.items()}
         if all(isinstance(key, str) for key in pairs) and _TYPE not in pairs:
             return pairs
         return {_TYPE: "dict", "value": [[to_json(k, name), v] for k, v in pairs.items()]}
-    raise LotteryError(
-        f"{name} is of type {type(value).__name__}, which a compact file does not hold"
-    )
+    raise LotteryError(f"{name} has type {type(value).__name__}, which compact files cannot store")
 
 
 def from_json(value: Any) -> Any:
-    """Return the value that ``to_json`` was given.
+    """Return the argument of ``to_json`` for its result.
 
     Raises:
-        ValueError, TypeError, KeyError: it was not written by ``to_json``.
+        ValueError, TypeError, KeyError: ``to_json`` did not return this value.
     """
     if isinstance(value, list):
-        return [from_json(one) for one in value]
+        return [from_json(item) for item in value]
     if not isinstance(value, dict):
         return value
     if _TYPE not in value:
-        return {key: from_json(one) for key, one in value.items()}
+        return {key: from_json(item) for key, item in value.items()}
     return _READERS[value[_TYPE]](value["value"])
 
 
@@ -67,5 +65,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "namespace": lambda settings: Namespace(**from_json(settings)),
     "tuple": lambda items: tuple(from_json(items)),
-    "dict": lambda pairs: {from_json(key): from_json(one) for key, one in pairs},
+    "dict": lambda pairs: {from_json(key): from_json(item) for key, item in pairs},
 }

@@ -1,4 +1,4 @@
-"""Weights that are not zero where a mask prunes: what something else has done to a file."""
+"""Weights that are not zero where the mask prunes; other programs may write such files."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from fairseq_lottery.masks import Mask
 
 
 def count_leaks(tensors: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, int]:
-    """Matrix -> its pruned entries that are not zero; those without any, or not there, left out."""
-    found = {
+    """Return matrix -> number of pruned entries that are not zero, without zero counts."""
+    counts = {
         name: int(torch.count_nonzero(tensors[name][~keep]))
         for name, keep in mask.items()
         if name in tensors
     }
-    return {name: count for name, count in found.items() if count}
+    return {name: count for name, count in counts.items() if count}
 
 
 def refuse_leaks(
     path: Union[str, Path], mask: Optional[Mask], groups: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
-    """Refuse a file with weights where its mask prunes; name the first matrix.
+    """Refuse a file with nonzero weights where its mask prunes.
 
     Args:
-        mask: None for a dense file, in which nothing leaks.
-        groups: what the tensors are to a reader of the message -> name -> tensor.
+        mask: None for a dense file.
+        groups: group for the message, such as ``weights`` -> name -> tensor.
     """
     for group, tensors in groups.items():
         for name, count in count_leaks(tensors, mask or {}).items():
             raise LotteryError(
-                f"{path}: {count} pruned entries of {name} are not zero in its {group}; something"
-                " that does not know its mask has changed it, so take a file as training left it"
+                f"{path}: {count} pruned entries of {name} are not zero in its {group}; use the"
+                " file that the training wrote"
             )
 
 
 def refuse_leaking(state: Mapping[str, Any], path: Union[str, Path]) -> None:
-    """``refuse_leaks`` for the model and the fp32 masters of what ``read_checkpoint`` has read."""
+    """Refuse a checkpoint whose weights or fp32 masters are not zero where its mask prunes."""
     mask = stored_mask(state)
     if mask is not None:
         mask.check({name: tuple(tensor.shape) for name, tensor in state["model"].items()})
@@ -51,12 +51,12 @@ def refuse_leaking(state: Mapping[str, Any], path: Union[str, Path]) -> None:
 
 
 def stored_mask(state: Mapping[str, Any]) -> Optional[Mask]:
-    """The mask in a checkpoint; None where it says that there is none."""
+    """Return the mask of a checkpoint, or None."""
     stored = stored_entries(state).get("mask")
     return mask_from_state(stored) if stored is not None else None
 
 
 def stored_masters(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Name -> fp32 master in a checkpoint; empty where it has none."""
+    """Return name -> fp32 master of a checkpoint; empty if it has no masters."""
     optimizer = state.get("last_optimizer_state") or {}
     return dict((optimizer.get("lottery") or {}).get("masters") or {})

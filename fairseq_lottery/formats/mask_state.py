@@ -1,4 +1,4 @@
-"""A mask as the plain tensors and numbers that go into checkpoints and files."""
+"""Masks as plain tensors and numbers for checkpoints and files."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def mask_to_file(mask: Mask) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def survivors(mask: Mask, name: str, full: Tensor) -> Tensor:
-    """What a file holds of a tensor: what its mask keeps, in row-major order, or all of it."""
+    """Return the stored entries of a tensor: those its mask keeps, row by row, or all of them."""
     return full[mask[name]] if name in mask else full
 
 
 def prunable_survivors(mask: Mask, name: str) -> Tensor:
-    """Return what the mask keeps of a matrix as a bool tensor, without a protected row."""
+    """Return where the mask keeps entries of a matrix, without a protected row."""
     kept = mask[name].clone()
     if name in mask.protected:
         kept[mask.protected[name]] = False
@@ -43,7 +43,7 @@ def prunable_survivors(mask: Mask, name: str) -> Tensor:
 
 
 def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tensor:
-    """The inverse of ``survivors``; pruned entries are zero.
+    """Return the full tensor, zero where pruned; ``survivors`` is the inverse.
 
     Raises:
         LotteryError: the mask keeps another number of entries.
@@ -54,7 +54,7 @@ def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tens
     expected = int(torch.count_nonzero(keep))
     if kept.dim() != 1 or kept.numel() != expected:
         raise LotteryError(
-            f"{path}: the mask of {name} keeps {expected} weights, the file has {kept.numel()}"
+            f"{path}: expected {expected} kept weights of {name}, the file has {kept.numel()}"
         )
     full = torch.zeros(keep.shape, dtype=kept.dtype)
     full[keep] = kept
@@ -62,7 +62,7 @@ def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tens
 
 
 def mask_of_zeros(weights: Mapping[str, Tensor], is_kept: Callable[[Tensor], Tensor]) -> Mask:
-    """The mask of a file that has none, over every weight matrix; protected rows are kept."""
+    """Return a mask of all weight matrices by ``is_kept``; protected rows are kept."""
     full = full_mask({name: tuple(tensor.shape) for name, tensor in weights.items()})
     entries = {name: is_kept(weights[name]) for name in full}
     for name, row in full.protected.items():
@@ -71,7 +71,7 @@ def mask_of_zeros(weights: Mapping[str, Tensor], is_kept: Callable[[Tensor], Ten
 
 
 def mask_from_state(state: Mapping[str, Any]) -> Mask:
-    """The inverse of ``mask_to_state``; refuses what is malformed."""
+    """Return the mask of a state; ``mask_to_state`` is the inverse."""
     try:
         bits = {name: tensor.numpy() for name, tensor in state["bits"].items()}
         return Mask.unpack(bits, state["shapes"], state["protected"])
@@ -80,7 +80,7 @@ def mask_from_state(state: Mapping[str, Any]) -> Mask:
 
 
 def save_mask(path: Union[str, Path], mask: Mask) -> None:
-    """Write a mask alone, a bit per weight."""
+    """Write a mask as a file with one bit per weight."""
     tensors, layout = mask_to_file(mask)
     container.save(path, "mask", tensors, {"mask": layout}, overwrite=True)
 
@@ -89,7 +89,7 @@ def load_mask(path: Union[str, Path]) -> Mask:
     """Read a mask that ``save_mask`` wrote.
 
     Raises:
-        LotteryError: missing, malformed, or a file of another kind.
+        LotteryError: the file is missing, malformed or of another kind.
     """
     tensors, record = container.load(path, "mask")
     layout = record.get("mask")

@@ -1,4 +1,4 @@
-"""Snapshots: the weights of a run at one update."""
+"""Write snapshots: the weights of a run at one update."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def save_snapshot(
     dictionaries: Optional[Dictionaries],
     record: Mapping[str, Any],
 ) -> None:
-    """Write name -> weight, the mask they were trained under, and where they come from."""
+    """Write weights with the mask, dictionaries and record of their run."""
     tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
     full = dict(record)
     if mask is not None:

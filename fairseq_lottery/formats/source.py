@@ -1,4 +1,4 @@
-"""Where masks and start weights come from: checkpoints, snapshots and tickets, read alike."""
+"""Read any file with weights: checkpoint, snapshot, ticket or compact model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from fairseq_lottery.adapters import TaskAdapter, adapter_of, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.checkpoints.architecture import architecture_of
 from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
-    settings_of,
     stored_entries,
     stored_update,
 )
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments, read_moments
+from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.compact_model import KIND as MODEL
 from fairseq_lottery.formats.compact_model import load_model
@@ -46,25 +45,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """Weights, and what is known of them; nobody has to read the file again.
+    """Weights of a file with everything that the file states about them.
 
     Attributes:
-        path: the file.
-        kind: ``checkpoint``, ``snapshot``, ``ticket``, or ``model``, a checkpoint made compact.
-        weights: name -> full tensor, a tied tensor once.
-        update: number of updates behind the weights, None where the file does not say.
-        masters: whether the weights have their full precision: fp32 weights, or the fp32
-            masters of a half-precision run. Where not, ranks have ties from rounding.
-        mask: what they were trained under, None for a dense run.
-        architecture: the model's command-line arguments that shape it.
-        in_file: the dictionaries in the file, None where there are none.
-        adapter: of the task that the file names.
-        record: how a ticket or snapshot was made; of a checkpoint, its ticket.
-        state: a checkpoint or model as ``read_checkpoint`` gives it; empty for everything else.
-        moments: the optimizer state that a ticket keeps.
-        rounded: the weights in half precision that a checkpoint has beside its fp32 masters,
-            which ``weights`` are; empty where there is but one of both.
-        cut: whether heads or FFN units were cut out of the model, which no training starts from.
+        path: path of the file.
+        kind: ``checkpoint``, ``snapshot``, ``ticket``, or ``model`` (a compact checkpoint).
+        weights: name -> full tensor, each tied tensor once.
+        update: number of updates of the weights; None if the file does not store it.
+        masters: whether the weights have full precision: fp32 weights, or the fp32 masters of a
+            half-precision run. Otherwise rounding causes ties in ranks.
+        mask: mask of the training; None for a dense run.
+        architecture: command-line arguments that shape the model.
+        in_file: the dictionaries in the file, or None.
+        adapter: adapter of the task in the file.
+        record: record of a ticket or snapshot; for a checkpoint, that of its ticket.
+        state: result of ``read_checkpoint`` for a checkpoint or model; otherwise empty.
+        moments: optimizer state of a ticket.
+        rounded: half-precision weights of a checkpoint whose ``weights`` are its fp32 masters;
+            otherwise empty.
+        cut: whether heads or FFN units were cut out of the model, which then cannot be trained.
     """
 
     path: str
@@ -84,17 +83,17 @@ class Source:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter."""
+        """Return name -> shape of every parameter."""
         return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
 
     @property
     def lottery(self) -> Mapping[str, Any]:
-        """The entries of this plugin in the task state of a checkpoint."""
+        """Return the entries of this plugin in the task state of a checkpoint."""
         return stored_entries(self.state)
 
     @property
     def prunes_components(self) -> bool:
-        """Whether its ticket, or one that its mask was drawn from, prunes heads or FFN units."""
+        """Return whether its ticket, or an ancestor of it, prunes heads or FFN units."""
         if self.kind == "snapshot":
             return "|closed-" in str(self.record.get("ticket"))  # a signature
         return bool(self.record.get("parts") or self.record.get("closes"))
@@ -103,27 +102,27 @@ class Source:
         """Return the dictionaries in the file, or else those in its data folder.
 
         Raises:
-            LotteryError: neither has them; the sentence says why.
+            LotteryError: neither contains them.
         """
         if self.in_file is not None:
             return self.in_file
         try:
             task = settings_of(settings_of(self.state.get("cfg")).get("task"))
             folder = self.adapter.find_folder(task)
-            found = read_dictionaries(folder)
+            dictionaries = read_dictionaries(folder)
         except LotteryError as error:
             raise LotteryError(
                 f"the dictionaries of {self.path} are not known: {error}; run this in the folder"
-                " that the training ran in, or put the data folder back"
+                " of the training, or restore the data folder"
             ) from error
-        logger.warning("the dictionaries are those in %s now", folder.path.resolve())
-        return found
+        logger.warning("the dictionaries are read from %s", folder.path.resolve())
+        return dictionaries
 
     def optimizer_state(self) -> tuple[Moments, dict[str, Any]]:
         """Return moment -> parameter -> tensor, and plain numbers such as ``step``.
 
         Raises:
-            LotteryError: the file has none that says which parameter is which.
+            LotteryError: the file has no optimizer state with parameter names.
         """
         if self.kind == "ticket":
             return self.moments, self.record["moment_numbers"]
@@ -136,12 +135,12 @@ class Source:
 
     @property
     def is_pruned(self) -> bool:
-        """Whether its mask prunes anything."""
+        """Return whether its mask prunes at least one weight."""
         return self.mask is not None and self.mask.pruned > 0
 
     @property
     def groups(self) -> dict[str, Mapping[str, Tensor]]:
-        """``weights`` as fairseq loads them and, where they are kept apart, ``masters``."""
+        """Return ``weights`` as fairseq loads them, and ``masters`` if there are any."""
         if not self.rounded:
             return {"weights": self.weights}
         masters = {name: self.weights[name] for name in self.rounded}
@@ -149,15 +148,15 @@ class Source:
 
     @property
     def agrees(self) -> bool:
-        """Whether everything that its mask prunes is zero."""
-        return not any(count_leaks(one, self.mask or {}) for one in self.groups.values())
+        """Return whether everything that its mask prunes is zero."""
+        return not any(count_leaks(group, self.mask or {}) for group in self.groups.values())
 
     def refuse_leaks(self) -> None:
-        """Refuse weights, or masters, where its mask prunes."""
+        """Refuse weights or masters that are not zero where the mask prunes."""
         refuse_leaks(self.path, self.mask, self.groups)
 
     def digest(self) -> str:
-        """SHA-256 over the weights and the mask, whatever file they are in."""
+        """Return the SHA-256 of weights and mask, which is the same for all kinds of files."""
         sha = hashlib.sha256(container.digest(self.weights, {}).encode())
         sha.update((self.mask.digest() if self.mask is not None else "dense").encode())
         return sha.hexdigest()
@@ -167,17 +166,17 @@ def read_source(path: Union[str, Path]) -> Source:
     """Read a fairseq checkpoint, a snapshot, a ticket or a compact model.
 
     Raises:
-        LotteryError: missing, unreadable, malformed, not finite, none of these, or under
-            a mask of another model.
+        LotteryError: the file is missing, unreadable, malformed, not finite or of another kind, or
+            its mask does not fit the model.
     """
     file = Path(path)
     refuse_missing(file)
     if file.suffix != ".safetensors":
         state = read_checkpoint(file)
-        return _checked(_from_state(file, "checkpoint", state, stored_mask(state)))
+        return _validated(_from_state(file, "checkpoint", state, stored_mask(state)))
     kind = container.kind_of(file)
     if kind == MODEL:
-        return _checked(_from_state(file, MODEL, *load_model(file)))
+        return _validated(_from_state(file, MODEL, *load_model(file)))
     kind = "ticket" if kind == "ticket" else "snapshot"
     return source_of(file, kind, *container.load(file, kind))
 
@@ -185,11 +184,11 @@ def read_source(path: Union[str, Path]) -> Source:
 def source_of(
     path: Union[str, Path], kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Source:
-    """Return the content of a ticket's or a snapshot's container as ``read_source`` does."""
-    return _checked((_from_ticket if kind == "ticket" else _from_snapshot)(path, tensors, record))
+    """Return the source for the content of a ticket or snapshot."""
+    return _validated((_from_ticket if kind == "ticket" else _from_snapshot)(path, tensors, record))
 
 
-def _checked(source: Source) -> Source:
+def _validated(source: Source) -> Source:
     for tensors in source.groups.values():
         refuse_not_finite(tensors, source.path)
     if source.mask is not None:
@@ -242,7 +241,7 @@ def _from_state(path: Path, kind: str, state: dict[str, Any], mask: Optional[Mas
     model_weights, _ = untie(state["model"])
     masters = {n: m for n, m in stored_masters(state).items() if n in model_weights}
     cfg = settings_of(state.get("cfg"))
-    # fairseq stores half-precision weights as fp32: only the configuration tells
+    # fairseq stores half-precision weights as fp32, so the configuration decides
     common = settings_of(cfg.get("common"))
     half = bool(common.get("fp16") or common.get("bf16")) or any(
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()

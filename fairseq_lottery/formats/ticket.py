@@ -17,26 +17,26 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import MOMENTS
 from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_file, scatter, survivors
-from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_untrue
+from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_other_mask
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options.axes import UPDATE_COUNTER
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """What a run starts from.
+    """A mask and start values for a training.
 
     Attributes:
-        mask: which weights survive.
+        mask: selects the survivors.
         values: name -> full start tensor of every parameter, zero where pruned.
-        record: where mask and values came from; ``record["signature"]`` is its short form.
-        dictionaries: what the embeddings were trained with.
-        moments: name of the optimizer's state -> parameter -> full tensor, where the ticket
-            keeps the optimizer state (zero where pruned); empty for fresh moments.
+        record: provenance of mask and values; ``record["signature"]`` is its short form.
+        dictionaries: dictionaries of the embeddings.
+        moments: name of an optimizer state -> parameter -> full tensor, zero where pruned; empty
+            for fresh moments.
 
     Raises:
-        LotteryError: the mask is of another model, a moment of another shape, a pruned weight
-            is not zero, or a value or moment is not finite.
+        LotteryError: the mask does not fit the values, a moment has another shape, a pruned
+            weight is not zero, or a value or moment is not finite.
     """
 
     mask: Mask
@@ -52,49 +52,49 @@ class Ticket:
             for name, value in by_name.items():
                 if name not in self.values or self.values[name].shape != value.shape:
                     raise LotteryError(
-                        f"the ticket's {moment} of {name} has the shape {tuple(value.shape)},"
-                        " which is not that of its parameter"
+                        f"the ticket's {moment} of {name} has shape {tuple(value.shape)}, which is"
+                        " not that of its parameter"
                     )
                 moments[f"{moment} of {name}"] = value
         for name, value in {**self.values, **moments}.items():
             if not bool(torch.isfinite(value).all()):
                 raise LotteryError(f"the ticket's {name} has entries that are NaN or infinite")
         for name in count_leaks(self.values, self.mask):
-            raise LotteryError(f"the ticket's {name} has weights where its mask prunes")
+            raise LotteryError(f"the ticket's {name} has nonzero weights where its mask prunes")
 
     @property
     def adapter(self) -> TaskAdapter:
-        """The adapter of the task that it is trained for."""
+        """Return the adapter of its task."""
         return stored_adapter(self.record, "the ticket")
 
     @property
     def first_update(self) -> int:
-        """Return the first update of a training of this ticket: 0 unless its counter rewinds."""
+        """Return the update at which its training starts: 0 unless the update counter rewinds."""
         return int(self.record["update"] or 0) if self.record["clock"] == "rewind" else 0
 
     def refuse_model(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuse a model (name -> shape) of another architecture, by its first difference."""
+        """Refuse a model (name -> shape) of another architecture."""
         refuse_other_shapes(
             {name: tuple(t.shape) for name, t in self.values.items()}, shapes, "the ticket"
         )
 
     def digest(self) -> str:
-        """SHA-256 over everything that is in the file."""
+        """Return the SHA-256 of the content of its file."""
         return container.digest(*_to_file(self))
 
 
 def refuse_other_shapes(
-    ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]], whose: str
+    shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]], owner: str
 ) -> None:
-    """Refuse two sets of parameters that differ, naming the first one that does."""
-    for name in sorted(set(ours) | set(theirs)):
-        if name not in theirs:
-            raise LotteryError(f"{whose} has {name}, which the model does not have")
-        if name not in ours:
-            raise LotteryError(f"the model has {name}, which {whose} does not have")
-        if tuple(ours[name]) != tuple(theirs[name]):
+    """Refuse parameters of ``owner`` whose names or shapes are not those of the model."""
+    for name in sorted(set(shapes) | set(model)):
+        if name not in model:
+            raise LotteryError(f"{owner} has {name}, which the model does not have")
+        if name not in shapes:
+            raise LotteryError(f"the model has {name}, which {owner} does not have")
+        if tuple(shapes[name]) != tuple(model[name]):
             raise LotteryError(
-                f"{name} has shape {tuple(ours[name])} in {whose} and {tuple(theirs[name])} in"
+                f"{name} has shape {tuple(shapes[name])} in {owner} and {tuple(model[name])} in"
                 " the model; use the same architecture flags and dictionaries"
             )
 
@@ -112,17 +112,17 @@ def _to_file(ticket: Ticket) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_ticket(path: Union[str, Path], ticket: Ticket, overwrite: bool = True) -> None:
-    """Write the ticket atomically: masks as bits, survivors only; same ticket, same bytes."""
+    """Write a ticket atomically; the same ticket gives the same bytes."""
     tensors, record = _to_file(ticket)
     container.save(path, "ticket", tensors, record, overwrite)
 
 
 def load_ticket(path: Union[str, Path]) -> Ticket:
-    """Read and verify a ticket; nothing is unpickled.
+    """Read and validate a ticket without unpickling.
 
     Raises:
-        LotteryError: missing, malformed, changed, or a mask that disagrees with the values or
-            with what the record says of it.
+        LotteryError: the file is missing, malformed or changed, or its mask does not match its
+            values or its record.
     """
     return ticket_of(path, *container.load(path, "ticket"))
 
@@ -130,7 +130,7 @@ def load_ticket(path: Union[str, Path]) -> Ticket:
 def ticket_of(
     path: Union[str, Path], tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Ticket:
-    """Return the ticket that a container holds, as ``load_ticket`` does."""
+    """Return the ticket of a container; raises the errors of ``load_ticket``."""
     parts = container.split(path, tensors, ("mask", "values", "moments", "dictionary"))
     try:
         mask = mask_from_state({**record["mask"], "bits": parts["mask"]})
@@ -145,13 +145,13 @@ def ticket_of(
         if record["clock"] not in UPDATE_COUNTER.names:
             raise LotteryError(f"{path} has an unknown update counter {record['clock']!r}")
         refuse_malformed(record, path)
-        refuse_untrue(record, mask, path)
+        refuse_other_mask(record, mask, path)
         refuse_other_types(values, path)
         for moment, by_name in moments.items():
             if moment not in MOMENTS:
-                raise LotteryError(f"{path} is malformed (no optimizer keeps a {moment!r})")
+                raise LotteryError(f"{path} is malformed (unknown optimizer state {moment!r})")
             if moment.startswith("exp_") and "step" not in record["moment_numbers"]:
-                raise LotteryError(f"{path} is malformed (it keeps {moment}, but of no step)")
+                raise LotteryError(f"{path} is malformed (it has {moment} but no step)")
             refuse_other_types(by_name, path)
         return Ticket(mask, values, record, dictionaries, moments)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -159,7 +159,7 @@ def ticket_of(
 
 
 def refuse_other_types(weights: Mapping[str, Tensor], path: Union[str, Path]) -> None:
-    """Refuse parameters that are no floating-point numbers, or whose name cannot be shown."""
+    """Refuse parameters of other than floating-point types, or with unprintable names."""
     for name, tensor in weights.items():
         if not name or not name.isprintable() or not tensor.is_floating_point():
             raise LotteryError(f"{path} is malformed ({name or 'a parameter'} is {tensor.dtype})")

@@ -1,4 +1,4 @@
-"""The record of a ticket in short: every number says how it was made."""
+"""The record of a ticket: its validation, and its signature."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _NUMBER, _TEXT, _FLAG, _MAPPING = one_of(int, float), one_of(str), one_of(bool),
 _RECORD = entries(
     {
         **{
-            one.key(): _NUMBER if one.kind is float else one_of(one.kind)
-            for one in options(Ranking, Prunable, Reset, Seed)
+            option.key(): _NUMBER if option.kind is float else one_of(option.kind)
+            for option in options(Ranking, Prunable, Reset, Seed)
         },
         **dict.fromkeys(("update", "values_update", "pruned", "denominator"), count),
         **dict.fromkeys(("score_source", "signature", "task", "pruner"), _TEXT),
@@ -27,34 +27,34 @@ _RECORD = entries(
         **dict.fromkeys(("masters", "closes"), _FLAG),
     }
 )
-#: of them, what training reads of a ticket
+#: entries that training reads
 _NEEDED = ("signature", "masters", "moment_numbers", "sparsity", "pruned", "denominator")
 
 
 def refuse_malformed(record: Mapping[str, Any], path: Union[str, Path]) -> None:
-    """Refuse the record of a ticket or snapshot whose entries are not what they should be.
+    """Refuse the record of a ticket or snapshot with malformed entries.
 
     Raises:
-        LotteryError: an entry of another type, a text that cannot be shown, a negative update,
-            or an update counter that rewinds to no update.
+        LotteryError: an entry has another type, a string is not printable, an update is negative,
+            or the update counter rewinds but the record has no update.
     """
     try:
         _RECORD(record, "", 0)
         for name, value in record.items():
-            if isinstance(value, str) and not value.isprintable():  # a terminal would act on it
+            if isinstance(value, str) and not value.isprintable():  # a terminal would interpret it
                 refuse(value, name)
     except LotteryError as error:
         raise LotteryError(f"{path} is malformed ({error})") from None
     if record.get("clock") == "rewind" and record.get("update") is None:
-        raise LotteryError(f"{path} is malformed (its update counter rewinds to no update)")
+        raise LotteryError(f"{path} is malformed (its update counter rewinds but it has no update)")
 
 
-def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path]) -> None:
-    """Refuse the record of a ticket without what training reads, or not of its mask.
+def refuse_other_mask(record: Mapping[str, Any], mask: Mask, path: Union[str, Path]) -> None:
+    """Refuse the record of a ticket that is incomplete or does not match its mask.
 
     Raises:
-        LotteryError: something is missing, the optimizer's numbers are none, or another
-            sparsity than the mask's.
+        LotteryError: an entry is missing, a number of the optimizer is not a number, or the
+            sparsity is not that of the mask.
     """
     for name in _NEEDED:
         if record.get(name) is None:
@@ -64,32 +64,32 @@ def refuse_untrue(record: Mapping[str, Any], mask: Mask, path: Union[str, Path])
             number = number["tensor"]
         if not isinstance(number, (int, float, type(None))):
             raise LotteryError(f"{path} is malformed (its optimizer's {name} is {_short(number)})")
-    said = record["pruned"], record["denominator"]
-    if said != (mask.pruned, mask.prunable):
+    pruned, prunable = record["pruned"], record["denominator"]
+    if (pruned, prunable) != (mask.pruned, mask.prunable):
         raise LotteryError(
-            f"{path} is malformed (its record says that {said[0]} of {said[1]} weights are pruned,"
-            f" its mask prunes {mask.pruned} of {mask.prunable})"
+            f"{path} is malformed (its record has {pruned} of {prunable} weights pruned, expected"
+            f" {mask.pruned} of {mask.prunable} as in its mask)"
         )
-    # rounded to whole weights matrix by matrix
-    gone = _component_weights(record, path)
-    for name, apart, matrices in (("sparsity", 0, 1), ("asked", gone, len(mask) + 1)):
-        value, counts = record.get(name), (mask.pruned - apart, mask.prunable - apart)
+    # each matrix is rounded to a number of weights
+    components = _component_weights(record, path)
+    for name, excluded, matrices in (("sparsity", 0, 1), ("asked", components, len(mask) + 1)):
+        value, counts = record.get(name), (mask.pruned - excluded, mask.prunable - excluded)
         if value is not None and not rounds_to(*counts, value, matrices):
             raise LotteryError(
-                f"{path} is malformed (its {name} is {value:g}, and its mask's sparsity is"
-                f" {mask.sparsity:g})"
+                f"{path} is malformed (its {name} is {value:g}, expected {mask.sparsity:g} as in"
+                " its mask)"
             )
 
 
 def _component_weights(record: Mapping[str, Any], path: Union[str, Path]) -> int:
-    """Weights of pruned components, which the sparsity that was asked for is no share of.
+    """Return the number of weights in pruned components, which the requested sparsity excludes.
 
-    Tickets of versions where it was do not say the number.
+    Tickets of versions that included them do not store the number.
     """
-    gone = (record.get("parts") or {}).get("weights", 0)
-    if type(gone) is not int or not 0 <= gone <= record["pruned"]:
-        raise LotteryError(f"{path} is malformed (its parts have {_short(gone)} weights)")
-    return gone
+    weights = (record.get("parts") or {}).get("weights", 0)
+    if type(weights) is not int or not 0 <= weights <= record["pruned"]:
+        raise LotteryError(f"{path} is malformed (its parts have {_short(weights)} weights)")
+    return weights
 
 
 def _short(value: Any) -> str:
@@ -98,23 +98,23 @@ def _short(value: Any) -> str:
 
 
 def signature(record: Mapping[str, Any]) -> str:
-    """The short string that stands beside a number made with this ticket.
+    """Return the string that identifies a ticket beside results obtained with it.
 
-    ``reset`` says from which update the survivors' values (or signs) are, ``clock`` at which
-    update the schedule starts where that is not 0.
+    ``reset`` names the update of the survivors' values (or signs), ``clock`` the update at which
+    the update counter starts if it rewinds.
     """
     reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
-    more = {one.key(): one for one in options(Ranking) if one.name not in ("score", "scope")}
+    more = {o.key(): o for o in options(Ranking) if o.name not in ("score", "scope")}
     scope = record["scope"] + "".join(
-        f"-{key}{record[key]:g}" if one.kind is float else f"-{key}{record[key]}"
-        for key, one in more.items()
-        if record.get(key, one.default) != one.default
+        f"-{key}{record[key]:g}" if option.kind is float else f"-{key}{record[key]}"
+        for key, option in more.items()
+        if record.get(key, option.default) != option.default
     )
     counter = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
-    closed = record["parts"]["closed"] if record.get("parts") else {}
+    pruned = record["parts"]["closed"] if record.get("parts") else {}
     parts = (
         ("score", record["score"]),
-        *((f"closed-{kind}", f"{few}/{all_}") for kind, (few, all_) in closed.items() if few),
+        *((f"closed-{kind}", f"{n}/{total}") for kind, (n, total) in pruned.items() if n),
         ("scope", scope),
         ("sparsity", f"{record['sparsity']:.4f}"),
         ("of", f"{record['denominator']}:{record['prunable']}"),

@@ -1,4 +1,4 @@
-"""What fairseq's own beam search makes of sentences, and how close its decisions were."""
+"""Translation by fairseq's beam search, with the closeness of its decisions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 BEAM = 5
-#: of a translation in tokens, fairseq's own default
+#: longest translation in tokens; fairseq's default
 LIMIT = 200
-#: sentences at once on a CPU, and on a GPU, which would wait for so few
-BATCH, _MANY = 16, 128
+#: sentences in a batch on a CPU and on a GPU
+BATCH, _GPU_BATCH = 16, 128
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A sentence as fairseq translates it.
+    """Translation of a sentence by fairseq.
 
     Attributes:
-        tokens: without ``</s>``.
-        log_probs: of each token, and of ``</s>``.
-        slack: the least error of a token's log-probability that may have turned the search.
+        tokens: symbols without ``</s>``.
+        log_probs: log-probability of each token and of ``</s>``.
+        slack: the smallest error of a token's log-probability that could change the search.
     """
 
     tokens: list[str]
@@ -35,18 +35,18 @@ class Translation:
     slack: float
 
 
-class _Watched(BeamSearch):
-    """Beam search that remembers, for each sentence, how close its closest decision was.
+class _BeamSearchWithSlack(BeamSearch):
+    """Beam search that records the closest decision for each sentence.
 
     Args:
-        shares: whether tokens that may be selected share the probability of those that may not.
+        renormalize: whether to give the probability of excluded tokens to the other tokens.
     """
 
     def __init__(
-        self, dictionary: Dictionary, sentences: int, shares: bool, device: torch.device
+        self, dictionary: Dictionary, sentences: int, renormalize: bool, device: torch.device
     ) -> None:
         super().__init__(dictionary)
-        self.shares = shares
+        self.renormalize = renormalize
         self.slack = torch.full((sentences,), math.inf, device=device)
 
     def step(
@@ -57,21 +57,22 @@ class _Watched(BeamSearch):
         prev_output_tokens: Optional[Tensor] = None,
         original_batch_idxs: Optional[Tensor] = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As fairseq's: scores, tokens and beams of the candidates, the best first."""
-        if self.shares:
+        """Return scores, tokens and beams of the candidates, the best first, as fairseq does."""
+        if self.renormalize:
             lprobs = lprobs - lprobs.logsumexp(dim=2, keepdim=True)
-        found = super().step(step, lprobs, scores, prev_output_tokens, original_batch_idxs)
-        # both are sums over step + 1 tokens, whose errors add up like a random walk
-        slack = _margin(found[0], found[1] == self.eos, lprobs.shape[1]) / (2 * (step + 1) ** 0.5)
+        candidates = super().step(step, lprobs, scores, prev_output_tokens, original_batch_idxs)
+        # scores are sums over step + 1 tokens, whose errors add up like a random walk
+        margin = _margin(candidates[0], candidates[1] == self.eos, lprobs.shape[1])
+        slack = margin / (2 * (step + 1) ** 0.5)
         self.slack[original_batch_idxs] = self.slack[original_batch_idxs].minimum(slack)
-        return found
+        return candidates
 
 
 def _margin(scores: Tensor, ends: Tensor, beam: int) -> Tensor:
-    """By how much the candidates that a step keeps are better than those that it drops.
+    """Return the smallest lead of the candidates that a step keeps over those that it drops.
 
-    It finishes those with ``</s>`` among the first ``beam``, and goes on with the first ``beam``
-    without. The order among them makes no difference.
+    A step finishes the candidates with ``</s>`` among the first ``beam``, and continues with the
+    first ``beam`` candidates without ``</s>``. Their order makes no difference.
 
     Args:
         scores: (sentences, candidates), the best first.
@@ -80,10 +81,10 @@ def _margin(scores: Tensor, ends: Tensor, beam: int) -> Tensor:
     never = torch.full_like(scores, math.inf)
     inside = (scores - scores[:, beam : beam + 1]).where(ends, never)[:, :beam]
     outside = (scores[:, beam - 1 : beam] - scores).where(ends, never)[:, beam:]
-    place = (~ends).cumsum(dim=1)
-    last = scores.where(~ends & (place == beam), never).min(dim=1).values
-    next_one = scores.where(~ends & (place == beam + 1), -never).max(dim=1).values
-    margins = torch.cat([inside, outside, (last - next_one)[:, None]], dim=1)
+    rank = (~ends).cumsum(dim=1)
+    last_kept = scores.where(~ends & (rank == beam), never).min(dim=1).values
+    first_dropped = scores.where(~ends & (rank == beam + 1), -never).max(dim=1).values
+    margins = torch.cat([inside, outside, (last_kept - first_dropped)[:, None]], dim=1)
     return margins.nan_to_num(nan=math.inf, posinf=math.inf).min(dim=1).values  # -inf less -inf
 
 
@@ -92,18 +93,19 @@ def translate_with_fairseq(
     source: Dictionary,
     target: Dictionary,
     sentences: Sequence[Sequence[str]],
-    shares: bool = False,
+    renormalize: bool = False,
 ) -> list[Translation]:
     """Translate with fairseq's own beam search, as ``fairseq-generate --beam 5`` does.
 
     Args:
-        model: fairseq's, in evaluation mode; it translates where its weights are.
-        sentences: as symbols of ``source``, without ``</s>``.
-        shares: whether to follow CTranslate2's rule for tokens that may not be selected.
+        model: fairseq model in evaluation mode; it translates on the device of its weights.
+        sentences: symbols of ``source`` without ``</s>``.
+        renormalize: whether to give the probability of excluded tokens to the other tokens, as
+            CTranslate2 does.
     """
-    done: dict[int, Translation] = {}
+    translations: dict[int, Translation] = {}
     device = next(model.parameters()).device
-    size = BATCH if device.type == "cpu" else _MANY
+    size = BATCH if device.type == "cpu" else _GPU_BATCH
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
     for start in range(0, len(order), size):
         numbers = order[start : start + size]
@@ -111,24 +113,24 @@ def translate_with_fairseq(
             torch.tensor([*map(source.index, sentences[number]), source.eos()])
             for number in numbers
         ]
-        search = _Watched(target, len(numbers), shares, device)
+        search = _BeamSearchWithSlack(target, len(numbers), renormalize, device)
         generator = SequenceGenerator(
             [model], target, beam_size=BEAM, max_len_b=LIMIT, search_strategy=search
         )
         tokens = data_utils.collate_tokens(ids, source.pad(), left_pad=True).to(device)
-        lengths = torch.tensor([len(one) for one in ids], device=device)
+        lengths = torch.tensor([len(sentence) for sentence in ids], device=device)
         with torch.no_grad():
-            found = generator.generate(
+            results = generator.generate(
                 [model], {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
             )
-        for place, number in enumerate(numbers):
-            hypotheses = found[place]
+        for row, number in enumerate(numbers):
+            hypotheses = results[row]
             best = hypotheses[0]
-            # the last decision is between those that are finished, divided by their lengths
+            # the last decision compares finished hypotheses by score per token
             lead = float(best["score"] - hypotheses[1]["score"]) if hypotheses[1:] else math.inf
-            done[number] = Translation(
+            translations[number] = Translation(
                 [target[index] for index in best["tokens"].tolist()[:-1]],
                 best["positional_scores"].tolist(),
-                min(float(search.slack[place]), lead / 2),
+                min(float(search.slack[row]), lead / 2),
             )
-    return [done[number] for number in range(len(sentences))]
+    return [translations[number] for number in range(len(sentences))]

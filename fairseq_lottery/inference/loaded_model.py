@@ -1,4 +1,4 @@
-"""A file of ours as a model that runs in fairseq, with examples to run it on."""
+"""A stored model, loaded into fairseq for evaluation, with examples to evaluate it on."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Source, read_source, trainable, untie
-from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
+from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.inference.evaluation import Evaluation, evaluation_of
-from fairseq_lottery.inference.model_builder import untrained
+from fairseq_lottery.inference.model_builder import build_untrained
 from fairseq_lottery.masks import Mask
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Live:
-    """A model of fairseq's in evaluation mode, and what it is evaluated on.
+class LoadedModel:
+    """A fairseq model in evaluation mode, and the examples to evaluate it on.
 
     Attributes:
-        weights: the model's, name -> tensor, a tied tensor once; zeros where the file is slim.
-        evaluation: examples for it, and its loss on them.
+        source: file of the model.
+        weights: name -> tensor on the CPU, a tied tensor once; zeros for components that a slim
+            file lacks.
+        model: fairseq's model.
+        evaluation: examples for the model, and its loss on them.
     """
 
     source: Source
@@ -46,35 +49,38 @@ class Live:
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs; ``weights`` are on the CPU."""
-        found: torch.device = next(self.model.parameters()).device
-        return found
+        """Device of the model."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
 
-def live(path: Union[str, Path], data: Optional[str] = None, cpu: bool = False) -> Live:
-    """Bring a checkpoint, compact file, ticket or snapshot to life.
+def load_for_evaluation(
+    path: Union[str, Path], data: Optional[str] = None, cpu: bool = False
+) -> LoadedModel:
+    """Load a checkpoint, compact file, ticket or snapshot as a model in evaluation mode.
 
     Args:
-        data: folder of ``fairseq-preprocess`` instead of the one that the training had.
-        cpu: run it on the CPU where there is a GPU, too; as fairseq's ``--cpu``.
+        path: the file.
+        data: data folder that replaces that of the training.
+        cpu: use the CPU even if there is a GPU, as fairseq's ``--cpu`` does.
     """
     source = read_source(path)
-    # twice as large as the model, and of no use to one that runs
+    # the optimizer state is twice as large as the model, and evaluation does not need it
     state = {name: part for name, part in source.state.items() if name != "last_optimizer_state"}
     source = replace(source, state=state)
     weights, task, _ = stored_weights(source)
     evaluation = evaluation_of(source, task, data)
-    model = built(source, weights, evaluation.dictionaries, evaluation.build)
+    model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.build)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
-    return Live(source, weights, model, evaluation)
+    return LoadedModel(source, weights, model, evaluation)
 
 
 def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any], Any]:
-    """The weights that fairseq would translate with, and the settings of the task and the model.
+    """Return the weights that fairseq translates with, and the settings of task and model.
 
-    Those of a half-precision checkpoint are rounded; ``source`` has its fp32 masters. Where
-    something was cut out of the model, there are zeros.
+    Weights of a half-precision checkpoint are rounded; ``source`` has its fp32 masters. Weights of
+    components that were cut out are zero.
     """
     if not source.state:
         return source.weights, {}, {}
@@ -85,36 +91,37 @@ def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any]
     return weights, settings_of(cfg.get("task")), cfg.get("model")
 
 
-def built(
+def build_with_weights(
     source: Source,
     weights: Mapping[str, Tensor],
     dictionaries: Mapping[str, Dictionary],
-    build: Callable[[Source], Any] = untrained,
+    build: Callable[[Source], Any] = build_untrained,
 ) -> Any:
-    """The model of a file in fairseq, in evaluation mode.
+    """Build the fairseq model of a file with its weights, in evaluation mode.
 
     Args:
-        dictionaries: of the model, by name.
-        build: returns the model with fresh weights.
+        dictionaries: fairseq's dictionaries of the model, by name.
+        build: function that returns the model with fresh weights.
 
     Raises:
-        LotteryError: the weights are not of its architecture, or of other dictionaries.
+        LotteryError: the weights do not match the architecture or the dictionaries.
     """
     try:
         model: Any = build(replace(source, weights=dict(weights)))
         parameters = trainable(model)
         if set(parameters) != set(weights):
-            one = min(set(parameters) ^ set(weights))
-            raise LotteryError(f"{one} is not in both")
+            name = min(set(parameters) ^ set(weights))
+            raise LotteryError(f"only one of them has {name}")
         with torch.no_grad():
             for key, parameter in parameters.items():
                 if parameter.shape != weights[key].shape:
-                    raise LotteryError(f"{key} has another shape")
+                    expected, shape = tuple(parameter.shape), tuple(weights[key].shape)
+                    raise LotteryError(f"{key} has shape {shape}, expected {expected}")
                 parameter.copy_(weights[key])
-    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises
+    except Exception as error:  # noqa: BLE001 - a model's code raises any error
         reason = " ".join(str(error).split())[:300]
         raise LotteryError(
-            f"the weights in {source.path} are not of the architecture in it: {reason}"
+            f"the weights in {source.path} do not match its architecture: {reason}"
         ) from error
     tensors = model.state_dict()  # a tied one under each of its names
     for name, symbols in dictionaries.items():
@@ -122,17 +129,17 @@ def built(
         rows = len(symbols) if embedding is None else len(embedding)
         if rows != len(symbols):
             raise LotteryError(
-                f"the model of {source.path} has {rows} symbols and a dictionary {len(symbols)};"
-                " give the data that it was trained on with --data"
+                f"the dictionary {name} has {len(symbols)} symbols, but the model of"
+                f" {source.path} has {rows}; give the data of its training with --data"
             )
     return model.eval()
 
 
 @contextmanager
 def masked(model: Any, mask: Mask) -> Iterator[None]:
-    """While inside, the weights that a mask prunes are zero; then they are what they were.
+    """Set pruned weights to zero inside the context, and restore them afterwards.
 
-    fairseq's fused paths, which may read copies of weights, are off meanwhile.
+    fairseq's fused paths, which may read copies of weights, are off inside the context.
     """
     parameters = trainable(model)
     before = {name: parameters[name].detach().clone() for name in mask}
@@ -150,19 +157,19 @@ def masked(model: Any, mask: Mask) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Some examples of a data set of fairseq's, by their numbers in it."""
+    """Examples of a fairseq data set, selected by their numbers in it."""
 
     dataset: FairseqDataset
     numbers: Sequence[int]
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest example."""
+        """Length of the longest example in tokens."""
         return int(max(map(self.dataset.num_tokens, self.numbers)))
 
     @cached_property
     def ordered(self) -> np.ndarray:
-        """Numbers in the order of a set that is not shuffled: by the first size, then the next."""
+        """Numbers in the order of an unshuffled set: by the first size, then by the next."""
 
         def sizes(number: int) -> tuple[Any, ...]:
             size = self.dataset.size(number)
@@ -173,71 +180,72 @@ class Examples:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> Any:
-        return self.dataset[self.numbers[place]]
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[self.numbers[index]]
 
 
-def examples(made: Live, subset: str, most: Optional[int]) -> Examples:
-    """Return a subset of the data folder, or examples of it evenly spread.
+def examples(loaded: LoadedModel, subset: str, most: Optional[int]) -> Examples:
+    """Return all examples of a subset of the data folder, or evenly spread ones.
 
-    Examples that are longer than the model takes are left out, as fairseq-train leaves them out
-    of its training set; how many is logged.
+    Examples that exceed the model's limits are skipped with a warning, as fairseq-train skips them
+    in its training set.
 
     Args:
-        subset: ``valid``, ``test``, ``train`` or what else the folder has.
-        most: examples; None for all.
+        subset: ``valid``, ``test``, ``train`` or another subset of the folder.
+        most: maximum number of examples; None for all.
 
     Raises:
-        LotteryError: the subset is missing, or the model takes none of its examples.
+        LotteryError: the subset is missing, or all its examples exceed the model's limits.
     """
-    evaluation = made.evaluation
+    evaluation = loaded.evaluation
     data = evaluation.load(subset)
     if data is None or not len(data):
         raise LotteryError(
             f"{evaluation.folder} has no {evaluation.contents} called {subset}; give another"
             " --subset"
         )
-    limits = made.model.max_positions()
+    limits = loaded.model.max_positions()
     numbers, too_long = data.filter_indices_by_size(np.arange(len(data)), limits)
-    takes = f"{limits} tokens"
+    limit = f"{limits} tokens"
     if isinstance(limits, tuple):
-        takes = "{} source and {} target tokens".format(*limits)
+        limit = "{} source and {} target tokens".format(*limits)
     if len(too_long):
         logger.warning(
-            f"{len(too_long)} of {len(data)} examples of {subset} are left out: the model takes"
-            f" {takes}"
+            f"{len(too_long)} of {len(data)} examples of {subset} are skipped: the model takes at"
+            f" most {limit}"
         )
     if not len(numbers):
         raise LotteryError(
-            f"every example of {subset} in {evaluation.folder} is longer than the model takes"
-            f" ({takes}); give another --subset"
+            f"every example of {subset} in {evaluation.folder} exceeds the model's limit of"
+            f" {limit}; give another --subset"
         )
     if most is not None and most < len(numbers):
         numbers = numbers[[k * len(numbers) // most for k in range(most)]]
     return Examples(data, [int(number) for number in numbers])
 
 
-def batches(found: Examples, tokens: int, device: torch.device) -> Iterator[dict[str, Any]]:
-    """All examples, each once, in fairseq's batches of up to so many tokens, on a device.
+def batches(selected: Examples, tokens: int, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Yield every example once, in fairseq's batches of at most ``tokens`` tokens, on a device.
 
     Raises:
-        LotteryError: an example is longer than that, or one was not run just once.
+        LotteryError: an example exceeds ``tokens``, or was not yielded exactly once.
     """
-    dataset = found.dataset
-    if found.longest > tokens:
+    dataset = selected.dataset
+    longest = selected.longest
+    if longest > tokens:
         raise LotteryError(
-            f"--max-tokens {tokens} is less than the {found.longest} tokens of the longest example;"
-            f" give at least {found.longest}"
+            f"--max-tokens {tokens} is less than the {longest} tokens of the longest example; give"
+            f" at least {longest}"
         )
-    run: list[int] = []
+    yielded: list[int] = []
     for numbers in batch_by_size(
-        found.ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
+        selected.ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1
     ):
         batch = dataset.collater([dataset[int(number)] for number in numbers])
         yield move_to_cuda(batch, device) if device.type == "cuda" else batch
-        run += batch["id"].tolist()
-    if sorted(run) != found.numbers:
+        yielded += batch["id"].tolist()
+    if sorted(yielded) != selected.numbers:
         raise LotteryError(
-            f"fairseq has put {len(run)} of {len(found)} examples into batches; give another"
+            f"fairseq put {len(yielded)} of {len(selected)} examples into batches; give another"
             " --max-tokens"
         )

@@ -1,4 +1,4 @@
-"""The dictionaries that a model translates with, and sentences to try it on."""
+"""Dictionaries of a translation model, and sentences to test it on."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from fairseq_lottery.formats import Dictionaries, Source, read_dictionaries
 
 logger = logging.getLogger(__name__)
 
-#: settings of fairseq's translation task that change the sentences which a model gets
+#: settings of fairseq's translation task that change the sentences a model receives
 _OPTIONS = (
     *("left_pad_source", "left_pad_target", "truncate_source"),
     *("max_source_positions", "max_target_positions"),
 )
-#: sentences out of a data folder
+#: maximum number of sentences from a data folder
 _MOST = 100
-#: of a file of sentences in bytes
+#: maximum size of a file of sentences in bytes
 _LARGEST = 1 << 28
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a model reads and writes.
+    """Languages, dictionaries and data folder of a translation model.
 
     Attributes:
-        source, target: languages, as the data folder's files are called.
-        folder: of ``fairseq-preprocess``; None where there is none, or it is not needed.
-        options: how fairseq loads the sentences in it.
+        dictionaries: symbols of the model.
+        source, target: languages, as in the names of the data folder's files.
+        folder: data folder; None if it is missing or not needed.
+        options: options with which fairseq loads sentences of the folder.
     """
 
     dictionaries: Dictionaries
@@ -48,11 +49,11 @@ class Text:
 
     @property
     def fairseq_dictionaries(self) -> dict[str, Dictionary]:
-        """The dictionaries ``source`` and ``target`` as fairseq has them."""
+        """fairseq's dictionaries ``source`` and ``target``."""
         return {side: dictionary(self.dictionaries[side]) for side in ("source", "target")}
 
     def write_dictionaries(self, folder: Path) -> None:
-        """Write both as fairseq reads them; how often a symbol occurred is not known."""
+        """Write both dictionaries in fairseq's format; counts of symbols are unknown."""
         for language, symbols in (
             (self.source, self.dictionaries["source"]),
             (self.target, self.dictionaries["target"]),
@@ -62,56 +63,56 @@ class Text:
 
 
 def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed: bool) -> Text:
-    """Find a model's dictionaries: in its file, or in its data folder.
+    """Return the text of a model, with dictionaries from its file or its data folder.
 
     Args:
-        task: settings of the model's task, where the file holds them.
-        data: a folder to take instead of the training's own.
-        needed: whether sentences are taken from the folder.
+        task: settings of the model's task, if the file stores them.
+        data: folder that replaces that of the training.
+        needed: whether sentences of the folder are needed.
 
     Raises:
-        LotteryError: there are none, or the folder's are not those in the file.
+        LotteryError: there are no dictionaries, or those of folder and file differ.
     """
     stored = source.in_file
     try:
-        found = source.adapter.find_folder(task, data)
+        folder = source.adapter.find_folder(task, data)
     except LotteryError as error:
         if data:
             raise LotteryError(
-                f"--data {data}: {error}; name a folder that fairseq-preprocess wrote for the"
+                f"--data {data}: {error}; give a folder that fairseq-preprocess wrote for the"
                 " model's languages"
             ) from None
         if stored is None:
             raise LotteryError(
-                f"the dictionaries of {source.path} are not known: {error}; give the data folder"
-                " with --data"
+                f"the dictionaries of {source.path} are unknown: {error}; give the data folder with"
+                " --data"
             ) from None
-        # without a folder the names mean nothing
+        # without a folder the languages are only labels
         names = str(task.get("source_lang") or "source"), str(task.get("target_lang") or "target")
         return Text(stored, *names, None, {})
-    languages = languages_of(found)
+    languages = languages_of(folder)
     if stored is not None and not (data or needed):
         return Text(stored, *languages, None, {})
-    in_folder = read_dictionaries(found)
+    in_folder = read_dictionaries(folder)
     if stored is not None:
         stored.refuse_other(in_folder, source.path)
-    return Text(in_folder, *languages, found.path, _options(task))
+    return Text(in_folder, *languages, folder.path, _options(task))
 
 
 def _options(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how fairseq loads the sentences of a task: the task's own settings where valid."""
+    """Return the options with which fairseq loads sentences: the task's, or defaults if invalid."""
     defaults = {name: TranslationConfig.__dataclass_fields__[name].default for name in _OPTIONS}
-    found = {name: task.get(name) for name in _OPTIONS}
-    valid = {name: v for name, v in found.items() if type(v) is type(defaults[name])}
+    settings = {name: task.get(name) for name in _OPTIONS}
+    valid = {name: v for name, v in settings.items() if type(v) is type(defaults[name])}
     kind = task.get("dataset_impl")
-    known = get_available_dataset_impl()
-    return {**defaults, **valid, "dataset_impl": kind if kind in known else None}
+    is_known = kind in get_available_dataset_impl()
+    return {**defaults, **valid, "dataset_impl": kind if is_known else None}
 
 
 def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     """Load a subset of the data folder as fairseq's translation task does, in the files' order.
 
-    Returns None where there is no such subset.
+    Return None if the folder lacks the subset.
     """
     source, target = text.fairseq_dictionaries.values()
     try:
@@ -121,7 +122,7 @@ def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
         )  # fmt: skip
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 - corrupted files raise whatever they like
+    except Exception as error:  # noqa: BLE001 - corrupted files raise any error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LotteryError(
             f"the sentences called {subset} in {text.folder} cannot be read ({reason}); run"
@@ -130,32 +131,32 @@ def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
 
 
 def dictionary(symbols: tuple[str, ...]) -> Dictionary:
-    """Return fairseq's dictionary of these symbols."""
-    made = Dictionary()
+    """Return fairseq's dictionary of ``symbols``."""
+    result = Dictionary()
     for symbol in symbols:
-        made.add_symbol(symbol, overwrite=True)
-    return made
+        result.add_symbol(symbol, overwrite=True)
+    return result
 
 
 def sentences_of(text: Text, check_on: Optional[Union[str, Path]], most: int) -> list[list[str]]:
-    """Source sentences as symbols, without ``</s>``.
+    """Return source sentences as symbols without ``</s>``.
 
     Args:
-        check_on: a file, one sentence a line, its tokens between blanks. Without one, up to 100
-            sentences of the data folder's valid or test set are taken, evenly spread.
-        most: tokens of a sentence that the model takes, ``</s>`` included.
+        check_on: file with one tokenised sentence per line. Without it, up to 100 evenly spread
+            sentences of the data folder's valid or test set are taken.
+        most: limit of the model in tokens, ``</s>`` included.
 
     Raises:
-        LotteryError: there are none, or one in ``check_on`` is longer.
+        LotteryError: there are no sentences, or one in ``check_on`` exceeds the limit.
     """
-    found = _of_folder(text, most) if check_on is None else _of_file(check_on, most)
-    if not found:
-        where = text.folder if check_on is None else check_on
-        raise LotteryError(f"{where or 'the file'} holds no sentences to try; give --check-on FILE")
-    return found
+    sentences = _read_folder(text, most) if check_on is None else _read_file(check_on, most)
+    if not sentences:
+        path = text.folder if check_on is None else check_on
+        raise LotteryError(f"{path or 'the file'} has no sentences; give --check-on FILE")
+    return sentences
 
 
-def _of_file(path: Union[str, Path], most: int) -> list[list[str]]:
+def _read_file(path: Union[str, Path], most: int) -> list[list[str]]:
     try:
         lines = read_text(path, _LARGEST).split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -165,29 +166,30 @@ def _of_file(path: Union[str, Path], most: int) -> list[list[str]]:
     for number, sentence in enumerate(sentences, 1):
         if len(sentence) >= most:
             raise LotteryError(
-                f"line {number} of {path} has {len(sentence)} tokens, the model takes {most - 1};"
-                " take it out"
+                f"line {number} of {path} has {len(sentence)} tokens, expected at most {most - 1};"
+                " remove it"
             )
-    found = [sentence for sentence in sentences if sentence]
-    blank = len(sentences) - len(found) - (not sentences[-1])  # after the last line end is none
+    filled = [sentence for sentence in sentences if sentence]
+    blank = len(sentences) - len(filled) - (not sentences[-1])  # no line follows the last line end
     if blank:
-        logger.warning("%d of the %d lines of %s are blank", blank, len(found) + blank, path)
-    return found
+        logger.warning("%d of the %d lines of %s are blank", blank, len(filled) + blank, path)
+    return filled
 
 
-def _of_folder(text: Text, most: int) -> list[list[str]]:
+def _read_folder(text: Text, most: int) -> list[list[str]]:
     if text.folder is None:
         raise LotteryError(
-            "there is no data folder to take sentences from; give --data FOLDER, or --check-on FILE"
-            " with a tokenised sentence a line"
+            "there is no data folder with sentences; give --data FOLDER, or --check-on FILE with"
+            " one tokenised sentence per line"
         )
     for split in ("valid", "test"):
         data = load_pairs(text, split)
         if data is None:
             continue
-        fit = [index for index, size in enumerate(data.src_sizes) if 1 < size <= most]
-        count = min(_MOST, len(fit))
-        chosen = [data.src[fit[k * len(fit) // count]].tolist()[:-1] for k in range(count)]
-        if chosen:
-            return [[data.src_dict[index] for index in sentence] for sentence in chosen]
+        fitting = [index for index, size in enumerate(data.src_sizes) if 1 < size <= most]
+        count = min(_MOST, len(fitting))
+        numbers = [fitting[k * len(fitting) // count] for k in range(count)]
+        sentences = [data.src[number].tolist()[:-1] for number in numbers]
+        if sentences:
+            return [[data.src_dict[index] for index in sentence] for sentence in sentences]
     return []

@@ -1,7 +1,7 @@
-"""Whether an architecture is as large as the weights beside it, asked before it is built.
+"""Check that an architecture matches the size of its weights, before it is built.
 
-A file of a kilobyte can say that its model has ten million layers. Building takes memory and time
-by what is said, and only afterwards would the shapes be compared.
+A file of a kilobyte can claim that its model has ten million layers. Building takes memory and time
+for all of them before any shapes are compared.
 """
 
 from __future__ import annotations
@@ -15,83 +15,84 @@ from torch import Tensor
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 
-#: settings of fairseq's models that are sizes, counts or rates; those that an architecture of a
-#: user's own adds mean what its code makes of them
+#: settings of fairseq's models that are sizes, counts or rates; settings of a user's own
+#: architecture are not checked
 _NUMBERS = re.compile(
     r"(encoder|decoder)_.*|max_(source_|target_)?positions|tokens_per_sample|adaptive_.*|.*dropout"
     r"|(base|quant_noise)_.*"
 )
-#: rows of a table of positions that is computed and not learned: fairseq's own largest is 10 ** 5
+#: maximum rows of a computed (not learned) table of positions; fairseq's largest is 10 ** 5
 _MOST_POSITIONS = 1 << 17
-#: values of a list: kernel sizes have one a layer
+#: maximum length of a list, such as kernel sizes with one value per layer
 _LONGEST_LIST = 1000
-#: layers of a stack, where its weights are not compared
+#: maximum layers of a stack if its weights are not compared
 _MOST_LAYERS = 1000
-#: parameters that a build may have on top of twice those that the file has
+#: parameters that a model may have beyond twice those of its file
 _SPARE = 1 << 26
 
 
 def refuse_other_sizes(
     weights: Mapping[str, Tensor], settings: Mapping[str, Any], adapter: TaskAdapter, path: object
 ) -> None:
-    """Refuse settings by which a model would be larger than its weights.
+    """Refuse settings that make a model larger than its weights.
 
     Args:
         weights: name -> parameter, a tied tensor once.
-        settings: of the architecture: names, numbers, and texts of numbers.
-        path: the file that both come from.
+        settings: settings of the architecture: names, numbers, and texts of numbers.
+        path: file of weights and settings, for messages.
     """
-    limits, said = _limits(weights, adapter), dict(settings)
+    limits, settings = _limits(weights, adapter), dict(settings)
     for side in adapter.stacks:
-        kept = said.pop(f"{side}_layers_to_keep", None)
-        if kept:  # then there are as many layers as it names
-            said[f"{side}_layers"] = len(str(kept).split(","))
-    for key, value in said.items():
+        kept = settings.pop(f"{side}_layers_to_keep", None)
+        if kept:  # a list with one number per layer
+            settings[f"{side}_layers"] = len(str(kept).split(","))
+    for key, value in settings.items():
         if not (key in limits or _NUMBERS.fullmatch(key)):
             continue
         _refuse(key, value, limits.get(key, limits["other"]), path)
-    built = sum(_parameters(said, side, one.positions) for side, one in adapter.stacks.items())
-    if built > 2 * sum(weight.numel() for weight in weights.values()) + _SPARE:
+    stacks = adapter.stacks.items()
+    size = sum(_parameters(settings, side, stack.positions) for side, stack in stacks)
+    if size > 2 * sum(weight.numel() for weight in weights.values()) + _SPARE:
         raise LotteryError(
-            f"the architecture of {path} has {built} weights, far more than are there; it is not"
-            " built anew"
+            f"the architecture of {path} has {size} weights, far more than the file stores; use"
+            " the file as it was written"
         )
 
 
 def refuse_many_layers(settings: Mapping[str, Any], adapter: TaskAdapter, path: object) -> None:
-    """Refuse more layers than any model has: a list of a value for each would take much memory."""
+    """Refuse more than 1000 layers, for which lists of values would take much memory."""
     for side in adapter.stacks:
         key = f"{side}_layers"
         _refuse(key, settings.get(key), _MOST_LAYERS, path)
 
 
 def _refuse(key: str, value: Any, most: int, path: object) -> None:
-    least = 1 if key.endswith(("_heads", "_factor")) else 0  # columns are divided by these
+    least = 1 if key.endswith(("_heads", "_factor")) else 0  # dimensions are divided by these
     texts = value.split(",") if isinstance(value, str) and re.fullmatch("[0-9,]+", value) else []
-    listed = value if isinstance(value, list) else [value]
-    numbers = [n for n in listed if isinstance(n, (int, float))] + [float(t) for t in texts if t]
+    values = value if isinstance(value, list) else [value]
+    numbers = [n for n in values if isinstance(n, (int, float))] + [float(t) for t in texts if t]
     is_fitting = all(least <= number <= most for number in numbers)
     if not is_fitting or len(numbers) > _LONGEST_LIST:
         raise LotteryError(
-            f"the architecture of {path} has {key} {str(value)[:50]}, which does not fit its"
-            " weights; it is not built anew"
+            f"the architecture of {path} has {key} {str(value)[:50]}, which does not match its"
+            " weights; use the file as it was written"
         )
 
 
 def _limits(weights: Mapping[str, Tensor], adapter: TaskAdapter) -> dict[str, int]:
-    """Setting -> the largest value that the weights allow; that of any setting beside these."""
+    """Return setting -> largest value that the weights allow; ``other`` for other settings."""
     limits = {"other": max((max(w.shape) for w in weights.values() if w.dim()), default=0)}
     shared = weights.get(next(iter(adapter.vocabularies.values())).embedding)
     for side, stack in adapter.stacks.items():
         prefix = f"{stack.prefix}."
         own = {name: weight for name, weight in weights.items() if name.startswith(prefix)}
         numbers = [re.match(rf"{re.escape(prefix)}layers\.(\d+)\.", name) for name in own]
-        layers = {found.group(1) for found in numbers if found}
+        layers = {match.group(1) for match in numbers if match}
         inner = [len(w) for name, w in own.items() if name.endswith(".fc1.weight") and w.dim()]
         positions = own.get(f"{prefix}embed_positions.weight")
         limits[f"{side}_layers"] = len(layers) or len(own)
         limits[f"{side}_ffn_embed_dim"] = max(inner, default=limits["other"])
-        # a decoder may share the encoder's
+        # a decoder may share the encoder's embedding
         table = own.get(f"{prefix}embed_tokens.weight", shared)
         limits[f"{side}_embed_dim"] = _size(table, 1, limits["other"])
         limits[stack.positions] = _size(positions, 0, _MOST_POSITIONS)
@@ -102,12 +103,12 @@ def _limits(weights: Mapping[str, Tensor], adapter: TaskAdapter) -> dict[str, in
 
 
 def _size(table: Optional[Tensor], dimension: int, otherwise: int) -> int:
-    """Rows (0) or columns (1) of a matrix."""
+    """Return the rows (0) or columns (1) of a matrix; ``otherwise`` if it is not one."""
     return table.shape[dimension] if table is not None and table.dim() == 2 else otherwise
 
 
 def _parameters(settings: Mapping[str, Any], side: str, positions: str) -> int:
-    """Weights of a stack's layers and positions, at least: self-attention and the inner layer."""
+    """Return a lower bound of a stack's weights: self-attention, inner layers and positions."""
 
     def size(key: str) -> int:
         value = settings.get(key)

@@ -1,4 +1,4 @@
-"""The settings that a checkpoint stores, before fairseq builds a model or a task from them."""
+"""Checks of a checkpoint's settings before fairseq builds a model or a task from them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from fairseq_lottery.inference.lottery_config import LotteryConfig
 def refuse_programs(state: Mapping[str, Any], path: object) -> None:
     """Refuse a checkpoint with a setting that fairseq might evaluate as a program."""
     cfg = state.get("cfg") or {}
-    free = _free_texts()
+    harmless = _harmless_texts()
     for section in (state.get("args"), cfg.get("model"), cfg.get("task")):
         for name, text in _texts(section):
-            if name not in free and not is_plain_value(text):
+            if name not in harmless and not is_plain_value(text):
                 raise LotteryError(
                     f"{path} has the setting {name} {text[:50]!r}, which fairseq might run as a"
                     " program; use a checkpoint whose settings are words, numbers and literals"
@@ -43,18 +43,18 @@ def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(value, name)
 
 
-def _free_texts() -> set[str]:
-    """Return the settings that are declared as texts: paths, patterns and names.
+def _harmless_texts() -> set[str]:
+    """Return the names of settings that are declared as texts: paths, patterns and names.
 
-    fairseq evaluates none of them. The command line of a training stands in the model's section
-    as a whole, so that these are among them, with those of tokenizers and subwords.
+    fairseq never evaluates them. The model's section holds the complete command line of a training,
+    so all sections are included, and those of tokenizers and subwords.
     """
-    sections: list[Any] = [part for part in vars(FairseqConfig()).values() if is_dataclass(part)]
+    sections: list[Any] = [cfg for cfg in vars(FairseqConfig()).values() if is_dataclass(cfg)]
     sections += [
         TASK_DATACLASS_REGISTRY[task] for task in ADAPTERS if task in TASK_DATACLASS_REGISTRY
     ]
     for name in ("tokenizer", "bpe"):
-        sections += [one for one in REGISTRIES[name]["dataclass_registry"].values() if one]
+        sections += [cfg for cfg in REGISTRIES[name]["dataclass_registry"].values() if cfg]
     return {
         field.name
         for section in (*sections, LotteryConfig)

@@ -1,6 +1,6 @@
-"""The tasks that the plugin registers: tickets, pruning during training and snapshots in fairseq.
+"""Tasks with tickets, pruning during training and snapshots.
 
-``LotteryTask`` is a mixin over fairseq's tasks; importing this room registers the tasks.
+``LotteryTask`` is a mixin for fairseq's tasks; importing this package registers the tasks.
 """
 
 from fairseq_lottery.inference.lottery_config import LotteryConfig

@@ -1,4 +1,4 @@
-"""fairseq's tasks with tickets. Another task follows in the same two classes."""
+"""fairseq's tasks with tickets; each further task needs two such classes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from fairseq_lottery.training.task_mixin import LotteryTask
 
 @dataclass
 class TranslationLotteryConfig(LotteryConfig, TranslationConfig):
-    """The flags of translation and of the lottery."""
+    """Flags of translation and of the lottery."""
 
 
 @register_task("translation_lottery", dataclass=TranslationLotteryConfig)
@@ -26,7 +26,7 @@ class TranslationLotteryTask(LotteryTask, TranslationTask):
 
 @dataclass
 class MaskedLMLotteryConfig(LotteryConfig, MaskedLMConfig):
-    """The flags of masked language models and of the lottery."""
+    """Flags of masked language models and of the lottery."""
 
 
 @register_task("masked_lm_lottery", dataclass=MaskedLMLotteryConfig)
@@ -35,13 +35,13 @@ class MaskedLMLotteryTask(LotteryTask, MaskedLMTask):
 
     cfg: MaskedLMLotteryConfig
 
-    def load_dataset(self, split: str, *given: Any, **kwargs: Any) -> None:
-        """As the task's, with numpy 2 as well."""
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
+        """Load a data set as the task does, also with numpy 2."""
         with numpy_has_compat():
-            super().load_dataset(split, *given, **kwargs)
+            super().load_dataset(split, *args, **kwargs)
 
-    def get_batch_iterator(self, dataset: Any, *given: Any, **kwargs: Any) -> Any:
-        """As the task's, with tokens that are masked the same in every run of a command."""
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the task's batches; equal commands mask the same tokens."""
         if not kwargs.get("num_workers"):
             kwargs["data_buffer_size"] = unshared_buffer(kwargs.get("data_buffer_size", 0))
-        return super().get_batch_iterator(dataset, *given, **kwargs)
+        return super().get_batch_iterator(dataset, *args, **kwargs)

@@ -16,11 +16,11 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
-    settings_of,
     stored_update,
 )
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
+from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
 from fairseq_lottery.formats.ticket import refuse_other_shapes
@@ -32,23 +32,23 @@ _UPDATE = re.compile(r"^checkpoint_\d+_(\d+)\.pt$")
 
 
 def last_checkpoints(folders: Sequence[Union[str, Path]], count: int) -> list[Path]:
-    """The ``count`` latest checkpoints of a save-dir: by update where it has such, else by epoch.
+    """Return the ``count`` latest checkpoints of a save-dir, by update or else by epoch.
 
-    ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are copies of others and not counted.
+    ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are copies and do not count.
     """
     if len(folders) != 1 or not Path(folders[0]).is_dir():
-        raise LotteryError("--last wants exactly one folder")
+        raise LotteryError(f"--last expects one folder, found {len(folders)} paths or a file")
     if count < 1:
         raise LotteryError(f"--last {count} must be at least 1")
-    most = 0
+    largest = 0
     for pattern in (_UPDATE, _EPOCH):
-        found = [(pattern.match(path.name), path) for path in Path(folders[0]).iterdir()]
-        ranked = sorted((int(match.group(1)), path) for match, path in found if match)
+        matches = [(pattern.match(path.name), path) for path in Path(folders[0]).iterdir()]
+        ranked = sorted((int(match.group(1)), path) for match, path in matches if match)
         if len(ranked) >= count:
             return [path for _, path in ranked[-count:]]
-        most = max(most, len(ranked))
+        largest = max(largest, len(ranked))
     raise LotteryError(
-        f"{folders[0]} has fewer than {count} numbered checkpoints ({most}); train with"
+        f"{folders[0]} has fewer than {count} numbered checkpoints ({largest}); train with"
         " --save-interval-updates N --keep-interval-updates -1 to keep one every N updates, or"
         " without --no-epoch-checkpoints to keep one an epoch"
     )
@@ -59,30 +59,30 @@ def average(
 ) -> None:
     """Write the mean of the weights as a checkpoint without optimizer state.
 
-    All but the weights is the latest checkpoint's, its update counter with it; gates that were
-    learned are of none of them, and left out.
+    All other entries, such as the update counter, are those of the latest checkpoint. Learned
+    gates are left out.
 
     Raises:
-        LotteryError: checkpoints of different models or under different masks, or one that is
-            not finite or has weights where its mask prunes.
+        LotteryError: the models or masks differ, or a checkpoint has weights that are not finite
+            or that its mask prunes.
     """
     if len({Path(path).resolve() for path in paths}) < len(paths):
-        raise LotteryError("a checkpoint is named twice; name each once")
+        raise LotteryError("a checkpoint is listed twice; list each once")
     total: dict[str, Tensor] = {}
     first: dict[str, Any] = {}
     latest: dict[str, Any] = {}
     for path in paths:
         if Path(path).is_dir():
-            raise LotteryError(f"{path} is a folder; say how many of its last with --last N")
+            raise LotteryError(f"{path} is a folder; select its last N checkpoints with --last N")
         state = read_checkpoint(path)
-        # fairseq's buffers are not initialised: there anything may stand
+        # fairseq does not initialise its buffers
         refuse_not_finite({n: t for n, t in state["model"].items() if is_parameter(n)}, path)
         refuse_leaking(state, path)
         if not first:
             first = latest = state
             total = {name: tensor.double() for name, tensor in state["model"].items()}
             continue
-        _refuse_other(state, first, f"{path} and {paths[0]}", str(paths[0]))
+        _refuse_other(state, first, path, paths[0])
         for name, tensor in state["model"].items():
             total[name] += tensor.double()
         if (stored_update(state) or 0) > (stored_update(latest) or 0):
@@ -90,29 +90,33 @@ def average(
     model = {
         name: (tensor / len(paths)).to(first["model"][name].dtype) for name, tensor in total.items()
     }
-    kept = ("args", "cfg", "criterion", "optimizer_history", "task_state", "extra_state")
-    averaged = {key: latest[key] for key in kept if key in latest}
+    keys = ("args", "cfg", "criterion", "optimizer_history", "task_state", "extra_state")
+    averaged = {key: latest[key] for key in keys if key in latest}
     if has_gates(averaged.get("criterion")):
-        logger.info("the gates that %s has learned are left out", paths[0])
+        logger.info("the learned gates of %s are left out", paths[0])
         averaged["criterion"] = None
     with replacing(out, overwrite) as temporary:
         torch.save({**averaged, "model": model, "last_optimizer_state": None}, temporary)
 
 
-def _refuse_other(state: dict[str, Any], first: dict[str, Any], both: str, whose: str) -> None:
+def _refuse_other(
+    state: dict[str, Any],
+    first: dict[str, Any],
+    path: Union[str, Path],
+    first_path: Union[str, Path],
+) -> None:
     """Refuse a checkpoint whose mask, cut or shapes differ from those of the first one."""
-    masks = [stored_mask(one) for one in (state, first)]
+    both, states = f"{path} and {first_path}", (first, state)
+    masks = [stored_mask(checkpoint) for checkpoint in states]
     if masks[0] != masks[1]:
         raise LotteryError(
-            f"{both} have different masks; average only within one run after its mask has stopped"
-            " growing"
+            f"{both} have different masks; average checkpoints of one run after its last pruning"
+            " step"
         )
-    cuts = [
-        settings_of(settings_of(one.get("cfg")).get("model")).get(CUT) for one in (state, first)
-    ]
-    if cuts[0] != cuts[1]:
+    models = [settings_of(settings_of(checkpoint.get("cfg")).get("model")) for checkpoint in states]
+    if models[0].get(CUT) != models[1].get(CUT):
         raise LotteryError(
             f"{both} had different heads or units cut out; average first, then export --to slim"
         )
-    shapes = [{n: tuple(t.shape) for n, t in one["model"].items()} for one in (first, state)]
-    refuse_other_shapes(shapes[0], shapes[1], whose)
+    shapes = [{name: tuple(t.shape) for name, t in s["model"].items()} for s in states]
+    refuse_other_shapes(shapes[0], shapes[1], str(first_path))

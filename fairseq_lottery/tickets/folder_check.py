@@ -1,4 +1,4 @@
-"""Checking the files that a training has left: whole, at their sparsity, and truly zero."""
+"""Check the files of a training: readable, at their sparsity, zero where they are pruned."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_weight
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
+from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.masks import Mask, has_sparsity, read_pruner, rounds_to
 from fairseq_lottery.masks.pruners import only_shrinks
 
-#: what has an entry for every matrix; moments only where there was a gradient already
-_WHOLE = ("weights", "masters", "ema", "ema_fp32_params")
-#: settings of a task whose run has a mask
-_MASKED = ("ticket", "mask_from", "prune_to")
-#: the ticket that a run has drawn, or was started from
+#: groups with an entry for every matrix; moments exist only after a first gradient
+_COMPLETE = ("weights", "masters", "ema", "ema_fp32_params")
+#: settings of a task that give its run a mask
+_MASK_SETTINGS = ("ticket", "mask_from", "prune_to")
+#: file of the ticket that a run has drawn or was started from
 _TICKET = "ticket.safetensors"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found in one file.
+class CheckedFile:
+    """Result of checking one file.
 
     Attributes:
-        file: its path.
-        kind: ``checkpoint``, ``snapshot``, ``ticket``; ``unreadable`` where it is none.
-        update: updates behind it.
-        pruned, prunable: of its mask; None for a dense file.
-        looked_at: the tensors whose pruned entries were looked at: ``weights``, ``masters``,
+        file: path.
+        kind: ``checkpoint``, ``snapshot``, ``ticket`` or ``unreadable``.
+        update: number of updates before it was written.
+        pruned, prunable: weight counts of its mask; None for a dense file.
+        looked_at: groups of tensors whose pruned entries were checked: ``weights``, ``masters``,
             the optimizer's moments, ``ema``, ``ema_fp32_params``.
-        problems: a sentence each; empty where all is well.
+        problems: one sentence per problem.
     """
 
     file: str
@@ -53,27 +53,29 @@ class Checked:
     problems: tuple[str, ...]
 
 
-def check_folder(folder: Union[str, Path]) -> list[Checked]:
+def check_folder(folder: Union[str, Path]) -> list[CheckedFile]:
     """Check every checkpoint, snapshot and ticket in a folder and in those below it.
 
-    Each file has to be whole, and finite and zero wherever its mask prunes (weights, masters,
-    optimizer state and EMA, each of all matrices), and at the sparsity that its ticket or its
-    pruner says; a snapshot, that the next checkpoint's say. In one folder masks only shrink,
-    unless a checkpoint names a pruner that regrows weights, and its ``ticket.safetensors`` is the
-    one that its checkpoints name; tickets of other names belong to no run there.
+    Each file has to be readable and finite, and zero wherever its mask prunes: in weights,
+    masters, optimizer state and EMA of all matrices. Its sparsity has to be that of its ticket or
+    pruner; a snapshot is compared with the next checkpoint. In one folder masks only shrink, unless
+    a checkpoint names a pruner that regrows weights, and ``ticket.safetensors`` is the ticket that
+    the checkpoints name. Tickets with other file names are checked alone.
 
     Raises:
-        LotteryError: there is no such folder, or nothing in it to check.
+        LotteryError: the folder does not exist, or has no file to check.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise LotteryError(f"{root} is no folder; name the save-dir of a run, or one above it")
-    found: list[Checked] = []
+        raise LotteryError(
+            f"{root} is not a folder; give the save-dir of a run, or a folder above it"
+        )
+    checked: list[CheckedFile] = []
     for place in sorted({path.parent for path in _files(root)}):
-        found += _Run(place).check()
-    if not found:
-        raise LotteryError(f"{root} holds no checkpoint, snapshot or ticket")
-    return found
+        checked += _Run(place).check()
+    if not checked:
+        raise LotteryError(f"{root} contains no checkpoint, snapshot or ticket")
+    return checked
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -82,32 +84,35 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 class _Run:
-    """The files of one folder; one at a time is in memory, of the others only the masks."""
+    """The files of one folder; only one is in memory at a time, besides all masks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: path -> update and mask; of a file without one None
+        #: path -> update and mask, None for a dense file
         self.masks: dict[str, tuple[int, Optional[Mask]]] = {}
         #: digest of its ticket.safetensors
         self.ticket: Optional[str] = None
         #: whether a snapshot names a pruner that regrows weights
         self.regrows = False
-        #: update -> what checkpoints keep of the run
+        #: update and stored entries of each checkpoint
         self.stored: list[tuple[int, Mapping[str, Any]]] = []
 
-    def check(self) -> list[Checked]:
-        """Check the ticket that all others are compared with, checkpoints, then what asks them."""
+    def check(self) -> list[CheckedFile]:
+        """Check the ticket first, then checkpoints, then the files that are compared with both."""
         paths = [path for path in _files(self.folder) if path.parent == self.folder]
         paths.sort(key=lambda path: (path.name != _TICKET, path.suffix != ".pt", path))
-        found = [self._check(path) for path in paths]
-        # whether masks only shrink is known when all checkpoints were read
-        return [replace(one, problems=(*one.problems, *self._grown(one.file))) for one in found]
+        checked = [self._check(path) for path in paths]
+        # only after all checkpoints were read is it known whether masks only shrink
+        return [
+            replace(file, problems=(*file.problems, *self._mask_changes(file.file)))
+            for file in checked
+        ]
 
-    def _check(self, path: Path) -> Checked:
+    def _check(self, path: Path) -> CheckedFile:
         try:
             source = read_source(path)
         except LotteryError as error:
-            return Checked(str(path), "unreadable", None, None, None, (), (str(error),))
+            return CheckedFile(str(path), "unreadable", None, None, None, (), (str(error),))
         mask, update, stored = source.mask, int(source.update or 0), source.lottery
         problems: list[str] = []
         groups: dict[str, Any] = {}
@@ -121,19 +126,19 @@ class _Run:
                 problems += _problems_in(group, tensors, groups, mask)
             is_snapshot = source.kind == "snapshot"
             since = update - 1 if is_snapshot else update
-            asked = self._stored_at(update) if is_snapshot else stored
-            problems += _other_count(mask, since, update, asked)
+            run = self._stored_at(update) if is_snapshot else stored
+            problems += _sparsity_problems(mask, since, update, run)
         elif _had_mask(source):
-            problems.append("it was trained under a mask, which has been taken out of it")
-        # a ticket is what its run starts from, whatever update its values are of; those of other
-        # names, as a search leaves three, are of runs elsewhere
+            problems.append("it was trained under a mask but contains none")
+        # a run starts from its ticket, whichever update its values have; tickets with other file
+        # names, such as the three of a search, belong to other runs
         if source.kind != "ticket":
             self.masks[str(path)] = (update, mask)
         elif path.name == _TICKET:
             self.masks[str(path)] = (0, mask)
             self.ticket = container.digest_of(path)
         problems += self._note(source, update)
-        return Checked(
+        return CheckedFile(
             file=str(path),
             kind=source.kind,
             update=source.update,
@@ -144,9 +149,9 @@ class _Run:
         )
 
     def _note(self, source: Source, update: int) -> list[str]:
-        """Note what a file says of its run; return what is wrong with that."""
+        """Record the entries of a file about its run; return their problems."""
         if source.kind == "snapshot":
-            pruner = source.record.get("pruner")  # not said where it is gradual
+            pruner = source.record.get("pruner")  # missing for gradual
             self.regrows |= pruner is not None and not only_shrinks(pruner)
         if source.kind != "checkpoint":
             return []
@@ -157,17 +162,17 @@ class _Run:
             problems.append(components().problem_of_gates(source, criterion))
         named = source.lottery.get("ticket_digest")
         if self.ticket and named and self.ticket != named:
-            problems.append(f"it was trained from another ticket than the {_TICKET} beside it")
+            problems.append(f"its ticket is not the {_TICKET} in its folder")
         return [problem for problem in problems if problem]
 
     def _stored_at(self, update: int) -> Mapping[str, Any]:
-        """What the next checkpoint after ``update`` says of the run, or the last one before."""
-        known = sorted(self.stored, key=lambda one: one[0])
-        later = [stored for at, stored in known if at >= update]
-        return (later or [stored for _, stored in known[-1:]] or [{}])[0]
+        """Return the entries of the next checkpoint from ``update`` on, else of the last one."""
+        ordered = sorted(self.stored, key=lambda pair: pair[0])
+        later = [stored for stored_update, stored in ordered if stored_update >= update]
+        return (later or [stored for _, stored in ordered[-1:]] or [{}])[0]
 
-    def _grown(self, file: str) -> list[str]:
-        """Held against every file of this folder that was looked at before."""
+    def _mask_changes(self, file: str) -> list[str]:
+        """Compare the mask with those of all files that were checked before."""
         problems: list[str] = []
         if file not in self.masks:
             return problems
@@ -180,11 +185,11 @@ class _Run:
             if first is None:
                 continue
             if second is None:
-                problems.append(f"one of it and {other} has lost its mask")
+                problems.append(f"its mask or that of {other} is missing")
             elif other_update == update and first != second and "ticket" not in other:
-                problems.append(f"its mask is not that of {other}, of the same update")
+                problems.append(f"its mask differs from that of {other}, which has the same update")
             elif self._only_shrinks and not second.is_subset_of(first):
-                problems.append(f"weights are pruned in one of it and {other} that were back later")
+                problems.append(f"between it and {other}, pruned weights came back")
         return problems
 
     @property
@@ -195,10 +200,10 @@ class _Run:
 
 
 def _groups(source: Source) -> dict[str, Any]:
-    """Everything of the weights' shapes that a file holds, by name: it may be anything.
+    """Return weights, masters, moments and EMA by name; these are not validated yet.
 
     Raises:
-        LotteryError: the optimizer's state is not the model's, or was taken out.
+        LotteryError: the optimizer's state is missing or not that of the model.
     """
     groups: dict[str, Any] = {**source.groups, **moments_per_weight(source.state, source.path)}
     extra = source.state.get("extra_state") or {}
@@ -207,22 +212,22 @@ def _groups(source: Source) -> dict[str, Any]:
 
 
 def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask) -> list[str]:
-    """What is not as it should be: all matrices of the mask, finite, zero where it prunes."""
+    """Return missing matrices, entries that are not finite, and pruned ones that are not zero."""
     if not isinstance(tensors, Mapping):
         return [f"its {group} is a {type(tensors).__name__}"]
-    moments = [groups[one] for one in groups if one not in _WHOLE]
+    moments = [tensors for name, tensors in groups.items() if name not in _COMPLETE]
     for name, keep in mask.items():
-        found = tensors.get(name)
-        # a weight that had no gradient yet, as of a layer that was dropped, has no moments
-        if found is None and (group in _WHOLE or any(name in one for one in moments)):
+        entry = tensors.get(name)
+        # weights without a gradient so far, as of a dropped layer, have no moments
+        if entry is None and (group in _COMPLETE or any(name in moment for moment in moments)):
             return [f"its {group} has no {name}"]
-        is_tensor = isinstance(found, Tensor) and found.layout == torch.strided
-        if found is not None and not (is_tensor and found.shape == keep.shape):
-            return [f"its {group} has a {name} that is no tensor of the shape {tuple(keep.shape)}"]
+        is_tensor = isinstance(entry, Tensor) and entry.layout == torch.strided
+        if entry is not None and not (is_tensor and entry.shape == keep.shape):
+            return [f"its {group} of {name} is not a tensor of shape {tuple(keep.shape)}"]
     for name, tensor in tensors.items():
         # fairseq does not initialise its buffers
-        known = isinstance(name, str) and is_parameter(name) and isinstance(tensor, Tensor)
-        if known and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        is_checked = isinstance(name, str) and is_parameter(name) and isinstance(tensor, Tensor)
+        if is_checked and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return [f"its {group} has a {name} with entries that are NaN or infinite"]
     return [
         f"{count} pruned entries of {name} are not zero in its {group}"
@@ -231,26 +236,28 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
 
 
 def _had_mask(source: Source) -> bool:
-    """Whether a checkpoint without a mask says that it had one."""
+    """Return whether the settings of a checkpoint without a mask require one."""
     task = settings_of(settings_of(source.state.get("cfg")).get("task"))
-    asked = any(task.get(name) not in (None, "") for name in _MASKED)
-    return asked or any(source.lottery.get(name) for name in ("growth", "ticket"))
+    is_masked = any(task.get(name) not in (None, "") for name in _MASK_SETTINGS)
+    return is_masked or any(source.lottery.get(name) for name in ("growth", "ticket"))
 
 
-def _other_count(mask: Mask, since: int, update: int, stored: Mapping[str, Any]) -> list[str]:
-    """Whether exactly as much is pruned as the schedule or the ticket says.
+def _sparsity_problems(mask: Mask, since: int, update: int, stored: Mapping[str, Any]) -> list[str]:
+    """Compare the sparsity of the mask with that of the schedule or the ticket.
 
     Args:
-        since: the last update at which the schedule may have begun; a snapshot of that very
-            update may be of the training before it.
+        since: the last update at which the schedule may have started; a snapshot at the start may
+            have been written by the training before.
     """
     if stored.get("growth") is not None:
         pruner = read_pruner(stored["growth"])
         due = pruner.sparsity_at(update)
         if due is not None and since >= pruner.start and not has_sparsity(mask, due):
-            return [f"{mask.pruned} of {mask.prunable} weights are pruned, and {due:g} is due"]
+            return [
+                f"its sparsity is {mask.pruned}/{mask.prunable}, expected {due:g} by the schedule"
+            ]
         return []
-    asked = (stored.get("ticket") or {}).get("sparsity")
-    if asked is not None and not rounds_to(mask.pruned, mask.prunable, asked):
-        return [f"its sparsity is {mask.sparsity:.6f}, and its ticket's is {asked:.6f}"]
+    sparsity = (stored.get("ticket") or {}).get("sparsity")
+    if sparsity is not None and not rounds_to(mask.pruned, mask.prunable, sparsity):
+        return [f"its sparsity is {mask.sparsity:.6f}, expected {sparsity:.6f} as in its ticket"]
     return []

@@ -1,4 +1,4 @@
-"""Looking into a ticket, checkpoint or snapshot."""
+"""Describe a ticket, checkpoint or snapshot in numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fairseq_lottery.masks import densest
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.size import negative_zeros, sizes
 
-#: consecutive weights that sparse tensor cores look at together
+#: consecutive weights that sparse tensor cores process together
 _GROUP = 4
 
 
@@ -25,23 +25,23 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     mask prunes is zero, and its fp32 master), ``matrices`` (name -> ``size``, ``pruned``,
     ``density``, ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``),
     ``dead`` (matrices without a survivor), ``patterns`` (how many matrices have each),
-    ``negative_zeros`` (weights of matrices that are -0.0 and not pruned by a mask), ``record``
-    (of the ticket, where there is one), and the sizes of ``size.sizes``.
+    ``negative_zeros`` (kept weights of matrices that are -0.0), ``record`` (of the ticket, else
+    None), and the sizes of ``size.sizes``.
 
-    A ``pattern`` N:M says that of M consecutive weights of a row never more than N stay, a
-    protected row's among them. M is that of the ticket's scope, 4 where it has none. A matrix
-    has None if M does not divide its rows, or if some M consecutive weights are all kept.
+    A ``pattern`` N:M says that of M consecutive weights of a row at most N are kept,
+    including those of a protected row. M is that of the ticket's scope, else 4. The pattern is
+    None if M does not divide the rows, or if some M consecutive weights are all kept.
     """
     source = read_source(path)
     mask = source.mask
     if mask is None:
         mask = mask_of_zeros(source.weights, lambda weight: weight != 0)
     record = source.record or None
-    drawn = Pattern.parse(str((record or {}).get("scope")))
-    group = drawn.group if drawn else _GROUP
+    pattern = Pattern.parse(str((record or {}).get("scope")))
+    group = pattern.group if pattern else _GROUP
     matrices = {}
     for name, keep in mask.items():
-        most = densest(keep, group)
+        maximum = densest(keep, group)
         survivors = source.weights[name][prunable_survivors(mask, name)]
         matrices[name] = {
             "size": mask.size(name),
@@ -49,7 +49,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
             "density": 1 - mask.sparsity_of(name),
             "negative": int((survivors < 0).sum()) / max(survivors.numel(), 1),
             "zero_survivors": int((survivors == 0).sum()),
-            "pattern": None if most in (None, group) else f"{most}:{group}",
+            "pattern": None if maximum in (None, group) else f"{maximum}:{group}",
         }
     return {
         "file": str(path),

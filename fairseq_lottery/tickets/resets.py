@@ -1,8 +1,8 @@
-"""What survivors start from.
+"""Resets: start values of the survivors.
 
-A reset is a function from ``ResetInput`` to name -> full tensor of every parameter. What is
-never pruned (biases, layer norms, matrices kept dense) comes from the same place as the
-survivors; pruned entries are zeroed afterwards by the caller.
+A reset is a function from ``ResetInput`` to name -> full tensor of every parameter. Parameters
+that are never pruned (biases, layer norms, matrices kept dense) come from the same weights as the
+survivors. The caller sets pruned entries to zero afterwards.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ResetInput:
-    """What a reset may look at.
+    """Input of a reset.
 
     Attributes:
-        mask: which weights survive.
-        trained: the weights that the mask was drawn from.
+        mask: selects the survivors.
+        trained: the weights that the mask was selected from.
         start: the weights at the rewind update.
         seed: of the draw.
         alpha: one of ``ALPHAS``, for resets that keep signs only.
@@ -49,27 +49,27 @@ class ResetInput:
     initialise: Optional[Callable[[int], Weights]] = None
 
 
-def _glorot(given: ResetInput, name: str) -> float:
-    """sqrt(6 / (n_in + n_out)), the limit of Glorot's uniform initialiser (Brix et al.)."""
-    return math.sqrt(6 / sum(given.mask[name].shape))
+def _glorot(inputs: ResetInput, name: str) -> float:
+    """Return sqrt(6 / (n_in + n_out)), the limit of Glorot's uniform initialiser (Brix et al.)."""
+    return math.sqrt(6 / sum(inputs.mask[name].shape))
 
 
-def _std(given: ResetInput, name: str) -> float:
-    """Standard deviation of the matrix at update 0 (Zhou et al. 2019), padding row left out."""
-    if given.initial is None:
+def _std(inputs: ResetInput, name: str) -> float:
+    """Return the standard deviation at update 0 without the padding row (Zhou et al. 2019)."""
+    if inputs.initial is None:
         raise LotteryError(
-            "--alpha std needs the weights at update 0; start from a snapshot of update 0 or"
-            " name one with --initial"
+            "--alpha std requires the weights at update 0; start from a snapshot of update 0, or"
+            " give one with --initial"
         )
-    rows, row = given.initial[name], given.mask.protected.get(name)
+    rows, row = inputs.initial[name], inputs.mask.protected.get(name)
     if row is not None:
         rows = torch.cat([rows[:row], rows[row + 1 :]])
     return float(rows.double().std(unbiased=False))
 
 
-def _mean(given: ResetInput, name: str) -> float:
-    """Mean magnitude of the survivors at the rewind update, padding row left out."""
-    kept = given.start[name][prunable_survivors(given.mask, name)]
+def _mean(inputs: ResetInput, name: str) -> float:
+    """Return the mean magnitude of the survivors at the rewind update, without the padding row."""
+    kept = inputs.start[name][prunable_survivors(inputs.mask, name)]
     return float(kept.double().abs().mean()) if kept.numel() else 0.0
 
 
@@ -78,105 +78,106 @@ ALPHAS: dict[str, Callable[[ResetInput, str], float]] = ALPHA.registry(
 )
 
 
-def rewind(given: ResetInput) -> Weights:
-    """Values at the rewind update: LT at update 0, SLT later (Brix et al., section 2.2)."""
-    return given.start
+def rewind(inputs: ResetInput) -> Weights:
+    """Return the values at the rewind update: LT from update 0, SLT later (Brix et al., 2.2)."""
+    return inputs.start
 
 
-def keep(given: ResetInput) -> Weights:
-    """The trained values: learning-rate rewinding or fine-tuning (Renda et al. 2020)."""
-    return given.trained
+def keep(inputs: ResetInput) -> Weights:
+    """Return the trained values: learning-rate rewinding or fine-tuning (Renda et al. 2020)."""
+    return inputs.trained
 
 
-def _constant(given: ResetInput, sign_of: Callable[[str], Tensor]) -> Weights:
-    """``sign_of`` times alpha of the matrix; a padding row and what is dense is as in rewind."""
-    values = dict(given.start)
-    for name in given.mask:
-        values[name] = sign_of(name) * ALPHAS[given.alpha](given, name)
-    for name, row in given.mask.protected.items():
-        values[name][row] = given.start[name][row]
+def _constant(inputs: ResetInput, sign_of: Callable[[str], Tensor]) -> Weights:
+    """Return ``sign_of`` times alpha; padding rows and dense parameters as in ``rewind``."""
+    values = dict(inputs.start)
+    for name in inputs.mask:
+        values[name] = sign_of(name) * ALPHAS[inputs.alpha](inputs, name)
+    for name, row in inputs.mask.protected.items():
+        values[name][row] = inputs.start[name][row]
     return values
 
 
-def sign(given: ResetInput) -> Weights:
-    """Sign at the rewind update times alpha of the matrix: CLT (Brix et al., section 2.3).
+def sign(inputs: ResetInput) -> Weights:
+    """Return the sign at the rewind update times alpha of the matrix: CLT (Brix et al., 2.3).
 
-    An exact zero counts as positive. Biases, layer norms, matrices that are kept dense and
-    the padding row keep their values at the rewind update.
+    Zero counts as positive. Biases, layer norms, matrices kept dense and the padding row
+    keep their values at the rewind update.
     """
-    return _constant(given, lambda name: torch.where(given.start[name] < 0, -1.0, 1.0))
+    return _constant(inputs, lambda name: torch.where(inputs.start[name] < 0, -1.0, 1.0))
 
 
-def random_sign(given: ResetInput) -> Weights:
-    """As ``sign`` with fair random signs: the control of Brix et al. for CLT."""
+def random_sign(inputs: ResetInput) -> Weights:
+    """Return what ``sign`` returns but with random signs: the control of Brix et al. for CLT."""
 
-    def drawn(name: str) -> Tensor:
-        start = given.start[name]
-        return signs(f"random-sign|{given.seed}|{name}", start.numel()).reshape(start.shape)
+    def draw_signs(name: str) -> Tensor:
+        start = inputs.start[name]
+        return signs(f"random-sign|{inputs.seed}|{name}", start.numel()).reshape(start.shape)
 
-    return _constant(given, drawn)
+    return _constant(inputs, draw_signs)
 
 
-def random(given: ResetInput) -> Weights:
-    """Return fresh values of the model's own initialiser: the control of the start values.
+def random(inputs: ResetInput) -> Weights:
+    """Return fresh values of the model's own initialiser: a control for the start values.
 
-    The initialiser's seed comes from the draw's, but is never one of a training: a model that was
-    initialised under ``--seed`` N differs from what seed N draws here.
+    The initialiser's seed derives from the draw's seed but differs from it, so these values differ
+    from those of a training with the same ``--seed``.
 
     Raises:
-        LotteryError: fairseq is missing, or a matrix equals the one that it should be a control of.
+        LotteryError: fairseq is missing, or a matrix equals one in the sources of the draw.
     """
-    if given.initialise is None:
-        raise LotteryError("--reset random needs fairseq, to build the model anew; install it")
-    fresh = given.initialise(torch_seed(f"random|{given.seed}"))
-    for name in sorted(given.mask.keys() & fresh.keys()):
+    if inputs.initialise is None:
+        raise LotteryError(
+            "--reset random requires fairseq to initialise the model; install fairseq"
+        )
+    fresh = inputs.initialise(torch_seed(f"random|{inputs.seed}"))
+    for name in sorted(inputs.mask.keys() & fresh.keys()):
         value = fresh[name].float()
         if bool((value == value.reshape(-1)[:1]).all()):
-            continue  # an initialiser that gives a constant gives it under every seed
-        for weights in (given.start, given.trained, given.initial or {}):
+            continue  # a constant initialiser returns the same values for every seed
+        for weights in (inputs.start, inputs.trained, inputs.initial or {}):
             if name in weights and torch.equal(value, weights[name].float()):
                 raise LotteryError(
-                    f"the fresh {name} equals the one in the files that the ticket is drawn from,"
-                    " so it is not a control; draw with another seed"
+                    f"the fresh values of {name} equal those in the sources of the draw, so they"
+                    " are not a control; draw with another seed"
                 )
     return fresh
 
 
-def shuffle(given: ResetInput) -> Weights:
-    """The survivors' values at the rewind update, permuted within each matrix."""
-    values = dict(given.start)
-    for name in given.mask:
-        alive = prunable_survivors(given.mask, name)
-        order = permutation(f"shuffle|{given.seed}|{name}", int(alive.sum()))
-        values[name] = given.start[name].clone()
-        values[name][alive] = given.start[name][alive][order]
+def shuffle(inputs: ResetInput) -> Weights:
+    """Return the survivors' values at the rewind update, permuted within each matrix."""
+    values = dict(inputs.start)
+    for name in inputs.mask:
+        alive = prunable_survivors(inputs.mask, name)
+        order = permutation(f"shuffle|{inputs.seed}|{name}", int(alive.sum()))
+        values[name] = inputs.start[name].clone()
+        values[name][alive] = inputs.start[name][alive][order]
     return values
 
 
-#: the stack that a layer is in, and the number of the layer
+#: stack and number of a layer
 _LAYER = re.compile(r"^(.+?)\.layers\.(\d+)\.")
 
 
-def shuffle_layers(given: ResetInput) -> Weights:
-    """Values at the rewind update with whole layers permuted, as in Chen et al.'s code.
+def shuffle_layers(inputs: ResetInput) -> Weights:
+    """Return the values at the rewind update with layers permuted, as in Chen et al.'s code.
 
-    The mask stays where it is; the layers of each stack (encoder, decoder) change places among
-    themselves.
+    The layers of each stack (encoder, decoder) are permuted among themselves; the mask is not.
     """
     stacks: dict[str, set[int]] = {}
-    matches = [match for match in map(_LAYER.match, given.start) if match]
+    matches = [match for match in map(_LAYER.match, inputs.start) if match]
     for match in matches:
         stacks.setdefault(match.group(1), set()).add(int(match.group(2)))
     sources: dict[tuple[str, int], int] = {}
     for stack, numbers in stacks.items():
         layers = sorted(numbers)
-        order = permutation(f"shuffle-layers|{given.seed}|{stack}", len(layers))
-        sources.update({(stack, one): layers[i] for one, i in zip(layers, order.tolist())})
-    values = dict(given.start)
+        order = permutation(f"shuffle-layers|{inputs.seed}|{stack}", len(layers))
+        sources.update({(stack, layer): layers[i] for layer, i in zip(layers, order.tolist())})
+    values = dict(inputs.start)
     for match in matches:
         stack, layer = match.group(1), int(match.group(2))
         rest = match.string[match.end() :]
-        values[match.string] = given.start[f"{stack}.layers.{sources[stack, layer]}.{rest}"]
+        values[match.string] = inputs.start[f"{stack}.layers.{sources[stack, layer]}.{rest}"]
     return values
 
 

@@ -1,4 +1,4 @@
-"""How small a pruned model could be, and how small its file is."""
+"""Sizes of a pruned model: of its file, and of the smallest possible file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NUMBER, _HALF, _INDEX = 4, 2, 4
 
 
 def sizes(path: Union[str, Path], weights: dict[str, Tensor], mask: Mask) -> dict[str, int]:
-    """``bytes`` of the file, and what the weights alone take otherwise.
+    """Return ``bytes`` of the file, and the bytes of its weights in other encodings.
 
-    ``bound_bytes``: n H(p) bits for the mask of each matrix of n weights of which the share p
-    is left (no code for independent places is shorter on average), a number for each value that
-    is left, or one bit where all of a matrix have one magnitude, and a number for each parameter
-    that is no matrix. ``dense_bytes``: a number for each parameter. ``csr_bytes``: matrices as
-    compressed sparse rows with 32-bit indices. ``number_bytes`` is 4, or 2 where all weights are
-    numbers of fp16 or all are of bf16, however the file stores them.
+    ``bound_bytes``: n H(p) bits for the mask of each matrix with n weights and density p (no code
+    for independent positions is shorter on average), one number for each kept weight (one bit if
+    all kept weights of the matrix have the same magnitude), and one number for each other
+    parameter. ``dense_bytes``: one number for each parameter. ``csr_bytes``: matrices as
+    compressed sparse rows with 32-bit indices. ``number_bytes``: 4, or 2 if all weights are exact
+    in fp16 or all are exact in bf16.
     """
     number = _number(weights.values())
     bound = csr = 0.0
@@ -48,40 +48,42 @@ def sizes(path: Union[str, Path], weights: dict[str, Tensor], mask: Mask) -> dic
 
 
 def _number(weights: Iterable[Tensor]) -> int:
-    """Bytes that hold each of the weights as it is: fairseq stores halves as fp32, too."""
-    shorter = [torch.float16, torch.bfloat16]
+    """Return the bytes that store each weight exactly: fairseq stores fp16 weights as fp32."""
+    exact = [torch.float16, torch.bfloat16]
     for weight in weights:
-        shorter = [kind for kind in shorter if torch.equal(weight.to(kind).float(), weight.float())]
-    return _HALF if shorter else _NUMBER
+        exact = [dtype for dtype in exact if torch.equal(weight.to(dtype).float(), weight.float())]
+    return _HALF if exact else _NUMBER
 
 
 def _entropy(ones: int, size: int) -> float:
-    """Bits that name ``ones`` places out of ``size``, each as likely as the other."""
+    """Return the bits that encode ``ones`` positions out of ``size``, all equally likely."""
     shares = (share for share in (ones / size, 1 - ones / size) if share > 0) if size else ()
     return -size * sum(share * math.log2(share) for share in shares)
 
 
 def rounded(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Values as a shorter type would hold them, in their own type: the rest of each is zeros."""
+    """Round the values to ``dtype``; their own type, with zero bits at the end, stays."""
     return {
         name: tensor.to(dtype).to(tensor.dtype) if name.startswith("values/") else tensor
         for name, tensor in tensors.items()
     }
 
 
-def line(found: dict[str, Any]) -> str:
-    """The sizes as one line for a reader."""
-    megabytes = {key: f"{found[f'{key}_bytes'] / 1e6:.2f} MB" for key in ("bound", "dense", "csr")}
-    ratio = found["bytes"] / max(found["bound_bytes"], 1)
+def line(description: dict[str, Any]) -> str:
+    """Return the sizes as one line of text."""
+    megabytes = {
+        key: f"{description[f'{key}_bytes'] / 1e6:.2f} MB" for key in ("bound", "dense", "csr")
+    }
+    ratio = description["bytes"] / max(description["bound_bytes"], 1)
     return (
-        f"size {found['bytes'] / 1e6:.2f} MB, {ratio:.3f} of the bound {megabytes['bound']};"
+        f"size {description['bytes'] / 1e6:.2f} MB, {ratio:.3f} of the bound {megabytes['bound']};"
         f" dense {megabytes['dense']}, CSR {megabytes['csr']}; the bound is for the masks' entropy"
-        f" and {8 * found['number_bytes']} bits a survivor, 1 bit where only signs differ"
+        f" and {8 * description['number_bytes']} bits a survivor, 1 bit where only signs differ"
     )
 
 
-#: real numbers -> whole ones of as many bits
-_WHOLE = {
+#: floating-point types -> integer types of the same size
+_INTEGERS = {
     torch.float16: torch.int16,
     torch.bfloat16: torch.int16,
     torch.float32: torch.int32,
@@ -90,34 +92,35 @@ _WHOLE = {
 
 
 def negative_zeros(weights: dict[str, Tensor], mask: Optional[Mask]) -> int:
-    """Weights of matrices that are -0.0 and that no mask prunes: compact files hold each."""
+    """Count the kept weights of matrices that are -0.0; compact files store each of them."""
     count = 0
     for name, weight in weights.items():
         if weight.dim() == 2:
-            found = _is_negative_zero(weight)
-            kept = found & mask[name] if mask is not None and name in mask else found
-            count += int(torch.count_nonzero(kept))
+            negative = _is_negative_zero(weight)
+            if mask is not None and name in mask:
+                negative &= mask[name]
+            count += int(torch.count_nonzero(negative))
     return count
 
 
 def without_negative_zeros(tensor: Tensor) -> Tensor:
-    """The same numbers; -0.0 is 0.0."""
+    """Return the tensor with 0.0 instead of -0.0."""
     return tensor.masked_fill(_is_negative_zero(tensor), 0)
 
 
 def _is_negative_zero(tensor: Tensor) -> Tensor:
-    # by its bits, all zero but the sign's: torch.signbit of torch 1.12 does not see it
-    whole = _WHOLE.get(tensor.dtype)
-    if whole is None:
+    # by its bits: torch.signbit of torch 1.12 misses negative zeros
+    integers = _INTEGERS.get(tensor.dtype)
+    if integers is None:
         return torch.zeros(tensor.shape, dtype=torch.bool)
-    return tensor.contiguous().view(whole) == torch.iinfo(whole).min
+    return tensor.contiguous().view(integers) == torch.iinfo(integers).min
 
 
-def advice(found: dict[str, Any]) -> Optional[str]:
-    """What would make a file smaller, in a sentence."""
-    if not found["negative_zeros"]:
+def advice(description: dict[str, Any]) -> Optional[str]:
+    """Return a sentence on how to make the file smaller, or None."""
+    if not description["negative_zeros"]:
         return None
     return (
-        f"{found['negative_zeros']} weights are negative zeros, which compact files keep as values;"
-        " --round zeros drops their signs"
+        f"{description['negative_zeros']} weights are -0.0, which compact files store as values;"
+        " add --round zeros to store none of them"
     )

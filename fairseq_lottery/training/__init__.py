@@ -1,1 +1,1 @@
-"""A training under a mask: start, resume, step, snapshots."""
+"""Training under a mask: start, resumption, pruning steps, snapshots."""

@@ -1,4 +1,4 @@
-"""fairseq's losses that also log sparsity and what training does to the survivors."""
+"""fairseq's losses, extended to log metrics of the mask and the survivors."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
 from fairseq.logging import metrics
 
 
-class LogsFigures:
-    """Mixin before a criterion of fairseq's: the same loss to the last bit, and more in the log.
+class LogsMetrics:
+    """Mixin for a fairseq criterion that logs metrics and leaves the loss bit-identical.
 
-    The figures are those of ``LotteryRun.figures_to_log``, of the weights that a forward pass saw:
-    the last one of each ``--log-interval``, or the validation's.
+    The metrics come from ``LotteryRun.metrics_to_log`` and describe the weights of a forward pass:
+    the last one of each ``--log-interval``, or that of a validation.
     """
 
     task: Any
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
-        """As fairseq's."""
+        """Return fairseq's loss, and log the metrics of the run."""
         run = getattr(self.task, "run", None)
         if run is not None:
-            for name, value in run.figures_to_log(model.training).items():
+            for name, value in run.metrics_to_log(model.training).items():
                 metrics.log_scalar(name, value, weight=0, priority=1000, round=4)
         return super().forward(model, sample, reduce)  # type: ignore[misc]
 
@@ -32,10 +32,10 @@ class LogsFigures:
 @register_criterion(
     "label_smoothed_cross_entropy_lottery", dataclass=LabelSmoothedCrossEntropyCriterionConfig
 )
-class LabelSmoothedCrossEntropyLottery(LogsFigures, LabelSmoothedCrossEntropyCriterion):
-    """The loss of translation; see ``LogsFigures``."""
+class LabelSmoothedCrossEntropyLottery(LogsMetrics, LabelSmoothedCrossEntropyCriterion):
+    """Label-smoothed loss of translation; see ``LogsMetrics``."""
 
 
 @register_criterion("masked_lm_lottery", dataclass=MaskedLmConfig)
-class MaskedLmLottery(LogsFigures, MaskedLmLoss):
-    """The loss of masked tokens; see ``LogsFigures``."""
+class MaskedLmLottery(LogsMetrics, MaskedLmLoss):
+    """Loss of masked tokens; see ``LogsMetrics``."""

@@ -1,4 +1,4 @@
-"""The state of one training under the lottery task: its mask, and what enforces it."""
+"""State of a training under a lottery task: its mask, pruning steps and snapshots."""
 
 from __future__ import annotations
 
@@ -14,50 +14,49 @@ from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
-from fairseq_lottery.formats.checkpoints.architecture import architecture_of
-from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
+from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
     MasterTensors,
     find_masked,
     is_masked,
-    start_exactly,
+    load_exact_values,
     zero_pruned_parameters,
 )
-from fairseq_lottery.training.processes.ranks import is_first, same_everywhere
-from fairseq_lottery.training.run_metrics import figures, signs_of
+from fairseq_lottery.training.processes.ranks import is_first, require_same
+from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
 from fairseq_lottery.training.start.run_end import patience_state
-from fairseq_lottery.training.start.run_start import decide
+from fairseq_lottery.training.start.run_start import decide_start
 from fairseq_lottery.training.start.ticket_start import write_prepared
 
 logger = logging.getLogger(__name__)
 
 
 class LotteryRun:
-    """Enforces the mask of one training, lets its pruner change it, and writes snapshots.
+    """State of one training, which enforces its mask, prunes and writes snapshots.
 
-    The task hands in its events: before and after every update, and after a validation.
+    The task forwards its events: before and after every update, and after a validation.
 
     Args:
         cfg: the task's configuration.
-        model_cfg: the model's.
-        model: built, not yet moved to its device or precision.
-        adapter: of the task.
-        dictionaries: of the data.
+        model_cfg: the model's configuration.
+        model: new model, not yet on its device or in its precision.
+        adapter: adapter of the task.
+        dictionaries: dictionaries of the data.
 
     Attributes:
-        model: the model itself, whatever wraps it.
+        model: the model without wrappers.
         architecture: settings that shape the model.
         shapes: name -> shape of every parameter of the model.
-        mask: that is enforced now, None where nothing is pruned and nothing will be.
-        pruning: how the mask changes, None where it stays.
-        restored: the checkpoint that the run goes on from, None for a fresh run.
-        is_finished: nothing is left to train.
-        ema_exists: whether the trainer has averaged weights. fairseq makes a fresh run's of the
-            weights after its first update, unless it is asked for before: a mask must not change
-            what it starts from.
+        mask: mask that is enforced now; None if the run never prunes.
+        pruning: pruning steps; None if the mask does not change.
+        restored: checkpoint from which the run resumes; None for a fresh run.
+        is_finished: whether the training has already reached its end.
+        ema_exists: whether the trainer has averaged weights. A fresh run's EMA starts from the
+            weights after the first update, unless the EMA is read before. A mask must not change
+            this.
     """
 
     def __init__(
@@ -73,11 +72,12 @@ class LotteryRun:
         self.architecture = architecture_of({**settings_of(self._training), "model": model_cfg})
         self.shapes = {name: tuple(p.shape) for name, p in trainable(model).items()}
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
-        start = decide(cfg, self._training, self.shapes, adapter, dictionaries)
+        start = decide_start(cfg, self._training, self.shapes, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
         self.is_finished = start.is_finished
         self.ema_exists = start.restored is not None or start.rewound_to > 0
-        self._ticket, self._origin, self._snapshots = start.ticket, start.origin, start.snapshots
+        self._ticket, self._provenance = start.ticket, start.provenance
+        self._snapshots = start.snapshots
         self._adapter, self._dictionaries = adapter, dictionaries
         self._save_masters = not cfg.no_save_masters
         self._log_interval = self._training.common.log_interval
@@ -86,13 +86,13 @@ class LotteryRun:
         self._optimizer: Any = None
         self._ema: Optional[nn.Module] = None
         self._update = 0
-        self._figures: tuple[int, dict[str, float]] = (-1, {})
+        self._metrics: tuple[int, dict[str, float]] = (-1, {})
         self._after_updates: list[Callable[[], None]] = []
         stored = start.restored.state if start.restored else {}
-        # copied: the checkpoint is mapped into memory, and the run will overwrite it
+        # copied, because the run will overwrite the memory-mapped checkpoint
         signs = stored.get("start_signs") or {}
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
-        #: fp32, for pruners that need them; empty for all others
+        #: fp32 weights for pruners that need them; empty for others
         self._start_weights: dict[str, Tensor] = {}
         if self.pruning is not None and self.pruning.needs_start:
             weights = stored.get("start_weights") or {}
@@ -106,15 +106,15 @@ class LotteryRun:
         if self.mask is not None and is_first():
             share = PrunableShare.of(self.mask, trainable(model))
             logger.log(logging.WARNING if share.is_small else logging.INFO, "%s", share)
-        same_everywhere(self.mask.digest() if self.mask is not None else "dense", "mask")
+        require_same(self.mask.digest() if self.mask is not None else "dense", "mask")
 
     def state(self) -> dict[str, Any]:
-        """What checkpoints hold of the run, as plain tensors and numbers."""
+        """Return the state of the run for checkpoints, as plain tensors and numbers."""
         return {
             "version": __version__,
             **self._adapter.record,
             "mask": mask_to_state(self.mask) if self.mask is not None else None,
-            **self._origin,
+            **self._provenance,
             **({"growth": self.pruning.stored()} if self.pruning is not None else {}),
             "patience": patience_state(),
             "dictionaries": self._dictionaries.to_tensors(),
@@ -125,20 +125,20 @@ class LotteryRun:
     # --- events of the training ------------------------------------------------------------
 
     def before_update(self, optimizer: Any, update: int, ema: Optional[nn.Module] = None) -> None:
-        """Called with the trainer's optimizer before update number ``update`` + 1."""
+        """Bind the trainer's optimizer; fairseq calls this before update ``update`` + 1."""
         self._ema = ema
         self._update = update
         if optimizer is self._optimizer:
             return
         self._bind(optimizer)
         if self.pruning is not None and self.pruning.begins:
-            forget_best()  # of a run that was denser
+            forget_best()  # the restored best model was less sparse
             self._change_mask(update, self.pruning.pruner.first_mask, is_first=True)
-        if self.restored is None or not self.restored.same_run:
+        if self.restored is None or not self.restored.is_same_run:
             self._write_snapshot_if_due(update)
 
     def after_update(self, update: int) -> None:
-        """Called when ``update`` updates are done, or when amp has passed over the last one."""
+        """Prune and write snapshots after ``update`` updates; ignore an update that amp skipped."""
         if self._masked is not None and not self._masked.stepped:
             return
         self._update = update
@@ -146,7 +146,7 @@ class LotteryRun:
         for call in self._after_updates:
             call()
         if self.pruning is not None and self._masked is not None:
-            if self.pruning.asks(self.pruning.pruner.is_due, update):
+            if self.pruning.check(self.pruning.pruner.is_due, update):
                 self._change_mask(update, self.pruning.pruner.next_mask)
             if self.pruning.ends_dense_sums(update):
                 self._masked.stop_accumulating()
@@ -156,44 +156,44 @@ class LotteryRun:
         """Call ``function`` after every update of the optimizer, before a mask changes.
 
         Raises:
-            LotteryError: updates that are skipped cannot be told from others.
+            LotteryError: skipped updates cannot be recognized.
         """
         name = self._training.optimizer._name
         if self._training.common.get("amp") and not name.startswith("masked_"):
             raise LotteryError(
-                f"--optimizer {name} does not say which updates --amp skips; use --optimizer"
+                f"--optimizer {name} does not report which updates --amp skips; use --optimizer"
                 f" masked_{name}"
             )
         self._after_updates.append(function)
 
-    def hide_while_growing(self, stats: dict[str, Any]) -> None:
-        """Take a validation of an under-pruned model out of the choice of the best one.
+    def hide_under_pruned(self, stats: dict[str, Any]) -> None:
+        """Exclude the validation of an under-pruned model from the selection of the best one.
 
         fairseq neither saves ``checkpoint_best.pt`` nor counts patience for a metric that is
         None; the value is still logged, as ``growing_<metric>``.
         """
         pruning = self.pruning
-        if pruning and not pruning.asks(pruning.pruner.is_at_target, stats["num_updates"]):
+        if pruning and not pruning.check(pruning.pruner.is_at_target, stats["num_updates"]):
             metric = self._training.checkpoint.best_checkpoint_metric
             stats[f"growing_{metric}"] = stats[metric]
             stats[metric] = None
 
-    def figures_to_log(self, training: bool) -> dict[str, float]:
-        """Return the figures, new in validation, at each ``--log-interval`` and pruning step."""
+    def metrics_to_log(self, training: bool) -> dict[str, float]:
+        """Return metrics, updated in validations and at log intervals and pruning steps."""
         if self.mask is None:
             return {}
-        due = not training or (self._update + 1) % self._log_interval == 0
-        if not self._figures[1] or (due and self._figures[0] != self._update):
-            found = figures(self.mask, trainable(self.model), self._start_signs)
+        is_due = not training or (self._update + 1) % self._log_interval == 0
+        if not self._metrics[1] or (is_due and self._metrics[0] != self._update):
+            metrics = compute_metrics(self.mask, trainable(self.model), self._start_signs)
             if self.pruning is not None and not self.pruning.pruner.only_shrinks:
-                del found["sign_flips"]  # a regrown weight has no sign at the start
-            self._figures = (self._update, found)
-        return self._figures[1]
+                del metrics["sign_flips"]  # a regrown weight has no sign at the start
+            self._metrics = (self._update, metrics)
+        return self._metrics[1]
 
     # --- enforcing -------------------------------------------------------------------------
 
     def _bind(self, optimizer: Any) -> None:
-        """Map the mask to the tensors that ``optimizer`` updates, and check that they agree."""
+        """Map the mask to the tensors that ``optimizer`` updates, and check that they match."""
         named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._tensors = tensors = MasterTensors(optimizer, named)
         self._optimizer = optimizer
@@ -204,10 +204,10 @@ class LotteryRun:
         if tensors.has_masters and not self._save_masters:
             logger.warning("without saved fp32 masters a resumed run starts from rounded weights")
         if tensors.has_masters and self.restored and not self._masked.masters_restored:
-            logger.warning("no fp32 masters were restored: the weights are rounded ones")
+            logger.warning("no fp32 masters were restored; the run starts from rounded weights")
         if self._ticket is not None:
-            start_exactly(self._masked, tensors, self.model, self._ticket)
-            self._ticket = None  # its values are not needed again
+            load_exact_values(self._masked, tensors, self.model, self._ticket)
+            self._ticket = None  # frees its values
         if self.mask is None:
             return
         tensors.refuse_unpruned(self.mask)
@@ -221,7 +221,7 @@ class LotteryRun:
         self._masked.set_keep(tensors.rows(self.mask))
 
     def _sum_gradients(self) -> Optional[list[Tensor]]:
-        """Sums that scores and pruners need, from the first call on; None where none does."""
+        """Sum gradients from the first call on; return None if no score or pruner needs them."""
         assert self._masked is not None
         if self.pruning is None or not self.pruning.sums_gradients(self._update):
             return None
@@ -230,24 +230,23 @@ class LotteryRun:
     def _change_mask(
         self, update: int, change: Callable[[PrunerInput], Mask], is_first: bool = False
     ) -> None:
-        """Let the pruner ``change`` the mask, and enforce it from now on.
+        """Let ``change``, a method of the pruner, change the mask, and enforce the new mask.
 
         Args:
-            is_first: no update of this pruner was done yet, so gradients are refused when looked
-                up.
+            is_first: whether this is before the first update, when reading gradients is refused.
         """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.pruning is not None
         sums = self._sum_gradients()
-        given = self.pruning.pruner_input(
+        pruner_input = self.pruning.pruner_input(
             update, self.mask, self._tensors, sums, self._start_weights, is_first
         )
-        mask = self.pruning.changed_mask(change, given)
-        same_everywhere(mask.digest(), "mask")
+        mask = self.pruning.change_mask(change, pruner_input)
+        require_same(mask.digest(), "mask")
         if mask is self.mask:
             return
         self.mask = mask
-        self._figures = (-1, {})
+        self._metrics = (-1, {})
         self._masked.set_keep(self._tensors.rows(mask))
         for model in (self.model, self._ema):
             if model is not None:
@@ -261,8 +260,8 @@ class LotteryRun:
         if update not in self._snapshots:
             return
         assert self._tensors is not None
-        views, ticket = self._tensors.views, self._origin["ticket"]
-        pruner = (self._origin["growth"] or {}).get("pruner")  # named unless it is gradual
+        views, ticket = self._tensors.views, self._provenance["ticket"]
+        pruner = (self._provenance["growth"] or {}).get("pruner")  # named unless it is gradual
         record = {
             "architecture": self.architecture,
             "ticket": ticket["signature"] if ticket else None,

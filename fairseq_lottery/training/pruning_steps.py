@@ -1,4 +1,4 @@
-"""How the mask of a run changes: its pruner, and what the pruner reads."""
+"""Pruning steps of a run: its pruner, and the input of the pruner."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.options import Scope
 from fairseq_lottery.training.optimizers import MasterTensors
 
-#: needs that the optimizer sums gradients for
+#: needs for which the optimizer sums gradients
 GRADIENTS = frozenset({"gradient", "dense_gradient"})
 
 
 @dataclass(frozen=True)
 class PruningSteps:
-    """How the mask of a run changes.
+    """Pruning steps of a run.
 
     Attributes:
-        name: the value of ``--pruner``.
-        pruner: what changes the mask.
-        score, scope, seed: of the run's options.
-        needs: what the pruner and the score read beside weights.
-        begins: whether pruning begins with this start of the training.
+        name: value of ``--pruner``.
+        pruner: pruner that changes the mask.
+        score, scope, seed: values of the run's options.
+        needs: inputs of pruner and score besides weights.
+        begins: whether the pruner starts now, not resumed from a checkpoint.
     """
 
     name: str
@@ -50,27 +50,27 @@ class PruningSteps:
 
     @property
     def needs_start(self) -> bool:
-        """Whether the pruner reads the weights that the training started from."""
+        """Whether the pruner reads the weights at the start of training."""
         return "start" in self.pruner.needs
 
     def stored(self) -> dict[str, Any]:
-        """The pruner as a checkpoint stores it now."""
+        """Return the state of the pruner for a checkpoint."""
         return store_pruner(self.name, self.pruner)
 
-    def asks(self, question: Callable[[int], bool], update: int) -> bool:
-        """Return what ``question``, a method of the pruner, answers for ``update``."""
-        return bool(self._call(question, update, update))
+    def check(self, predicate: Callable[[int], bool], update: int) -> bool:
+        """Return the value of ``predicate``, a method of the pruner, at ``update``."""
+        return bool(self._call(predicate, update, update))
 
     def sums_gradients(self, update: int) -> bool:
-        """Whether gradients are summed from ``update`` on, for the pruner or the score."""
+        """Return whether pruner or score require sums of gradients from ``update`` on."""
         return bool(self.needs & GRADIENTS) and not self.ends_dense_sums(update)
 
     def ends_dense_sums(self, update: int) -> bool:
-        """Whether no later change of the mask reads sums of gradients of pruned weights."""
-        return "dense_gradient" in self.needs and not self.asks(self.pruner.is_active, update)
+        """Return whether no pruning step after ``update`` reads gradients of pruned weights."""
+        return "dense_gradient" in self.needs and not self.check(self.pruner.is_active, update)
 
     def sparsity_due(self, update: int) -> Optional[float]:
-        """Return the sparsity that the pruner says its mask has; None if it is not fixed."""
+        """Return the sparsity that the pruner declares for ``update``; None if not fixed."""
         due = self._call(self.pruner.sparsity_at, update, update)
         if due is not None and not (isinstance(due, (int, float)) and 0 <= due <= 1):
             raise LotteryError(
@@ -80,60 +80,59 @@ class PruningSteps:
         return due
 
     def refuse_start(self, mask: Mask, update: int) -> None:
-        """Refuse a run that starts at ``update`` with ``mask`` where the pruner cannot begin."""
+        """Refuse a pruner that cannot begin at ``update`` with ``mask``."""
         if not hasattr(self.pruner, "initial"):
             due = self.sparsity_due(update)
             if mask.pruned and due is not None and not has_sparsity(mask, due):
                 raise LotteryError(
-                    f"--pruner {self.name} starts at sparsity {due:g}, and the run starts at"
-                    f" {_shortest(mask)}; set --prune-to to the sparsity that this mask was drawn"
-                    " or pruned to"
+                    f"--pruner {self.name} starts at sparsity {due:g}, but the run starts at"
+                    f" {_shortest(mask)}; set --prune-to to the sparsity of the run's mask"
                 )
         if self.pruner.start < update:
             raise LotteryError(
-                f"--prune-start {self.pruner.start} lies before update {update}, where the run"
-                " starts; start pruning there or later"
+                f"--prune-start {self.pruner.start} is before update {update}, where the run"
+                f" starts; use at least {update}"
             )
-        if self.needs & GRADIENTS and self.asks(self.pruner.is_due, update):
+        if self.needs & GRADIENTS and self.check(self.pruner.is_due, update):
             of_score = "gradient" in needed_by(find_score(self.score)[0])
             raise LotteryError(
                 f"{f'--score {self.score}' if of_score else f'--pruner {self.name}'} needs"
-                f" gradients, and there are none at update {update}, where pruning starts; set"
+                f" gradients, but there are none at update {update}, where pruning starts; set"
                 f" --prune-start to {update + 1} or later"
             )
 
-    def changed_mask(self, change: Callable[[PrunerInput], Mask], given: PrunerInput) -> Mask:
-        """Return what ``change``, a method of the pruner, makes of ``given.mask``.
+    def change_mask(self, change: Callable[[PrunerInput], Mask], state: PrunerInput) -> Mask:
+        """Return the mask that ``change``, a method of the pruner, makes of ``state.mask``.
 
         Raises:
-            LotteryError: it fails, or breaks what the pruner says of its masks.
+            LotteryError: the method fails, or its mask breaks what the pruner declares.
         """
-        where = f"pruner {self.name} at update {given.update}"
-        mask = self._call(change, given, given.update)
-        # a mask before the first step of a schedule that rises may be uneven over matrices
-        if mask is given.mask and hasattr(self.pruner, "initial"):
+        where = f"pruner {self.name} at update {state.update}"
+        mask = self._call(change, state, state.update)
+        # before the first step of a schedule, the mask may be uneven over matrices
+        if mask is state.mask and hasattr(self.pruner, "initial"):
             return mask
         if not isinstance(mask, Mask):
             raise LotteryError(f"{where} returned a {type(mask).__name__}, expected a Mask")
-        if _matrices(mask) != _matrices(given.mask):
-            raise LotteryError(f"{where} returned a mask of other matrices")
-        due = self.sparsity_due(given.update)
+        if _matrices(mask) != _matrices(state.mask):
+            raise LotteryError(f"{where} returned a mask of other matrices; keep names and shapes")
+        due = self.sparsity_due(state.update)
         if due is not None and not has_sparsity(mask, due):
             raise LotteryError(
                 f"{where} returned a mask with {mask.pruned} of {mask.prunable} weights pruned,"
                 f" expected sparsity {due:g}"
             )
-        if self.pruner.only_shrinks and not mask.is_subset_of(given.mask):
+        if self.pruner.only_shrinks and not mask.is_subset_of(state.mask):
             raise LotteryError(f"{where} regrew weights; set its only_shrinks to False")
         return mask
 
     def _call(self, method: Callable[[Any], Any], argument: Any, update: int) -> Any:
-        """Call a method of the pruner; what a user's own raises becomes a sentence."""
+        """Call a method of the pruner; turn errors of a user's pruner into LotteryError."""
         try:
             return method(argument)
         except LotteryError:
             raise
-        except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+        except Exception as error:  # noqa: BLE001 - a user's pruner raises any error
             raise LotteryError(
                 f"pruner {self.name} at update {update} failed with {type(error).__name__}: {error}"
             ) from error
@@ -147,12 +146,12 @@ class PruningSteps:
         start_weights: Mapping[str, Tensor],
         is_first: bool,
     ) -> PrunerInput:
-        """What the pruner may read after ``update`` updates.
+        """Return the input of the pruner after ``update`` updates.
 
         Args:
-            sums: gradients, laid out as ``tensors.own``; None where none are summed.
-            start_weights: empty unless the pruner needs them.
-            is_first: before the first update of this pruner, when there are no gradients.
+            sums: summed gradients in the layout of ``tensors.own``; None if not summed.
+            start_weights: weights at the start of training; empty unless the pruner needs them.
+            is_first: whether this is before the first update, when there are no gradients.
         """
         views = tensors.views
         gradients: Optional[Mapping[str, Tensor]] = None
@@ -162,8 +161,8 @@ class PruningSteps:
             if is_first:
                 gradients = LazyTensors(partial(_refuse_gradients, update), mask)
             if "dense_gradient" in self.needs:
-                found = dense = gradients
-                gradients = LazyTensors(lambda n: found[n] * mask[n].to(found[n].device), mask)
+                sums_of = dense = gradients
+                gradients = LazyTensors(lambda n: sums_of[n] * mask[n].to(sums_of[n].device), mask)
         start: Optional[Mapping[str, Tensor]] = None
         if self.needs_start:
             start = LazyTensors(lambda n: start_weights[n].to(views[n].device, copy=True), mask)
@@ -192,7 +191,7 @@ def _matrices(mask: Mask) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def _shortest(mask: Mask) -> str:
-    """Return the sparsity of a mask with as few digits as say it to the weight."""
+    """Return the sparsity of a mask with the fewest digits that determine it exactly."""
     texts = (f"{mask.sparsity:.{digits}g}" for digits in range(2, 18))
     return next(text for text in texts if has_sparsity(mask, float(text)))
 
@@ -200,5 +199,5 @@ def _shortest(mask: Mask) -> str:
 def _refuse_gradients(update: int, name: str) -> Tensor:
     raise LotteryError(
         f"gradients of {name} are read at update {update}, before the first backward pass; read"
-        " them in next_mask only"
+        " them only in next_mask"
     )

@@ -1,4 +1,4 @@
-"""What a training's log says of its mask and of what training does to the survivors."""
+"""Metrics of a mask and its survivors for the log of a training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from fairseq_lottery.masks import Mask
 
 
 def signs_of(weight: Tensor) -> np.ndarray:
-    """One bit a weight, packed into bytes: whether it is negative."""
+    """Return one bit per weight, packed into bytes: 1 if the weight is negative."""
     return np.packbits((weight.detach() < 0).reshape(-1).cpu().numpy(), bitorder="little")
 
 
-def figures(
+def compute_metrics(
     mask: Mask, weights: Mapping[str, Tensor], start_signs: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """Sparsity, density per group, share of sign flips, norm of the survivors.
+    """Return sparsity, density per group, share of sign flips and norm of the survivors.
+
+    Shares are of the prunable weights, except ``sign_flips``, which is a share of the survivors.
 
     Args:
-        mask: that is enforced; its prunable weights are every denominator here, except of
-            ``sign_flips``, whose denominator is the survivors.
+        mask: mask that is enforced.
         weights: name -> weight, zero where pruned.
-        start_signs: name -> ``signs_of`` the weight that training started from.
+        start_signs: name -> ``signs_of`` of the weight at the start of training.
     """
     size = dict.fromkeys([*GROUPS, "other"], 0)
     kept = dict(size)
@@ -43,8 +44,8 @@ def figures(
         if name in mask.protected:
             flipped.reshape(weight.shape)[mask.protected[name]] = 0
         flips += int(flipped.sum())
-    found = {"sparsity": mask.sparsity}
-    found.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
-    found["sign_flips"] = flips / max(sum(kept.values()), 1)
-    found["survivor_norm"] = squares**0.5
-    return found
+    metrics = {"sparsity": mask.sparsity}
+    metrics.update({f"density_{g}": kept[g] / size[g] for g in size if size[g]})
+    metrics["sign_flips"] = flips / max(sum(kept.values()), 1)
+    metrics["survivor_norm"] = squares**0.5
+    return metrics

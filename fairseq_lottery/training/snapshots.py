@@ -1,4 +1,4 @@
-"""Snapshots: the weights at chosen updates, from which tickets rewind."""
+"""Snapshots: weights at selected updates, to which tickets rewind."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ logger = logging.getLogger(__name__)
 
 
 def snapshot_updates(cfg: Any, training: Any, first: int) -> list[int]:
-    """``--snapshot-updates`` as sorted numbers.
+    """Return ``--snapshot-updates`` as sorted numbers.
 
     Args:
-        training: fairseq's whole configuration, of which ``cfg`` is the task's.
-        first: the update that a fresh run starts at; those before it are never reached.
+        cfg: the task's section of ``training``.
+        training: fairseq's complete configuration.
+        first: update at which a fresh run starts.
+
+    Raises:
+        LotteryError: an update is malformed or would never be reached.
     """
     if not cfg.snapshot_updates:
         return []
     try:
-        updates = sorted({int(part) for part in str(cfg.snapshot_updates).split(",")})
+        updates = sorted({int(number) for number in str(cfg.snapshot_updates).split(",")})
     except ValueError:
         raise LotteryError(
-            f"--snapshot-updates {cfg.snapshot_updates} must be numbers with commas, as 0,4000"
+            f"--snapshot-updates {cfg.snapshot_updates} is malformed; give updates such as 0,4000"
         ) from None
     refuse_endless(training, "--snapshot-updates")
     most = training.optimization.max_update
     if updates[0] < first or updates[-1] > most:
         raise LotteryError(
-            f"--snapshot-updates {cfg.snapshot_updates} must lie in {first} to --max-update"
-            f" {most}, or a snapshot would never be written"
+            f"--snapshot-updates {cfg.snapshot_updates} is out of range; give updates from {first}"
+            f" to --max-update {most}"
         )
     return updates
 
@@ -52,11 +56,11 @@ def write_snapshot(
     dictionaries: Dictionaries,
     record: Mapping[str, Any],
 ) -> None:
-    """Write the weights after ``update`` updates, in one process for all.
+    """Write the weights after ``update`` updates; only the first process writes.
 
     Args:
-        weights: by name; the fp32 masters of a half-precision run where it has them.
-        record: of the run that the snapshot comes from.
+        weights: name -> weight; fp32 masters if a half-precision run has them.
+        record: record of the run.
     """
     if not is_first():
         return

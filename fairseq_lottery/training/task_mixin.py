@@ -1,4 +1,4 @@
-"""``LotteryTask``: the mixin that gives any of fairseq's tasks tickets and pruning."""
+"""``LotteryTask``: mixin that adds tickets and pruning to a fairseq task."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class LotteryTask:
-    """Mixin before a class of fairseq's tasks whose configuration has ``LotteryConfig``.
+    """Mixin for a fairseq task whose configuration extends ``LotteryConfig``.
 
-    It only forwards fairseq's events to a ``LotteryRun``, which exists while training: a
-    model that is built from a checkpoint opens no ticket and enforces nothing.
+    It forwards fairseq's events to a ``LotteryRun``, which exists only in a training: a model that
+    is built from a checkpoint loads no ticket and enforces no mask.
     """
 
     run: Optional[LotteryRun] = None
@@ -36,15 +36,15 @@ class LotteryTask:
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
-        """As the task's; refuses at once what would hide the weights."""
+        """Set up the task; refuse configurations in which masks cannot be enforced."""
         with one_sentence():
             refuse_setup(cfg)
         return super().setup_task(cfg, **kwargs)  # type: ignore[misc]
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
-        """As the task's; for a training, also what it starts from.
+        """Build the model; in a training, also start the run.
 
-        For a checkpoint that heads and units were cut out of, without these.
+        Build the model of a slim checkpoint without the heads and units that were cut out.
         """
         self.is_building = True
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
@@ -61,21 +61,21 @@ class LotteryTask:
 
     @property
     def adapter(self) -> TaskAdapter:
-        """What differs between this task and others of fairseq's."""
+        """Adapter of the task."""
         return adapter_of(self.cfg._name)  # type: ignore[attr-defined]
 
-    def build_generator(self, models: Any, args: Any, *given: Any, **kwargs: Any) -> Any:
-        """As the task's; with ``--sparse-decode`` the models decode with sparse matrices."""
-        # --eval-bleu asks for a generator before there are weights
+    def build_generator(self, models: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
+        """Build the task's generator; ``--sparse-decode`` makes the models' matrices sparse."""
+        # --eval-bleu builds a generator before the weights are loaded
         if self.cfg.sparse_decode and not self.is_building:  # type: ignore[attr-defined]
             with one_sentence():
                 for model in models:
                     logger.info("%s", sparsify(model, rows=getattr(args, "beam", 1)))
-        return super().build_generator(models, args, *given, **kwargs)  # type: ignore[misc]
+        return super().build_generator(models, args, *rest, **kwargs)  # type: ignore[misc]
 
     @property
     def uses_ema(self) -> bool:
-        """Whether the trainer hands in its EMA, which must be pruned with the model."""
+        """Whether the trainer passes its EMA, which must be pruned with the model."""
         return self.run is not None and self.run.pruning is not None and self.run.ema_exists
 
     def train_step(  # noqa: D102 - fairseq's own event
@@ -96,7 +96,7 @@ class LotteryTask:
         )
 
     def optimizer_step(self, optimizer: Any, model: torch.nn.Module, update_num: int) -> None:
-        """Take the task's step, then the pruning step and the snapshot that are due."""
+        """Take the task's step, then a pruning step and a snapshot if they are due."""
         super().optimizer_step(optimizer, model, update_num)  # type: ignore[misc]
         if self.run is not None:
             with one_sentence():
@@ -108,13 +108,13 @@ class LotteryTask:
         return super().valid_step(sample, model, criterion)  # type: ignore[misc]
 
     def post_validate(self, model: torch.nn.Module, stats: dict[str, Any], agg: Any) -> None:
-        """Keep under-pruned models out of the choice of the best checkpoint."""
+        """Exclude under-pruned models from the selection of the best checkpoint."""
         if self.run is not None:
             with one_sentence():
-                self.run.hide_while_growing(stats)
+                self.run.hide_under_pruned(stats)
 
     def state_dict(self) -> dict[str, Any]:
-        """As the task's, with ``lottery``: the mask and where it came from."""
+        """Return the task's state with ``lottery``: the mask and its provenance."""
         state = dict(super().state_dict())  # type: ignore[misc]
         if self.run is not None:
             with one_sentence():
@@ -122,47 +122,47 @@ class LotteryTask:
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As the task's; in generation the zeros are in the weights, so no mask is needed."""
+        """Load the task's state without ``lottery``: pruned weights are already zero."""
         rest = {key: value for key, value in state_dict.items() if key != "lottery"}
         super().load_state_dict(rest)  # type: ignore[misc]
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the task's, except that a validation or test set loses no sentence.
+        """Return the task's batches, without losing sentences of a validation or test set.
 
-        fairseq main and fairseq-fixed drop the last sentences of a set whose size is no
+        fairseq main and fairseq-fixed drop the last sentences of a set whose size is not a
         multiple of ``--required-batch-size-multiple`` (8 by default).
 
-        And a training set is cut into the same batches in the same order whenever the training
-        was resumed: fairseq main and fairseq-fixed cut it as the epoch says in which the process
-        started, and ``--update-ordered-indices-seed`` makes their order depend on it as well.
+        A training set gives the same batches in the same order wherever the training was resumed.
+        In fairseq main and fairseq-fixed the batches depend on the epoch in which the process
+        started, and with ``--update-ordered-indices-seed`` their order does, too.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
         )
-        given = bound.arguments
+        options = bound.arguments
         if not self._is_training_set(dataset):
-            multiple = given.get("required_batch_size_multiple", 1)
+            multiple = options.get("required_batch_size_multiple", 1)
             lost = len(dataset) % multiple
             if lost:
                 logger.info(
                     f"batches of multiples of {multiple} would drop up to {lost} of {len(dataset)}"
                     " sentences; --required-batch-size-multiple 1 is used instead"
                 )
-            given["required_batch_size_multiple"] = 1
-            shards = given.get("num_shards", 1)
+            options["required_batch_size_multiple"] = 1
+            shards = options.get("num_shards", 1)
             if shards > 1 and self.run is None:
                 logger.warning(
-                    f"this process takes one share in {shards} of the {len(dataset)} sentences;"
-                    " score all shares together, for a share's BLEU is not the test set's"
+                    f"this process translates one of {shards} shards of the {len(dataset)}"
+                    " sentences; score all shards together, as BLEU is not an average over shards"
                 )
             return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
-        anew = given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")
-        # all epochs of a process share their batches, and only their order changes
-        if not anew and self.can_reuse_epoch_itr(dataset):  # type: ignore[attr-defined]
+        is_rebuilt = options.get("disable_iterator_cache") or options.get("update_epoch_batch_itr")
+        # epochs of a process share their batches; only the order changes
+        if not is_rebuilt and self.can_reuse_epoch_itr(dataset):  # type: ignore[attr-defined]
             # the trainer's seed is then the run's plus the epoch
             if self._dataset_settings.get("update_ordered_indices_seed"):
-                given["seed"] = given.get("seed", 1) - given.get("epoch", 1) + 1
-            given["epoch"] = 1  # the epoch to go on with comes from the checkpoint, afterwards
+                options["seed"] = options.get("seed", 1) - options.get("epoch", 1) + 1
+            options["epoch"] = 1  # the checkpoint sets the epoch afterwards
         if self.run is not None and not self.run.is_finished:
             stop_on_signals()
         return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
@@ -174,10 +174,10 @@ class LotteryTask:
         max_positions: Any = None,
         ignore_invalid_inputs: bool = False,
     ) -> Any:
-        """As the task's, except that translation refuses a sentence that is too long.
+        """Filter as the task does, but refuse sentences that are too long to translate.
 
-        ``--skip-invalid-size-inputs-valid-test`` drops it: fairseq logs that in the validation of
-        a training, where it changes no translation.
+        With ``--skip-invalid-size-inputs-valid-test`` the task would skip them. A training may skip
+        sentences of its validation set, which changes no translation.
         """
         if self.run is None and self.adapter.translates:
             too_long = dataset.filter_indices_by_size(indices, max_positions)[1]
@@ -200,5 +200,5 @@ class LotteryTask:
 
 def dictionaries_of(task: Any, adapter: TaskAdapter) -> Dictionaries:
     """Return the symbols of a task's dictionaries, without fairseq's special ones."""
-    found = {name: getattr(task, one.attributes[0]) for name, one in adapter.vocabularies.items()}
-    return Dictionaries({name: tuple(one.symbols[one.nspecial :]) for name, one in found.items()})
+    dictionaries = {n: getattr(task, v.attributes[0]) for n, v in adapter.vocabularies.items()}
+    return Dictionaries({n: tuple(d.symbols[d.nspecial :]) for n, d in dictionaries.items()})

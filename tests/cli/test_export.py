@@ -27,15 +27,14 @@ def checkpoint(tmp_path):
 @pytest.mark.parametrize("to", [(), ("--to", "dense"), ("--to", "compact")])
 def test_flags_of_ctranslate2_alone(flags, to, checkpoint, tmp_path, capsys):
     said = refused(capsys, checkpoint, *to, *flags, "--out", tmp_path / "out")
-    assert said == f"{flags[0]} is of --to ctranslate2; give that with it, or neither"
+    assert said == f"{flags[0]} requires --to ctranslate2; add it, or omit {flags[0]}"
     assert not (tmp_path / "out").exists()
 
 
 def test_rounding_is_of_compact_files(checkpoint, tmp_path, capsys):
     pytest.importorskip("fairseq")
     arguments = (checkpoint, "--to", "ctranslate2", "--round", "fp16", "--out", tmp_path / "out")
-    said = "--round is of --to compact; CTranslate2 has --quantization"
-    assert refused(capsys, *arguments) == said
+    assert refused(capsys, *arguments).startswith("--round requires --to compact; ")
 
 
 def test_ctranslate2_is_not_there(checkpoint, tmp_path, capsys, monkeypatch):

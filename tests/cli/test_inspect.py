@@ -28,7 +28,7 @@ def test_the_table_of_a_ticket(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop(4).startswith("size 0.02 MB, ")
     assert lines.pop(5) == (
-        "patterns N:M (of M weights in a row at most N stay): 4 x 2:4, 18 x 3:4"
+        "patterns N:M (at most N of M weights in a row kept): 4 x 2:4, 18 x 3:4"
     )
     assert lines[:5] == [
         f"{path}: ticket at update 5",
@@ -68,7 +68,7 @@ def test_the_table_of_a_pattern(tmp_path, capsys):
     save_ticket(path, Run(tmp_path).draw(scope="2:4", keep_dense="fc2"))
     assert main(["inspect", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "patterns N:M (of M weights in a row at most N stay): 28 x 2:4" in lines
+    assert "patterns N:M (at most N of M weights in a row kept): 28 x 2:4" in lines
     ends = {line.split()[0]: line.split()[-1] for line in lines if ".weight " in line}
     assert len(ends) == 29 and ends.pop("encoder.embed_tokens.weight") == "-"
     assert set(ends.values()) == {"2:4"}
@@ -79,7 +79,7 @@ def test_the_table_of_a_dense_file(tmp_path, capsys):
     run = Run(tmp_path)
     assert main(["inspect", run.snapshot_5]) == 0
     printed = capsys.readouterr().out
-    assert "mask none: zeros were counted in every weight matrix" in printed
+    assert "mask none: zeros of every weight matrix were counted" in printed
     assert "sparsity 0.0000: 0 of 620 prunable weights" in printed
-    assert "patterns N:M (of M weights in a row at most N stay): none" in printed
+    assert "patterns N:M (at most N of M weights in a row kept): none" in printed
     assert "signature" not in printed

@@ -45,21 +45,19 @@ def test_there_and_back(folder, capsys):
 
 def test_a_missing_subword_model_is_warned_of(folder, capsys):
     assert main(PACK) == 0
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "warning: without --subwords nobody else can cut text as the ticket's was cut"
-    )
+    assert capsys.readouterr().out.startswith("warning: without --subwords, ")
 
 
 def test_bad_input_is_one_sentence(folder, capsys):
     (folder / "train.txt").write_text("fairseq-generate bin\n")
     assert main(PACK) == 2 and not (folder / "slt.zip").exists()
     assert capsys.readouterr().err == (
-        "fairseq-lottery: the command starts with 'fairseq-generate'; give the line from"
-        " fairseq-train on, for one process\n"
+        "fairseq-lottery: the command starts with 'fairseq-generate', expected fairseq-train;"
+        " remove launchers before it\n"
     )
     assert main(["unpack", "train.txt", "--out", "out"]) == 2 and not (folder / "out").exists()
     assert capsys.readouterr().err == (
-        "fairseq-lottery: train.txt is no archive of a ticket, or corrupted (it does not end"
+        "fairseq-lottery: train.txt is not a ticket archive, or corrupted (it does not end"
         " as a ZIP archive does)\n"
     )
 

@@ -9,9 +9,9 @@ from fairseq_lottery.cli.main import main
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--json"], "--json shows a plan and runs nothing; give -n with it"),
-        (["-n", "--emit", "bash"], "-n shows the plan and --emit prints a script; give one of"),
-        (["--jobs", "0"], "--jobs 0 runs nothing; give 1 or more"),
+        (["--json"], "--json requires -n"),
+        (["-n", "--emit", "bash"], "-n and --emit exclude each other"),
+        (["--jobs", "0"], "--jobs 0 is too small"),
     ],
 )
 def test_flags_that_contradict_each_other_start_nothing(tmp_path, capsys, flags, message):

@@ -12,7 +12,7 @@ from fairseq_lottery.heads.components.choice_file import save_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.options import GROUPS, options
 from fairseq_lottery.options.option import DRAW
-from fairseq_lottery.tickets.draw import DrawPlan
+from fairseq_lottery.tickets import DrawPlan
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_other_patterns_have_other_sparsities(run):
         ("--scope 4:2", "there is no scope '4:2'; choose one of layer, global, or N:M with N b"),
         ("--scope 3:3 --sparsity 0", "there is no scope '3:3'"),
         ("--scope 2:4 --min-density 0.1 --prunable attention", "requires scope global"),
-        ("--scope 2:4 --mask-file {run.last}", "--mask-file says what is pruned; drop --scope"),
+        ("--scope 2:4 --mask-file {run.last}", "--mask-file excludes --scope"),
     ],
 )
 def test_a_pattern_that_cannot_be_drawn(run, capsys, flags, sentence):
@@ -124,10 +124,10 @@ def test_what_is_closed_whole_is_no_matrix_that_a_scope_has_emptied(run, tmp_pat
     save_choice(tmp_path / "parts.json", ComponentMask(Anatomy.of(SHAPES, heads), closed), {})
     call(run, "--mask-from", path, "--sparsity", "0.5", "--scope", "global",
          "--components", str(tmp_path / "parts.json"))  # fmt: skip
-    warned = [line for line in capsys.readouterr().out.splitlines() if "no weight left" in line]
+    warned = [line for line in capsys.readouterr().out.splitlines() if "are pruned" in line]
     assert warned == [
-        "warning: decoder.layers.0.fc1.weight has no weight left; a global scope wants a"
-        " --min-density"
+        "warning: all weights of decoder.layers.0.fc1.weight are pruned; give --min-density with"
+        " --scope global"
     ]
 
 
@@ -171,7 +171,7 @@ def test_dead_matrices_and_rounded_weights_are_warned_of(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     for side in ("encoder", "decoder"):
         for layer in (0, 1):
-            dead = f"warning: {side}.layers.{layer}.fc1.weight has no weight left; a global scope"
+            dead = f"warning: all weights of {side}.layers.{layer}.fc1.weight are pruned; give"
             assert dead in printed
-    assert printed.count("has no weight left") == 4
-    assert "warning: half-precision weights without fp32 masters: ranks have ties" in printed
+    assert printed.count("are pruned; give --min-density") == 4
+    assert "warning: half-precision weights without fp32 masters" in printed

@@ -7,7 +7,7 @@ from crash.kinds import PRUNING, SAVING, UPDATES
 from toy import Toy, assert_same_training, drawing
 
 from fairseq_lottery.formats import read_checkpoint, read_source
-from fairseq_lottery.training.start.checkpoint_repair import is_whole
+from fairseq_lottery.training.start.checkpoint_repair import is_intact
 
 pytestmark = pytest.mark.slow
 
@@ -87,4 +87,4 @@ def is_good(path):
     if path.suffix == ".safetensors" and not path.name.startswith("."):
         read_source(path)  # none is ever half written
         return True
-    return path.suffix == ".pt" and is_whole(path)
+    return path.suffix == ".pt" and is_intact(path)

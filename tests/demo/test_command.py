@@ -22,7 +22,7 @@ def test_defaults():
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (("--jobs", "0"), "--jobs 0 runs nothing; give 1 or more"),
+        (("--jobs", "0"), "--jobs 0 is too small; give 1 or more"),
         (("--seed", "-1"), "--seed -1 is negative; give 0 or more"),
     ],
 )

@@ -106,7 +106,7 @@ def test_negative_zeros_are_told_and_dropped_on_request(run, export, tmp_path, c
         path = str(tmp_path / f"{source}.pt")
         assert main(["export", path, "--to", "compact", "--out", str(out), *flags]) == 0
         said = capsys.readouterr().out
-        told = f"{count} weights are negative zeros, which compact files keep as values; --round ze"
+        told = f"{count} weights are -0.0, which"
         assert (told in said) == (name == "kept")
         sizes[name] = out.stat().st_size
         assert main(["inspect", str(out)]) == 0
@@ -118,5 +118,5 @@ def test_negative_zeros_are_told_and_dropped_on_request(run, export, tmp_path, c
     plain, dropped, kept = (read_checkpoint(path)["model"] for path in back)
     assert same(plain, dropped)
     assert same(kept, state["model"]) and not same(kept, plain)
-    with pytest.raises(LotteryError, match="is a model, whose mask is made; --round zeros takes"):
+    with pytest.raises(LotteryError, match="is a model, but --round zeros requires"):
         export(tmp_path / "kept.safetensors", tmp_path / "o.safetensors", "compact", "zeros")

@@ -24,7 +24,7 @@ from fairseq_lottery.export.ctranslate2_translator import load_translator, score
 from fairseq_lottery.export.translation_agreement import Agreement, _reason
 from fairseq_lottery.formats import load_ticket, save_snapshot, save_ticket, trainable
 from fairseq_lottery.inference.beam_search import Translation, _margin, translate_with_fairseq
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 SMALL = {
     **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
@@ -97,7 +97,7 @@ def checkpoint(tmp_path):
 def test_fairseqs_transformers_translate_the_same(settings, text, tmp_path):
     path = save(tmp_path / "model.pt", *make(**settings))
     found = deploy(path, tmp_path / "out", check_on=text)
-    assert (found.sentences, found.other) == (SENTENCES, 0)
+    assert (found.sentences, found.unexplained) == (SENTENCES, 0)
     assert found.equal >= 40 and found.worst < 2e-5
 
 
@@ -107,11 +107,11 @@ def test_fairseqs_transformers_translate_the_same(settings, text, tmp_path):
         ({"activation_fn": "tanh"}, "CTranslate2 .*: Option --activation-fn tanh is not supported"),
         ({"encoder_normalize_before": True}, "must have the same value; translate with fairseq"),
         ({"no_token_positional_embeddings": True}, "no-token-positional-embeddings is not supp"),
-        ({"no_cross_attention": True}, "its converter fails on it .'NoneType' object has no"),
-        ({**APART, "adaptive_softmax_cutoff": "4,8"}, "its converter fails on it"),
-        ({**APART, "decoder_output_dim": 24}, "its converter fails on it"),
+        ({"no_cross_attention": True}, "its converter fails .'NoneType' object has no"),
+        ({**APART, "adaptive_softmax_cutoff": "4,8"}, "its converter fails"),
+        ({**APART, "decoder_output_dim": 24}, "its converter fails"),
         # converted without a word, and another model then
-        ({"cross_self_attention": True}, r"does not represent .* by up to 1\.\de\+00 .3e-04 is"),
+        ({"cross_self_attention": True}, r"does not represent .* by up to 1\.\de\+00"),
     ],
     ids=str,
 )
@@ -133,7 +133,7 @@ def test_a_wrong_converter_is_refused(quantization, checkpoint, text, tmp_path, 
 
     load = FairseqConverter._load
     monkeypatch.setattr(FairseqConverter, "_load", wrong)
-    said = r"does not represent .* by up to \d\.\de[+-]0\d .3e-04 is allowed., (\d+) of 60 transl"
+    said = r"does not represent .* by up to \d\.\de[+-]0\d .* (\d+) of 60 transl"
     with pytest.raises(LotteryError, match=said) as refused:
         deploy(checkpoint, tmp_path / "out", quantization, check_on=text)
     assert int(re.search(said, str(refused.value)).group(1)) == 22
@@ -144,7 +144,7 @@ def test_no_transformer(text, tmp_path):
     arguments, model = make()
     arguments.arch = arguments._name = "lstm"
     path = save(tmp_path / "model.pt", arguments, model)
-    with pytest.raises(LotteryError, match=r"does not know the model of .* \(lstm\), Transformers"):
+    with pytest.raises(LotteryError, match=r"model of .* \(lstm\)"):
         deploy(path, tmp_path / "out", check_on=text)
 
 
@@ -199,15 +199,15 @@ def test_a_compact_file(checkpoint, text, tmp_path):
     path = save(tmp_path / "model.pt", arguments, model, cfg=cfg)
     small = tmp_path / "model.safetensors"
     export(path, small, "compact")
-    with pytest.raises(LotteryError, match="not known: there is no data folder gone in .*; give"):
+    with pytest.raises(LotteryError, match="unknown: there is no data folder gone in .*; give"):
         deploy(small, tmp_path / "out", check_on=text)
     deploy(small, tmp_path / "out", check_on=text, data=str(folder))
     deploy(path, tmp_path / "plain", check_on=text)
     assert content(tmp_path / "out") == content(tmp_path / "plain")
     (folder / "dict.de.txt").write_text("z 1\n")
-    with pytest.raises(LotteryError, match="target dictionary of the data is not"):
+    with pytest.raises(LotteryError, match="target dictionary of the data"):
         deploy(path, tmp_path / "out2", data=str(folder))
-    with pytest.raises(LotteryError, match="has 12 symbols and a dictionary 5; give the data that"):
+    with pytest.raises(LotteryError, match="dictionary .* has 5 symbols, .* 12"):
         deploy(small, tmp_path / "out2", data=str(folder), check_on=text)
 
 
@@ -235,7 +235,7 @@ def test_weights_that_do_not_fit(text, tmp_path):
     with torch.no_grad():
         model.decoder.layers[0].fc1.weight.mul_(1e8)
     path = save(tmp_path / "model.pt", arguments, model)
-    with pytest.raises(LotteryError, match="fc1.weight has weights that float16 does not hold"):
+    with pytest.raises(LotteryError, match="fc1.weight has weights that .*float16"):
         deploy(path, tmp_path / "out", "float16", check_on=text)
     assert os.listdir(tmp_path) == ["model.pt"]
 
@@ -277,7 +277,7 @@ def test_why_a_sentence_differs():
         " 1 cut off after 4 tokens, where fairseq adds </s> and CTranslate2 does not\n"
         "a token's log-probability differs by 1.0e-06 on average, by 1.0e-05 at most"
     )
-    assert Agreement(**counts).other == 1 and not Agreement(**counts).is_exact
+    assert Agreement(**counts).unexplained == 1 and not Agreement(**counts).is_exact
     for worst, exact in ((3e-4, True), (3.1e-4, False), (float("inf"), False)):
         assert Agreement(**{**counts, "equal": 6, "worst": worst}).is_exact is exact
 
@@ -296,7 +296,7 @@ def test_what_may_not_be_selected_is_shared_out(text, tmp_path):
     found = deploy(save(tmp_path / "m.pt", arguments, model), tmp_path / "out", check_on=text)
     assert found.is_exact and found.shared > 0
     assert f" {found.shared} because CTranslate2 gives the prob" in found.describe()
-    own, shared = with_fairseq(model, text), with_fairseq(model, text, shares=True)
+    own, shared = with_fairseq(model, text), with_fairseq(model, text, renormalize=True)
     translator = load_translator(tmp_path / "out", threads=1)
     lines = [line.split() for line in open(text).read().split("\n") if line]
     theirs = translate(translator, lines, longest=63)
@@ -350,18 +350,17 @@ def test_replaced_only_when_asked(checkpoint, text, tmp_path):
 
 
 def test_sentences_are_asked_for(checkpoint, tmp_path):
-    said = "no data folder to take sentences from; give --data FOLDER, or --check-on FILE"
-    with pytest.raises(LotteryError, match=said):
+    with pytest.raises(LotteryError, match="give --data FOLDER, or --check-on FILE"):
         deploy(checkpoint, tmp_path / "out")
     (tmp_path / "empty").write_text("\n \n")
-    with pytest.raises(LotteryError, match="empty holds no sentences to try"):
+    with pytest.raises(LotteryError, match="empty has no sentences"):
         deploy(checkpoint, tmp_path / "out", check_on=tmp_path / "empty")
     (tmp_path / "long").write_text("a\n" + "b " * 64)
-    with pytest.raises(LotteryError, match="line 2 of .*long has 64 tokens, the model takes 63"):
+    with pytest.raises(LotteryError, match="line 2 of .*long has 64 tokens, .*63"):
         deploy(checkpoint, tmp_path / "out", check_on=tmp_path / "long")
     with pytest.raises(LotteryError, match="--check-on .*none cannot be read: No such file"):
         deploy(checkpoint, tmp_path / "out", check_on=tmp_path / "none")
-    with pytest.raises(LotteryError, match="--data .* has no file SPLIT.SOURCE-TARGET.LANG; name"):
+    with pytest.raises(LotteryError, match="--data .* has no file SPLIT.SOURCE-TARGET.LANG; give"):
         deploy(checkpoint, tmp_path / "out", data=str(tmp_path))
 
 
@@ -387,7 +386,7 @@ def test_weights_of_another_architecture(text, tmp_path):
     arguments, model = make()
     arguments.decoder_layers = 3
     path = save(tmp_path / "model.pt", arguments, model)
-    with pytest.raises(LotteryError, match="are not of the architecture in it: .*decoder.layers"):
+    with pytest.raises(LotteryError, match="do not match its architecture: .*decoder.layers"):
         deploy(path, tmp_path / "out", check_on=text)
 
 
@@ -398,6 +397,6 @@ def test_dictionaries_of_two_sides(text, tmp_path):
     lottery = {"mask": None, "dictionaries": target.to_tensors()}
     path = save(tmp_path / "model.pt", arguments, model, task_state={"lottery": lottery})
     found = deploy(path, tmp_path / "out", check_on=text)
-    assert found.other == 0 and found.equal >= 40
+    assert found.unexplained == 0 and found.equal >= 40
     kept = json.loads((tmp_path / "out" / "target_vocabulary.json").read_text())
     assert kept == ["<s>", "<blank>", "</s>", "<unk>", *target["target"]]

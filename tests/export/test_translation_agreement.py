@@ -37,8 +37,8 @@ def run(monkeypatch):
     def compared(found=TRANSLATED, scores=SCORES, wanted=None, again=None):
         wanted = [ours(tokens) for tokens in TRANSLATED] if wanted is None else wanted
 
-        def searched(model, source, target, sentences, shares=False):
-            return again if shares and again is not None else wanted[: len(sentences)]
+        def searched(model, source, target, sentences, renormalize=False):
+            return again if renormalize and again is not None else wanted[: len(sentences)]
 
         monkeypatch.setattr(translation_agreement, "translate_with_fairseq", searched)
         monkeypatch.setattr(translation_agreement, "translate", lambda *args, **flags: found)
@@ -53,7 +53,7 @@ def test_all_of_both(run):
     assert (found.sentences, found.equal, found.worst, found.mean) == (3, 3, 0.0, 0.0)
     assert found.is_exact
     found = run(found=[["x"], ["y"], ["other"]], scores=[[-1.0, -2.0], [-1.0, -2.5], [-1.0, -2.0]])
-    assert (found.equal, found.other, found.worst, found.mean) == (2, 1, 0.5, 0.5 / 6)
+    assert (found.equal, found.unexplained, found.worst, found.mean) == (2, 1, 0.5, 0.5 / 6)
 
 
 def test_of_another_model_nothing_is_excused(run):
@@ -61,27 +61,27 @@ def test_of_another_model_nothing_is_excused(run):
     long = ["q"] * 99
     same, other = SCORES, [[-1.0, -2.0], [-1.0, -2.0], [-1.0, -2.5]]
     found = [run(found=[["x"], ["y"], long], scores=scores) for scores in (same, other)]
-    assert [(one.cut, one.other) for one in found] == [(1, 0), (0, 1)]
+    assert [(one.cut, one.unexplained) for one in found] == [(1, 0), (0, 1)]
 
 
 @pytest.mark.parametrize(
     "lost, sentence",
     [
-        ({"scores": SCORES[:1]}, "of 3 sentences CTranslate2's scoring gave back 1"),
-        ({"scores": [*SCORES, SCORES[0]]}, "of 3 sentences CTranslate2's scoring gave back 4"),
-        ({"found": TRANSLATED[:2]}, "of 3 sentences CTranslate2 gave back 2"),
-        ({"found": [*TRANSLATED, ["q"]]}, "of 3 sentences CTranslate2 gave back 4"),
-        ({"wanted": [ours("x"), ours("y")]}, "of 3 sentences fairseq gave back 2"),
+        ({"scores": SCORES[:1]}, "CTranslate2's scoring returned 1 .* 3"),
+        ({"scores": [*SCORES, SCORES[0]]}, "CTranslate2's scoring returned 4 .* 3"),
+        ({"found": TRANSLATED[:2]}, "CTranslate2 returned 2 .* 3"),
+        ({"found": [*TRANSLATED, ["q"]]}, "CTranslate2 returned 4 .* 3"),
+        ({"wanted": [ours("x"), ours("y")]}, "fairseq returned 2 .* 3"),
         (
             {"scores": [SCORES[0], [-1.0], SCORES[2]]},
-            "sentence 2 has 1 tokens and </s>, of which fairseq scored 2 and CTranslate2 1",
+            "sentence 2 needs 2 scores, but fairseq returned 2 and CTranslate2 1",
         ),
-        ({"scores": [*SCORES[:2], [-1.0, -2.0, -3.0]]}, "sentence 3 has 1 .* and CTranslate2 3"),
+        ({"scores": [*SCORES[:2], [-1.0, -2.0, -3.0]]}, "sentence 3 .* and CTranslate2 3"),
         (
             {"wanted": [ours("x", [-1.0]), ours("y"), ours("z")], "scores": [[-1.0], *SCORES[1:]]},
-            "sentence 1 has 1 tokens and </s>, of which fairseq scored 1 and CTranslate2 1",
+            "sentence 1 needs 2 scores, but fairseq returned 1 and CTranslate2 1",
         ),
-        ({"found": [["x"], ["y"], ["q"]], "again": []}, "of 1 sentences .* came back 0"),
+        ({"found": [["x"], ["y"], ["q"]], "again": []}, "fairseq returned 0 .* 1"),
     ],
 )
 def test_nothing_is_compared_in_part(run, lost, sentence):

@@ -44,14 +44,14 @@ def test_the_first_plane_is_the_least_significant():
 ARRAY = np.arange(1000, dtype=np.float32)
 FRAMES = encode([ARRAY])
 DAMAGED = [
-    ("cut", [FRAMES[0][:-5], *FRAMES[1:]], [1000], "cut short|malformed"),
-    ("cut in a later plane", [*FRAMES[:3], FRAMES[3][:-5]], [1000], "cut short|malformed"),
+    ("cut", [FRAMES[0][:-5], *FRAMES[1:]], [1000], "truncated|malformed"),
+    ("cut in a later plane", [*FRAMES[:3], FRAMES[3][:-5]], [1000], "truncated|malformed"),
     ("no zstandard", [b"x" * 50, *FRAMES[1:]], [1000], "malformed"),
-    ("empty", [b""] * 4, [1000], "cut short"),
+    ("empty", [b""] * 4, [1000], "truncated"),
     ("fewer planes", FRAMES[:3], [1000], "inconsistent"),
     ("longer", FRAMES, [999], "longer"),
-    ("shorter", FRAMES, [1000, 1], "cut short"),
-    ("absurd", FRAMES, [2**50], "cut short"),
+    ("shorter", FRAMES, [1000, 1], "truncated"),
+    ("absurd", FRAMES, [2**50], "truncated"),
 ]
 
 

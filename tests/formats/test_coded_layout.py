@@ -86,7 +86,7 @@ def test_one_magnitude_takes_one_bit_a_value():
 
 
 def test_other_types_are_refused():
-    with pytest.raises(LotteryError, match="values/x is torch.float64, which no compact file"):
+    with pytest.raises(LotteryError, match="values/x has type torch.float64"):
         pack({"values/x": torch.zeros(3, dtype=torch.float64)}, {})
 
 
@@ -188,7 +188,7 @@ def test_more_pruned_weights_than_a_file_may_stand_for():
     stream = zlib.compress(bytes(side * side // 4), 9)[2:-4]
     assert len(stream) < 66_000
     forged = {"layout": text, "mask.bits": stream}
-    with pytest.raises(LotteryError, match="it masks 536870912 weights, in a file of 65"):
+    with pytest.raises(LotteryError, match="536870912 weights in a file of 65"):
         unpack({n: torch.from_numpy(np.frombuffer(s, np.uint8).copy()) for n, s in forged.items()})
 
 
@@ -207,21 +207,21 @@ def test_one_survivor_in_four_thousand_is_no_bomb():
 
 
 def test_what_could_not_be_read_again_is_not_written():
-    with pytest.raises(LotteryError, match="too much of it is alike for a compact file .it says"):
+    with pytest.raises(LotteryError, match="too uniform for a compact file .it declares"):
         pack({"values/x": torch.zeros(65 << 20, dtype=torch.uint8)}, {})
 
 
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"note": "x" * (8 << 20)}, "its layout is absurdly large"),
+        ({"note": "x" * (8 << 20)}, "its layout exceeds"),
         ({"note": 2**64}, "is beyond 64 bits"),
         ({"note": "\ud800"}, "surrogates not allowed"),
         ({"note": float("nan")}, "NaN is no number"),
     ],
 )
 def test_settings_that_no_reader_takes_are_not_written(settings, said):
-    with pytest.raises(LotteryError, match=f"no compact file holds names and .*({said})"):
+    with pytest.raises(LotteryError, match=f"names and settings .*({said})"):
         pack({}, {"settings": settings})
     coded = pack({}, {"settings": {"note": "x" * ((8 << 20) - 100)}})
     assert len(unpack(coded)[1]["settings"]["note"]) == (8 << 20) - 100
@@ -230,7 +230,7 @@ def test_settings_that_no_reader_takes_are_not_written(settings, said):
 def test_an_endless_layout():
     bomb = zstandard.ZstdCompressor().compress(b" " * (1 << 27))
     assert len(bomb) < 10_000
-    with pytest.raises(LotteryError, match="absurdly large"):
+    with pytest.raises(LotteryError, match="its layout exceeds 8388608"):
         unpack({"layout": torch.from_numpy(np.frombuffer(bomb, np.uint8).copy())})
 
 

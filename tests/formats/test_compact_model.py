@@ -90,7 +90,7 @@ def test_settings_beyond_json_come_back(tmp_path):
 
 def test_settings_that_are_no_plain_data():
     state, mask = pruned()
-    with pytest.raises(LotteryError, match=r"extra_state.x\[1\] is of type Tensor, which"):
+    with pytest.raises(LotteryError, match=r"extra_state.x\[1\] has type Tensor"):
         from_state({**state, "extra_state": {"x": [0, torch.ones(1)]}}, mask)
 
 

@@ -29,9 +29,9 @@ def test_the_first_symbol_that_differs_is_named():
 
 def test_a_longer_or_shorter_dictionary_is_refused():
     longer = pair_of((*ONE["source"], "garden"), ONE["target"])
-    with pytest.raises(LotteryError, match="data has 4 symbols, the ticket's has 3"):
+    with pytest.raises(LotteryError, match="data has 4 symbols, expected 3"):
         ONE.refuse_other(longer, "the ticket")
-    with pytest.raises(LotteryError, match="data has 3 symbols, the ticket's has 4"):
+    with pytest.raises(LotteryError, match="data has 3 symbols, expected 4"):
         longer.refuse_other(ONE, "the ticket")
 
 

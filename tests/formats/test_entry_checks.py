@@ -61,10 +61,10 @@ def test_a_file_that_meets_its_schema_and_one_with_less():
         ({"shapes": {1: [1]}}, "its shapes is a dict"),
         ({"rows": [["w", True]]}, "its rows[0] is a list"),
         ({"rows": [["w", 1, 2]]}, "its rows[0] is a list"),
-        ({"weights": {"w": 1}}, "its weights holds more than tensors"),
-        ({"weights": {"a\nb": torch.ones(1)}}, r"its weights has the name 'a\nb'"),
-        ({"weights": {"w": torch.ones(2).to_sparse()}}, "a w that is no plain tensor"),
-        ({"weights": {"w": torch.ones(1000)}}, "its weights is larger than the file"),
+        ({"weights": {"w": 1}}, "its weights has 'w', which is not a tensor"),
+        ({"weights": {"a\nb": torch.ones(1)}}, r"its weights has the invalid name 'a\nb'"),
+        ({"weights": {"w": torch.ones(2).to_sparse()}}, "'w', which is not a plain tensor"),
+        ({"weights": {"w": torch.ones(1000)}}, "its weights exceeds"),
     ],
 )
 def test_an_entry_is_refused_by_its_path(change, said):

@@ -42,5 +42,5 @@ def test_numbers_of_numpy_become_pythons():
 
 
 def test_other_data_is_named():
-    with pytest.raises(LotteryError, match=r"^x\.a\[1\] is of type set, which a compact file does"):
+    with pytest.raises(LotteryError, match=r"^x\.a\[1\] has type set"):
         to_json({"a": [1, {2}]}, "x")

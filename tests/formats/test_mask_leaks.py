@@ -17,8 +17,8 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import mask_to_state, read_checkpoint, read_source
 from fairseq_lottery.formats.mask_leaks import count_leaks, refuse_leaking
 from fairseq_lottery.masks import Mask
+from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.average import average
-from fairseq_lottery.tickets.draw import DrawPlan, draw
 from fairseq_lottery.tickets.inspection import inspect_file
 
 FC1 = "encoder.layers.0.fc1.weight"
@@ -62,7 +62,7 @@ def test_counting():
 @pytest.mark.parametrize("group", ["weights", "masters"])
 def test_every_reader(tmp_path, mask, group):
     path = saved(tmp_path / "leak.pt", mask, (group,))
-    said = f"leak.pt: 1 pruned entries of {FC1} are not zero in its {group}; something that does"
+    said = f"leak.pt: 1 pruned entries of {FC1} are not zero in its {group}"
     out = tmp_path / "out"
     good = saved(tmp_path / "good.pt", mask)
     for read in (

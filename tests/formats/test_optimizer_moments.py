@@ -44,9 +44,9 @@ def test_an_optimizer_that_says_nothing_of_parameters_is_refused(state):
 @pytest.mark.parametrize(
     "changes, why",
     [
-        ({"names": ["w", "w"]}, "a parameter of its optimizer is there twice"),
-        ({"names": ["b", "w"]}, r"has a b of the shape \(2, 2\), which is not its model's"),
-        ({"shapes": [[4], [1]]}, r"has a w of the shape \(4,\), which is not its model's"),
+        ({"names": ["w", "w"]}, "are not unique"),
+        ({"names": ["b", "w"]}, r"has b with shape \(2, 2\)"),
+        ({"shapes": [[4], [1]]}, r"has w with shape \(4,\)"),
     ],
 )
 def test_parameters_that_are_not_the_models(changes, why):
@@ -67,14 +67,14 @@ def test_a_criterions_own_parameter():
 def test_a_flat_state_of_another_length(size):
     state = optimizer_state(WEIGHTS)
     state["state"] = {0: {"step": 7, "exp_avg": torch.ones(5), "exp_avg_sq": torch.ones(size)}}
-    with pytest.raises(LotteryError, match=rf"exp_avg_sq has the shape \({size},\), which is not"):
+    with pytest.raises(LotteryError, match=rf"exp_avg_sq has shape \({size},\)"):
         read_moments({"last_optimizer_state": state}, "run.pt")
 
 
 def test_a_state_of_another_shape():
     state = optimizer_state(WEIGHTS)
     state["state"][0]["exp_avg"] = torch.ones(2, 3)
-    with pytest.raises(LotteryError, match=r"exp_avg has the shape \(2, 3\), which is not"):
+    with pytest.raises(LotteryError, match=r"exp_avg has shape \(2, 3\)"):
         read_moments({"last_optimizer_state": state}, "run.pt")
 
 

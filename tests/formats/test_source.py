@@ -116,10 +116,10 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, path, pl
     state = {"model": model(weights()), "cfg": {}, "extra_state": {}}
     state[place]["evil"] = Evil(tmp_path / "ran")
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(LotteryError, match="no fairseq checkpoint that can be loaded safely"):
+    with pytest.raises(LotteryError, match="not a fairseq checkpoint that can be loaded safely"):
         read_source(path)
     path.write_bytes(pickle.dumps(state, protocol=2))
-    with pytest.raises(LotteryError, match="no fairseq checkpoint that can be loaded safely"):
+    with pytest.raises(LotteryError, match="not a fairseq checkpoint that can be loaded safely"):
         read_source(path)
     assert not (tmp_path / "ran").exists()
 
@@ -137,7 +137,7 @@ def test_both_formats_of_torch_are_read(path, zipped):
     [
         ([1, 2], "it has no model"),
         ({"weights": {}}, "it has no model"),
-        ({"model": {"w": 3}}, "its model holds more than tensors"),
+        ({"model": {"w": 3}}, "its model has 'w'"),
         (
             {"model": {"w": torch.tensor([1.0, float("nan")])}},
             "w has entries that are NaN or infin",
@@ -162,10 +162,12 @@ def test_a_malformed_checkpoint_is_refused(path):
     whole = path.read_bytes()
     for length in (0, 1, 2, 3, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(LotteryError, match="no fairseq checkpoint that can be loaded safely"):
+        with pytest.raises(
+            LotteryError, match="not a fairseq checkpoint that can be loaded safely"
+        ):
             read_source(path)
     path.write_text("no checkpoint at all")
-    with pytest.raises(LotteryError, match="no fairseq checkpoint that can be loaded safely"):
+    with pytest.raises(LotteryError, match="not a fairseq checkpoint that can be loaded safely"):
         read_source(path)
 
 

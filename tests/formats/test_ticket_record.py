@@ -19,7 +19,7 @@ def test_a_whole_record_and_none_at_all():
         ({"update": "5"}, "its update is '5'"),
         ({"update": True}, "its update is True"),
         ({"update": -1}, "its update is -1"),
-        ({"update": None}, "its update counter rewinds to no update"),
+        ({"update": None}, "its update counter rewinds"),
         ({"masters": 1}, "its masters is 1"),
         ({"architecture": ["x" * 200]}, "its architecture is a list"),
         ({"asked": "0.5"}, "its asked is '0.5'"),

@@ -18,7 +18,7 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned
 from fairseq_lottery.heads.measures.score_table import load_scores
 from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 
 def said(capsys, *words, code=0):

@@ -23,7 +23,7 @@ from fairseq_lottery.heads.components.choice_file import save_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned, restrict
 from fairseq_lottery.masks import count_to_prune
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.inspection import inspect_file
 
 HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -233,6 +233,6 @@ def test_bad_components(run, file, tmp_path):
         LotteryError, match="plain.pt: the number of heads of encoder.layers.0.self_attn is unknown"
     ):
         draw(replace(run.plan, mask_from=plain, components=file(ComponentMask(ANATOMY, CLOSED))))
-    with pytest.raises(LotteryError, match="give --sparsity, a --mask-file .*, or --components"):
+    with pytest.raises(LotteryError, match="give --sparsity, --mask-file or --components"):
         DrawPlan(mask_from=run.last)
     assert read_source(run.last).mask is None

@@ -56,9 +56,9 @@ def test_sentences_that_the_model_is_too_short_for_are_left_out(toy, dense, capl
     made = loaded_heads.load_heads(dense / "checkpoint_last.pt", str(toy.path("bin")))
     found = loaded_model.examples(made, "valid", None)
     assert [len(found[k]["source"]) for k in range(len(found))] == [3] * 6
-    assert "1 of 7 examples of valid are left out: the model takes 1024 source" in caplog.text
+    assert "1 of 7 examples of valid" in caplog.text and "1024 source" in caplog.text
     assert len(loaded_model.examples(made, "valid", 4)) == 4
-    with pytest.raises(LotteryError, match="every example of test in .* longer than the model"):
+    with pytest.raises(LotteryError, match="every example of test in "):
         loaded_model.examples(made, "test", None)
 
 

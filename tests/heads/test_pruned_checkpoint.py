@@ -25,7 +25,7 @@ from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 from fairseq_lottery.heads.pruning.pruned_checkpoint import prune_weights
 from fairseq_lottery.masks import full_mask
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.folder_check import check_folder
 
 POSITIONS = {"max_source_positions": 64, "max_target_positions": 64}

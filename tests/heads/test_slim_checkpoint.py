@@ -25,8 +25,8 @@ from fairseq_lottery.heads.components.pruned_weights import clear_biases, weight
 from fairseq_lottery.heads.slim.cut_settings import read_cut
 from fairseq_lottery.heads.slim.cutting import cut
 from fairseq_lottery.heads.slim.slim_checkpoint import restore_state, slim_state
+from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.average import average
-from fairseq_lottery.tickets.draw import DrawPlan, draw
 from fairseq_lottery.tickets.inspection import inspect_file
 
 SYMBOLS = tuple(str(number) for number in range(WORDS - 4))
@@ -176,7 +176,7 @@ def test_a_configuration_of_hydras(model, checkpoint, tmp_path):
     found = [export(path, f"{path}.slim", "slim") for path in (checkpoint, nested)]
     assert found[0].components == found[1].components and found[0].parameters == found[1].parameters
     settings = {"_name": "transformer", "share_all_embeddings": True}  # 8 heads by default
-    with pytest.raises(LotteryError, match="zeros.pt does not say which architecture it has"):
+    with pytest.raises(LotteryError, match="zeros.pt has the architecture None"):
         export(save(tmp_path / "zeros.pt", model, {"encoder_layers": 2}), tmp_path / "x", "slim")
     eight = export(save(tmp_path / "e.pt", model, settings), tmp_path / "e2.pt", "slim")
     assert eight.components.count("heads") == 48
@@ -202,9 +202,9 @@ def test_what_cannot_become_smaller(tmp_path):
     assert "\n2 pruned heads are not cut: they attend evenly" in told.describe()
     assert told.describe().startswith("1 of 24 heads and 1 of 96 units are cut out\n")
     start = save_snapshot_of(tmp_path / "start.safetensors", weights())
-    with pytest.raises(LotteryError, match="is a snapshot, which a training starts from; --to"):
+    with pytest.raises(LotteryError, match="is a snapshot, but --to"):
         export(start, tmp_path / "out2.pt", "slim")
-    with pytest.raises(LotteryError, match="--round makes a compact file smaller"):
+    with pytest.raises(LotteryError, match="--round requires"):
         export(path, tmp_path / "out2.pt", "slim", "fp16")
     with pytest.raises(LotteryError, match="out.pt exists already"):
         export(path, tmp_path / "out.pt", "slim")
@@ -272,7 +272,7 @@ def test_a_whole_model_is_left_alone(checkpoint):
     assert same(whole_state(state, "x.pt"), state)
     for cfg in (None, {}, {"model": None}):
         assert whole_state({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
-        with pytest.raises(LotteryError, match="x.pt does not say which architecture it has .None"):
+        with pytest.raises(LotteryError, match="x.pt has the architecture None"):
             slim_state({**state, "cfg": cfg}, "x.pt")
 
 
@@ -297,7 +297,7 @@ def test_a_ticket_of_it_is_for_no_other_model(checkpoint, tmp_path):
     slim = str(tmp_path / "slim.pt")
     for sources in ((slim, checkpoint), (checkpoint, slim), (slim, None)):
         plan = DrawPlan(mask_from=sources[0], start_from=sources[1], sparsity=0.5, reset="keep")
-        with pytest.raises(LotteryError, match="cut out of .*slim.pt, and training goes on from"):
+        with pytest.raises(LotteryError, match="cut out of .*slim.pt, so it cannot be trained"):
             draw(plan)
 
 
@@ -545,7 +545,7 @@ def test_no_training_draws_from_it(trained, dense):
     ):
         done = trained.train("drawn", *flags)
         assert done.code == 2 and "Traceback" not in done.out
-        assert f"cut out of {slim}, and training goes on from whole models only; fairs" in done.out
+        assert f"cut out of {slim}, so it cannot be trained" in done.out
     # ... its whole counterpart is one to draw from
     export(trained.folder / "slim.pt", trained.folder / "plain.pt")
     trained.train(

@@ -25,26 +25,26 @@ PATIENCE = 600
 
 #: a command with files for the names in braces, and what the sentence says
 REFUSED = {
-    "a ticket of 8 EB": ("inspect {endless}", "is corrupted or was not written by"),
-    "a compact ticket of terabytes": ("inspect {terabytes}", "it masks 1099511"),
+    "a ticket of 8 EB": ("inspect {endless}", "was not written by fairseq-lottery"),
+    "a compact ticket of terabytes": ("inspect {terabytes}", "masks of 1099511"),
     "a compact ticket cut short": ("inspect {short}", "its coded"),
-    "a compact ticket of next year": ("inspect {newer}", "format version 4, this fairseq-lottery"),
-    "an endless layout": ("export {endless_layout} --out {out}.safetensors", "absurdly large"),
+    "a compact ticket of next year": ("inspect {newer}", "format version 4, expected 1 or 3"),
+    "an endless layout": ("export {endless_layout} --out {out}.safetensors", "its layout exceeds"),
     "a compact model of a bomb": ("export {bombed} --out {out}.pt", "its coded values are"),
     "a mask out of a compact bomb": (
         "ticket --mask-from {bombed} --sparsity 0.9 --out {out}.safetensors", "its coded values are"
     ),
     "an archive of a compact bomb": (
-        "pack {endless_layout} --command {line} --out {out}.zip", "absurdly large"
+        "pack {endless_layout} --command {line} --out {out}.zip", "its layout exceeds"
     ),
     "a pipe as a ticket": ("inspect {pipe}.safetensors", "there is no file"),
     "a pipe as a checkpoint": ("inspect {pipe}.pt", "there is no file"),
-    "code in a checkpoint": ("inspect {evil}", "asks for posix.system, which is no plain data"),
-    "code in a checkpoint of old": ("average {old} --out {out}.pt", "asks for posix.system"),
-    "terabytes in a checkpoint": ("inspect {large}", "no fairseq checkpoint"),
+    "code in a checkpoint": ("inspect {evil}", "requires posix.system"),
+    "code in a checkpoint of old": ("average {old} --out {out}.pt", "requires posix.system"),
+    "terabytes in a checkpoint": ("inspect {large}", "not a fairseq checkpoint"),
     "an average of a pipe": ("average {pipe}.pt --out {out}.pt", "there is no file"),
     "an average with NaN": ("average {nan} {last} --out {out}.pt", "that are NaN or infinite"),
-    "an export of code": ("export {evil} --out {out}.pt", "asks for posix.system"),
+    "an export of code": ("export {evil} --out {out}.pt", "requires posix.system"),
     "an export of a pipe": ("export {pipe}.pt --out {out}.pt", "there is no file"),
     "a comparison with a folder": ("compare {ticket} {folder}", "is a folder"),
     "a comparison with text": ("compare {ticket} {text}", "can be loaded safely"),
@@ -55,7 +55,7 @@ REFUSED = {
     "scores out of a pipe": (
         "ticket --mask-from {last} --sparsity 0.5 --score-file {pipe}.safetensors"
         " --out {out}.safetensors",
-        "is no readable safetensors file",
+        ".safetensors is not a file",
     ),
     "scores that are NaN": (
         "ticket --mask-from {last} --sparsity 0.5 --score-file {scores} --out {out}.safetensors",
@@ -64,7 +64,7 @@ REFUSED = {
     "gradients out of a pipe": (
         "ticket --mask-from {last} --sparsity 0.5 --gradients {pipe}.safetensors"
         " --out {out}.safetensors",
-        "is no readable safetensors file",
+        ".safetensors is not a file",
     ),
     "parts out of a pipe": (
         "ticket --mask-from {last} --components {pipe}.txt --out {out}.safetensors",
@@ -83,7 +83,7 @@ REFUSED = {
     "a command out of a pipe": (
         "pack {ticket} --command {pipe}.txt --out {out}.zip", "cannot be read: it is a pipe"
     ),
-    "an archive of a bomb": ("unpack {bomb} --out {out}", "would grow from"),
+    "an archive of a bomb": ("unpack {bomb} --out {out}", "expands from"),
     "an archive that leads out": ("unpack {way} --out {out}", "is not unpacked"),
     "laughs as a configuration": ("run {laughs} -n", "counting what its aliases stand for"),
     "code in a configuration": ("run {tagged} -n", "no YAML"),

@@ -130,7 +130,7 @@ def in_a_ring():
 @pytest.mark.parametrize("state", [[1], {"cfg": [1]}, in_a_ring()], ids=["list", "cfg", "ring"])
 def test_a_file_of_another_shape_is_refused_in_a_sentence(folder, state):
     torch.save(state, "odd.pt")
-    with pytest.raises(LotteryError, match="odd.pt is no fairseq checkpoint that can be loaded"):
+    with pytest.raises(LotteryError, match="odd.pt is not a fairseq checkpoint that can be loaded"):
         refuse_setup(loading("odd.pt"))
 
 

@@ -10,7 +10,7 @@ import torch
 from matrix.training import Training, configuration, in_this_process
 
 from fairseq_lottery.formats import read_checkpoint, save_ticket
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
 

@@ -79,7 +79,7 @@ def test_other_words_and_lists_are_refused(tmp_path, key, value):
 def test_one_kernel_size_for_very_many_layers_is_refused_before_it_is_repeated(tmp_path):
     source = snapshot(tmp_path)
     settings = {"arch": "lightconv", "encoder_layers": 10**12, "encoder_kernel_size_list": [3]}
-    with pytest.raises(LotteryError, match="has encoder_layers 10+, which does not fit its weigh"):
+    with pytest.raises(LotteryError, match="has encoder_layers 10+,"):
         arguments_of(replace(source, architecture={**source.architecture, **settings}))
 
 
@@ -114,8 +114,8 @@ def test_a_model_that_is_larger_than_its_weights_is_not_built(tmp_path, key, val
         initial_weights(source, 1)
     said = f"{key.replace('_to_keep', '')} {3 if 'keep' in key else str(value)[:50]}"
     assert str(refused.value) == (
-        f"the architecture of {source.path} has {said}, which does not fit its weights; it is not"
-        " built anew"
+        f"the architecture of {source.path} has {said}, which does not match its weights; use the"
+        " file as it was written"
     )
 
 
@@ -129,14 +129,14 @@ def test_layers_that_are_all_but_empty_do_not_pass_for_large_ones(tmp_path, unbu
     settings = {key: value for key, value in settings.items() if not key.startswith("decoder")}
     settings.update(encoder_ffn_embed_dim=1, decoder_layers=0)
     source = replace(source, architecture=settings, weights=weights)
-    with pytest.raises(LotteryError, match=r" has 161\d{8} weights, far more than are there"):
+    with pytest.raises(LotteryError, match=r" has 161\d{8} weights"):
         initial_weights(source, 1)
 
 
 @pytest.mark.parametrize("key, value", [("encoder_attention_heads", 3), ("encoder_layers", "2")])
 def test_what_fairseq_does_not_build_is_one_sentence(tmp_path, key, value):
     source = snapshot(tmp_path, **{key: value})
-    with pytest.raises(LotteryError, match="cannot be built anew as its architecture says it is: "):
+    with pytest.raises(LotteryError, match="snapshot.safetensors cannot be built from"):
         initial_weights(source, 1)
 
 

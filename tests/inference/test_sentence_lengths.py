@@ -21,14 +21,14 @@ def test_the_limits_of_task_and_model_are_both_named():
         refuse_too_long(PAIRS, [2, 1], (8, 8), False)
     assert str(refused.value) == (
         "sentence 1 (counted from 0) is too long: the longest one has 12 tokens, and source and"
-        " target may have (8, 8); translation through this task drops no sentence, so raise the"
-        " limits of task and model: --max-source-positions 12 --max-target-positions 12"
+        " target may have (8, 8) in this task, which never skips a sentence; raise the limits of"
+        " task and model: --max-source-positions 12 --max-target-positions 12"
         " --model-overrides \"{'max_source_positions': 12, 'max_target_positions': 12}\""
     )
 
 
 def test_learned_positions_cannot_be_more():
-    with pytest.raises(LotteryError, match="positions of this model are learned, .*; split the"):
+    with pytest.raises(LotteryError, match="sentence 1 .* 12 tokens, .*learned"):
         refuse_too_long(PAIRS, [1], (8, 8), True)
     for learned in (True, False):
         assert has_learned_positions(PositionalEmbedding(8, 4, 1, learned)) is learned

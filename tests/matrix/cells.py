@@ -75,11 +75,11 @@ PRECISIONS = (
 )  # fmt: skip
 
 RESUMED = By("training/test_training.py::test_resumed_equals_uninterrupted")
-NO_FP32 = Refused("--ema-fp32 keeps weights that a mask which changes cannot reach")
-HIDES = Refused("hides the weights that are updated, so masks cannot be enforced")
-NO_SEED = Refused("--ema-seed-model starts the EMA from weights that no mask has pruned")
-NO_EMA = Refused("holds no EMA, and fairseq starts none in the middle of a run")
-NO_SUM = Refused("sums gradients, which fairseq leaves out of checkpoints under --amp")
+NO_FP32 = Refused("--ema-fp32 stores weights that pruning during training cannot prune")
+HIDES = Refused("hides the updated weights, so masks cannot be enforced")
+NO_SEED = Refused("--ema-seed-model starts the EMA from unpruned weights")
+NO_EMA = Refused("has no EMA, and fairseq starts none in the middle of a run")
+NO_SUM = Refused("sums gradients, which fairseq does not save in checkpoints under --amp")
 NO_REWIND = Refused("a ticket whose update counter rewinds cannot start under --amp")
 
 

@@ -100,4 +100,4 @@ def test_a_refusal_is_one_sentence(toy):
     done = train(toy, "run", "prune_to: 0.8, prune_start: 2, prune_end: 9")
     assert done.code == 2 and "Traceback" not in done.out
     printed = [line for line in done.out.splitlines() if line.startswith("fairseq-lottery: ")]
-    assert len(printed) == 1 and "--prune-end 9 lies after --max-update 8" in printed[0]
+    assert len(printed) == 1 and "--prune-end 9 exceeds --max-update 8" in printed[0]

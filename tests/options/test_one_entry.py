@@ -67,7 +67,7 @@ for cell in (1, 2):
     part = "ticket" if cell == 1 else "growth"
     assert "probe" not in none.content[part] and other.content[part]["probe"] == 0.25
     print(none.fingerprint)
-assert made.configure(Path(), "slt", probe=0.25).growth["probe"] == 0.25
+assert made.configure(Path(), "slt", probe=0.25).pruning["probe"] == 0.25
 """
     unchanged = """
 from pathlib import Path

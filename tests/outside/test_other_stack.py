@@ -12,7 +12,7 @@ import torch
 from toy import PACKAGE, assert_pruned, drawing
 
 from fairseq_lottery.formats import load_ticket, save_ticket
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 pytest.importorskip("fairseq")
 

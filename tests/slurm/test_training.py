@@ -71,7 +71,7 @@ def test_stopped_and_submitted_again(slurm, toy, whole, way):
     slurm.run("scancel", *flags, job)
     shown = slurm.wait(job)
     out = log_of(script, job)
-    saved = re.findall(r"saved at update (\d+) because of (\w+)", out)
+    saved = re.findall(r"saved at update (\d+) after (\w+)", out)
     assert len(saved) == 1 and saved[0][1] == name, out[-3000:]
     assert 10 <= int(saved[0][0]) < 50
     assert (shown["JobState"], shown["ExitCode"]) == (state, "75:0")

@@ -53,7 +53,7 @@ def test_a_cancelled_training_goes_on(slurm, toy_data, tmp_path):
     assert driver.wait(timeout=600) == 0, (tmp_path / "driver.log").read_text()[-3000:]
 
     # SIGTERM of the scheduler itself, or what the stage passed on, whichever came first
-    assert re.search(r"saved at update \d+ because of SIG(TERM|USR1)", log.read_text())
+    assert re.search(r"saved at update \d+ after SIG(TERM|USR1)", log.read_text())
     assert "Loaded checkpoint" in log.read_text()
     found = scores(out)
     assert set(found) == {("dense", 0.0), ("one-shot", 0.5)}

@@ -134,7 +134,7 @@ def test_the_last_ones_are_found_by_number(tmp_path):
 def test_last_wants_one_folder_and_a_count(tmp_path):
     named(tmp_path, "checkpoint1.pt")
     for folders in ([], [tmp_path, tmp_path], [tmp_path / "checkpoint1.pt"], [tmp_path / "gone"]):
-        with pytest.raises(LotteryError, match="--last wants exactly one folder"):
+        with pytest.raises(LotteryError, match="--last expects one folder"):
             last_checkpoints(folders, 1)
     with pytest.raises(LotteryError, match="--last 0 must be at least 1"):
         last(tmp_path, 0)

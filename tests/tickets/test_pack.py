@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -171,10 +172,10 @@ def test_a_ticket_that_shrinks_like_a_bomb_is_stored(tmp_path, packer):
         ({"ticket": "gone.safetensors"}, "there is no file .*gone.safetensors"),
         ({"ticket": "snapshot_5.safetensors"}, "is a snapshot, not a ticket"),
         ({"command": "gone.txt"}, "gone.txt cannot be read: No such file"),
-        ({"command": "last.pt"}, "last.pt is no UTF-8 text; write the fairseq-train line"),
+        ({"command": "last.pt"}, "last.pt is not UTF-8"),
         ({"subwords": ["gone"]}, "gone cannot be read: No such file"),
-        ({"subwords": ["spm model"]}, "has a name that not every system takes"),
-        ({"subwords": ["spm.model", "SPM.model"]}, "names two files SPM.model"),
+        ({"subwords": ["spm model"]}, "--subwords .*spm model has"),
+        ({"subwords": ["spm.model", "SPM.model"]}, "two files named SPM.model"),
         ({"subwords": ["score.py"]}, "--subwords score.py is not a subword file; give sentencep"),
         ({"subwords": ["train.txt"]}, "--subwords train.txt is not a subword file"),
         ({"data": "gone"}, "data folder .*gone cannot be read: No such file"),
@@ -244,15 +245,15 @@ def test_the_datas_dictionary_of_masked_lm_is_packed_without_the_mask(packer, ma
 
 
 def test_a_command_of_another_task_than_the_tickets_is_refused(packer, masked, tmp_path):
-    message = "the command has no --task masked_lm_lottery, which reads this ticket"
+    message = "the command requires --task masked_lm_lottery"
     with pytest.raises(LotteryError, match=message):
         pack(tmp_path / "t.safetensors", tmp_path / "x.zip", packer.command)
-    with pytest.raises(LotteryError, match="the command has no --task translation_lottery"):
+    with pytest.raises(LotteryError, match="--task translation_lottery"):
         pack(packer.ticket, tmp_path / "x.zip", tmp_path / "masked.txt")
     content = read(masked)
     packer.refuse(packer.forge(content, **{"command.txt": packer.content["command.txt"]}), message)
     content["dict.en.txt"] = content.pop("dict.txt")
-    packer.refuse(packer.forge(content), "it has the unknown member 'dict.en.txt'")
+    packer.refuse(packer.forge(content), "unexpected member 'dict.en.txt'")
 
 
 def test_a_task_that_does_not_say_how_its_data_is_made_is_refused(packer, tmp_path, monkeypatch):
@@ -261,7 +262,7 @@ def test_a_task_that_does_not_say_how_its_data_is_made_is_refused(packer, tmp_pa
     register_adapter(own)
     ticket = ticket_of(packer, tmp_path / "t.safetensors", "own")
     (tmp_path / "own.txt").write_text(MASKED.replace("masked_lm", "own"))
-    with pytest.raises(LotteryError, match="the adapter of the task own does not say how its data"):
+    with pytest.raises(LotteryError, match="the adapter of task own"):
         pack(ticket, tmp_path / "own.zip", tmp_path / "own.txt")
     assert not (tmp_path / "own.zip").exists()
 
@@ -342,43 +343,43 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
 @pytest.mark.parametrize(
     "line, sentence",
     [
-        ("", "has 0 commands"),
-        (f"{LINE}\n{LINE}", "has 2 commands"),
+        ("", "the file has 0"),
+        (f"{LINE}\n{LINE}", "the file has 2"),
         ("fairseq-generate data-bin", "starts with 'fairseq-generate'"),
         (f"CUDA_VISIBLE_DEVICES=0 {LINE}", "starts with 'CUDA_VISIBLE_DEVICES=0'"),
-        (f"srun {LINE}", "starts with 'srun'; give the line from fairseq-train on"),
-        (f"{LINE} --lr '1", "is no line for a shell"),
-        ("fairseq-train --ticket t -s en -t de data-bin", "no data folder directly behind"),
-        ("fairseq-train", "no data folder directly behind"),
-        ("fairseq-train a b --lr 1", "has 'b' where its first flag should be"),
+        (f"srun {LINE}", "starts with 'srun'"),
+        (f"{LINE} --lr '1", "is not valid in a shell"),
+        ("fairseq-train --ticket t -s en -t de data-bin", "expected a data folder"),
+        ("fairseq-train", "expected a data folder"),
+        ("fairseq-train a b --lr 1", "expected a flag .*, found 'b'"),
         (LINE.replace("--ticket", "--log-file"), "neither --ticket nor --mask-from"),
-        (LINE.replace("_lottery", ""), "has no --task translation_lottery"),
-        (LINE.replace("-t de", ""), "does not have --source-lang and --target-lang"),
-        (LINE.replace("-t de", "-t ../de"), "does not have --source-lang and --target-lang"),
-        (LINE.replace("-t de", "-t"), "does not have --source-lang and --target-lang"),
+        (LINE.replace("_lottery", ""), "--task translation_lottery"),
+        (LINE.replace("-t de", ""), "--source-lang and --target-lang"),
+        (LINE.replace("-t de", "-t ../de"), "--source-lang and --target-lang"),
+        (LINE.replace("-t de", "-t"), "--source-lang and --target-lang"),
         (f"{LINE} --user-dir /mine", "--user-dir /mine is not fairseq_lottery"),
-        (f"{LINE} --user-di mine", "has --user-di; write it in full, for example --user-dir"),
-        (f"{LINE} --mask-fro mine", "has --mask-fro; write it in full"),
-        (LINE.replace("-s en", "--source-la en"), "has --source-la; write it in full, for example"),
-        (f"{LINE} --lr $LR", "holds characters that a shell acts on"),
-        (f"{LINE} --lr 1 > log.txt", "holds characters that a shell acts on"),
-        (f"{LINE} --lr 1; rm -rf x", "holds characters that a shell acts on"),
-        (f"{LINE} --lr 1 && fairseq-generate", "holds characters that a shell acts on"),
-        (f"{LINE} --lr `pwd`", "holds characters that a shell acts on"),
-        (f"{LINE} '--lr`pwd`' 1", "holds characters that a shell acts on"),
-        (f"{LINE} --lr '\x1b[2J'", "holds characters that cannot be printed"),
-        (f"{LINE} --user-dir '\x1b[2J'", "holds characters that cannot be printed"),
-        (f"{LINE} --restore-file x.pt", "--restore-file x.pt names a file"),
-        (f"{LINE} --wandb-dir /w", "--wandb-dir /w names a file that the archive does not"),
+        (f"{LINE} --user-di mine", "--user-di is .*, such as --user-dir"),
+        (f"{LINE} --mask-fro mine", "--mask-fro is abbreviated"),
+        (LINE.replace("-s en", "--source-la en"), "--source-la is abbreviated"),
+        (f"{LINE} --lr $LR", "a shell interprets"),
+        (f"{LINE} --lr 1 > log.txt", "a shell interprets"),
+        (f"{LINE} --lr 1; rm -rf x", "a shell interprets"),
+        (f"{LINE} --lr 1 && fairseq-generate", "a shell interprets"),
+        (f"{LINE} --lr `pwd`", "a shell interprets"),
+        (f"{LINE} '--lr`pwd`' 1", "a shell interprets"),
+        (f"{LINE} --lr '\x1b[2J'", "cannot be printed"),
+        (f"{LINE} --user-dir '\x1b[2J'", "cannot be printed"),
+        (f"{LINE} --restore-file x.pt", "--restore-file x.pt is a file"),
+        (f"{LINE} --wandb-dir /w", "--wandb-dir /w is a file"),
         (f"{LINE} --lr 'exec(input())'", "is not a plain value"),
         (f"{LINE} --lr '[1'", "is not a plain value"),
-        (f"{LINE} --prune-to 0.9 --score mine:score", "--score mine:score names code of your own"),
-        (f"{LINE} --prune-to 0.9 --pruner mine:Own", "--pruner mine:Own names code of your own"),
-        (f"{LINE} --prune-t 0.9 --score magnitude", "--prune-t; write it in full, for example"),
-        (f"{LINE} --prune-to 0.9 --score=subwords.x:y", "names code of your own, and an archive"),
+        (f"{LINE} --prune-to 0.9 --score mine:score", "--score mine:score is your own code"),
+        (f"{LINE} --prune-to 0.9 --pruner mine:Own", "--pruner mine:Own is your own code"),
+        (f"{LINE} --prune-t 0.9 --score magnitude", "--prune-t is abbreviated"),
+        (f"{LINE} --prune-to 0.9 --score=subwords.x:y", "--score subwords.x:y is your own code"),
         ('{"command": "fairseq-train"}', "record.command is 'fairseq-train'"),
-        ('{"seconds": 3}', "is no record of a stage"),
-        ("{", "is no record of a stage"),
+        ('{"seconds": 3}', "is not a record of a stage"),
+        ("{", "is not a record of a stage"),
     ],
 )
 def test_a_command_that_cannot_travel_is_refused(line, sentence):
@@ -460,7 +461,7 @@ def test_the_datas_dictionaries_are_packed_with_their_counts(packer, tmp_path):
 
 
 def test_dictionaries_that_no_file_can_hold_are_refused(packer, tmp_path):
-    with pytest.raises(LotteryError, match="has the symbol 'a.rb', which fairseq's files cannot"):
+    with pytest.raises(LotteryError, match="symbol 'a.rb'"):
         with_symbols(packer, tmp_path, ("a\rb",), ("c",))
     line = packer.command.read_text().replace("-t de", "-t en")
     (tmp_path / "train.txt").write_text(line)
@@ -510,7 +511,7 @@ def test_no_other_member_is_taken(packer, name):
         archive = packer.forge({**packer.content, name: b"owned"})
     except (UnicodeEncodeError, ValueError, IndexError):
         return  # zipfile cannot write such a name
-    packer.refuse(archive, "is not unpacked: |no archive of a ticket, or corrupted")
+    packer.refuse(archive, "is not unpacked: |is not a ticket archive, or corrupted")
 
 
 @pytest.mark.parametrize("name", MEMBERS[:6] + MEMBERS[7:])
@@ -520,7 +521,7 @@ def test_every_member_is_needed(packer, name):
         write(packer.folder / "forged.zip", content)
     else:
         packer.forge(content)
-    packer.refuse(packer.folder / "forged.zip", f"has no {name}|'its {name}|its {name}")
+    packer.refuse(packer.folder / "forged.zip", re.escape(name))
 
 
 @pytest.mark.parametrize(
@@ -531,7 +532,7 @@ def test_links_and_devices_are_refused(packer, mode):
     info.external_attr = (mode | 0o777) << 16
     content = {name: text for name, text in packer.content.items() if name != info.filename}
     write(packer.folder / "forged.zip", content, [(info, b"/etc/passwd")])
-    packer.refuse(packer.folder / "forged.zip", "'subwords/spm.model' is no plain file")
+    packer.refuse(packer.folder / "forged.zip", "'subwords/spm.model' is not a regular file")
 
 
 def test_a_subword_file_of_other_content_is_refused(packer):
@@ -540,7 +541,7 @@ def test_a_subword_file_of_other_content_is_refused(packer):
     other = packer.content[name].replace(b"pieces", b"poison", 1)
     assert len(other) == len(packer.content[name])
     write(packer.folder / "forged.zip", {**packer.content, name: other})
-    packer.refuse(packer.folder / "forged.zip", f"'{name}' is not what its manifest.json says")
+    packer.refuse(packer.folder / "forged.zip", f"'{name}' is not that of manifest.json")
 
 
 @pytest.mark.parametrize("name", ["score.py", "x.pth", "spm.so", "codes"])
@@ -557,14 +558,14 @@ def test_a_member_that_is_not_a_subword_file_is_refused(packer, name):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice_is_refused(packer, name):
     write(packer.folder / "forged.zip", packer.content, [(name, b"{}")])
-    packer.refuse(packer.folder / "forged.zip", f"it has the member '{name}' twice")
+    packer.refuse(packer.folder / "forged.zip", f"member '{name}' is repeated")
 
 
 def test_a_bomb_is_refused_before_it_is_read(packer):
     packer.forge(**{"ticket.safetensors": bytes(50_000_000)})
-    packer.refuse(packer.folder / "forged.zip", "would grow from 4.... to 50000000 bytes")
+    packer.refuse(packer.folder / "forged.zip", "from 4.... to 50000000 bytes")
     packer.forge(**{"ticket.safetensors": bytes(LARGEST_RATIO)})
-    packer.refuse(packer.folder / "forged.zip", "its ticket.safetensors is malformed")
+    packer.refuse(packer.folder / "forged.zip", "ticket.safetensors is malformed")
 
 
 def test_members_that_share_their_bytes_are_refused(packer):
@@ -573,7 +574,7 @@ def test_members_that_share_their_bytes_are_refused(packer):
     assert raw[start : start + 4] == b"PK\x01\x02"
     raw[start + 20 : start + 24] = struct.pack("<I", len(raw))
     (packer.folder / "forged.zip").write_bytes(raw)
-    packer.refuse(packer.folder / "forged.zip", "its members overlap")
+    packer.refuse(packer.folder / "forged.zip", "members overlap")
 
 
 @pytest.mark.parametrize(
@@ -588,7 +589,7 @@ def test_a_member_that_is_larger_than_any_is_refused_before_it_is_read(packer, n
         file.writestr("manifest.json", write_manifest(content))
         for member, text in content.items():
             file.writestr(member, text)
-    packer.refuse(packer.folder / "forged.zip", f"{name}' has {size + 1} bytes, more than {size}")
+    packer.refuse(packer.folder / "forged.zip", f"{name}' has {size + 1} bytes, .* {size}")
 
 
 def test_a_directory_that_is_larger_than_any_is_refused(packer):
@@ -599,9 +600,9 @@ def test_a_directory_that_is_larger_than_any_is_refused(packer):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (lambda rows: rows["members"]["dict.en.txt"].update(bytes=31), "has 32 bytes and not 31"),
-        (lambda rows: rows.update(format=2), "its format is 2, this fairseq-lottery reads 1"),
-        (lambda rows: rows.update(pad=os.urandom(600_000).hex()), "is larger than a megabyte"),
+        (lambda rows: rows["members"]["dict.en.txt"].update(bytes=31), "has 32 bytes, expected 31"),
+        (lambda rows: rows.update(format=2), "its format is 2, expected 1"),
+        (lambda rows: rows.update(pad=os.urandom(600_000).hex()), "exceeds a megabyte"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(packer, change, sentence):
@@ -623,7 +624,7 @@ def test_other_methods_of_compression_are_refused(packer):
     with zipfile.ZipFile(packer.folder / "forged.zip", "w", zipfile.ZIP_LZMA) as file:
         for name, text in packer.content.items():
             file.writestr(name, text)
-    packer.refuse(packer.folder / "forged.zip", "is not compressed as fairseq-lottery does")
+    packer.refuse(packer.folder / "forged.zip", "has compression 14")
 
 
 @PROPERTY
@@ -646,7 +647,7 @@ def test_a_member_is_never_larger_or_smaller_than_it_declares(packer, name, more
             start = raw.find(magic, start + 4)
         raw[start + offset : start + offset + 4] = struct.pack("<I", size)
     path.write_bytes(raw)
-    packer.refuse(path, "is not unpacked: |no archive of a ticket, or corrupted")
+    packer.refuse(path, "is not unpacked: |is not a ticket archive, or corrupted")
 
 
 @PROPERTY
@@ -696,25 +697,25 @@ def test_a_malformed_manifest_is_one_sentence(value):
 @pytest.mark.parametrize(
     "name, change, sentence",
     [
-        ("command.txt", lambda text: text + b"rm -rf ~\n", "has 2 commands"),
-        ("command.txt", lambda text: text.replace(b"7e-4", b"7e-4;ls"), "a shell acts on"),
+        ("command.txt", lambda text: text + b"rm -rf ~\n", "the file has 2"),
+        ("command.txt", lambda text: text.replace(b"7e-4", b"7e-4;ls"), "a shell interprets"),
         ("command.txt", lambda text: text.replace(b"7e-4", b"'exec(1)'"), "is not a plain value"),
         ("command.txt", lambda text: text.replace(b"--lr 7e-4", b"--prune-to 0.9 --score x:y"),
-         "--score x:y names code of your own"),
-        ("command.txt", lambda text: text.replace(b"data-bin", b"/data"), "is not as fairseq-lott"),
+         "--score x:y is your own code"),
+        ("command.txt", lambda text: text.replace(b"data-bin", b"/data"), "command.txt does not"),
         ("command.txt", lambda text: text.replace(b'"$(fairseq-lottery user-dir)"', b"subwords"),
          "--user-dir subwords is not fairseq_lottery"),
-        ("command.txt", lambda text: text.replace(b" en", b" fr"), "unknown member .dict.en.txt"),
+        ("command.txt", lambda text: text.replace(b" en", b" fr"), "member .dict.en.txt"),
         ("command.txt", lambda text: b"\xff", "corrupted"),
-        ("dict.en.txt", lambda text: text.replace(b"a 1", b"x 1"), "are not those of its ticket"),
-        ("dict.en.txt", lambda text: b"\xff", "the dictionary its dict.en.txt cannot be read"),
-        ("record.json", lambda text: text.replace(b'"seed": 1', b'"seed": 2'), "is not about its"),
-        ("record.json", lambda text: b"[]", "is not about its ticket"),
-        ("record.json", lambda text: text.replace(b'"spm.model"', b'"bpe"'), "its other members"),
-        ("README.txt", lambda text: text + b"\x1b[2J", "README.txt holds characters that cannot"),
+        ("dict.en.txt", lambda text: text.replace(b"a 1", b"x 1"), "the dictionaries are not"),
+        ("dict.en.txt", lambda text: b"\xff", "the dictionary dict.en.txt cannot be read"),
+        ("record.json", lambda text: text.replace(b'"seed": 1', b'"seed": 2'), "record.json does"),
+        ("record.json", lambda text: b"[]", "record.json does not match"),
+        ("record.json", lambda text: text.replace(b'"spm.model"', b'"bpe"'), "record.json does"),
+        ("README.txt", lambda text: text + b"\x1b[2J", "README.txt has characters"),
         ("record.json", lambda text: b"{", "corrupted"),
-        ("record.json", lambda text: b"[" * 100_000, "would grow|corrupted"),
-        ("ticket.safetensors", lambda text: text[:-1], "its ticket.safetensors is malformed"),
+        ("record.json", lambda text: b"[" * 100_000, "expands|corrupted"),
+        ("ticket.safetensors", lambda text: text[:-1], "ticket.safetensors is malformed"),
     ],
 )  # fmt: skip
 def test_members_that_do_not_fit_each_other_are_refused(packer, name, change, sentence):
@@ -727,7 +728,7 @@ def test_another_ticket_is_refused(packer, tmp_path):
     other.values["encoder.layers.0.fc1.bias"][0] += 1
     save_ticket(tmp_path / "other.safetensors", other)
     packer.forge(**{"ticket.safetensors": (tmp_path / "other.safetensors").read_bytes()})
-    packer.refuse(packer.folder / "forged.zip", "its record.json is not about its ticket")
+    packer.refuse(packer.folder / "forged.zip", "record.json does not match the ticket")
 
 
 @pytest.mark.parametrize("record", [{}, {"signature": 3}, {"signature": "a\x1b[2J"}])

@@ -76,9 +76,7 @@ def test_a_matrix_without_survivors_has_no_mean():
 
 
 def test_std_needs_the_weights_at_update_0():
-    with pytest.raises(
-        LotteryError, match="--alpha std needs the weights at update 0; .*--initial"
-    ):
+    with pytest.raises(LotteryError, match="--alpha std .* update 0; .*--initial"):
         reset("sign", alpha="std")
 
 
@@ -174,7 +172,7 @@ def test_random_asks_the_models_own_initialiser_under_a_seed_of_no_training():
     )  # fmt: skip
     assert RESETS["random"](given) is fresh and list(fresh) == list(SHAPES)
     assert seeds == [torch_seed("random|5")] and seeds[0] >= 2**31
-    with pytest.raises(LotteryError, match="--reset random needs fairseq, to build the model anew"):
+    with pytest.raises(LotteryError, match="--reset random requires fairseq"):
         reset("random")
 
 
@@ -184,7 +182,7 @@ def test_random_refuses_what_it_should_be_a_control_of(where):
     equal = {**weights(2), EMBEDDING: fresh[EMBEDDING].clone()}
     files = {"start": weights(2), "trained": weights(1), "initial": weights(3), where: equal}
     given = ResetInput(full_mask(), initialise=lambda seed: fresh, **files)
-    with pytest.raises(LotteryError, match=f"the fresh {EMBEDDING} equals the one in the files"):
+    with pytest.raises(LotteryError, match=f"the fresh values of {EMBEDDING}"):
         RESETS["random"](given)
 
 

@@ -33,7 +33,7 @@ RESTORED = Restored(
         ({"max_update": 0}, {}, 0, None),
         ({"reset_optimizer": True}, {"update": 0}, 0, None),
         ({}, {"update": 0}, 0, "--max-update 40"),  # saved without the optimizer's state
-        ({}, {"same_run": False}, 0, None),
+        ({}, {"is_same_run": False}, 0, None),
         ({"max_update": 0, "max_epoch": 2}, {}, 0, "--max-epoch 2"),
         ({"max_update": 0, "max_epoch": 3}, {}, 0, None),
         ({"max_update": 0, "max_epoch": 2, "reset_dataloader": True}, {}, 0, None),

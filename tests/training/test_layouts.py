@@ -193,7 +193,7 @@ def test_an_architecture_of_ones_own(train, toy_data, folder):
     model = ["--arch", "my_own", "--my-width", 5, *MODEL[2:]]
     path = train("own", *GROWTH, "--prune-to", 0.5, model=model, own=own)
     said = (
-        f"{path} has the architecture 'my_own', which fairseq itself does not have; give the"
+        f"{path} has the architecture 'my_own', which fairseq does not have; give the"
         " folder that registers it with --user-dir"
     )
     scores, slim, ticket = (folder / f"own.{end}" for end in ("json", "pt", "safetensors"))

@@ -425,17 +425,13 @@ def test_switches_that_an_evaluation_does_not_follow_are_said(runs, caplog):
     state["cfg"]["task"]["mask_whole_words"] = True
     torch.save(state, runs.path("words.pt"))
     loaded_model.examples(loaded_heads.load_heads(runs.path("words.pt")), "valid", None)
-    assert "examples are made without these settings of the training: mask_whole_words" in (
-        caplog.text
-    )
+    assert "settings of the training: mask_whole_words" in caplog.text
 
 
 def test_a_ticket_does_not_say_how_examples_are_made(runs, capsys):
     line = ["heads", "importance", runs.path("ticket.safetensors"), "--data", runs.path("bin")]
     assert main([*line, "--out", runs.path("t.json")]) == 2
-    assert "is a ticket, which does not say how examples of masked_lm are made; give a check" in (
-        capsys.readouterr().err
-    )
+    assert "ticket.safetensors is a ticket" in capsys.readouterr().err
     assert main([*line, "--measure", "l2", "--out", runs.path("t.json")]) == 0
 
 

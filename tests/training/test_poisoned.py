@@ -64,15 +64,15 @@ def test_what_would_run_is_refused_wherever_it_is_named(files, given):
     with pytest.raises(LotteryError) as refused:
         refuse_setup(loading(**filled))
     assert str(refused.value) == (
-        f"{files}/evil.pt is no fairseq checkpoint that can be loaded safely (posix.mkdir is not"
-        " allowed in a checkpoint)"
+        f"{files}/evil.pt is not a fairseq checkpoint that can be loaded safely (posix.mkdir is"
+        " not allowed in a checkpoint); give another"
     )
 
 
 def test_every_shard_is_looked_at(files):
     (files / "good.pt").rename(files / "m_part0.pt")
     (files / "evil.pt").rename(files / "m_part1.pt")
-    with pytest.raises(LotteryError, match=r"m_part1.pt is no fairseq checkpoint that can be lo"):
+    with pytest.raises(LotteryError, match=r"m_part1.pt is not a fairseq checkpoint"):
         refuse_setup(loading(f"{files}/m.pt", shards=2))
 
 
@@ -85,9 +85,9 @@ def test_what_is_no_checkpoint_is_one_sentence(files):
         ("text.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
         ("cut.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
         ("empty.pt", "can be loaded safely (it is truncated, corrupted or of another kind)"),
-        ("gone.pt", f"there is no file {files}/gone.pt; name a checkpoint"),
-        ("pipe.pt", f"there is no file {files}/pipe.pt; name a checkpoint"),
-        ("", f"there is no file {files}/; name a checkpoint"),
+        ("gone.pt", f"there is no file {files}/gone.pt; give a checkpoint"),
+        ("pipe.pt", f"there is no file {files}/pipe.pt; give a checkpoint"),
+        ("", f"there is no file {files}/; give a checkpoint"),
     ):
         with pytest.raises(LotteryError) as refused:
             refuse_setup(loading(f"{files}/{name}"))
@@ -119,8 +119,8 @@ def test_translating_runs_nothing(toy, dense, command):
         assert done.code == 2 and not canary.exists()
         said = [line for line in done.out.splitlines() if line.startswith("fairseq-lottery: ")]
         assert said == [
-            f"fairseq-lottery: {evil} is no fairseq checkpoint that can be loaded safely"
-            " (posix.mkdir is not allowed in a checkpoint)"
+            f"fairseq-lottery: {evil} is not a fairseq checkpoint that can be loaded safely"
+            " (posix.mkdir is not allowed in a checkpoint); give another"
         ]
         assert "Traceback" not in done.out and not hypotheses(done)
     both = translate(toy, command, good, good).ok()

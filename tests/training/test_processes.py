@@ -75,7 +75,7 @@ def test_two_processes_that_draw_other_masks_are_stopped(toy, dense):
             ranks.append(start("fairseq_cli.train", arguments, toy.folder))
         for done in map(wait, ranks):
             assert done.code == 2, done.out[-2000:]
-            assert "the mask differs between the processes; do they read the same" in done.out
+            assert "the mask differs between the processes" in done.out
         assert not list(toy.path("run").glob("checkpoint*"))
 
 

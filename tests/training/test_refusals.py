@@ -10,7 +10,7 @@ from toy import drawing, kill_at
 
 from fairseq_lottery.formats import load_ticket, save_ticket
 from fairseq_lottery.formats.ticket import Ticket
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
 
@@ -19,35 +19,35 @@ MP = ("--prune-to", 0.8, "--prune-start", 0, "--prune-end", 10)
 REFUSED = {
     "outside": (("--prune-to", 1.0, "--prune-end", 10), "is outside [0, 1)"),
     "negative": (("--prune-to", -0.1, "--prune-end", 10), "is outside [0, 1)"),
-    "after the run": (("--prune-to", 0.8, "--prune-end", 30), "lies after --max-update 20"),
+    "after the run": (("--prune-to", 0.8, "--prune-end", 30), "exceeds --max-update 20"),
     "unknown schedule": ((*MP, "--prune-schedule", "cube"), "choose one of cubic, linear"),
     "unknown score": ((*MP, "--score", "weight"), "there is no score 'weight'"),
     "score needs start": ((*MP, "--score", "distance"), "needs start weights"),
     "unknown set": ((*MP, "--prunable", "heads"), "there is no prunable set 'heads'"),
     "regex matches nothing": ((*MP, "--keep-dense", "bert"), "matches none of the 33"),
     "regex keeps all": ((*MP, "--keep-dense", "."), "is empty for this model"),
-    "snapshot never written": (("--snapshot-updates", "25"), "would never be written"),
-    "no number": (("--snapshot-updates", "5,x"), "must be numbers with commas"),
+    "snapshot never written": (("--snapshot-updates", "25"), "--snapshot-updates 25"),
+    "no number": (("--snapshot-updates", "5,x"), "--snapshot-updates 5,x"),
     "missing ticket": (("--ticket", "gone.safetensors"), "there is no file gone.safetensors"),
-    "drawing without mask": (("--sparsity", 0.5), "needs --mask-from"),
+    "drawing without mask": (("--sparsity", 0.5), "add --mask-from"),
     "fsdp": ((*MP, "--ddp-backend", "fully_sharded"), "masks cannot be enforced"),
     "zero": ((*MP, "--zero-sharding", "os"), "masks cannot be enforced"),
     "bmuf": ((*MP, "--use-bmuf"), "masks cannot be enforced"),
     "unknown scope": ((*MP, "--scope", "golbal"), "there is no scope 'golbal'"),
     "minimum density too high": (
         (*MP, "--scope", "global", "--min-density", 0.3),
-        "leaves 30059 weights to prune, fewer than --prune-to 0.8 asks",
+        "30059 weights, fewer than --prune-to 0.8",
     ),
     "minimum density without global": ((*MP, "--min-density", 0.1), "requires scope global"),
     "a pattern that grows": (
         ("--prune-to", 0.5, "--prune-end", 10, "--scope", "2:4"),
-        "--scope 2:4 is a pattern that a mask has or has not, and --prune-to lets one grow; draw",
+        "--scope 2:4 has",
     ),
-    "no end": ((*MP, "--max-update", 0, "--max-epoch", 1), "only --max-update says how many"),
-    "reset without drawing": (("--reset", "sign"), "--reset is about drawing a ticket"),
-    "score without pruning": (("--score", "random"), "--score ranks weights and needs"),
-    "end without pruning": (("--prune-end", 5), "--prune-end is about pruning during training"),
-    "ema in fp32": ((*MP, "--store-ema", "--ema-fp32"), "--ema-fp32 keeps weights"),
+    "no end": ((*MP, "--max-update", 0, "--max-epoch", 1), "requires --max-update"),
+    "reset without drawing": (("--reset", "sign"), "--reset applies"),
+    "score without pruning": (("--score", "random"), "--score applies"),
+    "end without pruning": (("--prune-end", 5), "--prune-end applies"),
+    "ema in fp32": ((*MP, "--store-ema", "--ema-fp32"), "--ema-fp32 "),
 }
 
 
@@ -76,7 +76,7 @@ def test_an_optimizer_without_a_mask(toy):
     [
         ("masked_lamb", "Please install apex"),
         ("masked_cpu_adam", "DeepSpeed"),
-        ("masked_composite", "it builds optimizers of its own inside"),
+        ("masked_composite", "masked_composite is not supported"),
     ],
 )
 def test_optimizers_that_cannot_be_built_say_why(toy, name, sentence):
@@ -129,7 +129,7 @@ def test_ticket_of_another_dictionary_of_the_same_size(toy, ticket):
     save_ticket(toy.path("t.safetensors"), other)
     done = toy.train("run", "--ticket", toy.path("t.safetensors"))
     first, second = symbols[:2]
-    assert_refused(toy, done, f"symbol 0 is '{first}' in the data and '{second}' in the")
+    assert_refused(toy, done, f"is '{first}', expected '{second}'")
 
 
 def test_a_rewound_counter_under_amp(toy, dense):
@@ -161,19 +161,19 @@ def test_a_checkpoint_that_would_replace_the_ticket(toy, dense, ticket):
         if "unrecognized arguments" not in done.out:  # official 0.12.2 has no --continue-once
             assert_refused(toy, done, "would replace the weights of")
     done = toy.train("slt", "--ticket", toy.path("t.safetensors"))
-    assert done.code == 2 and "is of a run with another ticket" in done.out
+    assert done.code == 2 and "is from a run with another ticket" in done.out
 
 
 def test_a_rewound_counter_that_fairseq_would_pass_over(toy, dense):
     for flags in (("--reset-optimizer",), ("--restore-file", "gone.pt")):
         done = toy.train("run", *drawing(dense, 0.5, "--update-counter", "rewind"), *flags)
-        assert_refused(toy, done, "would pass over")
+        assert_refused(toy, done, "--reset-optimizer and --restore-file")
 
 
 def test_a_schedule_in_the_past_of_a_resumed_run(toy, dense):
     shutil.copytree(dense, toy.path("run"))
     done = toy.train("run", *MP, "--prune-every", 5, updates=30)
-    assert done.code == 2 and "--prune-start 0 lies before update 20" in done.out
+    assert done.code == 2 and "--prune-start 0 is before update 20" in done.out
 
 
 def test_a_growing_run_that_is_resumed_with_another_plan(toy):
@@ -205,18 +205,18 @@ def test_translation_refuses_to_skip_sentences(toy, dense):
     done = toy.generate(
         dense / "checkpoint_last.pt", "--skip-invalid-size-inputs-valid-test", *flags
     )
-    assert done.code == 2 and "translation through this task drops no sentence" in done.out
+    assert done.code == 2 and "(6, 6) in this task" in done.out
 
 
 def test_a_resumed_run_with_another_sparsity(toy, dense):
     toy.train("run", *drawing(dense, 0.8), updates=5).ok()
     done = toy.train("run", *drawing(dense, 0.9))
-    assert done.code == 2 and "is of a run with --sparsity 0.8, not 0.9" in done.out
+    assert done.code == 2 and "--sparsity 0.8, not 0.9" in done.out
 
 
 def test_pruning_that_starts_before_the_tickets_counter(toy, dense):
     done = toy.train("run", *drawing(dense, 0.5, "--update-counter", "rewind"), *MP)
-    assert done.code == 2 and "--prune-start 0 lies before update 5, where" in done.out
+    assert done.code == 2 and "--prune-start 0 is before update 5" in done.out
 
 
 def test_a_checkpoint_that_something_else_changed(toy, dense):

@@ -119,7 +119,7 @@ OTHER_RANKING = {
 @pytest.mark.parametrize("flags", OTHER_RANKING.values(), ids=OTHER_RANKING)
 def test_nothing_ranks_otherwise_in_the_middle_of_a_schedule(train, refused, tmp_path, flags):
     train(*PRUNING, to=3)
-    refused(f"is of a run that was pruning with {flags[0]} ", *PRUNING, *flags)
+    refused(f"is from a run that was pruning with {flags[0]} ", *PRUNING, *flags)
     forget(tmp_path, "ranking")
     train(*PRUNING, *flags)  # an older version did not say, and its runs go on
 
@@ -137,7 +137,7 @@ def test_a_score_of_the_users_own_stays_the_same(train, refused, monkeypatch):
     train(*own, to=3)
     with monkeypatch.context() as patch:
         patch.setattr(resumed_pruner, "find_score", lambda name: (find_score(name)[0], "another"))
-        refused("the score matrix.scores:of_trained is not the one that", *own)
+        refused("the source of the score matrix.scores:of_trained", *own)
     train(*own)
 
 
@@ -189,7 +189,7 @@ def test_another_file_is_another_run(train, refused, sources, tmp_path, flag):
         return (*other, flag, path)
 
     mask = train(*with_file(copy), to=2).task.run.mask
-    sentence = f"is of a run with {flag} {copy}, not"
+    sentence = f"is from a run with {flag} {copy}, not"
     refused(f"{sentence} {second}", *with_file(second))
     refused(f"{sentence} gone.pt", *with_file("gone.pt"))
     if flag != "--mask-from":
@@ -212,7 +212,7 @@ def test_a_ticket_that_was_drawn_and_one_that_is_given(train, refused, sources, 
     (tmp_path / "run" / "ticket.safetensors").rename(given)
     shutil.rmtree(tmp_path / "run")
     train("--ticket", given, to=2)
-    refused("of a run that was given its ticket, and --mask-from draws one", *drawing(sources))
+    refused("is from a run with --ticket, but --mask-from", *drawing(sources))
     given.unlink()
     train("--ticket", given, to=3)
 
@@ -221,7 +221,7 @@ def test_a_counter_at_the_end_of_the_run(refused, train, sources, tmp_path):
     """fairseq would train one update more than there are."""
     rewind = drawing(sources, "--reset", "keep", "--update-counter", "rewind")
     for most in (1, 2):
-        refused(f"starts at update 2, where --max-update {most} ends the run", *rewind, most=most)
+        refused(f"starts at 2, but --max-update {most} ends the run", *rewind, most=most)
     assert not (tmp_path / "run" / LAST).exists()
     train(*rewind, to=3, most=3)
     train(*rewind, to=3, most=2)  # a run that is done stays done
@@ -235,7 +235,7 @@ def test_a_prepared_start_is_nothing_without_its_ticket(
     cfg = configuration(toy_data, tmp_path / "run", "--max-update", 8, *rewind)
     with in_this_process():
         Training(cfg)
-    refused("is the start of a ticket whose update counter rewinds; give that ticket again")
+    refused("prepared start of a ticket")
     assert train(*rewind).task.run.mask.sparsity == pytest.approx(0.6, abs=1e-2)
 
 
@@ -263,7 +263,7 @@ def test_a_ticket_changed_under_a_run(train, refused, sources, tmp_path):
     ticket = load_ticket(tmp_path / "run" / "ticket.safetensors")
     ticket.record["seed"] = 99
     save_ticket(path, ticket)
-    refused("is of a run with another ticket than", "--ticket", path)
+    refused("is from a run with another ticket than", "--ticket", path)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

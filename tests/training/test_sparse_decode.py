@@ -115,7 +115,7 @@ def test_a_model_that_was_validated_by_bleu(pruned):
 def test_training_with_it_is_refused(pruned):
     done = pruned.train("refused", "--sparse-decode")
     assert done.code == 2
-    assert "--sparse-decode is for translating; train without it" in done.out
+    assert "--sparse-decode applies only" in done.out
 
 
 def test_half_precision_is_refused(pruned):

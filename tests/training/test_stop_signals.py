@@ -66,8 +66,8 @@ def during(update, action=send):
 
 def assert_saved(done, update, name="SIGUSR1"):
     assert done.code == STOPPED, done.out[-3000:]
-    lines = re.findall(r"saved at update \d+ because of \w+; the same command goes on", done.out)
-    assert lines == [f"saved at update {update} because of {name}; the same command goes on"]
+    lines = re.findall(r"saved at update \d+ after \w+;", done.out)
+    assert lines == [f"saved at update {update} after {name};"]
     assert "done training" not in done.out
     assert "Traceback" not in done.out
 
@@ -184,7 +184,7 @@ def test_a_signal_in_the_last_update_lets_the_training_finish(toy, given):
 def test_a_training_that_may_not_save_says_so(toy):
     stopped = toy.train("run", "--no-save", prelude=during(8))
     assert stopped.code == STOPPED
-    assert "stopped at update 8 because of SIGUSR1, without saving" in stopped.out
+    assert "stopped at update 8 by SIGUSR1 without saving" in stopped.out
     assert not list(toy.path("run").glob("checkpoint*"))
 
 

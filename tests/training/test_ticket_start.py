@@ -56,6 +56,6 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_a_schedule_with_a_state_of_its_own(tmp_path):
-    with pytest.raises(LotteryError, match="cannot continue --lr-scheduler reduce_lr_on_plateau"):
+    with pytest.raises(LotteryError, match="--lr-scheduler reduce_lr_on_plateau"):
         ticket_start.refuse_rewind(training(tmp_path, lr_scheduler="reduce_lr_on_plateau"), 5)
     ticket_start.refuse_rewind(training(tmp_path), 5)

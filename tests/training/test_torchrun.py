@@ -83,7 +83,7 @@ def test_stopped_and_started_again(toy, whole, way):
         time.sleep(0.02)
     send(process, number)
     code, out = finish((process, log))
-    saved = re.findall(r"saved at update (\d+) because of (\w+)", out)
+    saved = re.findall(r"saved at update (\d+) after (\w+)", out)
     assert code != 0 and len(saved) == 1, out[-3000:]
     assert saved[0][1] == number.name and 10 <= int(saved[0][0]) < 50
     code, out = finish(torchrun(toy, "parts", python()))
@@ -97,5 +97,5 @@ def test_stopped_and_started_again(toy, whole, way):
 def test_a_refusal_ends_all_processes(toy):
     started = torchrun(toy, "run", python(), updates=10)  # the schedule ends at 40
     code, out = finish(started)
-    assert code == 1 and "--prune-end 40 lies after --max-update 10" in out
+    assert code == 1 and "--prune-end 40 exceeds --max-update 10" in out
     assert "exitcode  : 2" in out

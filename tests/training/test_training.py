@@ -26,7 +26,7 @@ from fairseq_lottery.formats import load_ticket, read_source, save_ticket, untie
 from fairseq_lottery.inference.model_builder import initial_weights
 from fairseq_lottery.masks import count_to_prune
 from fairseq_lottery.masks.streams import torch_seed
-from fairseq_lottery.tickets.draw import DrawPlan, draw
+from fairseq_lottery.tickets import DrawPlan, draw
 
 pytestmark = pytest.mark.slow
 

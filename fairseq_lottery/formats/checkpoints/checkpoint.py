@@ -1,4 +1,4 @@
-"""Reading a fairseq checkpoint that anybody may have made: loaded safely, then looked through."""
+"""Load an untrusted fairseq checkpoint with the safe loader, and validate its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq_lottery.compat import as_written, safe_load
+from fairseq_lottery.compat import safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.files.untrusted_json import refuse_nested
@@ -28,17 +28,18 @@ from fairseq_lottery.formats.checkpoints.run_state import (
     refuse_other_optimizer,
     refuse_other_run,
 )
+from fairseq_lottery.formats.checkpoints.settings import is_omegaconf, settings_of
 from fairseq_lottery.formats.entry_checks import count, entries, list_of, one_of, refuse, tensors
 
-#: settings of one training, which has a few hundred
+#: maximum number of settings; a training has a few hundred
 _MOST_SETTINGS = 1_000_000
 
 
 def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
-    """Load a fairseq checkpoint through the safe loader, and see that it is one.
+    """Load and validate a fairseq checkpoint.
 
     Raises:
-        LotteryError: missing, malformed, or not what fairseq and this plugin write.
+        LotteryError: the file is missing, malformed, or not a checkpoint of fairseq.
     """
     if not is_plain(path):
         if Path(path).is_dir():
@@ -48,14 +49,14 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
         state = safe_load(path)
     except Exception as error:  # noqa: BLE001 - a malformed file raises whatever it likes
         raise LotteryError(
-            f"{path} is no fairseq checkpoint that can be loaded safely ({_reason(error)})"
+            f"{path} is not a fairseq checkpoint that can be loaded safely ({_reason(error)})"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise LotteryError(f"{path} is no fairseq checkpoint: it has no model")
+        raise LotteryError(f"{path} is not a fairseq checkpoint: it has no model")
     try:
-        look_through(state, Path(path).stat().st_size)
+        refuse_malformed_state(state, Path(path).stat().st_size)
     except LotteryError as error:
-        raise LotteryError(f"{path} is no fairseq checkpoint: {error}") from None
+        raise LotteryError(f"{path} is not a fairseq checkpoint: {error}") from None
     try:
         return _upgraded(state)
     except LotteryError as error:
@@ -63,7 +64,7 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint that an old fairseq wrote in today's layout."""
+    """Return a checkpoint of an old fairseq in today's layout."""
     is_old = bool(state.get("args") and not state.get("cfg"))
     if is_old:
         state = {**state, "args": None, "cfg": sections_of(settings_of(state["args"]))}
@@ -80,43 +81,25 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], path: Union[str, Path]) -> 
             raise LotteryError(f"{path}: {name} has entries that are NaN or infinite")
 
 
-def settings_of(part: Any) -> dict[str, Any]:
-    """Settings of a checkpoint, stored as a Namespace, a mapping or a section of omegaconf's."""
-    if isinstance(part, Namespace):
-        return vars(part)
-    if _is_omegaconf(part):
-        try:
-            part = as_written(part)
-        except Exception as error:  # noqa: BLE001 - a section that was put together by hand
-            raise LotteryError(
-                f"a section of the checkpoint's configuration is malformed ({error})"
-            ) from error
-    return dict(part or {})
-
-
-def _is_omegaconf(part: Any) -> bool:
-    return type(part).__module__.startswith("omegaconf.")
-
-
 def stored_entries(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the entries of this plugin in the task state of a checkpoint."""
     return (state.get("task_state") or {}).get("lottery") or {}
 
 
 def stored_update(state: Mapping[str, Any]) -> Optional[int]:
-    """Return the update of a checkpoint, None where it does not say one."""
+    """Return the update of a checkpoint, or None."""
     return (state.get("optimizer_history") or [{}])[-1].get("num_updates")
 
 
 def _reason(error: Exception) -> str:
-    """Why a load failed, without torch's advice to switch the safe loader off."""
+    """Return why a load failed, without torch's advice to disable the safe loader."""
     text = str(error)
     unsafe = re.search(r"GLOBAL ([\w.]+)|(\S+) is not allowed in a checkpoint", text)
     if unsafe:
-        return f"it asks for {unsafe.group(1) or unsafe.group(2)}, which is no plain data"
+        return f"it requires {unsafe.group(1) or unsafe.group(2)}, which is not plain data"
     if isinstance(error, PermissionError):
         return str(error.strerror)
-    return "it is truncated, malformed or of another kind"
+    return "it is truncated, malformed or another kind of file"
 
 
 def _progress(value: Any, name: str, size: int) -> None:
@@ -124,7 +107,7 @@ def _progress(value: Any, name: str, size: int) -> None:
     entries({"train_iterator": entries({"epoch": count})}, names=object)(value, name, size)
     seconds = value.get("previous_training_time", 0)
     if isinstance(seconds, Tensor) and seconds.device.type == "cpu" and seconds.dim() == 0:
-        seconds = seconds.item()  # of several processes fairseq saves their mean as a tensor
+        seconds = seconds.item()  # fairseq stores the mean of several processes as a tensor
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         refuse(seconds, "training time")
 
@@ -133,7 +116,7 @@ _SECTION = one_of(Namespace, Mapping)
 _SECTIONS = entries(
     dict.fromkeys(("common", "task", "model", "optimizer", "criterion"), _SECTION), names=object
 )
-#: what is read of a checkpoint; fairseq's own parts may hold more
+#: entries that are read from a checkpoint; fairseq stores others too
 _CHECKPOINT = entries(
     {
         "model": tensors,
@@ -149,19 +132,19 @@ _CHECKPOINT = entries(
 )
 
 
-def look_through(state: dict[str, Any], size: int) -> None:
-    """Refuse entries that are not what everything that reads them takes for granted.
+def refuse_malformed_state(state: dict[str, Any], size: int) -> None:
+    """Refuse a checkpoint with malformed entries; sections of omegaconf become dictionaries.
 
     Args:
-        size: of what the tensors were read from, in bytes.
+        size: bytes of the file with the tensors.
 
     Raises:
-        LotteryError: what it is instead, without the file's name.
+        LotteryError: an entry is malformed; the message does not contain the path.
     """
     _CHECKPOINT(state, "", size)
     if state.get("cfg"):
         state["cfg"] = {
-            name: settings_of(section) if _is_omegaconf(section) else section
+            name: settings_of(section) if is_omegaconf(section) else section
             for name, section in settings_of(state["cfg"]).items()
         }
         _SECTIONS(state["cfg"], "cfg", size)

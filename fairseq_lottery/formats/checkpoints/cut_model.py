@@ -1,4 +1,4 @@
-"""Models that heads or FFN units were cut out of: known where they are read, trained nowhere."""
+"""Recognise and refuse models that heads or FFN units were cut out of."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fairseq_lottery.extensions import components
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: setting of a model that says what was cut out of it
+#: setting of a model that lists the components cut out of it
 CUT = "slim"
 ATTENTION = re.compile(r"^(.*\blayers\.\d+\.(?:self_attn|encoder_attn))\.out_proj\.(weight|bias)$")
 FFN = re.compile(r"^(.*\blayers\.\d+)\.(fc1\.weight|fc2\.bias)$")
 
 
 def has_cut(settings: Any) -> bool:
-    """Return whether the settings of a model say that something was cut out of it."""
+    """Return whether the settings of a model declare a cut."""
     if isinstance(settings, Namespace):
         return vars(settings).get(CUT) is not None
     return isinstance(settings, Mapping) and CUT in settings and settings[CUT] is not None
@@ -31,16 +31,16 @@ def has_cut(settings: Any) -> bool:
 def is_cut(
     weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any], path: Any
 ) -> bool:
-    """Whether something was cut out of a model; refuse settings that say else than its weights.
+    """Return whether a model was cut; refuse settings that do not match its weights.
 
     Args:
-        settings: of the model, whose entry says what was cut.
-        architecture: those that shape it.
-        path: named in messages.
+        settings: settings of the model, which declare the cut.
+        architecture: settings that shape the model.
+        path: path for messages.
     """
     if not has_cut(settings):
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        refuse_unsaid_cut(shapes, architecture, path)
+        refuse_undeclared_cut(shapes, architecture, path)
         return False
     try:
         components().refuse_other_cut(weights, settings, architecture)
@@ -49,12 +49,12 @@ def is_cut(
     return True
 
 
-def refuse_unsaid_cut(shapes: Shapes, architecture: Mapping[str, Any], path: Any) -> None:
-    """Refuse a model that heads or units were cut out of, whose settings do not say so.
+def refuse_undeclared_cut(shapes: Shapes, architecture: Mapping[str, Any], path: Any) -> None:
+    """Refuse a model that was cut although its settings do not declare it.
 
     Raises:
-        LotteryError: an attention that is not square, an FFN of another size than in the settings,
-            or one of both that only its last bias is left of.
+        LotteryError: an attention matrix is not square or missing, or an FFN is missing or has
+            another size than in the settings.
     """
     for name in layer_modules(ATTENTION, shapes):
         shape = shapes.get(f"{name}.out_proj.weight", ())
@@ -66,28 +66,28 @@ def refuse_unsaid_cut(shapes: Shapes, architecture: Mapping[str, Any], path: Any
         _refuse_cut(path, name, len(shape) == 2 and inner in (None, shape[0]))
 
 
-def _refuse_cut(path: Any, name: str, is_whole: bool) -> None:
-    if not is_whole:
+def _refuse_cut(path: Any, name: str, is_complete: bool) -> None:
+    if not is_complete:
         raise LotteryError(
-            f"{path} does not say what was cut out of its {name}; export it again with"
-            " fairseq-lottery export --to slim"
+            f"{name} in {path} was cut, but its settings do not declare this; export it again"
+            " with fairseq-lottery export --to slim"
         )
 
 
 def refuse_cut(path: Any) -> None:
-    """Refuse to train on from a model that something was cut out of."""
+    """Refuse to train a model that was cut."""
     raise LotteryError(
-        f"heads or units were cut out of {path}, and training goes on from whole models only;"
-        " fairseq-lottery export --to dense gives the model with all of them"
+        f"heads or FFN units were cut out of {path}, so it cannot be trained; restore them with"
+        " fairseq-lottery export --to dense"
     )
 
 
 def layer_modules(pattern: re.Pattern[str], shapes: Shapes) -> list[str]:
-    """Return the attention modules, or the layers with FFNs, that ``pattern`` finds."""
-    return sorted({found.group(1) for found in map(pattern.match, shapes) if found})
+    """Return the attention modules, or the layers with FFNs, that match ``pattern``."""
+    return sorted({match.group(1) for match in map(pattern.match, shapes) if match})
 
 
 def number_in(architecture: Mapping[str, Any], key: str) -> Optional[int]:
-    """Return a setting that is an integer, else None."""
+    """Return a setting if it is an integer, else None."""
     value = architecture.get(key)
     return value if type(value) is int else None

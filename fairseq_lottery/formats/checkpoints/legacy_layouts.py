@@ -1,6 +1,6 @@
-"""Layouts of fairseq's checkpoints beside today's flat one, converted by fairseq's own code.
+"""Convert old layouts of fairseq's checkpoints with fairseq's own code.
 
-fairseq is imported only where a file needs it, so that tickets of today's checkpoints need none.
+fairseq is imported only for files in an old layout.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ _SECTIONS = {
     "decoder": "DecoderConfig",
     "quant_noise": "QuantNoiseConfig",
 }
-#: names of weights that fairseq renames or splits on loading
+#: weights that fairseq renames or splits on loading
 _OLD_NAME = re.compile(
     r"_attn\.in_proj_weight$|\.layers\.\d+\.layer_norms\.\d+\.|^decoder\.embed_out$"
 )
 _LAYER = re.compile(r"^((?:en|de)coder)\.layers\.(\d{1,3})\.")
-#: texts that fairseq's conversion takes as they are: no quote ends them, no reference is resolved
+#: strings that fairseq's conversion does not interpret: without quotes and references
 _TEXT = re.compile(r"[^'\\$\x00-\x1f\x7f]*")
 
 
 def section_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section of a Transformer's configuration with the defaults of fairseq's class.
 
-    ``fairseq-hydra-train`` stores such sections with only the settings that were given. Without
-    fairseq they are returned as they are.
+    ``fairseq-hydra-train`` stores only the settings that the user gave. Without fairseq they are
+    returned unchanged.
     """
     module = fairseq_module("models.transformer.transformer_config")
     if module is None:
         return dict(section)
     config = getattr(module, _SECTIONS[name])
-    known = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
-    defaults = vars(config(**{key: value for key, value in section.items() if key in known}))
-    return {**{key: value for key, value in defaults.items() if key in known}, **section}
+    fields = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
+    defaults = vars(config(**{key: value for key, value in section.items() if key in fields}))
+    return {**{key: value for key, value in defaults.items() if key in fields}, **section}
 
 
 def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a checkpoint that holds the flat arguments of its training.
+    """Return the configuration of a checkpoint that stores flat arguments.
 
     Raises:
-        LotteryError: fairseq is missing, cannot convert them, or might interpret one of them.
+        LotteryError: fairseq is missing or cannot convert them, or an argument is not plain.
     """
     for name, value in args.items():
         if not _is_plain(value):
@@ -64,7 +64,7 @@ def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
     arch = str(args.get("arch"))
     if arch not in architectures:
         raise LotteryError(
-            f"fairseq itself does not have its architecture {arch[:50]!r}; give the folder that"
+            f"fairseq does not have its architecture {arch[:50]!r}; give the folder that"
             " registers it with --user-dir"
         )
     history = {"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
@@ -73,7 +73,7 @@ def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
     try:
         state = {"args": Namespace(**args), "extra_state": extra_state}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # hydra warns of how fairseq calls it
+            warnings.simplefilter("ignore")  # hydra warns about fairseq's calls
             cfg = upgrade({**state, "optimizer_history": [history]})["cfg"]
         return dict(to_container(cfg, resolve=True, enum_to_str=True))
     except Exception as error:  # noqa: BLE001 - whatever the conversion raises
@@ -86,41 +86,43 @@ def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(one) and not isinstance(one, (list, tuple)) for one in value)
+        return all(_is_plain(v) and not isinstance(v, (list, tuple)) for v in value)
     if isinstance(value, str):
         return _TEXT.fullmatch(value) is not None
     return value is None or isinstance(value, (bool, int, float))
 
 
 def is_own_model(model: Mapping[str, Any]) -> bool:
-    """Return whether settings of a model name a class of fairseq's, or none.
+    """Return whether the settings of a model name a class of fairseq, or no class.
 
-    Other classes may give names that fairseq changed long ago to weights of today, as
+    Other classes may use names that only old versions of fairseq used, as
     ``torch.nn.MultiheadAttention`` does.
     """
     arch = model.get("arch") or model.get("_name")
-    built = _fairseq("models").ARCH_MODEL_REGISTRY.get(str(arch))
-    return arch is None or (built is not None and built.__module__.startswith("fairseq."))
+    model_class = _fairseq("models").ARCH_MODEL_REGISTRY.get(str(arch))
+    return arch is None or (
+        model_class is not None and model_class.__module__.startswith("fairseq.")
+    )
 
 
 def has_old_names(weights: Mapping[str, Tensor]) -> bool:
-    """Whether fairseq would rename or split some of the weights on loading."""
+    """Return whether fairseq would rename or split weights on loading."""
     return any(map(_OLD_NAME.search, weights))
 
 
 def upgraded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of an old Transformer under the names that fairseq gives them today.
+    """Return the weights of an old Transformer under today's names.
 
     Raises:
         LotteryError: fairseq is missing, or the weights are malformed.
     """
-    found = dict(weights)
+    upgraded = dict(weights)
     try:
-        _split_attention(found)
-        _rename_layers(found)
+        _split_attention(upgraded)
+        _rename_layers(upgraded)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise LotteryError(f"fairseq cannot upgrade its weights ({error})") from error
-    return found
+    return upgraded
 
 
 def _split_attention(weights: dict[str, Tensor]) -> None:
@@ -129,9 +131,9 @@ def _split_attention(weights: dict[str, Tensor]) -> None:
     for module in [name[: -len(fused)] for name in weights if name.endswith(f"_attn{fused}")]:
         names = (f"{module}.in_proj_weight", f"{module}.in_proj_bias")
         part = {name: weights.pop(name) for name in names if name in weights}
-        # this method of fairseq's uses nothing of the module that it belongs to
+        # this method of fairseq does not use its module
         attention.upgrade_state_dict_named(None, part, module)
-        # parts of a fused matrix share its memory, which safetensors does not write
+        # safetensors refuses tensors that share memory
         weights.update((name, tensor.clone()) for name, tensor in part.items())
 
 
@@ -149,7 +151,7 @@ def _rename_layers(weights: dict[str, Tensor]) -> None:
 
 
 def _fairseq(module: str) -> Any:
-    found = fairseq_module(module)
-    if found is None:
-        raise LotteryError("only fairseq itself converts it; install fairseq in this environment")
-    return found
+    imported = fairseq_module(module)
+    if imported is None:
+        raise LotteryError("its conversion requires fairseq; install it in this environment")
+    return imported

@@ -1,4 +1,4 @@
-"""The optimizer's state of a checkpoint, by parameter name."""
+"""Read the optimizer state of a checkpoint by parameter name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairseq_lottery.formats.checkpoints.checkpoint import stored_update
 
 Moments = dict[str, dict[str, Tensor]]
 
-#: what fairseq's optimizers keep for each weight
+#: entries that fairseq's optimizers keep per weight
 MOMENTS = (
     *("exp_avg", "exp_avg_sq", "exp_inf", "max_exp_avg_sq", "momentum_buffer"),
     *("square_avg", "acc_delta", "sum"),
@@ -27,8 +27,8 @@ def read_moments(
     """Return moment -> parameter -> tensor, and the state's plain numbers such as ``step``.
 
     Raises:
-        LotteryError: the checkpoint has no optimizer state, or one that does not say which
-            parameter is which (only masked optimizers write that), or is not its model's.
+        LotteryError: the checkpoint has no state of a masked optimizer (others do not store
+            parameter names), or the state does not fit the model.
     """
     if not is_saved(state) or not _state_of(state):
         raise LotteryError(
@@ -47,38 +47,40 @@ def read_moments(
         for number, value in entry.items():
             if not isinstance(value, Tensor):
                 numbers[number] = value
-            elif value.dim() == 0:  # torch's newer optimizers count their steps in a tensor
+            elif value.dim() == 0:  # newer optimizers of torch store ``step`` as a tensor
                 numbers[number] = {"tensor": value.item()}
     return moments, numbers
 
 
 def moments_per_weight(state: Mapping[str, Any], path: Union[str, Path]) -> Moments:
-    """Moment -> parameter -> tensor, of all that has an entry for each weight.
+    """Return moment -> parameter -> tensor of moments with an entry for each weight.
 
-    Not of what Adafactor keeps of matrices by row and column, and of vectors as they are.
+    The factored moments of Adafactor are skipped, and also their unfactored entries of vectors.
 
     Raises:
-        LotteryError: a state that is not the model's, or that was taken out.
+        LotteryError: the state is missing, or does not fit the model.
     """
     if not is_saved(state):
         return {}
     groups = state["last_optimizer_state"].get("param_groups") or [{}]
-    # gradient descent without momentum keeps nothing
-    is_stateless = all(isinstance(one, Mapping) and one.get("momentum") == 0 for one in groups)
+    # SGD without momentum has no state
+    is_stateless = all(
+        isinstance(group, Mapping) and group.get("momentum") == 0 for group in groups
+    )
     if stored_update(state) and not _state_of(state) and not is_stateless:
-        raise LotteryError(f"{path} has lost the state of its optimizer")
+        raise LotteryError(f"the optimizer state of {path} is missing")
     moments: Moments = {}
     factored = set()
     for moment, name, value in _tensors(state, path):
         if name:
             moments.setdefault(moment, {})[name] = value
         else:
-            factored.add(moment.rpartition("_")[0])  # of exp_avg_sq_row and exp_avg_sq_col
-    return {moment: found for moment, found in moments.items() if moment not in factored}
+            factored.add(moment.rpartition("_")[0])  # from exp_avg_sq_row and exp_avg_sq_col
+    return {moment: by_name for moment, by_name in moments.items() if moment not in factored}
 
 
 def is_saved(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint has the state of a masked optimizer, which knows its parameters."""
+    """Return whether a checkpoint has the state of a masked optimizer, with parameter names."""
     optimizer = state.get("last_optimizer_state") or {}
     return bool((optimizer.get("lottery") or {}).get("names"))
 
@@ -88,19 +90,21 @@ def _state_of(state: Mapping[str, Any]) -> Mapping[int, Any]:
 
 
 def _tensors(state: Mapping[str, Any], path: Union[str, Path]) -> Iterator[tuple[str, str, Tensor]]:
-    """Moment, parameter and tensor of each; the parameter's name is empty for a factored one."""
+    """Yield moment, parameter and tensor; the parameter is empty for factored moments."""
     lottery = state["last_optimizer_state"]["lottery"]
     names: list[str] = lottery["names"]
     shapes = [torch.Size(shape) for shape in lottery.get("shapes") or []]
     model = state.get("model") or {}
     if len(set(names)) < len(names) or len(names) != len(shapes):
-        raise LotteryError(f"{path} is malformed (a parameter of its optimizer is there twice)")
+        raise LotteryError(
+            f"{path} is malformed (the parameter names of its optimizer are not unique)"
+        )
     for name, shape in zip(names, shapes):
-        # a criterion's own parameters are not in the model
+        # parameters of the criterion are not in the model
         if name in model and model[name].shape != shape:
             raise LotteryError(
-                f"{path} is malformed (its optimizer has a {name} of the shape {tuple(shape)},"
-                " which is not its model's)"
+                f"{path} is malformed (its optimizer has {name} with shape {tuple(shape)}, expected"
+                f" {tuple(model[name].shape)})"
             )
     entries = _state_of(state)
     is_flat = len(entries) == 1 and len(names) > 1  # one tensor for all parameters
@@ -118,11 +122,11 @@ def _tensors(state: Mapping[str, Any], path: Union[str, Path]) -> Iterator[tuple
                 yield moment, "", value
             else:
                 raise LotteryError(
-                    f"{path} is malformed (its optimizer's {moment} has the shape"
-                    f" {tuple(value.shape)}, which is not its model's)"
+                    f"{path} is malformed (its optimizer's {moment} has shape {tuple(value.shape)},"
+                    " which does not fit the model)"
                 )
 
 
-def _is_factored(shape: torch.Size, whole: torch.Size) -> bool:
-    """Whether it is a mean over the rows or over the columns of a matrix."""
-    return len(whole) >= 2 and tuple(shape) in (whole[:-1], (*whole[:-2], whole[-1]))
+def _is_factored(shape: torch.Size, full: torch.Size) -> bool:
+    """Return whether ``shape`` is that of a mean over rows or columns of ``full``."""
+    return len(full) >= 2 and tuple(shape) in (full[:-1], (*full[:-2], full[-1]))

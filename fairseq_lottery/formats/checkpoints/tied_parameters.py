@@ -1,4 +1,4 @@
-"""From a fairseq state dict to its parameters, a tied tensor once."""
+"""Parameters of a fairseq state dict, each tied tensor once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _PHANTOM = re.compile(PHANTOM_PARAMETER)
 
 
 def is_parameter(name: str) -> bool:
-    """Whether a state dict's entry is a parameter: no buffer, none of 0.12.2's copies."""
+    """Return whether an entry of a state dict is a parameter, not a buffer or a copy of 0.12.2."""
     return not _BUFFER.search(name) and not _PHANTOM.match(name)
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Name -> parameter of a model, as tickets and masks know them; a tied tensor once."""
+    """Return name -> trainable parameter, each tied tensor once, as in tickets and masks."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad and is_parameter(n)}
 
 
 def untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return name -> parameter with a tied tensor under its first name, and alias -> name.
+    """Return name -> parameter with tied tensors under their first name, and alias -> name.
 
-    Tied embeddings that were moved from a GPU are stored once per name, so sharing of
-    memory does not tell: vocabulary matrices that are equal to the bit are one tensor.
+    Checkpoints of a GPU store tied embeddings once per name without shared memory, so vocabulary
+    matrices with equal bits count as tied.
     """
     weights: dict[str, Tensor] = {}
     ties: dict[str, str] = {}
@@ -39,8 +39,8 @@ def untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str
             continue
         if group_of(name) in ("embedding", "output") and tensor.dim() == 2:
             for first in vocabulary:
-                same = weights[first].shape == tensor.shape
-                if same and torch.equal(weights[first], tensor) and bool(tensor.any()):
+                is_same_shape = weights[first].shape == tensor.shape
+                if is_same_shape and torch.equal(weights[first], tensor) and bool(tensor.any()):
                     ties[name] = first
                     break
             else:

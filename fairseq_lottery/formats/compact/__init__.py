@@ -1,1 +1,1 @@
-"""Masks and values in little more space than information theory asks for; see docs/format.md."""
+"""Code masks and values close to their entropy; docs/format.md defines the streams."""

@@ -1,7 +1,7 @@
-"""Coding numbers by byte planes: first bytes together, second bytes together, and so on.
+"""Code numbers by byte planes: all first bytes, then all second bytes, and so on.
 
-Weights share few exponents and have random mantissas. With their bytes sorted by significance
-zstandard finds the exponents' skew, and stores the planes that it cannot shrink as they are.
+Weights have few different exponents and random mantissas. zstandard compresses the planes of
+exponents and stores the other planes unchanged.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import zstandard
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.compact.coded_streams import Frame
 
-#: higher levels take ten times as long for less than one percent
+#: higher levels take ten times as long and save less than one percent
 _LEVEL = 3
-#: items that are read at a time
+#: items per read
 _PIECE = 1 << 22
 
 
 def encode(arrays: Sequence[np.ndarray]) -> list[bytes]:
-    """One zstandard frame for each byte of an item, least significant first.
+    """Return one zstandard frame for each byte of an item, least significant first.
 
     Args:
-        arrays: one-dimensional, of one type; any number, also none.
+        arrays: one-dimensional arrays of one type; may be empty.
     """
     size = arrays[0].itemsize if arrays else 1
     streams = [zstandard.ZstdCompressor(level=_LEVEL).compressobj() for _ in range(size)]
@@ -39,10 +39,10 @@ def encode(arrays: Sequence[np.ndarray]) -> list[bytes]:
 def decode(
     frames: Sequence[bytes], dtype: np.dtype, lengths: Sequence[int]
 ) -> Iterator[np.ndarray]:
-    """The arrays again, one after the other; only one at a time is in memory.
+    """Yield the arrays; only one is in memory at a time.
 
     Raises:
-        LotteryError: a frame is malformed, or does not hold exactly these arrays.
+        LotteryError: a frame is malformed, or does not contain exactly these arrays.
     """
     if len(frames) != dtype.itemsize:
         raise LotteryError("its coded values are inconsistent")
@@ -52,21 +52,21 @@ def decode(
             rows = _rows(readers, length)
             yield rows.view(dtype.newbyteorder("<"))[:, 0].astype(dtype, copy=False)
         if not all(reader.is_over() for reader in readers):
-            raise LotteryError("its coded values are cut short, or longer than it says")
+            raise LotteryError("its coded values are truncated, or longer than declared")
     except zstandard.ZstdError as error:
         raise LotteryError(f"its coded values are malformed ({error})") from error
 
 
 def _rows(readers: Sequence[Frame], length: int) -> np.ndarray:
-    """``length`` items as rows of bytes; no more is allocated than what was there to be read."""
+    """Return ``length`` items as rows of bytes; allocate memory only for bytes that exist."""
     pieces = []
     for start in range(0, length, _PIECE):
         count = min(_PIECE, length - start)
         piece = np.empty((count, len(readers)), np.uint8)
         for plane, reader in enumerate(readers):
-            found = reader.read(count)
-            if len(found) != count:
-                raise LotteryError("its coded values are cut short")
-            piece[:, plane] = np.frombuffer(found, np.uint8)
+            plane_bytes = reader.read(count)
+            if len(plane_bytes) != count:
+                raise LotteryError("its coded values are truncated")
+            piece[:, plane] = np.frombuffer(plane_bytes, np.uint8)
         pieces.append(piece)
     return np.concatenate(pieces) if pieces else np.empty((0, len(readers)), np.uint8)

@@ -1,7 +1,7 @@
-"""Reading coded streams that anybody may have made: no further than is asked for, and to their end.
+"""Read untrusted coded streams in bounded steps, and validate their end.
 
-The libraries' own readers do not tell a whole stream from one that is cut short where all of its
-content has been seen, or pass over what stands behind it.
+The readers of the libraries accept streams that are truncated after their content, or that are
+followed by other bytes.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from typing import Any
 
 import zstandard
 
-#: memory that a frame may ask a reader to set aside, in bytes: what every reader should have
-#: (RFC 8878, section 3.1.1.1.2), and four times what ours need
+#: maximum window of a frame in bytes: the minimum that readers should support (RFC 8878, section
+#: 3.1.1.1.2), four times the window of our frames
 _WINDOW = 1 << 23
-#: coded bytes that are expanded at a time; four of a frame may stand for 128 KiB
+#: coded bytes per step; four bytes of a frame may expand to 128 KiB
 _STEP = 1 << 9
 
 
 class _Stream:
-    """Coded bytes, and what expands them."""
+    """Coded bytes with their decompressor."""
 
     def __init__(self, coded: bytes, inflate: Any) -> None:
         self._coded, self._at, self._ready = memoryview(coded), 0, b""
         self._inflate = inflate
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes; fewer where there are no more.
+        """Return the next ``count`` bytes, or fewer at the end.
 
         Raises:
-            zstandard.ZstdError, zlib.error: malformed, or a frame that asks for too much memory.
+            zstandard.ZstdError, zlib.error: the stream is malformed, or requires too much memory.
         """
-        pieces, got = [self._ready], len(self._ready)
-        while got < count and self._at < len(self._coded) and not self._inflate.eof:
+        pieces, size = [self._ready], len(self._ready)
+        while size < count and self._at < len(self._coded) and not self._inflate.eof:
             pieces.append(self._inflate.decompress(self._coded[self._at : self._at + _STEP]))
             self._at += _STEP
-            got += len(pieces[-1])
-        found = b"".join(pieces)
-        self._ready = found[count:]
-        return found[:count]
+            size += len(pieces[-1])
+        content = b"".join(pieces)
+        self._ready = content[count:]
+        return content[:count]
 
     def is_over(self) -> bool:
-        """Whether all has been read, and the stream ends where its bytes end."""
+        """Return whether all content was read, and the stream ends with its last byte."""
         surplus = self.read(1) or self._inflate.unused_data or self._at < len(self._coded)
         return self._inflate.eof and not surplus
 

@@ -34,7 +34,8 @@ from fairseq_lottery.heads.searches.search import (
 )
 from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS, subnetworks, weight_subnetworks
 from fairseq_lottery.masks import Mask, count_to_prune, full_mask
-from fairseq_lottery.tickets.draw import DrawPlan, Found, draw
+from fairseq_lottery.tickets import DrawPlan, draw
+from fairseq_lottery.tickets.draw import PrecomputedMask
 
 #: share per step: of the components of a kind, or of the weights that remain
 _STEP = 0.1
@@ -122,7 +123,7 @@ def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
             reset="keep", seed=args.seed,
         )  # fmt: skip
         how = {"score": f"m-pruning-{name}", "score_source": mask.digest(), "search": record}
-        ticket = draw(plan, found=Found(mask, how))
+        ticket = draw(plan, precomputed=PrecomputedMask(mask, how))
         save_ticket(paths[name], ticket, args.overwrite)
         print(f"{paths[name]}: {mask.pruned} of {mask.prunable} weights pruned")
         print(ticket.record["signature"])

@@ -14,12 +14,17 @@ from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.gates.learned_gates import read_gates
-from fairseq_lottery.inference.loaded_model import Live, batches, examples, live
+from fairseq_lottery.inference.loaded_model import (
+    LoadedModel,
+    batches,
+    examples,
+    load_for_evaluation,
+)
 from fairseq_lottery.inference.model_builder import arguments_of
 
 
 @dataclass(frozen=True)
-class LoadedHeads(Live):
+class LoadedHeads(LoadedModel):
     """A model in evaluation mode, and its heads and FFN units."""
 
     anatomy: Anatomy
@@ -64,7 +69,7 @@ def load_heads(
     path: Union[str, Path], data: Optional[str] = None, cpu: bool = False
 ) -> LoadedHeads:
     """Load a file as a model, as ``inference.loaded_model`` does; reject a model without heads."""
-    loaded = live(path, data, cpu)
+    loaded = load_for_evaluation(path, data, cpu)
     shapes = {name: tuple(weight.shape) for name, weight in loaded.weights.items()}
     anatomy = Anatomy.of(shapes, vars(arguments_of(loaded.source)))
     return LoadedHeads(loaded.source, loaded.weights, loaded.model, loaded.evaluation, anatomy)
@@ -90,6 +95,6 @@ class Sample:
         if self.tokens < 1:
             raise LotteryError(f"--max-tokens {self.tokens} is out of range; give 1 or more")
 
-    def batches(self, loaded: Live) -> Iterator[dict[str, Any]]:
+    def batches(self, loaded: LoadedModel) -> Iterator[dict[str, Any]]:
         """Yield the sentences in fairseq's batches, on the model's device."""
         return batches(examples(loaded, self.subset, self.sentences), self.tokens, loaded.device)

@@ -18,9 +18,8 @@ from typing import Any
 from fairseq_lottery.adapters import adapter_of, group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import untie
-from fairseq_lottery.formats.checkpoints.architecture import architecture_of
-from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
+from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS, Anatomy
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned
@@ -31,7 +30,7 @@ from fairseq_lottery.heads.slim.cutting import (
     refuse_other_anatomy,
     with_zeros,
 )
-from fairseq_lottery.inference.model_builder import completed
+from fairseq_lottery.inference.model_builder import complete_arguments
 
 _KINDS = ("heads", "units")
 #: default number of tokens of a sentence, about a line of news
@@ -182,5 +181,5 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """Return the settings of the model, with the defaults of its architecture."""
-    return vars(completed(Namespace(**architecture_of(cfg)), path))
+    """Return the settings that shape the model, with the defaults of its architecture."""
+    return vars(complete_arguments(Namespace(**architecture_of(cfg)), path))

@@ -1,8 +1,8 @@
-"""Sharing a ticket: one ZIP with all that training it elsewhere takes, but the text.
+"""Share a ticket as one ZIP with everything that its training requires except the text.
 
-A ZIP names every member with its size before anything is decompressed, so that a bad archive is
-refused unread, and every system opens it. The same ticket, command and files give the same bytes,
-with the same release of zlib.
+A ZIP lists every member with its size, so invalid archives are refused before decompression, and
+every system can open it. The same ticket, command and files give the same bytes with the same
+release of zlib.
 """
 
 from fairseq_lottery.tickets.pack.archive import pack

@@ -1,4 +1,4 @@
-"""Packing: everything is checked and held together first, then written as one file."""
+"""Pack a ticket: validate all files, then write them as one archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fairseq_lottery.tickets.pack.subword_files import LARGEST, refuse_other_kin
 from fairseq_lottery.tickets.pack.train_command import TICKET, TrainingCommand
 
 _OVERWRITE = " #fairseq:overwrite"
-#: of a member in bytes: what a ZIP without extensions holds
+#: maximum size of a member in bytes: that of a ZIP without extensions
 _LARGEST = 2**32 - 2
 
 
@@ -29,24 +29,24 @@ def pack(
     subwords: Sequence[Union[str, Path]] = (),
     overwrite: bool = False,
 ) -> tuple[Ticket, dict[str, int]]:
-    """Write one archive with a ticket and all that training it takes, but the text.
+    """Write an archive with a ticket and everything that its training requires except the text.
 
     Args:
         ticket: the ticket's file.
         out: the archive, ending in ``.zip``.
-        command: text file with the ``fairseq-train`` line, or a stage's JSON record of it.
-        data: folder of ``fairseq-preprocess``, whose dictionaries (with their counts) are
-            packed after they were compared with the ticket's.
-        subwords: the subword model's files.
+        command: text file with the ``fairseq-train`` line, or the JSON record of a stage.
+        data: folder of ``fairseq-preprocess``; its dictionaries (with counts) are compared with the
+            ticket's and packed.
+        subwords: files of the subword model.
 
     Returns:
         The ticket, and the size of each member in bytes.
 
     Raises:
-        LotteryError: anything that would make the archive of no use elsewhere.
+        LotteryError: a file is not valid, or the command depends on this machine.
     """
     if Path(out).suffix != ".zip":
-        raise LotteryError(f"--out {out} must end in .zip, which is what is written")
+        raise LotteryError(f"--out {out} must end in .zip")
     loaded = load_ticket(ticket)
     preprocessing = guide.preprocessing_of(loaded.adapter)
     inferred = preprocessing.infer(Path(data)) if data is not None else None
@@ -54,7 +54,7 @@ def pack(
         line = _read(command).decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise LotteryError(
-            f"{command} is no UTF-8 text; write the fairseq-train line in it"
+            f"{command} is not UTF-8 text; write the fairseq-train line in it"
         ) from None
     training = TrainingCommand.parse(line, loaded.adapter, inferred or ())
     files = _subwords(subwords)
@@ -76,13 +76,13 @@ def pack(
     members = {manifest.MANIFEST: manifest.write_manifest(content), **dict(sorted(content.items()))}
     with replacing(out, overwrite) as temporary:
         ratio = _write_zip(temporary, members, zipfile.ZIP_DEFLATED)
-        if ratio > manifest.LARGEST_RATIO:  # next to nothing survives: it looks like a bomb
+        if ratio > manifest.LARGEST_RATIO:  # a very sparse ticket would look like a ZIP bomb
             _write_zip(temporary, members, zipfile.ZIP_STORED)
     return loaded, {name: len(text) for name, text in content.items()}
 
 
 def _write_zip(path: Path, members: Mapping[str, bytes], method: int) -> float:
-    """A ZIP without a trace of when, where and by whom; returns the largest compression."""
+    """Write a ZIP without dates, owners and machine; return the highest compression ratio."""
     with zipfile.ZipFile(path, "w") as file:
         for name, content in members.items():
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -92,24 +92,24 @@ def _write_zip(path: Path, members: Mapping[str, bytes], method: int) -> float:
         return max(info.file_size / max(info.compress_size, 1) for info in file.infolist())
 
 
-def _read(path: Union[str, Path], most: int = _LARGEST) -> bytes:
+def _read(path: Union[str, Path], limit: int = _LARGEST) -> bytes:
     try:
-        return read_bytes(path, most)
+        return read_bytes(path, limit)
     except OSError as error:
         raise LotteryError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
-    """File name -> content of each subword file."""
+    """Return file name -> content of each subword file."""
     files: dict[str, bytes] = {}
     for path in map(Path, paths):
         if not manifest.is_subwords(f"{manifest.SUBWORDS}/{path.name}"):
             raise LotteryError(
-                f"--subwords {path} has a name that not every system takes; use up to 64"
+                f"--subwords {path} has a file name that is not portable; use up to 64"
                 " letters, digits, dots, dashes and underscores"
             )
         if path.name.casefold() in map(str.casefold, files):
-            raise LotteryError(f"--subwords names two files {path.name}; rename one")
+            raise LotteryError(f"--subwords has two files named {path.name}; rename one")
         files[path.name] = _read(path, LARGEST)
         try:
             refuse_other_kind(path.name, files[path.name])
@@ -121,14 +121,14 @@ def _subwords(paths: Sequence[Union[str, Path]]) -> dict[str, bytes]:
 def _dictionaries(
     ticket: Ticket, command: TrainingCommand, data: Optional[Union[str, Path]]
 ) -> dict[str, bytes]:
-    """File name -> content of each dictionary: the data's, or one made of the ticket's symbols."""
+    """Return file name -> content of each dictionary: of the data, else of the ticket."""
     folder = command.folder(Path(data or ""))
     named: dict[str, tuple[str, ...]] = {}
     for name, file in folder.files.items():
         if named.setdefault(file, ticket.dictionaries[name]) != ticket.dictionaries[name]:
             raise LotteryError(
                 f"the command has one dictionary {file}, but the ticket has two; give the command"
-                " that this ticket is trained with"
+                " that trains this ticket"
             )
     if data is None:
         return {file: _to_text(symbols) for file, symbols in named.items()}
@@ -137,16 +137,16 @@ def _dictionaries(
 
 
 def _to_text(symbols: Sequence[str]) -> bytes:
-    """The file that fairseq reads as these symbols; a ticket knows no counts, so each is 1."""
+    """Return a dictionary file of fairseq with a count of 1 each: tickets do not store counts."""
     seen = set(SPECIAL)
     rows = []
     for symbol in symbols:
         if "\r" in symbol or _OVERWRITE in symbol:
             raise LotteryError(
-                f"the ticket's dictionary has the symbol {symbol!r}, which fairseq's files cannot"
-                " hold; name the data folder with --data"
+                f"the ticket's dictionary has the symbol {symbol!r}, which cannot be written for"
+                " fairseq; give the data folder with --data"
             )
-        # fairseq refuses a symbol that it has already, unless the line says that it is meant
+        # fairseq refuses repeated symbols without this mark
         rows.append(f"{symbol} 1{_OVERWRITE if symbol in seen else ''}\n")
         seen.add(symbol)
     return "".join(rows).encode()

@@ -1,4 +1,4 @@
-"""From an unpacked archive to a trained ticket: the commands, and the README with them."""
+"""Commands that train the ticket of an unpacked archive, and the README with them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _SUBWORD_NMT = "subword-nmt apply-bpe --codes {file}"
 
 
 def preprocessing_of(task: TaskAdapter) -> Preprocessing:
-    """Return how the data of a task is made.
+    """Return how ``fairseq-preprocess`` makes the data of a task.
 
     Raises:
-        LotteryError: its adapter does not say.
+        LotteryError: the adapter does not define it.
     """
     if task.preprocessing is None:
         raise LotteryError(
-            f"the adapter of the task {task.name} does not say how its data is made, which an"
-            " archive explains; share the ticket's file itself"
+            f"the adapter of task {task.name} has no preprocessing, which the README of an archive"
+            " requires; share the ticket file itself"
         )
     return task.preprocessing
 
 
 def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
-    """The commands from text to a training, each with what it needs.
+    """Return the commands from text to a trained model.
 
     Args:
-        subwords: file name -> content of the subword files, or its start.
+        subwords: name of each subword file -> its content, or the first bytes.
     """
     preprocessing = preprocessing_of(command.task)
     texts, endings = preprocessing.texts, tuple(command.data.values())
@@ -44,7 +44,7 @@ def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
     parts = f"{_listed(texts)}{each}, one sentence per line"
     models = [name for name in subwords if name.endswith(".model")]
     codes = [name for name, content in subwords.items() if content.startswith(b"#version")]
-    if len(models + codes) == 1:  # the files leave no doubt which tool cuts text
+    if len(models + codes) == 1:  # only then is the tool that cuts the text known
         tool = _SENTENCEPIECE if models else _SUBWORD_NMT
         names = ".".join(f"{{{','.join(part)}}}" for part in (texts, endings) if part)
         text = [
@@ -72,12 +72,12 @@ def steps(command: TrainingCommand, subwords: Mapping[str, bytes]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def readme(command: TrainingCommand, subwords: Mapping[str, bytes], signature: str) -> str:
-    """The README of an archive."""
+    """Return the README of an archive."""
     return (
         "A lottery ticket for fairseq: a mask and the weights that training starts from.\n"
         f"{signature}\n\n"

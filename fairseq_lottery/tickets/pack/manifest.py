@@ -1,4 +1,4 @@
-"""What an archive may hold, and the manifest that its content is checked against."""
+"""Members that an archive may contain, and the manifest with their sizes and hashes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fairseq_lottery.tickets.pack.train_command import DATA_VALUE, TICKET
 FORMAT = 1
 MANIFEST, RECORD, COMMAND, README = "manifest.json", "record.json", "command.txt", "README.txt"
 SUBWORDS = "subwords"
-#: no honest member shrinks so far (sign-only tickets: to a sixth); deflate reaches 1/1032
+#: maximum compression ratio of a member; sign-only tickets reach 6, deflate at most 1032
 LARGEST_RATIO = 100
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _SUBWORDS = re.compile(rf"{SUBWORDS}/{_WORD}")
 _DICTIONARY = re.compile(rf"dict(\.{DATA_VALUE})?\.txt")
-#: most bytes of each member; the ticket has its own reader, and the record describes every matrix
+#: maximum bytes of each member; the ticket has its own reader, the record describes every matrix
 _LARGEST: dict[str, Optional[int]] = {
     **{TICKET: None, RECORD: 1 << 24},
     **dict.fromkeys((MANIFEST, COMMAND, README), 1 << 20),
@@ -33,34 +33,34 @@ _LARGEST: dict[str, Optional[int]] = {
 
 
 def is_subwords(name: str) -> bool:
-    """Whether a member is one of the subword files: a plain name in the folder for them."""
+    """Return whether a member is a file in the folder of subword files."""
     return _SUBWORDS.fullmatch(name) is not None
 
 
 def is_member(name: str) -> bool:
-    """Whether an archive may hold ``name``: no folder but one, and nothing that leads out."""
+    """Return whether an archive may contain ``name``; no name leads out of the archive."""
     is_ours = name in _LARGEST and name != MANIFEST
     return is_ours or is_subwords(name) or _DICTIONARY.fullmatch(name) is not None
 
 
 def largest(name: str) -> Optional[int]:
-    """The most bytes that a member may have; None for the ticket, which has its own reader."""
+    """Return the maximum bytes of a member; None for the ticket, which has its own reader."""
     return subword_files.LARGEST if is_subwords(name) else _LARGEST.get(name, dictionaries.LARGEST)
 
 
 def to_json(value: Any) -> bytes:
-    """JSON that is read by people and always the same."""
+    """Return indented JSON with sorted keys."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def describe(ticket: Ticket) -> dict[str, Any]:
-    """What the record says of the ticket, and what it is checked against on unpacking."""
+    """Return the record's entries about the ticket, which unpacking verifies."""
     signature = ticket.record["signature"]
     return {"digest": ticket.digest(), "signature": signature, "ticket": ticket.record}
 
 
 def write_manifest(members: Mapping[str, bytes]) -> bytes:
-    """Size in bytes and SHA-256 of every member but the manifest."""
+    """Return the manifest: size in bytes and SHA-256 of every other member."""
     rows = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in members.items()
@@ -78,19 +78,18 @@ _MANIFEST = entries({"format": count, "members": every(_ROW)}, ("format", "membe
 
 
 def read_manifest(content: bytes) -> dict[str, tuple[int, str]]:
-    """Name -> size in bytes and SHA-256.
+    """Return name -> size in bytes and SHA-256.
 
     Raises:
-        LotteryError: malformed, or of another format.
+        LotteryError: the manifest is malformed, or has another format.
     """
     try:
-        found = read_json(content.decode())
-        _MANIFEST(found, MANIFEST, len(content))
+        listing = read_json(content.decode())
+        _MANIFEST(listing, MANIFEST, len(content))
     except ValueError as error:
         raise LotteryError(f"its {MANIFEST} is malformed ({error})") from None
-    if found["format"] != FORMAT:
+    if listing["format"] != FORMAT:
         raise LotteryError(
-            f"its format is {found['format']}, this fairseq-lottery reads {FORMAT}; update"
-            " fairseq-lottery"
+            f"its format is {listing['format']}, expected {FORMAT}; update fairseq-lottery"
         )
-    return {name: (row["bytes"], row["sha256"]) for name, row in found["members"].items()}
+    return {name: (row["bytes"], row["sha256"]) for name, row in listing["members"].items()}

@@ -1,6 +1,6 @@
-"""The kinds of subword files that an archive may hold: only what the name and the content agree on.
+"""Subword files that an archive may contain: their content has to match their name.
 
-A file of any other kind, such as a Python module, would be code on the path of whoever unpacks it.
+Any other file, such as a Python module, could be imported in the folder of the unpacked archive.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from pathlib import PurePath
 
 from fairseq_lottery.errors import LotteryError
 
-#: bytes of a subword file; sentencepiece's model of 4,000 pieces has 0.3 million
+#: maximum size in bytes; a sentencepiece model of 4,000 pieces has 0.3 million
 LARGEST = 1 << 24
 #: field numbers of sentencepiece's ModelProto: pieces, trainer, normalizer, self-test, denormalizer
 _FIELDS = range(1, 6)
 _BYTES = 2  # protobuf's wire type of a message
 #: names of merges (``codes``, ``bpe.codes``, ``codes.32000``) and of dictionaries with counts
 _TABLE = re.compile(r"(\.(codes|bpe|txt|\d+k?))?")
-#: a merge or a symbol, with a count or without; the first line of a file may be a version
+#: a merge or a symbol, with or without a count; the first line may be a version
 _ROW = re.compile(r"#version: [\d.]+|[^ ]+ [^ ]+( [^ ]+)?|")
 _PIECE = re.compile(r"[^\t]+\t-?[\d.e-]+|")
 
 
 def refuse_other_kind(name: str, content: bytes) -> None:
-    """Refuse a file that is not a subword model, its vocabulary, merges or a dictionary.
+    """Raise an error if a file is not a subword model, vocabulary, merges or a dictionary.
 
     Raises:
-        LotteryError: the name or the content is of another kind.
+        LotteryError: the name is not allowed, or the content does not match it.
     """
     suffix = PurePath(name).suffix
     if suffix == ".model":
@@ -52,7 +52,7 @@ def _is_table(content: bytes, row: re.Pattern[str]) -> bool:
 
 
 def _is_model(content: bytes) -> bool:
-    """Return whether the content is a row of sentencepiece's messages, to its last byte."""
+    """Return whether the content is a sequence of sentencepiece's messages, to its last byte."""
     at = 0
     while at < len(content):
         tag, at = _number(content, at)
@@ -64,7 +64,7 @@ def _is_model(content: bytes) -> bool:
 
 
 def _number(content: bytes, at: int) -> tuple[int, int]:
-    """Return a protobuf number of up to five bytes and the place behind it."""
+    """Return a protobuf number of up to five bytes, and the offset after it."""
     number = 0
     for shift in range(0, 35, 7):
         byte = content[at] if at < len(content) else 0

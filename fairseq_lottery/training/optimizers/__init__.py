@@ -1,6 +1,6 @@
-"""``--optimizer masked_<name>``: every optimizer of fairseq, with pruned weights held at zero.
+"""``--optimizer masked_<name>``: fairseq's optimizers, which keep pruned weights at zero.
 
-Importing this room registers the optimizers with fairseq.
+Importing this package registers the optimizers with fairseq.
 """
 
 from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer, zero_pruned_
@@ -8,8 +8,8 @@ from fairseq_lottery.training.optimizers.master_tensors import (
     MasterTensors,
     find_masked,
     is_masked,
+    load_exact_values,
     set_moments,
-    start_exactly,
     zero_pruned_parameters,
 )
 from fairseq_lottery.training.optimizers.registration import (
@@ -26,7 +26,7 @@ __all__ = [
     "find_masked",
     "is_masked",
     "set_moments",
-    "start_exactly",
+    "load_exact_values",
     "zero_pruned_",
     "zero_pruned_parameters",
 ]

@@ -1,4 +1,4 @@
-"""The mixin that makes an optimizer of fairseq keep pruned weights at zero."""
+"""Mixin with which fairseq's optimizers keep pruned weights at zero."""
 
 from __future__ import annotations
 
@@ -18,43 +18,41 @@ _INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def zero_pruned_(tensor: Tensor, keep: Tensor) -> None:
-    """Set ``tensor`` to +0.0 where ``keep`` is 0, leave every bit where it is 1.
+    """Set ``tensor`` to +0.0 where ``keep`` is 0; preserve every bit where it is 1.
 
     Args:
-        tensor: floating point, of any layout.
-        keep: uint8 of 0 and 1, of the same shape.
+        tensor: floating-point tensor of any layout.
+        keep: uint8 tensor of 0 and 1, of the same shape.
 
-    The product is taken over the bits as integers. A float product would make -0.0 of
-    negative numbers and NaN of infinite gradients; ``masked_fill_`` takes five times as
-    long on a CPU.
+    The bits are multiplied as integers. A float product would turn negative numbers into -0.0
+    and infinite gradients into NaN; ``masked_fill_`` takes five times as long on a CPU.
     """
     tensor.detach().view(_INTEGER[tensor.element_size()]).mul_(keep)
 
 
 class MaskedOptimizer:
-    """Mixin before a class of fairseq's optimizers.
+    """Mixin for a fairseq optimizer.
 
-    Whatever the precision, fairseq builds ``--optimizer`` next to the weights that are
-    really updated (its own fp32 masters in half precision), calls ``clip_grad_norm`` before
-    every ``step``, and saves ``state_dict``. So this is where
+    In every precision, fairseq builds ``--optimizer`` around the weights that are really updated
+    (its own fp32 masters in half precision), calls ``clip_grad_norm`` before every ``step``, and
+    saves ``state_dict``. So this mixin
 
-    * gradients of pruned weights are dropped before their norm is taken,
-    * pruned weights are set to zero after every step (their optimizer state stays zero, since it
-      starts at zero and sees zero gradients),
-    * gradients are summed for scores and pruners, on request those of pruned weights too,
-    * the fp32 masters of a half-precision run are saved and restored.
+    * zeroes gradients of pruned weights before their norm is computed,
+    * sets pruned weights to zero after every step (their optimizer state stays zero, since it
+      starts at zero and receives zero gradients),
+    * sums gradients for scores and pruners, also of pruned weights if requested,
+    * saves and restores the fp32 masters of a half-precision run.
 
-    Adafactor's second moments are factored by row and column: there is no entry per weight
-    that could be zero.
+    Adafactor factors its second moments by row and column, so no entry belongs to one weight.
     """
 
     _rows: Sequence[tuple[Tensor, Tensor]] = ()
     _bound: Optional[MasterTensors] = None
-    #: of the parameters whose state ``load_state_dict`` found, in order
+    #: names of the parameters whose state was loaded, in order
     _stored_names: Sequence[str] = ()
-    #: whether ``load_state_dict`` found fp32 masters
+    #: whether ``load_state_dict`` loaded fp32 masters
     masters_restored = False
-    #: whether an update followed the last norm: amp passes over one with infinite gradients
+    #: whether a step followed the last norm; amp skips steps with infinite gradients
     stepped = False
     _save_masters = True
     _gradients: Optional[list[Tensor]] = None
@@ -64,36 +62,37 @@ class MaskedOptimizer:
     _loaded_dense = False
 
     def bind(self, tensors: MasterTensors, save_masters: bool) -> None:
-        """Tell the optimizer which parameter is which.
+        """Assign names to the optimizer's tensors.
 
         Args:
-            save_masters: write fp32 masters into checkpoints.
+            tensors: tensors of the optimizer by name.
+            save_masters: whether to write fp32 masters into checkpoints.
 
         Raises:
-            LotteryError: the state that was loaded is of parameters of other names, or in another
-                order: torch and fairseq go by order alone.
+            LotteryError: the loaded state has other names or another order of parameters; torch and
+                fairseq compare neither.
         """
         names = tensors.names if self._stored_names else ()
         for stored, name in zip_longest(self._stored_names, names):
             if stored != name:
                 raise LotteryError(
-                    f"the checkpoint's optimizer state has {stored} where the model has {name};"
-                    " resume with --reset-optimizer"
+                    f"the checkpoint's optimizer state has {stored or 'nothing'}, expected"
+                    f" {name or 'nothing'}; resume with --reset-optimizer"
                 )
         self._bound, self._save_masters = tensors, save_masters
 
     def accumulate_gradients(self, dense: bool = False) -> list[Tensor]:
-        """From now on sum the gradients of every update, for scores and pruners that need them.
+        """Sum the gradients of every update from now on, and return the sums.
 
-        In fp32 whatever the model has: a sum of halves stands still after a few hundred updates.
+        Sums are in fp32, because a sum in half precision stops changing after some hundred updates.
 
         Args:
-            dense: sum those of pruned weights too. They are scaled and clipped like the others,
-                but do not enter the norm; NaN and infinity count as zero.
+            dense: whether to sum gradients of pruned weights, too. They are scaled and clipped like
+                the others, but do not enter the norm; NaN and infinity count as zero.
         """
         self._is_dense = dense
         if self._gradients is None:
-            # loaded sums of the other kind lack what is needed, or hold more
+            # loaded sums are usable only if they cover the same weights
             loaded = self._loaded_gradients if self._loaded_dense == dense else None
             self._gradients = loaded or [
                 torch.zeros_like(p.data, dtype=torch.float32) for p in self._tensors()
@@ -101,36 +100,36 @@ class MaskedOptimizer:
         return self._gradients
 
     def stop_accumulating(self) -> None:
-        """Sum no more gradients, and keep none in checkpoints."""
+        """Stop summing gradients, and store none in checkpoints."""
         self._gradients, self._is_dense = None, False
 
     def set_keep(self, rows: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Enforce a mask from now on: (own tensor, uint8 keep of its shape)."""
+        """Enforce a mask from now on, given as (own tensor, uint8 keep of its shape)."""
         self._rows = rows
         state = self.optimizer.state  # type: ignore[attr-defined]
         for tensor, keep in rows:
             zero_pruned_(tensor, keep)
             for value in state.get(tensor, {}).values():
                 if torch.is_tensor(value) and value.shape == tensor.shape:
-                    # fairseq leaves what it restores in memory-efficient fp16 on the CPU
+                    # with memory-efficient fp16, fairseq restores this state on the CPU
                     zero_pruned_(value, keep.to(value.device))
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-        """As fairseq's, over the gradients of survivors only."""
+        """Clip the gradients of survivors by their norm, as fairseq does."""
         self.stepped = False
         under_mask = self._gradients_under_mask()
         dense = [(g, g.clone(), keep) for g, keep in under_mask] if self._is_dense else []
         for gradient, keep in under_mask:
             zero_pruned_(gradient, keep)
         norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
-        # what follows until the step rescales gradients in place: so it has to find them
+        # fairseq may still rescale gradients in place before the step, so dense ones are put back
         for gradient, copy, keep in dense:
             clipped = copy * (max_norm / (norm + 1e-6)).clamp(max=1) if max_norm > 0 else copy
             gradient.copy_(torch.where(keep.bool(), gradient, clipped.to(copy.dtype)))
         return norm
 
     def step(self, *args: Any, **kwargs: Any) -> None:
-        """As fairseq's; pruned weights are exactly zero afterwards."""
+        """Take fairseq's step, then set pruned weights exactly to zero."""
         if self._gradients is not None:
             self._sum_gradients(1.0 / float(kwargs.get("scale", 1.0)))
         super().step(*args, **kwargs)  # type: ignore[misc]
@@ -157,7 +156,7 @@ class MaskedOptimizer:
         return list(self.params)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
-        """fairseq's, with ``lottery``: which parameter is which, masters, summed gradients."""
+        """Return fairseq's state with ``lottery``: names, shapes, masters and summed gradients."""
         state = dict(super().state_dict())  # type: ignore[misc]
         if self._bound is not None:
             bound = self._bound
@@ -172,10 +171,10 @@ class MaskedOptimizer:
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
-        """fairseq's, and the masters; a prepared start has no optimizer state to load.
+        """Load fairseq's state and the masters; skip a prepared start, which has neither.
 
         Raises:
-            LotteryError: the saved masters are of another model.
+            LotteryError: the masters do not match the model.
         """
         extra = state_dict.get("lottery") or {}
         if extra.get("fresh"):
@@ -190,7 +189,7 @@ class MaskedOptimizer:
         for tensor, master in zip(tensors, masters):
             if tensor.shape != master.shape or len(tensors) != len(masters):
                 raise LotteryError(
-                    "the fp32 masters in the checkpoint do not fit this model; resume with"
+                    "the fp32 masters in the checkpoint do not match the model; resume with"
                     " --reset-optimizer"
                 )
             tensor.data.copy_(master)

@@ -1,4 +1,4 @@
-"""Registering ``masked_<name>`` for every optimizer that fairseq has."""
+"""Registration of ``masked_<name>`` for every optimizer of fairseq."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MASKED_OPTIMIZERS: dict[str, type[FairseqOptimizer]] = {}
 
 
 def _init(name: str) -> Any:
-    """An initialiser that says in one sentence why an optimizer cannot be built here."""
+    """Return an initialiser that reports in one sentence why an optimizer cannot be built."""
 
     def __init__(self: Any, cfg: Any, *args: Any, **kwargs: Any) -> None:
         with one_sentence():
             if name == "composite":
                 raise LotteryError(
-                    "masked_composite is not offered: it builds optimizers of its own inside;"
-                    " choose a single one such as masked_adam"
+                    "masked_composite is not supported, as it contains several optimizers; choose a"
+                    " single one such as masked_adam"
                 )
             try:
                 super(MASKED_OPTIMIZERS[f"masked_{name}"], self).__init__(cfg, *args, **kwargs)
             except ImportError as error:
-                raise LotteryError(f"masked_{name} cannot be built here: {error}") from error
+                raise LotteryError(f"masked_{name} cannot be built: {error}") from error
             if name == "adafactor":
                 scale_steps_apart(self.optimizer)
 
@@ -40,7 +40,7 @@ def _init(name: str) -> Any:
 
 
 def register_masked_optimizers() -> None:
-    """Register each optimizer's masked form with the same flags."""
+    """Register the masked form of each optimizer, with the same flags."""
     for name, base in list(OPTIMIZER_REGISTRY.items()):
         masked = f"masked_{name}"
         if name.startswith("masked_") or masked in OPTIMIZER_REGISTRY:

@@ -1,1 +1,1 @@
-"""The processes of one training: agreement between them, data workers, signals."""
+"""Processes of one training: agreement between them, data workers, signals."""

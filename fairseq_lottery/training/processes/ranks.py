@@ -8,44 +8,48 @@ from fairseq_lottery.errors import LotteryError
 
 
 def is_first() -> bool:
-    """Whether this process writes files."""
-    return not _several() or torch.distributed.get_rank() == 0
+    """Return whether this process is the first, the one that writes files."""
+    return not _is_distributed() or torch.distributed.get_rank() == 0
 
 
-def same_everywhere(digest: str, what: str) -> None:
-    """Refuse to go on unless every process has the same ``digest``; waits for all of them."""
-    if not _several():
+def require_same(digest: str, name: str) -> None:
+    """Raise LotteryError unless all processes have the same ``digest``; wait for all of them.
+
+    Args:
+        name: what the digest is of, for the message.
+    """
+    if not _is_distributed():
         return
-    own = _to_send(list(digest.encode()[:64].ljust(64)), torch.uint8)
-    found = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(found, own)
-    if any(not torch.equal(own, other) for other in found):
+    own = _to_tensor(list(digest.encode()[:64].ljust(64)), torch.uint8)
+    digests = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(digests, own)
+    if any(not torch.equal(own, gathered) for gathered in digests):
         raise LotteryError(
-            f"the {what} differs between the processes; do they read the same files?"
+            f"the {name} differs between the processes; give all of them the same files"
         )
 
 
-def highest_everywhere(number: int) -> int:
-    """The highest of the processes' ``number``, in all of them; waits for all of them."""
-    if not _several():
+def max_over_processes(number: int) -> int:
+    """Return the maximum of ``number`` over all processes; wait for all of them."""
+    if not _is_distributed():
         return number
-    found = _to_send([number], torch.int32)
-    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-    return int(found.item())
+    maximum = _to_tensor([number], torch.int32)
+    torch.distributed.all_reduce(maximum, torch.distributed.ReduceOp.MAX)
+    return int(maximum.item())
 
 
 def wait_for_all() -> None:
-    """Go on when every process of the training is here."""
-    if _several():
+    """Wait until every process of the training has called this function."""
+    if _is_distributed():
         torch.distributed.barrier()
 
 
-def _to_send(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
+def _to_tensor(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
     tensor = torch.tensor(numbers, dtype=dtype)
     return tensor.cuda() if torch.distributed.get_backend() == "nccl" else tensor
 
 
-def _several() -> bool:
+def _is_distributed() -> bool:
     return (
         torch.distributed.is_available()
         and torch.distributed.is_initialized()

@@ -1,8 +1,8 @@
-"""A training that SIGTERM or SIGUSR1 stops after the update it is at, and that can go on.
+"""Stopping of a training after the current update on SIGTERM or SIGUSR1, so that it can resume.
 
-fairseq offers no such end, and a task sees no place between an update and what fairseq does
-after it. So ``Stopping`` takes the place of ``validate_and_save`` in the module of fairseq's
-training loop, which calls it on every process after every update, with all that a save needs.
+fairseq cannot stop this way, and a task gets no event between an update and the validation after
+it. So ``Stopping`` replaces ``validate_and_save`` in the module of fairseq's training loop. The
+loop calls it on every process after every update, with all arguments that saving requires.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from typing import Any, Optional
 from fairseq.checkpoint_utils import save_checkpoint
 
 from fairseq_lottery.errors import STOPPED
-from fairseq_lottery.training.processes.ranks import highest_everywhere, wait_for_all
+from fairseq_lottery.training.processes.ranks import max_over_processes, wait_for_all
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
-#: seconds in which the same signal again is still the same request: a process group is
-#: signalled as a whole, and then torchrun passes the signal on to each of its processes
+#: seconds during which a repeated signal is the same request: a process group receives a signal,
+#: and then torchrun forwards it to each of its processes
 _ONE_REQUEST = 5.0
 
-#: whether processes that are forked outlive the signals, and whether that is prepared
+#: whether forked processes ignore the signals, and whether the fork handler is registered
 _protected = _registered = False
 
 
 class Stopping:
-    """fairseq's ``validate_and_save``, and the end of the training where a signal asks for it.
+    """Replacement for ``validate_and_save`` that ends the training after a signal.
 
     Args:
-        module: whose ``validate_and_save`` is replaced, until the training ends.
+        module: module whose ``validate_and_save`` is replaced until the training ends.
     """
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
         self._validate_and_save = module.validate_and_save
-        self._asked = 0
+        self._signal = 0
         self._since = 0.0
         self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         module.validate_and_save = self  # type: ignore[attr-defined]
         _protect_children(True)
 
     def end(self) -> None:
-        """Put everything back as it was before the training."""
+        """Restore the module and the signal handlers."""
         _protect_children(False)
         self._module.validate_and_save = self._validate_and_save  # type: ignore[attr-defined]
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: object) -> None:
-        """Remember a first signal; the same one again, later, ends the process at once."""
-        if number == self._asked and time.monotonic() - self._since > _ONE_REQUEST:
+        """Record a first signal; end the process at once if the same one comes again later."""
+        if number == self._signal and time.monotonic() - self._since > _ONE_REQUEST:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        elif number != self._asked:
-            self._asked, self._since = number, time.monotonic()
+        elif number != self._signal:
+            self._signal, self._since = number, time.monotonic()
 
     def __call__(
         self,
@@ -74,52 +74,51 @@ class Stopping:
         valid_subsets: list[str],
         end_of_epoch: bool,
     ) -> tuple[list[Optional[float]], bool]:
-        """After an update: save first if a signal came, then do what is due, then end.
+        """Validate and save as fairseq does; after a signal, save first and end the training.
 
-        A validation that is due at this update belongs to the training and is not left out,
-        or the training that goes on would choose another best checkpoint. None is added. The
-        save comes before it, for a time limit may not wait for it.
+        A validation that is due at this update is not skipped, because the resumed training would
+        select another best checkpoint without it. None is added. The save comes before the
+        validation, which a time limit may cut off.
         """
-        asked = highest_everywhere(self._asked)
-        until = cfg.optimization
-        last = trainer.get_num_updates() >= (until.max_update or math.inf) or (
-            end_of_epoch and epoch_itr.epoch >= (until.max_epoch or math.inf)
+        number = max_over_processes(self._signal)
+        limits = cfg.optimization
+        is_last = trainer.get_num_updates() >= (limits.max_update or math.inf) or (
+            end_of_epoch and epoch_itr.epoch >= (limits.max_epoch or math.inf)
         )
-        if asked and not last:
+        if number and not is_last:
             save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
         losses, finished = self._validate_and_save(
             cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch
         )
-        if finished or last:
+        if finished or is_last:
             self.end()
-        elif asked:
-            self._stop(cfg.checkpoint, asked, trainer.get_num_updates())
+        elif number:
+            self._stop(cfg.checkpoint, number, trainer.get_num_updates())
         return losses, finished
 
-    def _stop(self, checkpoint: Any, asked: int, update: int) -> None:
-        """End this process, once what the first one writes is written.
+    def _stop(self, checkpoint: Any, number: int, update: int) -> None:
+        """End this process after the first one has written its files.
 
-        torchrun and srun signal the others as soon as one has ended. They are ending, and stay
-        ending with the exit code that says why.
+        torchrun and srun signal the other processes as soon as one has ended. They ignore that, so
+        that all end with the exit code ``STOPPED``.
         """
         wait_for_all()
-        name = signal.Signals(asked).name
+        name = signal.Signals(number).name
         if checkpoint.no_save or checkpoint.no_last_checkpoints:
-            logger.warning("stopped at update %d because of %s, without saving", update, name)
+            logger.warning("stopped at update %d by %s without saving", update, name)
         else:
-            said = "saved at update %d because of %s; the same command goes on from there"
-            logger.info(said, update, name)
+            logger.info("saved at update %d after %s; run the same command to resume", update, name)
         self.end()
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        for ignored in SIGNALS:
+            signal.signal(ignored, signal.SIG_IGN)
         raise SystemExit(STOPPED)
 
 
 def stop_on_signals() -> None:
     """Let ``SIGNALS`` stop the training that this process is about to begin.
 
-    Called again, or outside of a training loop of fairseq's, it changes nothing; nor in a
-    thread, where Python takes no signals.
+    Change nothing if this was called before, outside of fairseq's training loop, or in a thread,
+    where Python handles no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -132,16 +131,16 @@ def stop_on_signals() -> None:
 
 
 def _protect_children(on: bool) -> None:
-    """From now on, let the processes that this one forks be ended by it alone, or no longer so.
+    """Set whether processes that this one forks ignore signals of other processes.
 
-    A scheduler sends SIGTERM to every process of a job. torch's data loaders would die of it, and
-    the training fail for want of them before it could save. fairseq gives no way to run anything
-    of ours in them when they start; Python does, in every process that is forked.
+    A scheduler sends SIGTERM to every process of a job. It would kill torch's data loaders, and the
+    training would fail before it could save. fairseq cannot run a function of ours at their start,
+    but Python can in every forked process.
     """
     global _protected, _registered
     _protected = on
     if not _registered:
-        _registered = True  # Python has no way back
+        _registered = True  # Python cannot unregister
         os.register_at_fork(after_in_child=_begin_child)
 
 
@@ -150,12 +149,12 @@ def _begin_child() -> None:
         return
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _obey(parent: int) -> None:
-    """Wait for a SIGTERM from ``parent``, which sends it to those that are left at its end."""
+def _wait_for_parent(parent: int) -> None:
+    """End this process on SIGTERM from ``parent``, or from any sender after its end."""
     while True:
         sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
-        if sender == parent or os.getppid() != parent:  # or from anyone, when that is gone
+        if sender == parent or os.getppid() != parent:
             os._exit(0)

@@ -1,4 +1,4 @@
-"""How the mask of a run will change: the plan, refused where it cannot be carried out."""
+"""Planning of a run's pruning steps, and checks that the plan can be carried out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fairseq_lottery.masks import (
 from fairseq_lottery.masks.pruners import OPTIONS
 from fairseq_lottery.options import Scope, values
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
-from fairseq_lottery.training.start.flag_checks import refuse_given
+from fairseq_lottery.training.start.flag_checks import refuse_options
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 from fairseq_lottery.training.start.resumed_pruner import (
     pruner_options,
@@ -38,14 +38,18 @@ def plan_pruning(
     ticket: Optional[Ticket],
     restored: Optional[Restored],
 ) -> Optional[PruningSteps]:
-    """Return how ``cfg`` lets ``mask`` change; None if it stays.
+    """Return the pruning steps of ``cfg``; None if the mask does not change.
 
     Args:
-        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+        cfg: the task's section of ``training``.
+        training: fairseq's complete configuration.
+        mask: mask at the start of the run.
+        ticket: ticket of a fresh run.
+        restored: checkpoint of a resumed run.
 
     Raises:
-        LotteryError: a schedule that cannot be carried out; or another one than that in the
-            middle of which ``restored`` was saved, or another way to rank its weights.
+        LotteryError: the schedule cannot be carried out, or ``restored`` was saved in the middle of
+            another schedule or with another ranking of weights.
     """
     if cfg.prune_to is None:
         if restored is not None:
@@ -56,7 +60,7 @@ def plan_pruning(
     _refuse_needs(cfg, training, kind, restored)
     own = pruner_options(kind, cfg)
     stray = [option for name, option in OPTIONS.items() if name not in own]
-    refuse_given(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
+    refuse_options(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
     resumed = resumed_pruner(cfg, own, restored) if restored else None
     pruning = PruningSteps(
         name=cfg.pruner,
@@ -81,32 +85,32 @@ def plan_pruning(
 def _refuse_needs(
     cfg: Any, training: Any, kind: type[Pruner], restored: Optional[Restored]
 ) -> None:
-    """Refuse a pruner or a score that needs what the run does not keep."""
+    """Refuse a pruner or a score whose inputs the run does not store."""
     of_score = needed_by(find_score(cfg.score)[0])
     if cfg.score == "random" and not kind.only_shrinks:
         raise LotteryError(
-            f"--score random ranks weights alike at every update, so --pruner {cfg.pruner} would"
-            " prune what it has regrown; choose another score"
+            f"--score random ranks weights the same at every update, so --pruner {cfg.pruner} would"
+            " prune the weights it has regrown; choose another score"
         )
     if "start" in of_score and "start" not in kind.needs:
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"
-            " keep; choose --score magnitude, or draw a ticket with it"
+            " store; choose --score magnitude, or draw a ticket with this score"
         )
     if "start" in kind.needs and restored and not restored.state.get("start_weights"):
         raise LotteryError(
-            f"--pruner {cfg.pruner} needs start weights, which {restored.path} does not hold; train"
+            f"--pruner {cfg.pruner} needs start weights, which {restored.path} lacks; train"
             " with this pruner from the start, or choose another"
         )
     if GRADIENTS & {*of_score, *kind.needs} and training.common.get("amp"):
         flag = f"--score {cfg.score}" if "gradient" in of_score else f"--pruner {cfg.pruner}"
         raise LotteryError(
-            f"{flag} sums gradients, which fairseq leaves out of checkpoints under"
-            " --amp; train in fp32 or --fp16"
+            f"{flag} sums gradients, which fairseq does not save in checkpoints under"
+            " --amp; train in fp32 or with --fp16"
         )
     if training.ema.store_ema and training.ema.ema_fp32:
         raise LotteryError(
-            "--ema-fp32 keeps weights that a mask which changes cannot reach; leave it out, or"
+            "--ema-fp32 stores weights that pruning during training cannot prune; leave it out, or"
             " train a ticket"
         )
 
@@ -114,7 +118,7 @@ def _refuse_needs(
 def _build(
     cfg: Any, kind: type[Pruner], own: Mapping[str, Any], mask: Mask, ticket: Optional[Ticket]
 ) -> Pruner:
-    """Return the pruner that ``cfg`` asks for, with ``own`` options, which begins with ``mask``."""
+    """Return the pruner of ``cfg`` with the options ``own``, starting at ``mask``."""
     initial = {}
     if "initial" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
         initial["initial"] = initial_sparsity(cfg.scope, mask, ticket)
@@ -122,49 +126,52 @@ def _build(
         return kind(**own, **initial)
     except LotteryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a user's pruner raises any error
         raise LotteryError(f"pruner {cfg.pruner} cannot be built: {error}") from error
 
 
 def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
-    """Return the sparsity that the schedule continues from, so that no matrix regrows.
+    """Return the sparsity at which a schedule starts, so that no matrix regrows.
 
-    Rounding leaves matrices of one ticket at slightly different sparsities: then the sparsity
-    that was asked for, or the highest of them, is the one to go on from. With pruned components
-    the one that was asked for is a share of the weights of the others, not the mask's sparsity.
+    Rounding gives matrices of one ticket slightly different sparsities. So the schedule starts at
+    the requested sparsity of the ticket, or at the highest one. With pruned components the
+    requested sparsity is a share of the other weights only, and is not used.
+
+    Raises:
+        LotteryError: the matrices' sparsities differ too much for ``scope`` layer.
     """
     record = ticket.record if ticket else {}
-    asked = record.get("asked") is not None and not record.get("parts")
-    if record.get("scope") == scope and asked:
+    has_requested = record.get("asked") is not None and not record.get("parts")
+    if record.get("scope") == scope and has_requested:
         return float(record["asked"])
     if scope != "layer":
         return mask.sparsity
     highest = max(mask.sparsity_of(name) for name in mask)
     if highest - mask.sparsity > 0.01:
         raise LotteryError(
-            f"the mask prunes its matrices unevenly, up to {highest:.2f} of one where it prunes"
-            f" {mask.sparsity:.2f} in all; set --scope global"
+            f"the sparsity of a matrix is {highest:.2f}, but that of the mask {mask.sparsity:.2f};"
+            " set --scope global"
         )
     return highest
 
 
 def _refuse_scope(cfg: Any, mask: Mask) -> None:
-    """Refuse now what ``select`` would refuse at a later pruning step."""
+    """Refuse a target that ``select`` would refuse at a later pruning step."""
     check_scope(cfg.scope, cfg.min_density)
     most = sum(droppable(mask, name, cfg.min_density) for name in mask)
     if count_to_prune(cfg.prune_to, mask.prunable) > most:
         raise LotteryError(
-            f"--min-density {cfg.min_density:g} leaves {most} weights to prune, fewer than"
-            f" --prune-to {cfg.prune_to:g} asks; lower one of them"
+            f"--min-density {cfg.min_density:g} allows to prune {most} weights, fewer than"
+            f" --prune-to {cfg.prune_to:g} requires; lower one of them"
         )
 
 
 def refuse_structure(mask: Mask, record: Mapping[str, Any], pruner: str) -> None:
-    """Refuse to regrow weights of a mask that prunes heads or FFN units, or has a pattern N:M.
+    """Refuse to regrow weights in a mask with pruned heads or FFN units, or an N:M pattern.
 
     Args:
-        record: of the ticket that the mask comes from; a mask alone does not say whether heads were
-            pruned or have died.
+        record: record of the mask's ticket; a mask alone does not determine whether heads were
+            pruned as components.
         pruner: value of ``--pruner``.
     """
     pattern = pattern_of(mask)
@@ -173,6 +180,6 @@ def refuse_structure(mask: Mask, record: Mapping[str, Any], pruner: str) -> None
         structures.append("pruned heads or FFN units")
     if structures:
         raise LotteryError(
-            f"the mask has {' and '.join(structures)}, and --pruner {pruner} would regrow weights"
-            " there; choose --pruner gradual, or start from another mask"
+            f"the mask has {' and '.join(structures)}, but --pruner {pruner} would regrow their"
+            " weights; choose --pruner gradual, or start from another mask"
         )

@@ -1,4 +1,4 @@
-"""The pruner that a resumed run goes on with, and what checkpoints keep for that."""
+"""The pruner of a resumed run, and the state that checkpoints store for it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, 
 from fairseq_lottery.training.pruning_steps import PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
-#: what decides which weights a pruning step prunes; which weights are prunable
+#: options that rank weights in a pruning step, and those that select prunable weights
 _RANKING = options(Ranking, Seed)
 _PRUNABLE = options(Prunable)
 
 
 def refuse_unfinished(restored: Restored) -> None:
-    """Refuse to resume a run that was pruning without saying how it goes on."""
-    stored = restored.state.get("growth") if restored.same_run else None
-    if stored and read_pruner(stored).is_active(restored.behind):
+    """Refuse to resume a run in the middle of its schedule without flags of pruning."""
+    stored = restored.state.get("growth") if restored.is_same_run else None
+    if stored and read_pruner(stored).is_active(restored.trained):
         raise LotteryError(
-            f"{restored.path} is of a run that was pruning to {stored['final']:g} until update"
+            f"{restored.path} is from a run that was pruning to {stored['final']:g} until update"
             f" {stored['end']}; give its --prune flags again"
         )
 
 
 def resumed_pruner(cfg: Any, own: Mapping[str, Any], restored: Restored) -> Optional[Pruner]:
-    """Return the pruner of a checkpoint where ``cfg`` asks for the same; None for a new one.
-
-    Refuses another one, or another way to rank weights, in the middle of a schedule.
+    """Return the pruner of a checkpoint if ``cfg`` has the same; None if a new one starts.
 
     Args:
-        own: values of the options of the pruner that ``cfg`` asks for.
+        own: values of the options of the pruner in ``cfg``.
+
+    Raises:
+        LotteryError: the pruner or the ranking of weights changes in the middle of a schedule.
     """
-    stored = restored.state.get("growth") if restored.counts_on else None
+    stored = restored.state.get("growth") if restored.keeps_counter else None
     if not stored:
         return None
     kind, source = find_pruner(cfg.pruner)
@@ -56,11 +57,11 @@ def resumed_pruner(cfg: Any, own: Mapping[str, Any], restored: Restored) -> Opti
 def schedule_state(
     cfg: Any, pruning: Optional[PruningSteps], restored: Optional[Restored]
 ) -> dict[str, Any]:
-    """``growth`` and ``ranking`` as every checkpoint of the run keeps them.
+    """Return ``growth`` and ``ranking``, which every checkpoint of the run stores.
 
-    Also of a schedule that had ended when the run was resumed: the mask is held against it.
+    A schedule that ended before the run was resumed is stored, too, to check the mask against it.
     """
-    stored = restored.state if restored and restored.goes_on else {}
+    stored = restored.state if restored and restored.is_resumed else {}
     if pruning is None:
         return {"growth": stored.get("growth"), "ranking": stored.get("ranking")}
     ranking = None if pruning.begins else stored.get("ranking")
@@ -68,41 +69,41 @@ def schedule_state(
 
 
 def pruner_options(kind: type[Pruner], source: Any) -> dict[str, Any]:
-    """Values of the options that a kind of pruner has: from flags, or from a pruner."""
+    """Return the options of a kind of pruner with their values in flags or in a pruner."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return {
-        name: getattr(source, name if isinstance(source, Pruner) else one.name_in(TRAINING))
-        for name, one in OPTIONS.items()
+        name: getattr(source, name if isinstance(source, Pruner) else option.name_in(TRAINING))
+        for name, option in OPTIONS.items()
         if name in known
     }
 
 
 def _refuse_other_ranking(cfg: Any, restored: Restored, is_active: bool) -> None:
-    """Refuse to rank otherwise in the middle of a schedule, or over other matrices ever.
+    """Refuse another ranking in the middle of a schedule, or other matrices in the same run.
 
-    Checkpoints of versions that did not keep how they ranked are taken as they are.
+    Checkpoints of versions that did not store the ranking are accepted.
     """
     then, now = restored.state.get("ranking") or {}, _ranking(cfg)
-    names = _PRUNABLE if is_active or restored.same_run else ()
-    for one in (*names, *(_RANKING if is_active else ())):
-        key, flag = one.key(TRAINING), one.flag_in(TRAINING)
+    shared = _PRUNABLE if is_active or restored.is_same_run else ()
+    for option in (*shared, *(_RANKING if is_active else ())):
+        key, flag = option.key(TRAINING), option.flag_in(TRAINING)
         if key in then and then[key] != now[key]:
             raise LotteryError(
-                f"{restored.path} is of a run that was pruning with {flag} {then[key]}, not"
-                f" {now[key]}; go on as it began, or choose another --save-dir"
+                f"{restored.path} is from a run that was pruning with {flag} {then[key]}, not"
+                f" {now[key]}; resume with the same value, or choose another --save-dir"
             )
     for flag in ("score", "pruner"):
         source = then.get(f"{flag}_source")
         if is_active and source and source != now.get(f"{flag}_source"):
             raise LotteryError(
-                f"the {flag} {getattr(cfg, flag)} is not the one that {restored.path} was pruning"
-                " with; give it its source back, or choose another --save-dir"
+                f"the source of the {flag} {getattr(cfg, flag)} has changed since {restored.path};"
+                " restore it, or choose another --save-dir"
             )
 
 
 def _ranking(cfg: Any) -> dict[str, Any]:
-    """How ``cfg`` ranks; the source of a score or pruner of ours may change with the version."""
-    own = find_score(cfg.score)[1] if ":" in cfg.score else None
+    """Return the ranking of ``cfg``; only a user's scores and pruners are stored as source."""
+    of_score = find_score(cfg.score)[1] if ":" in cfg.score else None
     ranking = stored_values(cfg, Ranking, Seed, Prunable, place=TRAINING)
     source = find_pruner(cfg.pruner)[1]
-    return {**ranking, "score_source": own, **({"pruner_source": source} if source else {})}
+    return {**ranking, "score_source": of_score, **({"pruner_source": source} if source else {})}

@@ -1,8 +1,8 @@
-"""A training that has reached its end, ``--patience`` included: started again, it stays as it is.
+"""Recognition of a finished training, which must not change when it is started again.
 
-fairseq's loop looks for the end only after an update. Started again, a finished training makes
-one more, and writes its last and its best checkpoint anew. Nor does fairseq save how long
-``--patience`` has waited: a run that is killed and resumed would stop later than one that is not.
+fairseq's loop checks for the end only after an update. So a finished training that is started again
+would make one more update and overwrite its last and best checkpoints. fairseq also does not save
+the count of ``--patience``, so a resumed run would stop later than an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,57 +16,57 @@ from fairseq_lottery.training.start.restored_checkpoint import Restored
 
 logger = logging.getLogger(__name__)
 
-#: names under which fairseq's command is loaded, as a module or as the program itself
+#: module names of fairseq's command, imported or run as a program
 _MODULES = ("__main__", "__mp_main__", "fairseq_cli.train")
 
 
-def keep_finished(training: Any, restored: Restored, worse: int) -> bool:
-    """Leave a training that has reached its end as it is; return whether it has.
+def stop_if_finished(training: Any, restored: Restored, worse: int) -> bool:
+    """Make no update in a finished training; return whether it is finished.
 
-    Args as for ``reached_end``.
+    Arguments are those of ``reached_end``.
     """
     end = reached_end(training, restored, worse)
     if end is None:
         return False
-    # the loop over epochs, which is about to begin, compares the next epoch, 1 at least, with
-    # ``max_epoch``, whose 0 stands for no limit
+    # the loop over epochs compares the next epoch (at least 1) with max_epoch; 0 means no limit
     training.optimization.max_epoch = -1
     if is_first():
         logger.info(
-            f"{restored.path} belongs to a finished training (update {restored.behind}, {end}): no"
-            " update is made, and its files stay unchanged"
+            f"{restored.path} belongs to a finished training (update {restored.trained}, {end}); no"
+            " update is made, and no file changes"
         )
     return True
 
 
 def reached_end(training: Any, restored: Restored, worse: int) -> Optional[str]:
-    """Return the flag whose end a checkpoint has reached, None where there is more to train.
+    """Return the flag whose limit a checkpoint has reached; None if the training continues.
 
-    Only the last checkpoint of the training itself counts, and not what ``--reset-optimizer``
-    and ``--reset-dataloader`` make fairseq forget.
+    Only the last checkpoint of the same training counts. ``--reset-optimizer`` resets its updates,
+    and ``--reset-dataloader`` its epochs.
 
     Args:
-        training: fairseq's whole configuration.
-        worse: validations since the best one, from which fairseq counts on.
+        training: fairseq's complete configuration.
+        worse: number of validations since the best one.
     """
-    if not restored.same_run:
+    if not restored.is_same_run:
         return None
-    until, checkpoint = training.optimization, training.checkpoint
-    updates = 0 if checkpoint.reset_optimizer else restored.behind
+    limits, checkpoint = training.optimization, training.checkpoint
+    hours = limits.stop_time_hours
+    updates = 0 if checkpoint.reset_optimizer else restored.trained
     epoch = 1 if checkpoint.reset_dataloader else restored.next_epoch
     ends = {
-        f"--max-update {until.max_update}": 0 < until.max_update <= updates,
-        f"--max-epoch {until.max_epoch}": 0 < until.max_epoch < epoch,
-        f"--stop-time-hours {until.stop_time_hours:g}": 0 < until.stop_time_hours < restored.hours,
+        f"--max-update {limits.max_update}": 0 < limits.max_update <= updates,
+        f"--max-epoch {limits.max_epoch}": 0 < limits.max_epoch < epoch,
+        f"--stop-time-hours {hours:g}": 0 < hours < restored.hours,
         f"--patience {checkpoint.patience}": 0 < checkpoint.patience <= worse,
     }
     return next((flag for flag, is_reached in ends.items() if is_reached), None)
 
 
 def patience_state() -> Optional[dict[str, float]]:
-    """The best validation so far and the number of worse ones since; None where none counts.
+    """Return the best validation and the number of worse ones since; None without patience.
 
-    fairseq counts on attributes of a function. Removable when it keeps them in its checkpoints.
+    fairseq stores both as attributes of a function. Removable when checkpoints store them.
     """
     for function in _functions():
         if getattr(function, "best", None) is not None:
@@ -75,10 +75,10 @@ def patience_state() -> Optional[dict[str, float]]:
 
 
 def restore_patience(training: Any, restored: Restored) -> int:
-    """Let fairseq count on, unless it is to forget its best validation as well.
+    """Restore fairseq's count of validations, unless flags reset the best validation.
 
     Returns:
-        the number of worse validations since the best one, from which it counts on.
+        Number of worse validations since the best one.
     """
     stored, checkpoint = restored.state.get("patience"), training.checkpoint
     if not stored or checkpoint.reset_meters or checkpoint.reset_dataloader:
@@ -89,7 +89,7 @@ def restore_patience(training: Any, restored: Restored) -> int:
 
 
 def _functions() -> list[Any]:
-    """``should_stop_early`` of every copy of the command; only one of them is called."""
+    """Return ``should_stop_early`` of every loaded copy of the command; fairseq calls one."""
     modules = (sys.modules.get(name) for name in _MODULES)
-    found = (getattr(module, "should_stop_early", None) for module in modules)
-    return [function for function in found if function is not None]
+    functions = (getattr(module, "should_stop_early", None) for module in modules)
+    return [function for function in functions if function is not None]

@@ -1,4 +1,4 @@
-"""Checking a plan before anything is trained, and deciding what the run starts from."""
+"""Start of a run: checks before any training, and its ticket, checkpoint or mask."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fairseq_lottery.training.optimizers import MaskedOptimizer
 from fairseq_lottery.training.processes.ranks import is_first, wait_for_all
 from fairseq_lottery.training.pruning_steps import PruningSteps
 from fairseq_lottery.training.snapshots import snapshot_updates
-from fairseq_lottery.training.start.checkpoint_repair import mend_last
+from fairseq_lottery.training.start.checkpoint_repair import repair_last
 from fairseq_lottery.training.start.flag_checks import refuse_stray_flags, refuse_unreachable
-from fairseq_lottery.training.start.provenance import origin_of, refuse_other_run
+from fairseq_lottery.training.start.provenance import provenance_of, refuse_other_run
 from fairseq_lottery.training.start.pruning_plan import plan_pruning
 from fairseq_lottery.training.start.restored_checkpoint import Restored, find_restored
 from fairseq_lottery.training.start.resumed_pruner import schedule_state
-from fairseq_lottery.training.start.run_end import keep_finished, restore_patience
+from fairseq_lottery.training.start.run_end import restore_patience, stop_if_finished
 from fairseq_lottery.training.start.ticket_start import find_ticket
 
 logger = logging.getLogger(__name__)
@@ -32,16 +32,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from.
+    """Start of a run.
 
     Attributes:
-        mask: the mask to enforce, None where nothing is pruned and nothing will be.
-        ticket: given or drawn for a fresh run; a resumed run opens none.
-        restored: the checkpoint to go on from, None for a fresh run.
-        pruning: how the mask changes during training, None where it does not.
-        snapshots: updates at which the weights are written.
-        origin: what every checkpoint keeps of where the run comes from.
-        is_finished: nothing is left to train.
+        mask: mask to enforce; None if the run never prunes.
+        ticket: given or drawn ticket of a fresh run; None for a resumed run.
+        restored: checkpoint to resume from; None for a fresh run.
+        pruning: pruning steps during training; None if the mask does not change.
+        snapshots: updates at which snapshots are written.
+        provenance: provenance of the run, which every checkpoint stores.
+        is_finished: whether the training has already reached its end.
     """
 
     mask: Optional[Mask]
@@ -49,38 +49,39 @@ class Start:
     restored: Optional[Restored]
     pruning: Optional[PruningSteps]
     snapshots: list[int]
-    origin: dict[str, Any]
+    provenance: dict[str, Any]
     is_finished: bool
 
     @property
     def rewound_to(self) -> int:
-        """The update at which a ticket starts the counter; 0 for all other runs."""
+        """Update at which the ticket starts the counter; 0 for other runs."""
         return self.ticket.first_update if self.ticket else 0
 
 
-def decide(
+def decide_start(
     cfg: Any,
     training: Any,
     shapes: Mapping[str, tuple[int, ...]],
     adapter: TaskAdapter,
     dictionaries: Dictionaries,
 ) -> Start:
-    """Read, draw or restore what the run of ``cfg`` starts from.
+    """Load the ticket, draw it, or restore the checkpoint from which the run starts.
 
     Args:
-        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+        cfg: the task's section of ``training``.
+        training: fairseq's complete configuration.
         shapes: name -> shape of every parameter of the model.
 
     Raises:
-        LotteryError: anything that would go wrong later, before any training.
+        LotteryError: the run cannot be carried out as configured.
     """
     refuse_stray_flags(cfg)
     refuse_unreachable(cfg, training)
     checkpoint = training.checkpoint
     if is_first() and checkpoint.restore_file == "checkpoint_last.pt":
-        mended = mend_last(checkpoint.save_dir, checkpoint.checkpoint_suffix or "")
-        if mended:
-            logger.warning(mended)
+        repair = repair_last(checkpoint.save_dir, checkpoint.checkpoint_suffix or "")
+        if repair:
+            logger.warning(repair)
     wait_for_all()
     restored = find_restored(training, has_ticket=bool(cfg.ticket or cfg.mask_from))
     ticket = mask = None
@@ -100,23 +101,22 @@ def decide(
     snapshots = snapshot_updates(cfg, training, ticket.first_update if ticket else 0)
     is_finished = False
     if restored is not None:
-        keeps_count = restored.goes_on and not (pruning and pruning.begins)
+        keeps_count = restored.is_resumed and not (pruning and pruning.begins)
         worse = restore_patience(training, restored) if keeps_count else 0
-        is_finished = keep_finished(training, restored, worse)
-    origin = {**origin_of(cfg, ticket, restored), **schedule_state(cfg, pruning, restored)}
-    return Start(mask, ticket, restored, pruning, snapshots, origin, is_finished)
+        is_finished = stop_if_finished(training, restored, worse)
+    provenance = provenance_of(cfg, ticket, restored)
+    provenance.update(schedule_state(cfg, pruning, restored))
+    return Start(mask, ticket, restored, pruning, snapshots, provenance, is_finished)
 
 
 def _refuse_unmasked(training: Any, mask: Optional[Mask], restored: Optional[Restored]) -> None:
-    """Refuse averaged weights and optimizers that know no mask."""
+    """Refuse averaged weights and optimizers that would ignore the mask."""
     if training.ema.store_ema and training.ema.ema_seed_model and mask is not None:
+        raise LotteryError("--ema-seed-model starts the EMA from unpruned weights; leave it out")
+    if training.ema.store_ema and restored is not None and not restored.has_ema:
         raise LotteryError(
-            "--ema-seed-model starts the EMA from weights that no mask has pruned; do without it"
-        )
-    if training.ema.store_ema and restored is not None and not restored.ema:
-        raise LotteryError(
-            f"{restored.path} holds no EMA, and fairseq starts none in the middle of a run; do"
-            " without --store-ema"
+            f"{restored.path} has no EMA, and fairseq starts none in the middle of a run; leave out"
+            " --store-ema"
         )
     optimizer = training.optimizer._name
     is_masked = issubclass(OPTIMIZER_REGISTRY.get(optimizer, object), MaskedOptimizer)

@@ -1,8 +1,7 @@
-"""The ticket that a fresh run starts from, and the checkpoint that starts a rewound update counter.
+"""The ticket of a fresh run, and the checkpoint that starts a rewound update counter.
 
-Only a checkpoint sets the trainer's update counter, so for a ticket that starts at update t one
-that says "t updates done, these weights, no optimizer state" is written where fairseq looks for
-the last one.
+Only a checkpoint sets the trainer's update counter. So for a ticket that starts at update t, this
+module writes a ``checkpoint_last.pt`` with t updates, the weights and no optimizer state.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from fairseq_lottery.training.processes.ranks import is_first
 
 logger = logging.getLogger(__name__)
 
-#: schedules whose state is the update counter alone
-_COUNTING = (
+#: learning-rate schedulers whose only state is the update counter
+_STATELESS = (
     *("cosine", "fixed", "inverse_sqrt", "pass_through"),
     *("polynomial_decay", "tri_stage", "triangular"),
 )
@@ -36,14 +35,15 @@ _COUNTING = (
 def find_ticket(
     cfg: Any, training: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
 ) -> Ticket:
-    """Load the ticket that a fresh run is given, or draw it and keep it in the save-dir.
+    """Load the ticket of a fresh run, or draw it and save it in the save-dir.
 
     Args:
-        training: fairseq's whole configuration, of which ``cfg`` is the task's.
+        cfg: the task's section of ``training``.
+        training: fairseq's complete configuration.
         shapes: name -> shape of every parameter of the model.
 
     Raises:
-        LotteryError: the ticket is of another model or data, or it cannot start here.
+        LotteryError: the ticket does not match model or data, or cannot start this run.
     """
     if cfg.ticket:
         ticket = load_ticket(cfg.ticket)
@@ -58,8 +58,8 @@ def find_ticket(
     logger.info("starting from the ticket %s", ticket.record["signature"])
     if not ticket.record["masters"]:
         logger.warning(
-            "the ticket comes from half-precision weights without fp32 masters: they are rounded,"
-            " and ranks have ties"
+            "the ticket comes from half-precision weights without fp32 masters: weights are"
+            " rounded, and scores have ties"
         )
     if cfg.mask_from and is_first():
         folder = Path(training.checkpoint.save_dir)
@@ -69,33 +69,32 @@ def find_ticket(
 
 
 def refuse_rewind(training: Any, update: int) -> None:
-    """Refuse to start at ``update`` what has no updates left, or would not read the checkpoint.
+    """Refuse to start at ``update`` a run that ends before or ignores the prepared checkpoint.
 
     Args:
-        training: fairseq's whole configuration.
+        training: fairseq's complete configuration.
     """
     most, checkpoint = training.optimization.max_update, training.checkpoint
     if most and update >= most:
         raise LotteryError(
-            f"the ticket's update counter starts at update {update}, where --max-update"
-            f" {most} ends the run; raise it, or draw with --update-counter restart"
+            f"the ticket's update counter starts at {update}, but --max-update {most} ends the run"
+            " there or before; raise it, or draw with --update-counter restart"
         )
     if training.common.get("amp"):
         raise LotteryError(
-            "a ticket whose update counter rewinds cannot start under --amp, where fairseq"
-            " restores the optimizer by itself; train in fp32 or --fp16, or draw with"
-            " --update-counter restart"
+            "a ticket whose update counter rewinds cannot start under --amp; train in fp32 or with"
+            " --fp16, or draw with --update-counter restart"
         )
     if checkpoint.reset_optimizer or checkpoint.restore_file != "checkpoint_last.pt":
         raise LotteryError(
-            "a ticket whose update counter rewinds starts fairseq's counter by a checkpoint, which"
-            " --reset-optimizer and --restore-file would pass over; do without them"
+            "a ticket whose update counter rewinds starts from a prepared checkpoint, which"
+            " --reset-optimizer and --restore-file would ignore; leave them out"
         )
     scheduler = training.lr_scheduler._name
-    if scheduler not in _COUNTING:
+    if scheduler not in _STATELESS:
         raise LotteryError(
-            f"--update-counter rewind cannot continue --lr-scheduler {scheduler}, whose state is"
-            f" more than the update counter; choose one of {', '.join(_COUNTING)}"
+            f"--update-counter rewind cannot restore the state of --lr-scheduler {scheduler};"
+            f" choose one of {', '.join(_STATELESS)}"
         )
 
 
@@ -133,12 +132,12 @@ def write_prepared(
 
 
 def trainer_classes(training: Any) -> tuple[str, str]:
-    """Names of the classes of the criterion, and of what the trainer builds around ``--optimizer``.
+    """Return the class names of the criterion and of the trainer's optimizer.
 
-    fairseq keeps both in a checkpoint, and resumes from no others.
+    fairseq stores both in a checkpoint, and resumes only if they match.
 
     Args:
-        training: fairseq's whole configuration.
+        training: fairseq's complete configuration.
     """
     common = training.common
     optimizer = OPTIMIZER_REGISTRY[training.optimizer._name].__name__

@@ -1,7 +1,7 @@
-"""What only the training's environment knows, asked before anything starts.
+"""Check a plan in the training's environment before its first stage starts.
 
-Run there as ``python -m fairseq_lottery.workflow.stages.preflight``, with the question as JSON on
-stdin; answers with JSON: ``problem``, a flag it is ``about``, the ``gpus`` it sees, and ``notes``.
+Run as ``python -m fairseq_lottery.workflow.stages.preflight``. Reads the question as JSON from
+stdin, and answers with JSON: ``problem``, the flag it is ``about``, ``gpus``, and ``notes``.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from typing import Any
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Whether fairseq takes these flags and these test sets, and which GPUs are there.
+    """Return whether fairseq accepts the flags and test sets, and how many GPUs it sees.
 
     Args:
-        question: ``task``: its name; ``words``: those of the command line ``train`` and, where
-            the task translates, ``generate``; ``weights``: the flags of ``train`` that decide
-            weights; ``adopt``: ``run``, ``updates`` and ``last`` of runs to adopt; ``scores``:
-            names of scores, of which a user's own must be importable; ``scheduled``: those of
-            pruning schedules; ``masks``: scope, prunable set and what is kept dense of every mask,
-            which have to fit the model; ``component_choices``: the pruned heads and FFN units, of
-            which the model must have so many; ``tests``: ``subset`` and ``references`` of every
-            test set, and ``where`` they are named.
+        question: a mapping with these keys.
+            ``task``: name of the task.
+            ``words``: arguments of the command ``train`` and, if the task translates, ``generate``.
+            ``weights``: the flags of ``train`` that decide the weights.
+            ``adopt``: ``run``, ``updates`` and ``last`` of every run to adopt.
+            ``scores``: names of all scores; users' own ones must be importable.
+            ``scheduled``: scores of pruning schedules.
+            ``at_once``: scores of pruning schedules that start at the first update.
+            ``masks``: scope and prunable set of every mask, which must fit the model.
+            ``component_choices``: choices of components, which the model must have.
+            ``tests``: ``subset`` and ``references`` of every test set, and ``where`` they are
+            in the configuration.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError

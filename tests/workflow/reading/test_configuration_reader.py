@@ -129,7 +129,7 @@ def test_what_need_not_be_said(tmp_path):
     )  # fmt: skip
     assert (request.rewind, request.rewind_source, request.update_counter) == (5000, "latest", None)
     assert request.seeds == (1,)
-    assert [found.growth[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
+    assert [found.pruning[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
     assert found.evaluations == (Translation("best", "test", 5, 1.0, tmp_path / "r"),)
     assert found.metrics == ("BLEU", "chrF", "TER")
     assert found.resources == Resources(1, 1, 1, 1)
@@ -195,10 +195,10 @@ def test_paths_are_relative_to_the_file(read, tmp_path):
 
 def test_updates_and_shares(read):
     found = read(("start: 0%", "start: 12.5%"), ("end: 80%", "end: 900\n  every: 7"))
-    assert [found.growth[n] for n in ("start", "end", "every")] == [125, 900, 7]
+    assert [found.pruning[n] for n in ("start", "end", "every")] == [125, 900, 7]
     found = read(("rewind: 10%", "rewind: 0"), ("rewind: 5%", "rewind: 100 %"))
     assert [request.rewind for request in found.requests] == [0, 1000, 0]
-    assert read(("end: 80%", "end: 80%\n  every: 0")).growth["every"] == 1
+    assert read(("end: 80%", "end: 80%\n  every: 0")).pruning["every"] == 1
 
 
 def test_a_technique_changes_what_stands_for_all(read):
@@ -269,7 +269,7 @@ def test_the_last_checkpoint_needs_no_validation(read):
 
 def test_what_stays_dense_is_a_regular_expression(read):
     found = read(("seeds: [1, 2]", r"keep_dense: decoder\.(fc1|fc2)$"))
-    assert found.growth["keep_dense"] == r"decoder\.(fc1|fc2)$"
+    assert found.pruning["keep_dense"] == r"decoder\.(fc1|fc2)$"
 
 
 def test_second_names_of_flags_are_their_long_ones(read):
@@ -293,7 +293,7 @@ def test_a_pattern_with_and_without_quotes(tmp_path, text):
     for told in ("", "sparsities: [0.5]\n"):
         path.write_text(path.read_text() + f"scope: {text}\n{told}")
         plan = make_plan(read_configuration(path))
-        assert plan.configuration.growth["scope"] == "2:4"
+        assert plan.configuration.pruning["scope"] == "2:4"
         drawn = {c.technique: c.training.ticket for c in plan.cells if c.training.ticket}
         assert {name: (d.scope, d.sparsity) for name, d in drawn.items()} == {
             "slt": ("2:4", 0.5), "one-shot": ("2:4", 0.5)

@@ -113,7 +113,7 @@ def test_a_plain_run_gets_the_dictionaries_of_the_configuration(folders, data):
     ("symbols", "task_state", "message"),
     [
         (SYMBOLS[:-1], {}, "of .*last.pt has 12 symbols, and the source dictionary in .* 11 with"),
-        ((*SYMBOLS[:-1], "z"), None, "symbol 7 is 'z' in the data and 'h' in .*checkpoint_last.pt"),
+        ((*SYMBOLS[:-1], "z"), None, "symbol 7 is 'z', expected 'h' as in .*checkpoint_last.pt"),
     ],
 )
 def test_a_run_of_other_data_is_refused(folders, tmp_path, symbols, task_state, message):

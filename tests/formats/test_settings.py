@@ -2,7 +2,7 @@ from argparse import Namespace
 
 import pytest
 
-from fairseq_lottery.formats.checkpoints.architecture import architecture_of
+from fairseq_lottery.formats.checkpoints.settings import architecture_of
 
 
 def test_the_models_own_settings_are_those_of_no_other_section():

@@ -1,4 +1,4 @@
-"""The settings that shape a model, out of the configuration of its training."""
+"""Read the settings that a checkpoint stores, and those of them that shape its model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairseq_lottery.adapters import adapter_of
-from fairseq_lottery.formats.checkpoints.checkpoint import settings_of
+from fairseq_lottery.compat import as_written
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.legacy_layouts import section_settings
 
-#: of fairseq's Transformers, whichever other section has a setting of the same name
+#: settings of fairseq's Transformers, even if another section has the same name
 _KNOWN = re.compile(
     r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
     r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
@@ -20,36 +21,55 @@ _KNOWN = re.compile(
 )
 
 
-def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that shape a model, flat, out of a training's configuration.
+def settings_of(part: Any) -> dict[str, Any]:
+    """Return the settings in a Namespace, a mapping or a section of omegaconf."""
+    if isinstance(part, Namespace):
+        return vars(part)
+    if is_omegaconf(part):
+        try:
+            part = as_written(part)
+        except Exception as error:  # noqa: BLE001 - a section written by hand
+            raise LotteryError(
+                f"a section of the checkpoint's configuration is malformed ({error})"
+            ) from error
+    return dict(part or {})
 
-    ``fairseq-train`` stores all arguments of a training as the model's. Those of no other section
-    are the model's own, including those that the architecture of a user defines. Parts of the old
-    style (a task or a criterion without a dataclass) store all arguments as well: of these, texts
-    are taken for the model's only where fairseq's models have such a setting.
+
+def is_omegaconf(part: Any) -> bool:
+    """Return whether a section is a container of omegaconf."""
+    return type(part).__module__.startswith("omegaconf.")
+
+
+def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat arguments that shape a model.
+
+    ``fairseq-train`` stores all arguments of a training in the model section. Arguments of no other
+    section belong to the model, including those of an architecture of the user. Sections of the old
+    style (a task or criterion without a dataclass) also store all arguments: of these, strings
+    belong to the model only if fairseq's models have this setting.
 
     Args:
-        cfg: as checkpoints hold it, or as much of it as there is.
+        cfg: configuration in a checkpoint, or parts of it.
     """
-    others, model = {*cfg, CUT}, settings_of(cfg.get("model"))
+    excluded, model = {*cfg, CUT}, settings_of(cfg.get("model"))
     own = re.compile(adapter_of(settings_of(cfg.get("task")).get("_name")).settings)
     for name, section in cfg.items():
         if name != "model" and isinstance(section, Mapping):
-            others |= set(section)
+            excluded |= set(section)
         elif name != "model" and isinstance(section, Namespace):
-            others |= {key for key in vars(section) if isinstance(model.get(key), str)}
+            excluded |= {key for key in vars(section) if isinstance(model.get(key), str)}
     return {
         key: value
         for key, value in sorted(_flat(model).items())
-        if _is_known(key, value, own) or (key not in others and _is_scalar(value))
+        if _is_known(key, value, own) or (key not in excluded and _is_scalar(value))
     }
 
 
 def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace sections by flat settings; fairseq ignores flat ones beside a section.
+    """Replace sections by flat settings; fairseq ignores flat settings beside a section.
 
-    hydra under fairseq 0.12.2 stores None for whatever the user left out, also where the default
-    is a number. So None is left out beside sections, and the architecture gives its default.
+    hydra under fairseq 0.12.2 stores None for every setting that the user did not give, even if the
+    default is a number. So None is skipped beside sections, and the architecture's default applies.
     """
     sections = {
         name: model[name]
