@@ -71,7 +71,7 @@ def fairseq_module(name: str) -> Any:
     """Import ``fairseq.<name>``; return None if fairseq cannot be imported."""
     try:
         return importlib.import_module(f"fairseq.{name}")
-    except Exception:  # noqa: BLE001 - ValueError of 0.12.2 under Python 3.11; else ImportError
+    except Exception:  # noqa: BLE001 - ImportError, or ValueError of 0.12.2 under Python 3.11
         return None
 
 
@@ -158,17 +158,17 @@ def _restricted_pickle() -> types.ModuleType:
 def whole_config(task_cfg: Any) -> Any:
     """Return the configuration of the whole training, of which a task's own is a section.
 
-    fairseq passes a task only its own section. Interpolations would work for a few values, but a
-    command without such a value gets a wrong one: with omegaconf 2.0 ``fairseq-generate`` reads
-    True. Removable when fairseq passes a task the whole configuration.
+    fairseq passes a task only its own section. Interpolations would give a task a few other values,
+    but a command that lacks such a value reads a wrong one: with omegaconf 2.0
+    ``fairseq-generate`` reads True. Removable when fairseq passes a task the whole configuration.
     """
     return task_cfg._get_root()
 
 
 def as_written(section: Any) -> Any:
-    """Return a section of a checkpoint's configuration as plain values, references unresolved.
+    """Return a section of a checkpoint's configuration as plain values with unresolved references.
 
-    omegaconf resolves references on access, environment variables included. So the author of a
+    omegaconf resolves references on access, also those to environment variables. So the author of a
     file could copy values of our environment into the record of a ticket. Removable when no
     fairseq saves omegaconf's own classes.
     """
@@ -176,7 +176,7 @@ def as_written(section: Any) -> Any:
 
 
 def scale_steps_apart(adafactor: Any) -> None:
-    """Let Adafactor scale the step of each parameter by that parameter only.
+    """Let Adafactor scale the step of each parameter by the scale of that parameter only.
 
     fairseq's Adafactor writes every scaled rate back into the group that all parameters share.
     With ``--scale-parameter`` and an external rate, each step is then also scaled by all earlier
@@ -218,8 +218,9 @@ def numpy_has_compat() -> Iterator[None]:
 def unshared_buffer(size: int) -> int:
     """Return the number of batches that a thread may load ahead: ``size`` or 0.
 
-    0.12.2 masks tokens with numpy's global generator, which threads for training and validation
-    data seed in turn, so that equal commands train differently. Removable with 0.12.2.
+    0.12.2 masks tokens with numpy's global generator. Threads for training data and for validation
+    data seed it in turn, so equal commands train differently. Removable when 0.12.2 is no longer
+    supported.
     """
     module = fairseq_module("data.mask_tokens_dataset")
     return size if "default_rng" in inspect.getsource(module) else 0

@@ -1,7 +1,7 @@
-"""What is installed here, and whether it fits together.
+"""Installed packages, and whether their versions fit together.
 
-Everything is read from the metadata and the files of what is installed: nothing heavy is
-imported, so that an answer takes milliseconds and a broken fairseq can still be described.
+Only metadata and files of packages are read and nothing large is imported, so that it takes
+milliseconds and also works with a broken fairseq.
 """
 
 import json
@@ -23,13 +23,13 @@ REQUIRED = (
     *("safetensors", "sacrebleu", "sentencepiece"),
 )
 FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name "fairseq"
-#: packages of other extras than ``fairseq``
+#: package -> extra, other than ``fairseq``
 _EXTRAS = {
     **dict.fromkeys(("matplotlib", "scipy"), "report"),
     **dict.fromkeys(("rich", "snakemake", "yaml"), "workflow"),
     "ctranslate2": "ctranslate2",
 }
-#: what numbers depend on
+#: packages that results depend on
 _RECORDED = ("torch", *FAIRSEQ_DISTRIBUTIONS, "numpy", "sacrebleu", "sentencepiece")
 
 _HOLDS = {
@@ -37,42 +37,42 @@ _HOLDS = {
     **{"!=": operator.ne, ">=": operator.ge, ">": operator.gt},
 }
 
-# What the official release needs and does not declare: torch 2.6 refuses to load its
-# checkpoints, numpy 1.24 has no np.float.
+# undeclared requirements of the official release: torch 2.6 refuses to load its checkpoints,
+# numpy 1.24 has no np.float
 UNDECLARED = {"official": ("torch<2.6", "numpy<1.24")}
 
 
 @dataclass(frozen=True)
 class Fairseq:
-    """The fairseq that ``import fairseq`` would give."""
+    """The fairseq that ``import fairseq`` would import."""
 
     folder: Path
     version: str
-    distribution: Optional[str] = None  # None: a folder on the path that pip knows nothing of
+    distribution: Optional[str] = None  # None: a folder on the path without pip metadata
     requirements: tuple[str, ...] = ()
 
     @property
     def flavour(self) -> str:
-        """``official``, ``fixed``, or a user's own ``checkout``."""
+        """Return ``official``, ``fixed``, or ``checkout`` for a source tree."""
         if (self.folder.parent / "setup.py").is_file():
             return "checkout"
         return "fixed" if self.distribution == "fairseq-fixed" else "official"
 
     @property
     def imports_from_python_311(self) -> bool:
-        """Whether its configuration is made of dataclasses that Python 3.11 accepts."""
+        """Return whether Python 3.11 accepts the dataclasses of its configuration."""
         configs = self.folder / "dataclass" / "configs.py"
         return not (configs.is_file() and "= CommonConfig()" in configs.read_text("utf-8"))
 
     def needs(self, part: str) -> list[str]:
-        """What it asks of another distribution, the undeclared last."""
-        every = (*self.requirements, *UNDECLARED.get(self.flavour, ()))
-        return [requirement for requirement in every if _project(requirement) == part]
+        """Return its requirements for another distribution, undeclared ones last."""
+        requirements = (*self.requirements, *UNDECLARED.get(self.flavour, ()))
+        return [requirement for requirement in requirements if _project(requirement) == part]
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What was found: the input of every verdict."""
+    """Versions of Python and of the installed packages."""
 
     python: tuple[int, ...]
     versions: dict[str, str] = field(default_factory=dict)  # distribution -> version
@@ -90,12 +90,12 @@ class Finding:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is wrong with this part."""
+        """Return whether this part has no problem."""
         return self.problem is None
 
 
 def require(*packages: str) -> None:
-    """Refuse, in one sentence with the command that helps, where a package cannot be used."""
+    """Raise an error with the command to install if a package cannot be used."""
     for package in packages:
         if _folder(package) is None:
             raise LotteryError(
@@ -108,21 +108,21 @@ def require(*packages: str) -> None:
 
 
 def installed() -> Installed:
-    """Look around in the running interpreter."""
+    """Return the versions in the running interpreter."""
     names = (*REQUIRED, *FAIRSEQ_DISTRIBUTIONS, "pip")
     versions = {name: version for name in names if (version := _version(name))}
     return Installed(sys.version_info[:3], versions, _fairseq())
 
 
 def versions() -> dict[str, str]:
-    """The versions of what numbers depend on, as far as it is installed."""
-    found = {"python": ".".join(map(str, sys.version_info[:3])), "fairseq_lottery": __version__}
-    found.update({name: version for name in _RECORDED if (version := _version(name))})
-    return found
+    """Return the versions of installed packages that results depend on."""
+    recorded = {"python": ".".join(map(str, sys.version_info[:3])), "fairseq_lottery": __version__}
+    recorded.update({name: version for name in _RECORDED if (version := _version(name))})
+    return recorded
 
 
 def examine(here: Installed) -> list[Finding]:
-    """A verdict on every part."""
+    """Return a finding for every part."""
     findings = [Finding("python", f"{'.'.join(map(str, here.python))} ({sys.executable})")]
     for part in REQUIRED:
         is_fairseq = part == "fairseq"
@@ -161,9 +161,9 @@ def _examine_package(here: Installed, part: str) -> Finding:
 
 
 def _install_missing(here: Installed, part: str) -> str:
-    """The command that adds a part; with a fairseq in place it touches nothing else.
+    """Return the command that installs a part and, if there is a fairseq, nothing else.
 
-    The extras would put a second fairseq over a checkout of the user's own.
+    The extras would install a second fairseq over a source tree of the user.
     """
     if here.fairseq is None:
         return _pip_install(here, f"fairseq-lottery[{_EXTRAS.get(part, 'fairseq')}]")
@@ -172,7 +172,7 @@ def _install_missing(here: Installed, part: str) -> str:
 
 
 def _pip_install(here: Installed, requirement: str) -> str:
-    """The command for one requirement; below Python 3.11, pip 24.1 refuses omegaconf 2.0."""
+    """Return the command for a requirement; below Python 3.11, pip 24.1 refuses omegaconf 2.0."""
     command = f'pip install "{requirement}"'
     if here.python < (3, 11) and _satisfies(here.versions.get("pip", "0"), "pip>=24.1"):
         return f'pip install "pip<24.1" && {command}'
@@ -187,7 +187,7 @@ def _version(distribution: str) -> Optional[str]:
 
 
 def _folder(package: str) -> Optional[Path]:
-    """Where a top-level package lies, found without importing it."""
+    """Return the folder of a top-level package without importing it."""
     spec = find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -198,7 +198,7 @@ def _fairseq() -> Optional[Fairseq]:
         return None
     for name in FAIRSEQ_DISTRIBUTIONS:
         if _version(name) and _owns(metadata.distribution(name), folder):
-            # a requirement behind a marker belongs to another Python or to an extra
+            # requirements with a marker are for another Python or for an extra
             declared = [r for r in metadata.requires(name) or () if ";" not in r]
             return Fairseq(folder, metadata.version(name), name, tuple(declared))
     text = folder / "version.txt"
@@ -207,9 +207,9 @@ def _fairseq() -> Optional[Fairseq]:
 
 
 def _owns(distribution: metadata.Distribution, folder: Path) -> bool:
-    """Whether a distribution, installed as files or editable, is the one in this folder."""
+    """Return whether a distribution, installed as files or editable, is in this folder."""
     source = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
-    from urllib.request import url2pathname  # slow: it can load web pages as well
+    from urllib.request import url2pathname  # a slow import
 
     editable = Path(url2pathname(urlparse(source).path)) / folder.name
     files = Path(str(distribution.locate_file(folder.name)))
@@ -217,7 +217,7 @@ def _owns(distribution: metadata.Distribution, folder: Path) -> bool:
 
 
 def _cuda() -> str:
-    """What torch was built for, and whether a driver is there, read from their files."""
+    """Return the CUDA version of torch and whether there is a driver, from their files."""
     folder = _folder("torch")
     if folder is None:
         return "-"
@@ -232,19 +232,19 @@ def _cuda() -> str:
 
 
 def _project(requirement: str) -> str:
-    """The distribution that a requirement names."""
+    """Return the distribution of a requirement."""
     name = re.match(r"[\w.-]*\w", requirement)
     return re.sub(r"[-_.]+", "-", name.group()).lower() if name else ""
 
 
 def _satisfies(version: str, requirement: str) -> bool:
-    """Whether a version fits a requirement's plain bounds; other bounds count as met."""
+    """Return whether a version satisfies a requirement's plain bounds; others are ignored."""
     bounds = re.findall(r"(<=|>=|==|!=|<|>)\s*(\d+(?:\.\d+)*)\s*(?=,|\)|$)", requirement)
     return all(_HOLDS[sign](_release(version), _release(bound)) for sign, bound in bounds)
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """``2.13.0+cpu`` -> ``(2, 13, 0, 0)``, so that versions compare as numbers."""
+    """Return a version as comparable numbers: ``2.13.0+cpu`` -> ``(2, 13, 0, 0)``."""
     numbers = re.match(r"\d+(?:\.\d+)*", version)
     parts = [int(part) for part in numbers.group().split(".")][:4] if numbers else []
     return tuple(parts + [0] * (4 - len(parts)))

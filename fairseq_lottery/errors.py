@@ -1,4 +1,4 @@
-"""The one exception of the package, and how trainings end that do not end well."""
+"""``LotteryError``, the exception of the package, and exit codes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: exit code of a process that a signal stopped and whose training goes on when started again:
-#: EX_TEMPFAIL of sysexits.h. 128 + signal would look like a process that was killed unsaved.
+#: exit code of a training that saved after a signal and can be resumed: EX_TEMPFAIL of sysexits.h.
+#: 128 + signal would look like a process that was killed without saving.
 STOPPED = 75
 
 
 class LotteryError(ValueError):
-    """Bad input: one sentence that says what is wrong and what to do.
+    """Error for invalid input: one sentence with the problem and the remedy.
 
-    The command prints it and exits with 2; inside ``fairseq-train`` the same sentence
-    ends the run before its first update.
-
-    A sentence often quotes names out of somebody's file. What a terminal would act on, or
-    take for the end of the line, stands in it as an escape.
+    Commands print it and exit with 2; in ``fairseq-train`` it ends the run before the first update.
+    Messages often quote untrusted files, so characters that are not printable are escaped.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -31,10 +28,10 @@ def _printable(text: str) -> str:
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Turn a ``LotteryError`` into its sentence on stderr and exit code 2.
+    """Print a ``LotteryError`` on stderr and exit with 2.
 
-    fairseq catches every ``Exception`` of a training step to write a ``crash.pt``;
-    ``SystemExit`` passes, in spawned workers too.
+    fairseq catches every ``Exception`` of a training step to write a ``crash.pt``, but not
+    ``SystemExit``, in spawned workers too.
     """
     try:
         yield

@@ -31,11 +31,11 @@ _FIRST_PORT, _PORTS = 10_000, 20_000
 def torchrun_command(processes: int, arguments: list[str]) -> list[str]:
     """Return the command that trains on ``processes`` processes of this machine.
 
-    Run it in an environment with ``TORCHRUN_ENVIRONMENT``. torchrun exits with 1 whatever the
-    exit codes of its processes.
+    Run it in an environment with ``TORCHRUN_ENVIRONMENT``. If a process fails, torchrun exits with
+    1, whatever the exit code of the process.
 
     Args:
-        arguments: of ``fairseq-train``.
+        arguments: arguments of ``fairseq-train``.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
     return [*torchrun, str(processes), "-m", "fairseq_lottery.launch", *arguments]
@@ -107,7 +107,7 @@ def _from_srun(environment: Mapping[str, str]) -> Place:
 
 
 def _first_host(nodes: str) -> str:
-    """Return the first host of a list in Slurm's short form, as ``node[07-09,12]``."""
+    """Return the first host of a list in Slurm's short form, such as ``node[07-09,12]``."""
     try:
         process = subprocess.run(
             ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
@@ -120,10 +120,10 @@ def _first_host(nodes: str) -> str:
 
 
 def flags(place: Optional[Place], arguments: list[str], gpus: int) -> list[str]:
-    """Return the flags to add to those of ``fairseq-train``; none for a single process.
+    """Return the flags to add to ``arguments``; none for a process that trains alone.
 
     Args:
-        arguments: of ``fairseq-train``.
+        arguments: arguments of ``fairseq-train``.
         gpus: number of CUDA devices that this process sees.
 
     Raises:
@@ -148,9 +148,9 @@ def flags(place: Optional[Place], arguments: list[str], gpus: int) -> list[str]:
 
 
 def _leave(number: int, frame: object) -> None:
-    """End a process before its training, or one whose spawned processes train.
+    """Exit with ``STOPPED``, before the training or while only spawned processes train.
 
-    Python waits for spawned processes at exit.
+    At exit Python waits for the spawned processes.
     """
     name = signal.Signals(number).name
     print(f"fairseq-lottery: stopped by {name}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""What differs between fairseq's tasks: one adapter for each task, found by the task's name.
+"""Adapters, which describe the differences between fairseq's tasks; one for each task.
 
-fairseq is not imported, so that files of every task are read without it. A task of a user's own
-registers its adapter in the user directory that registers the task.
+fairseq is not imported, so files of all tasks can be read without it. Users' tasks register their
+adapter in the user directory that registers the task.
 """
 
 from fairseq_lottery.adapters.adapter import (

@@ -1,4 +1,4 @@
-"""``TaskAdapter``: what the package has to know about a task of fairseq's."""
+"""``TaskAdapter``: the description of a fairseq task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairseq_lottery.adapters.parameter_groups import register_groups
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 
-#: the task of files that do not name one
+#: task of a file that does not name its task
 DEFAULT = "translation"
 
 
@@ -22,8 +22,8 @@ class Vocabulary:
     """A dictionary of a task.
 
     Attributes:
-        attributes: attributes of fairseq's task that hold the dictionary. A model that is built
-            without the task asks for each of them.
+        attributes: attributes of fairseq's task that contain the dictionary. A model that is built
+            without the task reads them from a stand-in, which has all of them.
         embedding: parameter that has a row for each symbol.
         added: symbols that the task adds to those of the dictionary's file.
     """
@@ -39,7 +39,7 @@ class Stack:
 
     Attributes:
         prefix: prefix of the names of its parameters, without the dot before ``layers``.
-        positions: setting for the number of its positions.
+        positions: name of the setting with the maximum number of its positions.
     """
 
     prefix: str
@@ -52,14 +52,14 @@ def _infer_nothing(folder: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How ``fairseq-preprocess`` makes a data folder out of text, which packed tickets explain.
+    """How ``fairseq-preprocess`` creates a data folder from text; packed tickets document it.
 
     Attributes:
         texts: names of the texts; each is a file, or a file for each value of the task's
-            ``data_flags``, which is then its ending.
-        dictionary_flags: flag that takes each dictionary, in the order of the vocabularies.
+            ``data_flags``; the value is the ending of the file.
+        dictionary_flags: a flag for each dictionary, in the order of the vocabularies.
         flags: further flags.
-        infer: data folder -> values of the ``data_flags``; None where its files do not tell.
+        infer: data folder -> values of the ``data_flags``; None if they cannot be inferred.
     """
 
     texts: tuple[str, ...]
@@ -70,27 +70,28 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class TaskAdapter:
-    """What differs between fairseq's tasks.
+    """Description of a fairseq task.
 
     Attributes:
-        name: fairseq's name of the task, as ``translation``; ``translation_lottery`` is the same
-            task with tickets.
-        vocabularies: name of a dictionary -> the dictionary; files store it under this name. Of
-            equal dictionaries the first one is stored.
-        stacks: prefix of settings, as ``encoder`` in ``encoder_layers`` -> the stack of layers.
+        name: fairseq's name of the task, such as ``translation``; ``translation_lottery`` is the
+            same task with tickets.
+        vocabularies: name of a dictionary -> the dictionary; files store it under this name. A
+            dictionary that equals the first one is not stored.
+        stacks: prefix of settings, such as ``encoder`` in ``encoder_layers`` -> stack of layers.
         dictionary_files: (data folder, settings of the task) -> name of a dictionary -> its file
-            in the folder. It raises LotteryError where the folder does not tell.
-        settings: pattern of further settings that shape a model of the task.
-        groups: name in ``parameter_groups.GROUPS`` -> pattern of parameters, beside those of
-            fairseq's Transformer. A tied tensor is in the group ``embedding`` or ``output`` under
-            each of its names.
-        data_flags: name, as in records of packed tickets -> flag of ``fairseq-train`` that says
-            which data in the folder is meant; other commands that read the folder take it too.
-        preprocessing: how the data folder is made; tickets of a task without it are not packed.
-        translates: whether a model translates sentences. Such a model is evaluated by its loss on
-            pairs of sentences, and by its translations.
-        examples: pattern of the task's settings that say how its examples are made.
-        criterion: fairseq's name of the criterion whose loss a model is evaluated by on examples.
+            in the folder. It raises LotteryError if they cannot be inferred.
+        settings: pattern of further settings that shape a model of the task; the default matches
+            none.
+        groups: name in ``parameter_groups.GROUPS`` -> pattern of parameters, besides those of
+            fairseq's Transformer. All names of a tied tensor are in the group ``embedding`` or
+            ``output``.
+        data_flags: name in records of packed tickets -> flag of ``fairseq-train`` that selects the
+            data in the folder; other commands that read the folder have it too.
+        preprocessing: how the data folder is created; required to pack tickets of the task.
+        translates: whether models translate sentences. If so, they are evaluated by their
+            translations, and by the loss on pairs of sentences.
+        examples: pattern of the task's settings that define its examples.
+        criterion: fairseq's name of the criterion whose loss evaluates a model on examples.
     """
 
     name: str
@@ -107,59 +108,56 @@ class TaskAdapter:
 
     @property
     def lottery_task(self) -> str:
-        """fairseq's name of the task with tickets, for ``--task``."""
+        """Return fairseq's name of the task with tickets, for ``--task``."""
         return f"{self.name}_lottery"
 
     @property
     def record(self) -> dict[str, str]:
-        """Entry that names the task in files; tasks of the default have none."""
+        """Return the entry for the task in files; the default task has none."""
         return {} if self.name == DEFAULT else {"task": self.name}
 
     def find_folder(self, settings: Mapping[str, Any], data: Optional[str] = None) -> DataFolder:
         """Find the data folder of a training.
 
         Args:
-            settings: of the task: ``data``, and whatever else decides the dictionaries' files.
-            data: a folder that replaces the one in the settings.
+            settings: settings of the task: ``data``, and those that determine the dictionary files.
+            data: folder that replaces the one in the settings.
 
         Raises:
-            LotteryError: it does not exist, or has no dictionaries of this task.
+            LotteryError: the folder does not exist, or has no dictionaries of this task.
         """
-        given = data or first_folder(str(settings.get("data") or ""))
-        if not given:
-            raise LotteryError("the settings of its task name no data folder")
-        path = Path(given)
+        name = data or first_folder(str(settings.get("data") or ""))
+        if not name:
+            raise LotteryError("the settings of the task do not name a data folder")
+        path = Path(name)
         if not path.is_dir():
             raise LotteryError(f"there is no data folder {path} in {Path.cwd()}")
         folder = self.folder(path, settings)
-        for name in folder.files.values():
-            if not is_plain(path / name):
-                raise LotteryError(f"the data folder {path} has no {name}")
+        for file in folder.files.values():
+            if not is_plain(path / file):
+                raise LotteryError(f"the data folder {path} has no {file}")
         return folder
 
     def folder(self, path: Path, settings: Mapping[str, Any]) -> DataFolder:
-        """Return a data folder, with the dictionaries that the settings of the task ask for.
+        """Return a data folder with the dictionaries for the settings of the task.
 
         Raises:
-            LotteryError: neither the settings nor the folder tell their files.
+            LotteryError: the dictionary files cannot be inferred.
         """
         files = self.dictionary_files(path, settings)
         added = {name: vocabulary.added for name, vocabulary in self.vocabularies.items()}
         return DataFolder(path, self.name, files, added)
 
     def refuse_unless_translating(self, path: object, purpose: str) -> None:
-        """Refuse what translates sentences for a model of a task that does not.
+        """Refuse models of a task that does not translate.
 
         Args:
-            path: the model's file.
-            purpose: what translates, as ``--to ctranslate2``.
-
-        Raises:
-            LotteryError: the sentence names the task.
+            path: file of the model.
+            purpose: feature that requires translations, such as ``--to ctranslate2``.
         """
         if not self.translates:
             raise LotteryError(
-                f"{purpose} requires a model that translates, and the task of {path} is"
+                f"{purpose} requires a model that translates, but the task of {path} is"
                 f" {self.name}; use a model of the task {DEFAULT}"
             )
 
@@ -176,24 +174,24 @@ def register_adapter(adapter: TaskAdapter) -> TaskAdapter:
 
 
 def adapter_of(task: Optional[object]) -> TaskAdapter:
-    """Return the adapter of a task of fairseq's, that of translation where it has none.
+    """Return the adapter of a fairseq task; without one, return the adapter of translation.
 
     Args:
-        task: registered name, as ``masked_lm`` or ``masked_lm_lottery``.
+        task: registered name, such as ``masked_lm`` or ``masked_lm_lottery``.
     """
     return ADAPTERS.get(re.sub("_lottery$", "", str(task)), ADAPTERS[DEFAULT])
 
 
 def stored_adapter(record: Mapping[str, Any], path: object) -> TaskAdapter:
-    """Return the adapter of the task that the record in a file of ours names.
+    """Return the adapter of the task in a stored record.
 
     Raises:
-        LotteryError: no adapter of this name is registered.
+        LotteryError: no adapter is registered for the task.
     """
     name = record.get("task", DEFAULT)
     if not isinstance(name, str) or name not in ADAPTERS:
         raise LotteryError(
-            f"{path} is of the task {str(name)[:50]!r}, which has no adapter; give the folder that"
-            " registers it with --user-dir"
+            f"{path} has the task {str(name)[:50]!r}, for which no adapter is registered; give the"
+            " folder that registers it with --user-dir"
         )
     return ADAPTERS[name]

@@ -1,4 +1,4 @@
-"""``DataFolder``: what ``fairseq-preprocess`` wrote for a training."""
+"""``DataFolder``: a folder of ``fairseq-preprocess`` for a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A folder that ``fairseq-preprocess`` wrote, and the dictionaries that are read in it.
+    """A folder that ``fairseq-preprocess`` wrote, with its dictionaries.
 
     Attributes:
         task: fairseq's name of the task that reads it.

@@ -1,4 +1,4 @@
-"""fairseq's ``masked_lm``: an encoder that predicts masked tokens, as BERT and RoBERTa."""
+"""fairseq's ``masked_lm``: an encoder that predicts masked tokens, such as BERT and RoBERTa."""
 
 from __future__ import annotations
 

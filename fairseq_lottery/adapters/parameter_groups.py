@@ -1,11 +1,11 @@
-"""The part of a model that a parameter belongs to, by its fairseq name."""
+"""Groups of parameters by their names in fairseq."""
 
 import re
 from collections.abc import Mapping
 
 from fairseq_lottery.errors import LotteryError
 
-#: group -> what its parameters are called in fairseq's Transformer, tried in this order
+#: group -> pattern of parameter names in fairseq's Transformer, tried in this order
 GROUPS: dict[str, re.Pattern[str]] = {
     "embedding": re.compile(r"\bembed_tokens\."),
     "output": re.compile(r"\boutput_projection\."),
@@ -16,13 +16,13 @@ GROUPS: dict[str, re.Pattern[str]] = {
     "enc_ffn": re.compile(r"^encoder\..*\bfc[12]\."),
     "dec_ffn": re.compile(r"^decoder\..*\bfc[12]\."),
 }
-#: (group, pattern) of the adapters of other tasks, for names that no pattern of ``GROUPS`` fits: so
-#: no adapter changes the groups of a Transformer
+#: (group, pattern) of registered adapters. They are tried after ``GROUPS``, so an adapter cannot
+#: change the groups of a Transformer
 _REGISTERED: list[tuple[str, re.Pattern[str]]] = []
 
 
 def register_groups(patterns: Mapping[str, str]) -> None:
-    """Register group -> pattern of parameter names, beside that of fairseq's Transformer.
+    """Register group -> pattern of parameter names, besides those of fairseq's Transformer.
 
     Raises:
         LotteryError: a group is unknown.
@@ -38,7 +38,7 @@ def register_groups(patterns: Mapping[str, str]) -> None:
 
 
 def group_of(name: str) -> str:
-    """Return the group of the parameter ``name``, ``"other"`` where none fits."""
+    """Return the group of the parameter ``name``, or ``"other"``."""
     for group, pattern in (*GROUPS.items(), *_REGISTERED):
         if pattern.search(name):
             return group

@@ -24,12 +24,12 @@ def infer_languages(folder: Path) -> Optional[tuple[str, str]]:
     """Infer the language pair of a data folder from its file names, as fairseq does.
 
     Returns:
-        source and target; None where no file is named SPLIT.SOURCE-TARGET.LANG.
+        Source and target; None if no file is named SPLIT.SOURCE-TARGET.LANG.
 
     Raises:
         LotteryError: the folder cannot be read.
     """
-    from fairseq_lottery.compat import fairseq_module  # torch, which planning does without
+    from fairseq_lottery.compat import fairseq_module  # imports torch, unlike planning
 
     data = fairseq_module("data")
     try:
@@ -45,10 +45,10 @@ def infer_languages(folder: Path) -> Optional[tuple[str, str]]:
 
 
 def dictionary_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files of both dictionaries, by the languages in the settings or in the files.
+    """Return the files of both dictionaries, by the languages in settings or file names.
 
     Raises:
-        LotteryError: neither names the languages.
+        LotteryError: the languages cannot be inferred.
     """
     languages = settings.get("source_lang"), settings.get("target_lang")
     if not all(languages):
@@ -60,7 +60,7 @@ def dictionary_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str
 
 
 def languages_of(folder: DataFolder) -> tuple[str, str]:
-    """Return source and target language of a data folder, as its files name them."""
+    """Return source and target language in the file names of a data folder."""
     source, target = (
         re.sub(r"^dict\.|\.txt$", "", folder.files[side]) for side in ("source", "target")
     )

@@ -1,4 +1,4 @@
-"""Average checkpoints of one run under their common mask; reject checkpoints of several masks."""
+"""Average checkpoints of one run under their common mask; reject those whose masks differ."""
 
 import argparse
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the average, and print which checkpoints it consists of."""
+    """Write the average, and print which checkpoints were averaged."""
     from fairseq_lottery.environment import require
 
     for package in ("torch", "numpy", "safetensors"):

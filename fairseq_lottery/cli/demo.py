@@ -1,6 +1,6 @@
 """Compare tickets with random masks on a small translation task, in minutes.
 
-Generates the data, then calls fairseq-lottery run and fairseq-lottery report.
+The command generates the data, then calls fairseq-lottery run and fairseq-lottery report.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of parallel stages, one core each (default: 2)",
     )
     parser.add_argument(
-        "--data-only", action="store_true", help="stop after making text, subwords and binary data"
+        "--data-only", action="store_true", help="only create text, subwords and binary data"
     )
 
 

@@ -2,7 +2,7 @@
 
 --to dense (the default) writes a checkpoint that fairseq loads without this plugin. It also
 converts compact files back.
---to compact codes checkpoints, tickets and snapshots in fewer bytes (see docs/format.md).
+--to compact stores checkpoints, tickets and snapshots in fewer bytes (see docs/format.md).
 --to slim removes the attention heads and FFN units whose weights are zero. The smaller dense
 checkpoint loads with this plugin and translates as before.
 --to ctranslate2 writes a folder for CTranslate2, the fastest way to translate on a CPU, and
@@ -24,16 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", help="checkpoint, ticket, snapshot or compact file")
     forms = ("dense", "compact", "slim", "ctranslate2")
-    add("--to", choices=forms, default="dense", help="form (default: dense)")
+    add("--to", choices=forms, default="dense", help="form of the output (default: dense)")
     add("--round", choices=("fp16", "bf16", "zeros"), dest="round_to", help="with --to compact:"
-        " round to fp16 or bf16 (lossy); zeros: only -0.0 to 0.0")  # fmt: skip
+        " fp16 and bf16 round all values (lossy); zeros only replaces -0.0 by 0.0")  # fmt: skip
     add("--out", required=True, metavar="PATH", help="file or folder to write")
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add_user_dir(parser)
     add = parser.add_argument_group("with --to ctranslate2").add_argument
     types = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "float16", "bfloat16")
     add("--quantization", choices=types, help="type of stored weights (default: float32)")
-    add("--data", metavar="FOLDER", help="binary data (default: the data of the training)")
+    add("--data", metavar="FOLDER", help="folder of binary data (default: that of the training)")
     add("--check-on", metavar="FILE", help="tokenised source sentences for the check, one per line"
         " (default: up to 100 of the valid or test set)")  # fmt: skip
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if is_ctranslate2 and args.round_to:
         raise LotteryError("--round requires --to compact; give --quantization for CTranslate2")
     require("torch", "numpy", "safetensors", "zstandard", "fairseq")
-    import fairseq  # noqa: F401 - before the plugin, which registers its parts with it
+    import fairseq  # noqa: F401 - before the plugin, which registers its classes with fairseq
 
     import_user_module(args.user_dir)
     if is_ctranslate2:

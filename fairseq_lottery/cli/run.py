@@ -9,7 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from fairseq_lottery.records.plan import Stage
+    from fairseq_lottery.workflow.planning.plan import Plan
 
 EXAMPLE = "fairseq-lottery run examples/wmt14/en-de.yaml -n"
 
@@ -18,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``run``."""
     add = parser.add_argument
     add("configuration", type=Path, metavar="CONFIG.yaml", help="configuration file")
-    add("--out", type=Path, metavar="DIR", help="output folder (default: that of the file)")
+    add("--out", type=Path, metavar="DIR", help="output folder (default: out of the file)")
     add("-n", "--dry-run", action="store_true", help="show the plan and its cost, run nothing")
     add("--json", action="store_true", help="with -n: print JSON")
-    add("--calibrate", action="store_true", help="first time 200 updates to estimate the cost")
+    add("--calibrate", action="store_true", help="train 200 updates first, to estimate the cost")
     add("--only", action="append", default=[], metavar="CELL",
-        help="run only these cells, as 'slt@0.9#1'; may be repeated")  # fmt: skip
+        help="run only these cells, such as 'slt@0.9#1'; may be repeated")  # fmt: skip
     add("--seeds", metavar="N,N", help="run only the cells of these seeds")
     add("--jobs", type=int, default=1, metavar="N", help="number of parallel stages (default: 1)")
     add("--executor", default="local", help="Snakemake executor: local (default), slurm, ...")
@@ -41,28 +45,15 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
-    from fairseq_lottery.files import alone_in
 
     require("yaml", "rich")
     from rich.console import Console
 
-    from fairseq_lottery.report.reading.published import names
-    from fairseq_lottery.workflow.engine.calibrate import calibrate
-    from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
-    from fairseq_lottery.workflow.engine.emit import emit
-    from fairseq_lottery.workflow.engine.snakemake import carry_out
-    from fairseq_lottery.workflow.engine.start_checks import (
-        check_disk,
-        check_environment,
-        check_executor,
-        refuse_other_plan,
-        refuse_repeats,
-    )
     from fairseq_lottery.workflow.planning.commands import make_stages
-    from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
+    from fairseq_lottery.workflow.planning.cost import estimate
     from fairseq_lottery.workflow.planning.folder_state import find_work
     from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
-    from fairseq_lottery.workflow.planning.show import as_json, lines, show
+    from fairseq_lottery.workflow.planning.show import as_json, show
     from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
     if args.json and not args.dry_run:
@@ -76,19 +67,54 @@ def run(args: argparse.Namespace) -> None:
     wanted = {cell.training.folder for cell in choose_cells(plan, args.only, _seeds(args.seeds))}
     executor = "slurm" if args.emit == "sbatch" else args.executor
     stages = make_stages(plan, executor, wanted)
-    out, console = configuration.out, Console()
     if args.calibrate:
-        with alone_in(out):
-            check_files(configuration)
-            calibrate(plan, executor)
-    if args.dry_run:
-        work = find_work(out, stages, wanted)
-        cost = estimate(configuration, stages, work, args.jobs)
-        if args.json:
-            print(json.dumps(as_json(plan, work, cost, args.jobs), indent=1))
-        else:
-            show(console, plan, work, cost, args.jobs)
+        _calibrate(plan, executor)
+    if not args.dry_run:
+        _carry_out(args, plan, stages, wanted, executor)
         return
+    work = find_work(configuration.out, stages, wanted)
+    cost = estimate(configuration, stages, work, args.jobs)
+    if args.json:
+        print(json.dumps(as_json(plan, work, cost, args.jobs), indent=1))
+    else:
+        show(Console(), plan, work, cost, args.jobs)
+
+
+def _calibrate(plan: Plan, executor: str) -> None:
+    from fairseq_lottery.files import alone_in
+    from fairseq_lottery.workflow.engine.calibrate import calibrate
+    from fairseq_lottery.workflow.engine.data_checks import check_files
+
+    with alone_in(plan.configuration.out):
+        check_files(plan.configuration)
+        calibrate(plan, executor)
+
+
+def _carry_out(
+    args: argparse.Namespace, plan: Plan, stages: tuple[Stage, ...], wanted: set[str], executor: str
+) -> None:
+    """Check everything, then run the pending stages or print their script."""
+    from rich.console import Console
+
+    from fairseq_lottery.environment import require
+    from fairseq_lottery.files import alone_in
+    from fairseq_lottery.report.reading.published import names
+    from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
+    from fairseq_lottery.workflow.engine.emit import emit
+    from fairseq_lottery.workflow.engine.snakemake import carry_out
+    from fairseq_lottery.workflow.engine.start_checks import (
+        check_disk,
+        check_environment,
+        check_executor,
+        refuse_other_plan,
+        refuse_repeats,
+    )
+    from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
+    from fairseq_lottery.workflow.planning.folder_state import find_work
+    from fairseq_lottery.workflow.planning.show import lines
+
+    configuration, console = plan.configuration, Console()
+    out = configuration.out
     with alone_in(out):
         work = find_work(out, stages, wanted)
         cost = estimate(configuration, stages, work, args.jobs)

@@ -1,4 +1,4 @@
-"""Clauses: English keeps its order, German moves verb parts to the end."""
+"""Draw clauses: English keeps its order, German moves parts of the verb to the end."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fairseq_lottery.demo.verbs import MODALS, PLACES, PREPOSITIONS, VERBS, Verb
 
 @dataclass(frozen=True)
 class Clause:
-    """One clause before its place in a sentence is known."""
+    """A clause in both languages, before its position in a sentence is known."""
 
     english: str
     subject: str
     finite: str
     middle: str
-    prefix: str  # separable prefix, still loose
+    prefix: str  # separable prefix
     final: str  # infinitive or participle
 
     def verb_second(self, front: str = "") -> str:
-        """German main clause; with something in front the subject follows the verb."""
+        """Return the German main clause; after a phrase the verb precedes the subject."""
         start = [front, self.finite, self.subject] if front else [self.subject, self.finite]
         return _join(*start, self.middle, self.final or self.prefix)
 
     def verb_final(self, conjunction: str) -> str:
-        """German subordinate clause: everything verbal last, the prefix joined on."""
+        """Return the German subordinate clause: the verb last, joined with its prefix."""
         verb = self.finite if self.final else self.prefix + self.finite
         return _join(conjunction, self.subject, self.middle, self.final, verb)
 
@@ -37,12 +37,12 @@ def _join(*parts: str) -> str:
 
 
 def draw_subject(rng: Random) -> Phrase:
-    """A pronoun or a noun phrase of a person."""
+    """Draw a pronoun or a noun phrase of a person."""
     return rng.choice(PRONOUNS) if rng.random() < 0.3 else noun_phrase(rng, PEOPLE, False)
 
 
 def draw_clause(rng: Random) -> Clause:
-    """Draw subject, verb, what the verb asks for, and perhaps a prepositional phrase."""
+    """Draw subject, verb, its complements and possibly a prepositional phrase."""
     subject, verb = draw_subject(rng), rng.choice(VERBS)
     english, german = _complements(rng, verb)
     if verb.frame == "none" or (verb.frame != "put" and rng.random() < 0.25):
@@ -60,7 +60,7 @@ def draw_clause(rng: Random) -> Clause:
 
 
 def _complements(rng: Random, verb: Verb) -> tuple[str, str]:
-    """English and German objects in the cases that the verb asks for."""
+    """Draw English and German objects in the cases of the verb."""
     if verb.frame == "none":
         return "", ""
     if verb.frame == "dative":
@@ -81,7 +81,7 @@ def _complements(rng: Random, verb: Verb) -> tuple[str, str]:
 
 
 def _adjunct(rng: Random) -> tuple[str, str]:
-    """A prepositional phrase: place in the dative, others as the preposition asks."""
+    """Draw a prepositional phrase: places in the dative, others in the preposition's case."""
     if rng.random() < 0.5:
         (english, german), phrase = rng.choice(PLACES), noun_phrase(rng, THINGS, True)
         return f"{english} {phrase.english}", f"{german} {phrase.german['dat']}"
@@ -91,7 +91,7 @@ def _adjunct(rng: Random) -> tuple[str, str]:
 
 
 def _verb_group(rng: Random, verb: Verb, person: str) -> tuple[str, str, str, str]:
-    """English verb, then German finite verb, loose prefix, and what goes to the end."""
+    """Draw the English verb, and the German finite verb, prefix and final part."""
     kind = rng.random()
     if kind < 0.2:
         english, ich, er, plural = rng.choice(MODALS)

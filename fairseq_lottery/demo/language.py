@@ -1,4 +1,4 @@
-"""Sentences and parallel corpora, decided by the seed alone."""
+"""Draw sentences and parallel corpora, which depend only on the seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_sentence(rng: Random) -> Pair:
             f"{main.english} {english} {sub.english}",
             f"{main.verb_second()}, {sub.verb_final(german)}",
         )
-    # A clause in front takes the first place, so the main verb comes before its subject.
+    # after a clause the main verb comes before its subject
     return _finish(
         f"{english} {sub.english}, {main.english}",
         main.verb_second(f"{sub.verb_final(german)},"),
@@ -35,7 +35,7 @@ def draw_sentence(rng: Random) -> Pair:
 
 
 def corpus(seed: int, sizes: dict[str, int]) -> dict[str, list[Pair]]:
-    """Draw the named parts; no sentence of either language occurs twice in all of them."""
+    """Draw the named parts; all sentences of each language are different."""
     rng = Random(seed)
     seen_english, seen_german = set(), set()
     parts: dict[str, list[Pair]] = {}
@@ -62,5 +62,5 @@ def _that_clause(rng: Random) -> Pair:
 
 
 def _finish(english: str, german: str) -> Pair:
-    """Capitalise the first letter, end with a full stop."""
+    """Capitalise the first letter and add a full stop."""
     return english[0].upper() + english[1:] + ".", german[0].upper() + german[1:] + "."

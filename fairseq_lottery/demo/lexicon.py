@@ -17,7 +17,7 @@ class Noun:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of a table that is written as lines of text."""
+    """Return the cells of a table in lines of text."""
     return [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Numerals as words; German says the unit before the ten: fünfundzwanzig."""
+"""Numerals as words; German puts the unit before the ten: fünfundzwanzig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GERMAN_TENS = "_ _ zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig ne
 
 
 def english_numeral(number: int) -> str:
-    """The English words for 2 to 99."""
+    """Return the English words for 2 to 99."""
     if number < 20:
         return _ENGLISH[number]
     tens, unit = divmod(number, 10)
@@ -23,7 +23,7 @@ def english_numeral(number: int) -> str:
 
 
 def german_numeral(number: int) -> str:
-    """The German word for 2 to 99, unit first."""
+    """Return the German word for 2 to 99, unit first."""
     if number < 20:
         return _GERMAN[number]
     tens, unit = divmod(number, 10)

@@ -1,4 +1,4 @@
-"""What the demo's report says in short: its table of BLEU, and what came out."""
+"""Summarise the demo's report: its table of BLEU and its conclusions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def lines(report: Path) -> Iterator[str]:
-    """Yield the first table of BLEU, the paragraph about what came out, and where the page is.
+    """Yield the first table of BLEU, the paragraph of conclusions, and the path of the page.
 
     Args:
         report: folder of the report.
@@ -17,5 +17,5 @@ def lines(report: Path) -> Iterator[str]:
     of_bleu = dropwhile(lambda block: not block.startswith("### BLEU"), blocks)
     yield next(block for block in of_bleu if block.startswith("| "))
     yield ""
-    yield blocks[blocks.index("## What came out") + 1]
+    yield blocks[blocks.index("## Summary") + 1]
     yield f"The page with plots and tests: {report / 'report.html'}"

@@ -1,4 +1,4 @@
-"""Noun phrases: articles and adjectives that agree in gender, number and case."""
+"""Draw noun phrases: articles and adjectives agree in gender, number and case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EIN = {
     "acc": ("en", "e", "", "e"),
     "dat": ("em", "er", "em", "en"),
 }
-# Adjectives after der and dieser, after ein and mein, and with nothing that declines before.
+# Endings of adjectives after der and dieser, after ein and mein, and without an article.
 _WEAK = {
     "nom": ("e", "e", "e", "en"),
     "acc": ("en", "e", "e", "en"),
@@ -44,7 +44,7 @@ _PLURAL = (("the", "der"), ("these", "dies"), ("my", "mein"), ("our", "unser"), 
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a clause has to know of its subject or object: English, German by case, person."""
+    """A subject or object: English, German by case, and person."""
 
     english: str
     german: dict[str, str]
@@ -61,21 +61,21 @@ PRONOUNS = (
 
 
 def article(stem: str, case: str, column: int) -> str:
-    """The German article or possessive of a stem (der, dies, ein, mein, unser)."""
+    """Return the German article or possessive of a stem (der, dies, ein, mein, unser)."""
     if stem == "der":
         return _DER[case][column]
     return stem + (_DIESER if stem == "dies" else _EIN)[case][column]
 
 
 def adjective_ending(stem: str, case: str, column: int) -> str:
-    """The ending of an adjective after an article's stem ("" for none, as after a numeral)."""
+    """Return the ending of an adjective after an article's stem ("" if there is none)."""
     if not stem:
         return _STRONG_PLURAL[case]
     return (_WEAK if stem in ("der", "dies") else _MIXED)[case][column]
 
 
 def dative_plural(plural: str) -> str:
-    """The dative adds -n to a plural that does not end in -n or -s."""
+    """Return the dative of a plural, which adds -n unless it ends in -n or -s."""
     return plural if plural[-1] in "ns" else plural + "n"
 
 

@@ -1,4 +1,4 @@
-"""From nothing to fairseq's binary data: three commands, each skipped where it has run."""
+"""Create the demo's binary data with three commands; skip commands that are finished."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 
 CONFIGURATION = "demo.yaml"
-#: sentence pairs of each part
+#: number of sentence pairs of each part
 SIZES = {"test": 500, "valid": 200, "train": 20000}
 VOCABULARY = 1000
 
 
 def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
-    """Make text, subwords and data in ``out``; returns the configuration that runs on them.
+    """Create text, subwords and data in ``out``, and return the configuration for them.
 
     Args:
-        seed: of the text.
-        sizes: part -> sentence pairs.
+        seed: seed of the generated text.
+        sizes: part of the data -> number of its sentence pairs.
 
     Raises:
-        LotteryError: ``out`` is something else or cannot be written, or a command failed.
+        LotteryError: ``out`` has other files or another seed, or cannot be written; or a command
+            failed.
     """
     target = out / CONFIGURATION
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "log").is_dir()):
-        raise LotteryError(f"{out} is there and is no folder of this demo; choose another --out")
+        raise LotteryError(f"{out} exists but is not a folder of this demo; choose another --out")
     try:
         (out / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LotteryError(
-            f"{out} cannot be made ({error.strerror}); choose another --out"
+            f"{out} cannot be created ({error.strerror}); choose another --out"
         ) from error
     if target.is_file() and f"seeds: [{seed}]" not in target.read_text(encoding="utf-8"):
-        raise LotteryError(f"{out} was made with another seed; choose another --out")
+        raise LotteryError(f"{out} was created with another seed; choose another --out")
     parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
     _once(out, "text", "fairseq_lottery.demo.text_stage", "--seed", seed, "--sizes",
           *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
@@ -53,7 +54,7 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
 
 
 def _once(out: Path, folder: str, module: str, *words: object) -> None:
-    """Run a module that writes ``folder``; it gets its name only when it is complete."""
+    """Create ``folder`` with a module, unless it exists; it gets its name when it is complete."""
     if (out / folder).is_dir():
         return
     half = f".{folder}"
@@ -68,5 +69,5 @@ def _once(out: Path, folder: str, module: str, *words: object) -> None:
         ).returncode  # fmt: skip
     if code:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise LotteryError(f"making {out / folder} failed; its log {log} ends with: {last}")
+        raise LotteryError(f"creating {out / folder} failed; its log {log} ends with: {last}")
     os.replace(out / half, out / folder)

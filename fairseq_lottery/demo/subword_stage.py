@@ -1,4 +1,4 @@
-"""Second stage: learn joint subwords on the training text and cut all parts into them."""
+"""Second stage: learn joint subwords on the training text and segment all parts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> None:
     )
     model = sentencepiece.SentencePieceProcessor(model_file=str(args.out / "spm.model"))
     for path in sorted(args.text.iterdir()):
-        with open(path, encoding="utf-8") as lines:  # as fairseq counts them
+        with open(path, encoding="utf-8") as lines:  # the lines that fairseq counts
             pieces = model.encode([line.rstrip("\n") for line in lines], out_type=str)
         encoded = "".join(" ".join(line) + "\n" for line in pieces)
         (args.out / path.name).write_text(encoded, encoding="utf-8")

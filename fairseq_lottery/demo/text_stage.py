@@ -1,4 +1,4 @@
-"""First stage: write the parallel text, one sentence a line."""
+"""First stage: write the parallel text, one sentence per line."""
 
 from __future__ import annotations
 

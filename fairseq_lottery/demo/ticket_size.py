@@ -1,6 +1,6 @@
-"""How small the model of the demo's 90 % ticket is.
+"""Size of the model of the demo's 90 % ticket.
 
-Nothing is said of --sparse-decode: on a model of the demo's width it gains nothing.
+--sparse-decode is not mentioned, because a model of the demo's width does not become faster.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ TECHNIQUE, SPARSITY = "slt", 0.9
 
 
 def lines(runs: Path) -> Iterator[str]:
-    """Yield a sentence for a reader about a finished demo; none without its ticket."""
+    """Yield a sentence about the size in a finished demo; nothing without its ticket."""
     rows = map(json.loads, (runs / "records.jsonl").read_text(encoding="utf-8").splitlines())
     models = (row for row in rows if row["kind"] == "model")
-    found = [m for m in models if (m["technique"], m["sparsity"]) == (TECHNIQUE, SPARSITY)]
-    for model in found[:1]:
+    matches = [m for m in models if (m["technique"], m["sparsity"]) == (TECHNIQUE, SPARSITY)]
+    for model in matches[:1]:
         yield _size(runs / model["file"])
 
 
@@ -29,9 +29,9 @@ def _size(path: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         compact = Path(folder) / "model.safetensors"
         export(path, compact, "compact")
-        found = inspect_file(compact)
+        sizes = inspect_file(compact)
     return (
-        f"The SLT model of {SPARSITY:.0%}: {found['bytes'] / 1e3:.0f} kB as a compact file,"
-        f" {found['dense_bytes'] / 1e3:.0f} kB dense"
+        f"The SLT model of {SPARSITY:.0%}: {sizes['bytes'] / 1e3:.0f} kB as a compact file,"
+        f" {sizes['dense_bytes'] / 1e3:.0f} kB dense"
         f" (fairseq-lottery export {path} --to compact --out FILE)."
     )

@@ -1,4 +1,4 @@
-"""Verbs and the small words around them, in English and German."""
+"""Tables of verbs, adverbs and prepositions in English and German."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fairseq_lottery.demo.lexicon import rows
 class Verb:
     """A verb in both languages.
 
-    ``ich`` and ``er`` are finite forms without the separable prefix, the plural is the bare
-    infinitive, and ``participle`` holds the prefix. ``frame`` is what the verb takes:
+    ``ich`` and ``er`` are finite forms without the separable prefix, the plural is the infinitive
+    without it, and ``participle`` includes it. ``frame`` is the complement of the verb:
     ``none``, a ``thing`` or a ``person`` in the accusative, a person in the ``dative``,
-    ``give`` (dative and accusative), ``put`` (a thing and a place it is moved to).
+    ``give`` (dative and accusative), ``put`` (a thing and its new place).
     """
 
     english: str
@@ -96,7 +96,7 @@ hope | hopes | hoffe | hofft | hoffen
 CONJUNCTIONS = (("because", "weil"), ("if", "wenn"), ("although", "obwohl"), ("until", "bis"))
 ADVERBS = (("today", "heute"), ("now", "jetzt"), ("often", "oft"), ("here", "hier"))
 
-# English, German, case they ask for; those of place ask by the verb instead.
+# English, German, case; with prepositions of place it depends on the verb.
 PREPOSITIONS = (
     ("with", "mit", "dat"),
     ("from", "von", "dat"),

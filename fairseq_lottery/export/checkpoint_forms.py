@@ -73,8 +73,8 @@ def export(
         )
     if round_to == ZEROS and kind is not None:
         raise LotteryError(
-            f"{path} is a {kind}, but --round zeros requires a checkpoint; give the one that it"
-            " was drawn from"
+            f"{path} is a {kind}, but --round zeros requires a checkpoint; give a checkpoint of its"
+            " training"
         )
     suffix = ".safetensors" if to == "compact" or not is_model else ".pt"
     if (Path(out).suffix == ".safetensors") != (suffix == ".safetensors"):
@@ -115,7 +115,7 @@ def whole_state(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]
 
 
 def own_architecture(path: Union[str, Path]) -> Optional[str]:
-    """Return the architecture of a checkpoint if fairseq does not have it, otherwise None."""
+    """Return the architecture of a checkpoint; None if fairseq itself has the architecture."""
     model = settings_of(settings_of(read_checkpoint(path).get("cfg")).get("model"))
     name = str(model.get("arch") or model.get("_name"))
     entries = (ARCH_MODEL_REGISTRY.get(name), ARCH_CONFIG_REGISTRY.get(name))
@@ -144,8 +144,8 @@ def plain_state(state: Mapping[str, Any], path: Union[str, Path]) -> dict[str, A
     """Return the checkpoint of a model with the names of fairseq's own task, loss and optimizer.
 
     It lacks the optimizer state, the task state, learned gates and the copies of weights that
-    official 0.12.2 adds, so both stacks load it without extra flags. A slim checkpoint stays slim
-    and keeps the name of the lottery task, the only one that can load it.
+    official 0.12.2 adds, so all supported versions of fairseq load it without extra flags. A slim
+    checkpoint stays slim and keeps the name of the lottery task, because no other task can load it.
 
     Args:
         state: result of ``read_checkpoint``.

@@ -1,8 +1,8 @@
-"""Conversion to a CTranslate2 model, with a test that it translates as fairseq does.
+"""Conversion to a CTranslate2 model, with a check that it translates as fairseq does.
 
-CTranslate2's own converter unpickles a checkpoint and builds the model that it describes. So it
-never reads the user's file: the safe loader reads that, and the converter gets a checkpoint that
-this module writes in a private folder.
+CTranslate2's own converter unpickles a checkpoint and builds its model, which may run code. So the
+converter never reads the user's file: the safe loader reads it, and this module writes a new
+checkpoint for the converter into a private folder.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def deploy(
 
     Args:
         path: file of the model.
-        out: folder to write; its parent exists.
+        out: folder to write; its parent must exist.
         quantization: CTranslate2's type of weights, such as ``int8``; None for float32.
-        data: data folder that replaces that of the training.
-        check_on: file of source sentences to translate with both, instead of the data's.
+        data: data folder to use instead of the training's.
+        check_on: file of source sentences for the check; None for sentences of the data folder.
         overwrite: whether to replace an existing CTranslate2 model at ``out``.
 
     Returns:
@@ -59,8 +59,8 @@ def deploy(
         weights may differ.
 
     Raises:
-        LotteryError: CTranslate2 cannot represent the model, or its translations differ; ``out`` is
-            unchanged then.
+        LotteryError: CTranslate2 cannot represent the model, or its translations differ. Then
+            ``out`` is unchanged.
     """
     with replacing_folder(out, _MARKER, overwrite) as (new, private):
         source = read_source(path)
@@ -108,8 +108,8 @@ def deploy(
             raise LotteryError(
                 f"CTranslate2 does not represent the model of {path}: a token's log-probability"
                 f" differs from fairseq's by up to {agreement.worst:.1e} (allowed: {TOLERANCE:.0e})"
-                f" and {agreement.unexplained} of {agreement.sentences} translations by more than"
-                " rounding; nothing was written, translate with fairseq"
+                f", and {agreement.unexplained} of {agreement.sentences} translations differ by"
+                " more than rounding; nothing was written, translate with fairseq"
             )
         if quantization:
             agreement = convert(quantization, new)
@@ -137,7 +137,7 @@ def _write_model(source: Source, model: Any, text: Text, folder: Path) -> Namesp
     saved = Namespace(**vars(arguments))
     saved.decoder_attention_heads = arguments.encoder_attention_heads
     torch.save({"args": saved, "model": model.state_dict()}, folder / "model.pt")
-    allow_fairseq_checkpoints()  # so that torch's safe loader takes the arguments
+    allow_fairseq_checkpoints()  # torch's safe loader must accept the Namespace of arguments
     return arguments
 
 

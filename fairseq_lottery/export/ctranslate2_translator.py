@@ -1,8 +1,8 @@
-"""Loading of, and translation with, a folder that ``export --to ctranslate2`` wrote.
+"""Load a folder that ``export --to ctranslate2`` wrote, and translate with it.
 
 Sentences are lists of the dictionary's symbols without ``</s>``. The search is fairseq's beam
-search: scores are divided by the length with ``</s>``, and a search ends with as many finished
-hypotheses as the beam size.
+search: scores are divided by the length with ``</s>``, and a search ends when it has as many
+finished hypotheses as the beam size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def load_translator(
     Args:
         quantization: type of weights with which the folder was exported. The translator computes
             in this type if the CPU supports it, otherwise in int8 with float32, or in float32.
-            CTranslate2 would fall back likewise, but with a warning.
+            CTranslate2 alone would choose the same type, but would print a warning.
         threads: number of threads; 0 for CTranslate2's default.
     """
     import ctranslate2
@@ -50,7 +50,7 @@ def translate(
 
     Args:
         shortest, longest: limits in tokens without ``</s>``; equal limits force the length.
-        batch: sentences in a batch.
+        batch: number of sentences in a batch.
     """
     results = translator.translate_batch(
         [*map(list, sentences)],

@@ -1,4 +1,4 @@
-"""Reading and writing files safely: atomically, within limits, and nothing that runs code."""
+"""Read and write files safely: atomically, within limits, without running code."""
 
 from fairseq_lottery.files.atomic import (
     alone_in,

@@ -1,6 +1,6 @@
-"""Writing files atomically, holding a folder, and reading files that anybody may have put there.
+"""Write files atomically, lock folders, and read untrusted files.
 
-A crash leaves the old file or the new one; a pipe in the place of a file makes no command wait.
+After a crash either the old or the new file exists. Reading a pipe fails instead of waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fairseq_lottery.errors import LotteryError
 
 @contextmanager
 def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on leaving it is synced and renamed to ``path``.
+    """Yield a temporary path beside ``path``, which is synced and renamed to ``path`` on exit.
 
     Raises:
         LotteryError: the folder does not exist or cannot be written, or ``path`` exists and
@@ -32,9 +32,9 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
     if os.path.lexists(target) and not overwrite:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if not os.path.isdir(target.parent):
-        raise LotteryError(f"the folder {target.parent} does not exist; make it first")
+        raise LotteryError(f"the folder {target.parent} does not exist; create it first")
     try:
-        # created here under a random name: process numbers repeat between containers
+        # a random name: process numbers repeat between containers
         number, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
     except OSError as error:
         raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
@@ -46,13 +46,13 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
             os.fsync(written.fileno())
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # safetensors makes its files private
+        os.chmod(temporary, 0o666 & ~mask)  # safetensors writes private files
         os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # torch calls a full disk a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         reason = getattr(error, "strerror", None) or error
         raise LotteryError(f"{target} cannot be written: {reason}") from error
     finally:
-        with suppress(OSError):  # it is renamed
+        with suppress(OSError):  # it was renamed
             temporary.unlink()
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -62,60 +62,61 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
 
 
 def is_plain(path: Union[str, Path]) -> bool:
-    """Whether there is a plain file (or a link to one); False also for what is no path at all."""
+    """Return whether ``path`` is a regular file, or a link to one."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError):  # a name that is too long, or holds a null byte
+    except (OSError, ValueError):  # too long, or with a null byte
         return False
 
 
 def refuse_missing(*paths: Union[str, Path, None]) -> None:
-    """Refuse the first path that is not a plain file, and name files beside it; skip None.
+    """Refuse the first path that is not a regular file, and list files beside it; skip None.
 
-    A command calls it first: a wrong name is found before anything is loaded or measured.
+    Commands call it before they load or measure anything.
     """
     for path in (Path(path) for path in paths if path is not None):
         if os.path.isdir(path):
             raise LotteryError(f"{path} is a folder; name a file in it")
         if not is_plain(path):
             try:
-                near = sorted(one.name for one in path.parent.glob(f"*{path.suffix or '.pt'}"))
-            except (OSError, ValueError):  # the name is too long, or no pattern
+                near = sorted(file.name for file in path.parent.glob(f"*{path.suffix or '.pt'}"))
+            except (OSError, ValueError):  # the name is too long, or not a pattern
                 near = []
             hint = f"; beside it are {', '.join(near)}" if near else ""
             raise LotteryError(f"there is no file {path}{hint}")
 
 
-def read_bytes(path: Union[str, Path], most: int) -> bytes:
-    """The content of a plain file of at most ``most`` bytes.
+def read_bytes(path: Union[str, Path], limit: int) -> bytes:
+    """Return the content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        OSError: it cannot be read, is a pipe or a device, or is larger; ``strerror`` says which.
+        OSError: the file cannot be read, is a pipe or a device, or exceeds ``limit``; ``strerror``
+            is the reason.
     """
     try:
-        # without O_NONBLOCK, opening a pipe waits until somebody writes into it
+        # without O_NONBLOCK, opening a pipe waits for a writer
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
-        raise OSError(errno.EINVAL, "its name holds a null byte") from error
+        raise OSError(errno.EINVAL, "its name has a null byte") from error
     with open(number, "rb") as file:
         status = os.fstat(number)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device and no plain file")
-        if status.st_size > most:
-            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {most}")
-        return file.read(status.st_size)  # read(most) would ask for all of it first
+            raise OSError(errno.EINVAL, "it is a pipe or a device, expected a regular file")
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {limit}")
+        return file.read(status.st_size)  # read(limit) would allocate ``limit`` bytes
 
 
-def read_lines(path: Union[str, Path], most: int) -> Iterator[str]:
-    """Yield the lines of a text without their ends, one by one; raise as ``read_text`` does."""
-    for line in io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8"):
+def read_lines(path: Union[str, Path], limit: int) -> Iterator[str]:
+    """Yield the lines of a text file without line ends; raise the errors of ``read_text``."""
+    for line in io.TextIOWrapper(io.BytesIO(read_bytes(path, limit)), encoding="utf-8"):
         yield line.rstrip("\n")
 
 
 def sha256_of(path: Union[str, Path]) -> str:
-    """SHA-256 of a file of any size; raises OSError."""
+    """Return the SHA-256 of a file of any size; raise OSError if it cannot be read."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -123,21 +124,26 @@ def sha256_of(path: Union[str, Path]) -> str:
     return sha.hexdigest()
 
 
-def read_text(path: Union[str, Path], most: int) -> str:
-    """As ``read_bytes``: UTF-8 text, with any line ends as newlines; or UnicodeDecodeError."""
-    return io.TextIOWrapper(io.BytesIO(read_bytes(path, most)), encoding="utf-8").read()
+def read_text(path: Union[str, Path], limit: int) -> str:
+    """Return the UTF-8 text of a file with newlines as line ends.
+
+    Raises:
+        OSError: as ``read_bytes``.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    return io.TextIOWrapper(io.BytesIO(read_bytes(path, limit)), encoding="utf-8").read()
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make and hold a folder; the lock ends with this process, however it ends.
+    """Create and lock a folder; the lock ends with this process at the latest.
 
     Raises:
-        LotteryError: another process holds it, or it cannot be written.
+        LotteryError: another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the work ends
+        lock = open(folder / ".lock", "w")  # noqa: SIM115 - open until the work ends
     except OSError as error:
         raise LotteryError(
             f"{folder} cannot be written ({error.strerror}); give another --out"
@@ -154,9 +160,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file as long as the block lasts, after waiting for whoever holds it."""
+    """Wait for a lock file, and hold it during the block."""
     try:
-        lock = open(path, "w")  # noqa: SIM115 - held until the work ends
+        lock = open(path, "w")  # noqa: SIM115 - open until the work ends
     except OSError as error:
         raise LotteryError(f"{path} cannot be written ({error.strerror})") from error
     with lock:

@@ -1,4 +1,4 @@
-"""Writing a folder so that a crash leaves no half of one at its place."""
+"""Write folders atomically."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fairseq_lottery.errors import LotteryError
 def replacing_folder(
     path: Union[str, Path], marker: Optional[str], overwrite: bool = False
 ) -> Iterator[tuple[Path, Path]]:
-    """Give two temporary folders beside ``path``; on leaving, the first is renamed to ``path``.
+    """Yield two temporary folders beside ``path``; the first is renamed to ``path`` on exit.
 
-    The second is private, for what is needed on the way; it is removed. An old folder goes when
-    the new one stands in its place; a power cut between the two leaves it as ``.NAME.*.old``.
+    The second folder is for intermediate files and is removed on exit. An old folder is removed
+    after the new one has replaced it; after a power cut in between it remains as ``.NAME.*.old``.
 
     Args:
-        marker: a file that folders of this kind have: with ``overwrite`` only a folder that
-            has it, or an empty one, is replaced; None replaces an empty one only.
+        marker: file that folders of this kind contain. ``overwrite`` replaces only empty folders
+            and folders with this file; None replaces only empty ones.
 
     Raises:
-        LotteryError: ``path`` exists and may not be replaced, or cannot be written.
+        LotteryError: ``path`` exists and must not be replaced, or cannot be written.
     """
     target = Path(os.path.abspath(path))
     try:
@@ -43,10 +43,10 @@ def replacing_folder(
             if written.is_file():
                 with open(written, "rb+") as file:
                     os.fsync(file.fileno())
-        if marker is not None and target.exists():  # else it is empty, or the rename fails
+        if marker is not None and target.exists():  # otherwise it is empty, and rename replaces it
             os.rename(target, old)
         os.rename(new, target)
-    except (OSError, RuntimeError) as error:  # torch calls a full disk a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         if old.exists() and not target.exists():
             os.rename(old, target)
         reason = getattr(error, "strerror", None) or error
@@ -58,13 +58,13 @@ def replacing_folder(
 
 def _refuse(target: Path, marker: Optional[str], overwrite: bool) -> None:
     if not os.path.isdir(target.parent):
-        raise LotteryError(f"the folder {target.parent} does not exist; make it first")
+        raise LotteryError(f"the folder {target.parent} does not exist; create it first")
     if not os.path.lexists(target):
         return
     if not overwrite:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if target.is_symlink() or not target.is_dir():
-        raise LotteryError(f"{target} is there and is no folder; choose another name")
+        raise LotteryError(f"{target} exists but is not a folder; choose another name")
     if any(target.iterdir()) and not (marker and (target / marker).is_file()):
-        content = f"holds no {marker} but other files" if marker else "is not empty"
+        content = f"has files but no {marker}" if marker else "is not empty"
         raise LotteryError(f"{target} {content}; choose another name")

@@ -1,7 +1,7 @@
-"""The allow-list of values that fairseq may evaluate as Python.
+"""Allow-list of values that fairseq may evaluate as Python.
 
-fairseq passes some texts, such as ``--adam-betas`` and ``--encoder-layers``, to ``eval``. Every
-text that a file of unknown origin hands to fairseq has to pass here first.
+fairseq passes some values, such as ``--adam-betas`` and ``--encoder-layers``, to ``eval``. Values
+of untrusted files are checked here first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, Callable
 
-#: words, numbers and paths: without brackets and quotes, Python can call nothing
+#: words, numbers and paths: without brackets and quotes, Python cannot call functions
 _WORDS = re.compile(r"[\w .,:/=+@%~-]*")
 _LITERAL = re.compile(r"[\w .,:/=+@%~()\[\]{}'\"-]{1,1000}")
 #: how fairseq writes convolutional layers: ``[(512, 3)] * 9 + [(1024, 3)] * 4``
@@ -21,16 +21,16 @@ _NUMBERS = re.compile(r"True|False|\d+(,\d+)*")
 
 
 def is_plain_value(text: str) -> bool:
-    """Return whether evaluating ``text`` as Python cannot call anything.
+    """Return whether evaluating ``text`` as Python cannot call functions.
 
-    Plain are words, numbers, literals of these (tuples, lists and dictionaries, in Python's or in
+    Allowed are words, numbers, literals of these (tuples, lists and dictionaries, in Python's or in
     JSON's notation), and fairseq's notation for convolutional layers.
     """
     return bool(_WORDS.fullmatch(text) or _CONVOLUTIONS.fullmatch(text)) or _is_literal(text)
 
 
 def is_numbers(text: str) -> bool:
-    """Return whether ``text`` is a truth value or whole numbers, whose size can be compared."""
+    """Return whether ``text`` is a truth value or integers, whose size can be compared."""
     return bool(_NUMBERS.fullmatch(text))
 
 

@@ -1,4 +1,4 @@
-"""What anybody may have written: JSON read without second thoughts, and a limit of all readers."""
+"""Read untrusted JSON strictly, and limit the size and depth of untrusted values."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 
-#: whole numbers beyond 64 bits are none that anything here counts
+#: integers have at most 64 bits
 _LARGEST = 2**63
-#: of a tensor: torch calculates with no more
+#: maximum number of dimensions of a tensor in torch
 MOST_DIMENSIONS = 64
-#: of values in a record; one of the largest Transformers' has some hundreds
+#: maximum number and depth of values in a record; large Transformers have some hundreds
 _MOST, _DEEPEST = 100_000, 50
-#: characters of JSON, and its commas and opening brackets. The plan of a hundred trainings has 0.8
-#: million and 28 thousand; in memory a mapping of one name takes 40 times its text
+#: maximum characters of JSON, and commas and opening brackets. The plan of a hundred trainings has
+#: 0.8 million and 28 thousand; a mapping of one name takes 40 times its text in memory
 _LONGEST, _MOST_PARTS = 1 << 24, 1 << 20
 
 
 def read_json(text: str, allow_nan: bool = False) -> Any:
-    """Read JSON of which no two readers could disagree.
+    """Parse JSON that all readers interpret in the same way.
 
     Args:
         allow_nan: whether numbers may be NaN or infinite, as Python writes them.
 
     Raises:
-        ValueError: malformed JSON; larger or nested more deeply than any file of ours; a name
-            that is given twice; a number that is not finite or exceeds 64 bits; half a character.
+        ValueError: the JSON is malformed, too large or nested too deeply, has a repeated name or a
+            surrogate, or a number that is not finite or exceeds 64 bits.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
         for name, value in pairs:
-            if name in found:
+            if name in entries:
                 raise ValueError(f"{name[:80]!r} is given twice")
-            found[name] = value
-        return found
+            entries[name] = value
+        return entries
 
-    def constant(name: str) -> float:
+    def to_constant(name: str) -> float:
         if not allow_nan:
-            raise ValueError(f"{name} is no number")
+            raise ValueError(f"{name} is not a number")
         return float(name)
 
-    def whole(digits: str) -> int:
+    def to_int(digits: str) -> int:
         if len(digits) > 20 or not -_LARGEST <= int(digits) < _LARGEST:
             raise ValueError(f"the number {digits[:20]}... is beyond 64 bits")
         return int(digits)
 
-    def fraction(digits: str) -> float:
+    def to_float(digits: str) -> float:
         number = float(digits)
         if not allow_nan and number in (float("inf"), -float("inf")):
             raise ValueError(f"the number {digits[:20]} is too large")
@@ -61,12 +61,12 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
     try:
         value = json.loads(
             text,
-            object_pairs_hook=once,
-            parse_constant=constant,
-            parse_int=whole,
-            parse_float=fraction,
+            object_pairs_hook=to_dict,
+            parse_constant=to_constant,
+            parse_int=to_int,
+            parse_float=to_float,
         )
-        # JSON can write half of a character, which no file can hold
+        # JSON can contain lone surrogates, which UTF-8 cannot encode
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -76,45 +76,48 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
 
 
 def refuse_other_than_json(value: Any, what: str) -> None:
-    """Refuse what JSON cannot say: a checkpoint's pickle can hold rings, and one list many times.
+    """Refuse values that JSON cannot represent; pickles can contain rings and repeated lists.
+
+    Args:
+        what: name of the value in messages.
 
     Raises:
-        LotteryError: another type than JSON's, a number that is none, or more than anything
-            of ours has.
+        LotteryError: a value has another type or is not finite, or there are too many values.
     """
 
-    def refuse_other(one: Any) -> None:
-        is_dict = isinstance(one, dict) and all(isinstance(name, str) for name in one)
-        if not (is_dict or one is None or isinstance(one, (list, tuple, str, bool, int, float))):
-            raise LotteryError(f"{what} holds a {type(one).__name__}")
-        if isinstance(one, float) and not math.isfinite(one):
-            raise LotteryError(f"{what} holds {one}")
+    def refuse_other(item: Any) -> None:
+        is_dict = isinstance(item, dict) and all(isinstance(name, str) for name in item)
+        if not (is_dict or item is None or isinstance(item, (list, tuple, str, bool, int, float))):
+            raise LotteryError(f"{what} holds a {type(item).__name__}")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise LotteryError(f"{what} holds {item}")
 
     refuse_nested(value, what, _MOST, refuse_other)
 
 
 def refuse_nested(
-    value: Any, what: str, most: float, refuse_other: Optional[Callable[[Any], None]] = None
+    value: Any, what: str, limit: float, refuse_other: Optional[Callable[[Any], None]] = None
 ) -> None:
-    """Refuse more than ``most`` values in one, and values that are nested deeply or in a ring.
+    """Refuse a value with more than ``limit`` values in it, or that is nested deeply or in a ring.
 
     Args:
-        refuse_other: called with each of them.
+        what: name of the value in messages.
+        refuse_other: function that is called with each value.
     """
     count, level = 1, [value]
     for _ in range(_DEEPEST):
         inner: list[Any] = []
-        for one in level:
+        for item in level:
             if refuse_other is not None:
-                refuse_other(one)
-            if isinstance(one, Namespace):
-                inner += vars(one).values()
-            elif isinstance(one, Mapping):
-                inner += one.values()
-            elif isinstance(one, (list, tuple)):
-                inner += one
-            if count + len(inner) > most:
-                raise LotteryError(f"{what} holds more than {most} values")
+                refuse_other(item)
+            if isinstance(item, Namespace):
+                inner += vars(item).values()
+            elif isinstance(item, Mapping):
+                inner += item.values()
+            elif isinstance(item, (list, tuple)):
+                inner += item
+            if count + len(inner) > limit:
+                raise LotteryError(f"{what} holds more than {limit} values")
         count += len(inner)
         level = inner
     if level:

@@ -1,4 +1,4 @@
-"""The size of a ZIP archive's directory, which ``zipfile`` loads before anything is checked."""
+"""Limit the size of a ZIP archive's directory, which ``zipfile`` loads without a limit."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import io
 import struct
 from typing import IO
 
-#: how an archive ends: its directory's place in 64 bits, where that stands, and in 32 bits
+#: end of an archive with the place of its directory, in 32 and in 64 bits
 END = struct.Struct("<4s4H2IH")
 END_64 = struct.Struct("<4sQ2H2I4Q4sIQI")
 
 
-def refuse_large_directory(file: IO[bytes], most: int) -> None:
-    """Refuse an archive whose directory has more than ``most`` bytes.
+def refuse_large_directory(file: IO[bytes], limit: int) -> None:
+    """Refuse an archive whose directory exceeds ``limit`` bytes.
 
     Raises:
-        ValueError: it has more, or the archive does not end with the place of its directory.
+        ValueError: the directory is larger, or the end of the archive is malformed.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(size - END.size - END_64.size, 0))
@@ -27,5 +27,5 @@ def refuse_large_directory(file: IO[bytes], most: int) -> None:
     length = END.unpack(end)[5]
     if tail[-END.size - 20 :].startswith(b"PK\6\7"):
         length = max(length if length < 2**32 - 1 else 0, END_64.unpack(tail[: END_64.size])[8])
-    if length > most:
-        raise ValueError(f"its directory has {length} bytes, more than {most}")
+    if length > limit:
+        raise ValueError(f"its directory has {length} bytes, more than {limit}")

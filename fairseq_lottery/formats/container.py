@@ -33,7 +33,7 @@ _HEADERS = {
     _PLAIN: entries({**_TEXTS, "record": one_of(dict)}, ("kind", "digest", "record")),
     _COMPACT: entries(_TEXTS, ("kind", "digest")),
 }
-#: maximum bytes of a header; a Transformer big with optimizer state has 104 thousand
+#: maximum bytes of a header; that of a Transformer big with optimizer state has 104 thousand
 _LONGEST = 1 << 23
 #: types of weights, moments, bits and counters; other types are refused
 _TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
@@ -75,9 +75,9 @@ def save(
     with replacing(path, overwrite) as temporary:
         contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
         try:
-            # one key only: safetensors does not fix the order of several
+            # one key only: with several keys safetensors does not fix their order
             save_file(contiguous, str(temporary), metadata={_KEY: _json(header)})
-            # refuse now what reading would refuse
+            # a header that cannot be read must fail now, not when the file is needed
             read_json(read_header(temporary)["__metadata__"][_KEY])
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise LotteryError(f"{path} cannot be written: {error}") from error

@@ -27,12 +27,12 @@ _TYPES = (
 
 def refuse(value: Any, name: str) -> NoReturn:
     """Raise an error with a short value, or else with its type."""
-    found = f"a {type(value).__name__}"
+    shown = f"a {type(value).__name__}"
     if isinstance(value, str):
-        found = repr(value[:80])
+        shown = repr(value[:80])
     elif value is None or (isinstance(value, (int, float)) and abs(value) < 2**64):
-        found = repr(value)
-    raise LotteryError(f"its {name} is {found}")
+        shown = repr(value)
+    raise LotteryError(f"its {name} is {shown}")
 
 
 def one_of(*kinds: type) -> Check:

@@ -1,4 +1,4 @@
-"""Translation by fairseq's beam search, with the closeness of its decisions."""
+"""Translate with fairseq's beam search, and measure how close its decisions are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Translation:
     Attributes:
         tokens: symbols without ``</s>``.
         log_probs: log-probability of each token and of ``</s>``.
-        slack: the smallest error of a token's log-probability that could change the search.
+        slack: the smallest error of a token's log-probability that could change a decision.
     """
 
     tokens: list[str]
@@ -69,10 +69,10 @@ class _BeamSearchWithSlack(BeamSearch):
 
 
 def _margin(scores: Tensor, ends: Tensor, beam: int) -> Tensor:
-    """Return the smallest lead of the candidates that a step keeps over those that it drops.
+    """Return the smallest lead of a candidate that a step keeps over one that it discards.
 
     A step finishes the candidates with ``</s>`` among the first ``beam``, and continues with the
-    first ``beam`` candidates without ``</s>``. Their order makes no difference.
+    first ``beam`` candidates without ``</s>``. The order within either group does not matter.
 
     Args:
         scores: (sentences, candidates), the best first.
@@ -85,7 +85,7 @@ def _margin(scores: Tensor, ends: Tensor, beam: int) -> Tensor:
     last_kept = scores.where(~ends & (rank == beam), never).min(dim=1).values
     first_dropped = scores.where(~ends & (rank == beam + 1), -never).max(dim=1).values
     margins = torch.cat([inside, outside, (last_kept - first_dropped)[:, None]], dim=1)
-    return margins.nan_to_num(nan=math.inf, posinf=math.inf).min(dim=1).values  # -inf less -inf
+    return margins.nan_to_num(nan=math.inf, posinf=math.inf).min(dim=1).values  # -inf minus -inf
 
 
 def translate_with_fairseq(

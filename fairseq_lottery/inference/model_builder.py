@@ -1,4 +1,4 @@
-"""Building of untrained models from files; ``--reset random`` takes their initial weights."""
+"""Build untrained models from files; ``--reset random`` uses their initial weights."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from fairseq_lottery.files.python_literals import is_numbers, is_plain_value
 from fairseq_lottery.formats import Source, trainable
 from fairseq_lottery.inference.size_check import refuse_many_layers, refuse_other_sizes
 
-#: settings whose texts fairseq looks up in a table
+#: settings whose value is a name that fairseq looks up and never evaluates
 _NAMES = ("arch", "_name", "activation_fn")
-#: file of embeddings, which is not read because the weights replace it
+#: settings with a file of embeddings, which is not read because the weights replace it
 _FILE = r"(en|de)coder_embed_path"
 
 
 def _stand_in(adapter: TaskAdapter, sizes: Mapping[str, int]) -> SimpleNamespace:
-    """Return a stand-in for the task with dictionaries, all that building a model reads.
+    """Return a stand-in for the task with its dictionaries; building a model reads only these.
 
-    Dictionaries of one size are one object, as models that share embeddings require.
+    Dictionaries of equal size are the same object, because models with shared embeddings require
+    this.
     """
     dictionaries = {size: Dictionary() for size in sizes.values()}
     for size, dictionary in dictionaries.items():
@@ -51,8 +52,8 @@ def build_untrained(source: Source, task: Any = None) -> torch.nn.Module:
             sizes in ``source``.
 
     Raises:
-        LotteryError: the architecture is missing or unknown, has a setting that might be a program,
-            is larger than its weights, or cannot be built.
+        LotteryError: the architecture is missing or unknown, has a setting that might run code, is
+            larger than its weights, or cannot be built.
     """
     arguments = arguments_of(source)
     adapter = source.adapter
@@ -80,7 +81,7 @@ def arguments_of(source: Source) -> Namespace:
     fairseq evaluates some texts, and the file may come from an untrusted source.
 
     Raises:
-        LotteryError: a setting might be a program, or the architecture is unknown.
+        LotteryError: a setting might run code, or the architecture is unknown.
     """
     arch = source.architecture.get("arch") or source.architecture.get("_name")
     _refuse_unregistered(arch, source.path)
@@ -108,7 +109,7 @@ def _is_harmless(key: str, value: Any, choices: Sequence[str]) -> bool:
 
 
 def _choices(arch: str) -> dict[str, Sequence[str]]:
-    """Return setting -> words, for flags of the model that declare choices."""
+    """Return setting -> valid values, for flags of the model that declare choices."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
     return {action.dest: list(action.choices) for action in parser._actions if action.choices}

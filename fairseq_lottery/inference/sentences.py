@@ -67,11 +67,11 @@ def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed
 
     Args:
         task: settings of the model's task, if the file stores them.
-        data: folder that replaces that of the training.
+        data: data folder to use instead of the training's.
         needed: whether sentences of the folder are needed.
 
     Raises:
-        LotteryError: there are no dictionaries, or those of folder and file differ.
+        LotteryError: there are no dictionaries, or those of the folder and the file differ.
     """
     stored = source.in_file
     try:
@@ -125,7 +125,7 @@ def load_pairs(text: Text, subset: str) -> Optional[LanguagePairDataset]:
     except Exception as error:  # noqa: BLE001 - corrupted files raise any error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LotteryError(
-            f"the sentences called {subset} in {text.folder} cannot be read ({reason}); run"
+            f"the subset {subset} in {text.folder} cannot be read ({reason}); run"
             " fairseq-preprocess again"
         ) from error
 
@@ -143,7 +143,7 @@ def sentences_of(text: Text, check_on: Optional[Union[str, Path]], most: int) ->
 
     Args:
         check_on: file with one tokenised sentence per line. Without it, up to 100 evenly spread
-            sentences of the data folder's valid or test set are taken.
+            sentences of the data folder's valid or test set are used.
         most: limit of the model in tokens, ``</s>`` included.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Which weights stay: pure torch, no fairseq.
+"""Masks, scores, selection and pruners, with torch and without fairseq.
 
-``Mask`` says which weights of which matrices survive; scores rank weights, a scope and
-the exact selection turn ranks into a mask, pruners change a mask during training.
+A ``Mask`` selects the survivors of matrices. Scores rank weights, a scope and the exact selection
+turn ranks into a mask, and pruners change a mask during training.
 """
 
 from fairseq_lottery.masks.mask import Mask, overlap

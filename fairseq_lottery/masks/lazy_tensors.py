@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class LazyTensors(Mapping[str, Tensor]):
-    """Tensors by name, computed at each lookup: never more than one is in memory."""
+    """Mapping of name -> tensor that computes a tensor at each lookup and stores none."""
 
     def __init__(self, compute: Callable[[str], Tensor], names: Iterable[str]) -> None:
         self._compute, self._names = compute, tuple(names)

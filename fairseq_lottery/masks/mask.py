@@ -1,4 +1,4 @@
-"""``Mask``: which weights survive, and how it is counted, compared and packed."""
+"""``Mask``: the survivors of matrices; counts, comparisons and packing."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from fairseq_lottery.errors import LotteryError
 
 
 class Mask(Mapping[str, Tensor]):
-    """An immutable mapping from matrix name to bool tensor; True means the weight stays.
+    """An immutable mapping from matrix name to bool tensor; True means that a weight is kept.
 
     Args:
         entries: name -> bool tensor of the matrix's shape.
-        protected: name -> a row of that matrix that is never prunable (the padding row of
-            an embedding). It is kept, and neither counted as prunable nor as pruned.
+        protected: name -> row of that matrix that is never prunable (the padding row of an
+            embedding). It is kept, and counts neither as prunable nor as pruned.
 
     Raises:
-        LotteryError: no entry, a name that is no string, a tensor that is not bool or
-            empty, a protected row that does not exist or is pruned.
+        LotteryError: there is no entry, a name is not a string, a tensor is empty or not bool, or
+            a protected row does not exist or is pruned.
 
-    The denominator of every sparsity is ``prunable``: the number of weights that the mask
-    speaks of, protected rows left out.
+    The denominator of every sparsity is ``prunable``: the weights of all matrices without protected
+    rows.
     """
 
     def __init__(
         self, entries: Mapping[str, Tensor], protected: Optional[Mapping[str, int]] = None
     ) -> None:
         if not entries:
-            raise LotteryError("a mask needs at least one matrix; the prunable set is empty")
+            raise LotteryError("a mask requires at least one matrix; the prunable set is empty")
         for name, keep in entries.items():
             if not isinstance(name, str) or not name:
-                raise LotteryError(f"a mask is named by parameters, and {name!r} is no name")
+                raise LotteryError(f"{name!r} in the mask is not the name of a parameter")
             if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
                 raise LotteryError(f"the mask of {name} must be a bool tensor")
             if keep.numel() == 0:
@@ -50,12 +50,14 @@ class Mask(Mapping[str, Tensor]):
             if name not in self._entries:
                 raise LotteryError(f"a row of {name} is protected, but the mask has no {name}")
             keep = self._entries[name]
-            if type(row) is not int:  # True would be all rows at once
-                raise LotteryError(f"the protected row of {name} is {row!r}, which is no number")
+            if type(row) is not int:  # True would select all rows
+                raise LotteryError(f"the protected row of {name} is {row!r}, expected an integer")
             if not 0 <= row < keep.shape[0]:
-                raise LotteryError(f"{name} has {keep.shape[0]} rows, so row {row} is none of them")
+                raise LotteryError(
+                    f"row {row} of {name} is out of range (0 to {keep.shape[0] - 1})"
+                )
             if not bool(keep[row].all()):
-                raise LotteryError(f"row {row} of {name} is never prunable, but the mask prunes it")
+                raise LotteryError(f"row {row} of {name} is protected, but the mask prunes it")
         self._pruned = {n: k.numel() - int(torch.count_nonzero(k)) for n, k in self.items()}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -76,69 +78,71 @@ class Mask(Mapping[str, Tensor]):
     def full(
         cls, shapes: Mapping[str, tuple[int, ...]], protected: Optional[Mapping[str, int]] = None
     ) -> Mask:
-        """The mask that keeps everything."""
+        """Return a mask that keeps all weights."""
         return cls({n: torch.ones(s, dtype=torch.bool) for n, s in shapes.items()}, protected)
 
     def size(self, name: str) -> int:
-        """Prunable weights of one matrix."""
+        """Return the number of prunable weights of a matrix."""
         keep = self[name]
         row = keep[self.protected[name]].numel() if name in self.protected else 0
         return keep.numel() - row
 
     def pruned_in(self, name: str) -> int:
-        """Pruned weights of one matrix."""
+        """Return the number of pruned weights of a matrix."""
         return self._pruned[name]
 
     def sparsity_of(self, name: str) -> float:
-        """Pruned share of the prunable weights of one matrix."""
+        """Return the pruned share of the prunable weights of a matrix."""
         return self._pruned[name] / max(self.size(name), 1)
 
     @property
     def prunable(self) -> int:
-        """Prunable weights in all: the denominator of ``sparsity``."""
+        """Return the number of all prunable weights, the denominator of ``sparsity``."""
         return sum(self.size(name) for name in self)
 
     @property
     def pruned(self) -> int:
-        """Pruned weights in all."""
+        """Return the number of all pruned weights."""
         return sum(self._pruned.values())
 
     @property
     def sparsity(self) -> float:
-        """Pruned share of the prunable weights."""
+        """Return the pruned share of all prunable weights."""
         return self.pruned / max(self.prunable, 1)
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuse a model (name -> shape) that this mask is not for."""
+        """Refuse a model (name -> shape) that does not have the matrices of this mask."""
         for name, keep in self.items():
             if name not in shapes:
                 raise LotteryError(f"the mask prunes {name}, which the model does not have")
             if tuple(shapes[name]) != tuple(keep.shape):
                 raise LotteryError(
-                    f"the mask of {name} has shape {tuple(keep.shape)}, "
-                    f"the model's is {tuple(shapes[name])}"
+                    f"the mask of {name} has shape {tuple(keep.shape)}, expected"
+                    f" {tuple(shapes[name])} as in the model"
                 )
 
     def intersection(self, other: Mask) -> Mask:
-        """What both masks keep; refuses masks of different prunable sets."""
+        """Return the mask of what both masks keep; refuse masks of different prunable sets."""
         for name in sorted({*self, *other}):
-            mine, others = (
+            mine, its = (
                 (tuple(m[name].shape), m.protected.get(name)) if name in m else None
                 for m in (self, other)
             )
-            if mine != others:
-                raise LotteryError(f"the two masks have different prunable sets: see {name}")
+            if mine != its:
+                raise LotteryError(
+                    f"the two masks have different prunable sets, which differ in {name}"
+                )
         return Mask({n: self[n] & other[n] for n in self}, self.protected)
 
     def is_subset_of(self, other: Mask) -> bool:
-        """Whether every weight kept here is kept there; what a mask lacks, it keeps."""
+        """Return whether ``other`` keeps all weights kept here; missing matrices are kept."""
         return all(
-            bool((there | ~self[name] if name in self else there).all())
-            for name, there in other.items()
+            bool((keep | ~self[name] if name in self else keep).all())
+            for name, keep in other.items()
         )
 
     def digest(self) -> str:
-        """SHA-256 over names, shapes, protected rows and bits: equal masks, equal digest."""
+        """Return the SHA-256 of names, shapes, protected rows and bits."""
         sha = hashlib.sha256()
         for name, bits in self.pack().items():
             shape = ",".join(map(str, self[name].shape))
@@ -147,7 +151,7 @@ class Mask(Mapping[str, Tensor]):
         return sha.hexdigest()
 
     def pack(self) -> dict[str, np.ndarray]:
-        """Name -> uint8 array, eight weights a byte, the first weight in the lowest bit."""
+        """Return name -> uint8 array, eight weights per byte, the first in the lowest bit."""
         return {
             n: np.packbits(k.reshape(-1).cpu().numpy(), bitorder="little") for n, k in self.items()
         }
@@ -159,16 +163,16 @@ class Mask(Mapping[str, Tensor]):
         shapes: Mapping[str, tuple[int, ...]],
         protected: Optional[Mapping[str, int]] = None,
     ) -> Mask:
-        """The inverse of ``pack``, given each matrix's shape."""
+        """Return the mask of packed bits and shapes; ``pack`` is the inverse."""
         entries = {}
         for name in sorted(set(shapes) - set(packed)):
-            raise LotteryError(f"the mask has a shape of {name}, but no bits")
+            raise LotteryError(f"the mask has a shape but no bits of {name}")
         for name, bits in packed.items():
             if name not in shapes:
                 raise LotteryError(f"the mask of {name} has no shape")
             if not all(type(size) is int and size >= 0 for size in shapes[name]):
-                raise LotteryError(f"the mask of {name} has the shape {shapes[name]!r}")
-            count = math.prod(shapes[name])  # numpy's would wrap around beyond 64 bits
+                raise LotteryError(f"the mask of {name} has the invalid shape {shapes[name]!r}")
+            count = math.prod(shapes[name])  # numpy's product overflows 64 bits
             if bits.dtype != np.uint8 or bits.ndim != 1 or bits.size != (count + 7) // 8:
                 raise LotteryError(f"the packed mask of {name} does not fit {count} weights")
             if count % 8 and bits[-1] >> (count % 8):
@@ -179,10 +183,10 @@ class Mask(Mapping[str, Tensor]):
 
 
 def overlap(a: Mask, b: Mask) -> dict[str, tuple[float, float]]:
-    """Overlap of the weights that two masks keep: matrix -> (Jaccard index, its chance value).
+    """Return matrix -> (Jaccard index of the kept weights, chance value of this index).
 
-    The chance value is the Jaccard index of the expected counts when each mask keeps its
-    share of the matrix independently at random. Key ``""`` stands for all matrices.
+    The chance value is the Jaccard index of the expected counts if each mask keeps its share of
+    the matrix independently at random. Key ``""`` is for all matrices together.
     """
     a.intersection(b)  # refuses masks of different prunable sets
     rows: dict[str, tuple[float, float]] = {}

@@ -1,12 +1,12 @@
-"""N:M selection: of every M consecutive weights of a row the N of highest score stay.
+"""N:M selection: keep the N highest scores of every M consecutive weights of a row.
 
-Rows are cut along the input dimension, the last one: 2:4 is then the pattern that sparse tensor
-cores read (Mishra et al. 2021, section 3), and what ``torch.sparse.to_sparse_semi_structured``
-takes. What ``select`` says of ties, of what is pruned already and of protected rows holds within
-each group of M. Protected rows are kept whole, so a matrix that has one has no pattern there.
+Rows are divided along the last dimension, that of inputs: then 2:4 is the pattern of sparse tensor
+cores (Mishra et al. 2021, section 3) and of ``torch.sparse.to_sparse_semi_structured``. The rules
+of ``select`` for ties, pruned weights and protected rows apply within each group of M. Protected
+rows are kept entirely and do not have the pattern.
 
-A weight's rank is the number of those in its group that go before it. It is counted by comparing
-pairs, without sorting, so every version of torch finds the same bits.
+The rank of a weight is the number of weights in its group that are pruned before it. It is counted
+by comparing pairs, without sorting, so every version of torch gives the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.options.nm_pattern import Pattern
 
-#: weights that are ranked at a time, about
+#: approximate number of weights per step
 _CHUNK = 1 << 18
 
 
@@ -31,8 +31,8 @@ def select_pattern(current: Mask, ranked: Callable[[str], Tensor], pattern: Patt
         ranked: name -> fp32 scores on the CPU, -inf where a weight is pruned already.
 
     Raises:
-        LotteryError: a matrix whose rows do not divide into groups, or a group that has less
-            left than the pattern keeps.
+        LotteryError: M does not divide the rows of a matrix, or a group has fewer weights than
+            the pattern keeps.
     """
     for name in current:
         _refuse_shape(current[name], name, pattern)
@@ -46,9 +46,9 @@ def select_pattern(current: Mask, ranked: Callable[[str], Tensor], pattern: Patt
 
 
 def densest(keep: Tensor, group: int) -> Optional[int]:
-    """The most weights that any ``group`` consecutive ones of a row keep.
+    """Return the maximum number of kept weights in ``group`` consecutive weights of a row.
 
-    A mask fits N:M where this is N at most. None where rows do not divide into groups.
+    A mask fits N:M if this is at most N. None if ``group`` does not divide the rows.
     """
     if not keep.dim() or keep.shape[-1] % group:
         return None
@@ -56,7 +56,7 @@ def densest(keep: Tensor, group: int) -> Optional[int]:
 
 
 def pattern_of(mask: Mask) -> Optional[str]:
-    """Return the pattern N:M, M up to 32, that every pruned matrix has to the weight; or None."""
+    """Return the exact pattern N:M, M up to 32, of all pruned matrices, or None."""
     pruned = {name: keep for name, keep in mask.items() if mask.pruned_in(name)}
     for group in range(2, 33):
         counts = set()
@@ -80,31 +80,31 @@ def _kept(keep: Tensor, group: int) -> Tensor:
 def _refuse_shape(keep: Tensor, name: str, pattern: Pattern) -> None:
     if keep.shape[-1] % pattern.group:
         raise LotteryError(
-            f"--scope {pattern} needs rows of a multiple of {pattern.group} weights, and those of"
-            f" {name} have {keep.shape[-1]}; leave the matrix out by --keep-dense or --prunable"
+            f"--scope {pattern} requires rows of a multiple of {pattern.group} weights, those of"
+            f" {name} have {keep.shape[-1]}; exclude the matrix by --keep-dense or --prunable"
         )
 
 
 def _refuse_regrowth(keep: Tensor, name: str, pattern: Pattern) -> None:
-    left = int(_kept(keep, pattern.group).min())
-    if left < pattern.kept:
+    kept = int(_kept(keep, pattern.group).min())
+    if kept < pattern.kept:
         raise LotteryError(
-            f"{name} has {pattern.group - left} of {pattern.group} consecutive weights pruned"
-            f" already, and --scope {pattern} prunes {pattern.group - pattern.kept}; masks only"
-            " shrink, so rank a run that is dense or has the pattern"
+            f"{name} has {pattern.group - kept} of {pattern.group} consecutive weights pruned"
+            f" already, but --scope {pattern} prunes {pattern.group - pattern.kept}; masks only"
+            " shrink, so use a run that is dense or has the pattern"
         )
 
 
 def _highest(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Keep-tensor of the N highest of each group; among equals the last ones stay."""
+    """Return a bool tensor that keeps the N highest of each group; ties keep the last ones."""
     keep = torch.empty(scores.shape, dtype=torch.bool)
     size = max(_CHUNK // pattern.group, 1) * pattern.group
     for out, part in zip(keep.view(-1).split(size), scores.reshape(-1).split(size)):
-        places = part.view(-1, pattern.group).t().contiguous()  # one row for each place
-        rank = torch.zeros(places.shape, dtype=torch.int16)
-        for place in range(1, pattern.group):
-            before = places[:place] <= places[place]
-            rank[place] += before.sum(0, dtype=torch.int16)
-            rank[:place] += ~before
+        columns = part.view(-1, pattern.group).t().contiguous()  # one row per position in a group
+        rank = torch.zeros(columns.shape, dtype=torch.int16)
+        for position in range(1, pattern.group):
+            is_first = columns[:position] <= columns[position]
+            rank[position] += is_first.sum(0, dtype=torch.int16)
+            rank[:position] += ~is_first
         out.view(-1, pattern.group).copy_((rank >= pattern.group - pattern.kept).t())
     return keep

@@ -1,4 +1,4 @@
-"""Which parameters may be pruned at all."""
+"""Prunable sets: matrices that may be pruned."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PRUNABLE_SETS: dict[str, Callable[[str], bool]] = PRUNABLE.registry(
     }
 )
 
-#: of a linear layer or an embedding, or one of an LSTM's
+#: weights of linear layers, embeddings and LSTMs
 _WEIGHT = re.compile(r"\.weight(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 
 
 def is_weight_matrix(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a parameter is a weight matrix.
+    """Return whether a parameter is a weight matrix.
 
-    Biases and layer norms are vectors, positions are no weights. The encoder of fairseq
-    0.12.2 has untrained copies named ``fc1_weight`` (no dot): they are none either.
+    Position embeddings are not, nor are the untrained copies named ``fc1_weight`` (without a dot)
+    in the encoder of fairseq 0.12.2.
     """
     return len(shape) == 2 and bool(_WEIGHT.search(name)) and "embed_positions" not in name
 
@@ -51,24 +51,24 @@ def prunable_matrices(
     """Return name -> protected row (or None) of every matrix that may be pruned.
 
     Args:
-        shapes: name -> shape of every parameter, a tied tensor under one name only.
-        prunable: one of ``PRUNABLE_SETS``; the default, ``all-matrices``, includes the
-            embedding, as Brix et al. (2020) did (their 98 % sparse model is 7 MB in all).
-        keep_dense: a regular expression; parameters in whose name it is found stay dense.
+        shapes: name -> shape of every parameter, each tied tensor under one name.
+        prunable: one of ``PRUNABLE_SETS``; ``all-matrices`` includes the embedding, as in Brix et
+            al. (2020), whose 98 % sparse model has 7 MB in total.
+        keep_dense: regular expression; parameters that contain a match stay dense.
 
     Raises:
-        LotteryError: an unknown set, an expression that is invalid or matches nothing, or
-            nothing left to prune.
+        LotteryError: the set is unknown or empty, or the expression is not valid or matches
+            nothing.
     """
     PRUNABLE.refuse_unknown(prunable)
-    belongs = PRUNABLE_SETS[prunable]
-    names = [n for n in sorted(shapes) if is_weight_matrix(n, tuple(shapes[n])) and belongs(n)]
+    is_prunable = PRUNABLE_SETS[prunable]
+    names = [n for n in sorted(shapes) if is_weight_matrix(n, tuple(shapes[n])) and is_prunable(n)]
     if keep_dense:
         try:
             pattern = re.compile(keep_dense)
         except (re.error, OverflowError, RecursionError) as error:
             raise LotteryError(
-                f"--keep-dense {keep_dense!r} is no regular expression: {error}"
+                f"--keep-dense {keep_dense!r} is not a regular expression: {error}"
             ) from error
         dense = [n for n in names if pattern.search(n)]
         if not dense:
@@ -90,7 +90,7 @@ def full_mask(
     prunable: str = "all-matrices",
     keep_dense: Optional[str] = None,
 ) -> Mask:
-    """The mask that keeps everything, over ``prunable_matrices`` of the same arguments."""
+    """Return a mask that keeps all weights of ``prunable_matrices`` of the same arguments."""
     rows = prunable_matrices(shapes, prunable, keep_dense)
     protected = {name: row for name, row in rows.items() if row is not None}
     return Mask.full({name: shapes[name] for name in rows}, protected)
@@ -98,11 +98,11 @@ def full_mask(
 
 @dataclass(frozen=True)
 class PrunableShare:
-    """How much of a model can be pruned, which a sparsity does not say.
+    """Share of a model that can be pruned.
 
     Attributes:
-        prunable: weights that a mask may prune.
-        parameters: all of the model, a tied tensor once.
+        prunable: number of prunable weights.
+        parameters: number of all weights, each tied tensor once.
     """
 
     prunable: int
@@ -110,12 +110,12 @@ class PrunableShare:
 
     @classmethod
     def of(cls, mask: Mask, weights: Mapping[str, Tensor]) -> PrunableShare:
-        """Count both in a model: name -> weight, a tied tensor once."""
+        """Count the weights of a mask and of a model (name -> weight, each tied tensor once)."""
         return cls(mask.prunable, sum(weight.numel() for weight in weights.values()))
 
     @property
     def is_small(self) -> bool:
-        """Whether most of the model stays, whatever the sparsity."""
+        """Return whether most weights of the model are not prunable."""
         return 2 * self.prunable < self.parameters
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How much is pruned, and when."""
+"""Schedules of sparsities, and sparsities of iterative rounds."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def rounds(
     fraction: Optional[float] = None,
     count: Optional[int] = None,
 ) -> list[float]:
-    """Sparsity of each round of an iterative technique.
+    """Return the sparsity of each round of an iterative technique.
 
-    Either a fixed rising list, or ``count`` rounds that each remove ``fraction`` of what
-    remains (Frankle & Carbin 2019; Yu et al. 2020 and Renda et al. 2020 take 0.2).
+    Pass a list of increasing sparsities, or ``count`` rounds that each prune ``fraction`` of the
+    survivors (Frankle & Carbin 2019; Yu et al. 2020 and Renda et al. 2020 use 0.2).
     """
     if sparsities is not None:
         values = list(sparsities)
     elif fraction is not None and count is not None:
-        check_sparsity(fraction, "the fraction removed per round,")
+        check_sparsity(fraction, "a pruned share per round of")
         values = [1 - (1 - fraction) ** (i + 1) for i in range(count)]
     else:
-        raise LotteryError("rounds need a list of sparsities, or a fraction and a count")
+        raise LotteryError("rounds require a list of sparsities, or a fraction and a count")
     for value in values:
         check_sparsity(value)
     if not values or any(b <= a for a, b in zip(values, values[1:])):
-        raise LotteryError(f"the sparsities of the rounds must rise, and {values} do not")
+        raise LotteryError(f"the sparsities of the rounds must increase, found {values}")
     return values

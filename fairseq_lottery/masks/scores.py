@@ -1,7 +1,7 @@
-"""What ranks a weight: the lowest scores are pruned first.
+"""Scores, which rank weights: the lowest are pruned first.
 
-A score is a function from ``ScoreInput`` to a float tensor of the matrix's shape. A user's
-own is named as ``package.module:function`` and needs no change here.
+A score is a function from ``ScoreInput`` to a float tensor of the matrix's shape. Users name their
+own scores as ``package.module:function``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fairseq_lottery.options.own_code import digest_source, load_own
 
 @dataclass(frozen=True)
 class ScoreInput:
-    """What a score may look at, and must not change: one matrix, in fp32.
+    """Input of a score, which must not change it: one matrix in fp32.
 
     Attributes:
-        name: the parameter's name.
-        trained: its trained weights.
-        start: the weights that its training started from, for scores that need ``start``.
-        gradient: its accumulated gradient, for scores that need ``gradient``.
-        seed: of the draw; a random score derives its own generator from it and ``name``.
+        name: name of the parameter.
+        trained: trained weights.
+        start: weights at the start of the training, for scores that need ``start``.
+        gradient: summed gradient, for scores that need ``gradient``.
+        seed: seed of the draw; random scores derive their own generator from it and ``name``.
     """
 
     name: str
@@ -41,18 +41,18 @@ class ScoreInput:
 Score = Callable[[ScoreInput], Tensor]
 
 
-def needs(*what: str) -> Callable[[Score], Score]:
-    """Mark a score as needing ``"start"`` weights and/or the accumulated ``"gradient"``."""
+def needs(*inputs: str) -> Callable[[Score], Score]:
+    """Mark a score that needs ``"start"`` weights, the summed ``"gradient"``, or both."""
 
     def mark(score: Score) -> Score:
-        score.needs = what  # type: ignore[attr-defined]
+        score.needs = inputs  # type: ignore[attr-defined]
         return score
 
     return mark
 
 
 def needed_by(score: Score) -> tuple[str, ...]:
-    """Return what a score was marked to need: ``"start"``, ``"gradient"``, both or nothing."""
+    """Return the inputs that a score needs: ``"start"``, ``"gradient"``, both or none."""
     return getattr(score, "needs", ())
 
 
@@ -68,7 +68,7 @@ def magnitude_increase(given: ScoreInput) -> Tensor:
     return given.trained.abs() - given.start.abs()
 
 
-# tickets record the digest of a score's source, so the text of these functions stays
+# tickets store the digest of a score's source, so the text of these functions must not change
 @needs("start")
 def movement(given: ScoreInput) -> Tensor:
     """|w - w_start|: Zhou et al. (2019)."""
@@ -99,7 +99,7 @@ def find_score(name: str) -> tuple[Score, str]:
     """Return the score called ``name`` and the SHA-256 of its source.
 
     Raises:
-        LotteryError: no such score, module or function, or a module that fails.
+        LotteryError: the score is unknown, cannot be imported, or is not a function.
     """
     SCORE.refuse_unknown(name)
     score = SCORES[name] if name in SCORES else load_own(SCORE.title, name)
@@ -115,55 +115,55 @@ def score_all(
     gradients: Optional[Mapping[str, Tensor]] = None,
     seed: int = 1,
 ) -> Mapping[str, Tensor]:
-    """Name -> fp32 scores of every matrix of ``trained``, computed when looked at.
+    """Return name -> fp32 scores of every matrix of ``trained``, computed at each lookup.
 
     Raises:
-        LotteryError: the score needs start weights or gradients that are not given, for all
-            matrices or, when looked at, for one.
+        LotteryError: the score needs start weights or gradients that are missing; for a single
+            matrix only at its lookup.
     """
-    wanted = needed_by(score)
-    for what, given in (("start", start), ("gradient", gradients)):
-        if what in wanted and given is None:
-            flag = {"start": "--start-from", "gradient": "--gradients"}[what]
-            raise LotteryError(f"this score needs {what} values, and there are none; give {flag}")
+    needed = needed_by(score)
+    for kind, tensors in (("start", start), ("gradient", gradients)):
+        if kind in needed and tensors is None:
+            flag = {"start": "--start-from", "gradient": "--gradients"}[kind]
+            raise LotteryError(f"this score requires {kind} values; give {flag}")
 
-    def given_for(name: str, what: str, values: Optional[Mapping[str, Tensor]]) -> Optional[Tensor]:
-        if values is None or what not in wanted:
+    def find(name: str, kind: str, tensors: Optional[Mapping[str, Tensor]]) -> Optional[Tensor]:
+        if tensors is None or kind not in needed:
             return None
-        if name not in values or values[name].shape != trained[name].shape:
+        if name not in tensors or tensors[name].shape != trained[name].shape:
             raise LotteryError(
-                f"there are no {what} values for {name} of its shape {tuple(trained[name].shape)}"
+                f"there are no {kind} values for {name} of its shape {tuple(trained[name].shape)}"
             )
-        return values[name].float()
+        return tensors[name].float()
 
-    own = score in SCORES.values()
+    is_ours = score in SCORES.values()
 
     def inputs(name: str) -> ScoreInput:
         weights = trained[name].detach().float()
         return ScoreInput(
             name=name,
-            trained=weights if own else weights.clone(),  # it may work in place
-            start=given_for(name, "start", start),
-            gradient=given_for(name, "gradient", gradients),
+            trained=weights if is_ours else weights.clone(),  # others may change their input
+            start=find(name, "start", start),
+            gradient=find(name, "gradient", gradients),
             seed=seed,
         )
 
     return LazyTensors(lambda name: _scores(score, inputs(name)), trained)
 
 
-def _scores(score: Score, given: ScoreInput) -> Tensor:
+def _scores(score: Score, inputs: ScoreInput) -> Tensor:
     try:
-        scores = score(given)
+        scores = score(inputs)
     except Exception as error:  # noqa: BLE001 - a user's score raises whatever it likes
         raise LotteryError(
-            f"the score failed on {given.name} with {type(error).__name__}: {error}"
+            f"the score failed on {inputs.name} with {type(error).__name__}: {error}"
         ) from error
-    shape = tuple(given.trained.shape)
+    shape = tuple(inputs.trained.shape)
     if isinstance(scores, Tensor) and scores.is_complex():
-        raise LotteryError(f"the score of {given.name} is complex, expected real numbers")
+        raise LotteryError(f"the score of {inputs.name} is complex, expected real numbers")
     if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        actual = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise LotteryError(
-            f"the score of {given.name} is {found}, expected a tensor of shape {shape}"
+            f"the score of {inputs.name} is {actual}, expected a tensor of shape {shape}"
         )
     return scores.detach().float()

@@ -1,18 +1,18 @@
-"""Exact selection: scores in, the mask that prunes exactly the count asked out.
+"""Exact selection: turn scores into a mask that prunes exactly the requested number of weights.
 
-The rule, written so that every rank and every version of torch gives the same bits:
+The rule gives the same bits on every rank and with every version of torch:
 
-* the lowest scores are pruned; scores are compared as fp32;
-* among equal scores the one that comes first is pruned first, by matrix in alphabetical
-  order of the names and by row-major position within a matrix;
-* what is pruned already stays pruned and counts; protected rows are never pruned;
-* the count is the sparsity times the prunable weights, halves rounded up; with heads or units
-  pruned it is their weights, and the sparsity times the rest.
+* the lowest scores are pruned; scores are compared in fp32;
+* among equal scores the first one is pruned first, by alphabetical order of the matrix names and
+  by row-major position within a matrix;
+* pruned weights stay pruned and count; protected rows are never pruned;
+* the count is the sparsity times the prunable weights, halves rounded up; if components are pruned
+  it is their weights plus the sparsity times the other weights.
 
-The threshold is found by sampling (Floyd & Rivest 1975): a strided sample brackets it, one
-pass counts what lies below the bracket and gathers the little that lies inside. Ties at its
-ends (what is pruned already, rounded weights) are counted, not gathered. The result is exact
-whatever the sample says; no copy of all scores is ever made.
+The threshold is determined by sampling (Floyd & Rivest 1975): a strided sample brackets it, and one
+pass counts the scores below the bracket and gathers those inside. Ties at its ends (pruned or
+rounded weights) are counted, not gathered. The result is exact for every sample, and the scores are
+never copied as a whole.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from fairseq_lottery.options.nm_pattern import Pattern
 
 Ranked = Callable[[str], Tensor]
 
-#: every 509th score is a sample: a prime, so that it walks through all columns
+#: every 509th score is in the sample; a prime visits all columns
 _STRIDE = 509
-#: small enough for the allocator to reuse the memory of the chunk before
+#: small enough for the allocator to reuse memory
 _CHUNK = 1 << 20
 
 
 def count_to_prune(sparsity: float, size: int) -> int:
-    """Weights to prune out of ``size``: the nearest whole number, halves rounded up."""
+    """Return ``sparsity`` times ``size``, rounded to the nearest integer, halves up."""
     return math.floor(Fraction(repr(float(sparsity))) * size + Fraction(1, 2))
 
 
@@ -59,25 +59,24 @@ def select(
 
     Args:
         scores: name -> finite scores of the matrix's shape, for every matrix of ``current``.
-        current: what stays so far.
-        sparsity: the share of the prunable weights that is pruned afterwards, in [0, 1).
-        scope: one of ``SCOPES``, or N:M, as ``2:4``, which keeps N of every M consecutive
-            weights of a row, see ``fairseq_lottery.masks.nm_selection``.
+        current: mask before the selection.
+        sparsity: pruned share of the prunable weights after the selection, in [0, 1).
+        scope: one of ``SCOPES``, or N:M such as ``2:4``, which keeps N of every M consecutive
+            weights of a row; see ``fairseq_lottery.masks.nm_selection``.
         min_density: minimum density of each matrix under ``global``.
-        excluded: what it prunes is pruned in ``current`` too, and counts as if it were not there:
-            the sparsity is a share of what it keeps. A scope N:M has no such share: rows that are
-            pruned whole have fewer left than it keeps.
+        excluded: mask of pruned components, which ``current`` prunes too; the sparsity is a share
+            of the weights that it keeps. Not possible with a scope N:M.
 
     Raises:
-        LotteryError: sparsity or minimum density out of range, scores missing, misshapen, complex,
-            not finite or different at each look, or a sparsity below what is pruned already; for
-            N:M also another sparsity than 1 - N/M, rows that M does not divide, and anything that
-            is excluded.
+        LotteryError: sparsity or minimum density are out of range; scores are missing, complex, not
+            finite, not reproducible or of another shape; the sparsity is below that of
+            ``current``; or, for N:M, the sparsity is not 1 - N/M, M does not divide the rows, or
+            ``excluded`` prunes weights.
     """
     check_sparsity(sparsity)
     check_scope(scope, min_density)
-    known = set(scores)
-    missing = [name for name in current if name not in known]
+    scored = set(scores)
+    missing = [name for name in current if name not in scored]
     if missing:
         raise LotteryError(f"there are no scores for {missing[0]}")
 
@@ -87,10 +86,9 @@ def select(
         pattern.refuse_other(sparsity)
         if excluded is not None and excluded.pruned:
             raise LotteryError(
-                f"--components prunes heads and FFN units whole, and --scope {pattern} keeps"
-                f" {pattern.kept} of every {pattern.group} weights of every row; drop one of them,"
-                " or prune weights of the other components by --sparsity under --scope layer or"
-                " global"
+                f"--scope {pattern} keeps {pattern.kept} of every {pattern.group} weights of every"
+                " row, but --components prunes all weights of heads and FFN units; leave one out,"
+                " or use --scope layer or global"
             )
         return select_pattern(current, ranked, pattern)
     return SCOPES[scope](current, ranked, sparsity, min_density, excluded)
@@ -102,8 +100,8 @@ def _each_matrix(
     """Prune every matrix to the sparsity (Brix et al. 2020)."""
     entries = {}
     for name in current:
-        gone = excluded.pruned_in(name) if excluded is not None else 0
-        count = gone + count_to_prune(sparsity, current.size(name) - gone)
+        base = excluded.pruned_in(name) if excluded is not None else 0
+        count = base + count_to_prune(sparsity, current.size(name) - base)
         _refuse_regrowth(count, current.pruned_in(name), name, sparsity)
         entries.update(_prune_lowest([name], ranked, current.protected, count))
     return Mask(entries, current.protected)
@@ -112,16 +110,16 @@ def _each_matrix(
 def _all_matrices(
     current: Mask, ranked: Ranked, sparsity: float, min_density: float, excluded: Optional[Mask]
 ) -> Mask:
-    """Prune by one threshold for all matrices ("class-blind", See et al. 2016)."""
-    gone = excluded.pruned if excluded is not None else 0
-    count = gone + count_to_prune(sparsity, current.prunable - gone)
+    """Prune all matrices by one threshold ("class-blind", See et al. 2016)."""
+    base = excluded.pruned if excluded is not None else 0
+    count = base + count_to_prune(sparsity, current.prunable - base)
     _refuse_regrowth(count, current.pruned, "the model", sparsity)
     if min_density:
         ranked = _with_min_density(current, ranked, count, min_density)
     return Mask(_prune_lowest(list(current), ranked, current.protected, count), current.protected)
 
 
-#: name -> what prunes a mask to a sparsity
+#: name -> function that prunes a mask to a sparsity
 SCOPES: dict[str, Callable[[Mask, Ranked, float, float, Optional[Mask]], Mask]] = SCOPE.registry(
     {"layer": _each_matrix, "global": _all_matrices}
 )
@@ -142,56 +140,56 @@ def prune_to_counts(
 
 
 def has_sparsity(mask: Mask, sparsity: float) -> bool:
-    """Whether exactly ``sparsity`` is pruned: of all weights together, or of every matrix."""
+    """Return whether exactly ``sparsity`` of all weights, or of each matrix, is pruned."""
     return mask.pruned == count_to_prune(sparsity, mask.prunable) or all(
         mask.pruned_in(name) == count_to_prune(sparsity, mask.size(name)) for name in mask
     )
 
 
 def rounds_to(pruned: int, prunable: int, sparsity: float, matrices: int = 1) -> bool:
-    """Whether ``sparsity`` is ``pruned`` of ``prunable`` weights but for rounding.
+    """Return whether ``pruned`` of ``prunable`` weights is ``sparsity`` up to rounding.
 
     Args:
-        matrices: how many numbers of weights were rounded, each to a whole one.
+        matrices: number of counts that were rounded.
     """
     return abs(pruned - sparsity * prunable) <= 0.5 * matrices
 
 
 def droppable(current: Mask, name: str, min_density: float) -> int:
-    """Return how many weights of one matrix may be pruned in all under ``min_density``."""
+    """Return how many weights of a matrix may be pruned under ``min_density``."""
     size = current.size(name)
     return max(size - math.ceil(Fraction(repr(float(min_density))) * size), current.pruned_in(name))
 
 
-def _refuse_regrowth(count: int, pruned: int, where: str, sparsity: float) -> None:
+def _refuse_regrowth(count: int, pruned: int, owner: str, sparsity: float) -> None:
     if count < pruned:
         raise LotteryError(
-            f"{where} has {pruned} weights pruned already, more than the {count} of sparsity"
+            f"{pruned} weights of {owner} are pruned already, which exceeds the {count} of sparsity"
             f" {sparsity:g}; masks only shrink"
         )
 
 
 def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
-    """Scores with what is pruned already ranked lowest."""
+    """Return the scores of a matrix in fp32, -inf where a weight is pruned already."""
     keep = current[name]
-    found = scores[name]
-    if found.shape != keep.shape:
+    values = scores[name]
+    if values.shape != keep.shape:
         raise LotteryError(
-            f"the scores of {name} have shape {tuple(found.shape)}, not {tuple(keep.shape)}"
+            f"the scores of {name} have shape {tuple(values.shape)}, expected {tuple(keep.shape)}"
         )
-    if found.is_complex():
+    if values.is_complex():
         raise LotteryError(f"the scores of {name} are complex numbers, which have no order")
-    found = found.detach().float().cpu()
-    # a sum is finite unless an entry is not, or it overflows; only then look closer
-    if not math.isfinite(float(found.sum())) and not bool(torch.isfinite(found).all()):
+    values = values.detach().float().cpu()
+    # a sum is finite unless it overflows or an entry is not; only then are entries checked
+    if not math.isfinite(float(values.sum())) and not bool(torch.isfinite(values).all()):
         raise LotteryError(f"the scores of {name} are not all finite")
     if current.pruned_in(name):
-        found = torch.where(keep.cpu(), found, torch.tensor(-math.inf))
-    return found.contiguous()
+        values = torch.where(keep.cpu(), values, torch.tensor(-math.inf))
+    return values.contiguous()
 
 
 def _prunable_parts(scores: Tensor, row: Optional[int]) -> Iterator[Tensor]:
-    """The flat scores without the protected row, in chunks."""
+    """Yield the flat scores without the protected row, in chunks."""
     flat = scores.reshape(-1)
     if row is None:
         parts = [flat]
@@ -206,7 +204,7 @@ def _prunable_parts(scores: Tensor, row: Optional[int]) -> Iterator[Tensor]:
 def _prune_lowest(
     names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], count: int
 ) -> dict[str, Tensor]:
-    """Keep-tensors that drop exactly the ``count`` lowest of all named matrices together."""
+    """Return bool tensors that prune the ``count`` lowest scores of all named matrices."""
     if count == 0:
         return {n: torch.ones(ranked(n).shape, dtype=torch.bool) for n in names}
     threshold, below = _kth_smallest(names, ranked, protected, count)
@@ -225,14 +223,14 @@ def _prune_lowest(
         kept[name] = keep
     if sum(keep.numel() - int(torch.count_nonzero(keep)) for keep in kept.values()) != count:
         raise LotteryError(
-            f"the scores of {names[0]} differ from one look to the next; a score must give the"
-            " same values for the same weights, so seed what is random in it"
+            f"the scores of {names[0]} change between two calls; a score must return the same"
+            " values for the same weights, so seed its random numbers"
         )
     return kept
 
 
 def _drop_first(keep: Tensor, equal: Tensor, count: int) -> int:
-    """Take the first ``count`` entries that are ``equal`` out of ``keep``; returns how many."""
+    """Prune the first ``count`` entries that are ``equal`` in ``keep``; return their number."""
     dropped = 0
     for kept, ties in zip(keep.view(-1).split(_CHUNK), equal.view(-1).split(_CHUNK)):
         first = torch.nonzero(ties)[: count - dropped, 0]
@@ -246,7 +244,7 @@ def _drop_first(keep: Tensor, equal: Tensor, count: int) -> int:
 def _kth_smallest(
     names: Sequence[str], ranked: Ranked, protected: Mapping[str, int], k: int
 ) -> tuple[float, int]:
-    """The k-th smallest of all scores (k from 1), and how many are smaller."""
+    """Return the k-th smallest of all scores (k from 1), and how many are smaller."""
     strided, total = [], 0
     for name in names:
         for part in _prunable_parts(ranked(name), protected.get(name)):
@@ -282,15 +280,15 @@ def _kth_smallest(
 
 def _with_min_density(current: Mask, ranked: Ranked, count: int, min_density: float) -> Ranked:
     """Return ranks under which every matrix keeps its best ``min_density`` share."""
-    droppable_in_all = 0
+    total = 0
     safe = {}
     for name in current:
-        count_here = droppable(current, name, min_density)
-        droppable_in_all += count_here
-        safe.update(_prune_lowest([name], ranked, current.protected, count_here))
-    if count > droppable_in_all:
+        matrix_count = droppable(current, name, min_density)
+        total += matrix_count
+        safe.update(_prune_lowest([name], ranked, current.protected, matrix_count))
+    if count > total:
         raise LotteryError(
-            f"the minimum density {min_density:g} leaves {droppable_in_all} weights to prune, and"
-            f" {count} are asked; lower it or the sparsity"
+            f"the minimum density {min_density:g} allows to prune {total} weights, but the sparsity"
+            f" requires {count}; lower one of them"
         )
     return lambda name: torch.where(safe[name], torch.tensor(math.inf), ranked(name))

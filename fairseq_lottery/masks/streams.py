@@ -1,9 +1,9 @@
-"""Random numbers that depend on a purpose, a seed and a name alone.
+"""Random numbers that depend only on a purpose, a seed and a name.
 
-Two purposes never share a stream, whatever their seeds: a random mask, random signs, a shuffle and
-a fresh initialisation under one seed are independent of each other and of the training. Only raw
-bits of Philox are used: numpy promises them for all versions, and promises nothing of distributions
-over them. So every rank and every stack draws the same, and no global generator is read or changed.
+Two purposes never share a stream: a random mask, random signs, a shuffle and a fresh initialisation
+with the same seed are independent of each other and of the training. Only raw bits of Philox are
+used: they are the same in all versions of numpy, but numpy's distributions are not. So every rank
+and every software version draws the same numbers. No global generator is read or changed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def permutation(key: str, count: int) -> Tensor:
 
 
 def torch_seed(key: str) -> int:
-    """Return a seed for torch's generator from 2^31 on, where no seed of a training lies.
+    """Return a seed of torch's generator that is at least 2^31, unlike seeds of trainings.
 
     fairseq seeds torch with ``--seed`` to initialise a model, and with ``--seed`` plus the update
-    for dropout. torch's generator on the CPU takes the lower 32 bits.
+    for dropout. torch's generator on the CPU uses the lower 32 bits.
     """
     return 2**31 + int(raw_bits(key, 1)[0]) % 2**31

@@ -1,7 +1,7 @@
-"""Every option defined once, without torch: what it is, where it may be given, how it is stored.
+"""Options, each defined once: type, default, help, places and stored key.
 
-Command lines, fairseq's configuration, keys of a workflow and of records, fingerprints and the
-table in the documents follow from the groups.
+Command lines, fairseq's configuration, keys of workflows and records, fingerprints and the table
+in the documents are derived from the groups. torch is not imported.
 """
 
 from fairseq_lottery.options.groups import (

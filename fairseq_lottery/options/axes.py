@@ -1,6 +1,6 @@
-"""The axes: the names that an option may take, each with one line of help.
+"""Axes: the names that an option accepts, each with one line of help.
 
-A registry elsewhere says what a name does, and has to have the names of its axis.
+A registry elsewhere maps the same names to their implementation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ def _has_no_others(name: str) -> bool:
 
 
 def _is_code(name: str) -> bool:
-    """Whether a text names code of a user's own, as ``package.module:function``."""
+    """Return whether ``name`` is code of the user, such as ``package.module:function``."""
     return ":" in name
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What one option may be.
+    """Values of one option.
 
     Attributes:
-        title: what error messages call it.
+        title: name of the axis in error messages.
         names: name -> one line of help.
-        stored: name -> the name that files and fingerprints have for it, where it is another.
-        others: what it may be besides, in words; empty where the names are all.
-        is_other: whether a text is such a value.
+        stored: name -> its name in files and fingerprints, if it differs.
+        others: description of further values; empty if there are none.
+        is_other: whether a string is a further value.
     """
 
     title: str
@@ -44,36 +44,35 @@ class Axis:
 
     @property
     def takes_code(self) -> bool:
-        """Whether a value may name code of a user's own, which is then imported."""
+        """Return whether a value may be code of the user, which is then imported."""
         return self.is_other is _is_code
 
     @property
     def choices(self) -> str:
-        """All names and what else there is, for a sentence."""
+        """Return all names and further values for a message."""
         return ", ".join(self.names) + (f", or {self.others}" if self.others else "")
 
     @property
     def lines(self) -> str:
-        """All names with their help, and what else there is, for a paragraph."""
+        """Return all names with their help, and further values, for a paragraph."""
         lines = [f"{name}: {text}" for name, text in self.names.items()]
         return "; ".join([*lines, *([f"or {self.others}"] if self.others else [])])
 
     def stored_name(self, value: str) -> str:
-        """Return what files and fingerprints say for ``value``."""
+        """Return the name of ``value`` in files and fingerprints."""
         return self.stored.get(value, value)
 
     def refuse_unknown(self, value: object) -> None:
-        """Raise an error that lists the names if ``value`` is not valid here."""
+        """Refuse a value that is not valid, with a list of the names."""
         is_text = isinstance(value, str)
         if not is_text or not (value in self.names or self.is_other(str(value))):
             raise LotteryError(f"there is no {self.title} {value!r}; choose one of {self.choices}")
 
     def registry(self, functions: Mapping[str, T]) -> dict[str, T]:
-        """Return what each name does, in the order of the axis.
+        """Return name -> implementation in the order of the axis.
 
         Raises:
-            ImportError: a name of the axis is missing in ``functions``, or one of ``functions``
-                in the axis.
+            ImportError: a name is missing in ``functions`` or in the axis.
         """
         for name in self.names.keys() ^ functions.keys():
             place = "registry" if name in self.names else "axis"
@@ -85,8 +84,8 @@ SCORE = Axis(
     "score",
     {
         "magnitude": "abs(w)",
-        "magnitude-increase": "abs(w) - abs(w at the start of training, or in start-from)",
-        "distance": "abs(w - w at the start of training, or in start-from)",
+        "magnitude-increase": "abs(w) - abs(w at the start of training or in start-from)",
+        "distance": "abs(w - w at the start of training or in start-from)",
         "random": "random numbers",
     },
     stored={"distance": "movement"},
@@ -96,8 +95,8 @@ SCORE = Axis(
 SCOPE = Axis(
     "scope",
     {
-        "layer": "prune every matrix to the sparsity",
-        "global": "prune all matrices as one",
+        "layer": "prune every matrix to the same sparsity",
+        "global": "rank the weights of all matrices together",
     },
     others="N:M with N below M, as 2:4, to keep N of every M weights in a row",
     is_other=lambda name: Pattern.parse(name) is not None,
@@ -117,10 +116,10 @@ RESET = Axis(
         "rewind": "their values in start-from",
         "sign": "their sign in start-from times alpha of the matrix",
         "keep": "their trained values",
-        "random": "new values of the model's initialiser",
+        "random": "new values of the model's own initialiser",
         "random-sign": "a random sign times alpha of the matrix",
         "shuffle": "their values in start-from, permuted within each matrix",
-        "shuffle-layers": "the values in start-from of another layer",
+        "shuffle-layers": "the values of another layer in start-from",
     },
 )
 ALPHA = Axis(
@@ -142,21 +141,21 @@ MOMENTS = Axis(
     "moments",
     {
         "fresh": "start at zero",
-        "keep": "take those of the checkpoint that the values come from",
+        "keep": "take the state of the checkpoint of the start values",
     },
 )
 SCHEDULE = Axis(
     "schedule",
     {
-        "cubic": "fast at first, slower towards the end",
-        "linear": "by the same amount in every step",
-        "one-shot": "all at the first step",
+        "cubic": "large steps first, small steps at the end",
+        "linear": "equal steps",
+        "one-shot": "one step at the start",
     },
 )
 PRUNER = Axis(
     "pruner",
     {
-        "gradual": "the sparsity increases",
+        "gradual": "increase the sparsity by the schedule",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
     },
     others="your own as package.module:Class",
@@ -166,7 +165,7 @@ MEASURE = Axis(
     "measure",
     {
         "gradient": "mean of abs(dL/dgate)",
-        "confidence": "mean of the largest attention weight, of heads only",
+        "confidence": "mean of the largest attention weight (heads only)",
         "gates": "probability that a learned gate is open",
         "l1": "sum of the magnitudes of all weights",
         "l2": "Euclidean norm of all weights",
@@ -178,9 +177,9 @@ MEASURE = Axis(
 PER = Axis(
     "importance per",
     {
-        "token": "the gradient at every position",
-        "sentence": "its sum over a sentence",
-        "batch": "its sum over a batch",
+        "token": "of the gradient at every position",
+        "sentence": "of its sum over a sentence",
+        "batch": "of its sum over a batch",
     },
 )
 STRATEGY = Axis(
@@ -203,5 +202,5 @@ STRATEGY = Axis(
 )
 #: strategies that require scores
 RANKING = ("lowest", "highest")
-#: strategies that accept no share
+#: strategies that do not accept a share
 UNSHARED = ("one-left", "all-but-one")

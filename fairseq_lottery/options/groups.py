@@ -1,6 +1,6 @@
-"""The options, each defined once, in groups that are used together."""
+"""Groups of options that are used together; each option is defined once."""
 
-# annotations are not postponed here: their types are read
+# no ``from __future__ import annotations``: ``options`` reads the types of the fields
 from dataclasses import dataclass
 from typing import Optional
 
@@ -28,16 +28,16 @@ _HEADS = (HEADS,)
 
 @dataclass(frozen=True)
 class Score:
-    """What ranks weights."""
+    """The score that ranks weights."""
 
-    score: str = option("what ranks a weight; the lowest are pruned", "magnitude", axis=SCORE)
+    score: str = option("score of a weight; the lowest are pruned", "magnitude", axis=SCORE)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Which weights compete: the settings of ``masks.select``."""
+    """Which weights are compared with each other."""
 
-    scope: str = option("which weights are ranked together", "layer", axis=SCOPE)
+    scope: str = option("weights that are ranked together", "layer", axis=SCOPE)
     min_density: float = option(
         "minimum density of each matrix under scope global", 0.0, metavar="SHARE", stored="floor"
     )
@@ -45,14 +45,14 @@ class Scope:
 
 @dataclass(frozen=True)
 class Ranking(Scope, Score):
-    """Which weights are pruned first."""
+    """The ranking of weights: score and scope."""
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """Which weights may be pruned at all: the settings of ``masks.prunable_matrices``."""
+    """Matrices that may be pruned."""
 
-    prunable: str = option("which matrices may be pruned", "all-matrices", axis=PRUNABLE)
+    prunable: str = option("matrices that may be pruned", "all-matrices", axis=PRUNABLE)
     keep_dense: Optional[str] = option(
         "regular expression of parameters that stay dense", None, metavar="REGEX", is_regex=True
     )
@@ -60,35 +60,34 @@ class Prunable:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a ticket is drawn from."""
+    """Files and sparsity of a ticket."""
 
     mask_from: str = option(
-        "draw a ticket: rank the weights of this checkpoint, snapshot or ticket, and prune the"
-        " lowest",
+        "draw a ticket from the weights of this checkpoint, snapshot or ticket",
         is_file=True, places=_DRAWN, defaults={TRAINING: None},
     )  # fmt: skip
     start_from: Optional[str] = option(
-        "weights that survivors are reset to; unless given, those of mask-from",
+        "weights for the reset of survivors; default: those of mask-from",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     sparsity: Optional[float] = option(
-        "share of the prunable weights that is pruned; not needed with a scope N:M",
+        "share of the prunable weights to prune; not needed with a scope N:M",
         None, metavar="SHARE", places=_DRAWN,
     )  # fmt: skip
     mask_file: Optional[str] = option(
-        "take the mask of this file; it excludes sparsity, score, scope and prunable set",
+        "mask to use unchanged; excludes sparsity, score, scope and prunable set",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     components: Optional[str] = option(
-        "prune the heads and FFN units that this choice prunes; the sparsity is then a share of the"
-        " weights of the others, and without a sparsity none of these is pruned",
+        "file with a choice of heads and FFN units to prune; the sparsity applies to all other"
+        " weights, which are all kept without a sparsity",
         None, is_file=True, stored="parts", places=_DRAWN,
     )  # fmt: skip
     score_file: Optional[str] = option(
-        "safetensors with matrix -> scores", None, is_file=True, places=_DRAWN
+        "safetensors file with matrix -> scores", None, is_file=True, places=_DRAWN
     )
     gradients: Optional[str] = option(
-        "safetensors with matrix -> summed gradient, for scores that need gradients",
+        "safetensors file with matrix -> summed gradient, for scores that need gradients",
         None, is_file=True, places=_DRAWN,
     )  # fmt: skip
     initial: Optional[str] = option(
@@ -98,19 +97,19 @@ class Sources:
 
 @dataclass(frozen=True)
 class Reset:
-    """What survivors start from."""
+    """Start values of the survivors."""
 
-    reset: str = option("what survivors start from", "rewind", axis=RESET, places=_DRAWN)
+    reset: str = option("start values of survivors", "rewind", axis=RESET, places=_DRAWN)
     alpha: str = option("magnitude of sign resets", "glorot", axis=ALPHA, places=_DRAWN)
     update_counter: str = option(
         "where the update counter starts", "restart", axis=UPDATE_COUNTER, stored="clock"
     )
-    moments: str = option("the optimizer's state", "fresh", axis=MOMENTS, places=_DRAWN)
+    moments: str = option("optimizer state at the start", "fresh", axis=MOMENTS, places=_DRAWN)
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What random numbers are drawn from."""
+    """Seed of random numbers."""
 
     seed: int = option(
         "seed of random scores, resets and pruners", 1, metavar="N", places=_DRAWN,
@@ -120,7 +119,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Pruning during training: how much, and when. In a configuration the keys are in ``prune``."""
+    """Sparsity and schedule of pruning during training; configurations have them in ``prune``."""
 
     sparsity: float = option(
         "prune during training, up to this sparsity", metavar="SHARE", places=_TRAINED,
@@ -148,14 +147,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which pruner changes the mask during training, and options that only some pruners have."""
+    """Pruner that changes the mask during training, and options of single pruners."""
 
     pruner: str = option(
-        "what changes the mask during training", "gradual", axis=PRUNER, places=_TRAINED
+        "pruner that changes the mask during training", "gradual", axis=PRUNER, places=_TRAINED
     )
     fraction: float = option(
-        "share of the survivors that pruner set exchanges at prune-start; it falls to 0 at"
-        " prune-end by half a cosine",
+        "share of the survivors that pruner set exchanges at prune-start; decreases to 0 at"
+        " prune-end along half a cosine",
         0.3, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
     )  # fmt: skip
 
@@ -164,45 +163,43 @@ class Pruning:
 class Run:
     """Tickets, snapshots and decoding in fairseq's commands."""
 
-    ticket: Optional[str] = option(
-        "ticket to train: its mask and its start values", None, is_file=True, places=_TRAINED
-    )
+    ticket: Optional[str] = option("ticket to train", None, is_file=True, places=_TRAINED)
     snapshot_updates: Optional[str] = option(
-        "write the weights at these updates into the save-dir, for example 0,4000",
+        "write snapshots into the save-dir at these updates, such as 0,4000",
         None, metavar="UPDATES", places=_TRAINED,
     )  # fmt: skip
     no_save_masters: bool = option(
-        "leave the fp32 masters of half-precision runs out of checkpoints",
+        "do not store the fp32 masters of half-precision runs in checkpoints",
         False, places=_TRAINED,
     )  # fmt: skip
     sparse_decode: bool = option(
-        "translate with sparse matrices, on a CPU; for fairseq-generate and -interactive",
+        "use sparse matrices on a CPU; for fairseq-generate and fairseq-interactive",
         False, places=_TRAINED,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """How gradients of gates become importance."""
+    """Aggregation of gate gradients to importance."""
 
-    per: str = option("what the magnitude is taken of", "sentence", axis=PER, places=_HEADS)
+    per: str = option("gradient whose magnitude counts", "sentence", axis=PER, places=_HEADS)
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What the importance of heads and FFN units is measured by."""
+    """Measure of the importance of heads and FFN units."""
 
-    measure: str = option("how importance is measured", "gradient", axis=MEASURE, places=_HEADS)
+    measure: str = option("measure of importance", "gradient", axis=MEASURE, places=_HEADS)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which heads and FFN units are pruned."""
+    """Selection of the heads and FFN units to prune."""
 
-    strategy: str = option("which are pruned", "lowest", axis=STRATEGY, places=_HEADS)
+    strategy: str = option("heads and FFN units to prune", "lowest", axis=STRATEGY, places=_HEADS)
 
 
-#: every group, in the order of help
+#: all groups in the order of help
 GROUPS = (
     *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning),
     *(Importance, Gradients, Choice),

@@ -1,6 +1,7 @@
-"""``Option``: all that is known of one option, and what follows from it.
+"""``Option``: definition of an option, and the flags, keys and values derived from it.
 
-An option is a field of a frozen dataclass, its group. The field's metadata says the rest.
+An option is a field of a frozen dataclass, which is its group. The metadata of the field has the
+attributes of the option.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Optional, get_args
 
 from fairseq_lottery.options.axes import Axis
 
-#: where an option may be given: ``fairseq-lottery ticket``, fairseq's commands, a configuration,
+#: places that accept options: ``fairseq-lottery ticket``, fairseq's commands, configurations, and
 #: ``fairseq-lottery heads``
 DRAW, TRAINING, WORKFLOW, HEADS = "draw", "training", "workflow", "heads"
 EVERYWHERE = (DRAW, TRAINING, WORKFLOW)
@@ -21,21 +22,21 @@ EVERYWHERE = (DRAW, TRAINING, WORKFLOW)
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """Definition of an option.
 
     Attributes:
-        name: of its field, and everywhere unless ``names`` says another.
-        kind: of its value: ``str``, ``int``, ``float`` or ``bool``.
-        default: ``MISSING`` where the field has to be given.
-        help: one line, without percent signs.
-        axis: the names that it may be.
-        metavar: what stands for its value in help; that of an axis or a file follows from it.
-        is_file: its value is the path of a file.
-        is_regex: its value is a regular expression.
-        stored: its key in files and fingerprints that were written under another name.
-        places: where it may be given.
-        names: place -> its name there.
-        defaults: place -> its default there.
+        name: name of its field, and in every place that ``names`` does not contain.
+        kind: type of its value: ``str``, ``int``, ``float`` or ``bool``.
+        default: default value; ``MISSING`` if it is required.
+        help: one line without percent signs.
+        axis: axis with the names that it accepts; None if it accepts other values.
+        metavar: placeholder of its value in help, unless it has an axis or is a file.
+        is_file: whether its value is the path of a file.
+        is_regex: whether its value is a regular expression.
+        stored: its key in files and fingerprints, if it differs from the name.
+        places: places that accept it.
+        names: place -> its name there, if it differs.
+        defaults: place -> its default there, if it differs.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Option:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def name_in(self, place: Optional[str]) -> str:
-        """Return its name in a place, or that of its field."""
+        """Return its name in a place, or the name of its field."""
         return self.names.get(place or "", self.name)
 
     def flag_in(self, place: Optional[str]) -> str:
@@ -60,25 +61,25 @@ class Option:
         return "--" + self.name_in(place).replace("_", "-")
 
     def default_in(self, place: str) -> Any:
-        """Return its default in a place; ``MISSING`` where it has to be given."""
+        """Return its default in a place; ``MISSING`` if it is required."""
         return self.defaults.get(place, self.default)
 
     def key(self, place: Optional[str] = None) -> str:
-        """Return its key in a file that is written in a place."""
+        """Return its key in files of a place."""
         return self.stored or self.name_in(place)
 
     def stored_value(self, value: Any) -> Any:
-        """Return what a file says for ``value``."""
+        """Return ``value`` as it is stored in files."""
         return self.axis.stored_name(value) if self.axis else value
 
     @property
     def text(self) -> str:
-        """Its help, with the names that it may be."""
+        """Return its help with the names of its axis."""
         return f"{self.help}. {self.axis.lines}" if self.axis else self.help
 
     @property
     def placeholder(self) -> Optional[str]:
-        """What stands for its value in help."""
+        """Return the placeholder of its value in help."""
         return self.metavar or ("NAME" if self.axis else "FILE" if self.is_file else None)
 
 
@@ -89,83 +90,84 @@ def option(help: str, default: Any = MISSING, **more: Any) -> Any:
 
 @cache
 def options(*groups: type, place: Optional[str] = None) -> tuple[Option, ...]:
-    """Return the options of some groups, in their order.
+    """Return the options of groups in order.
 
     Args:
-        place: leave out those that cannot be given here.
+        place: if given, only options that it accepts.
     """
-    found = []
-    for one in (one for group in groups for one in fields(group) if "option" in one.metadata):
-        kinds = get_args(one.type)  # of Optional
-        kind: Any = kinds[0] if kinds else one.type
-        found.append(Option(one.name, kind, one.default, **one.metadata["option"]))
-    return tuple(one for one in found if place is None or place in one.places)
+    members = []
+    for member in (member for group in groups for member in fields(group)):
+        if "option" in member.metadata:
+            kinds = get_args(member.type)  # empty unless the type is Optional
+            kind: Any = kinds[0] if kinds else member.type
+            attributes = member.metadata["option"]
+            members.append(Option(member.name, kind, member.default, **attributes))
+    return tuple(member for member in members if place is None or place in member.places)
 
 
 def add_flags(parser: argparse.ArgumentParser, *groups: type, place: str) -> None:
     """Add the options of some groups to the command line of a place."""
-    for one in options(*groups, place=place):
-        default = one.default_in(place)
+    for member in options(*groups, place=place):
+        default = member.default_in(place)
         shown = "" if default in (MISSING, None, False) else f" (default: {default})"
         more: dict[str, Any] = {"action": "store_true"}
-        if one.kind is not bool:
+        if member.kind is not bool:
             required = default is MISSING
-            more = {"type": one.kind, "metavar": one.placeholder, "required": required}
+            more = {"type": member.kind, "metavar": member.placeholder, "required": required}
             more["default"] = None if required else default
-        parser.add_argument(one.flag_in(place), help=one.text + shown, **more)
+        parser.add_argument(member.flag_in(place), help=member.text + shown, **more)
 
 
 def values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:
-    """Return name of the field -> value of the options of some groups.
+    """Return field name -> value of the options of groups.
 
     Args:
-        holder: has them as attributes, under their names in ``place``.
+        holder: object with the values as attributes, under their names in ``place``.
     """
-    return {one.name: getattr(holder, one.name_in(place)) for one in options(*groups)}
+    return {o.name: getattr(holder, o.name_in(place)) for o in options(*groups)}
 
 
 def stored_values(holder: Any, *groups: type, place: Optional[str] = None) -> dict[str, Any]:
-    """Return key in files -> value of the options of some groups, as ``values`` does."""
+    """Return stored key -> stored value of the options of groups; ``holder`` as in ``values``."""
     return {
-        one.key(place): one.stored_value(getattr(holder, one.name_in(place)))
-        for one in options(*groups)
+        o.key(place): o.stored_value(getattr(holder, o.name_in(place))) for o in options(*groups)
     }
 
 
 def words(holder: Any, *groups: type, place: str) -> list[str]:
-    """Return the command line of a place that says the values of ``holder``'s fields.
+    """Return the arguments of a place's command line for the values of ``holder``'s fields.
 
-    What is None or empty is left out: it says nothing.
+    Values that are None or empty are skipped.
     """
     line: list[str] = []
-    for one in options(*groups, place=place):
-        value = getattr(holder, one.name)
-        if one.kind is bool:
-            line += [one.flag_in(place)] if value else []
+    for member in options(*groups, place=place):
+        value, flag = getattr(holder, member.name), member.flag_in(place)
+        if member.kind is bool:
+            line += [flag] if value else []
         elif value not in (None, ""):
-            line += [one.flag_in(place), f"{value:.10g}" if one.kind is float else str(value)]
+            line += [flag, f"{value:.10g}" if member.kind is float else str(value)]
     return line
 
 
 def changed(holder: Any, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what of a dataclass, of whatever groups, is not its default: its fingerprint.
+    """Return the values of a dataclass that differ from their defaults: its fingerprint.
 
-    The default is that of a configuration. A new option with one leaves the fingerprints of what
-    was described before alone.
+    The defaults are those of configurations. So a new option with a default does not change
+    existing fingerprints.
 
     Args:
-        without: names of fields that are left out.
+        without: names of fields to skip.
     """
     group: Any = type(holder)
-    known = {one.name: one for one in options(group)}
-    found = {}
-    for one in fields(holder):
-        option, value = known.get(one.name), getattr(holder, one.name)
-        default = option.default_in(WORKFLOW) if option else one.default
-        if one.name in without or value == default:
+    by_name = {member.name: member for member in options(group)}
+    fingerprint = {}
+    for member in fields(holder):
+        option, value = by_name.get(member.name), getattr(holder, member.name)
+        default = option.default_in(WORKFLOW) if option else member.default
+        if member.name in without or value == default:
             continue
         if option:
-            found[option.key()] = option.stored_value(value)
+            fingerprint[option.key()] = option.stored_value(value)
         else:
-            found[one.name] = value
-    return found
+            fingerprint[member.name] = value
+    return fingerprint

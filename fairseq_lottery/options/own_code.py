@@ -1,4 +1,4 @@
-"""Code of a user's own: scores, pruners and measures, named as ``package.module:name``."""
+"""Import code of the user: scores, pruners and measures, as ``package.module:name``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fairseq_lottery.errors import LotteryError
 
 
 def load_own(title: str, name: str) -> Any:
-    """Import what a user's ``package.module:name`` names.
+    """Return the object at ``package.module:name``.
 
     Args:
-        title: what it is, for error messages, as ``score``.
+        title: axis for error messages, such as ``score``.
 
     Raises:
-        LotteryError: it cannot be imported.
+        LotteryError: the object cannot be imported.
     """
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - a user's module raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a user's module may raise any error
         raise LotteryError(
             f"{title} {name} cannot be imported ({error}); check the name, and that its folder is"
             " on PYTHONPATH"
@@ -33,7 +33,7 @@ def digest_source(title: str, name: str, code: Any) -> str:
     """Return the SHA-256 of the source of a function or class.
 
     Raises:
-        LotteryError: it has no source that can be read.
+        LotteryError: the source cannot be read.
     """
     try:
         return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()

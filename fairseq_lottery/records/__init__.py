@@ -1,5 +1,5 @@
-"""What a workflow keeps in its folder as JSON, for its next start and for reports.
+"""JSON files in the folder of a workflow, for its next start and for reports.
 
-The dataclasses here are the schema: the annotation of a field says which values it may have.
-Anybody may have changed these files, so they are read by ``schema.parse`` only.
+The dataclasses are the schema: the annotation of a field defines its valid values. The files are
+untrusted, so only ``schema.parse`` reads them.
 """

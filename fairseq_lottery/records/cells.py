@@ -1,4 +1,4 @@
-"""``records.jsonl``: a line for each score, curve point, model and choice of each cell."""
+"""``records.jsonl``: one line for each score, curve point, model and choice of each cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class CellRecord:
-    """The cell of a record, and the folder of the training that fills it."""
+    """The cell that a record belongs to, and the folder of its training."""
 
     technique: Text
     sparsity: Sparsity
@@ -29,8 +29,8 @@ class CellRecord:
 class Score(CellRecord):
     """One metric of one evaluated cell.
 
-    ``sparsity`` is asked for, ``pruned`` was counted; ``closed`` is the share that is pruned of
-    heads, units and blocks, where the technique prunes any.
+    ``sparsity`` is the target; ``pruned`` is the counted number of pruned weights. ``closed`` is
+    kind -> pruned share of these components, if the technique prunes any.
     """
 
     checkpoint: Text
@@ -54,7 +54,7 @@ class Score(CellRecord):
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a training's curve; a training that diverged has NaN."""
+    """One point of a training curve; NaN if the training diverged."""
 
     update: Count
     split: Text
@@ -64,12 +64,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve(Point, CellRecord):
-    """One point of the curve of a cell's training."""
+    """One point of the training curve of a cell."""
 
 
 @dataclass(frozen=True)
 class Model(CellRecord):
-    """A checkpoint of a cell; ``matrices`` is the share that each matrix keeps, where recorded."""
+    """A checkpoint of a cell; ``matrices`` is the density of each matrix, if recorded."""
 
     file: Text
     checkpoint: Text
@@ -78,22 +78,22 @@ class Model(CellRecord):
 
 @dataclass(frozen=True)
 class Choice(CellRecord):
-    """Which heads and units a cell keeps: a file of ``fairseq_lottery.heads.save_choice``."""
+    """The choice of a cell: a file of ``fairseq_lottery.heads.save_choice``."""
 
     file: Text
 
 
 @dataclass(frozen=True)
 class Importance(CellRecord):
-    """Scores of the dense model's components by one measure, in a file."""
+    """A file with the scores of the dense model's components by one measure."""
 
     measure: Text
     file: Text
 
     def __post_init__(self) -> None:
-        """Refuse the importance of another model's components."""
+        """Refuse the importance of other models than the dense one."""
         if (self.technique, self.sparsity) != (DENSE, 0.0):
-            raise ValueError("importance is of the dense model, at sparsity 0, only")
+            raise ValueError("importance requires the dense model at sparsity 0")
 
 
 _KINDS: dict[str, Any] = {
@@ -106,10 +106,10 @@ _KINDS: dict[str, Any] = {
 
 
 def read_records(folder: Path) -> Iterator[CellRecord]:
-    """Yield the records of a workflow's folder, as ``Score`` and so on.
+    """Yield the records of a workflow's folder as ``Score``, ``Curve`` and so on.
 
     Raises:
-        LotteryError: there are none, or a line is malformed; the sentence says which.
+        LotteryError: the file is missing, or a line is malformed.
     """
     path = folder / FILE
     try:
@@ -118,13 +118,13 @@ def read_records(folder: Path) -> Iterator[CellRecord]:
             kind = line.get("kind") if isinstance(line, dict) else None
             if not isinstance(kind, str) or kind not in _KINDS:
                 raise LotteryError(
-                    f"{where} is of kind {short(kind)}; this version knows {', '.join(_KINDS)}"
+                    f"{where} has kind {short(kind)}, expected one of {', '.join(_KINDS)}"
                 )
             try:
                 yield parse(_KINDS[kind], line)
             except ValueError as error:
                 raise LotteryError(
-                    f"{where} is malformed ({error}); let fairseq-lottery run write it anew"
+                    f"{where} is malformed ({error}); let fairseq-lottery run rewrite it"
                 ) from error
     except FileNotFoundError as error:
         raise LotteryError(
@@ -133,7 +133,7 @@ def read_records(folder: Path) -> Iterator[CellRecord]:
 
 
 def write_records(folder: Path, records: Iterable[CellRecord]) -> None:
-    """Write the records of a workflow's folder; entries that are None are left out."""
+    """Write the records of a workflow's folder without entries that are None."""
     names = {kind: name for name, kind in _KINDS.items()}
     write_lines(
         folder / FILE,
@@ -148,5 +148,5 @@ def write_records(folder: Path, records: Iterable[CellRecord]) -> None:
 
 
 def mask_file(model: Path) -> Path:
-    """Return the file beside a model of a workflow that holds the model's mask alone."""
+    """Return the file with the mask of a workflow's model."""
     return model.with_suffix(".mask")

@@ -1,4 +1,4 @@
-"""Files of JSON in a workflow's folder: read into dataclasses, or refused in one sentence."""
+"""Read JSON files of a workflow's folder into dataclasses, and write them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fairseq_lottery.records.schema import parse
 
 T = TypeVar("T")
 
-#: bytes of a file, of which the plan of a hundred trainings has 0.8 million; and of a file with
-#: lines, as which 1,400 trainings with 50 validations each have as many
+#: maximum bytes of a file with one JSON value, and of a file with a value per line. The plan of a
+#: hundred trainings has 0.8 million; lines suffice for 1,400 trainings with 50 validations each
 _LARGEST, _LARGEST_LINES = 1 << 24, 1 << 26
 
 
 def read_file(
     path: Path, kind: type[T], allow_nan: bool = False, may_be_cut: bool = False
 ) -> Optional[T]:
-    """Return a file of JSON as ``kind``, a type that ``schema.parse`` knows; None without a file.
+    """Return the content of a JSON file as ``kind``, a type for ``schema.parse``; None if missing.
 
     Args:
-        may_be_cut: return None for a file that is not JSON, too.
+        may_be_cut: whether to return None for a truncated file that is not JSON.
 
     Raises:
-        LotteryError: the file cannot be read, or holds something else.
+        LotteryError: the file cannot be read, or does not contain a ``kind``.
     """
     try:
         with _readable(path):
@@ -49,10 +49,10 @@ def read_file(
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the JSON of each line of a file that is not empty.
+    """Yield the number and the JSON value of each nonempty line of a file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         LotteryError: the file cannot be read, or a line is not JSON.
     """
     with _readable(path):
@@ -66,12 +66,12 @@ def lines_of(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def write_file(path: Path, content: Any, indent: Optional[int] = None) -> None:
-    """Write a file of JSON at once."""
+    """Write a JSON file atomically."""
     write_lines(path, [content], indent)
 
 
 def write_lines(path: Path, lines: Iterable[Any], indent: Optional[int] = None) -> None:
-    """Write a file with JSON in each line at once."""
+    """Write a file with a JSON value per line atomically."""
     with replacing(path) as temporary:
         text = "".join(json.dumps(line, indent=indent) + "\n" for line in lines)
         temporary.write_text(text, encoding="utf-8")

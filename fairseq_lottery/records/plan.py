@@ -1,4 +1,4 @@
-"""``plan.json``: the cells that a run set out to fill, and the stages that fill them."""
+"""``plan.json``: the cells of a workflow, and the stages that fill them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from fairseq_lottery.records.schema import (
 )
 
 FILE = "plan.json"
-#: what the sparsities of a technique can be a share of, in the order in which reports have them
+#: units of sparsities, in the order of reports
 WEIGHTS, METRIC = "weights", "metric"
 ROWS = (WEIGHTS, "heads", "units", "blocks", METRIC)
 KINDS = ("rank", "search", "choose", "draw", "adopt", "close", "train", "generate", "score")
-#: kinds of stages that leave the models of a training: an existing run's, a pruned one's, its own
+#: kinds of stages that produce models: of an existing run, of a pruned one, of a training
 TRAINED = ("adopt", "close", "train")
-#: kinds of stages that run a model on sentences, on one GPU where there are any
+#: kinds of stages that run a model on sentences, on one GPU if there is one
 RUNNING = ("rank", "search", "generate")
 
 
 def _is_entry(value: Any) -> bool:
-    """Whether a value is a text, a number, or a list of these."""
-    for one in value if isinstance(value, list) else [value]:
-        if not (one is None or isinstance(one, (str, int, float))):
+    """Return whether a value is a string, a number, or a list of these."""
+    for item in value if isinstance(value, list) else [value]:
+        if not (item is None or isinstance(item, (str, int, float))):
             return False
-        if isinstance(one, str) and not is_text(one_line(one)):
+        if isinstance(item, str) and not is_text(one_line(item)):
             return False
     return True
 
@@ -48,7 +48,7 @@ Entry = Annotated[Any, Rule("texts and numbers", _is_entry)]
 
 @dataclass(frozen=True)
 class PlannedTechnique:
-    """A technique of a plan, and what its sparsities are a share of."""
+    """A technique of a plan, and the unit of its sparsities."""
 
     name: Line
     title: Line
@@ -57,7 +57,7 @@ class PlannedTechnique:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell of a plan, and the folder of the training that fills it."""
+    """A cell of a plan, and the folder of its training."""
 
     technique: Line
     sparsity: Sparsity
@@ -67,13 +67,13 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Stage:
-    """One command line. Paths are relative to the workflow's folder, where it is run.
+    """One command line. Paths are relative to the workflow's folder, where it runs.
 
     Attributes:
-        folder: where its log and its record go.
-        needs: files that it reads, each left by another stage.
-        leaves: files that other stages read. The record says that all of them are there.
-        facts: what checking and recording it takes besides.
+        folder: folder of its log and its record.
+        needs: files of other stages that it reads.
+        leaves: files that other stages read; they are complete once the record exists.
+        facts: further values for checks and records.
     """
 
     kind: Annotated[str, one_of(KINDS)]
@@ -86,28 +86,28 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Its kind and folder, which no other stage has."""
+        """Return its unique name: kind and folder."""
         return f"{self.kind}-{self.folder.replace('/', '-')}"
 
     @property
     def record(self) -> str:
-        """The file that exists once the stage is finished."""
+        """Return the file that exists once the stage is finished."""
         return f"{self.folder}/{self.kind}.json"
 
     @property
     def log(self) -> str:
-        """Where its output goes."""
+        """Return the file of its output."""
         return f"{self.folder}/{self.kind}.log"
 
     @property
     def failure(self) -> str:
-        """Where it says why it failed."""
+        """Return the file with the reason of a failure."""
         return f"{self.folder}/{self.kind}.failed"
 
 
 @dataclass(frozen=True)
 class TrainedFacts:
-    """The facts of a stage that leaves models: updates behind them, and at the start."""
+    """Facts of a stage that produces models: their updates, and the update at the start."""
 
     updates: Count = 0
     first_update: Count = 0
@@ -115,10 +115,10 @@ class TrainedFacts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run set out to do, as tables show it.
+    """The plan of a workflow for tables.
 
     Attributes:
-        cells: empty where the plan does not list them; any technique may have any sparsity then.
+        cells: empty if the plan does not list them; techniques may then have any sparsity.
         stages: empty in plans of early versions.
     """
 
@@ -132,19 +132,19 @@ class Plan:
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse trainings that do not count their updates."""
+        """Refuse trainings without their number of updates."""
         for stage in self.stages:
             if stage.kind in TRAINED:
                 parse(TrainedFacts, stage.facts, (stage.name, "facts"))
 
     def rows_of(self, technique: str) -> str:
-        """Return what the sparsities of a technique are a share of."""
-        return next((one.rows for one in self.techniques if one.name == technique), WEIGHTS)
+        """Return the unit of the sparsities of a technique."""
+        return next((t.rows for t in self.techniques if t.name == technique), WEIGHTS)
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How a ``score`` stage evaluates its cell."""
+    """The evaluation of a ``score`` stage."""
 
     name: Text
     checkpoint: Text
@@ -155,7 +155,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class ScoreFacts:
-    """The facts of a ``score`` stage; one that scores translations has references."""
+    """Facts of a ``score`` stage; ``references`` only if it scores translations."""
 
     evaluation: Evaluated
     references: Optional[str] = None
@@ -163,7 +163,7 @@ class ScoreFacts:
 
 @dataclass(frozen=True)
 class RankFacts:
-    """The facts of a ``rank`` stage: the training whose components it ranks, and by what."""
+    """Facts of a ``rank`` stage: the training whose components it ranks, and the measure."""
 
     of: Inside
     measure: Text
@@ -171,7 +171,7 @@ class RankFacts:
 
 @dataclass(frozen=True)
 class PrunedComponents:
-    """The components that a training prunes: their file, and the kind that its row counts."""
+    """Components that a training prunes: their file, and the kind that its row counts."""
 
     file: Inside
     kind: Text
@@ -179,7 +179,7 @@ class PrunedComponents:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What stages need of a plan."""
+    """The plan of a workflow for its stages."""
 
     configuration: str
     stages: tuple[Stage, ...]
@@ -190,7 +190,7 @@ class StagePlan:
     executor: str
 
     def __post_init__(self) -> None:
-        """Refuse stages without the facts of their kind."""
+        """Refuse stages that lack the facts of their kind."""
         for stage in self.stages:
             if stage.kind in _FACTS:
                 parse(_FACTS[stage.kind], stage.facts, (stage.name, "facts"))
@@ -205,19 +205,19 @@ _FACTS: dict[str, Any] = {"score": ScoreFacts, "rank": RankFacts}
 
 
 def read_plan(folder: Union[str, Path]) -> Plan:
-    """Read the plan of a folder that has been scored, for tables.
+    """Read the plan of a scored folder for tables.
 
     Raises:
-        LotteryError: there is none, or it is malformed.
+        LotteryError: the plan is missing or malformed.
     """
     return _read(Path(folder), Plan, "name a folder that fairseq-lottery run has scored")
 
 
 def read_stage_plan(out: Path) -> StagePlan:
-    """Read the plan of a workflow's folder, for its stages.
+    """Read the plan of a workflow's folder for its stages.
 
     Raises:
-        LotteryError: there is none, or it is malformed.
+        LotteryError: the plan is missing or malformed.
     """
     return _read(out, StagePlan, "cd into the folder of a workflow")
 

@@ -1,4 +1,4 @@
-"""JSON as dataclasses: the annotation of each field says which values it may have."""
+"""Parse JSON into dataclasses; the annotation of a field defines its valid values."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from typing import (
 
 T = TypeVar("T")
 
-#: characters of a text, and of a path
+#: maximum characters of a text, and of a path
 _LONGEST, _LONGEST_PATH = 4096, 1000
-#: no training, however long, counts to more
+#: larger than any count of a training
 _MOST = 10**15
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which values of a type are valid, in words and as a test, and what they are read as."""
+    """Valid values of a type: their description, a test for them, and their conversion."""
 
     words: str
     test: Callable[[Any], bool]
@@ -37,14 +37,14 @@ class Rule:
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be in a table: no control characters, and not too long."""
+    """Return whether a text fits a table: it has no control characters and is not too long."""
     if len(value) > _LONGEST:
         return False
     return value.isprintable() or all(unicodedata.category(c) not in ("Cc", "Cs") for c in value)
 
 
 def one_line(value: str) -> str:
-    """Return a text, which may come from several lines of YAML, in one line."""
+    """Return a text of one or several lines in one line."""
     return " ".join(value.split())
 
 
@@ -55,31 +55,31 @@ def _is_inside(file: str) -> bool:
 
 
 def one_of(names: Sequence[str]) -> Rule:
-    """Return the rule of texts that are one of ``names``."""
+    """Return a rule that accepts the texts in ``names``."""
     return Rule(f"one of {', '.join(names)}", lambda value: value in names)
 
 
 def at_least(least: int) -> Rule:
-    """Return the rule of integers that are not below ``least``."""
+    """Return a rule that accepts integers from ``least`` on."""
     return Rule(f"an integer from {least}", lambda value: value >= least)
 
 
 Text = Annotated[str, Rule("a line of text", is_text)]
 Line = Annotated[str, Rule("a line of text", lambda text: is_text(one_line(text)), one_line)]
-#: a path that stays in the folder of the workflow: stages write and delete there
+#: a path inside the folder of the workflow, where stages write and delete files
 Inside = Annotated[str, Rule("a path inside its folder", _is_inside)]
 Count = Annotated[int, Rule(f"an integer from 0 to {_MOST}", lambda n: 0 <= n <= _MOST)]
 Size = Annotated[int, at_least(1)]
 Number = Annotated[float, Rule("a finite number", math.isfinite, float)]
 Share = Annotated[float, Rule("a share from 0 to 1", lambda share: 0 <= share <= 1)]
-#: rounded, because 1 - 0.1 and 0.9 are one row
+#: rounded, so that 1 - 0.1 and 0.9 are the same row
 Sparsity = Annotated[
     float, Rule("a share from 0 to 1", lambda share: 0 <= share <= 1, lambda x: round(float(x), 6))
 ]
 Seconds = Annotated[float, Rule("a number from 0", lambda x: 0 <= x < math.inf, float)]
 Positive = Annotated[float, Rule("a number above 0", lambda x: 0 < x < math.inf)]
 
-#: names and numbers that lead to a value
+#: names and indices of a value in its file
 Place = tuple[Union[str, int], ...]
 
 _WORDS = {
@@ -93,17 +93,17 @@ _WORDS = {
 
 
 def short(value: Any) -> str:
-    """Return a value as text of less than 80 characters."""
+    """Return a value as text of at most 80 characters."""
     text = repr(value)
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
 class Malformed(ValueError):
-    """A value that its annotation does not allow.
+    """Error for a value that is not valid for its annotation.
 
     Attributes:
-        place: of the value, as ``("cells", 0, "seed")``; empty for the whole.
-        problem: what is wrong with it.
+        place: place of the value, such as ``("cells", 0, "seed")``; empty for the root.
+        problem: description of the problem.
     """
 
     def __init__(self, place: Place, problem: str) -> None:
@@ -113,75 +113,81 @@ class Malformed(ValueError):
 
 
 def dotted(place: Place) -> str:
-    """Return a place as ``cells[0].seed``."""
-    names = (f"[{one}]" if isinstance(one, int) else f".{one[:80]}" for one in place)
+    """Return a place as text, such as ``cells[0].seed``."""
+    names = (f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in place)
     return "".join(names).lstrip(".")
 
 
 def parse(kind: type[T], value: Any, place: Place = (), strict: bool = False) -> T:
-    """Return a value of JSON as ``kind``: a dataclass, a collection, or an annotated type.
+    """Return a JSON value as ``kind``: a dataclass, a collection, or an annotated type.
 
     Args:
-        place: of the value in its file.
-        strict: refuse entries that a dataclass does not have, which are ignored otherwise, and
-            null, which stands for an optional entry otherwise.
+        place: place of the value in its file.
+        strict: whether to refuse unknown entries of dataclasses, and null for optional entries.
+            Otherwise unknown entries are ignored, and null is None.
 
     Raises:
-        Malformed: the value is something else.
+        Malformed: the value is not valid for ``kind``.
     """
     return cast(T, _parse(kind, value, place, strict))
 
 
 def _parse(kind: Any, value: Any, place: Place, strict: bool) -> Any:
-    origin, inner = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
+    is_object, origin, inner = _form_of(kind)
+    if is_object:
         return _parse_object(kind, value, place, strict)
     if origin is Union:  # Optional
         return None if value is None and not strict else _parse(inner[0], value, place, strict)
     if origin is tuple:
-        items = _checked(list, value, place)
-        return tuple(_parse(inner[0], one, (*place, n), strict) for n, one in enumerate(items))
+        items = _validated(list, value, place)
+        return tuple(_parse(inner[0], v, (*place, n), strict) for n, v in enumerate(items))
     if origin is dict:
         return {
-            _parse(inner[0], key, place, strict): _parse(inner[1], one, (*place, key), strict)
-            for key, one in _checked(dict, value, place).items()
+            _parse(inner[0], key, place, strict): _parse(inner[1], item, (*place, key), strict)
+            for key, item in _validated(dict, value, place).items()
         }
     if origin is Annotated:
         rule = inner[1]
         if _is_of(inner[0], value) and rule.test(value):
             return rule.convert(value)
         raise Malformed(place, f"is {short(value)}, expected {rule.words}")
-    return _checked(kind, value, place)
+    return _validated(kind, value, place)
 
 
 def _parse_object(kind: Any, value: Any, place: Place, strict: bool) -> Any:
-    known = _fields_of(kind)
-    for name in _checked(dict, value, place):
-        if strict and name not in known:
-            raise Malformed((*place, name), f"is unknown; choose one of {', '.join(known)}")
-    for name, (_, is_needed) in known.items():
-        if is_needed and name not in value:
+    expected = _fields_of(kind)
+    for name in _validated(dict, value, place):
+        if strict and name not in expected:
+            raise Malformed((*place, name), f"is unknown; choose one of {', '.join(expected)}")
+    for name, (_, is_required) in expected.items():
+        if is_required and name not in value:
             raise Malformed((*place, name), "is missing")
     return kind(
         **{
-            name: _parse(expected, value[name], (*place, name), strict)
-            for name, (expected, _) in known.items()
+            name: _parse(field_type, value[name], (*place, name), strict)
+            for name, (field_type, _) in expected.items()
             if name in value
         }
     )
 
 
 @cache
+def _form_of(kind: Any) -> tuple[bool, Any, tuple[Any, ...]]:
+    """Return whether a type is a dataclass, its origin, and its arguments."""
+    return is_dataclass(kind), get_origin(kind), get_args(kind)
+
+
+@cache
 def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """Field -> what it may be, and whether it is needed."""
+    """Return field -> its type, and whether it is required."""
     hints = get_type_hints(kind, include_extras=True)
     return {
-        one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
-        for one in fields(kind)
+        f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING)
+        for f in fields(kind)
     }
 
 
-def _checked(kind: Any, value: Any, place: Place) -> Any:
+def _validated(kind: Any, value: Any, place: Place) -> Any:
     if not _is_of(kind, value):
         found = f"is {short(value)}" if place else f"is a {type(value).__name__}"
         raise Malformed(place, f"{found}, expected {_WORDS[kind]}")

@@ -1,4 +1,4 @@
-"""What finished stages have recorded, and what was measured before the first one."""
+"""Records of finished stages, and the calibration before the first one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fairseq_lottery.records.schema import (
     parse,
 )
 
-#: rows of a finished ``score`` stage, one per metric
+#: file with the rows of a finished ``score`` stage, one per metric
 SCORES = "scores.jsonl"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What decides the weights of a training, as far as differences are shown."""
+    """Settings that determine the weights of a training, for messages about differences."""
 
     flags: Optional[dict[str, Any]] = None
     ticket: Optional[dict[str, Any]] = None
@@ -37,7 +37,7 @@ class Content:
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """How many weights of a model are prunable, and the share that each matrix keeps."""
+    """Number of prunable weights of a model, and the density of each matrix."""
 
     prunable: Count = 0
     matrices: Optional[dict[Text, Share]] = None
@@ -45,7 +45,7 @@ class MeasuredModel:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """The record of a finished stage; all but the first three are of some kinds only."""
+    """The record of a finished stage; only some kinds have more than the first three fields."""
 
     seconds: Seconds = 0.0
     versions: dict[str, Any] = field(default_factory=dict)
@@ -58,22 +58,22 @@ class StageRecord:
 
 
 def read_stage_record(path: Path) -> Optional[StageRecord]:
-    """Read the record of a stage; None where there is none, or one that was cut off.
+    """Read the record of a stage; None if it is missing or truncated.
 
     Raises:
-        LotteryError: it is JSON, and malformed.
+        LotteryError: the file is JSON but malformed.
     """
     return read_file(path, StageRecord, allow_nan=True, may_be_cut=True)
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One metric of an evaluated model, and what was counted in the model.
+    """One metric of an evaluated model, and counts of the model.
 
     Attributes:
-        subset: of the validation, for models that do not translate.
-        closed: kind -> share of these components that is pruned, where any shall be.
-        signature_of_ticket: that the model started from.
+        subset: subset of the validation, for models that do not translate.
+        closed: kind -> pruned share of these components, if the technique prunes any.
+        signature_of_ticket: signature of the ticket that the model started from.
     """
 
     metric: Text
@@ -93,7 +93,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
     """Read the rows of a finished ``score`` stage.
 
     Raises:
-        LotteryError: they are missing or malformed.
+        LotteryError: the rows are missing or malformed.
     """
     try:
         return [parse(ScoreRow, row) for _, row in lines_of(path)]
@@ -107,7 +107,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of the model before its first training: ``calibration.json``."""
+    """Measurements before the first training: ``calibration.json``."""
 
     seconds_per_update: Optional[Positive] = None
     parameters: Optional[Positive] = None
@@ -115,13 +115,13 @@ class Calibration:
 
 
 def read_calibration(out: Path) -> Calibration:
-    """Read the calibration of a folder, empty where nothing was measured."""
+    """Read the calibration of a folder; empty if there is none."""
     return read_file(out / "calibration.json", Calibration) or Calibration()
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that trainings depend on, as ``data.json`` keeps it: bytes, nanoseconds, hash."""
+    """A file that trainings depend on, in ``data.json``: bytes, nanoseconds, hash."""
 
     size: int
     time: int

@@ -1,8 +1,7 @@
-"""Tables, curves and pages out of finished runs; reads their files, never the workflow's code.
+"""Tables, plots and pages of finished runs, from their files, without the workflow's code.
 
-``write_report`` turns one or several folders of ``fairseq-lottery run`` into a report. The public
-names are imported at first use: ``fairseq-lottery run`` reads the names of published figures
-without torch.
+``write_report`` turns folders of ``fairseq-lottery run`` into a report. The public names are
+imported at first use, because ``fairseq-lottery run`` reads published figures without torch.
 """
 
 from typing import TYPE_CHECKING

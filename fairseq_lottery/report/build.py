@@ -1,4 +1,4 @@
-"""A report from beginning to end: read everything, refuse what does not fit, then write."""
+"""Build a report: read all runs, validate them, then write all files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fairseq_lottery.report.pages import (
     as_markdown,
 )
 from fairseq_lottery.report.plots.drawings import Drawing, Size
-from fairseq_lottery.report.reading.mask_tables import Masks, look
+from fairseq_lottery.report.reading.mask_tables import Masks, read_masks
 from fairseq_lottery.report.reading.recipe_groups import Group, gather
 from fairseq_lottery.report.reading.records import Run, read_run
 from fairseq_lottery.report.reading.table_words import Evaluation
@@ -46,49 +46,49 @@ PACKAGES = ("torch", "fairseq", "fairseq-fixed", "sacrebleu", "scipy", "numpy", 
 
 
 def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: Size) -> list[str]:
-    """Turn workflow folders into a report; returns the names of the files in ``out``.
+    """Write a report of workflow folders, and return the names of its files in ``out``.
 
-    ``report.html``, ``report.md``, ``results.csv``, ``significance.csv``, ``densities.csv``,
-    ``overlaps.csv``, ``tables/`` (CSV, LaTeX) and ``figures/`` (PDF, SVG, PNG). Files of an
-    earlier report are replaced. The runs are only read.
+    The files are ``report.html``, ``report.md``, ``results.csv``, ``significance.csv``,
+    ``densities.csv``, ``overlaps.csv``, ``tables/`` (CSV, LaTeX) and ``figures/`` (PDF, SVG,
+    PNG). They overwrite an earlier report. The runs are not changed.
 
     Raises:
-        LotteryError: a run that cannot be read, runs that contradict each other or must not
-            share a table, published figures that are not known, ``out`` that cannot be
-            written. Nothing has been written then, but for a full disk.
+        LotteryError: a run cannot be read, runs contradict each other or must not share a
+            table, published figures are unknown, or ``out`` cannot be written. Then nothing has
+            been written, unless the disk is full.
     """
     target = Path(out)
     groups = gather(_read(runs, target))
     if not any(group.tables for group in groups):
         raise LotteryError(
-            f"{', '.join(map(str, runs))}: no cell has a score yet; let fairseq-lottery run go on"
+            f"{', '.join(map(str, runs))}: no cell has a score yet; resume fairseq-lottery run"
         )
     published = beside(groups)
-    masks = [look(group) if group.rows == WEIGHTS else Masks() for group in groups]
+    masks = [read_masks(group) if group.rows == WEIGHTS else Masks() for group in groups]
     tests = [{key: _tests(group, key) for key in group.tables} for group in groups]
 
     files: dict[str, Union[str, bytes]] = {"results.csv": results_csv(groups)}
     comparisons = [
         (group.title, test)
-        for group, own in zip(groups, tests)
-        for found, _ in own.values()
-        for test in found
+        for group, group_tests in zip(groups, tests)
+        for pairs, _ in group_tests.values()
+        for test in pairs
     ]
-    looked = list(zip(groups, masks))
+    masks_of_groups = list(zip(groups, masks))
     if comparisons:
         files["significance.csv"] = comparisons_csv(comparisons)
     if any(each.densities for each in masks):
-        files["densities.csv"] = densities_csv(looked)
+        files["densities.csv"] = densities_csv(masks_of_groups)
     if any(each.overlaps for each in masks):
-        files["overlaps.csv"] = overlaps_csv(looked)
+        files["overlaps.csv"] = overlaps_csv(masks_of_groups)
 
-    one = len({group.number for group in groups}) == 1
-    title = groups[0].recipe_title if one else "Lottery tickets: several configurations"
+    has_one_recipe = len({group.number for group in groups}) == 1
+    title = groups[0].recipe_title if has_one_recipe else "Lottery tickets: several configurations"
     blocks: list[Block] = [Heading(1, title), *outcomes(groups, tests), Contents()]
     blocks += how_to_read(groups)
     for each in zip(groups, tests, published, masks):
         blocks += section(*each, page)
-    blocks += _origin(groups, runs, out, page, list(files))
+    blocks += _provenance(groups, runs, out, page, list(files))
     for block in blocks:
         if isinstance(block, Table):
             files[f"{TABLES}/{block.slug}.csv"] = comma_separated(block)
@@ -112,25 +112,25 @@ def _read(folders: Sequence[Union[str, Path]], out: Path) -> list[Run]:
     for folder in folders:
         place = Path(folder).resolve()
         if place in seen:
-            raise LotteryError(f"{folder} is the same folder as {seen[place]}; name it once")
+            raise LotteryError(f"{folder} is the same folder as {seen[place]}; give it once")
         if place == out.resolve():
-            raise LotteryError(f"--out {out} is one of the runs, which are only read; name another")
+            raise LotteryError(f"--out {out} is also a run to read; give another --out")
         seen[place] = str(folder)
     return [read_run(folder) for folder in folders]
 
 
-def _origin(
+def _provenance(
     groups: Sequence[Group],
     runs: Sequence[Union[str, Path]],
     out: Union[str, Path],
     page: Size,
     files: Sequence[str],
 ) -> list[Block]:
-    """When, of what, and how the report was made."""
-    found = [f"fairseq_lottery {fairseq_lottery.__version__}"]
+    """Return the section with date, configurations, command and versions."""
+    versions = [f"fairseq_lottery {fairseq_lottery.__version__}"]
     for package in PACKAGES:
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
     command = ["fairseq-lottery", "report", *map(str, runs), "--out", str(out)]
@@ -144,7 +144,7 @@ def _origin(
                 f"Date: {datetime.now(timezone.utc):%Y-%m-%d} (UTC).",
                 f"Configuration: {'; '.join(titles)}, as planned in {plans}.",
                 f"Command: `{shlex.join(command)}`.",
-                f"Versions: {', '.join(found)}; of each run, its signature in results.csv (`run`).",
+                f"Versions: {', '.join(versions)}; those of a run are in results.csv (`run`).",
             ]
         ),
         Files("All numbers", files),
@@ -156,7 +156,8 @@ def _write(out: Path, files: Mapping[str, Union[str, bytes]]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LotteryError(f"{folder} cannot be made: {error.strerror or error}") from error
+            reason = error.strerror or error
+            raise LotteryError(f"folder {folder} cannot be created: {reason}") from error
     for name, content in files.items():
         with replacing(out / name) as temporary:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,4 +1,4 @@
-"""What stands before the groups of a report: what came out, and how to read it."""
+"""The introduction of a report: a summary, and how to read it."""
 
 from __future__ import annotations
 
@@ -16,62 +16,65 @@ from fairseq_lottery.report.sections import Tests
 from fairseq_lottery.report.statistics.significance import BOOTSTRAP, LEVEL, SEEDS, Comparison
 from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, cell_text, decimals
 
-#: as in titles of techniques -> what it is
+#: term in titles of techniques -> its meaning
 _TERMS = {
-    "MP": "magnitude pruning: one training, during which more and more of the smallest weights are"
-    " pruned.",
-    "LT": "lottery ticket: as SLT, but back to the values before training (update 0).",
-    "SLT": "stabilized lottery ticket: rounds in which the smallest weights of the trained model"
-    " are pruned, and the others go back to their values at an early update t and train again.",
-    "CLT": "constant lottery ticket: as SLT, but only the signs of the weights go back, with one"
+    "MP": "magnitude pruning: one training, during which the smallest weights are pruned under a"
+    " pruning schedule.",
+    "LT": "lottery ticket: as SLT, but survivors are reset to their values before training"
+    " (update 0).",
+    "SLT": "stabilized lottery ticket: in every round, the smallest weights of the trained model"
+    " are pruned, and the survivors are reset to their values at an early update t and retrained.",
+    "CLT": "constant lottery ticket: as SLT, but only the signs of the weights are reset, with one"
     " magnitude per matrix.",
-    "SLT-MP": "SLT in two steps to a medium sparsity, then MP from that ticket on.",
-    "MP-SLT": "MP to a medium sparsity, then SLT rounds with its mask.",
-    "IMP": "iterative magnitude pruning: rounds as of SLT, over all matrices as one.",
-    "LR rewinding": "learning-rate rewinding: the trained weights are kept, only the schedule goes"
-    " back to update t.",
-    "fine-tuning": "the trained weights are kept and trained on at a small constant rate.",
-    "one-shot": "every sparsity is drawn from the dense model at once, without rounds.",
-    "random mask": "control: as SLT, but which weights are pruned is drawn at random. A technique"
-    " that is not better than this control owes nothing to its choice of weights.",
+    "SLT-MP": "SLT in two rounds to a medium sparsity, then MP from that ticket.",
+    "MP-SLT": "MP to a medium sparsity, then SLT rounds that start from its mask.",
+    "IMP": "iterative magnitude pruning: rounds as in SLT, ranked over all matrices together.",
+    "LR rewinding": "learning-rate rewinding: the trained weights are kept, and only the learning"
+    " rate is rewound to update t.",
+    "fine-tuning": "the trained weights are kept, and training continues at a small constant rate.",
+    "one-shot": "every sparsity is drawn directly from the dense model, without rounds.",
+    "random mask": "control: as SLT, but with random masks. A technique that is not better than"
+    " this control does not benefit from its selection of weights.",
     "random reinit": "control: the masks of SLT on new random weights. It shows whether the weights"
-    " of a ticket matter, or its mask alone.",
+    " of a ticket matter, or only its mask.",
     "random signs": "control: the masks and magnitudes of CLT with random signs.",
-    "s-pruning": "a search that closes the least important heads and FFN blocks step by step, while"
-    " enough of the metric is kept (good), with random and the worst choices as controls.",
+    "s-pruning": "a search that prunes the least important heads and FFN blocks step by step, while"
+    " enough of the metric is kept. Good is its result; random and bad choices are controls.",
     "m-pruning": "the same search over single weights.",
-    "lowest": "the heads or FFN units of the lowest importance are closed.",
-    "gates": "which heads or FFN units stay open was learned, by Hard Concrete gates.",
-    "zero-shot": "nothing is trained after heads or FFN units are closed.",
-    "fine-tune": "what stays open is trained on at a small constant rate.",
-    "rewind": "what stays open goes back to update t and is trained again.",
-    "scratch": "what stays open is trained from new random weights.",
+    "lowest": "the heads or FFN units of the lowest importance are pruned.",
+    "gates": "Hard Concrete gates learn which heads or FFN units are kept.",
+    "zero-shot": "the model is not trained after heads or FFN units are pruned.",
+    "fine-tune": "training of the kept components continues at a small constant rate.",
+    "rewind": "the kept components are reset to update t and retrained.",
+    "scratch": "the kept components are trained from new random weights.",
 }
 
 
 def outcomes(groups: Sequence[Group], tests: Sequence[Tests]) -> list[Block]:
-    """What came out: a paragraph a group, of its BLEU where it has one."""
-    blocks: list[Block] = [Heading(2, "What came out")]
-    for group, own in zip(groups, tests):
-        key = next((key for key in own if key.metric == "BLEU"), next(iter(own), None))
+    """Return a paragraph of results for each group, by BLEU if it has BLEU."""
+    blocks: list[Block] = [Heading(2, "Summary")]
+    for group, group_tests in zip(groups, tests):
+        first = next(iter(group_tests), None)
+        key = next((key for key in group_tests if key.metric == "BLEU"), first)
         if key is not None:
             start = f"{group.title}. " if len(groups) > 1 else ""
-            blocks.append(Text(start + _outcome(group, key, own[key][0])))
+            blocks.append(Text(start + _outcome(group, key, group_tests[key][0])))
     return blocks
 
 
 def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -> str:
-    """How far each technique holds against the dense model, with the tests."""
+    """Return a paragraph: up to which share each technique matches the dense model."""
     start, dense = f"{key.title}.", group.values(key, DENSE, 0.0)
     tests = [each for each in comparisons if DENSE in (each.a, each.b)]
     if not dense or not tests:
-        return f"{start} No technique was tested against the dense model, so none is said to hold."
+        return f"{start} No technique was tested against the dense model."
     digits = decimals(group.tables[key].values())
     holds: dict[str, list[str]] = {}
+    nowhere = f"Hold at no {group.words.share}"
     for name in group.techniques:
         held, tested = _held(group, [each for each in tests if name in (each.a, each.b)])
         if not held:
-            reach = f"Hold at no {group.words.share}"
+            reach = nowhere
             text = group.title_of(name)
         else:
             last = ", the last row" if held == tested else ""
@@ -80,40 +83,42 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
             text = f"{group.title_of(name)} ({round(gap, digits) + 0.0:+.{digits}f})"
         if tested:
             holds.setdefault(reach, []).append(text)
-    how = []
+    if nowhere in holds:
+        holds[nowhere] = holds.pop(nowhere)  # the last sentence
+    methods = []
     if any(each.test == SEEDS for each in tests):
-        how.append(f"a paired t-test over {len(group.seeds)} seeds")
+        methods.append(f"a paired t-test over {len(group.seeds)} seeds")
     seeds = len({each.seed for each in tests if each.test == BOOTSTRAP})
     if seeds:
         of_seeds = {1: "with one seed", 2: "in both seeds"}.get(seeds, f"in most of {seeds} seeds")
-        how.append(f"sacreBLEU's paired bootstrap over the sentences {of_seeds}")
+        methods.append(f"sacreBLEU's paired bootstrap over the sentences {of_seeds}")
     return " ".join(
         [
             f"{start} The dense model has {cell_text(dense, len(dense), digits)}"
             f" ({len(dense)} {'seed' if len(dense) == 1 else 'seeds'}).",
             *(f"{reach}: {'; '.join(titles)}." for reach, titles in holds.items()),
-            "In brackets: the mean difference to the dense model there. A technique holds up to a"
-            " row if no drop below the dense model is found in it and the rows before, by"
-            f" {' or '.join(how)} (p < {LEVEL:g}, adjusted for all pairs of a row). That does not"
-            " prove that there is no drop: the intervals below say how large it may be.",
+            "In brackets: the mean difference to the dense model in that row. A technique holds up"
+            " to a row if no test finds a drop below the dense model in it or in the rows before:"
+            f" {' or '.join(methods)} (p < {LEVEL:g}, adjusted for all pairs of a row). This does"
+            " not prove that there is no drop; the intervals below show how large it may be.",
         ]
     )
 
 
 def _held(group: Group, tests: Sequence[Comparison]) -> tuple[list[float], list[float]]:
-    """The shares up to the first at which one technique drops, and all that were tested."""
+    """Return the shares before the first drop of a technique, and all tested shares."""
     drops: dict[tuple[float, str], list[bool]] = {}
     for each in tests:
         gap = each.difference if each.a == DENSE else -each.difference
         worse = gap < 0 if each.evaluation.metric in LOWER_IS_BETTER else gap > 0
-        drops.setdefault((each.sparsity, each.test), []).append(each.found and worse)
+        drops.setdefault((each.sparsity, each.test), []).append(each.is_different and worse)
     tested = sorted({share for share, _ in drops}, key=group.sparsities.index)
-    lost = {share for (share, _), found in drops.items() if 2 * sum(found) > len(found)}
+    lost = {share for (share, _), worse in drops.items() if 2 * sum(worse) > len(worse)}
     return list(takewhile(lambda share: share not in lost, tested)), tested
 
 
 def how_to_read(groups: Sequence[Group]) -> list[Block]:
-    """How to read the report: abbreviations, and what is kept apart."""
+    """Return the section that explains terms, and which runs have separate tables."""
     blocks: list[Block] = [Heading(2, "How to read it")]
     titles = "\n".join(title for group in groups for title in group.techniques.values())
     terms = [
@@ -125,15 +130,15 @@ def how_to_read(groups: Sequence[Group]) -> list[Block]:
     recipes = list({group.number: group for group in groups}.values())
     if len(recipes) > 1:
         blocks.append(
-            Text("Runs of different recipes do not share a table. What tells the recipes apart:")
+            Text("Runs of different recipes do not share a table. The recipes differ in:")
         )
-        telling = differing_entries([each.recipe for each in recipes])
+        differences = differing_entries([each.recipe for each in recipes])
         blocks.append(
             Points(
                 [
                     f"{each.recipe_title}: "
                     + (entries or f"compared with {each.published or 'no published figures'}")
-                    for each, entries in zip(recipes, telling)
+                    for each, entries in zip(recipes, differences)
                 ]
             )
         )
@@ -141,14 +146,14 @@ def how_to_read(groups: Sequence[Group]) -> list[Block]:
         kinds = ", ".join(dict.fromkeys(group.words.title for group in groups))
         blocks.append(
             Text(
-                "Techniques whose shares are of different things never share a table, a plot or a"
-                f" test: they have sections of their own ({kinds}), each with the dense model."
+                "Techniques with different kinds of shares do not share a table, a plot or a test:"
+                f" they have separate sections ({kinds}), each with the dense model."
             )
         )
-    text = "A difference is called one only where a test finds it."
+    text = "The report calls techniques different only if a test finds a difference."
     if any(group.rows == WEIGHTS for group in groups):
         text += (
-            " Sparsity is the share of the prunable weights that is removed; each table says which"
-            " weights these are."
+            " Sparsity is the share of the prunable weights that is pruned; each table names the"
+            " prunable weights."
         )
     return [*blocks, Text(text)]

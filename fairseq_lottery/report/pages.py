@@ -1,4 +1,4 @@
-"""One content, two pages: blocks rendered as Markdown and as a self-contained HTML page."""
+"""Blocks of a report, rendered as Markdown and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLE = Path(__file__).with_name("page.css")
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading; level 1 is the page's title."""
+    """A heading; level 1 is the title of the page."""
 
     level: int
     text: str
@@ -27,7 +27,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Contents:
-    """The list of the headings below it, with links."""
+    """A list of all following headings, with links."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Files:
-    """Links to files beside the page."""
+    """Links to files in the folder of the page."""
 
     about: str
     names: Sequence[str]
@@ -60,19 +60,19 @@ def _files_of(table: Table) -> Files:
 
 
 def _links(blocks: Sequence[Block]) -> list[tuple[Heading, str]]:
-    """Headings below the title with their anchors, as GitHub makes them of Markdown."""
-    found: list[tuple[Heading, str]] = []
-    times: dict[str, int] = {}
+    """Return the headings below the title with their anchors in GitHub's Markdown."""
+    links: list[tuple[Heading, str]] = []
+    repeats: dict[str, int] = {}
     for block in blocks:
         if isinstance(block, Heading):
             anchor = re.sub(r"[^\w\- ]", "", block.text.lower()).replace(" ", "-")
-            times[anchor] = times.get(anchor, -1) + 1
-            found.append((block, f"{anchor}-{times[anchor]}" if times[anchor] else anchor))
-    return [pair for pair in found if pair[0].level > 1]
+            repeats[anchor] = repeats.get(anchor, -1) + 1
+            links.append((block, f"{anchor}-{repeats[anchor]}" if repeats[anchor] else anchor))
+    return [link for link in links if link[0].level > 1]
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    """The page for a repository; plots are linked as SVG in their folder beside it."""
+    """Return the Markdown page, with links to the plots as SVG files."""
     links = [
         f"{'  ' * (heading.level - 2)}- [{markdown_text(heading.text)}](#{anchor})\n"
         for heading, anchor in _links(blocks)
@@ -102,7 +102,7 @@ def _markdown(block: Block) -> str:
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
-    """A page that needs nothing but itself: style, plots and tables are in it."""
+    """Return a self-contained HTML page with style, plots and tables."""
     links = _links(blocks)
     anchors = {id(heading): anchor for heading, anchor in links}
     contents = "".join(

@@ -1,4 +1,4 @@
-"""What a report says about one group of runs, in order; parts without data say why."""
+"""The section of a report for one group of runs; without data, a part states the reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
 from fairseq_lottery.report.tables.score_tables import metric_table, most_seeds, updates_table
 
-#: evaluation -> what was tested, and why cells were left out
+#: evaluation -> tests, and reasons why cells are omitted
 Tests = Mapping[Evaluation, tuple[Sequence[Comparison], Sequence[str]]]
 
 
@@ -42,7 +42,7 @@ def section(
     masks: Masks,
     page: Size,
 ) -> list[Block]:
-    """Tables, tests and plots of a group."""
+    """Return the tables, tests and plots of a group."""
     recipe = ", ".join(f"{name} {entry(value)}" for name, value in group.recipe.items())
     blocks: list[Block] = [
         Heading(2, group.title if group.slug else "Results"),
@@ -55,8 +55,9 @@ def section(
     ]
     updates = updates_table(group, updates_behind(group))
     blocks += [updates] if updates is not None else []
-    for key, tested in tests.items():
-        blocks += [*_scores(group, key, published, page), *_orders(group, key, *tested)]
+    for key, (comparisons, reasons) in tests.items():
+        blocks += _scores(group, key, published, page)
+        blocks += _orders(group, key, comparisons, reasons)
     if published is not None:
         blocks.append(Heading(3, "What differs from the published recipe"))
         blocks.append(recipe_table(group, published))
@@ -71,19 +72,21 @@ def section(
     return blocks
 
 
-def _count(things: Sized, one: str, several: str) -> str:
-    return f"{len(things)} {one if len(things) == 1 else several}"
+def _count(items: Sized, singular: str, plural: str) -> str:
+    return f"{len(items)} {singular if len(items) == 1 else plural}"
 
 
 def _scores(
     group: Group, key: Evaluation, published: Optional[Published], page: Size
 ) -> list[Block]:
-    searched = group.rows == METRIC
-    why = "a search finds what it closes." if searched else "only the dense model has a score."
+    reason = "only the dense model has a score."
+    if group.rows == METRIC:
+        reason = "a search decides what it prunes."
+    no_plot = Text(f"There is no plot by {group.words.by}: {reason}")
     blocks: list[Block] = [
         Heading(3, key.title),
         metric_table(group, key),
-        sparsity_curves(group, key, page) or Text(f"There is no plot by {group.words.by}: {why}"),
+        sparsity_curves(group, key, page) or no_plot,
     ]
     if published is not None:
         blocks.append(
@@ -103,8 +106,8 @@ def _orders(
     if across is None:
         most = most_seeds(group, key)
         sentences.append(
-            f"Whether differences hold across seeds is not tested: that takes {FEWEST_SEEDS} seeds"
-            f" of two techniques at one {group.words.share}, and there"
+            f"Differences across seeds are not tested: the test requires {FEWEST_SEEDS} seeds of"
+            f" two techniques at one {group.words.share}, and there"
             f" {'is one' if most == 1 else f'are {most}'} at most."
         )
     sentences += reasons
@@ -114,20 +117,18 @@ def _orders(
 def _masks(group: Group, masks: Masks, page: Size) -> list[Block]:
     blocks: list[Block] = [Heading(3, "Masks")]
     if not masks.densities:
-        blocks.append(
-            Text("No checkpoint with a mask was found, so densities and overlaps are left out.")
-        )
+        blocks.append(Text("No checkpoint has a mask, so densities and overlaps are omitted."))
     else:
         blocks += [
             density_map(group, masks, page)
             or Text(
-                "Every matrix of a mask keeps the same share, so a map of densities is left out;"
-                " densities.csv has them."
+                "Every matrix of a mask keeps the same share, so the map of densities is omitted;"
+                " see densities.csv."
             ),
             technique_overlaps(group, masks, page)
-            or Text("Overlap of techniques is left out: no two masks of one seed and sparsity."),
+            or Text("Overlap of techniques is omitted: no two masks of one seed and sparsity."),
             seed_overlaps(group, masks, page)
-            or Text("Overlap of seeds is left out: no two masks of one technique and sparsity."),
+            or Text("Overlap of seeds is omitted: no two masks of one technique and sparsity."),
         ]
     if masks.missing:
         blocks.append(Text(f"{masks.missing} recorded checkpoints are not in the run's folder."))

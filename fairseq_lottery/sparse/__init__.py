@@ -1,4 +1,4 @@
-"""Decoding with sparse matrices on a CPU: what a pruned model is good for there.
+"""Decode pruned models with sparse matrices on a CPU.
 
 ``sparsify`` takes any ``nn.Module``; ``--sparse-decode`` of the task calls it.
 """

@@ -1,4 +1,4 @@
-"""The compiled product with a sparse matrix: built once per machine, then loaded."""
+"""The compiled kernel for sparse products: built once per machine, then loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fairseq_lottery.files import sha256_of
 logger = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
-#: what torch has found the processor to be able to do -> what the compiler may use
+#: vector instructions reported by torch -> flags of the compiler
 _FLAGS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
     "AVX2": ("-mavx2", "-mfma"),
@@ -29,56 +29,57 @@ _FLAGS = {
 
 
 def capability() -> str:
-    """The vector instructions that torch uses here, for instance ``AVX512``.
+    """Return the vector instructions that torch uses, such as ``AVX512``.
 
-    The environment variable ``ATEN_CPU_CAPABILITY`` lowers it, for torch and for the kernel.
+    The environment variable ``ATEN_CPU_CAPABILITY`` lowers them for torch and for the kernel.
     """
-    found = re.search(r"CPU capability usage: (.+)", torch.__config__.show())
-    return found.group(1).strip() if found else "DEFAULT"
+    match = re.search(r"CPU capability usage: (.+)", torch.__config__.show())
+    return match.group(1).strip() if match else "DEFAULT"
 
 
 @cache
 def sparse_linear() -> Optional[Any]:
-    """``(x, starts, columns, values, bias, inputs) -> x W^T + bias``; None: it cannot be built.
+    """Return ``(x, starts, columns, values, bias, inputs) -> x W^T + bias``, or None.
 
-    The first process on a machine compiles it, for half a minute; the result is kept in the
-    user's cache, by processor, torch and source. A log line says why it cannot be built.
+    The first process on a machine compiles the kernel in half a minute. The user's cache has one
+    kernel per instruction set, torch version and source. If a kernel cannot be built, the reason is
+    logged.
     """
     path = cached()
     try:
-        if _is_whole(path):
+        if _is_valid(path):
             torch.ops.load_library(str(path))
         else:
             _build(path)
         return torch.ops.fairseq_lottery.sparse_linear
-    except Exception as error:  # noqa: BLE001 - no compiler, no ninja, no folder: all the same
+    except Exception as error:  # noqa: BLE001 - no compiler, no ninja, no folder
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         logger.warning("the sparse kernel cannot be built (%s)", reason)
         return None
 
 
-def _is_whole(path: Path) -> bool:
-    """Return whether the cached kernel is as it was built: a corrupted one kills the process."""
+def _is_valid(path: Path) -> bool:
+    """Return whether the cached kernel is unchanged; a corrupted kernel would kill the process."""
     if not path.is_file():
         return False
-    known = path.with_suffix(".sha256")
-    whole = known.is_file() and known.read_text() == sha256_of(path)
-    if not whole:
-        logger.warning("the sparse kernel in %s is corrupted and built anew", path)
-    return whole
+    digest = path.with_suffix(".sha256")
+    is_valid = digest.is_file() and digest.read_text() == sha256_of(path)
+    if not is_valid:
+        logger.warning("the sparse kernel in %s is corrupted and is built again", path)
+    return is_valid
 
 
 def cached() -> Path:
-    """Where the compiled product lies, or would lie, in the user's cache."""
+    """Return the path of the compiled kernel in the user's cache, whether it exists or not."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    made_of = _SOURCE.read_bytes() + repr((torch.__version__, _FLAGS)).encode()
-    name = f"sparse-{capability().replace(' ', '-')}-{hashlib.sha256(made_of).hexdigest()[:12]}.so"
+    inputs = _SOURCE.read_bytes() + repr((torch.__version__, _FLAGS)).encode()
+    name = f"sparse-{capability().replace(' ', '-')}-{hashlib.sha256(inputs).hexdigest()[:12]}.so"
     return Path(cache) / "fairseq_lottery" / name
 
 
 @contextmanager
 def _ninja_on_path() -> Iterator[None]:
-    """Let torch find the ninja that pip puts beside the interpreter."""
+    """Add the folder of the interpreter, where pip installs ninja, to the path."""
     before = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
     try:
@@ -90,8 +91,8 @@ def _ninja_on_path() -> Iterator[None]:
 def _build(path: Path) -> None:
     """Compile beside ``path`` and load it.
 
-    torch's loader leaves a lock behind when it is killed, and waits for it for ever the next
-    time; in a folder of its own it meets no lock.
+    When torch's loader is killed, its lock remains and blocks the next loader forever. So each
+    build has a temporary folder.
     """
     from torch.utils import cpp_extension
 
@@ -105,9 +106,9 @@ def _build(path: Path) -> None:
             build_directory=folder,
             is_python_module=False,
         )
-        made = Path(folder) / path.name
-        known = made.with_suffix(".sha256")
-        known.write_text(sha256_of(made))
-        # a process between the two builds it once more
-        os.replace(known, path.with_suffix(".sha256"))
-        os.replace(made, path)
+        library = Path(folder) / path.name
+        digest = library.with_suffix(".sha256")
+        digest.write_text(sha256_of(library))
+        # a process between the two renames builds it again
+        os.replace(digest, path.with_suffix(".sha256"))
+        os.replace(library, path)

@@ -1,8 +1,8 @@
-"""Which matrices are worth holding sparse: measured on the machine that multiplies with them.
+"""Choose the matrices to store sparse by timing their products on this machine.
 
-What a product takes depends on the processor, its caches, torch and the threads, more than on the
-density. So both products are timed on the matrix itself, once for all that are alike, and what was
-found is kept beside the compiled product: the next run chooses the same.
+The time of a product depends on the processor, its caches, torch and the threads more than on the
+density. So dense and sparse products are timed on the matrix itself, once for all similar ones. The
+ratios are kept beside the compiled kernel, so the next run makes the same choices.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from fairseq_lottery.sparse.sparse_matrix import SparseMatrix
 
 logger = logging.getLogger(__name__)
 
-#: dense time over sparse time from which a matrix is held sparse: noise must not turn it round
+#: minimum ratio of dense to sparse time for a sparse matrix, above the noise
 WORTH = 1.05
-#: sentences of a batch: a matrix meets the rows of one sentence and of many
+#: sentences of a batch, besides single sentences
 _BATCH = 16
-#: bytes that no core's caches hold: a matrix that is multiplied with again and again stays in
-#: them, where the others of a model would have driven it out
+#: bytes that exceed the caches of a core; a matrix that is used repeatedly would stay in them, but
+#: not among the other matrices of a model
 _CACHES = 1 << 26
-#: bytes of a file of choices; one choice has about sixty
+#: maximum bytes of a file of choices; one choice has about sixty
 _MOST_BYTES = 1 << 20
-#: turns of a timing, at least and at most
+#: minimum and maximum rounds of a timing
 _LEAST, _MOST = 3, 50
-#: what tells processors apart, of the first one's lines in /proc/cpuinfo
+#: lines of /proc/cpuinfo that identify a processor
 _MARKS = (
     *("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags"),
     *("CPU implementer", "CPU part", "Features"),
@@ -55,11 +55,11 @@ def least_seconds(
     budget: float = 0.2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """The shortest time of each way; they take turns, so that all see the same machine.
+    """Return the shortest time of each function; they alternate to see the same machine load.
 
     Args:
-        ways: by name; each has gone once before it is timed.
-        budget: seconds after which there are no further turns than the least.
+        ways: name -> function, which is called once before it is timed.
+        budget: seconds after which only the minimum number of rounds is completed.
     """
     end = clock() + budget
     for way in ways.values():
@@ -76,28 +76,28 @@ def least_seconds(
 
 
 class Choices:
-    """What sparse products gain here, as far as it was asked for; measured where it is not known.
+    """Speedups of sparse products on this machine, measured once and stored.
 
     Attributes:
-        ratios: dense time over sparse time, by what was multiplied.
+        ratios: description of a product -> dense time over sparse time.
     """
 
     def __init__(self, path: Optional[Path] = None, measure: Measure = least_seconds) -> None:
-        """Read what was measured before.
+        """Load stored ratios.
 
         Args:
-            path: where to keep it; one that is corrupted is made anew.
-            measure: seconds of ways by name.
+            path: file of the ratios; a corrupted one is replaced.
+            measure: name -> function to name -> seconds.
         """
         self._path, self._measure = path, measure
         self.ratios = _read(path) if path else {}
 
     def is_worth(self, weight: Tensor, matrix: SparseMatrix, rows: int, among: int = 0) -> bool:
-        """Whether ``matrix`` multiplies faster than ``weight``, which it holds.
+        """Return whether ``matrix``, the sparse form of ``weight``, multiplies faster.
 
         Args:
-            rows: that it meets for one sentence; as many sentences as a batch has count too.
-            among: bytes of all matrices of the model, which follow each other through the caches.
+            rows: rows of one sentence; those of a batch of sentences are measured too.
+            among: bytes of all matrices of the model, which share the caches.
         """
         copies = max(1, min(among, _CACHES) // (weight.numel() * weight.element_size()))
         return all(
@@ -114,11 +114,11 @@ class Choices:
             x = torch.randn(rows, matrix.inputs, generator=torch.Generator().manual_seed(1))
             weights = [weight, *(weight.clone() for _ in range(copies - 1))]
             matrices = [matrix, *(type(matrix)(weight) for _ in range(copies - 1))]
-            dense = partial(_last, [partial(F.linear, x, one) for one in weights])
-            sparse = partial(_last, [partial(one.linear, x, None) for one in matrices])
+            dense = partial(_last, [partial(F.linear, x, w) for w in weights])
+            sparse = partial(_last, [partial(m.linear, x, None) for m in matrices])
             with torch.no_grad():
                 seconds = self._measure({"dense": dense, "sparse": sparse})
-            # of nothing comes no time that could be divided by
+            # avoids a division by zero
             self.ratios[name] = round(seconds["dense"] / max(seconds["sparse"], 1e-9), 4)
             self._write()
         return self.ratios[name]
@@ -128,32 +128,32 @@ class Choices:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # another process may have measured meanwhile; what was first stays
+            # ratios of another process have priority
             self.ratios.update(_read(self._path))
             with replacing(self._path) as temporary:
                 temporary.write_text(json.dumps(self.ratios, indent=1, sort_keys=True))
         except (LotteryError, OSError) as error:
-            logger.warning("what was measured is not kept: %s", error)
+            logger.warning("the measured ratios cannot be stored: %s", error)
             self._path = None
 
 
 def _last(products: Sequence[Callable[[], Tensor]]) -> Tensor:
-    """Multiply with one matrix after the other, as a model does."""
+    """Call all products in order, as a model does, and return the last one."""
     for product in products[:-1]:
         product()
     return products[-1]()
 
 
 def kept_choices() -> Choices:
-    """Those of this processor, torch and kernel, in the user's cache."""
-    made_of = "\n".join((processor(), cached().stem))
-    name = f"choices-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.json"
+    """Return the choices for this processor, torch and kernel from the user's cache."""
+    identity = "\n".join((processor(), cached().stem))
+    name = f"choices-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
     return Choices(cached().with_name(name))
 
 
 @cache
 def processor() -> str:
-    """What tells this processor from others: its name, stepping, caches and instructions."""
+    """Return text that identifies the processor: name, stepping, caches and instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
@@ -162,16 +162,16 @@ def processor() -> str:
 
 
 def _read(path: Path) -> dict[str, float]:
-    """What the file says; nothing, where there is none or it is corrupted."""
+    """Return the ratios in a file; empty if it is missing or corrupted."""
     try:
         ratios = read_json(read_text(path, _MOST_BYTES))
         if not isinstance(ratios, dict):
-            raise ValueError("it holds other things")
+            raise ValueError("it is not a mapping")
         if not all(type(ratio) is float and ratio >= 0 for ratio in ratios.values()):
-            raise ValueError("it holds other things")
+            raise ValueError("a ratio is not a nonnegative number")
         return ratios
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("%s is corrupted and made anew (%s)", path, error)
+        logger.warning("%s is corrupted and is replaced (%s)", path, error)
         return {}

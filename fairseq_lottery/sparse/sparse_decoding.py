@@ -1,4 +1,4 @@
-"""A trained model that decodes with sparse matrices."""
+"""Replace matrices of a trained model by sparse ones for decoding."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from fairseq_lottery.sparse.sparse_matrix import (
 )
 
 Layer = Union[nn.Linear, nn.Embedding]
-#: the density up to which it is worth measuring, and up to which a table is held sparse from which
-#: rows are looked up only; a hundredth above a half, for a mask of 50 % keeps a half only nearly
+#: maximum density of matrices that are measured, and of embeddings that are only looked up; it is
+#: above a half because a mask of 50 % may keep slightly more
 _DENSEST = 0.51
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """How a model holds its matrices, tied ones counted once.
+    """Counts and sizes of the matrices of a model, tied ones counted once.
 
     Attributes:
-        sparse: matrices that are held sparse.
-        dense: matrices that are not.
-        bytes: of the sparse ones, as they are held.
-        dense_bytes: of the same matrices, held dense.
+        sparse: number of sparse matrices.
+        dense: number of dense matrices.
+        bytes: bytes of the sparse matrices.
+        dense_bytes: bytes of the same matrices if dense.
     """
 
     sparse: int
@@ -50,12 +50,12 @@ class Sparse:
 
 
 def engine() -> Optional[type[SparseMatrix]]:
-    """The fastest that works here: the compiled kernel, torch's CSR, or None."""
+    """Return the fastest available matrix: the compiled kernel, torch's CSR, or None."""
     if sparse_linear() is not None:
         return KernelMatrix
     try:
         SparseMatrix(torch.eye(2)).linear(torch.ones(1, 2), None)
-    except RuntimeError:  # torch leaves it to MKL, where it was built with that
+    except RuntimeError:  # a torch without MKL
         return None
     return SparseMatrix
 
@@ -66,22 +66,22 @@ def sparsify(
     matrix: Optional[type[SparseMatrix]] = None,
     choices: Optional[Choices] = None,
 ) -> Sparse:
-    """Hold what multiplies faster as sparse, in place; a second time changes nothing.
+    """Replace matrices that multiply faster as sparse ones, in place; idempotent.
 
-    The model gives the same up to the order of additions, and learns nothing any more.
+    The outputs are equal up to the order of additions, and the model cannot be trained any more.
 
     Args:
-        model: fp32, on the CPU.
-        rows: sentences x beam, at least; products of as many rows are measured.
-        matrix: how to multiply; by default the fastest way that works here.
-        choices: what is faster; by default as measured on this machine, now or before.
+        model: fp32 model on the CPU.
+        rows: smallest number of rows in a product, sentences x beam; speed is measured with it.
+        matrix: class of sparse matrices; by default the fastest available.
+        choices: measured speedups; by default those of this machine.
 
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
     kind = matrix or engine()
     choices = choices or kept_choices()
-    held: dict[Tensor, Optional[SparseMatrix]] = {}
+    matrices: dict[Tensor, Optional[SparseMatrix]] = {}
     layers = list(_layers(model))
     multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
     among = sum(weight.numel() * weight.element_size() for weight in multiplied)
@@ -89,18 +89,18 @@ def sparsify(
         weight = layer.weight
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
             raise LotteryError(
-                "sparse decoding is for fp32 weights on a CPU; add --cpu and do without --fp16"
+                "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
             )
-        if weight not in held:
-            found = _candidate(weight.detach(), kind)
-            if found is not None and weight in multiplied:
-                is_worth = choices.is_worth(weight.detach(), found, rows, among)
-                found = found if is_worth else None
-            held[weight] = found
-        found = held[weight]
-        if found is not None:
-            setattr(parent, name, _replacement(layer, found))
-    if any(held.values()):
+        if weight not in matrices:
+            candidate = _candidate(weight.detach(), kind)
+            if candidate is not None and weight in multiplied:
+                is_worth = choices.is_worth(weight.detach(), candidate, rows, among)
+                candidate = candidate if is_worth else None
+            matrices[weight] = candidate
+        replaced = matrices[weight]
+        if replaced is not None:
+            setattr(parent, name, _replacement(layer, replaced))
+    if any(matrices.values()):
         use_modules(model)
     sparse = [m for m in model.modules() if isinstance(m, SparseMatrix)]
     return Sparse(
@@ -112,9 +112,9 @@ def sparsify(
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
-    """Where a layer lies that can be replaced; a subclass may do something else.
+    """Yield parent, name and layer of all layers that can be replaced.
 
-    An embedding that rescales what it looks up is no mere table.
+    Subclasses and embeddings with ``max_norm`` may compute something else.
     """
     for parent in model.modules():
         for name, layer in parent.named_children():
@@ -123,12 +123,12 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
 
 
 def _candidate(weight: Tensor, kind: Optional[type[SparseMatrix]]) -> Optional[SparseMatrix]:
-    """The matrix held sparse, where that may be worth it."""
+    """Return the sparse matrix if it is sparse enough to be faster."""
     if kind is None or not weight.numel():
         return None
     if int(torch.count_nonzero(weight)) > _DENSEST * weight.numel():
         return None
-    # the kernel cannot number more columns
+    # the kernel has 16-bit columns
     return SparseMatrix(weight) if weight.shape[1] > 1 << 16 else kind(weight)
 
 

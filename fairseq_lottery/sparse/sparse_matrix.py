@@ -1,4 +1,4 @@
-"""A weight matrix that holds only what is not zero, its products, and the layers over it."""
+"""Sparse weight matrices, and layers that use them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fairseq_lottery.sparse.kernel import sparse_linear
 
 
 class SparseMatrix(nn.Module):
-    """Compressed rows of fp32 weights of shape (outputs, inputs), multiplied by torch.
+    """fp32 weights of shape (outputs, inputs) in compressed rows, multiplied by torch.
 
-    Its buffers are no part of a checkpoint: what was read dense is only held otherwise.
+    Checkpoints do not contain its buffers.
 
     Attributes:
-        starts: int32, (outputs + 1): where each row begins.
+        starts: int32, (outputs + 1): index of the first weight of each row.
         columns: int32, (weights).
         values: fp32, (weights).
     """
@@ -43,11 +43,11 @@ class SparseMatrix(nn.Module):
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Return the bytes of all buffers."""
         return sum(b.numel() * b.element_size() for b in self.buffers())
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
         self._refuse_other_width(x)
         rows = x.reshape(-1, self.inputs).t()
         if bias is None:
@@ -58,17 +58,17 @@ class SparseMatrix(nn.Module):
 
     def _refuse_other_width(self, x: Tensor) -> None:
         if x.shape[-1] != self.inputs:
-            raise RuntimeError(f"x has not {self.inputs} columns")
+            raise RuntimeError(f"x has {x.shape[-1]} columns, expected {self.inputs}")
 
     @cached_property
     def _csr(self) -> Tensor:
-        with warnings.catch_warnings():  # a beta, says torch 1.12, and unchecked, torch 2.13
+        with warnings.catch_warnings():  # torch warns that CSR is beta
             warnings.filterwarnings("ignore", message="Sparse")
             shape = (self.outputs, self.inputs)
             return torch.sparse_csr_tensor(self.starts, self.columns, self.values, size=shape)
 
     def rows(self, index: Tensor) -> Tensor:
-        """The rows of an index of any shape, dense: (...) -> (..., inputs)."""
+        """Return dense rows for an index of any shape: (...) -> (..., inputs)."""
         flat = index.reshape(-1)
         first = self.starts[flat].long()
         counts = self.starts[flat + 1].long() - first
@@ -83,19 +83,19 @@ class SparseMatrix(nn.Module):
 
 
 class KernelMatrix(SparseMatrix):
-    """The same, with columns of 16 bits, multiplied by the compiled kernel."""
+    """A sparse matrix with 16-bit columns, multiplied by the compiled kernel."""
 
     column_type = torch.int16
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """As the base's."""
-        self._refuse_other_width(x)  # the kernel's own exception ends the process on some stacks
+        """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        self._refuse_other_width(x)  # an exception in the kernel may end the process
         product: Any = sparse_linear()
-        found: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
-        return found
+        result: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
+        return result
 
     def _columns(self, entry: Tensor) -> Tensor:
-        return self.columns[entry].long() & 0xFFFF  # torch's only 16-bit numbers are signed
+        return self.columns[entry].long() & 0xFFFF  # torch 1.12 has only signed 16-bit integers
 
 
 class SparseLinear(nn.Module):
@@ -108,7 +108,7 @@ class SparseLinear(nn.Module):
         self.in_features, self.out_features = matrix.inputs, matrix.outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs)."""
+        """Return the product: (..., inputs) -> (..., outputs)."""
         return self.matrix.linear(x, self.bias)
 
 
@@ -122,5 +122,5 @@ class SparseEmbedding(nn.Module):
         self.num_embeddings, self.embedding_dim = matrix.outputs, matrix.inputs
 
     def forward(self, index: Tensor) -> Tensor:
-        """(...) -> (..., embedding_dim)."""
+        """Return the embeddings: (...) -> (..., embedding_dim)."""
         return self.matrix.rows(index)

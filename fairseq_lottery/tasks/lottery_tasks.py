@@ -1,4 +1,4 @@
-"""fairseq's tasks with tickets; each further task needs two such classes."""
+"""fairseq's tasks with tickets; a task needs two classes, its flags and the task itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,12 +36,12 @@ class MaskedLMLotteryTask(LotteryTask, MaskedLMTask):
     cfg: MaskedLMLotteryConfig
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
-        """Load a data set as the task does, also with numpy 2."""
+        """Load a data set as fairseq's task does, also under numpy 2."""
         with numpy_has_compat():
             super().load_dataset(split, *args, **kwargs)
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the task's batches; equal commands mask the same tokens."""
+        """Return the batches of fairseq's task, so that equal commands mask the same tokens."""
         if not kwargs.get("num_workers"):
             kwargs["data_buffer_size"] = unshared_buffer(kwargs.get("data_buffer_size", 0))
         return super().get_batch_iterator(dataset, *args, **kwargs)

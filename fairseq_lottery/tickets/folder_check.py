@@ -56,11 +56,13 @@ class CheckedFile:
 def check_folder(folder: Union[str, Path]) -> list[CheckedFile]:
     """Check every checkpoint, snapshot and ticket in a folder and in those below it.
 
-    Each file has to be readable and finite, and zero wherever its mask prunes: in weights,
-    masters, optimizer state and EMA of all matrices. Its sparsity has to be that of its ticket or
-    pruner; a snapshot is compared with the next checkpoint. In one folder masks only shrink, unless
-    a checkpoint names a pruner that regrows weights, and ``ticket.safetensors`` is the ticket that
-    the checkpoints name. Tickets with other file names are checked alone.
+    Each file must be readable and finite. Wherever its mask prunes, it must be zero: in weights,
+    masters, optimizer state and EMA of all matrices. Its sparsity must be that of its ticket or
+    pruner; the pruner of a snapshot is read from the next checkpoint.
+
+    The masks in one folder must only shrink, unless a file names a pruner that regrows weights.
+    ``ticket.safetensors`` must be the ticket that the checkpoints name. Tickets with other file
+    names are checked alone.
 
     Raises:
         LotteryError: the folder does not exist, or has no file to check.
@@ -102,7 +104,7 @@ class _Run:
         paths = [path for path in _files(self.folder) if path.parent == self.folder]
         paths.sort(key=lambda path: (path.name != _TICKET, path.suffix != ".pt", path))
         checked = [self._check(path) for path in paths]
-        # only after all checkpoints were read is it known whether masks only shrink
+        # whether masks only shrink is known only after all checkpoints were read
         return [
             replace(file, problems=(*file.problems, *self._mask_changes(file.file)))
             for file in checked
@@ -130,8 +132,9 @@ class _Run:
             problems += _sparsity_problems(mask, since, update, run)
         elif _had_mask(source):
             problems.append("it was trained under a mask but contains none")
-        # a run starts from its ticket, whichever update its values have; tickets with other file
-        # names, such as the three of a search, belong to other runs
+        # a run starts from its ticket, so the ticket counts as update 0, whichever update its
+        # values have; tickets with other file names, such as the three of a search, belong to
+        # other runs
         if source.kind != "ticket":
             self.masks[str(path)] = (update, mask)
         elif path.name == _TICKET:
@@ -189,7 +192,7 @@ class _Run:
             elif other_update == update and first != second and "ticket" not in other:
                 problems.append(f"its mask differs from that of {other}, which has the same update")
             elif self._only_shrinks and not second.is_subset_of(first):
-                problems.append(f"between it and {other}, pruned weights came back")
+                problems.append(f"between it and {other}, pruned weights were regrown")
         return problems
 
     @property
@@ -200,7 +203,7 @@ class _Run:
 
 
 def _groups(source: Source) -> dict[str, Any]:
-    """Return weights, masters, moments and EMA by name; these are not validated yet.
+    """Return weights, masters, moments and EMA by name, not validated yet.
 
     Raises:
         LotteryError: the optimizer's state is missing or not that of the model.
@@ -212,13 +215,13 @@ def _groups(source: Source) -> dict[str, Any]:
 
 
 def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask) -> list[str]:
-    """Return missing matrices, entries that are not finite, and pruned ones that are not zero."""
+    """Return the first malformed tensor, or else every matrix with nonzero pruned entries."""
     if not isinstance(tensors, Mapping):
         return [f"its {group} is a {type(tensors).__name__}"]
     moments = [tensors for name, tensors in groups.items() if name not in _COMPLETE]
     for name, keep in mask.items():
         entry = tensors.get(name)
-        # weights without a gradient so far, as of a dropped layer, have no moments
+        # weights that had no gradient so far, as under LayerDrop, have no moments
         if entry is None and (group in _COMPLETE or any(name in moment for moment in moments)):
             return [f"its {group} has no {name}"]
         is_tensor = isinstance(entry, Tensor) and entry.layout == torch.strided
@@ -246,8 +249,8 @@ def _sparsity_problems(mask: Mask, since: int, update: int, stored: Mapping[str,
     """Compare the sparsity of the mask with that of the schedule or the ticket.
 
     Args:
-        since: the last update at which the schedule may have started; a snapshot at the start may
-            have been written by the training before.
+        since: the schedule is checked only if it starts by this update. It is ``update`` - 1 for a
+            snapshot, because the previous training may have written a snapshot at the start.
     """
     if stored.get("growth") is not None:
         pruner = read_pruner(stored["growth"])

@@ -19,18 +19,24 @@ _GROUP = 4
 def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     """Describe a file as plain numbers.
 
-    Keys: ``file``, ``kind``, ``update``, ``masters``, ``parameters`` (all weights of the
-    model), ``sparsity`` = ``pruned`` / ``prunable``, ``mask_digest`` (None for a dense file,
-    whose zeros are counted over all matrices instead), ``agrees`` (every weight that the
-    mask prunes is zero, and its fp32 master), ``matrices`` (name -> ``size``, ``pruned``,
-    ``density``, ``negative``: share of negative survivors, ``zero_survivors``, ``pattern``),
-    ``dead`` (matrices without a survivor), ``patterns`` (how many matrices have each),
-    ``negative_zeros`` (kept weights of matrices that are -0.0), ``record`` (of the ticket, else
-    None), and the sizes of ``size.sizes``.
+    Keys, besides those of ``size.sizes``:
 
-    A ``pattern`` N:M says that of M consecutive weights of a row at most N are kept,
-    including those of a protected row. M is that of the ticket's scope, else 4. The pattern is
-    None if M does not divide the rows, or if some M consecutive weights are all kept.
+    * ``file``, ``kind``, ``update``, ``masters``;
+    * ``parameters``: number of all weights of the model;
+    * ``sparsity``: ``pruned`` / ``prunable``. For a dense file the zeros of all matrices are
+      counted;
+    * ``mask_digest``: None for a dense file;
+    * ``agrees``: whether every weight that the mask prunes is zero, and its fp32 master too;
+    * ``matrices``: name -> ``size``, ``pruned``, ``density``, ``negative`` (share of negative
+      survivors), ``zero_survivors``, ``pattern``;
+    * ``dead``: matrices without a survivor;
+    * ``patterns``: pattern -> number of matrices with it;
+    * ``negative_zeros``: number of kept weights of matrices that are -0.0;
+    * ``record``: record of the ticket, or None.
+
+    In a ``pattern`` N:M at most N of M consecutive weights of a row are kept, including those of a
+    protected row. M is that of the ticket's scope, or 4 without such a scope. The pattern is None
+    if M does not divide the rows, or if some M consecutive weights are all kept.
     """
     source = read_source(path)
     mask = source.mask

@@ -34,7 +34,7 @@ class ResetInput:
         mask: selects the survivors.
         trained: the weights that the mask was selected from.
         start: the weights at the rewind update.
-        seed: of the draw.
+        seed: seed of the draw.
         alpha: one of ``ALPHAS``, for resets that keep signs only.
         initial: the weights at update 0, for ``alpha == "std"``.
         initialise: seed of torch -> fresh weights by the model's own initialiser.

@@ -19,12 +19,13 @@ _NUMBER, _HALF, _INDEX = 4, 2, 4
 def sizes(path: Union[str, Path], weights: dict[str, Tensor], mask: Mask) -> dict[str, int]:
     """Return ``bytes`` of the file, and the bytes of its weights in other encodings.
 
-    ``bound_bytes``: n H(p) bits for the mask of each matrix with n weights and density p (no code
-    for independent positions is shorter on average), one number for each kept weight (one bit if
-    all kept weights of the matrix have the same magnitude), and one number for each other
-    parameter. ``dense_bytes``: one number for each parameter. ``csr_bytes``: matrices as
-    compressed sparse rows with 32-bit indices. ``number_bytes``: 4, or 2 if all weights are exact
-    in fp16 or all are exact in bf16.
+    * ``bound_bytes`` is the sum of three sizes. The mask of a matrix with n weights and density p
+      takes n H(p) bits; no code for independent positions is shorter on average. Each kept weight
+      takes one number, or one bit if all kept weights of the matrix have the same magnitude. Each
+      other parameter takes one number.
+    * ``dense_bytes``: one number for each parameter.
+    * ``csr_bytes``: matrices as compressed sparse rows with 32-bit indices.
+    * ``number_bytes``: bytes of a number: 4, or 2 if all weights are exact in fp16 or in bf16.
     """
     number = _number(weights.values())
     bound = csr = 0.0
@@ -48,7 +49,7 @@ def sizes(path: Union[str, Path], weights: dict[str, Tensor], mask: Mask) -> dic
 
 
 def _number(weights: Iterable[Tensor]) -> int:
-    """Return the bytes that store each weight exactly: fairseq stores fp16 weights as fp32."""
+    """Return the bytes that store a weight exactly: 2 for half-precision weights stored as fp32."""
     exact = [torch.float16, torch.bfloat16]
     for weight in weights:
         exact = [dtype for dtype in exact if torch.equal(weight.to(dtype).float(), weight.float())]
@@ -62,7 +63,7 @@ def _entropy(ones: int, size: int) -> float:
 
 
 def rounded(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Round the values to ``dtype``; their own type, with zero bits at the end, stays."""
+    """Round the values to ``dtype``; they keep their type, and their last bits are zero."""
     return {
         name: tensor.to(dtype).to(tensor.dtype) if name.startswith("values/") else tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""State of a training under a lottery task: its mask, pruning steps and snapshots."""
+"""``LotteryRun``: state of a training under a lottery task."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class LotteryRun:
         restored: checkpoint from which the run resumes; None for a fresh run.
         is_finished: whether the training has already reached its end.
         ema_exists: whether the trainer has averaged weights. A fresh run's EMA starts from the
-            weights after the first update, unless the EMA is read before. A mask must not change
-            this.
+            weights after the first update, unless it is read earlier. A mask must not change its
+            start, so the EMA is not read before it exists.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class LotteryRun:
     # --- events of the training ------------------------------------------------------------
 
     def before_update(self, optimizer: Any, update: int, ema: Optional[nn.Module] = None) -> None:
-        """Bind the trainer's optimizer; fairseq calls this before update ``update`` + 1."""
+        """Bind the trainer's optimizer; the task calls this before update ``update`` + 1."""
         self._ema = ema
         self._update = update
         if optimizer is self._optimizer:
@@ -179,7 +179,7 @@ class LotteryRun:
             stats[metric] = None
 
     def metrics_to_log(self, training: bool) -> dict[str, float]:
-        """Return metrics, updated in validations and at log intervals and pruning steps."""
+        """Return metrics; they are computed for validations, log intervals and pruning steps."""
         if self.mask is None:
             return {}
         is_due = not training or (self._update + 1) % self._log_interval == 0

@@ -1,13 +1,13 @@
-"""From one configuration to all trainings of a paper's table, carried out by Snakemake.
+"""Run all trainings of a paper's table from one configuration, with Snakemake.
 
 Five rooms, each of which imports only those before it:
 
-- ``trainings``: what a training is, by its axes, and the trainings that a technique is made of;
-- ``reading``: the configuration, checked line by line;
-- ``planning``: the trainings of a configuration, each once; their stages as command lines; what
-  of them is finished, and what the rest will cost;
-- ``stages``: what runs around each command line, in the training's own environment;
-- ``engine``: the checks before a start, Snakemake, or a script in its place.
+- ``trainings``: descriptions of trainings, and the techniques that consist of them;
+- ``reading``: the configuration, validated line by line;
+- ``planning``: the distinct trainings of a configuration, their stages as command lines, the
+  finished stages, and the cost of the others;
+- ``stages``: code that runs around each command line, in the training's environment;
+- ``engine``: checks before the start, and Snakemake or a script that runs the stages.
 
-Nothing here imports torch or fairseq except ``stages``, and that only where a stage needs it.
+Only ``stages`` imports torch or fairseq, and only where a stage needs them.
 """

@@ -40,4 +40,4 @@ def test_the_table(tickets, capsys):
 
 def test_masks_over_different_matrices_are_refused(tickets, capsys):
     assert main(["compare", tickets["a"][1], tickets["ffn"][1]]) == 2
-    assert "the two masks have different prunable sets: see decoder" in capsys.readouterr().err
+    assert "different prunable sets, which differ in decoder" in capsys.readouterr().err

@@ -22,7 +22,7 @@ REFUSED = {
     ),
     "nothing that says what is pruned": (
         "ticket --mask-from {last} --out {new}.safetensors",
-        "give --sparsity, a --mask-file",
+        "give --sparsity, --mask-file",
     ),
     "a snapshot never written": (
         "ticket --mask-from {last} --start-from {new}_40.safetensors --sparsity 0.5"
@@ -56,7 +56,7 @@ REFUSED = {
     ),
     "a folder that is missing": (
         "ticket --mask-from {last} --sparsity 0.5 --out {new}/ticket.safetensors",
-        "new does not exist; make it first",
+        "new does not exist; create it first",
     ),
     "a ticket that exists": (
         "ticket --mask-from {last} --sparsity 0.5 --out {snapshot_0}",

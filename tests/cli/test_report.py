@@ -44,8 +44,8 @@ def test_it_says_where_the_report_is(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     "more, said",
     [
-        (["--width", "8"], "fairseq-lottery: --width '8' is no width; write it like 8cm or 3.15in"),
-        (["--font-size", "99"], "fairseq-lottery: --font-size 99 is not between 4 and 30 points"),
+        (["--width", "8"], "fairseq-lottery: --width '8' is not a width; write 8cm or 3.15in"),
+        (["--font-size", "99"], "fairseq-lottery: --font-size 99 is out of range (4 to 30 points)"),
     ],
 )
 def test_bad_sizes_are_one_sentence(run, tmp_path, capsys, more, said):

@@ -47,10 +47,10 @@ def start(tmp_path, capsys):
     ("flags", "changes", "message"),
     [
         ((), {"says": {"problem": "train: no such flag", "where": "train"}}, "no such flag"),
-        ((), {"resources": {"gpus": 2}}, "wants 2 GPUs and this machine has 0"),
+        ((), {"resources": {"gpus": 2}}, "requires 2 GPUs and this machine has 0"),
         ((), {"says": {"parameters": 10**15}}, "GB are free; give another --out"),
-        (("--executor", "nosuch"), {}, "Snakemake has no executor 'nosuch'"),
-        (("--emit", "nosuch"), {}, "there is no script for 'nosuch'"),
+        (("--executor", "nosuch"), {}, "executor 'nosuch' is not installed"),
+        (("--emit", "nosuch"), {}, "--emit nosuch is unknown"),
     ],
 )
 def test_a_refused_start_leaves_nothing(start, tmp_path, flags, changes, message):
@@ -63,7 +63,7 @@ def test_a_refused_start_leaves_nothing(start, tmp_path, flags, changes, message
     assert sorted(noted) == ["dict.en.txt", "train.en-de.en.bin", "valid.en-de.en.bin"]
     assert json.loads((tmp_path / "runs" / "calibration.json").read_text()) == {"parameters": 7}
     code, said = start("--emit", "bash", data="other-bin")
-    assert code == 2 and "holds other data than this folder's runs were trained on" in said
+    assert code == 2 and "dict.en.txt in " in said
 
 
 def test_slurm_without_its_commands_is_refused_first(start, tmp_path, monkeypatch):
@@ -71,15 +71,12 @@ def test_slurm_without_its_commands_is_refused_first(start, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     missing = {"data": "none-bin"}  # which is said next
     code, said = start("--executor", "slurm", **missing)
-    assert code == 2 and said == (
-        "fairseq-lottery: --executor slurm needs the command sbatch, which is not on the PATH of"
-        " this machine; start on a machine of the cluster that submits jobs, or do without"
-        " --executor\n"
-    )
+    assert code == 2 and said.count("\n") == 1
+    assert said.startswith("fairseq-lottery: --executor slurm requires the command sbatch, ")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [".lock"]
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
     for name in ("sbatch", "scancel"):
         (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
         (tmp_path / "bin" / name).chmod(0o755)
-    assert "none-bin is not there" in start("--executor", "slurm", **missing)[1]
+    assert "none-bin does not exist" in start("--executor", "slurm", **missing)[1]

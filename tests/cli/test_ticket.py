@@ -79,8 +79,8 @@ def test_other_patterns_have_other_sparsities(run):
 @pytest.mark.parametrize(
     "flags, sentence",
     [
-        ("--scope 2:4", "needs rows of a multiple of 4 weights, and those of decoder.layers.0.fc2"),
-        ("--scope 2:4 --sparsity 0.6 --prunable attention", "--sparsity 0.6 is not that of --scop"),
+        ("--scope 2:4", "requires rows of a multiple of 4 weights, those of decoder.layers.0.fc2"),
+        ("--scope 2:4 --sparsity 0.6 --prunable attention", "expected sparsity 0.5, not 0.6"),
         ("--scope 4:2", "there is no scope '4:2'; choose one of layer, global, or N:M with N b"),
         ("--scope 3:3 --sparsity 0", "there is no scope '3:3'"),
         ("--scope 2:4 --min-density 0.1 --prunable attention", "requires scope global"),
@@ -109,9 +109,8 @@ def test_a_pattern_of_closed_heads_is_refused(run, tmp_path, capsys):
         save_choice(parts, choice, {}, overwrite=True)
         assert main([*fixed, "--out", str(out)]) == code and out.exists() is (code == 0)
     assert capsys.readouterr().err.splitlines() == [
-        "fairseq-lottery: --components prunes heads and FFN units whole, and --scope 1:2 keeps 1 of"
-        " every 2 weights of every row; drop one of them, or prune weights of the other"
-        " components by --sparsity under --scope layer or global"
+        "fairseq-lottery: --scope 1:2 keeps 1 of every 2 weights of every row, but --components"
+        " prunes all weights of heads and FFN units; leave one out, or use --scope layer or global"
     ]
 
 

@@ -62,7 +62,7 @@ def test_a_folder_of_another_seed_is_refused(made):
         with pytest.raises(LotteryError) as error:
             made(seed)
         assert str(error.value) == (
-            f"{path.parent} was made with another seed; choose another --out"
+            f"{path.parent} was created with another seed; choose another --out"
         )
     assert path.read_bytes() == before
 
@@ -79,7 +79,7 @@ def test_the_data_can_be_made_alone(made, tmp_path, monkeypatch, capsys):
 #: as much of a report as the demo shows
 REPORT = """# Demo
 
-## What came out
+## Summary
 
 SLT holds.
 

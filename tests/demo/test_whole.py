@@ -66,6 +66,6 @@ print(*ticket_size.lines(Path({str(out / "runs")!r})), sep="\\n")
 
 def test_a_folder_that_is_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(LotteryError, match="is there and is no folder of this demo"):
+    with pytest.raises(LotteryError, match="exists but is not a folder of this demo"):
         prepare.prepare(tmp_path, 1, SIZES)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

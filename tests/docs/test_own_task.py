@@ -57,7 +57,7 @@ def test_the_task_of_the_page_trains_a_classifier_under_a_ticket(tmp_path):
     draw = ["ticket", *files, "--sparsity", "0.5", "--out", "half.safetensors"]
     done = command(tmp_path, *draw)
     assert done.returncode == 2
-    assert "is of the task 'sentence_prediction', which has no adapter" in done.stderr
+    assert "has the task 'sentence_prediction', for which no adapter is" in done.stderr
     done = command(tmp_path, *draw, "--user-dir", "my_tasks")
     assert done.returncode == 0, done.stderr
     fresh = [*draw[:-1], "fresh.safetensors", "--reset", "random", "--user-dir", "my_tasks"]

@@ -376,7 +376,7 @@ def test_nothing_of_a_strangers_is_run(text, tmp_path):
     pickled = save(tmp_path / "a.pt", arguments, model, extra_state={"best": Call()})
     arguments.adaptive_softmax_cutoff = f"[__import__('os').mkdir({canary!r}), 4]"
     evaluated = save(tmp_path / "b.pt", arguments, model)
-    for path, said in ((pickled, "asks for posix.mkdir"), (evaluated, "might run as a program")):
+    for path, said in ((pickled, "requires posix.mkdir"), (evaluated, "might run as a program")):
         with pytest.raises(LotteryError, match=said):
             deploy(path, tmp_path / "out", check_on=text)
     assert sorted(os.listdir(tmp_path)) == ["a.pt", "b.pt"]

@@ -115,7 +115,7 @@ def test_nothing_is_overwritten_unless_asked(old):
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(LotteryError, match="the folder .*missing does not exist; make it first"):
+    with pytest.raises(LotteryError, match="the folder .*missing does not exist; create it first"):
         with replacing(tmp_path / "missing" / "file"):
             pytest.fail("refused before anything is computed")
 
@@ -187,7 +187,7 @@ def test_a_folder_that_is_a_file(old):
 def test_a_name_that_no_system_takes_is_refused(tmp_path):
     for path, why in (
         (tmp_path / ("a" * 300), "cannot be written: File name too long"),
-        (tmp_path / ("a" * 300) / "b", "does not exist; make it first"),
+        (tmp_path / ("a" * 300) / "b", "does not exist; create it first"),
     ):
         with pytest.raises(LotteryError, match=why), replacing(path) as temporary:
             temporary.write_bytes(b"new")
@@ -219,13 +219,13 @@ def test_a_plain_file_is_read_and_nothing_else(tmp_path, alarm):
     assert read_text(tmp_path / "file", 100) == "a\nb\ncä\n"
     assert is_plain(tmp_path / "link")
     for path, why in (
-        (tmp_path / "pipe", "it is a pipe or a device and no plain file"),
-        ("/dev/zero", "it is a pipe or a device and no plain file"),
+        (tmp_path / "pipe", "it is a pipe or a device, expected a regular file"),
+        ("/dev/zero", "it is a pipe or a device, expected a regular file"),
         (tmp_path, "Is a directory"),
         (tmp_path / "gone", "No such file or directory"),
         (tmp_path / "file" / "below", "Not a directory"),
         (tmp_path / ("a" * 300), "File name too long"),
-        (tmp_path / "a\0b", "its name holds a null byte"),
+        (tmp_path / "a\0b", "its name has a null byte"),
     ):
         assert not is_plain(path)
         with pytest.raises(OSError) as refused:

@@ -51,7 +51,7 @@ def test_only_folders_of_its_kind_are_replaced(tmp_path):
     (tmp_path / "file").write_text("text")
     (tmp_path / "link").symlink_to("home")
     (tmp_path / "empty").mkdir()
-    for name, said in (("home", "holds no model.bin"), ("file", "no folder"), ("link", "no folder"),
+    for name, said in (("home", "but no model.bin"), ("file", "is not a"), ("link", "is not a"),
                        ("none/out", "does not exist")):  # fmt: skip
         with pytest.raises(LotteryError, match=said):
             make(tmp_path / name, "1", overwrite=True)

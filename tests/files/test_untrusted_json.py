@@ -31,8 +31,8 @@ def test_what_json_writes_is_read(value, ascii_only):
     "text, why",
     [
         ('{"a": 1, "b": {"c": 1, "c": 1}}', "'c' is given twice"),
-        ("[NaN]", "NaN is no number"),
-        ("-Infinity", "-Infinity is no number"),
+        ("[NaN]", "NaN is not a number"),
+        ("-Infinity", "-Infinity is not a number"),
         ("1e999", "the number 1e999 is too large"),
         (str(2**63), "the number 9223372036854775808... is beyond 64 bits"),
         ("9" * 5000, "the number 99999999999999999999... is beyond 64 bits"),

@@ -163,7 +163,7 @@ def test_malformed_layouts(change):
     [
         (b"[" * 100_000, "nested too deeply"),
         (b'{"record": {}, "record": {}}', "is given twice"),
-        (b'{"record": NaN}', "NaN is no number"),
+        (b'{"record": NaN}', "NaN is not a number"),
         (b'{"record": {"\\ud800": 1}}', "malformed"),
         (b"\xff", "malformed"),
         (b"[]", "its layout is a list"),
@@ -217,7 +217,7 @@ def test_what_could_not_be_read_again_is_not_written():
         ({"note": "x" * (8 << 20)}, "its layout exceeds"),
         ({"note": 2**64}, "is beyond 64 bits"),
         ({"note": "\ud800"}, "surrogates not allowed"),
-        ({"note": float("nan")}, "NaN is no number"),
+        ({"note": float("nan")}, "NaN is not a number"),
     ],
 )
 def test_settings_that_no_reader_takes_are_not_written(settings, said):

@@ -248,7 +248,7 @@ def headed(small, header):
          "v has type F8_E4M3"),
         (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":1,\\"seed\\":1'),
         "'seed' is given twice"),
-        (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":NaN'), "NaN is no number"),
+        (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":NaN'), "NaN is not a number"),
         (lambda text: text.replace(b'\\"seed\\":1', b'\\"seed\\":\\"\\\\ud800\\"'), "surrogates"),
         (lambda text: text.replace(b'\\"version\\":1', b'\\"version\\":true'),
         "its version is True"),

@@ -191,7 +191,7 @@ def test_a_missing_file_names_what_is_beside_it(tmp_path):
 def test_the_mask_of_another_model_is_refused(tmp_path, path):
     larger = Mask.full({EMBEDDING: (99, 4)})
     with pytest.raises(
-        LotteryError, match=rf"{EMBEDDING} has shape \(99, 4\), the model's is \(12, "
+        LotteryError, match=rf"{EMBEDDING} has shape \(99, 4\), expected \(12, "
     ):
         read_source(save_checkpoint(path, weights(), mask=larger))
     more = Mask.full({"encoder.layers.2.fc1.weight": (6, 4)})

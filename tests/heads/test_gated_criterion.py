@@ -224,7 +224,7 @@ def test_amp_needs_an_optimizer_that_says_what_it_skips(toy, dense):
         ((), "no gates to learn"),
         (("--open-heads", 13), "--open-heads 13 is out of range (1 to 12)"),
         (("--open-units", 0), "--open-units 0 is out of range (1 to 256)"),
-        (("--open-blocks", "half"), "--open-blocks 'half' is neither a number of blocks, as 24"),
+        (("--open-blocks", "half"), "--open-blocks 'half' is neither a number of blocks, such"),
         (("--open-heads", "1%"), "--open-heads 1% rounds to 0, which is out of range (1 to 12"),
     ],
 )

@@ -96,12 +96,10 @@ def test_the_plots_say_what_they_show(tmp_path):
     importance = importance_grid(group, choices, PAGE)
     assert survival.slug == "survival" and importance.slug == "importance"
     assert survival.caption.startswith(
-        "Heads that are kept, a panel a technique, at the one of its shares of heads closed that"
-        " is nearest to 50 %: the share of 3 seeds that keep each; a row a layer"
+        "Heads that are kept, a panel per technique, at the one of its shares of heads pruned that"
+        " is nearest to 50 %: the share of 3 seeds that keep each; a row per layer"
     )
-    assert (
-        "a panel a measure, the mean over 3 seeds, in percent of the largest" in importance.caption
-    )
+    assert "a panel per measure, the mean over 3 seeds, in percent of the" in importance.caption
     for drawing in (survival, importance):
         pixels = Image.open(io.BytesIO(drawing.files["png"])).size
         assert pixels[0] == pytest.approx(300 * 8 / 2.54, abs=1) and pixels[1] < 300 * 12
@@ -145,10 +143,10 @@ def test_panels_of_different_seeds_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "mean", "counts"),
     [
-        ([], "a panel a measure, the mean over 2 seeds, in percent", ["l1", "confidence"]),
-        ([("l1", 2)], "a panel a measure, the mean over its n seeds, in percent",
+        ([], "a panel per measure, the mean over 2 seeds, in percent", ["l1", "confidence"]),
+        ([("l1", 2)], "a panel per measure, the mean over its n seeds, in percent",
          ["l1 (n=1)", "confidence (n=2)"]),
-        ([("l1", 2), ("confidence", 1)], "a panel a measure, one seed, in percent",
+        ([("l1", 2), ("confidence", 1)], "a panel per measure, one seed, in percent",
          ["l1", "confidence"]),
     ],
 )  # fmt: skip
@@ -176,7 +174,7 @@ def test_agreement_by_hand(tmp_path):
     kappa = (22 / 24 - chance) / (1 - chance)
     header, (row,) = table.data
     assert header == [
-        *("technique", "heads closed", "seeds", "kept", "kappa", "Jaccard", "by chance", "p")
+        *("technique", "heads pruned", "seeds", "kept", "kappa", "Jaccard", "by chance", "p")
     ]
     assert row[:4] == ["heads-lowest", 0.0833, 2, 22]
     assert row[4] == pytest.approx(kappa) and row[5] == pytest.approx(21 / 23)
@@ -207,7 +205,7 @@ def test_blocks_agree_on_blocks(tmp_path):
     pytest.importorskip("statsmodels")
     table = agreement_table(*read(made_of(tmp_path / "a", ("blocks-lowest",), (0.5,)).choices()))
     assert table.caption == "How far the seeds of a technique keep the same FFN blocks."
-    assert table.header[1] == "FFN blocks closed, %" and table.rows[0][1:4] == ["50", "2", "2"]
+    assert table.header[1] == "FFN blocks pruned, %" and table.rows[0][1:4] == ["50", "2", "2"]
     assert "number of FFN blocks, of 4" in table.notes[0] and len(table.notes) == 2
 
 
@@ -246,8 +244,8 @@ def test_without_statsmodels_agreement_is_left_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert said(made_of(tmp_path / "a").choices())[-1] == (
-        "Agreement between seeds is left out: statsmodels is not installed here, and"
-        ' `pip install ".[analysis]"` adds it.'
+        "Agreement between seeds is left out: statsmodels is not installed; run"
+        ' `pip install ".[analysis]"`.'
     )
 
 

@@ -50,7 +50,7 @@ def test_a_share_leaves_what_a_choice_of_the_rest_leaves(permille, total):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("half", "neither a number of units, as 24, nor a share, as 50%"),
+        ("half", "neither a number of units, such as 24, nor a share, such as 50%"),
         ("", "neither a number"),
         ("0.5", "neither a number"),
         ("-3", "neither a number"),

@@ -14,7 +14,7 @@ OPTIONAL = {"update", "beam", "lenpen", "signature", "run", "pruned", "prunable"
 def read_report(folder):
     """All that a report reads, without its drawings."""
     from fairseq_lottery.report import read_run
-    from fairseq_lottery.report.reading.mask_tables import look
+    from fairseq_lottery.report.reading.mask_tables import read_masks
     from fairseq_lottery.report.reading.published import load
     from fairseq_lottery.report.reading.recipe_groups import gather
     from fairseq_lottery.report.statistics.bootstrap import within_seeds
@@ -22,7 +22,7 @@ def read_report(folder):
 
     run = read_run(folder)
     groups = gather([run])
-    masks = [look(group) for group in groups]
+    masks = [read_masks(group) for group in groups]
     tested = [within_seeds(group, key) for group in groups for key in group.tables]
     published = [load(g.published).values for g in groups if g.published is not None]
     csv = results_csv(groups) + densities_csv(list(zip(groups, masks)))

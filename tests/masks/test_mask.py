@@ -30,16 +30,16 @@ MASK = Mask(
     "entries, protected, sentence",
     [
         ({}, None, "at least one matrix"),
-        ({"": kept("1")}, None, "'' is no name"),
-        ({3: kept("1")}, None, "3 is no name"),
+        ({"": kept("1")}, None, "'' in the mask"),
+        ({3: kept("1")}, None, "3 in the mask"),
         ({"w": torch.ones(2, 2)}, None, "the mask of w must be a bool tensor"),
         ({"w": torch.ones(2, 2, dtype=torch.uint8)}, None, "must be a bool tensor"),
         ({"w": [[True]]}, None, "must be a bool tensor"),
         ({"w": torch.ones(0, 3, dtype=torch.bool)}, None, "the mask of w is empty"),
         ({"w": kept("1")}, {"v": 0}, "the mask has no v"),
-        ({"w": kept("11", "11")}, {"w": 2}, "w has 2 rows, so row 2 is none of them"),
-        ({"w": kept("11", "11")}, {"w": -1}, "row -1 is none of them"),
-        ({"w": kept("11", "10")}, {"w": 1}, "row 1 of w is never prunable, but the mask prunes it"),
+        ({"w": kept("11", "11")}, {"w": 2}, "row 2 of w is out of range .0 to 1"),
+        ({"w": kept("11", "11")}, {"w": -1}, "row -1 of w is out of range .0 to 1"),
+        ({"w": kept("11", "10")}, {"w": 1}, "row 1 of w is protected, but the mask prunes it"),
     ],
 )
 def test_malformed_masks_are_refused(entries, protected, sentence):
@@ -68,7 +68,7 @@ def test_a_model_of_other_matrices_is_refused():
     MASK.check({"embedding": (4, 3), "w": [2, 2], "bias": (2,)})
     with pytest.raises(LotteryError, match="the mask prunes w, which the model does not have"):
         MASK.check({"embedding": (4, 3)})
-    with pytest.raises(LotteryError, match=r"the mask of w has shape \(2, 2\), the model's is \(4"):
+    with pytest.raises(LotteryError, match=r"the mask of w has shape \(2, 2\), expected \(4"):
         MASK.check({"embedding": (4, 3), "w": (4, 1)})
 
 
@@ -95,7 +95,7 @@ def test_masks_of_different_prunable_sets_are_not_mixed(shapes, row, name):
     other = Mask.full(shapes, {"embedding": row} if row else None)
     for a, b in ((MASK, other), (other, MASK)):
         for mix in (Mask.intersection, overlap):
-            with pytest.raises(LotteryError, match=f"different prunable sets: see {name}"):
+            with pytest.raises(LotteryError, match=f"different prunable sets, .* in {name}"):
                 mix(a, b)
 
 
@@ -232,14 +232,14 @@ def test_packed_bits_that_do_not_fit_are_refused(bits, shape, sentence):
 def test_shapes_out_of_a_file_are_whole_numbers(shape):
     bits = np.array([255], dtype=np.uint8)
     assert Mask.unpack({"w": bits}, {"w": (2, 4)})["w"].shape == (2, 4)
-    with pytest.raises(LotteryError, match="the mask of w has the shape|does not fit"):
+    with pytest.raises(LotteryError, match="the mask of w has the invalid shape|does not fit"):
         Mask.unpack({"w": bits}, {"w": shape})
-    with pytest.raises(LotteryError, match="the mask has a shape of v, but no bits"):
+    with pytest.raises(LotteryError, match="the mask has a shape but no bits of v"):
         Mask.unpack({"w": bits}, {"w": (2, 4), "v": (2, 4)})
 
 
 @pytest.mark.parametrize("row", [True, 1.0, "1", None, [1]])
 def test_a_protected_row_is_a_number(row):
     """To torch, row True is all rows."""
-    with pytest.raises(LotteryError, match="the protected row of w is .*, which is no number"):
+    with pytest.raises(LotteryError, match="the protected row of w is .*, expected"):
         Mask({"w": torch.ones(2, 4, dtype=torch.bool)}, {"w": row})

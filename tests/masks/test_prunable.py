@@ -82,7 +82,7 @@ def test_an_expression_keeps_matrices_dense(expression, dense):
         ("all", None, "there is no prunable set 'all'; choose one of all-matrices, no-embeddings,"),
         ("all-matrices", "fc3", "'fc3' matches none of the 9 prunable matrices; they are named"),
         ("ffn", "self_attn", "'self_attn' matches none of the 2 prunable matrices"),
-        ("all-matrices", "fc(", r"--keep-dense 'fc\(' is no regular expression"),
+        ("all-matrices", "fc(", r"--keep-dense 'fc\(' is not a regular expression"),
         (
             "ffn",
             "fc[12]",

@@ -185,12 +185,12 @@ def test_gradual_is_select_at_the_sparsity_that_is_due():
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"fraction": 0.0}, r"--prune-fraction 0 is outside \(0, 1\]; use for example 0.3"),
+        ({"fraction": 0.0}, r"--prune-fraction 0 is outside \(0, 1\]"),
         ({"fraction": 1.1}, "--prune-fraction 1.1 is outside"),
         ({"fraction": math.nan}, "--prune-fraction nan is outside"),
         ({"final": 1.0}, "--prune-to 1 is outside"),
         ({"every": 0}, "--prune-every 0 must be at least 1"),
-        ({"start": 111}, "--prune-start 111 must lie in 0 to --prune-end 110"),
+        ({"start": 111}, "--prune-start 111 is out of range .0 to --prune-end, 110"),
         ({"start": 110}, "--prune-start and --prune-end are both 110"),
     ],
 )
@@ -203,7 +203,7 @@ def test_regrowth_scores_of_another_shape_or_not_finite_are_refused():
     pruner = OfGradients(**asdict(SET))
     mask = SET.first_mask(handed(FULL, 0))
     for gradients, sentence in (
-        (dict.fromkeys(SHAPES, torch.ones(3)), r"the scores of a have shape \(3,\), not"),
+        (dict.fromkeys(SHAPES, torch.ones(3)), r"the scores of a have shape \(3,\), expected"),
         (
             {name: torch.full(shape, math.inf) for name, shape in SHAPES.items()},
             "the scores of a are not all finite",
@@ -256,9 +256,9 @@ WHOLE = store_pruner("set", SET)
     [
         ([1], "its pruning is not a pruning schedule"),
         ({1: 2}, "its pruning is not a pruning schedule"),
-        ({**WHOLE, "pruner": "rigl"}, "its growth names the pruner 'rigl', which is unknown"),
-        ({**WHOLE, "pruner": 3}, "its growth names the pruner .3."),
-        ({**WHOLE, "pruner": "gradual"}, "its growth names the pruner 'gradual'"),
+        ({**WHOLE, "pruner": "rigl"}, "names the unknown pruner 'rigl'"),
+        ({**WHOLE, "pruner": 3}, "names the pruner .3."),
+        ({**WHOLE, "pruner": "gradual"}, "names the pruner 'gradual'"),
         ({**WHOLE, "more": 1}, "its pruning is not a schedule of the pruner set"),
         ({k: v for k, v in WHOLE.items() if k != "end"}, "is not a schedule of the pruner set"),
         ({**WHOLE, "end": "110"}, "the end of its pruning is malformed"),

@@ -98,12 +98,12 @@ def test_every_schedule_starts_and_ends_exactly_and_never_shrinks(
         ({"final": 1.0}, r"--prune-to 1 is outside \[0, 1\)"),
         ({"final": math.nan}, "--prune-to nan is outside"),
         ({"initial": -0.5}, "the ticket's sparsity -0.5 is outside"),
-        ({"initial": 0.95}, "--prune-to 0.9 is below the 0.95 that is pruned already"),
+        ({"initial": 0.95}, "--prune-to 0.9 is below the sparsity 0.95"),
         ({"schedule": "square"}, "there is no schedule 'square'; choose one of cubic, linear, one"),
         ({"every": 0}, "--prune-every 0 must be at least 1"),
-        ({"start": 500_000}, "--prune-start 500000 must lie in 0 to --prune-end 400000"),
-        ({"start": -1}, "--prune-start -1 must lie in 0 to"),
-        ({"start": 400_000}, "are both 400000; a cubic schedule needs updates in between"),
+        ({"start": 500_000}, "--prune-start 500000 is out of range .*, 400000"),
+        ({"start": -1}, "--prune-start -1 is out of range"),
+        ({"start": 400_000}, "are both 400000; a cubic schedule"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(changes, sentence):
@@ -127,15 +127,15 @@ def test_rounds_that_remove_a_fifth_of_what_remains():
 @pytest.mark.parametrize(
     "given, sentence",
     [
-        ({}, "need a list of sparsities, or a fraction and a count"),
-        ({"fraction": 0.2}, "need a list of sparsities, or a fraction and a count"),
-        ({"sparsities": []}, r"must rise, and \[\] do not"),
-        ({"sparsities": [0.5, 0.5]}, "must rise"),
-        ({"sparsities": [0.6, 0.5]}, "must rise"),
+        ({}, "require a list of sparsities"),
+        ({"fraction": 0.2}, "require a list of sparsities"),
+        ({"sparsities": []}, r"must increase, found \[\]"),
+        ({"sparsities": [0.5, 0.5]}, "must increase"),
+        ({"sparsities": [0.6, 0.5]}, "must increase"),
         ({"sparsities": [0.5, 1.0]}, "--sparsity 1 is outside"),
-        ({"fraction": 1.0, "count": 2}, "the fraction removed per round, 1 is outside"),
-        ({"fraction": 0.0, "count": 2}, "must rise"),
-        ({"fraction": 0.2, "count": 0}, "must rise"),
+        ({"fraction": 1.0, "count": 2}, "a pruned share per round of 1 is outside"),
+        ({"fraction": 0.0, "count": 2}, "must increase"),
+        ({"fraction": 0.2, "count": 0}, "must increase"),
     ],
 )
 def test_rounds_that_make_no_sense_are_refused(given, sentence):

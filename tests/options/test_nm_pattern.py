@@ -31,7 +31,7 @@ def test_other_texts_are_no_pattern(text):
 def test_a_pattern_has_one_sparsity():
     for text, sparsity in (("2:4", 0.5), ("1:4", 0.75), ("4:8", 0.5), ("1:3", 0.666667)):
         Pattern.parse(text).refuse_other(sparsity)
-    sentence = "--sparsity 0.6 is not that of --scope 1:4, which prunes 3 of every 4 weights, 0.75;"
+    sentence = "--scope 1:4 prunes 3 of every 4 .* 0.75, not 0.6"
     with pytest.raises(LotteryError, match=sentence):
         Pattern.parse("1:4").refuse_other(0.6)
     for sparsity in (0.49999, 0.50001, math.nan):

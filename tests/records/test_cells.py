@@ -71,9 +71,9 @@ def test_what_is_kept_and_how_important_it_is(folder):
         ({**IMPORTANCE, "measure": None}, "measure is None"),
         (
             {**IMPORTANCE, "sparsity": 0.5},
-            "importance is of the dense model, at",
+            "importance requires the dense model at",
         ),
-        ({**IMPORTANCE, "technique": "mp"}, "importance is of the dense model"),
+        ({**IMPORTANCE, "technique": "mp"}, "importance requires the dense model"),
         (score_record(closed={"heads": 1.5}), "closed.heads is 1.5, expected a share"),
         (score_record(closed={"heads": True}), "closed.heads is True, expected a share"),
         (score_record(closed=[0.5]), "closed is [0.5], expected a mapping"),
@@ -105,8 +105,8 @@ def test_sparsities_that_differ_by_rounding_are_one(folder):
     [
         ("{", "line 2 is not JSON"),
         ("[" * 100_000, "line 2 is not JSON"),
-        ("[]", "line 2 is of kind None"),
-        ({"kind": "other"}, "line 2 is of kind 'other'; this version knows score, curve, model"),
+        ("[]", "line 2 has kind None"),
+        ({"kind": "other"}, "line 2 has kind 'other', expected one of score, curve, model"),
         (score_record(score=None), "score is None, expected a finite number"),
         (score_record(score="26.6"), "score is '26.6', expected a finite number"),
         (score_record(score=True), "score is True, expected a finite number"),

@@ -5,7 +5,7 @@ from fairseq_lottery.formats import load_mask, read_source
 from fairseq_lottery.records.cells import mask_file
 from fairseq_lottery.report import gather, read_run
 from fairseq_lottery.report.reading import mask_tables
-from fairseq_lottery.workflow.stages.selected_model import leave_mask, measure
+from fairseq_lottery.workflow.stages.selected_model import measure, write_mask
 
 
 @pytest.fixture
@@ -16,14 +16,14 @@ def folder(tmp_path):
 
 def look(folder):
     (group,) = gather([read_run(folder)])
-    return mask_tables.look(group)
+    return mask_tables.read_masks(group)
 
 
 def test_a_report_opens_no_model_that_has_a_file_of_its_mask(folder, monkeypatch):
     before = look(folder)
     assert before.overlaps and before.densities and not before.missing
     for model in sorted(folder.rglob("best.pt")):
-        leave_mask(model, read_source(model).mask)
+        write_mask(model, read_source(model).mask)
         has_mask = mask_file(model).exists()
         assert has_mask == (not model.parent.name.startswith("dense"))
         if has_mask:
@@ -43,5 +43,5 @@ def test_a_model_is_measured_with_its_mask(folder):
     assert "mask" not in found.record and "mask" not in found.row
     dense = measure(folder / "seed1/dense-0/best.pt", 0.0)
     assert dense.mask is None
-    leave_mask(folder / "seed1/dense-0/best.pt", dense.mask)
+    write_mask(folder / "seed1/dense-0/best.pt", dense.mask)
     assert not mask_file(folder / "seed1/dense-0/best.pt").exists()

@@ -27,7 +27,7 @@ from fairseq_lottery.report.plots.mask_maps import (  # noqa: E402
     place,
     technique_overlaps,
 )
-from fairseq_lottery.report.reading.mask_tables import Masks, Overlap, look  # noqa: E402
+from fairseq_lottery.report.reading.mask_tables import Masks, Overlap, read_masks  # noqa: E402
 from fairseq_lottery.report.reading.table_words import Evaluation  # noqa: E402
 
 BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
@@ -42,7 +42,7 @@ def group(finished):
 
 @pytest.fixture(scope="module")
 def masks(group):
-    return look(group)
+    return read_masks(group)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_maps_that_are_uniform_by_construction_are_left_out(group, even):
     assert density_map(group, even, COLUMN) is None, "each matrix keeps the same share"
     even.densities["slt", 0.5, 1]["encoder.layers.0.fc1.weight"] = 0.8
     caption = density_map(group, even, COLUMN).caption
-    assert "Left out, as all matrices keep the same share: MP, random mask." in caption
+    assert "Omitted, as all matrices keep the same share: MP, random mask." in caption
 
 
 @pytest.mark.parametrize(("side", "written"), [(3, 9), (60, 0)])
@@ -155,7 +155,7 @@ def test_pairs_of_masks_share_a_technique_or_a_seed(group, masks):
     assert len(masks.overlaps) == 2 * (2 * 3 + 3), "3 pairs in 2 seeds, 3 between them, twice"
     for pair in masks.overlaps:
         one, two = (read_source(group.models[cell][0]).mask for cell in (pair.a, pair.b))
-        assert (pair.found, pair.chance) == overlap(one, two)[""]
+        assert (pair.jaccard, pair.chance) == overlap(one, two)[""]
         assert pair.a[1] == pair.b[1] and (pair.a[0] == pair.b[0]) != (pair.a[2] == pair.b[2])
 
 
@@ -180,7 +180,7 @@ def test_recorded_densities_do_without_the_checkpoint(tmp_path):
         {**record, "file": "t/gone.pt", "checkpoint": "best", "matrices": {"w": 0.0, "v": 0.2}}
     )
     (group,) = gather([read_run(made.write())])
-    masks = look(group)
+    masks = read_masks(group)
     assert masks.densities == {("slt", 0.9, 1): {"v": 0.2, "w": 0.0}} and masks.missing == 1
     assert density_map(group, masks, COLUMN) is not None, "a dead matrix can be drawn"
 
@@ -202,12 +202,12 @@ def test_where_a_matrix_stands(name, order, layer, own):
 @pytest.mark.parametrize(
     "width, font, said",
     [
-        ("8", 8, "is no width; write it like 8cm"),
-        ("-8cm", 8, "is no width"),
-        ("1cm", 8, "is not between"),
-        ("nancm", 8, "is no width"),
-        ("8cm", 2, "--font-size 2 is not between 4 and 30"),
-        ("8cm", float("nan"), "is not between 4 and 30"),
+        ("8", 8, "is not a width"),
+        ("-8cm", 8, "is not a width"),
+        ("1cm", 8, "1cm is out of range"),
+        ("nancm", 8, "is not a width"),
+        ("8cm", 2, "--font-size 2 is out of range"),
+        ("8cm", float("nan"), "nan is out of range"),
     ],
 )
 def test_sizes_that_no_page_has(width, font, said):

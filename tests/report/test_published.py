@@ -2,7 +2,7 @@ import pytest
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import load, names
-from fairseq_lottery.report.reading.published import differing, same_entry
+from fairseq_lottery.report.reading.published import differing, is_same_entry
 
 
 def test_every_publication_is_whole():
@@ -76,14 +76,14 @@ def test_shares_of_heads_are_the_heads_that_are_left():
         for technique in ("heads-gates-fine-tune", "heads-gates-scratch"):
             shares = [s for _, t, s in found.values if t == technique]
             assert shares == [round(1 - count / 144, 6) for count in counts]
-    (said,) = (note for note in load("voita2019-en-ru").notes if note.startswith("Heads left"))
+    (said,) = (note for note in load("voita2019-en-ru").notes if note.startswith("Heads kept"))
     assert "14, 31, 30 at 47.92 %; 12, 21, 25 at 59.72 %; 8, 13, 15 at 75.00 %" in said
     assert {load(name).rows for name in names()} == {"weights", "heads"}
 
 
 def test_an_unknown_name_lists_the_known_ones():
     for name in ("brix2021", "../published/brix2020-en-de", ""):
-        with pytest.raises(LotteryError, match="known are brix2020-en-de, brix2020-en-fr"):
+        with pytest.raises(LotteryError, match="choose one of brix2020-en-de, brix2020-en-fr"):
             load(name)
 
 
@@ -95,4 +95,4 @@ def test_recipes_are_compared_as_values():
         ("data", "WMT14", None),
         ("processes", None, 8),
     ]
-    assert not same_entry([4, 5], 4) and same_entry("layer", "layer")
+    assert not is_same_entry([4, 5], 4) and is_same_entry("layer", "layer")

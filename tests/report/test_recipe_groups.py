@@ -38,7 +38,7 @@ def test_the_same_cell_twice(tmp_path):
         gather([one, run(tmp_path / "c", score_record(score=26.5))])
     assert str(caught.value) == (
         f"{tmp_path}/a and {tmp_path}/c both have BLEU of slt at 0.9, seed 1"
-        " (best-beam4-lenpen0.6, test), 26.00 and 26.50; leave one of them out"
+        " (best-beam4-lenpen0.6, test), 26.00 and 26.50; omit one of them"
     )
 
 
@@ -57,7 +57,7 @@ def test_recipes_never_share_a_table(tmp_path):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"signature": "nrefs:1|tok:none"}, "is signed nrefs:1|case:mixed"),
+        ({"signature": "nrefs:1|tok:none"}, "has the signature nrefs:1|case:mixed"),
         ({"denominator": "no-embeddings", "technique": "slt", "sparsity": 0.9}, "is a share of"),
     ],
 )

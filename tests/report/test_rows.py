@@ -88,9 +88,9 @@ def test_two_recipes_with_two_kinds_each(tmp_path):
 @pytest.mark.parametrize(
     "technique, axis, by, whole",
     [
-        ("heads-lowest", "heads closed, %", "heads left", "24 heads"),
-        ("units-lowest", "FFN units closed, %", "FFN units left", "32 FFN units"),
-        ("blocks-lowest", "FFN blocks closed, %", "FFN blocks left", "4 FFN blocks"),
+        ("heads-lowest", "heads pruned, %", "heads left", "24 heads"),
+        ("units-lowest", "FFN units pruned, %", "FFN units left", "32 FFN units"),
+        ("blocks-lowest", "FFN blocks pruned, %", "FFN blocks left", "4 FFN blocks"),
     ],
 )
 def test_tables_say_what_their_shares_are_of(tmp_path, technique, axis, by, whole):
@@ -176,7 +176,7 @@ def test_published_heads_stand_beside_heads_only(tmp_path):
     (group,) = groups_of(tmp_path / "c", ["heads-lowest"], published="brix2020-en-de")
     assert [one and one.name for one in beside([group])] == ["brix2020-en-de"]
     table = comparison_table(group, BLEU, load("brix2020-en-de"))
-    assert table.header[:3] == ["heads closed, %", "dense, here", "dense, published"]
+    assert table.header[:3] == ["heads pruned, %", "dense, here", "dense, published"]
     assert [row[:3] for row in table.rows] == [["0", "32.0 ± 1.0", "26.8"]]
 
 
@@ -192,7 +192,7 @@ def test_a_name_that_is_published_for_heads_is_no_name_of_weights(tmp_path):
     (group,) = gather([read_run(made.write())])
     table = comparison_table(group, BLEU, load("voita2019-en-ru"))
     rows = {row[0]: row[1:] for row in table.rows}
-    assert table.header[0] == "heads closed, %"
+    assert table.header[0] == "heads pruned, %"
     assert rows["75"] == ["26.6", "28.56"] and rows["47.92"] == ["–", "29.47"]
 
 
@@ -206,14 +206,14 @@ def test_a_report_of_several_kinds(tmp_path):
     assert text.startswith("# Small task\n")
     headings = [line for line in text.split("\n") if line.startswith("## ")]
     assert headings == [
-        *("## What came out", "## How to read it"),
+        *("## Summary", "## How to read it"),
         *("## Small task: pruned weights", "## Small task: attention heads"),
         *("## Small task: searches", "## How this report was made"),
     ]
-    assert "sections of their own (pruned weights, attention heads, searches)" in text
+    assert "separate sections (pruned weights, attention heads, searches)" in text
     assert text.count("### Masks") == 1 and text.count("### Heads and units") == 2
     assert text.count("figures/heads-importance.svg") == 1
-    assert "There is no plot by share kept of the metric: a search finds what it closes." in text
+    assert "There is no plot by share kept of the metric: a search decides what it prunes." in text
     plots = {file[8:-4] for file in files if file.endswith(".svg")}
     name = BLEU.slug
     assert plots == {

@@ -55,7 +55,7 @@ def test_mean_deviation_seeds_and_gaps(tmp_path):
     ]
     assert "mean ± sample standard deviation over 2 seeds" in table.caption
     assert table.notes[-1].endswith(
-        "of the 10 cells (technique, sparsity and seed) that were meant to be run, 3 have none."
+        "of the 10 planned cells (technique, sparsity and seed), 3 have none."
     )
     assert "Sparsity is a share of all-matrices (1,000 weights)." in table.notes
     assert table.slug == "bleu-test-best-beam4-lenpen0-6"
@@ -156,7 +156,7 @@ def test_published_figures_have_columns_of_their_own(tmp_path):
     assert rows["50"] == ["26.1 ± 0.1", "26.6", "25.0 ± 0.0", "26.4", "137"]
     assert rows["98"] == ["–", "11.0", "–", "15.8", "7"]
     assert any(note.startswith("Published (Brix, Bahar & Ney") for note in table.notes)
-    assert "The two were made by different recipes and do not decide a difference." in table.notes
+    assert "The recipes differ, so the figures do not prove a difference." in table.notes
 
 
 def test_remarks_on_single_figures_stand_below(tmp_path):
@@ -182,7 +182,7 @@ def test_what_differs_in_the_recipe(tmp_path):
     assert rows["optimizer"] == ["Adafactor", "masked_adam"]
     assert rows["beam"] == ["4", "–"]
     assert "rewind" not in rows and "dropout" not in rows
-    assert table.notes[1] == "Stated by both and the same: rewind (25000), dropout (0.1)."
+    assert table.notes[1] == "Equal in both: rewind (25000), dropout (0.1)."
 
 
 TABLE = Table("t", "BLEU & more: 90 %", ["a|b", "c_d"], [["26.6 ± 0.2", "–"], ["<x>", "5 %"]],

@@ -56,7 +56,7 @@ def test_the_bootstrap_is_sacrebleus(tmp_path):
     _, scores = PairedTest(systems, {"BLEU": Bleu()}, [made.lines], test_type="bs")()
     assert found[0].p == scores["BLEU"][1].p_value
     assert found[0].difference == pytest.approx(scores["BLEU"][0].score - scores["BLEU"][1].score)
-    assert [c.found for c in found] == [False, True, True]
+    assert [c.is_different for c in found] == [False, True, True]
 
 
 def test_p_values_are_adjusted_within_a_sparsity_and_seed(tmp_path):
@@ -75,7 +75,7 @@ def test_the_same_score_is_no_difference(tmp_path):
     for record in made.records:
         record["score"] = 0.0
     found, _ = within_seeds(group_of(made), BLEU)
-    assert [(c.difference, c.p, c.found) for c in found] == [(0.0, 1.0, False)]
+    assert [(c.difference, c.p, c.is_different) for c in found] == [(0.0, 1.0, False)]
 
 
 def test_cells_without_translations_are_left_out_with_a_reason(tmp_path):
@@ -86,9 +86,9 @@ def test_cells_without_translations_are_left_out_with_a_reason(tmp_path):
     found, reasons = within_seeds(group_of(made), BLEU)
     assert [(c.a, c.b) for c in found] == [("slt", "random")]
     assert reasons == [
-        "1 cell is left out: their translations or references are not in the run's folder.",
-        "1 cell is left out: they have not as many translations as references.",
-        "1 cell is left out: their translations do not give the score that is recorded.",
+        "1 cell is omitted: their translations or references are not in the run's folder.",
+        "1 cell is omitted: the numbers of translations and references differ.",
+        "1 cell is omitted: their translations do not give the recorded score.",
     ]
 
 
@@ -102,7 +102,7 @@ def test_translations_without_an_end_are_not_read(tmp_path):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [(c.a, c.b) for c in found] == [("slt", "random")] and most < 1 << 28
-    assert reasons == ["1 cell is left out: their translations or references cannot be read."]
+    assert reasons == ["1 cell is omitted: their translations or references cannot be read."]
 
 
 def test_empty_translations_at_the_end_are_translations(tmp_path):
@@ -118,10 +118,10 @@ def test_empty_translations_at_the_end_are_translations(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda lines: lines[:-1], "they have not as many translations as references"),
-        (lambda lines: [*lines, lines[-1]], "they have not as many translations as references"),
-        (lambda lines: lines[1:] + lines[:1], "do not give the score that is recorded"),
-        (lambda lines: [*lines[:-1], lines[0]], "do not give the score that is recorded"),
+        (lambda lines: lines[:-1], "the numbers of translations and references differ"),
+        (lambda lines: [*lines, lines[-1]], "the numbers of translations and references differ"),
+        (lambda lines: lines[1:] + lines[:1], "do not give the recorded score"),
+        (lambda lines: [*lines[:-1], lines[0]], "do not give the recorded score"),
     ],
     ids=["lost", "added", "moved", "doubled"],
 )
@@ -140,7 +140,7 @@ def test_translations_and_references_that_lost_the_same_sentence(tmp_path):
         path = tmp_path / "a" / name
         path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:-1]))
     found, (said,) = within_seeds(group, BLEU)
-    assert found == [] and "2 cells are left out: they have not as many translations" in said
+    assert found == [] and "2 cells are omitted: the numbers of translations" in said
 
 
 def test_a_signature_that_cannot_be_computed_is_not_guessed(tmp_path):
@@ -148,7 +148,7 @@ def test_a_signature_that_cannot_be_computed_is_not_guessed(tmp_path):
     for record in made.records:
         record["signature"] = "nrefs:1|case:mixed|eff:no|tok:multi-bleu|smooth:exp"
     found, (reason,) = within_seeds(group_of(made), BLEU)
-    assert found == [] and "BLEU only" in reason
+    assert found == [] and "Only BLEU" in reason
 
 
 def test_intervals_are_of_the_same_resamples(tmp_path):
@@ -173,7 +173,7 @@ def test_the_t_test_pairs_the_seeds(tmp_path):
     (found,) = across_seeds(group, BLEU)
     # differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, t = 1 / (0.1 / sqrt(3)) = 17.32
     assert found.difference == pytest.approx(1.0) and found.p == pytest.approx(0.003316, abs=1e-6)
-    assert found.found and found.seed is None
+    assert found.is_different and found.seed is None
     table = order_table(group, BLEU, [found])
     # t of 97.5 % with 2 degrees of freedom is 4.303; times 0.1 / sqrt(3)
     assert (found.low, found.high) == pytest.approx((0.7516, 1.2484), abs=1e-4)
@@ -190,7 +190,7 @@ def test_differences_without_any_spread_have_no_answer(tmp_path):
     same = [26.0, 27.0, 28.0]
     group = seeds(tmp_path / "a", slt=same, mp=[25.0, 26.0, 27.0], lt=same)
     by_pair = {(c.a, c.b): c for c in across_seeds(group, BLEU)}
-    assert by_pair["slt", "mp"].p is None and not by_pair["slt", "mp"].found
+    assert by_pair["slt", "mp"].p is None and not by_pair["slt", "mp"].is_different
     assert by_pair["slt", "lt"].p == 1.0
 
 
@@ -226,7 +226,7 @@ def test_what_came_out_says_how_far_each_technique_holds(tmp_path):
     assert "Hold up to 50 % sparsity: MP (-0.5). Hold at no sparsity: random mask." in text
     assert "a paired t-test over 3 seeds" in text and "p < 0.05" in text
     _, block = outcomes([group], [{BLEU: ([], [])}])
-    assert "none is said to hold" in block.text
+    assert "No technique was tested" in block.text
 
 
 @pytest.mark.parametrize(("lower", "reach"), [(1, "Hold up to 50 %"), (2, "Hold at no sparsity")])

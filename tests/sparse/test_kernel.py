@@ -46,7 +46,7 @@ def test_it_is_built_once_for_what_the_processor_can_do_and_anew_when_corrupted(
     assert cached.name.startswith(f"sparse-{said.rsplit(' ', 1)[0].replace(' ', '-')}-")
     cached.write_bytes(whole[: len(whole) // 2])
     said, log = use(tmp_path, **least)
-    assert said.endswith("KernelMatrix") and "is corrupted and built anew" in log
+    assert said.endswith("KernelMatrix") and "is corrupted and is built again" in log
     assert len(cached.read_bytes()) == len(whole)
     said, log = use(tmp_path, **least)
     assert said.endswith("KernelMatrix") and "compiling" not in log

@@ -99,13 +99,13 @@ def test_a_corrupted_file_is_made_anew(content, tmp_path, caplog):
     path.write_bytes(content)
     assert Choices(path, Machine(2, 2)).is_worth(WEIGHT, MATRIX, 5)
     assert json.loads(path.read_text()) == {FEW: 2.0, MANY: 2.0}
-    assert "choices.json is corrupted and made anew (" in caplog.text
+    assert "choices.json is corrupted and is replaced (" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     assert Choices(tmp_path / "file" / "choices.json", Machine(2, 2)).is_worth(WEIGHT, MATRIX, 5)
-    assert caplog.text.count("what was measured is not kept") == 1
+    assert caplog.text.count("the measured ratios cannot be stored") == 1
 
 
 def test_no_time_at_all():

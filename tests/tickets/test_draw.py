@@ -111,7 +111,7 @@ def test_a_pattern_is_drawn_once_more_from_its_own_run_and_not_from_another(run,
     other = run.draw(keep_dense="fc2").mask
     trained = {n: w * other[n] if n in other else w for n, w in run.trained.items()}
     path = save_checkpoint(tmp_path / "other.pt", trained, mask=other)
-    with pytest.raises(LotteryError, match="of 4 consecutive weights pruned already, and --scope"):
+    with pytest.raises(LotteryError, match="of 4 consecutive weights pruned already, but --scope"):
         run.draw(**plan, mask_from=path)
 
 
@@ -150,7 +150,7 @@ def test_rounds_nest(run, tmp_path, scope):
         before = ticket.mask
         trained = {n: w * before[n] if n in before else w for n, w in weights(10 + seed).items()}
         path = save_checkpoint(tmp_path / f"round{seed}.pt", trained, mask=before)
-    with pytest.raises(LotteryError, match="more than the .* masks only shrink"):
+    with pytest.raises(LotteryError, match="exceeds the .* masks only shrink"):
         run.draw(mask_from=path, sparsity=0.9, scope=scope)
 
 
@@ -162,7 +162,7 @@ def test_a_score_against_the_start(run, score):
     }[score]
     scores = {name: moved(run.trained[name], run.early[name]) for name in full_mask()}
     assert run.draw(score=score).mask == select(scores, full_mask(), 0.5)
-    with pytest.raises(LotteryError, match="this score needs start values.* give --start-from"):
+    with pytest.raises(LotteryError, match="this score requires start values; give --start-from"):
         run.draw(score=score, start_from=None)
 
 
@@ -267,7 +267,7 @@ def test_a_source_of_another_architecture_is_refused_by_its_first_difference(run
 
 def test_dictionaries_must_be_known_and_equal(run, tmp_path):
     plain = save_checkpoint(tmp_path / "plain.pt", run.trained, task_state={})
-    with pytest.raises(LotteryError, match="the dictionaries of .*plain.pt are unknown"):
+    with pytest.raises(LotteryError, match="the dictionaries of .*plain.pt are not known"):
         run.draw(mask_from=plain)
     assert run.draw(start_from=plain).dictionaries == DICTIONARIES
     other = pair_of(SYMBOLS, (*SYMBOLS[:-1], "z"))
@@ -350,7 +350,7 @@ def test_scores_from_a_file(run, tmp_path):
         run.draw(score_file=path)
     save_file({**scores, FC1: torch.ones(4, 6)}, path)
     with pytest.raises(
-        LotteryError, match=rf"the scores of {FC1} have shape \(4, 6\), not \(6, 4\)"
+        LotteryError, match=rf"the scores of {FC1} have shape \(4, 6\), expected \(6, 4\)"
     ):
         run.draw(score_file=path)
 
@@ -404,9 +404,7 @@ def test_what_the_header_of_a_file_of_tensors_says_twice_or_oddly(run, tmp_path,
     path = tmp_path / "s.safetensors"
     save_file({**run.trained, FC1: run.trained[FC1].to(torch.complex64)}, path)
     plan = {flag: str(path), "score": "magnitude" if flag == "score_file" else "random"}
-    with pytest.raises(
-        LotteryError, match=f"not a readable safetensors file .{FC1} is of the type C"
-    ):
+    with pytest.raises(LotteryError, match=f"not a readable safetensors file .{FC1} has type C"):
         run.draw(**plan)
     save_file(run.trained, path, metadata={"made": "elsewhere"})
     content = path.read_bytes()
@@ -448,7 +446,7 @@ def test_gradients_from_a_file(run, tmp_path, monkeypatch):
     scores = {name: (run.trained[name] * gradients[name]).abs() for name in gradients}
     assert ticket.mask == select(scores, full_mask(), 0.5)
     assert ticket.record["score"] == score
-    with pytest.raises(LotteryError, match="this score needs gradient values.* give --gradients"):
+    with pytest.raises(LotteryError, match="this score requires gradient values; give --gradients"):
         run.draw(score=score)
     save_file({name: g for name, g in gradients.items() if name != FC1}, path)
     with pytest.raises(LotteryError, match=f"there are no gradient values for {FC1}"):

@@ -746,10 +746,10 @@ def test_the_target_is_a_new_folder(packer, tmp_path):
     (tmp_path / "full" / "mine").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     for name, sentence in (
-        ("file", "is there and is no folder"),
+        ("file", "exists but is not a folder"),
         ("full", "full is not empty"),
-        ("link", "is there and is no folder"),
-        ("a/b", "a does not exist; make it first"),
+        ("link", "exists but is not a folder"),
+        ("a/b", "a does not exist; create it first"),
     ):
         with pytest.raises(LotteryError, match=sentence):
             unpack(packer.archive, tmp_path / name)

@@ -26,7 +26,7 @@ def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
         member -> number of lines, the last one with or without its line feed.
 
     Raises:
-        LotteryError: a member is missing or is no plain file, the archive is damaged, or the
+        LotteryError: a member is missing or is no plain file, the archive is corrupted, or the
             disk has no room for a member.
     """
     lines: dict[str, int] = {}
@@ -41,7 +41,7 @@ def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise LotteryError(
-            f"{archive} is damaged ({error}); remove it and run the same command again"
+            f"{archive} is corrupted ({error}); remove it and run the same command again"
         ) from error
     missing = sorted(set(wanted) - set(lines))
     if missing:

@@ -1,1 +1,1 @@
-"""Checkpoints of fairseq that anybody may have made: the safe loader, and what they hold."""
+"""Load untrusted checkpoints of fairseq safely, and validate their content."""

@@ -47,7 +47,7 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
         raise LotteryError(f"there is no file {path}")
     try:
         state = safe_load(path)
-    except Exception as error:  # noqa: BLE001 - a malformed file raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a malformed file may raise any error
         raise LotteryError(
             f"{path} is not a fairseq checkpoint that can be loaded safely ({_reason(error)})"
         ) from error

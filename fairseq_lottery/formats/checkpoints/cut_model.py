@@ -50,7 +50,7 @@ def is_cut(
 
 
 def refuse_undeclared_cut(shapes: Shapes, architecture: Mapping[str, Any], path: Any) -> None:
-    """Refuse a model that was cut although its settings do not declare it.
+    """Refuse a cut model whose settings do not declare the cut.
 
     Raises:
         LotteryError: an attention matrix is not square or missing, or an FFN is missing or has
@@ -69,8 +69,8 @@ def refuse_undeclared_cut(shapes: Shapes, architecture: Mapping[str, Any], path:
 def _refuse_cut(path: Any, name: str, is_complete: bool) -> None:
     if not is_complete:
         raise LotteryError(
-            f"{name} in {path} was cut, but its settings do not declare this; export it again"
-            " with fairseq-lottery export --to slim"
+            f"{name} in {path} was cut, but the model's settings do not declare this; export it"
+            " again with fairseq-lottery export --to slim"
         )
 
 

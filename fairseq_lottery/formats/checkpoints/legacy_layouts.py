@@ -76,7 +76,7 @@ def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # hydra warns about fairseq's calls
             cfg = upgrade({**state, "optimizer_history": [history]})["cfg"]
         return dict(to_container(cfg, resolve=True, enum_to_str=True))
-    except Exception as error:  # noqa: BLE001 - whatever the conversion raises
+    except Exception as error:  # noqa: BLE001 - the conversion may raise any error
         reason = " ".join(str(error).split())[:200]
         raise LotteryError(
             f"fairseq cannot convert its args ({reason}); load and save it with the fairseq that"

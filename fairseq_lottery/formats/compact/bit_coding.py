@@ -21,7 +21,7 @@ from fairseq_lottery.formats.compact.coded_streams import Deflated
 
 #: share of the rarer value below which gaps are coded
 RARE = 0.22
-#: share below which bits are coded again, which bounds the size of every decoded stream
+#: share below which bits are coded instead of gaps; this bounds the size of every decoded stream
 RAREST = 2.0**-12
 #: maximum expansion of a byte by deflate
 _EXPANSION = 1032
@@ -29,7 +29,7 @@ _ESCAPE = 255
 
 
 def coder_of(ones: int, size: int) -> str:
-    """Return ``gaps`` if one value is rare but not nearly absent, else ``bits``."""
+    """Return ``gaps`` if one value is rare but at least ``RAREST``, otherwise ``bits``."""
     rarer = min(ones, size - ones) / max(size, 1)
     return "gaps" if RAREST <= rarer < RARE else "bits"
 
@@ -40,7 +40,7 @@ def packed(array: np.ndarray) -> np.ndarray:
 
 
 def unpacked(symbols: np.ndarray, length: int) -> np.ndarray:
-    """Return the bools of bytes; ``packed`` is the inverse."""
+    """Return ``length`` bools from bytes; ``packed`` is the inverse."""
     return np.unpackbits(symbols, count=length, bitorder="little").astype(bool)
 
 

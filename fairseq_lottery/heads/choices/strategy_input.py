@@ -19,19 +19,20 @@ from fairseq_lottery.masks import count_to_prune
 
 @dataclass(frozen=True)
 class StrategyInput:
-    """What is pruned already, how much to prune, and what the strategy may read.
+    """Components that are pruned already, number to prune, and data that the strategy may read.
 
     "Candidates" are the components of the kind in modules of the types.
 
     Attributes:
-        start: the components that are kept so far; ``ComponentMask(anatomy, {})`` keeps all. Those
-            that it prunes stay pruned and count. Its mode is that of the result.
+        start: the components that are kept so far; ``ComponentMask(anatomy, {})`` keeps all. The
+            components that it prunes stay pruned, and they count as pruned. The result has its
+            mode.
         kind: what to prune, one of ``KINDS``.
         fraction: share of the candidates that is pruned afterwards, in [0, 1], halves rounded up.
-        count: or the number of candidates that are pruned afterwards.
+        count: number of candidates that are pruned afterwards; replaces ``fraction``.
         types: types of modules, such as ``enc_self``; by default all that the model has.
         scores: kind -> module -> a number for each component, for strategies that rank.
-        seed: of random choices.
+        seed: seed of random choices.
         at_least: components that each module keeps; a module with fewer is not pruned.
 
     Raises:

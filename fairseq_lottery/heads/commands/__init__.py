@@ -80,8 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--scores", metavar="FILE", help="scores of importance or ablate")
     source.add_argument("--of", metavar="FILE", help="the model, for strategies without scores")
     add_flags(step, Choice, place=HEADS)
-    step.add_argument("--share", type=float, metavar="S", help="share that is pruned afterwards")
-    step.add_argument("--count", type=int, metavar="N", help="or the number")
+    step.add_argument("--share", type=float, metavar="S", help="share of the components that are"
+                      " pruned in the result")  # fmt: skip
+    step.add_argument("--count", type=int, metavar="N", help="number of components that are"
+                      " pruned in the result")  # fmt: skip
     step.add_argument("--types", metavar="T,T", help="only these types: enc_self, dec_self,"
                       " enc_dec (heads), enc_ffn, dec_ffn")  # fmt: skip
     step.add_argument("--uniform", action="store_true", help="pruned heads attend evenly instead of"
@@ -98,18 +100,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--enough", type=float, default=0.9, metavar="S", help="share of the"
                       " full model's metric that is enough (0.9); a loss is taken as"
                       " exp(-loss)")  # fmt: skip
-    step.add_argument("--kind", help="heads, units or blocks, in equal steps, or weights, for"
-                      " tickets; unless given, the three phases of Prasanna et al.")  # fmt: skip
-    step.add_argument("--step", type=float, metavar="S", help="with --kind: share per step (0.1);"
-                      " of weights a share of those that remain")  # fmt: skip
-    step.add_argument("--to", type=float, metavar="S", help="with --kind: the share to prune; with"
-                      " --enough 0 at any metric")  # fmt: skip
+    step.add_argument("--kind", help="prune only heads, units or blocks, in equal steps, or"
+                      " weights, for tickets; without --kind, run the three phases of Prasanna"
+                      " et al.")  # fmt: skip
+    step.add_argument("--step", type=float, metavar="S", help="with --kind: share to prune per"
+                      " step (0.1); for weights, a share of the survivors")  # fmt: skip
+    step.add_argument("--to", type=float, metavar="S", help="with --kind: stop at this pruned"
+                      " share; with --enough 0, whatever the metric is")  # fmt: skip
     step.add_argument("--one-shot", action="store_true", help="with --kind: estimate importance"
                       " once, not at each step")  # fmt: skip
     add_flags(step, Gradients, place=HEADS)
-    step.add_argument(
-        "--normalise", action="store_true", help="normalise the importance, as the papers"
-    )
+    step.add_argument("--normalise", action="store_true", help="divide by the L2 norm of each"
+                      " layer, as in the papers")  # fmt: skip
     _add_at_least(step, "heads that each layer keeps (0)")
     step.add_argument(
         "--seed", type=int, default=1, help="seed of the random and bad subnetworks (1)"
@@ -117,8 +119,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     step = added["curve"]
     step.add_argument("--scores", metavar="FILE", help="scores for strategies that rank")
-    step.add_argument("--strategies", default="lowest,highest,random", metavar="A,B")
-    step.add_argument("--shares", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", metavar="S,S")
+    step.add_argument("--strategies", default="lowest,highest,random", metavar="A,B",
+                      help="strategies to compare")  # fmt: skip
+    step.add_argument("--shares", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", metavar="S,S",
+                      help="shares to prune, one measurement each")  # fmt: skip
     step.add_argument(
         "--seeds", default="1,2", metavar="N,N", help="seeds of random strategies (1,2)"
     )
@@ -131,8 +135,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     step = added["compare"]
     step.add_argument("files", nargs="+", metavar="FILE", help="choices, or two files of scores")
-    step.add_argument("--types", metavar="T,T", help="for choices: only these types, as they"
-                      " were made with; chance is over these, too")  # fmt: skip
+    step.add_argument("--types", metavar="T,T", help="for choices: compare only these types,"
+                      " as given to heads choose; chance is computed over them, too")  # fmt: skip
     step.add_argument("--json", action="store_true", help="print JSON")
 
 

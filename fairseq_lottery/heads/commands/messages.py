@@ -15,7 +15,7 @@ _NOT_STORED = ("run", "command", "debug", "out", "overwrite", "json")
 
 
 def record_of(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """Return how a file was made: the step and its flags, without those of its output."""
+    """Return the record of a file: the arguments of its step, ``more`` entries and the version."""
     given = {k: v for k, v in vars(args).items() if k not in _NOT_STORED and v is not None}
     flags = {_STORED.get(name, name): value for name, value in given.items()}
     return {**flags, **more, "version": __version__}

@@ -1,4 +1,4 @@
-"""How many gates shall stay open: a number, or a share of a kind's components."""
+"""Parse how many gates stay open: a number, or a share of a kind's components."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?)\s?%")
 def parse_open_count(text: str, kind: str, total: int) -> int:
     """Return how many of ``total`` gates stay open, from text such as ``24`` or ``50%``.
 
-    A share keeps as many components as ``heads choose --share`` with one minus that share: the
-    number of pruned components is rounded, halves up.
+    A share of 30% keeps as many components as ``heads choose --share 0.7``: the number of pruned
+    components is rounded, halves up.
     """
     share, value = _SHARE.fullmatch(text), f"--open-{kind} {text[:40]!r}"
     if share:
@@ -29,7 +29,9 @@ def parse_open_count(text: str, kind: str, total: int) -> int:
         count = int(text)
         value = f"--open-{kind} {count}"
     else:
-        raise LotteryError(f"{value} is neither a number of {kind}, as 24, nor a share, as 50%")
+        raise LotteryError(
+            f"{value} is neither a number of {kind}, such as 24, nor a share, such as 50%"
+        )
     if not 0 < count <= total:
         raise LotteryError(f"{value} is out of range (1 to {total})")
     return count

@@ -105,10 +105,10 @@ def restrict(mask: Mask, components: ComponentMask, shapes: Shapes) -> Mask:
 def find_pruned(weights: Weights, anatomy: Anatomy) -> ComponentMask:
     """Return which components contribute nothing, by the zeros of weights or the bits of a mask.
 
-    Pruned are heads whose columns of the output projection are all zero, heads without queries
-    and keys (which output the mean of their values), and units whose column of the second matrix
-    is all zero. Where all units of a layer are, its block is pruned instead. A missing tensor
-    counts as one without zeros.
+    A head is pruned if its columns of the output projection are all zero, or if its queries and
+    keys are all zero (then it outputs the mean of its values). A unit is pruned if its column of
+    the second matrix is all zero. If all units of a layer are pruned, its block is pruned instead.
+    A missing tensor counts as one without zeros.
     """
     kept: dict[str, dict[str, Tensor]] = {"heads": {}, "units": {}, "blocks": {}}
     uneven: dict[str, Tensor] = {}

@@ -108,7 +108,7 @@ def _refuse_mismatch(gates: LearnedGates, restored: Any) -> None:
     except LotteryError as error:
         raise LotteryError(f"{path}: {error}; resume from another checkpoint of the run") from None
     if stored is None:
-        if restored.counts_on:
+        if restored.keeps_counter:
             raise LotteryError(
                 f"{path} has no gates, so gates cannot resume with the state of its optimizer;"
                 " start from it with --finetune-from-model and another --save-dir"
@@ -120,7 +120,7 @@ def _refuse_mismatch(gates: LearnedGates, restored: Any) -> None:
             f"{path} has gates of {learned}, but the flags request gates of {requested}; choose"
             " another --save-dir, or start from a model without gates"
         )
-    if stored.targets is None or not (restored.counts_on or restored.same_run):
+    if stored.targets is None or not (restored.keeps_counter or restored.is_same_run):
         return
     for kind, target in gates.targets.items():
         if stored.targets[kind] != target:

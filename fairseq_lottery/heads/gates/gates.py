@@ -17,15 +17,17 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 class Gates:
     """Gates of a model: 1 is open, 0 is closed, values between are factors.
 
-    A head's output is multiplied before the output projection, a unit's before the second matrix
-    of the FFN. A block's gate multiplies all units of its layer. So pre-norm and post-norm layers
-    have the same gates. The biases after those matrices belong to no component: an attention module
-    without an open head and a closed block still add theirs. (Prasanna et al. 2020 multiply the
-    FFN's bias too.) Under ``uniform`` a closed head attends evenly instead.
+    The gate of a head multiplies its output before the output projection. The gate of a unit
+    multiplies its output before the second matrix of the FFN. The gate of a block multiplies all
+    units of its layer. So pre-norm and post-norm layers have the same gates.
+
+    The biases after these matrices belong to no component. They are added even if all gates of an
+    attention module, or the gate of a block, are closed. (Prasanna et al. 2020 multiply the FFN's
+    bias too.) Under ``uniform`` a head with a closed gate attends evenly instead.
 
     Args:
         model: fairseq's Transformer, or a model made of its layers.
-        anatomy: of the model.
+        anatomy: anatomy of the model.
 
     Attributes:
         values: kind -> module -> fp32 factors, one for each component. Changed or replaced values
@@ -90,7 +92,7 @@ class Gates:
     def _factor(self, kind: str, name: str, positions: torch.Size, like: Tensor) -> Tensor:
         values = self.values[kind][name].to(like.device, like.dtype)
         if kind == "heads" and self.mode == "uniform":
-            values = torch.ones_like(values)  # closed heads attend evenly, and their output counts
+            values = torch.ones_like(values)  # heads with closed gates attend evenly
         if self._watched is None:
             return values
         local = values.detach().expand(*positions, -1).clone().requires_grad_()

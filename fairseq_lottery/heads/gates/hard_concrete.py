@@ -2,7 +2,8 @@
 
 Voita et al. 2019, sections 5.1 and 5.2, after Louizos et al. 2018: each gate is drawn from a
 distribution with mass at exactly 0 and exactly 1, and the expected number of open gates is part of
-the loss. In the paper its weight is set by hand; here the target is, and the weight follows.
+the loss. In the paper the user sets the weight of this part; here the user sets the target number,
+and the weight adapts.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ def probabilities(theta: Tensor) -> Tensor:
 class LearnedGates(nn.Module):
     """Gates of some kinds of components, and the penalty that keeps a target number of each open.
 
-    The penalty of a kind is w d + 100 d^2, where d is the share of its gates that is expected to be
-    open in excess of the target. w increases by a twentieth of d with each update of the optimizer
+    The penalty of a kind is w d + 100 d^2. d is the expected share of open gates minus the target
+    share. w increases by a twentieth of d with each update of the optimizer
     (a Lagrangian multiplier, by gradient ascent). The target decreases linearly from all gates
     during the first updates. ``advance`` counts the updates: one may take several forward passes
     (``--update-freq``), and a batch whose gradients overflow does not count.
 
     Args:
-        anatomy: of the model.
+        anatomy: anatomy of the model.
         targets: kind -> number of gates that stay open.
         anneal: updates until the targets apply in full.
     """

@@ -28,12 +28,13 @@ NO_TOKENS = "the loss counts no token of the examples; give more examples, or an
 def importance(gates: Gates, batches: Iterable[Any], loss: Loss, per: str = "sentence") -> Scores:
     """Return the mean of |dL/dgate| over tokens, sentences or batches, L being a sum over tokens.
 
-    The magnitude is taken at every position (the code of Michel et al.), of the sum over a sentence
-    (their formula), or of the sum over a batch (the code of Prasanna et al.).
+    With ``token`` the magnitude is that of the gradient at each position (the code of Michel et
+    al.), with ``sentence`` that of the sum over a sentence (their formula), and with ``batch`` that
+    of the sum over a batch (the code of Prasanna et al.).
 
     Args:
-        gates: of the model, which is in evaluation mode for a measure without dropout.
-        batches: at least one.
+        gates: gates of the model. In evaluation mode the measure is without dropout.
+        batches: at least one batch.
         per: a name of ``PER``. ``token`` divides by the tokens of the loss for components of the
             encoder too, so that all components compare.
 

@@ -80,7 +80,7 @@ class Sample:
     """Sentences for measurements.
 
     Attributes:
-        subset: of the data folder.
+        subset: subset of the data folder, such as ``valid``.
         sentences: number of sentences, evenly spread over the subset; None for all.
         tokens: maximum tokens of a batch, with padding.
     """

@@ -39,7 +39,7 @@ def measure_importance(
     """Return the importance of each head, unit and block; by confidence, of heads only.
 
     Args:
-        name: of a measure.
+        name: name of a measure.
         per: a name of ``PER``, for gradients.
         start: the components that are kept; by default all.
         normalise: whether to divide by the norm over each module.
@@ -163,7 +163,7 @@ def measure_ablation(
     Args:
         evaluate: returns the metric of the model with only some components kept.
         full: the metric of ``start``.
-        kinds: of ``KINDS``; each component is evaluated, so units take long.
+        kinds: names of ``KINDS``; each component is evaluated, so units take a long time.
     """
     scores: Scores = {}
     for kind in kinds:

@@ -29,10 +29,11 @@ class MeasureInput:
     """What a measure reads and must not change: a trained model and examples for it.
 
     Attributes:
-        model: of fairseq, in evaluation mode.
+        model: fairseq model in evaluation mode.
         anatomy: its heads and FFN units.
         weights: name -> tensor on the CPU, a tied tensor once.
-        gates: closed for components that the choice prunes. They act in ``gates.attached()``.
+        gates: gates of the components; those of pruned components are closed. They act in
+            ``gates.attached()``.
         batches: () -> fairseq's batches of all examples, on the model's device.
         loss: (model, batch) -> summed loss, its tokens, its sentences.
         ignored: tokens that ``confidence`` ignores: ``</s>`` and padding.
@@ -108,7 +109,7 @@ def measure(name: str, inputs: MeasureInput) -> Scores:
         scores = function(inputs)
     except LotteryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's measure raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a user's measure may raise any error
         raise LotteryError(f"measure {name} failed with {type(error).__name__}: {error}") from error
     return _fitting(name, scores, inputs.anatomy)
 

@@ -47,9 +47,9 @@ class DrawPruning:
     """Components that a draw prunes: implements ``fairseq_lottery.extensions.ComponentPruning``.
 
     Attributes:
-        mask: without the weights of pruned components.
+        mask: mask that prunes the weights of pruned components.
         components: which components are pruned.
-        shapes: of every parameter.
+        shapes: name -> shape of every parameter.
         record: entries of the ticket's record; empty if the source has pruned the components.
     """
 

@@ -57,7 +57,7 @@ def agreement_table(group: Group, choices: Choices) -> Optional[Table]:
             f"Kept: number of {noun}, of {choices.count(kind)}, the mean over seeds."
             " Kappa: Fleiss' kappa, 1 where all seeds keep the same, 0 where they agree as"
             " independent choices do.",
-            f"Jaccard: what two seeds both keep, as a share of what either keeps, the mean over"
+            f"Jaccard: what both of two seeds keep, as a share of what either keeps, the mean over"
             f" pairs; by chance: of choices of the same sizes, p by {PERMUTATIONS[kind]:,}"
             " permutations, one-sided and not adjusted for the number of rows.",
             *([_ALIKE.format(noun)] if kind != "blocks" else []),

@@ -24,7 +24,7 @@ class Choices:
     """Choices and scores in the folder of a run.
 
     Attributes:
-        anatomy: of the models, the same for all; None without choices and scores.
+        anatomy: anatomy of all models; None without choices and scores.
         masks: cell -> the components that it keeps.
         importance: measure -> seed -> scores of the dense model's components.
         missing, scores_missing: number of recorded choices and scores that are not in the folder.

@@ -23,7 +23,7 @@ Values = Mapping[str, Sequence[float]]
 #: survival is shown at the share nearest to this one, where most choices are possible
 SHOWN = 0.5
 _READ = (
-    "a row a layer, from 0, and a column a head, for encoder self-attention (enc-self), decoder"
+    "a row per layer, from 0, and a column per head, for encoder self-attention (enc-self), decoder"
     " self-attention (dec-self) and attention to the encoder (enc-dec)"
 )
 
@@ -41,8 +41,8 @@ def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Draw
     mean = over if over == "one seed" else f"the mean over {over}"
     return _draw(
         group.file("importance"),
-        f"Importance of the heads of the dense model, a panel a measure, {mean}, in percent of the"
-        f" largest of the measure: {_READ}.",
+        f"Importance of the heads of the dense model, a panel per measure, {mean}, in percent of"
+        f" the largest of the measure: {_READ}.",
         page,
         choices.anatomy,
         {titles[measure]: relative(own) for measure, own in by_measure.items()},
@@ -69,7 +69,7 @@ def survival_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawin
     over, titles = _seeds({title: len(own) for title, own in by_title.items()})
     return _draw(
         group.file("survival"),
-        f"Heads that are kept, a panel a technique, at the one of its {group.words.shares} that"
+        f"Heads that are kept, a panel per technique, at the one of its {group.words.shares} that"
         f" is nearest to {100 * SHOWN:g} %: the share of {over} that keep each;"
         f" {_READ}.{twins}",
         page,

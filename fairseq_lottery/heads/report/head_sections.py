@@ -1,4 +1,4 @@
-"""The section of a report about heads and units; where data are missing it says why."""
+"""The section of a report about heads and units; it explains which data are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def section(group: Group, page: Size) -> list[Block]:
     """Return importance, survival and agreement between seeds, if a group has choices or scores.
 
     Raises:
-        LotteryError: a recorded file cannot be read, or is for another model than the others.
+        LotteryError: a recorded file cannot be read, or belongs to another model than the others.
     """
     if group.rows == WEIGHTS and not group.choices and not group.importance:
         return []
@@ -47,5 +47,5 @@ def _agreement(group: Group, choices: Choices) -> Block:
         if table is not None:
             return table
     except ImportError as error:
-        reason = f'{error.name} is not installed here, and `pip install ".[analysis]"` adds it.'
+        reason = f'{error.name} is not installed; run `pip install ".[analysis]"`.'
     return Text(f"Agreement between seeds is left out: {reason}")

@@ -1,9 +1,10 @@
 """Searches for the smallest model with enough of the metric: prune, measure, continue or stop.
 
-A search is a generator of steps, so that a caller can log each step and stop at any; ``survivors``
-returns its result. More of the metric must be better, and it must be above 0, because the bound is
-a share of the full model's metric: BLEU, accuracy, or ``exp(-loss)`` for a loss per token. That is
-the inverse of the perplexity; 0.9 of it is a loss that is 0.105 higher.
+A search is a generator of steps, so that a caller can log each step and stop after any step;
+``survivors`` returns the result. A higher metric must be better, and the metric must be above 0,
+because the bound is a share of the full model's metric. Examples are BLEU, accuracy, or
+``exp(-loss)`` for a loss per token, which is the inverse of the perplexity. A share of 0.9 of
+``exp(-loss)`` allows a loss that is 0.105 higher.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Step(Generic[Choice]):
         phase: ``full`` for the first model; then what was pruned: ``heads+blocks``, ``heads``,
             ``units``, ``blocks`` or ``weights``.
         choice: what the model keeps.
-        metric: of the model; more is better.
-        enough: whether the metric is at least the requested share of the full model's.
+        metric: metric of the model; higher is better.
+        enough: whether the metric is at least the requested share of the full model's metric.
     """
 
     phase: str
@@ -83,17 +84,21 @@ def s_pruning(
 ) -> Iterator[Step[ComponentMask]]:
     """Search over heads and FFN blocks in three phases, as Prasanna et al. (2020, section 3.2).
 
-    A step prunes the lowest scores: in the first phase a share of all heads and one block, in the
-    second heads only, in the third one block. A phase ends if a step is not enough, which is then
-    undone, or if nothing of a kind is left. The shares are those of the public code (14 and 7 of
-    144 heads), halves rounded up, and at least one head. After an undone step the scores are those
-    of before it; the public code keeps those of that step.
+    A step prunes the components with the lowest scores. A step of the first phase prunes 10 % of
+    all heads and one block; of the second phase, 5 % of all heads; of the third phase, one block. A
+    phase ends when no component of a kind can be pruned, or when the metric of a step is not
+    enough; that step is undone.
+
+    The shares are those of the public code (14 and 7 of 144 heads). They are rounded to the nearest
+    number of heads, halves up, and are at least one head. After an undone step the scores from
+    before the step are used; the public code uses the scores from after it.
 
     Args:
         start: the components that are kept at the start.
         estimate: importance of the kept components; called again after each step.
-        share: of the full metric that is enough, in [0, 1]; with 0 every step is.
-        at_least: heads that each attention module keeps.
+        share: share of the full model's metric that is enough, in [0, 1]; with 0 every step is
+            enough.
+        at_least: minimum number of heads that each attention module keeps.
 
     Raises:
         LotteryError: the share is out of range, or the full model's metric is not above 0.
@@ -138,17 +143,17 @@ def stepwise(
 
     Args:
         inputs: the candidates; its fraction and count are ignored.
-        fractions: increasing, see ``grid``; the last is the target.
-        estimate: scores before each step; unless given, all steps use those of ``inputs``, which
-            is one-shot pruning.
+        fractions: increasing fractions to prune, see ``grid``; the last one is the target.
+        estimate: function that returns the scores before each step. Without it all steps use the
+            scores of ``inputs``, which is one-shot pruning.
         share: as in ``s_pruning``; the search ends after the first step that is not enough.
 
     Raises:
-        LotteryError: the fractions do not increase within [0, 1], or as ``s_pruning``.
+        LotteryError: the fractions do not increase within [0, 1], or a reason of ``s_pruning``.
     """
     if not fractions or any(b <= a for a, b in zip(fractions, fractions[1:])):
         raise LotteryError(f"the fractions to prune must increase, not {list(fractions)}")
-    for fraction in fractions:  # before the first of them costs time
+    for fraction in fractions:  # refuses invalid fractions before the first evaluation
         replace(inputs, fraction=fraction, count=None)
     last, bound = _full(measure, share, inputs.start)
     yield last
@@ -165,7 +170,7 @@ def stepwise(
 
 
 def grid(step: float, last: float) -> list[float]:
-    """Return multiples of ``step`` up to ``last``, which ends the list, without rounding errors."""
+    """Return the multiples of ``step`` below ``last``, and ``last``, without rounding errors."""
     if not 0 < step <= last <= 1:
         raise LotteryError(f"steps of {step:g} up to {last:g} are outside (0, 1]")
     by, end = Fraction(repr(float(step))), Fraction(repr(float(last)))
@@ -179,10 +184,13 @@ def m_pruning(
     share: float = 0.9,
     step: float = 0.1,
 ) -> Iterator[Step[Mask]]:
-    """Prune the smallest weights of all, without training in between: m-pruning, Prasanna et al.
+    """Prune the smallest weights of all matrices step by step: m-pruning of Prasanna et al. (2020).
+
+    The model is not trained between the steps.
 
     Args:
-        start: the prunable matrices; the paper takes all but the embeddings, with biases.
+        start: mask of the prunable matrices at the start. The paper prunes all parameters except
+            the embeddings, biases included.
         weights: trained weights of at least these matrices.
         share: as in ``stepwise``.
         step: share of the remaining weights that each step prunes, in (0, 1).

@@ -25,7 +25,7 @@ def subnetworks(good: ComponentMask, seed: int) -> dict[str, ComponentMask]:
 
     Args:
         good: the survivors of a search.
-        seed: of both samples.
+        seed: seed of both samples.
     """
     random = bad = ComponentMask(good.anatomy, {}, good.mode)
     for kind in KINDS:
@@ -48,9 +48,9 @@ def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> 
     did not survive; if they are too few, it keeps all of them and the smallest survivors.
 
     Args:
-        good: the survivors, with the largest magnitudes of all.
-        weights: trained, of the mask's matrices at least.
-        seed: of the sample.
+        good: the survivors, which have the largest magnitudes.
+        weights: trained weights of at least the mask's matrices.
+        seed: seed of the sample.
     """
     full = Mask.full({name: tuple(keep.shape) for name, keep in good.items()}, good.protected)
     matrices = {name: weights[name] for name in good}

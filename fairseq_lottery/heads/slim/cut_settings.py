@@ -75,7 +75,7 @@ def refuse_other_layers(shapes: Shapes, anatomy: Anatomy, architecture: Mapping[
     """Refuse a model whose attention or FFN sizes do not match its settings.
 
     Args:
-        anatomy: of the model before the cut, from the settings.
+        anatomy: anatomy of the model before the cut, from the settings.
     """
     for name, count in anatomy.heads.items():
         if number_in(architecture, f"{_side(name)}_attention_heads") not in (None, count):

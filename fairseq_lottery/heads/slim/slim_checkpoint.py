@@ -79,8 +79,8 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     """Return a plain checkpoint without components that contribute nothing, and the cut.
 
     Args:
-        state: of ``plain_state``, of a model that is not cut.
-        path: for messages.
+        state: result of ``plain_state`` for a model that is not cut.
+        path: path for messages.
 
     Raises:
         LotteryError: nothing can be cut, or the model is not a Transformer of fairseq.

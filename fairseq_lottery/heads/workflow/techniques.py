@@ -104,7 +104,7 @@ def _by_magnitude(subnetwork: str) -> Choose:
                 " prunable and keep_dense out"
             )
         return ComponentChoice(
-            v.dense, "weights", share, "magnitude", subnetwork, subset=v.judged_on
+            v.dense, "weights", share, "magnitude", subnetwork, subset=v.selection_subset
         )
 
     return choose
@@ -112,7 +112,7 @@ def _by_magnitude(subnetwork: str) -> Choose:
 
 def _choice(v: Vocabulary, kind: str, share: float, own: Own, **more: Any) -> ComponentChoice:
     _refuse(v, kind, own)
-    return ComponentChoice(v.dense, kind, share, subset=v.judged_on, **own, **more)
+    return ComponentChoice(v.dense, kind, share, subset=v.selection_subset, **own, **more)
 
 
 def _order(kind: str, types: Any) -> str:

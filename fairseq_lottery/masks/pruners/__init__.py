@@ -1,7 +1,7 @@
-"""What changes a mask during training, one file each.
+"""Pruners, which change the mask during training; one file each.
 
-A pruner is a dataclass. It says when it acts, what the mask is then, and what it needs for that.
-``LotteryRun`` calls it, and nothing else knows how masks change.
+A pruner is a dataclass that defines the updates at which the mask changes, the new mask, and the
+inputs that it needs. Only ``LotteryRun`` calls it.
 """
 
 from fairseq_lottery.masks.pruners.exchange import Exchange

@@ -1,4 +1,4 @@
-"""Exchanging pruned weights for kept ones, at one sparsity."""
+"""Exchange kept weights for pruned ones at constant sparsity."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from fairseq_lottery.masks.streams import uniform
 class Exchange(Pruner):
     """Base of pruners that prune some survivors of each matrix and regrow as many weights.
 
-    Subclasses are dataclasses with the field ``fraction`` beside the required ones, and say by
-    ``regrowth`` which weights come back. Training is sparse from its first update: under the mask
-    of a ticket, or under a random one at ``final``.
+    Subclasses are dataclasses with the field ``fraction`` besides the required ones; their
+    ``regrowth`` ranks the weights to regrow. Training is sparse from the first update on, under
+    the mask of a ticket or a random one of sparsity ``final``.
     """
 
     only_shrinks: ClassVar[bool] = False
@@ -31,74 +31,74 @@ class Exchange(Pruner):
         super().__post_init__()
         if not 0 < self.fraction <= 1:
             raise LotteryError(
-                f"--prune-fraction {self.fraction:g} is outside (0, 1]; use for example 0.3, the"
-                " share at --prune-start"
+                f"--prune-fraction {self.fraction:g} is outside (0, 1]; 0.3 exchanges 30 % of"
+                " the survivors at --prune-start"
             )
         if self.start == self.end:
             raise LotteryError(
-                f"--prune-start and --prune-end are both {self.end}; this pruner needs updates in"
-                " between"
+                f"--prune-start and --prune-end are both {self.end}; this pruner requires updates"
+                " in between"
             )
         if self.start + self.every >= self.end:
             raise LotteryError(
-                f"--prune-every {self.every} is too much for {self.end - self.start} updates from"
-                " --prune-start to --prune-end: no weights would be exchanged; give fewer"
+                f"--prune-every {self.every} is not below the {self.end - self.start} updates from"
+                " --prune-start to --prune-end, so no weights are exchanged; use fewer"
             )
 
-    def regrowth(self, given: PrunerInput, name: str) -> Tensor:
-        """Return scores of the matrix's shape; the highest of all pruned weights are regrown."""
+    def regrowth(self, inputs: PrunerInput, name: str) -> Tensor:
+        """Return scores of the matrix's shape; the pruned weights with the highest are regrown."""
         raise NotImplementedError
 
     def is_due(self, update: int) -> bool:
-        """Whether weights are exchanged after ``update`` updates: not at the ends."""
+        """Return whether weights are exchanged after ``update`` updates: between start and end."""
         return self.start < update < self.end and (update - self.start) % self.every == 0
 
     def is_at_target(self, update: int) -> bool:
-        """Every validation counts: the sparsity is final from the first update on."""
+        """Return True: the sparsity is final from the first update on."""
         return True
 
     def sparsity_at(self, update: int) -> float:
-        """Return the sparsity of the mask, which is final from the first update on."""
+        """Return the final sparsity, which the mask has from the first update on."""
         return self.final
 
     def fraction_at(self, update: int) -> float:
-        """Share of the survivors that is exchanged after ``update`` updates: half a cosine."""
+        """Return the share of survivors to exchange after ``update`` updates: half a cosine."""
         done = (update - self.start) / (self.end - self.start)
-        # rounded: libraries differ in the last bits of a cosine
+        # libraries differ in the last bits of a cosine
         return round(self.fraction / 2 * (1 + math.cos(math.pi * done)), 12)
 
-    def first_mask(self, given: PrunerInput) -> Mask:
-        """Keep the mask of a ticket, or draw a random one that depends on the seed alone."""
-        if given.mask.pruned:
-            return given.mask
+    def first_mask(self, inputs: PrunerInput) -> Mask:
+        """Return the mask of the ticket, or a random one that depends only on the seed."""
+        if inputs.mask.pruned:
+            return inputs.mask
         scores = {
-            name: uniform(f"first-mask|{given.seed}|{name}", keep.numel()).reshape(keep.shape)
-            for name, keep in given.mask.items()
+            name: uniform(f"first-mask|{inputs.seed}|{name}", keep.numel()).reshape(keep.shape)
+            for name, keep in inputs.mask.items()
         }
-        return given.select(scores, self.final)
+        return inputs.select(scores, self.final)
 
-    def next_mask(self, given: PrunerInput) -> Mask:
-        """Prune the lowest scores of each matrix, and regrow as many of all pruned weights.
+    def next_mask(self, inputs: PrunerInput) -> Mask:
+        """Prune the lowest scores of each matrix, and regrow as many of its pruned weights.
 
-        A weight that is pruned and regrown at once keeps its value, as in the code of RigL.
+        A weight that is pruned and regrown in the same step keeps its value, as in RigL's code.
         """
-        mask, share = given.mask, self.fraction_at(given.update)
+        mask, share = inputs.mask, self.fraction_at(inputs.update)
         counts = {
             name: count_to_prune(share, mask.size(name) - mask.pruned_in(name)) for name in mask
         }
         pruned = {name: mask.pruned_in(name) + count for name, count in counts.items()}
-        kept = Mask(prune_to_counts(given.scores, mask, pruned), mask.protected)
+        kept = Mask(prune_to_counts(inputs.scores, mask, pruned), mask.protected)
         # the same selection, with the signs of the scores and of the mask reversed
         candidates = _complement(kept)
         pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
-        ranks = LazyTensors(lambda name: -self.regrowth(given, name).detach().float(), mask)
+        ranks = LazyTensors(lambda name: -self.regrowth(inputs, name).detach().float(), mask)
         remaining = prune_to_counts(ranks, candidates, pruned)
         entries = {name: kept[name] | (candidates[name] & ~remaining[name]) for name in mask}
         return Mask(entries, mask.protected)
 
 
 def _complement(mask: Mask) -> Mask:
-    """Return the mask that keeps what ``mask`` prunes; protected rows are kept in both."""
+    """Return a mask that keeps what ``mask`` prunes; both keep protected rows."""
     entries = {name: ~keep for name, keep in mask.items()}
     for name, row in mask.protected.items():
         entries[name][row] = True

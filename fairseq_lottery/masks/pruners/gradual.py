@@ -1,4 +1,4 @@
-"""Pruning more and more during training."""
+"""Gradual pruning: a sparsity that increases during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairseq_lottery.options.axes import SCHEDULE
 
 @dataclass(frozen=True)
 class Gradual(Pruner):
-    """A sparsity that increases during training; pruned weights stay pruned.
+    """Pruner that increases the sparsity by a schedule; pruned weights stay pruned.
 
     s(u) = s_T + (s_0 - s_T) * (1 - (u - start) / (end - start)) ** exponent, for updates u
     from ``start`` to ``end`` in steps of ``every`` (Zhu & Gupta 2017; Brix et al. 2020,
@@ -34,40 +34,40 @@ class Gradual(Pruner):
         SCHEDULE.refuse_unknown(self.schedule)
         if self.final < self.initial:
             raise LotteryError(
-                f"--prune-to {self.final:g} is below the {self.initial:g} that is pruned already;"
+                f"--prune-to {self.final:g} is below the sparsity {self.initial:g} of the mask;"
                 " masks only shrink"
             )
         if self.schedule != "one-shot" and self.start == self.end:
             raise LotteryError(
                 f"--prune-start and --prune-end are both {self.end}; a {self.schedule} schedule"
-                " needs updates in between, or choose --prune-schedule one-shot"
+                " requires updates in between; give them, or use --prune-schedule one-shot"
             )
 
     def describe(self) -> str:
-        """Describe the schedule in a few words, for error messages."""
+        """Return the schedule in a few words for error messages."""
         return f"{super().describe()}, {self.schedule}"
 
     def is_due(self, update: int) -> bool:
-        """Whether the mask changes after ``update`` updates."""
+        """Return whether the mask changes after ``update`` updates."""
         if self.schedule == "one-shot":
             return update == self.start
         return super().is_due(update)
 
     def is_active(self, update: int) -> bool:
-        """Whether the target is still ahead after ``update`` updates."""
+        """Return whether the mask will still change after ``update`` updates."""
         return update < (self.start if self.schedule == "one-shot" else self.end)
 
     def sparsity_at(self, update: int) -> float:
-        """Sparsity of the mask after ``update`` updates: the one that was due last."""
+        """Return the sparsity of the mask after ``update`` updates: that of the last step."""
         if not self.is_active(update):
             return self.final
-        if update < self.start + self.every:  # exactly: rounding must not ask for less than that
+        if update < self.start + self.every:  # exact: rounding must not give less
             return self.initial
         step = update - (update - self.start) % self.every
         remaining = 1 - (step - self.start) / (self.end - self.start)
         return self.final + (self.initial - self.final) * remaining ** SCHEDULES[self.schedule]
 
-    def next_mask(self, given: PrunerInput) -> Mask:
-        """Prune the lowest scores, up to the sparsity that is due."""
-        sparsity = self.sparsity_at(given.update)
-        return given.select(given.scores, sparsity)
+    def next_mask(self, inputs: PrunerInput) -> Mask:
+        """Prune the lowest scores up to the sparsity of this update."""
+        sparsity = self.sparsity_at(inputs.update)
+        return inputs.select(inputs.scores, sparsity)

@@ -1,4 +1,4 @@
-"""``Pruner``: the protocol of what changes a mask during training."""
+"""``Pruner``: the protocol of pruners, which change the mask during training."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.masks.selection import select
 from fairseq_lottery.options import Option, Pruning, Schedule, Scope, options, values
 
-#: field of a pruner -> the option that sets it; the target sparsity is called ``final`` there
+#: field of a pruner -> option that sets it; the field of the target sparsity is ``final``
 OPTIONS: dict[str, Option] = {
-    {"sparsity": "final"}.get(one.name, one.name): one
-    for one in options(Schedule, Pruning)
-    if one.name != "pruner"
+    {"sparsity": "final"}.get(option.name, option.name): option
+    for option in options(Schedule, Pruning)
+    if option.name != "pruner"
 }
 
 
 @dataclass(frozen=True)
 class PrunerInput:
-    """What a pruner may read, and must not change. Tensors are fp32, by name of the matrix.
+    """Input of a pruner, which must not change it. Tensors are fp32, by name of the matrix.
 
     Attributes:
-        update: the number of updates done.
-        mask: the current mask.
-        weights: zero where the mask prunes.
-        scores: of ``--score``, computed when looked up; the lowest are pruned first.
-        scope, seed: of the run's options.
-        gradients: sums since the mask changed last, where a pruner or a score needs
-            ``gradient``; zero where the mask prunes. Each update adds what the optimizer sees: the
-            gradient of the loss per token of the batch, unscaled and clipped.
-        dense_gradients: the same with those of pruned weights, where a pruner needs
+        update: number of updates so far.
+        mask: current mask.
+        weights: current weights, zero where the mask prunes.
+        scores: scores of ``--score``, computed at each lookup; the lowest are pruned first.
+        scope, seed: options of the run.
+        gradients: gradients summed since the last change of the mask, zero where it prunes; only if
+            the pruner or the score needs ``gradient``. Each update adds the unscaled and clipped
+            gradient of the loss per token of the batch, as the optimizer receives it.
+        dense_gradients: the same sums including pruned weights; only if the pruner needs
             ``dense_gradient``.
-        start: the weights that the training started from, where a pruner needs ``start``.
+        start: weights at the start of the training; only if the pruner needs ``start``.
     """
 
     update: int
@@ -51,20 +51,19 @@ class PrunerInput:
     start: Optional[Mapping[str, Tensor]] = None
 
     def select(self, scores: Mapping[str, Tensor], sparsity: float) -> Mask:
-        """Return the mask shrunk to ``sparsity`` in the run's scope by pruning the lowest."""
+        """Return the mask pruned to ``sparsity`` by the lowest scores in the run's scope."""
         return select(scores, self.mask, sparsity, **values(self.scope, Scope))
 
 
 class Pruner:
-    """Base of all pruners, which are dataclasses of plain numbers and texts.
+    """Base of all pruners, which are dataclasses of numbers and strings.
 
-    Fields named in ``OPTIONS`` take the values of these options; ``final``, ``start``, ``end``
-    and ``every`` are required. A field ``initial`` takes the sparsity of the mask that pruning
-    starts from. Other fields need a default. All of them are stored in checkpoints, and a resumed
-    run gets them back.
+    Fields named in ``OPTIONS`` get the values of these options; ``final``, ``start``, ``end`` and
+    ``every`` are required. A field ``initial`` gets the sparsity of the mask at the start. Other
+    fields require a default. Checkpoints store all fields, and a resumed run restores them.
     """
 
-    #: what ``next_mask`` reads beside weights: ``start``, ``gradient``, ``dense_gradient``
+    #: optional inputs that ``next_mask`` needs: ``start``, ``gradient``, ``dense_gradient``
     needs: ClassVar[tuple[str, ...]] = ()
     #: whether pruned weights stay pruned
     only_shrinks: ClassVar[bool] = True
@@ -80,34 +79,34 @@ class Pruner:
             raise LotteryError(f"--prune-every {self.every} must be at least 1")
         if not 0 <= self.start <= self.end:
             raise LotteryError(
-                f"--prune-start {self.start} must lie in 0 to --prune-end {self.end}"
+                f"--prune-start {self.start} is out of range (0 to --prune-end, {self.end})"
             )
 
     def describe(self) -> str:
-        """Describe the schedule in a few words, for error messages."""
+        """Return the schedule in a few words for error messages."""
         return f"to {self.final:g} from update {self.start} to {self.end}, every {self.every}"
 
     def is_due(self, update: int) -> bool:
-        """Whether the mask changes after ``update`` updates."""
+        """Return whether the mask changes after ``update`` updates."""
         is_inside = self.start <= update <= self.end
         return is_inside and ((update - self.start) % self.every == 0 or update == self.end)
 
     def is_active(self, update: int) -> bool:
-        """Whether the mask will still change after ``update`` updates."""
+        """Return whether the mask will still change after ``update`` updates."""
         return update < self.end
 
     def is_at_target(self, update: int) -> bool:
-        """Whether a validation after ``update`` updates counts: the sparsity is final."""
+        """Return whether a validation after ``update`` updates counts: the sparsity is final."""
         return not self.is_active(update)
 
     def sparsity_at(self, update: int) -> Optional[float]:
-        """Sparsity of the mask after ``update`` updates; None if that is not fixed."""
+        """Return the sparsity of the mask after ``update`` updates; None if it is not fixed."""
         return self.final if update >= self.start else None
 
-    def first_mask(self, given: PrunerInput) -> Mask:
-        """Return the mask that pruning begins with; called once, before the first update."""
-        return self.next_mask(given) if self.is_due(given.update) else given.mask
+    def first_mask(self, inputs: PrunerInput) -> Mask:
+        """Return the mask at the start of pruning; called once before the first update."""
+        return self.next_mask(inputs) if self.is_due(inputs.update) else inputs.mask
 
-    def next_mask(self, given: PrunerInput) -> Mask:
-        """Return the mask from now on; called after every update that ``is_due``."""
+    def next_mask(self, inputs: PrunerInput) -> Mask:
+        """Return the new mask; called after every update that ``is_due``."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Pruners by name, and as checkpoints store them."""
+"""Find pruners by name, and convert them to and from stored fields."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
 from fairseq_lottery.options.own_code import digest_source, load_own
 
-PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
-    {"gradual": Gradual, "set": SparseEvolutionary}
-)
+PRUNERS: dict[str, type[Pruner]] = PRUNER.registry({"gradual": Gradual, "set": SparseEvolutionary})
 
-#: checkpoints that name no pruner have this one
+#: pruner of checkpoints that do not name one
 DEFAULT_PRUNER = "gradual"
 
-#: the key of the pruner's name, beside its fields
+#: stored key of the pruner's name, besides those of its fields
 _NAME = "pruner"
 _REQUIRED = ("final", "start", "end", "every")
 
 
 @dataclass(frozen=True)
 class _Unknown(Pruner):
-    """A pruner of a user's own in a file that was read: its class is never imported for that."""
+    """A user's pruner in an untrusted file, whose class is not imported."""
 
     final: float
     start: int
@@ -46,7 +44,7 @@ def find_pruner(name: str) -> tuple[type[Pruner], Optional[str]]:
     """Return the pruner called ``name``, and the SHA-256 of its source if it is a user's own.
 
     Raises:
-        LotteryError: no such pruner, module or class, or a class that does not follow ``Pruner``.
+        LotteryError: the pruner is unknown, cannot be imported, or does not follow ``Pruner``.
     """
     PRUNER.refuse_unknown(name)
     if name in PRUNERS:
@@ -61,15 +59,15 @@ def _refuse_malformed(pruner: Any, name: str) -> None:
         raise LotteryError(
             f"pruner {name} is not a dataclass that extends Pruner of fairseq_lottery.masks"
         )
-    known = {field.name for field in fields(pruner)}
+    names = {field.name for field in fields(pruner)}
     for required in _REQUIRED:
-        if required not in known:
+        if required not in names:
             raise LotteryError(f"pruner {name} has no field {required!r}; add it")
     for field in fields(pruner):
         if not field.init:
             raise LotteryError(
-                f"field {field.name} of pruner {name} is not an argument of its constructor, so a"
-                " resumed run could not set it; leave out init=False"
+                f"field {field.name} of pruner {name} is not an argument of its constructor, which"
+                " resumed runs require; leave out init=False"
             )
     for need in pruner.needs:
         if need not in ("start", "gradient", "dense_gradient"):
@@ -79,27 +77,26 @@ def _refuse_malformed(pruner: Any, name: str) -> None:
 
 
 def store_pruner(name: str, pruner: Pruner) -> dict[str, Any]:
-    """Return ``pruner`` as checkpoints store it.
+    """Return the fields of ``pruner`` as checkpoints store them.
 
     Raises:
-        LotteryError: a field that a resumed run could not read: neither a finite number nor a text,
-            or not of the type that it is declared with.
+        LotteryError: a field is not a finite number or a string, or not of its declared type.
     """
     stored = asdict(pruner)  # type: ignore[call-overload]
     for field in fields(pruner):  # type: ignore[arg-type]
         value = stored[field.name]
-        finite = type(value) is not float or math.isfinite(value)
-        if not finite or not _is_valid(field.name, value, str(field.type)):
+        is_finite = type(value) is not float or math.isfinite(value)
+        if not is_finite or not _is_valid(field.name, value, str(field.type)):
             raise LotteryError(
                 f"field {field.name} of pruner {name} is {str(value)[:50]}, declared as"
                 f" {getattr(field.type, '__name__', field.type)}; checkpoints store finite numbers"
-                " and texts"
+                " and strings"
             )
     return stored if name == DEFAULT_PRUNER else {_NAME: name, **stored}
 
 
 def only_shrinks(name: str) -> bool:
-    """Whether the pruner of this name only shrinks masks; of a user's own that is not known."""
+    """Return whether a pruner is known to only shrink masks; False for users' pruners."""
     return name in PRUNERS and PRUNERS[name].only_shrinks
 
 
@@ -112,26 +109,26 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
     """Return the pruner that a checkpoint stores.
 
     Args:
-        stored: what ``store_pruner`` returned, or anything from a stranger's file.
-        own: the class of a user's own pruner, which the user has named. Without it only what all
-            pruners share is read.
+        stored: result of ``store_pruner``, or any value of an untrusted file.
+        own: class of the user's pruner, if the user has named it; otherwise only the required
+            fields are read.
 
     Raises:
-        LotteryError: it is malformed.
+        LotteryError: the stored fields are malformed.
     """
     if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
         raise LotteryError("its pruning is not a pruning schedule")
     values = {key: value for key, value in stored.items() if key != _NAME}
     name = stored_name(stored)
     if name == DEFAULT_PRUNER and _NAME in stored or not isinstance(name, str):
-        raise LotteryError(f"its growth names the pruner {str(name)[:50]!r}")
+        raise LotteryError(f"its pruning schedule names the pruner {str(name)[:50]!r}")
     if name in PRUNERS:
         pruner = PRUNERS[name]
     elif ":" in name:
         pruner = own or _Unknown
         values = values if own else {field: values.get(field) for field in _REQUIRED}
     else:
-        raise LotteryError(f"its growth names the pruner {name[:50]!r}, which is unknown")
+        raise LotteryError(f"its pruning schedule names the unknown pruner {name[:50]!r}")
     if set(values) != {field.name for field in fields(pruner)}:  # type: ignore[arg-type]
         raise LotteryError(f"its pruning is not a schedule of the pruner {name}")
     for field in fields(pruner):  # type: ignore[arg-type]
@@ -141,12 +138,12 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
         return pruner(**values)
     except LotteryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's pruner raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - a user's pruner may raise any error
         raise LotteryError(f"pruner {name} cannot be built: {error}") from error
 
 
 def _is_valid(name: str, value: Any, kind: str) -> bool:
-    """Whether a stored value has the type of its field; those of options are shares or counts."""
+    """Return whether a stored value has the type of its field; options are shares or counts."""
     if kind in ("float", "<class 'float'>"):
         is_share = name in OPTIONS or name == "initial"
         return type(value) in (int, float) and (not is_share or 0 <= value <= 1)

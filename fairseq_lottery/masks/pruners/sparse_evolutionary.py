@@ -1,4 +1,4 @@
-"""Sparse evolutionary training: what comes back is left to chance."""
+"""Sparse evolutionary training (SET): regrow weights at random."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from fairseq_lottery.options import Pruning
 
 @dataclass(frozen=True)
 class SparseEvolutionary(Exchange):
-    """SET (Mocanu et al. 2018): prune the smallest survivors, regrow as many at random.
+    """SET pruner (Mocanu et al. 2018): prune the smallest survivors, regrow as many at random.
 
-    Mocanu et al. keep the fraction constant; here it decays by a cosine (Dettmers & Zettlemoyer
-    2019, Evci et al. 2020). They prune this fraction of the positive weights and of the negative
-    ones, each by magnitude; here both are ranked together. They give new weights random values;
-    here these start at zero. They prune matrices by their size (Erdős–Rényi); here ``--scope``
-    says how many weights of each matrix the first mask prunes.
+    It differs from the paper in four points. The fraction decays by a cosine (Dettmers &
+    Zettlemoyer 2019, Evci et al. 2020) and is not constant. Positive and negative weights are
+    ranked together. Regrown weights start at zero and not at random values. ``--scope`` determines
+    the density of each matrix, not its size (Erdős–Rényi).
     """
 
     final: float
@@ -29,8 +28,8 @@ class SparseEvolutionary(Exchange):
     every: int
     fraction: float = Pruning.fraction
 
-    def regrowth(self, given: PrunerInput, name: str) -> Tensor:
-        """Draw from a stream of its own for every update."""
-        keep = given.mask[name]
-        key = f"set-regrowth|{given.seed}|{given.update}|{name}"
+    def regrowth(self, inputs: PrunerInput, name: str) -> Tensor:
+        """Return random scores from a separate stream for every update."""
+        keep = inputs.mask[name]
+        key = f"set-regrowth|{inputs.seed}|{inputs.update}|{name}"
         return uniform(key, keep.numel()).reshape(keep.shape)

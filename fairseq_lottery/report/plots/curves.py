@@ -1,4 +1,4 @@
-"""Plots with a line a technique: by share, and a validation metric by update."""
+"""Plots with a line per technique: a metric by share, and a validation metric by update."""
 
 from __future__ import annotations
 
@@ -32,23 +32,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: validation metric -> what its axis is called
+#: validation metric -> label of its axis
 LEARNING = {"loss": "validation loss", "bleu": "validation BLEU"}
-#: technique -> its shares, each with the values of which the mean is drawn
+#: technique -> its shares, each with values whose mean is drawn
 Lines = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
 
 
 def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
-    """The metric by sparsity, a line a technique; None where only the dense model has scores.
+    """Plot a metric by share, with a line per technique.
 
-    Shares of the metric are no axis: what a search closes for one is not known before.
+    Returns:
+        None for searches, or if only the dense model has scores.
     """
     if group.rows == METRIC:
         return None
     logarithmic = group.rows == WEIGHTS
-    drawn = [s for s in group.sparsities if s < 1 or not logarithmic]
-    every = {n: [(s, v) for s in drawn if (v := group.values(key, n, s))] for n in group.techniques}
-    lines = {name: found for name, found in every.items() if found}
+    shares = [s for s in group.sparsities if s < 1 or not logarithmic]
+    points = {
+        name: [(s, values) for s in shares if (values := group.values(key, name, s))]
+        for name in group.techniques
+    }
+    lines = {name: line for name, line in points.items() if line}
     if not lines:
         return None
     dense = group.values(key, DENSE, 0.0)
@@ -61,14 +65,14 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
 
     def paint(size: Size) -> Figure:
         figure, axes = _share_figure(group, lines, size, ("dense", dense_line) if dense else None)
-        cells = [values for found in lines.values() for _, values in found]
+        cells = [values for line in lines.values() for _, values in line]
         cells += [dense] if dense else []
         ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
         axes.set_ylim(limits([end for mean, sd in ends for end in (mean - sd, mean + sd)]))
         axes.set_ylabel(key.metric)
         return figure
 
-    most = max(len(values) for found in lines.values() for _, values in found)
+    most = max(len(values) for line in lines.values() for _, values in line)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
     by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
     return draw(
@@ -81,20 +85,20 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
 
 
 def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
-    """Overlap between the seeds of each technique by sparsity; None below two seeds."""
+    """Plot the overlap of seeds of each technique by sparsity; None for a single seed."""
     pairs = [pair for pair in masks.overlaps if pair.a[2] != pair.b[2]]
     if not pairs:
         return None
-    found: dict[str, dict[float, list[float]]] = {}
+    overlaps: dict[str, dict[float, list[float]]] = {}
     chances: dict[float, list[float]] = {}
     for pair in pairs:
         name, share, _ = pair.a
-        found.setdefault(name, {}).setdefault(share, []).append(pair.found)
+        overlaps.setdefault(name, {}).setdefault(share, []).append(pair.jaccard)
         chances.setdefault(share, []).append(pair.chance)
     lines = {
-        name: [(s, [statistics.fmean(values)]) for s, values in sorted(found[name].items())]
+        name: [(s, [statistics.fmean(values)]) for s, values in sorted(overlaps[name].items())]
         for name in group.techniques
-        if name in found
+        if name in overlaps
     }
 
     def chance_line(axes: Axes) -> Any:
@@ -110,8 +114,8 @@ def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
     return draw(
         group.file("overlap-seeds"),
         "Overlap (Jaccard index) of the weights that two seeds of one technique keep, the mean"
-        " over pairs of seeds; the dashed line is what independent masks of these densities"
-        " share.",
+        " over pairs of seeds; the dashed line is the overlap of independent masks of these"
+        " densities.",
         page,
         paint,
     )
@@ -123,28 +127,28 @@ def _share_figure(
     page: Size,
     reference: Optional[tuple[str, Callable[[Axes], Any]]],
 ) -> tuple[Figure, Axes]:
-    """A figure with the lines, under them a reference (its label, and what draws it)."""
+    """Return a figure with the lines, and below them a reference (label, and drawing function)."""
     labels = [*([reference[0]] if reference else []), *map(group.title_of, lines)]
     height = min(0.62 * page.width, 3.6) + (3 + legend_rows(labels, page)[1]) * page.line
     figure = new_figure(page, height)
     axes = figure.add_subplot()
     handles = [reference[1](axes)] if reference else []
-    every = looks(group.techniques)
-    for name, found in lines.items():
-        # NaN draws no bar; where no cell has one, the legend shows none either
-        spreads = [deviation(values) or math.nan for _, values in found]
+    styles = looks(group.techniques)
+    for name, line in lines.items():
+        # NaN draws no bar; if no cell has a bar, the legend must not show one
+        spreads = [deviation(values) or math.nan for _, values in line]
         handles.append(
             axes.errorbar(
-                [1 - share for share, _ in found],
-                [statistics.fmean(values) for _, values in found],
+                [1 - share for share, _ in line],
+                [statistics.fmean(values) for _, values in line],
                 yerr=None if all(map(math.isnan, spreads)) else spreads,
                 markeredgecolor="white",
                 elinewidth=0.09 * page.font,
                 capsize=0.15 * page.font,
-                **every[name],
+                **styles[name],
             )
         )
-    shares = {share for found in lines.values() for share, _ in found}
+    shares = {share for line in lines.values() for share, _ in line}
     share_axis(axes, shares, page, logarithmic=group.rows == WEIGHTS)
     axes.set_xlabel(group.words.axis)
     legend_outside(figure, handles, labels, page)
@@ -152,19 +156,19 @@ def _share_figure(
 
 
 def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
-    """A validation metric by update, a panel a sparsity; None where no run has it."""
-    every = {
+    """Plot a validation metric by update, with a panel per share; None if no run has it."""
+    finite = {
         cell: [point for point in points if math.isfinite(point.value)]
         for cell, points in group.curves.get(("valid", metric), {}).items()
     }
-    curves = {cell: points for cell, points in every.items() if points}
+    curves = {cell: points for cell, points in finite.items() if points}
     if not curves:
         return None
-    cut = " The axis leaves out the start, where the loss is far higher."
+    cut = " The axis omits the start, where the loss is much higher."
     return draw(
         group.file(f"learning-{metric}"),
-        f"V{LEARNING[metric][1:]} by update, a panel a {group.words.share}, a line a seed; the grey"
-        f" lines are the dense model's training.{cut if metric != 'bleu' else ''}",
+        f"V{LEARNING[metric][1:]} by update, with a panel per {group.words.share} and a line per"
+        f" seed; the grey lines are the dense model's training.{cut if metric != 'bleu' else ''}",
         page,
         lambda size: _learning_figure(group, metric, curves, size),
     )
@@ -196,7 +200,7 @@ def _learning_figure(
         axes.set_title(f"{percent(sparsity)} %" if sparsity else "dense")
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     panels[0].xaxis.set_major_locator(MaxNLocator(3))
-    start = 0.0 if metric == "bleu" else 0.25  # of a training, whose loss is far higher then
+    start = 0.0 if metric == "bleu" else 0.25  # share of a training with a much higher loss
     late = [p.value for c in curves.values() for p in c if p.update >= start * c[-1].update]
     panels[0].set_ylim(limits(late))
     figure.supxlabel("update", fontsize=page.font)

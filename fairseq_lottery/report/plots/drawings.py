@@ -1,4 +1,4 @@
-"""How plots look: sizes for paper columns, one look per technique, PDF, SVG and PNG of each."""
+"""Sizes and styles of plots, and their PDF, SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG_DPI = 300
-#: format -> metadata that would tell when it was made
+#: format -> metadata without the creation date, so that equal plots have equal bytes
 _UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
     "svg": {"Date": None},
     "png": {},
 }
-#: Okabe and Ito (2008), which all common kinds of colour vision tell apart; its yellow is left
-#: out, for it is too faint for a line on white
+#: colours for all common kinds of colour vision (Okabe and Ito 2008), without yellow, which is too
+#: faint for lines on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 GREY = "0.45"
-#: a character of a font, as a share of its size
+#: width of a character as a share of the font size
 CHARACTER = 0.62
 
 _CM, _PT = 1 / 2.54, 1 / 72
-#: of Matplotlib's settings, those that are a share of the font's size
+#: settings of Matplotlib, as shares of the font size
 _OF_FONT = {
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 1.0),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 0.875),
@@ -63,25 +63,25 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Size:
-    """Width in inches and size of the text in points."""
+    """The width of a page in inches and its font size in points."""
 
     width: float
     font: float
 
     @property
     def line(self) -> float:
-        """The height of a line of text in inches."""
+        """Height of a line of text in inches."""
         return 1.25 * self.font * _PT
 
     @property
     def character(self) -> float:
-        """The width of a character of a label at a tick, in inches."""
+        """Width of a character of a tick label in inches."""
         return CHARACTER * 0.875 * self.font * _PT
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished plot: what it shows, and its bytes by format."""
+    """A finished plot with its caption, and its bytes by format."""
 
     slug: str
     caption: str
@@ -90,22 +90,26 @@ class Drawing:
 
 
 def size(width: str, font: float) -> Size:
-    """Read a width such as ``8cm`` or ``3.15in``; refuses what no page has."""
+    """Return the page size for a width such as ``8cm`` or ``3.15in``.
+
+    Raises:
+        LotteryError: width or font size is malformed or out of range.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(cm|in)\s*", width)
     if match is None:
-        raise LotteryError(f"--width {width!r} is no width; write it like 8cm or 3.15in")
+        raise LotteryError(f"--width {width!r} is not a width; write 8cm or 3.15in")
     inches = float(match.group(1)) * (_CM if match.group(2) == "cm" else 1)
     if not 2 <= inches <= 40:
-        raise LotteryError(f"--width {width} is not between 5.1 cm (2 in) and 101.6 cm (40 in)")
+        raise LotteryError(f"--width {width} is out of range (5.1 to 101.6 cm, 2 to 40 in)")
     if not 4 <= font <= 30:
-        raise LotteryError(f"--font-size {font:g} is not between 4 and 30 points")
+        raise LotteryError(f"--font-size {font:g} is out of range (4 to 30 points)")
     return Size(inches, font)
 
 
 def looks(techniques: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line of each technique, the same in every plot of a report.
+    """Return colour, marker and line of each technique, for all plots of a report.
 
-    No two share colour and marker up to 77 of them.
+    Up to 77 techniques differ in colour or marker.
     """
     return {
         name: {"color": COLOURS[n % 7], "marker": MARKERS[n % 11], "linestyle": LINES[n % 5]}
@@ -114,10 +118,7 @@ def looks(techniques: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def draw(slug: str, caption: str, page: Size, paint: Callable[[Size], Figure]) -> Drawing:
-    """Paint a plot and save it in every format; the same plot gives the same bytes.
-
-    Matplotlib's settings are put back afterwards.
-    """
+    """Paint a plot and return it in every format; equal plots have equal bytes."""
     import matplotlib
 
     files = {}
@@ -132,14 +133,14 @@ def draw(slug: str, caption: str, page: Size, paint: Callable[[Size], Figure]) -
 
 
 def new_figure(page: Size, height: float) -> Figure:
-    """An empty figure of the page's width; ``height`` in inches."""
+    """Return an empty figure of the page's width, ``height`` inches high."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(page.width, height), layout="constrained")
 
 
 def legend_rows(labels: Sequence[str], page: Size) -> tuple[int, int]:
-    """Columns and rows of a legend that is wide enough for its longest label."""
+    """Return the columns and rows of a legend, whose columns fit its longest label."""
     entry = (0.5 * 0.875 * max(map(len, labels)) + 3.8) * page.font * _PT
     columns = max(1, min(len(labels), int(page.width / entry)))
     rows = -(-len(labels) // columns)
@@ -149,13 +150,13 @@ def legend_rows(labels: Sequence[str], page: Size) -> tuple[int, int]:
 def legend_outside(
     figure: Figure, handles: Sequence[Any], labels: Sequence[str], page: Size, side: str = "lower"
 ) -> None:
-    """A legend under (or over: ``upper``) the plots, where it covers nothing."""
+    """Draw a legend below the plots, or above them with ``side="upper"``."""
     place: Any = f"outside {side} center"
     figure.legend(handles, labels, loc=place, ncols=legend_rows(labels, page)[0])
 
 
 def panels_of(figure: Figure, count: int, rows: int, columns: int) -> tuple[list[Axes], Any]:
-    """The axes of ``count`` panels, each column with labels under its last one, and all axes."""
+    """Return the axes of ``count`` panels, and the grid; the last panel of a column has labels."""
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[count:]:
         axes.set_visible(False)
@@ -165,17 +166,17 @@ def panels_of(figure: Figure, count: int, rows: int, columns: int) -> tuple[list
 
 
 def grid_of(count: int, narrowest: float, page: Size) -> tuple[int, int]:
-    """Rows and columns of ``count`` panels that are at least ``narrowest`` inches wide."""
+    """Return rows and columns of ``count`` panels that are at least ``narrowest`` inches wide."""
     columns = max(1, min(count, int(page.width / narrowest)))
     rows = -(-count // columns)
     return rows, -(-count // rows)
 
 
 def share_axis(axes: Axes, shares: Iterable[float], page: Size, logarithmic: bool) -> None:
-    """An axis of what is kept, falling to the right, labelled in percent of what is not.
+    """Set up an axis of the kept share, decreasing, labelled with the pruned share in percent.
 
     Args:
-        logarithmic: of the density, which never ends; else linear, as heads do.
+        logarithmic: whether the axis is logarithmic, as for densities; else linear.
     """
     kept = sorted({1 - share for share in shares if share < 1 or not logarithmic})
     place: Callable[[float], float] = math.log if logarithmic else float
@@ -183,22 +184,22 @@ def share_axis(axes: Axes, shares: Iterable[float], page: Size, logarithmic: boo
     low, high = kept[0] - margin, kept[-1] + margin
     if logarithmic:
         low, high = kept[0] / 1.12, min(kept[-1] * 1.12, 1.06)
-    axes.set_xlim(high, low)  # first: a single point has no limits of its own on a log scale
+    axes.set_xlim(high, low)  # before the scale: a single point has no limits on a log scale
     axes.set_xscale("log" if logarithmic else "linear")
     inches = (page.width - 5 * page.line) / (place(high) - place(low))
     shown: list[float] = []
-    for one in kept:  # the sparse end is where techniques differ: it comes first
-        wide = page.character * (len(percent(1 - one)) + 0.8)
-        if not shown or (place(one) - place(shown[-1])) * inches > wide:
-            shown.append(one)
-    axes.set_xticks(shown, [percent(1 - one) for one in shown])
-    axes.set_xticks([one for one in kept if one not in shown], minor=True)
+    for share in kept:  # labels start at the sparse end, where techniques differ most
+        label_width = page.character * (len(percent(1 - share)) + 0.8)
+        if not shown or (place(share) - place(shown[-1])) * inches > label_width:
+            shown.append(share)
+    axes.set_xticks(shown, [percent(1 - share) for share in shown])
+    axes.set_xticks([share for share in kept if share not in shown], minor=True)
     if logarithmic:
         axes.xaxis.set_minor_formatter("")
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that does not zoom into noise: it spans a tenth of its largest value."""
+    """Return limits of an axis that spans at least a tenth of its largest value."""
     low, high = min(values), max(values)
     missing = max(0.0, (0.1 * max(abs(low), abs(high)) or 1.0) - (high - low)) / 2
     low, high = low - missing, high + missing

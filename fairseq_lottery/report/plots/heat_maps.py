@@ -1,4 +1,4 @@
-"""Heat maps: panels of one shape side by side, with numbers where they have room, else a bar."""
+"""Heat maps: panels of one shape, with numbers if they fit, else with a colour bar."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: a row a list of shares; NaN where there is nothing
+#: rows of shares; NaN marks missing values
 Cells = Sequence[Sequence[float]]
-#: place -> label
+#: position -> label
 Ticks = Mapping[float, str]
 
-#: of a cell in inches
+#: minimum and maximum size of a cell in inches
 _LEAST, _MOST = 0.1, 0.4
-#: of a plot in inches: it has to fit a page
+#: maximum height of a plot in inches, to fit a page
 _HIGHEST = 11.0
-#: of the numbers in cells, as a share of the page's font
+#: font size of numbers in cells, as a share of the page's
 _SMALL = 0.75
-#: of cells in which nothing is kept, on a logarithmic scale
+#: colour of shares of 0 on a logarithmic scale
 _NOTHING = "#D55E00"
 
 
@@ -40,16 +40,16 @@ def heat_maps(
     empty: str = "white",
     lines: Sequence[float] = (),
 ) -> Figure:
-    """A panel a title, all of one shape and one scale, in percent.
+    """Return a figure of panels of one shape and one scale, in percent.
 
     Args:
         panels: titles (lines separated by newlines), with rows of shares up to 1.
-        columns, rows: the labels of the axes.
-        label: what the shares are.
-        row_height: in inches; cells are about square unless given.
-        low: the lower end of the scale; with ``logarithmic`` what is lower is 0, in orange.
-        empty: the colour of NaN.
-        lines: places of lines between rows.
+        columns, rows: labels of the axes.
+        label: name of the shares.
+        row_height: height in inches; by default cells are about square.
+        low: lower end of the scale; with ``logarithmic``, lower shares are 0, in orange.
+        empty: colour of NaN.
+        lines: positions of lines between rows.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
@@ -63,18 +63,18 @@ def heat_maps(
     if logarithmic:
         colours = colours.with_extremes(under=_NOTHING, bad=empty)
     image: Any = None
-    for (title, cells), own in zip(panels, axes):
-        image = own.imshow(cells, aspect="auto", norm=norm, cmap=colours, interpolation="none")
-        own.set_title(title)
-        own.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
-        own.set_yticks([*rows], [*rows.values()])
-        own.grid(False)
-        own.tick_params(length=0)
-        own.spines[:].set_visible(False)
+    for (title, cells), panel in zip(panels, axes):
+        image = panel.imshow(cells, aspect="auto", norm=norm, cmap=colours, interpolation="none")
+        panel.set_title(title)
+        panel.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
+        panel.set_yticks([*rows], [*rows.values()])
+        panel.grid(False)
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
         for line in lines:
-            own.axhline(line, color="white", linewidth=0.06 * page.font)
+            panel.axhline(line, color="white", linewidth=0.06 * page.font)
         if numbers:
-            _write(own, cells, norm, _SMALL * page.font)
+            _write(panel, cells, norm, _SMALL * page.font)
     if numbers:
         figure.suptitle(label, x=0.01, ha="left", fontsize=page.font)
         return figure
@@ -95,7 +95,7 @@ def _layout(
     page: Size,
     row_height: Optional[float],
 ) -> tuple[int, int, float, bool]:
-    """Panels below and beside each other, the height in inches, and whether numbers have room."""
+    """Return rows and columns of panels, the height in inches, and whether numbers fit."""
     deep, wide = len(panels[0][1]), len(panels[0][1][0])
     letters = [len(text) for text in columns.values()]
     labels, foot = page.character * (sum(letters) + len(letters)), 0.0
@@ -113,7 +113,7 @@ def _layout(
         down, beside = grid_of(len(panels), narrowest, inner)
         if down * (deep * (row_height or number_height) + heading) <= space:
             break
-    if down == 1:  # few small panels leave the rest of the page empty
+    if down == 1:  # few small panels do not fill the width of the page
         beside = max(beside, int(inner.width / max(wide * _MOST, narrowest)))
     width = inner.width / beside / wide
     high = min(row_height or min(width, _MOST), (space / down - heading) / deep)
@@ -123,7 +123,7 @@ def _layout(
 
 
 def _is_upright(columns: Ticks, count: int) -> bool:
-    """Whether labels stand upright: each has one column, and not all are short."""
+    """Return whether labels are vertical: each has one column, and not all are short."""
     return len(columns) == count and max(map(len, columns.values())) > 2
 
 
@@ -132,5 +132,5 @@ def _write(axes: Axes, cells: Cells, norm: Any, font: float) -> None:
         for x, share in enumerate(row):
             if not math.isnan(share):
                 colour = "white" if norm(share) < 0.5 else "black"
-                text = f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1):g}"
+                text = f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1) + 0.0:g}"
                 axes.text(x, y, text, color=colour, size=font, ha="center", va="center")

@@ -1,4 +1,4 @@
-"""Maps of masks: which matrices keep how much, and how far techniques keep the same weights."""
+"""Maps of masks: densities of matrices, and overlaps of techniques."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MATRIX = re.compile(
     r"^(enc|dec)oder\.layers\.(\d+)\.(?:(self|encoder)_attn\.(k|v|q|out)_proj|fc(\d))\.weight$"
 )
 _KINDS = ("k", "v", "q", "out")
-#: above this, rows are labelled by layer and not one by one
+#: maximum number of matrices with labels of their own; more are labelled by layer
 _MOST_LABELS = 40
-#: densities of one mask that differ by less are the same, but for rounding in small matrices
+#: differences of densities that rounding in small matrices explains
 _SAME = 0.01
 
 
 def place(name: str) -> tuple[tuple[int, int, int], str, str]:
-    """Where a matrix stands in plots, the label of its layer and its own, by fairseq's name."""
+    """Return a matrix's position in plots, the label of its layer, and its own label."""
     match = _MATRIX.match(name)
     if match is None:
         short = re.sub(r"\.weight$|_tokens", "", name)
@@ -43,17 +43,18 @@ def place(name: str) -> tuple[tuple[int, int, int], str, str]:
 
 
 def density_map(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
-    """The share of weights that each matrix keeps, of the techniques where it is not the same.
+    """Plot the share that each matrix keeps, for techniques with unequal shares.
 
-    None where all matrices of each mask keep the same share, as a draw per matrix makes them.
+    Returns:
+        None if all matrices of each mask keep the same share, as with the scope ``layer``.
     """
-    kept = {cell: own for cell, own in masks.densities.items() if own}
-    spread = {cell: max(own.values()) - min(own.values()) for cell, own in kept.items()}
+    kept = {cell: shares for cell, shares in masks.densities.items() if shares}
+    spread = {cell: max(shares.values()) - min(shares.values()) for cell, shares in kept.items()}
     uneven = {cell[0] for cell in kept if spread[cell] > _SAME}
-    kept = {cell: own for cell, own in kept.items() if cell[0] in uneven}
+    kept = {cell: shares for cell, shares in kept.items() if cell[0] in uneven}
     if not kept:
         return None
-    names = {matrix for own in kept.values() for matrix in own}
+    names = {matrix for shares in kept.values() for matrix in shares}
     matrices = sorted(names, key=lambda matrix: (place(matrix)[0], matrix))
     each_row = len(matrices) <= _MOST_LABELS
     layers = (
@@ -61,13 +62,13 @@ def density_map(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         if each_row
         else (" (in each layer self-attention k, v, q, out, then cross-attention, fc1, fc2)")
     )
-    left_out = [title for name, title in group.techniques.items() if name not in uneven]
-    others = f" Left out, as all matrices keep the same share: {', '.join(left_out)}."
+    even = [title for name, title in group.techniques.items() if name not in uneven]
+    note = f" Omitted, as all matrices keep the same share: {', '.join(even)}." if even else ""
     return draw(
         group.file("densities"),
-        "Density of each matrix: the share of its prunable weights that is kept, in percent, a row"
-        f" a matrix{layers}, a column a sparsity, the mean over seeds; grey where there is no"
-        f" mask.{others if left_out else ''}",
+        "Density of each matrix: the share of its prunable weights that is kept, in percent, with a"
+        f" row per matrix{layers} and a column per sparsity, the mean over seeds; grey means no"
+        f" mask.{note}",
         page,
         lambda size: _density_figure(group, kept, matrices, each_row, size),
     )
@@ -84,17 +85,17 @@ def _density_figure(
     panels = []
     for name, title in group.techniques.items():
         if any(name == cell[0] for cell in kept):
-            # a line a word, but not within "t = 5%"
+            # one line per word, except for "t = 5%"
             wrapped = title.replace(" = ", "\u00a0=\u00a0").replace(" ", "\n")
             cells = [[_density(kept, name, s, m) for s in sparsities] for m in matrices]
             panels.append((wrapped, cells))
     places = [place(matrix) for matrix in matrices]
-    firsts = [n for n, own in enumerate(places) if n == 0 or own[1] != places[n - 1][1]]
-    rows: dict[float, str] = {n: own for n, (_, _, own) in enumerate(places)}
+    firsts = [n for n, (_, layer, _) in enumerate(places) if n == 0 or layer != places[n - 1][1]]
+    rows: dict[float, str] = {n: label for n, (_, _, label) in enumerate(places)}
     if not each_row:
         ends = [*firsts[1:], len(matrices)]
         rows = {(n + end - 1) / 2: places[n][1] for n, end in zip(firsts, ends)}
-    densities = [share for own in kept.values() for share in own.values()]
+    densities = [share for shares in kept.values() for share in shares.values()]
     nothing = " (orange: nothing is kept)" if 0 in densities else ""
     return heat_maps(
         panels,
@@ -113,28 +114,28 @@ def _density_figure(
 def _density(
     kept: Mapping[Cell, Mapping[str, float]], name: str, sparsity: float, matrix: str
 ) -> float:
-    """The mean over seeds, NaN where no mask has the matrix."""
-    own = [densities for cell, densities in kept.items() if cell[:2] == (name, sparsity)]
-    found = [densities[matrix] for densities in own if matrix in densities]
-    return statistics.fmean(found) if found else math.nan
+    """Return the mean over seeds; NaN if no mask has the matrix."""
+    masks = [densities for cell, densities in kept.items() if cell[:2] == (name, sparsity)]
+    shares = [densities[matrix] for densities in masks if matrix in densities]
+    return statistics.fmean(shares) if shares else math.nan
 
 
 def technique_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
-    """Overlap of every two techniques, a panel a sparsity; None where no two masks were found."""
-    found: dict[float, dict[frozenset[str], list[float]]] = {}
+    """Plot the overlap of all pairs of techniques by sparsity; None without pairs."""
+    overlaps: dict[float, dict[frozenset[str], list[float]]] = {}
     for pair in masks.overlaps:
         if pair.a[0] != pair.b[0]:
-            own = found.setdefault(pair.a[1], {})
-            own.setdefault(frozenset((pair.a[0], pair.b[0])), []).append(pair.above_chance)
-    if not found:
+            by_names = overlaps.setdefault(pair.a[1], {})
+            by_names.setdefault(frozenset((pair.a[0], pair.b[0])), []).append(pair.above_chance)
+    if not overlaps:
         return None
-    compared = set().union(*(pair for own in found.values() for pair in own))
+    compared = set().union(*(pair for by_names in overlaps.values() for pair in by_names))
     names = [name for name in group.techniques if name in compared]
     panels = []
-    for sparsity in sorted(found):
+    for sparsity in sorted(overlaps):
         cells = [
             [
-                statistics.fmean(found[sparsity].get(frozenset((a, b)), [math.nan]))
+                statistics.fmean(overlaps[sparsity].get(frozenset((a, b)), [math.nan]))
                 if column <= row  # each pair once
                 else math.nan
                 for column, b in enumerate(names[:-1])
@@ -144,9 +145,10 @@ def technique_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawi
         panels.append((f"{percent(sparsity)} %", cells))
     return draw(
         group.file("overlap-techniques"),
-        "Overlap of the weights that two techniques keep, in percent, a panel a sparsity, within a"
-        " seed (the mean over seeds): 0 is what two independent masks of these densities share,"
-        " 100 is the same mask; above chance means (Jaccard index - chance) / (1 - chance).",
+        "Overlap of the weights that two techniques keep, in percent, with a panel per sparsity,"
+        " within a seed (the mean over seeds): 0 is the overlap of independent masks of these"
+        " densities, 100 is the same mask; above chance means (Jaccard index - chance) /"
+        " (1 - chance).",
         page,
         lambda size: heat_maps(
             panels,

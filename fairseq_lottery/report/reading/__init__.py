@@ -1,1 +1,1 @@
-"""Reading workflow folders: records, plans, masks, published figures."""
+"""Read workflow folders: records, plans, masks, published figures."""

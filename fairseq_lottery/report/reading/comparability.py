@@ -1,4 +1,4 @@
-"""What must hold for scores to stand in one table."""
+"""Check that the scores of one table are comparable."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from fairseq_lottery.report.reading.table_words import Cell, name_of
 
 
 def check(where: str, table: Mapping[Cell, Score]) -> None:
-    """Refuse a table whose numbers cannot stand side by side; ``where`` says which it is.
+    """Check the scores of one table, which messages call ``where``.
 
     Raises:
-        LotteryError: signatures, numbers of sentences, references or what a technique's sparsity
-            is a share of differ.
+        LotteryError: signatures, numbers of sentences, references, or the prunable sets of a
+            technique differ.
     """
-    for (one, a), (two, b) in _differing((score.signature, c) for c, score in table.items()):
+    signatures = [(score.signature, cell) for cell, score in table.items()]
+    for (first, a), (second, b) in _differing(signatures):
         raise LotteryError(
-            f"{where} of {name_of(a)} is signed {one} and of {name_of(b)} {two}; report them apart"
+            f"{where} of {name_of(a)} has the signature {first} and of {name_of(b)} {second};"
+            " report them apart"
         )
     counts = [(s.sentences, cell) for cell, s in table.items() if s.sentences is not None]
     for (fewer, a), (more, b) in _differing(sorted(counts)):
@@ -36,19 +38,19 @@ def check(where: str, table: Mapping[Cell, Score]) -> None:
             f"{where} of {name_of(a)} and of {name_of(b)} have different references; report them"
             " apart"
         )
-    wholes: dict[tuple[str, float], list[tuple[Optional[str], Cell]]] = {}
+    denominators: dict[tuple[str, float], list[tuple[Optional[str], Cell]]] = {}
     for cell, score in table.items():
-        wholes.setdefault(cell[:2], []).append((score.denominator, cell))
-    for (technique, sparsity), own in wholes.items():
-        for (one, _), (two, _) in _differing(own):
+        denominators.setdefault(cell[:2], []).append((score.denominator, cell))
+    for (technique, sparsity), pairs in denominators.items():
+        for (first, _), (second, _) in _differing(pairs):
             raise LotteryError(
-                f"{where}: the sparsity {sparsity:.4g} of {technique} is a share of {one}"
-                f" in one run and of {two} in another; report them apart"
+                f"{where}: the sparsity {sparsity:.4g} of {technique} is a share of {first}"
+                f" in one run and of {second} in another; report them apart"
             )
 
 
 def _differing(values: Iterable[tuple[Any, Cell]]) -> Iterable[list[tuple[Any, Cell]]]:
-    """Yield the first two values that differ, each with its first cell, if there are two."""
+    """Yield the first two different values, each with its first cell, if there are two."""
     first: dict[Any, Cell] = {}
     for value, cell in values:
         first.setdefault(value, cell)

@@ -1,4 +1,4 @@
-"""Reading the masks of finished runs: densities per matrix, overlaps between masks."""
+"""Read the masks of finished runs: densities of matrices, and overlaps of masks."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from fairseq_lottery.report.reading.table_words import Cell
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two masks share: the Jaccard index of their survivors, and what chance expects."""
+    """The overlap of two masks: the Jaccard index of their survivors, and its chance value."""
 
     a: Cell
     b: Cell
-    found: float
+    jaccard: float
     chance: float
 
     @property
     def above_chance(self) -> float:
-        """0 for two independent masks, 1 for two equal ones; below 0 where they avoid each other.
+        """Overlap between 0 for independent masks and 1 for equal masks, which may be negative.
 
-        Two masks that keep everything share all that there is, by chance as well: 1.
+        It is 1 for two masks that keep all weights.
         """
-        return (self.found - self.chance) / (1 - self.chance) if self.chance < 1 else 1.0
+        return (self.jaccard - self.chance) / (1 - self.chance) if self.chance < 1 else 1.0
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What was found in the masks.
+    """Densities and overlaps of the masks of a group.
 
     Attributes:
         densities: cell -> matrix -> share of its prunable weights that is kept.
-        overlaps: pairs of one sparsity: of techniques in a seed, of seeds in a technique.
-        missing: how many checkpoints are recorded but not in the folder.
-        unlike: pairs that have no overlap because their prunable sets differ.
+        overlaps: pairs of one sparsity and either one seed or one technique.
+        missing: number of recorded checkpoints that are not in the folder.
+        unlike: number of pairs without overlap, because their prunable sets differ.
     """
 
     densities: dict[Cell, dict[str, float]] = field(default_factory=dict)
@@ -51,13 +51,13 @@ class Masks:
     unlike: int = 0
 
 
-def look(group: Group) -> Masks:
-    """Read the mask of every recorded model; only masks of one sparsity are held at a time.
+def read_masks(group: Group) -> Masks:
+    """Read the mask of every recorded model, with masks of only one sparsity in memory.
 
-    A model that has no file of its mask alone, as older workflows left none, is read itself.
+    If a model has no mask file, as in older workflows, the model itself is read.
 
     Raises:
-        LotteryError: a file that is there cannot be read.
+        LotteryError: an existing file cannot be read.
     """
     densities: dict[Cell, dict[str, float]] = {}
     overlaps: list[Overlap] = []
@@ -68,17 +68,17 @@ def look(group: Group) -> Masks:
             path, model = group.models[cell]
             if model.matrices:
                 densities[cell] = dict(sorted(model.matrices.items()))
-            own = mask_file(path)
-            if not is_plain(own) and not is_plain(path):
+            file = mask_file(path)
+            if not is_plain(file) and not is_plain(path):
                 missing += 1
                 continue
-            mask = load_mask(own) if is_plain(own) else read_source(path).mask
+            mask = load_mask(file) if is_plain(file) else read_source(path).mask
             if mask is not None:
                 masks[cell] = mask
                 kept = {name: 1 - mask.sparsity_of(name) for name in mask}
                 densities.setdefault(cell, kept)
         for a, b in combinations(masks, 2):
-            if (a[0] == b[0]) != (a[2] == b[2]):  # one of technique and seed is shared
+            if (a[0] == b[0]) != (a[2] == b[2]):  # same technique, or same seed
                 pair = _overlap(a, b, masks[a], masks[b])
                 unlike += pair is None
                 overlaps += [pair] if pair is not None else []
@@ -92,9 +92,9 @@ def _cells(group: Group, sparsity: float) -> Iterable[Cell]:
                 yield name, sparsity, seed
 
 
-def _overlap(a: Cell, b: Cell, one: Mask, other: Mask) -> Optional[Overlap]:
+def _overlap(a: Cell, b: Cell, mask_a: Mask, mask_b: Mask) -> Optional[Overlap]:
     try:
-        found, chance = overlap(one, other)[""]
+        jaccard, chance = overlap(mask_a, mask_b)[""]
     except LotteryError:  # different prunable sets
         return None
-    return Overlap(a, b, found, chance)
+    return Overlap(a, b, jaccard, chance)

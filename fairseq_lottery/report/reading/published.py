@@ -1,4 +1,4 @@
-"""Published figures: read from the package's data files, and never mixed with measured ones."""
+"""Published figures from the package's data files; they are never mixed with measured ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import WEIGHTS
 
 FOLDER = Path(__file__).parents[1] / "published"
-#: stands for every technique, where a figure does not depend on it
+#: technique of figures that do not depend on the technique
 EVERY = "all"
 
 
@@ -22,13 +22,13 @@ class Published:
     """The figures of one published table.
 
     Attributes:
-        title, citation, url: where they stand.
+        title, citation, url: the publication.
         computed: metric -> how it was computed, and over how many runs.
-        recipe: what the trainings were, as far as the work states it.
-        notes: what has to be known to read the figures.
+        recipe: settings of the trainings, as far as the publication states them.
+        notes: notes on all figures.
         values: metric, technique, sparsity -> figure as printed.
-        remarks: the same keys -> what is said of that figure alone.
-        rows: what sparsities are a share of, one of ``plans.ROWS``.
+        remarks: the same keys -> remark on that figure.
+        rows: the quantity whose share a sparsity gives, one of ``plan.ROWS``.
     """
 
     name: str
@@ -44,15 +44,20 @@ class Published:
 
 
 def names() -> list[str]:
-    """The names that a plan's ``published`` may have."""
+    """Return the valid values of ``published`` in a plan."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def load(name: str) -> Published:
-    """Read published figures by name; refuses a name that is none of ``names()``."""
+    """Read published figures by name.
+
+    Raises:
+        LotteryError: the name is not in ``names()``.
+    """
     known = names()
     if name not in known:
-        raise LotteryError(f"there are no published figures {name!r}; known are {', '.join(known)}")
+        choices = ", ".join(known)
+        raise LotteryError(f"published figures {name!r} are unknown; choose one of {choices}")
     about = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     about["notes"] = tuple(about["notes"])
     values, remarks = {}, {}
@@ -66,20 +71,20 @@ def load(name: str) -> Published:
 
 
 def differing(published: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Entries that are not the same in two recipes: (entry, published, here).
+    """Return entries that differ in two recipes: (entry, published, here).
 
-    First those that both state, then those that one of them does not state (None).
+    First those that both state, then those that only one of them states (the other is None).
     """
-    stated = [key for key in published if key in here]
-    both = [key for key in stated if not same_entry(published[key], here[key])]
-    one = [key for key in [*published, *here] if (key in published) != (key in here)]
-    return [(key, published.get(key), here.get(key)) for key in both + one]
+    common = [key for key in published if key in here]
+    changed = [key for key in common if not is_same_entry(published[key], here[key])]
+    single = [key for key in [*published, *here] if (key in published) != (key in here)]
+    return [(key, published.get(key), here.get(key)) for key in changed + single]
 
 
-def same_entry(one: Any, other: Any) -> bool:
-    """Whether two entries say the same: ``"0.1"`` is 0.1, and a list of one is its entry."""
-    plain = [x[0] if isinstance(x, list) and len(x) == 1 else x for x in (one, other)]
+def is_same_entry(a: Any, b: Any) -> bool:
+    """Return whether two entries are equal: ``"0.1"`` equals 0.1, and ``[x]`` equals x."""
+    a, b = (x[0] if isinstance(x, list) and len(x) == 1 else x for x in (a, b))
     try:
-        return float(plain[0]) == float(plain[1])
+        return float(a) == float(b)
     except (TypeError, ValueError):
-        return bool(plain[0] == plain[1])
+        return bool(a == b)

@@ -1,4 +1,4 @@
-"""Putting runs together: what shares a recipe shares tables, and nothing is ever mixed."""
+"""Group runs by recipe; only runs of one recipe share tables."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from fairseq_lottery.report.reading.table_words import (
     slug,
 )
 
-#: whose section shows the importance of heads, where there are several
+#: preference of sections for the importance of heads
 _HOMES = ("heads", METRIC, "units", "blocks", WEIGHTS)
 _RECORDS = ("scores", "curves", "models", "choices")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe, and of their techniques those whose shares are of the same.
+    """Runs of one recipe, with the techniques whose shares are of the same quantity.
 
     Attributes:
-        number, recipe_title: of the recipe, the same for all groups of it.
-        title, slug: for people and for files; the slug is empty where there is one group only.
-        rows: what the sparsities are a share of, one of ``ROWS``.
-        techniques: name -> title in the order of the configurations, the dense model left out.
-        sparsities: all that are planned or measured, above 0, from the most that is left:
-            rising, but a share of the metric falls.
-        seeds: all that are planned or measured.
-        planned: the cells that were meant to be, the dense ones with them.
-        tables: evaluation -> cell -> score, in the order of first appearance; its paths lead to
-            the run's folder.
+        number, recipe_title: number and title of the recipe, shared by its groups.
+        title, slug: title, and prefix of file names; the slug is empty for a single group.
+        rows: the quantity whose share a sparsity gives, one of ``ROWS``.
+        techniques: name -> title in the order of the configurations, without the dense model.
+        sparsities: all planned or measured ones above 0, increasing; shares of the metric
+            decrease.
+        seeds: all planned or measured seeds.
+        planned: all planned cells, including dense ones.
+        tables: evaluation -> cell -> score, in order of first appearance; paths include the
+            run's folder.
         curves: split and metric -> cell -> points by update.
-        models: cell -> its first checkpoint, the file and what is recorded of it.
-        choices: cell -> the file of the parts that it keeps.
-        importance: measure and seed -> the file of the dense model's scores.
-        trainings: cell -> the folder of the workflow, and the name of its training there.
-        stages: folder of a workflow -> the stages of its plan.
+        models: cell -> file and record of its first checkpoint.
+        choices: cell -> file of its component choice.
+        importance: measure and seed -> file of the dense model's scores.
+        trainings: cell -> folder of the workflow, and the name of its training.
+        stages: folder of a workflow -> stages of its plan.
     """
 
     number: int
@@ -72,89 +72,92 @@ class Group:
 
     @property
     def words(self) -> RowWords:
-        """What its shares are called."""
+        """Words for the group's shares."""
         return WORDS[self.rows]
 
     def title_of(self, technique: str) -> str:
-        """What a technique is called in tables."""
+        """Return the title of a technique in tables."""
         return self.techniques.get(technique, technique)
 
     def label_of(self, share: float) -> str:
-        """The first cell of a row; the dense model, of share 0, keeps all of its metric."""
+        """Return the label of a row; the dense model, of share 0, keeps 100 % of the metric."""
         return percent(1.0 if self.rows == METRIC and not share else share)
 
     def file(self, name: str) -> str:
-        """The name of a table's or plot's files; the group's own where there are several."""
+        """Return the file name of a table or plot, with the prefix of the group."""
         return f"{self.slug}-{name}" if self.slug else name
 
     def scores(self, evaluation: Evaluation, technique: str, sparsity: float) -> list[Score]:
-        """What is recorded of one cell of a table, by seed."""
+        """Return the records of one cell of a table, by seed."""
         cells = self.tables[evaluation]
         keys = [(technique, sparsity, seed) for seed in self.seeds]
         return [cells[key] for key in keys if key in cells]
 
     def values(self, evaluation: Evaluation, technique: str, sparsity: float) -> list[float]:
-        """The scores of one cell of a table, one a seed."""
+        """Return the scores of one cell of a table, one for each seed."""
         return [score.score for score in self.scores(evaluation, technique, sparsity)]
 
 
 def gather(runs: Iterable[Run]) -> list[Group]:
-    """Group runs by recipe, and their techniques by what their shares are of.
+    """Group runs by recipe, and their techniques by the quantity of their shares.
 
     The dense model is in each group of its recipe.
 
     Raises:
-        LotteryError: two runs give one cell different scores, or one table would mix
-            signatures, numbers of sentences, references or what a technique's sparsity is a
-            share of.
+        LotteryError: two runs have different scores of one cell, or one table would mix
+            signatures, numbers of sentences, references, or prunable sets of a technique.
     """
     recipes: dict[str, list[Run]] = {}
     for run in runs:
         key = json.dumps([run.plan.recipe, run.plan.published], sort_keys=True)
         recipes.setdefault(key, []).append(run)
-    titles = _titles([own[0].plan for own in recipes.values()])
+    titles = _titles([recipe_runs[0].plan for recipe_runs in recipes.values()])
     groups = []
-    for number, (own, recipe) in enumerate(zip(recipes.values(), titles), 1):
-        kinds = _kinds(own)
+    for number, (recipe_runs, recipe) in enumerate(zip(recipes.values(), titles), 1):
+        kinds = _kinds(recipe_runs)
         home = min(kinds, key=_HOMES.index)
         for rows in kinds:
             names = [f"{number}-{slug(recipe)}"] if len(recipes) > 1 else []
             names += [rows] if len(kinds) > 1 else []
             title = f"{recipe}: {WORDS[rows].title}" if len(kinds) > 1 else recipe
-            restricted = [_restricted(run, rows, rows == home) for run in own]
+            restricted = [_restricted(run, rows, rows == home) for run in recipe_runs]
             groups.append(_group(restricted, number, recipe, title, "-".join(names), rows))
     return groups
 
 
 def differing_entries(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each recipe the entries that are not the same in all, as text."""
+    """Return for each recipe the entries that differ between recipes, as text."""
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differing = [k for k in keys if len({json.dumps(r.get(k)) for r in recipes}) > 1]
     return [", ".join(f"{k} {r.get(k, 'not stated')}" for k in differing) for r in recipes]
 
 
 def _titles(plans: Sequence[Plan]) -> list[str]:
-    """The plans' titles, with what tells the recipes apart where titles are the same."""
+    """Return the plans' titles, with the differing entries of recipes if titles are equal."""
     titles = []
     for plan in plans:
-        same = [other.recipe for other in plans if other.title == plan.title]
-        entries = differing_entries(same)[same.index(plan.recipe)]
+        recipes = [candidate.recipe for candidate in plans if candidate.title == plan.title]
+        entries = differing_entries(recipes)[recipes.index(plan.recipe)]
         titles.append(f"{plan.title} ({entries})" if entries else plan.title)
     return titles
 
 
 def _kinds(runs: Sequence[Run]) -> list[str]:
-    """What the techniques' shares are of; with nothing but the dense model, weights."""
-    found = set()
+    """Return the quantities of the techniques' shares; weights if there is only the dense model."""
+    kinds = set()
     for run in runs:
         names = {record.technique for kind in _RECORDS for record in getattr(run, kind)}
-        names |= {one.name for one in run.plan.techniques}
-        found |= {run.plan.rows_of(name) for name in names - {DENSE}}
-    return [rows for rows in ROWS if rows in found] or [WEIGHTS]
+        names |= {technique.name for technique in run.plan.techniques}
+        kinds |= {run.plan.rows_of(name) for name in names - {DENSE}}
+    return [rows for rows in ROWS if rows in kinds] or [WEIGHTS]
 
 
-def _restricted(run: Run, rows: str, home: bool) -> Run:
-    """A run as if it had these techniques and the dense model only; at ``home``, importance."""
+def _restricted(run: Run, rows: str, is_home: bool) -> Run:
+    """Return a run with the dense model and the techniques of one kind of rows.
+
+    Args:
+        is_home: whether the run keeps its importance.
+    """
 
     def fits(technique: str) -> bool:
         return technique == DENSE or run.plan.rows_of(technique) == rows
@@ -167,16 +170,16 @@ def _restricted(run: Run, rows: str, home: bool) -> Run:
         run,
         plan=replace(
             plan,
-            techniques=tuple(one for one in plan.techniques if fits(one.name)),
+            techniques=tuple(item for item in plan.techniques if fits(item.name)),
             cells=tuple(cell for cell in plan.cells if fits(cell.technique)),
         ),
-        importance=run.importance if home else (),
+        importance=run.importance if is_home else (),
         **records,
     )
 
 
 def _group(
-    runs: Sequence[Run], number: int, recipe_title: str, title: str, own_slug: str, rows: str
+    runs: Sequence[Run], number: int, recipe_title: str, title: str, prefix: str, rows: str
 ) -> Group:
     tables: dict[Evaluation, dict[Cell, Score]] = {}
     curves: dict[tuple[str, str], dict[Cell, dict[int, Curve]]] = {}
@@ -187,13 +190,13 @@ def _group(
     for run in runs:
         for score in run.scores:
             key, cell = Evaluation(score.subset, score.evaluation, score.metric), _cell(score)
-            there = tables.setdefault(key, {}).setdefault(cell, _with_paths(score, run.folder))
-            first, _ = trainings.setdefault(cell, (run.folder, score.training))
-            if there.score != score.score:
+            first = tables.setdefault(key, {}).setdefault(cell, _with_paths(score, run.folder))
+            folder, _ = trainings.setdefault(cell, (run.folder, score.training))
+            if first.score != score.score:
                 raise LotteryError(
-                    f"{first} and {run.folder} both have {score.metric} of {name_of(cell)}"
-                    f" ({score.evaluation}, {score.subset}), {there.score:.2f} and"
-                    f" {score.score:.2f}; leave one of them out"
+                    f"{folder} and {run.folder} both have {score.metric} of {name_of(cell)}"
+                    f" ({score.evaluation}, {score.subset}), {first.score:.2f} and"
+                    f" {score.score:.2f}; omit one of them"
                 )
         for curve in run.curves:
             points = curves.setdefault((curve.split, curve.metric), {})
@@ -208,28 +211,28 @@ def _group(
         check(f"{key.metric} ({key.evaluation}, {key.subset})", table)
     plans = [run.plan for run in runs]
     measured = {cell for table in tables.values() for cell in table}
-    named = {one.name: one.title for plan in plans for one in plan.techniques}
-    named.update({cell[0]: cell[0] for cell in sorted(measured) if cell[0] not in named})
-    named.pop(DENSE, None)
+    techniques = {item.name: item.title for plan in plans for item in plan.techniques}
+    techniques.update({cell[0]: cell[0] for cell in sorted(measured) if cell[0] not in techniques})
+    techniques.pop(DENSE, None)
     planned = set().union(*map(_planned, plans))
-    everything = planned | measured | set(models) | set(choices)
-    sparsities = {sparsity for _, sparsity, _ in everything if sparsity}
+    cells = planned | measured | set(models) | set(choices)
+    sparsities = {sparsity for _, sparsity, _ in cells if sparsity}
     return Group(
         number=number,
         recipe_title=recipe_title,
         title=title,
-        slug=own_slug,
+        slug=prefix,
         rows=rows,
-        techniques=named,
+        techniques=techniques,
         sparsities=tuple(sorted(sparsities, reverse=rows == METRIC)),
-        seeds=tuple(sorted({seed for *_, seed in everything})),
+        seeds=tuple(sorted({seed for *_, seed in cells})),
         planned=frozenset(planned),
         published=plans[0].published,
         recipe=plans[0].recipe,
         tables=tables,
         curves={
-            key: {cell: [p for _, p in sorted(points.items())] for cell, points in found.items()}
-            for key, found in curves.items()
+            key: {cell: [p for _, p in sorted(points.items())] for cell, points in lines.items()}
+            for key, lines in curves.items()
         },
         models=models,
         choices=choices,
@@ -251,9 +254,9 @@ def _with_paths(score: Score, folder: Path) -> Score:
 
 
 def _planned(plan: Plan) -> set[Cell]:
-    """The cells that a plan lists; else every technique at every sparsity, and the dense ones."""
+    """Return the cells of a plan; old plans have every technique at every sparsity."""
     if plan.cells:
         return {_cell(cell) for cell in plan.cells}
-    pruned = [one.name for one in plan.techniques if one.name != DENSE]
+    pruned = [item.name for item in plan.techniques if item.name != DENSE]
     cells = {(t, s, seed) for t in pruned for s in plan.sparsities if s for seed in plan.seeds}
     return cells | {(DENSE, 0.0, seed) for seed in plan.seeds}

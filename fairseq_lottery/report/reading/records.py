@@ -1,4 +1,4 @@
-"""Reading a workflow folder: its records beside its plan."""
+"""Read a workflow folder: its plan and its records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairseq_lottery.records.plan import Plan, read_plan
 
 @dataclass(frozen=True)
 class Run:
-    """A workflow folder as read; the paths in its records are relative to ``folder``."""
+    """The contents of a workflow folder; paths in records are relative to ``folder``."""
 
     folder: Path
     plan: Plan
@@ -25,17 +25,18 @@ class Run:
 
 
 def read_run(folder: Union[str, Path]) -> Run:
-    """Read a workflow folder; its files' contents are read when they are needed.
+    """Read the plan and the records of a workflow folder.
 
     Raises:
-        LotteryError: no such folder, no ``records.jsonl`` or ``plan.json``, or a line or an
-            entry that is not what it should be (the sentence says which).
+        LotteryError: the folder, ``records.jsonl`` or ``plan.json`` is missing, or an entry is
+            malformed.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise LotteryError(f"there is no folder {folder}; name an --out of fairseq-lottery run")
+        raise LotteryError(f"there is no folder {folder}; give an --out of fairseq-lottery run")
     plan = read_plan(folder)
-    found: dict[type, list[Any]] = {kind: [] for kind in (Score, Curve, Model, Choice, Importance)}
+    kinds = (Score, Curve, Model, Choice, Importance)
+    records: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for record in read_records(folder):
-        found[type(record)].append(record)
-    return Run(folder, plan, *map(tuple, found.values()))
+        records[type(record)].append(record)
+    return Run(folder, plan, *map(tuple, records.values()))

@@ -1,4 +1,4 @@
-"""What cells, rows and tables are called: in sentences, in headings and in names of files."""
+"""Words for cells, rows and tables in sentences, headings and file names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _EVALUATION = re.compile(
 
 @dataclass(frozen=True)
 class RowWords:
-    """What the rows of a table are called.
+    """Words for the rows of a table.
 
     Attributes:
-        title: what the techniques prune, in headings.
-        column: what rises from row to row.
-        by: what a metric is plotted by.
-        share, shares: one and several of the numbers.
+        title: what the techniques prune, for headings.
+        column: quantity of the rows.
+        by: quantity on the x-axis of plots of a metric.
+        share, shares: quantity of the rows in sentences, singular and plural.
         noun: what is counted; empty for shares of the metric.
     """
 
@@ -37,13 +37,13 @@ class RowWords:
 
     @property
     def axis(self) -> str:
-        """The head of a column, and the label of an axis, in percent."""
+        """Header of a column and label of an axis, in percent."""
         return f"{self.column}, %"
 
 
-def _closed(title: str, noun: str) -> RowWords:
-    of = f"of {noun} closed"
-    return RowWords(title, f"{noun} closed", f"{noun} left", f"share {of}", f"shares {of}", noun)
+def _pruned(title: str, noun: str) -> RowWords:
+    of = f"of {noun} pruned"
+    return RowWords(title, f"{noun} pruned", f"{noun} left", f"share {of}", f"shares {of}", noun)
 
 
 _KEPT = "kept of the metric"
@@ -51,16 +51,16 @@ WORDS = {
     WEIGHTS: RowWords(
         "pruned weights", "sparsity", "sparsity", "sparsity", "sparsities", "weights"
     ),
-    "heads": _closed("attention heads", "heads"),
-    "units": _closed("FFN units", "FFN units"),
-    "blocks": _closed("FFN blocks", "FFN blocks"),
+    "heads": _pruned("attention heads", "heads"),
+    "units": _pruned("FFN units", "FFN units"),
+    "blocks": _pruned("FFN blocks", "FFN blocks"),
     METRIC: RowWords("searches", _KEPT, f"share {_KEPT}", f"share {_KEPT}", f"shares {_KEPT}"),
 }
 
 
 @dataclass(frozen=True, order=True)
 class Evaluation:
-    """What one table is about."""
+    """The evaluation and metric of one table."""
 
     subset: str
     evaluation: str
@@ -68,12 +68,12 @@ class Evaluation:
 
     @property
     def slug(self) -> str:
-        """A name for files."""
+        """Name of its plots and tables in file names."""
         return slug(f"{self.metric}-{self.subset}-{self.evaluation}")
 
     @property
     def words(self) -> str:
-        """``best checkpoint, beam 4`` for ``best-beam4-lenpen1``."""
+        """Description, such as ``best checkpoint, beam 4`` for ``best-beam4-lenpen1``."""
         match = _EVALUATION.fullmatch(self.evaluation)
         if match is None:
             return self.evaluation
@@ -85,21 +85,21 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """A heading: metric, test set, and how it was decoded."""
+        """Heading with metric, test set, and settings of decoding."""
         return f"{self.metric} on {self.subset}: {self.words}"
 
 
 def slug(text: str) -> str:
-    """Letters, digits and hyphens of ``text``, lower case; LaTeX wants no dots in file names."""
+    """Return ``text`` in lowercase letters, digits and hyphens, as LaTeX file names require."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"
 
 
 def name_of(cell: Cell) -> str:
-    """A cell in a sentence."""
+    """Return the name of a cell in sentences."""
     technique, sparsity, seed = cell
     return f"{technique} at {sparsity:.4g}, seed {seed}"
 
 
 def percent(share: float) -> str:
-    """``0.9`` as ``90``, ``0.8926`` as ``89.26``."""
+    """Return a share in percent: ``90`` for 0.9, ``89.26`` for 0.8926."""
     return f"{100 * share:.2f}".rstrip("0").rstrip(".")

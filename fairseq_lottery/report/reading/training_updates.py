@@ -1,4 +1,4 @@
-"""How many updates of training stand behind each cell, by the stages of ``plan.json``."""
+"""The number of training updates behind each cell, from the stages of ``plan.json``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _SNAPSHOT = re.compile(r"snapshot_(\d{1,15})\.safetensors")
 
 
 def updates_behind(group: Group) -> dict[Cell, int]:
-    """Cell -> updates of all trainings that lead to it, the dense model's and its own included.
+    """Return cell -> updates of all trainings that it depends on, including its own.
 
-    Of a training of which only a snapshot is used, the updates up to the snapshot count. Cells
-    are left out whose plan lists no stages, as plans of early versions.
+    A training of which only a snapshot is used counts up to the snapshot. Cells are omitted if
+    their plan has no stages, as in early versions.
     """
-    found = {
+    counts = {
         cell: _updates(group.stages[folder], training)
         for cell, (folder, training) in group.trainings.items()
     }
-    return {cell: updates for cell, updates in found.items() if updates}
+    return {cell: updates for cell, updates in counts.items() if updates}
 
 
 def _updates(stages: Sequence[Stage], training: str) -> int:

@@ -1,8 +1,8 @@
-"""sacreBLEU's paired bootstrap over the sentences of the test set (Koehn 2004), within a seed.
+"""sacreBLEU's paired bootstrap over the sentences of a test set (Koehn 2004), within a seed.
 
-The resamples and the p-value are those of ``sacrebleu.significance.PairedTest``, to the bit; but
-each system is scored once on every resample instead of once for every pair that it is in, and the
-differences give an interval as well.
+Resamples and p-values equal those of ``sacrebleu.significance.PairedTest`` exactly. Here, each
+system is scored on every resample once instead of once per pair, and the differences give an
+interval, too.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 #: the seed of sacreBLEU's resamples
 SEED = 12345
-#: a difference that the score's second decimal does not show is none, whatever resamples say
+#: smallest difference that the second decimal of a score shows; smaller ones are not tested
 NOTHING = 0.005
-#: a score may be recorded with one decimal only
+#: tolerance for scores that are recorded with one decimal
 ROUNDING = 0.051
-#: bytes of the translations of a test set, of which the largest have a few megabytes
+#: maximum bytes of the translations of a test set, which have at most a few megabytes
 _LARGEST = 1 << 24
 
 
 def within_seeds(group: Group, key: Evaluation) -> tuple[list[Comparison], list[str]]:
-    """sacreBLEU's paired bootstrap of every two techniques, and why cells were left out.
+    """Return tests of all pairs of techniques, and the reasons why cells are omitted.
 
-    BLEU only. The translations are read from the runs; a cell takes part where they give the
-    score that its record has.
+    Only BLEU is tested. The translations are read from the runs; cells whose translations do not
+    give the recorded score are omitted.
     """
     settings = _settings(group, key)
     if settings is None:
-        return [], ["That is done for BLEU only, where its signature can be computed again."]
+        return [], ["Only BLEU with a plain signature is tested by the bootstrap."]
     systems, reasons = _systems(group, key, settings)
     scores = {cell: _resampled(system, settings) for cell, system in systems.items()}
-    found = []
+    comparisons = []
     for sparsity in group.sparsities:
         for seed in group.seeds:
             cells = [cell_of(name, sparsity, seed) for name in (DENSE, *group.techniques)]
-            there = [(cell[0], scores[cell]) for cell in cells if cell in scores]
-            found += adjusted(
+            scored = [(cell[0], scores[cell]) for cell in cells if cell in scores]
+            comparisons += adjusted(
                 [
-                    Comparison(BOOTSTRAP, key, sparsity, seed, a, b, *_test(one, other))
-                    for (a, one), (b, other) in combinations(there, 2)
+                    Comparison(BOOTSTRAP, key, sparsity, seed, a, b, *_test(scores_a, scores_b))
+                    for (a, scores_a), (b, scores_b) in combinations(scored, 2)
                 ]
             )
-    return found, [
-        f"{count} {'cell is' if count == 1 else 'cells are'} left out: {reason}."
+    return comparisons, [
+        f"{count} {'cell is' if count == 1 else 'cells are'} omitted: {reason}."
         for reason, count in reasons.items()
     ]
 
@@ -70,7 +70,7 @@ def within_seeds(group: Group, key: Evaluation) -> tuple[list[Comparison], list[
 def _systems(
     group: Group, key: Evaluation, settings: Mapping[str, Any]
 ) -> tuple[dict[Cell, np.ndarray], Counter[str]]:
-    """Statistics of each sentence by cell, and why cells have none."""
+    """Return statistics of each sentence by cell, and reasons why cells have none."""
     systems: dict[Cell, np.ndarray] = {}
     references: list[str] = []
     reasons: Counter[str] = Counter()
@@ -86,18 +86,18 @@ def _systems(
             reasons["their translations or references cannot be read"] += 1
             continue
         if not len(lines) == len(references) == (score.sentences or len(lines)):
-            reasons["they have not as many translations as references"] += 1
+            reasons["the numbers of translations and references differ"] += 1
             continue
         system = _statistics(lines, references, settings)
         if abs(_bleu(system.sum(0).tolist(), settings) - score.score) > ROUNDING:
-            reasons["their translations do not give the score that is recorded"] += 1
+            reasons["their translations do not give the recorded score"] += 1
             continue
         systems[cell] = system
     return systems, reasons
 
 
 def _settings(group: Group, key: Evaluation) -> Optional[dict[str, Any]]:
-    """BLEU's arguments by the table's signature; None where that is not plain BLEU."""
+    """Return BLEU's arguments from the table's signature; None if it is not plain BLEU."""
     from sacrebleu.metrics import BLEU
 
     signature = next(iter(group.tables[key].values())).signature
@@ -117,7 +117,7 @@ def _settings(group: Group, key: Evaluation) -> Optional[dict[str, Any]]:
 
 
 def _lines(path: str) -> list[str]:
-    """One sentence a line; only a newline ends one, and the last may be empty as well."""
+    """Return the sentences of a file; only a newline ends one, and the last may be empty."""
     *lines, last = read_text(path, _LARGEST).split("\n")
     return [*lines, last] if last else lines
 
@@ -125,11 +125,11 @@ def _lines(path: str) -> list[str]:
 def _statistics(
     lines: Sequence[str], references: Sequence[str], settings: Mapping[str, Any]
 ) -> np.ndarray:
-    """A row a sentence: length, length of the reference, four counts of matches, four totals."""
+    """Return a row per sentence: length, reference length, four match counts, four totals."""
     import numpy as np
     from sacrebleu.metrics import BLEU
 
-    # of effective order, which decides no count, sacreBLEU has no advice for single sentences
+    # effective order silences a warning of sacreBLEU for single sentences and changes no count
     metric = BLEU(**{**settings, "effective_order": True})
     scores = [metric.sentence_score(line, [ref]) for line, ref in zip(lines, references)]
     rows = [[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores]
@@ -139,34 +139,34 @@ def _statistics(
 def _bleu(sums: Any, settings: Mapping[str, Any]) -> float:
     from sacrebleu.metrics import BLEU
 
-    more = {name: settings[name] for name in ("smooth_method", "effective_order")}
-    score = BLEU.compute_bleu(sums[2:6], sums[6:], int(sums[0]), int(sums[1]), **more)
+    arguments = {name: settings[name] for name in ("smooth_method", "effective_order")}
+    score = BLEU.compute_bleu(sums[2:6], sums[6:], int(sums[0]), int(sums[1]), **arguments)
     return float(score.score)
 
 
 def _resampled(system: np.ndarray, settings: Mapping[str, Any]) -> tuple[float, np.ndarray]:
-    """The score of a system, and its scores on the resamples, the same for all systems."""
+    """Return the score of a system, and its scores on resamples that all systems share."""
     import numpy as np
 
     count = len(system)
-    chosen = np.random.default_rng(SEED).choice(count, size=(RESAMPLES, count), replace=True)
-    times = np.empty((RESAMPLES, count), dtype="float32")
-    for row, sentences in zip(times, chosen):
+    samples = np.random.default_rng(SEED).choice(count, size=(RESAMPLES, count), replace=True)
+    repeats = np.empty((RESAMPLES, count), dtype="float32")
+    for row, sentences in zip(repeats, samples):
         row[:] = np.bincount(sentences, minlength=count)
-    sums = times @ system.astype("float32")  # exact below 2^24, and of sacreBLEU's type
+    sums = repeats @ system.astype("float32")  # exact below 2^24, and sacreBLEU's type
     scores = np.array([_bleu(row, settings) for row in sums])
     return _bleu(system.sum(0).tolist(), settings), scores
 
 
 def _test(
-    one: tuple[float, np.ndarray], other: tuple[float, np.ndarray]
+    a: tuple[float, np.ndarray], b: tuple[float, np.ndarray]
 ) -> tuple[float, float, float, float]:
-    """Difference, p and interval, as sacreBLEU has them."""
+    """Return difference, p-value and interval as sacreBLEU computes them."""
     import numpy as np
 
-    gap, gaps = one[0] - other[0], one[1] - other[1]
+    gap, gaps = a[0] - b[0], a[1] - b[1]
     low, high = map(float, np.percentile(gaps, [50 * LEVEL, 100 - 50 * LEVEL]))
     if abs(gap) < NOTHING:
-        return gap, 1.0, low, high  # the bootstrap would call a difference of zero one
+        return gap, 1.0, low, high  # the bootstrap would find a difference for a gap of 0
     beyond = np.abs(gaps) - np.abs(gaps).mean() > abs(gap)
     return gap, (int(beyond.sum()) + 1) / (RESAMPLES + 1), low, high

@@ -1,8 +1,7 @@
-"""Whether two techniques differ: a difference is called one only where a test finds it.
+"""Tests whether two techniques differ, across seeds: a paired t-test over at least three seeds.
 
-Here: what a test says, and the test across seeds, from three on: a paired t-test, the pairs
-being the seeds. p-values are adjusted for the number of pairs that are asked at once (Benjamini
-and Hochberg 1995). ``bootstrap`` has the test within a seed.
+p-values are adjusted for all pairs that are tested together (Benjamini and Hochberg 1995). The
+module ``bootstrap`` has the test within a seed.
 """
 
 from __future__ import annotations
@@ -26,11 +25,13 @@ BOOTSTRAP, SEEDS = "paired bootstrap", "paired t-test over seeds"
 
 @dataclass(frozen=True)
 class Comparison:
-    """A test of technique ``a`` against ``b`` at one sparsity (the dense model has none).
+    """A test of technique ``a`` against ``b`` at one sparsity, or against the dense model.
 
-    ``difference`` is a minus b, over seeds the mean of it, ``low`` to ``high`` its interval of
-    1 - ``LEVEL``. ``p`` and the interval are None where the test has no answer; ``adjusted`` is
-    p for all pairs of this sparsity (and seed) at once.
+    Attributes:
+        difference: score of a minus score of b, or its mean over seeds.
+        p: p-value; None if the test has no result.
+        low, high: interval of the difference with confidence 1 - ``LEVEL``, or None.
+        adjusted: p-value adjusted for all pairs of this sparsity (and seed).
     """
 
     test: str
@@ -46,14 +47,14 @@ class Comparison:
     adjusted: Optional[float] = None
 
     @property
-    def found(self) -> bool:
+    def is_different(self) -> bool:
         """Whether the test finds a difference."""
         return self.adjusted is not None and self.adjusted < LEVEL
 
 
 def across_seeds(group: Group, key: Evaluation) -> list[Comparison]:
-    """A paired t-test of every two techniques over the seeds that both have, from three on."""
-    table, found = group.tables[key], []
+    """Return paired t-tests of all pairs of techniques that have at least three common seeds."""
+    table, comparisons = group.tables[key], []
     for sparsity in group.sparsities:
         family = []
         for a, b in combinations([DENSE, *group.techniques], 2):
@@ -62,17 +63,16 @@ def across_seeds(group: Group, key: Evaluation) -> list[Comparison]:
             if len(pairs) >= FEWEST_SEEDS:
                 mean = statistics.fmean(x - y for x, y in pairs)
                 family.append(Comparison(SEEDS, key, sparsity, None, a, b, mean, *_t_test(pairs)))
-        found += adjusted(family)
-    return found
+        comparisons += adjusted(family)
+    return comparisons
 
 
 def _t_test(
     pairs: Sequence[tuple[float, float]],
 ) -> tuple[Optional[float], Optional[float], Optional[float]]:
-    """Two-sided p and the interval of the mean difference.
+    """Return the two-sided p-value and the interval of the mean difference.
 
-    None where all seeds have the same difference, which leaves no spread to test; p is 1 where
-    that difference is 0.
+    Without variance between seeds, the values are None, except that p is 1 if the difference is 0.
     """
     from scipy.stats import t, ttest_rel
 
@@ -86,16 +86,16 @@ def _t_test(
 
 
 def cell_of(technique: str, sparsity: float, seed: int) -> Cell:
-    """What a technique is compared by at a sparsity; the dense model is its own everywhere."""
+    """Return the cell of a technique at a sparsity; the dense model has sparsity 0."""
     return technique, (0.0 if technique == DENSE else sparsity), seed
 
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:
-    """Adjust the p-values of pairs that are asked at once."""
+    """Return comparisons with p-values that are adjusted for all of them."""
     from scipy.stats import false_discovery_control
 
-    asked = [each.p for each in family if each.p is not None]
-    values = iter(false_discovery_control(asked) if asked else ())
+    p_values = [each.p for each in family if each.p is not None]
+    values = iter(false_discovery_control(p_values) if p_values else ())
     return [
         replace(each, adjusted=float(next(values))) if each.p is not None else each
         for each in family

@@ -1,4 +1,4 @@
-"""Published figures beside measured ones, and what differs between the two recipes."""
+"""Tables of published and measured figures, and of the differences between their recipes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE
-from fairseq_lottery.report.reading.published import EVERY, Published, differing, load, same_entry
+from fairseq_lottery.report.reading.published import (
+    EVERY,
+    Published,
+    differing,
+    is_same_entry,
+    load,
+)
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation, percent
 from fairseq_lottery.report.tables.score_tables import (
@@ -20,24 +26,24 @@ from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
 def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
-    """For each group the published figures that stand beside its own, None for most.
+    """Return for each group its published figures, or None.
 
-    Of the groups of one recipe it is the one whose shares are of the same as the published ones;
-    where there is none, the first, for the dense model's figure.
+    In each recipe, they belong to the group with the same quantity of shares, else to the first
+    group, for the dense model's figure.
     """
-    found: list[Optional[Published]] = []
+    figures: list[Optional[Published]] = []
     for group in groups:
         published = load(group.published) if group.published is not None else None
         if published is not None:
-            same = [each for each in groups if each.number == group.number]
-            fitting = [each for each in same if each.rows == published.rows]
-            published = published if group is (fitting or same)[0] else None
-        found.append(published)
-    return found
+            recipe = [each for each in groups if each.number == group.number]
+            matching = [each for each in recipe if each.rows == published.rows]
+            published = published if group is (matching or recipe)[0] else None
+        figures.append(published)
+    return figures
 
 
 def comparison_table(group: Group, key: Evaluation, published: Published) -> Optional[Table]:
-    """Measured and published columns side by side; None where no technique is in both."""
+    """Return a table of measured and published columns; None without a common technique."""
     fits = published.rows == group.rows
     figures = {
         (technique, share): value
@@ -49,7 +55,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
     if not shared and (DENSE, 0.0) not in figures:
         return None
     memory = {}
-    if key.metric == "BLEU":  # sizes stand once, not beside every metric
+    if key.metric == "BLEU":  # show sizes once, not for every metric
         sizes = published.values.items()
         memory = {s: size for (m, t, s), size in sizes if (m, t) == ("memory_MB", EVERY)}
     digits = decimals(group.tables[key].values())
@@ -77,7 +83,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
         notes=[
             f"Here: {signed(group, key)}.",
             f"Published ({published.citation}): {published.computed.get(key.metric, MISSING)}.",
-            "The two were made by different recipes and do not decide a difference.",
+            "The recipes differ, so the figures do not prove a difference.",
             *published.notes,
             *_remarks(group, key, published, {*shared, DENSE}),
         ],
@@ -87,7 +93,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
 def _remarks(
     group: Group, key: Evaluation, published: Published, techniques: set[str]
 ) -> list[str]:
-    """What is said of single figures, each remark once with the sparsities that it is about."""
+    """Return each remark on single figures once, with the sparsities of these figures."""
     places: dict[tuple[str, str], list[str]] = {}
     for (metric, technique, sparsity), remark in published.remarks.items():
         if metric == key.metric and technique in techniques:
@@ -99,15 +105,15 @@ def _remarks(
 
 
 def recipe_table(group: Group, published: Published) -> Table:
-    """What differs between a published recipe and the one measured here."""
+    """Return a table of the differences between a published recipe and that of a group."""
     rows = [
         [name, *(MISSING if value is None else entry(value) for value in values)]
         for name, *values in differing(published.recipe, group.recipe)
     ]
-    same = [
+    equal = [
         f"{name} ({value})"
         for name, value in published.recipe.items()
-        if name in group.recipe and same_entry(value, group.recipe[name])
+        if name in group.recipe and is_same_entry(value, group.recipe[name])
     ]
     return Table(
         slug=group.file("recipe"),
@@ -116,12 +122,12 @@ def recipe_table(group: Group, published: Published) -> Table:
         rows=rows,
         prose=True,
         notes=[
-            f"{MISSING} means: not stated there. Entries are compared as they are written.",
-            f"Stated by both and the same: {', '.join(same) or 'nothing'}.",
+            f"{MISSING} means: not stated. Entries are compared as written.",
+            f"Equal in both: {', '.join(equal) or 'nothing'}.",
         ],
     )
 
 
 def entry(value: Any) -> str:
-    """An entry of a recipe as text."""
+    """Return an entry of a recipe as text."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

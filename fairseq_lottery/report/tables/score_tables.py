@@ -1,4 +1,4 @@
-"""Tables of a group: one metric by technique and share, and the updates behind each cell."""
+"""Tables of a group: a metric by technique and share, and the updates behind each cell."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import WORDS, Cell, Evaluation, percent
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
-#: metrics that fairseq's criterions log, which have three decimals
+#: metrics of fairseq's criterions, which have three decimals
 LOSSES = {"loss", "nll_loss", "ppl"}
-#: metrics of which less is better; of an extra score this is not known, and nothing depends on it
+#: metrics that are better if lower; those of users' score commands are not known to be
 LOWER_IS_BETTER = {"TER", *LOSSES}
 SACREBLEU = {"BLEU", "chrF", "TER"}
-#: kind -> what the column of its share is called in the table of searches
-_LEFT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
+#: kind -> header of its column in the table of searches
+_KEPT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
 
 
 def metric_table(group: Group, key: Evaluation) -> Table:
-    """One metric under one evaluation: a row a share, a column a technique.
+    """Return the table of a metric, with a row for each share and a column for each technique.
 
-    Of searches, which stop at a share of the metric, it has a row a technique and share, and what
-    they leave: some close heads and FFN blocks (s-pruning), some prune single weights (m-pruning).
+    The table of searches, which stop at a share of the metric, has a row for each technique and
+    share, with the share of components (s-pruning) or weights (m-pruning) that the search kept.
     """
     if group.rows == METRIC:
         return _search_table(group, key)
@@ -37,7 +37,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
         texts = (cell_text(values, most, digits) for values in cells)
         rows.append([group.label_of(share), *texts])
         data.append([share, *(entry for values in cells for entry in _numbers(values))])
-    wide = [f"{name} {part}" for name in names for part in ("mean", "sd", "seeds")]
+    columns = [f"{name} {part}" for name in names for part in ("mean", "sd", "seeds")]
     complete = all(group.values(key, n, s) for n in names for s in group.sparsities)
     notes = _notes(group, key, complete)
     if names != [DENSE]:
@@ -49,7 +49,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
         header=[group.words.axis, *map(group.title_of, names)],
         rows=rows,
         notes=notes,
-        data=([group.words.column, *wide], data),
+        data=([group.words.column, *columns], data),
     )
 
 
@@ -57,23 +57,23 @@ def _search_table(group: Group, key: Evaluation) -> Table:
     cells = [(DENSE, 0.0), *((t, s) for s in group.sparsities for t in group.techniques)]
     table, most = group.tables[key], most_seeds(group, key)
     shares = [pair for score in table.values() for pair in (score.closed or {}).items()]
-    closes = {kind for kind, share in shares if share or kind == WEIGHTS}
-    kinds = [kind for kind in _LEFT if kind in closes] or ["heads", "blocks"]
+    pruned_kinds = {kind for kind, share in shares if share or kind == WEIGHTS}
+    kinds = [kind for kind in _KEPT if kind in pruned_kinds] or ["heads", "blocks"]
     rows, data = [], []
     for technique, share in cells:
         scores = group.scores(key, technique, share)
         values = [score.score for score in scores]
-        left = [_left(scores, kind) for kind in kinds]
-        texts = [MISSING if one is None else percent(round(one, 3)) for one in left]
+        kept = [_kept_share(scores, kind) for kind in kinds]
+        texts = [MISSING if value is None else percent(round(value, 3)) for value in kept]
         score_text = cell_text(values, most, decimals(table.values()))
         rows.append([group.title_of(technique), group.label_of(share), score_text, *texts])
-        data.append([technique, share or 1.0, *_numbers(values), *left])
-    names = [_LEFT[kind] for kind in kinds]
+        data.append([technique, share or 1.0, *_numbers(values), *kept])
+    names = [_KEPT[kind] for kind in kinds]
     notes = _notes(group, key, all(group.values(key, *cell) for cell in cells))
     notes.insert(
         1,
-        "A search closes parts, or prunes weights, while this share of the full model's metric is"
-        " kept; what is left is found, not asked for, and stands as the mean over seeds.",
+        "A search prunes components or weights while this share of the full model's metric is"
+        " kept. The kept components or weights are its result, as the mean over seeds.",
     )
     return Table(
         slug=group.file(key.slug),
@@ -85,15 +85,15 @@ def _search_table(group: Group, key: Evaluation) -> Table:
     )
 
 
-def _left(scores: Sequence[Score], kind: str) -> Optional[float]:
-    """The mean share that stays open; None where no score says what is closed."""
-    every = [{kind: 0.0} if each.technique == DENSE else each.closed or {} for each in scores]
-    closed = [shares[kind] for shares in every if kind in shares]
-    return 1 - statistics.fmean(closed) if closed else None
+def _kept_share(scores: Sequence[Score], kind: str) -> Optional[float]:
+    """Return the mean share of a kind that is kept; None if no score records it."""
+    shares = [{kind: 0.0} if each.technique == DENSE else each.closed or {} for each in scores]
+    pruned = [by_kind[kind] for by_kind in shares if kind in by_kind]
+    return 1 - statistics.fmean(pruned) if pruned else None
 
 
 def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
-    """Updates of training behind each cell; None where no plan says them."""
+    """Return a table of the training updates behind each cell; None if they are unknown."""
     names = [n for n in group.techniques if any(n == cell[0] for cell in updates)]
     if not names:
         return None
@@ -111,48 +111,48 @@ def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
         header=[group.words.axis, *map(group.title_of, names)],
         rows=rows,
         notes=[
-            "All trainings that lead to a cell count: the dense model where masks or weights come"
-            " from it, every earlier round, and the cell's own. Of a training of which only a"
-            " snapshot is used, the updates up to the snapshot count.",
-            "A technique with more updates than the dense model may score higher for that alone.",
+            "All trainings that a cell depends on count: the dense model if masks or weights come"
+            " from it, every earlier round, and the cell's own training. A training of which only"
+            " a snapshot is used counts up to the snapshot.",
+            "More updates than those of the dense model alone may raise a score.",
         ],
     )
 
 
 def _columns(group: Group, key: Evaluation) -> list[str]:
-    """The techniques that have a score; the dense model where none has."""
+    """Return the techniques that have a score, or else the dense model."""
     names = group.techniques
     return [n for n in names if any(group.values(key, n, s) for s in group.sparsities)] or [DENSE]
 
 
 def most_seeds(group: Group, key: Evaluation) -> int:
-    """How many seeds the cell has that has the most."""
+    """Return the maximum number of seeds of a cell."""
     return max(len(group.values(key, *cell[:2])) for cell in group.tables[key])
 
 
 def deviation(values: Sequence[float]) -> Optional[float]:
-    """The sample standard deviation, None below two values."""
+    """Return the sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
 def decimals(scores: Iterable[Score]) -> int:
-    """Return 1 for sacreBLEU's metrics and others of 0 to 100, 3 for losses and those around 1."""
-    fine = all(
+    """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
+    is_fine = all(
         each.metric in LOSSES or (abs(each.score) <= 1.5 and each.metric not in SACREBLEU)
         for each in scores
     )
-    return 3 if fine else 1
+    return 3 if is_fine else 1
 
 
 def spread_text(most: int) -> str:
-    """What the numbers of a table are, by its cells' most seeds."""
+    """Describe the numbers of a table whose cells have at most ``most`` seeds."""
     if most < 2:
         return "one seed, so no deviation"
     return f"mean ± sample standard deviation over {most} seeds"
 
 
 def cell_text(values: Sequence[float], most: int, digits: int) -> str:
-    """``26.6 ± 0.2``; cells of fewer seeds than the table's say how many."""
+    """Return a cell as ``26.6 ± 0.2``, with the number of seeds if it is less than ``most``."""
     if not values:
         return MISSING
     text = f"{statistics.fmean(values):.{digits}f}"
@@ -168,7 +168,7 @@ def _numbers(values: Sequence[float]) -> list[Any]:
 
 
 def signed(group: Group, key: Evaluation) -> str:
-    """The metric with its signature."""
+    """Return the metric with its signature."""
     signature = next(iter(group.tables[key].values())).signature
     if signature is None:
         return f"{key.metric}, without a signature"
@@ -176,7 +176,7 @@ def signed(group: Group, key: Evaluation) -> str:
 
 
 def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
-    """What has to stand below a table; ``complete`` says that no cell shows a dash."""
+    """Return the notes below a table; ``complete`` means that no cell shows a dash."""
     table = group.tables[key]
     notes = [f"{signed(group, key)}."]
     counts = sorted({s.sentences for s in table.values() if s.sentences is not None})
@@ -189,30 +189,30 @@ def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
     absent = len(group.planned - set(table))
     if absent:
         notes.append(
-            f"{MISSING} marks what has no score: of the {len(group.planned)} cells (technique,"
-            f" {group.words.share} and seed) that were meant to be run, {absent}"
+            f"{MISSING} marks cells without a score: of the {len(group.planned)} planned cells"
+            f" (technique, {group.words.share} and seed), {absent}"
             f" {'has' if absent == 1 else 'have'} none."
         )
     elif not complete:
-        notes.append(f"{MISSING} marks what was not meant to be run.")
+        notes.append(f"{MISSING} marks cells that were not planned.")
     return notes
 
 
 def _shares(group: Group, scores: Iterable[Score]) -> list[str]:
-    """What the shares are of, as a sentence; it names techniques where they differ."""
+    """Return a sentence on the quantity of the shares, with techniques if it differs."""
     of_weights = group.rows == WEIGHTS
     users: dict[str, dict[str, bool]] = {}
     for score in scores:
         if score.sparsity and score.denominator:
-            whole = group.words.noun
+            total = group.words.noun
             if of_weights:
                 size = f" ({score.prunable:,} weights)" if score.prunable else ""
-                whole = f"{score.denominator}{size}"
+                total = f"{score.denominator}{size}"
             elif score.prunable:
-                whole = f"{score.prunable:,} {whole}"
-            users.setdefault(whole, {})[group.title_of(score.technique)] = True
+                total = f"{score.prunable:,} {total}"
+            users.setdefault(total, {})[group.title_of(score.technique)] = True
     start, article = ("Sparsity is", "a share of") if of_weights else ("Shares are", "of")
     if len(users) < 2:
-        return [f"{start} {article} {whole}." for whole in users]
-    parts = "; ".join(f"{whole} for {', '.join(titles)}" for whole, titles in users.items())
+        return [f"{start} {article} {total}." for total in users]
+    parts = "; ".join(f"{total} for {', '.join(titles)}" for total, titles in users.items())
     return [f"{start} NOT {article} the same {group.words.noun} in all columns: {parts}."]

@@ -1,4 +1,4 @@
-"""A table of text cells, and how it is written as Markdown, CSV and LaTeX (booktabs)."""
+"""Tables of text cells, written as Markdown, CSV and LaTeX (booktabs)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 MISSING = "–"
-#: columns that fit a page at the usual size
+#: maximum number of columns in normal type
 WIDE = 9
 _BREAK = ",\\\\"
 _LATEX = {
@@ -32,12 +32,12 @@ class Table:
     """A table of text cells.
 
     Attributes:
-        slug: file name without ending.
-        caption: what it shows, one sentence or two.
-        header, rows: text, ready to print.
-        notes: what has to stand below it.
-        data: header and rows in full precision for CSV; None where the text is the data.
-        prose: whether the cells are words, which stand at the left and may wrap.
+        slug: file name without suffix.
+        caption: one or two sentences.
+        header, rows: texts to print.
+        notes: notes below the table.
+        data: header and rows in full precision for CSV; None if the texts are the data.
+        prose: whether the cells are words, which are left-aligned and may wrap.
     """
 
     slug: str
@@ -50,12 +50,12 @@ class Table:
 
     @property
     def wide(self) -> bool:
-        """Whether it needs smaller type to fit a page."""
+        """Whether the table requires smaller type to fit a page."""
         return len(self.header) > WIDE
 
 
 def markdown_text(text: str) -> str:
-    """Text for a Markdown page; what is in backticks stays as it is."""
+    """Escape a text for Markdown, except code in backticks."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
         part if part.startswith("`") else re.sub(r"([\\*<\[\]])", r"\\\1", part) for part in parts
@@ -63,7 +63,7 @@ def markdown_text(text: str) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The table alone, without its caption and notes; numbers stand at the right."""
+    """Return a table as Markdown, without caption and notes; numbers are right-aligned."""
     rule = "---" if table.prose else "---:"
     lines = [table.header, ["---", *(rule for _ in table.header[1:])], *table.rows]
     escaped = [[markdown_text(cell).replace("|", r"\|") for cell in line] for line in lines]
@@ -71,13 +71,13 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """CSV in full precision where the table has numbers behind its text."""
+    """Return a table as CSV, in full precision if it has ``data``."""
     header, rows = table.data if table.data is not None else (table.header, table.rows)
     return csv_text(header, [["" if cell == MISSING else cell for cell in row] for row in rows])
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A header and rows as CSV."""
+    """Return a header and rows as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
@@ -86,14 +86,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text with every special sign of LaTeX escaped; backticks become typewriter."""
+    """Escape a text for LaTeX, with code in backticks as typewriter text."""
     parts = re.split(r"`([^`]*)`", text)
     escaped = ["".join(_LATEX.get(sign, sign) for sign in part) for part in parts]
     return "".join(rf"\texttt{{{p}}}" if n % 2 else p for n, p in enumerate(escaped))
 
 
 def latex(table: Table) -> str:
-    """A ``table`` environment for booktabs, over both columns of a page where it is wide."""
+    """Return a ``table`` environment for booktabs, over both columns of a page if it is wide."""
     columns = len(table.header) - 1
     kind = rf"p{{{0.75 / columns:.2f}\linewidth}}" if table.prose else "r"
     place = "table*" if table.wide else "table"

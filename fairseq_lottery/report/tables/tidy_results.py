@@ -1,4 +1,4 @@
-"""Tidy files, one value a row: every score, tested pair, density and overlap that was read."""
+"""Tidy CSV files with one score, tested pair, density or overlap per row."""
 
 from __future__ import annotations
 
@@ -20,53 +20,54 @@ _SCORE = (
 
 
 def results_csv(groups: Sequence[Group]) -> str:
-    """One row per run and metric, with everything that tells rows apart."""
-    closing = any(group.rows != WEIGHTS for group in groups)
+    """Return a row for each run and metric, with everything that distinguishes rows."""
+    has_components = any(group.rows != WEIGHTS for group in groups)
     rows = (
         [group.title, *(getattr(score, name) for name in _SCORE)]
-        + (_closed(group, score) if closing else [])
+        + (_pruned_shares(group, score) if has_components else [])
         for group in groups
         for table in group.tables.values()
         for _, score in sorted(table.items())
     )
-    more = ["rows", *(f"{kind} closed" for kind in _COMPONENTS)] if closing else []
-    return csv_text(["configuration", *_SCORE, *more], rows)
+    # "closed" is the name in results.csv of version 1
+    header = ["rows", *(f"{kind} closed" for kind in _COMPONENTS)] if has_components else []
+    return csv_text(["configuration", *_SCORE, *header], rows)
 
 
-def _closed(group: Group, score: Score) -> list[Any]:
-    """What the sparsity is a share of, and the share of each kind that is closed."""
+def _pruned_shares(group: Group, score: Score) -> list[Any]:
+    """Return the quantity of the sparsity, and the share of each kind that is pruned."""
     return [group.rows, *((score.closed or {}).get(kind) for kind in _COMPONENTS)]
 
 
 def comparisons_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
-    """Every pair that was tested, one a row, with the title of its configuration."""
+    """Return a row for each tested pair, with the title of its configuration."""
     head = "configuration test subset evaluation metric sparsity seed a b difference p adjusted_p"
     rows = (
         [title, c.test, c.evaluation.subset, c.evaluation.evaluation, c.evaluation.metric]
-        + [c.sparsity, c.seed, c.a, c.b, round(c.difference, 6), c.p, c.adjusted, c.found]
+        + [c.sparsity, c.seed, c.a, c.b, round(c.difference, 6), c.p, c.adjusted, c.is_different]
         + [None if end is None else round(end, 6) for end in (c.low, c.high)]
         for title, c in comparisons
     )
     return csv_text([*head.split(), "different", "low", "high"], rows)
 
 
-def densities_csv(found: Sequence[tuple[Group, Masks]]) -> str:
-    """The share that each matrix keeps, one matrix of one run a row."""
+def densities_csv(groups: Sequence[tuple[Group, Masks]]) -> str:
+    """Return a row for each matrix of each run, with the share that it keeps."""
     rows = (
         [group.title, *cell, matrix, round(density, 6)]
-        for group, masks in found
+        for group, masks in groups
         for cell, kept in masks.densities.items()
         for matrix, density in kept.items()
     )
     return csv_text("configuration technique sparsity seed matrix density".split(), rows)
 
 
-def overlaps_csv(found: Sequence[tuple[Group, Masks]]) -> str:
-    """The Jaccard index of two masks' survivors and its chance value, one pair a row."""
+def overlaps_csv(groups: Sequence[tuple[Group, Masks]]) -> str:
+    """Return a row for each pair of masks, with the Jaccard index and its chance value."""
     rows = (
         [group.title, pair.a[1], pair.a[0], pair.a[2], pair.b[0], pair.b[2]]
-        + [round(value, 6) for value in (pair.found, pair.chance, pair.above_chance)]
-        for group, masks in found
+        + [round(value, 6) for value in (pair.jaccard, pair.chance, pair.above_chance)]
+        for group, masks in groups
         for pair in masks.overlaps
     )
     head = "configuration sparsity technique_a seed_a technique_b seed_b overlap chance"

@@ -25,7 +25,8 @@ LARGEST_RATIO = 100
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _SUBWORDS = re.compile(rf"{SUBWORDS}/{_WORD}")
 _DICTIONARY = re.compile(rf"dict(\.{DATA_VALUE})?\.txt")
-#: maximum bytes of each member; the ticket has its own reader, the record describes every matrix
+#: maximum bytes of each member. The reader of tickets has its own limit. The record has the highest
+#: limit, because it describes every matrix
 _LARGEST: dict[str, Optional[int]] = {
     **{TICKET: None, RECORD: 1 << 24},
     **dict.fromkeys((MANIFEST, COMMAND, README), 1 << 20),
@@ -38,13 +39,13 @@ def is_subwords(name: str) -> bool:
 
 
 def is_member(name: str) -> bool:
-    """Return whether an archive may contain ``name``; no name leads out of the archive."""
+    """Return whether an archive may contain ``name``; such a name stays inside the folder."""
     is_ours = name in _LARGEST and name != MANIFEST
     return is_ours or is_subwords(name) or _DICTIONARY.fullmatch(name) is not None
 
 
 def largest(name: str) -> Optional[int]:
-    """Return the maximum bytes of a member; None for the ticket, which has its own reader."""
+    """Return the maximum bytes of a member; None for the ticket, whose reader limits it."""
     return subword_files.LARGEST if is_subwords(name) else _LARGEST.get(name, dictionaries.LARGEST)
 
 
@@ -81,7 +82,7 @@ def read_manifest(content: bytes) -> dict[str, tuple[int, str]]:
     """Return name -> size in bytes and SHA-256.
 
     Raises:
-        LotteryError: the manifest is malformed, or has another format.
+        LotteryError: the manifest is malformed, or its format version is not ``FORMAT``.
     """
     try:
         listing = read_json(content.decode())

@@ -29,9 +29,9 @@ from fairseq_lottery.options import (
 TICKET, DATA, SAVE_DIR = "ticket.safetensors", "data-bin", "checkpoints"
 USER_DIR = "$(fairseq-lottery user-dir)"
 
-#: flags that --ticket replaces; fairseq_lottery.tasks refuses them beside it
+#: flags that --ticket replaces; fairseq_lottery.tasks refuses them together with --ticket
 DRAWING = tuple(option.flag_in(TRAINING) for option in options(Sources, Reset, Prunable))
-#: flags that rank weights: a command with a ticket requires them only to prune further
+#: flags that rank weights; a command with a ticket requires them only if it prunes further
 RANKING = tuple(option.flag_in(TRAINING) for option in options(Ranking, Seed))
 #: stored flags of older commands -> today's flags
 _RENAMED = {
@@ -39,11 +39,14 @@ _RENAMED = {
     for option in options(*GROUPS, place=TRAINING)
     if option.stored
 }
-#: flag of every option -> its axis; flags that may name code of the user -> title
+#: flag of every option -> its axis
 _OPTIONS = {o.flag_in(TRAINING): o.axis for o in options(*GROUPS, place=TRAINING)}
+#: flag that may name code of the user -> title of its axis
 _CODE = {flag: axis.title for flag, axis in _OPTIONS.items() if axis and axis.takes_code}
 _LOGS = ("--tensorboard-logdir", "--log-file", "--wandb-project")
+#: flags that the packed command sets itself
 _PLACED = ("--task", "--user-dir", "--save-dir", "--ticket")
+#: flags whose value is a file of one machine
 _FILES = (
     *("--restore-file", "--finetune-from-model", "--continue-once"),
     *("--encoder-embed-path", "--decoder-embed-path"),
@@ -54,7 +57,7 @@ _SHORT = {"-s": "--source-lang", "-t": "--target-lang", "-a": "--arch", **_RENAM
 DATA_VALUE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _FLAG = re.compile(r"--?[A-Za-z]")
 _FLAG_NAME = re.compile(r"--?[A-Za-z][A-Za-z0-9_-]*")
-#: maximum length of a command in characters; shlex takes a second for it
+#: maximum length of a command in characters, which shlex splits in a second
 _LONGEST = 100_000
 #: line break before an indented line or a flag, as in a shell variable of several lines
 _CONTINUED = re.compile(r"\n(?=[ \t]|-)")
@@ -79,7 +82,7 @@ class TrainingCommand:
 
     @property
     def data_flags(self) -> list[tuple[str, str]]:
-        """Return the flags about the data, which ``fairseq-preprocess`` has too, with values."""
+        """Return flags about the data with their values; ``fairseq-preprocess`` has them too."""
         return [(self.task.data_flags[name], value) for name, value in self.data.items()]
 
     def folder(self, path: Path) -> DataFolder:
@@ -203,7 +206,7 @@ def _flags(words: list[str]) -> Flags:
 
 
 def _refuse_abbreviated(flags: Flags, task: TaskAdapter) -> None:
-    """Refuse abbreviated flags, which argparse would complete but these checks would miss."""
+    """Refuse abbreviated flags: argparse would complete them, but the checks would miss them."""
     special = (*_OPTIONS, *_LOGS, *_PLACED, *_FILES, *task.data_flags.values())
     for flag, _ in flags:
         completions = [name for name in special if name.startswith(flag)]
@@ -213,7 +216,7 @@ def _refuse_abbreviated(flags: Flags, task: TaskAdapter) -> None:
 
 
 def _refuse_bound(flag: str, values: Sequence[str]) -> None:
-    """Refuse values that depend on a folder, a shell or code of the user."""
+    """Refuse a flag whose values depend on a file, a shell or code of the user."""
     argument = f"the command's {flag} {' '.join(values)}".rstrip()
     if _SHELL.search(flag) or any(map(_SHELL.search, values)):
         raise LotteryError(
@@ -221,7 +224,7 @@ def _refuse_bound(flag: str, values: Sequence[str]) -> None:
         )
     if flag in _FILES or any("/" in value for value in values):
         raise LotteryError(
-            f"{argument} is a file, which the archive does not contain; leave the flag out"
+            f"{argument} is a file, which the archive does not contain; omit the flag"
         )
     if not _FLAG_NAME.fullmatch(flag) or not all(map(is_plain_value, values)):
         raise LotteryError(

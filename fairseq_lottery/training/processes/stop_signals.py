@@ -1,8 +1,9 @@
-"""Stopping of a training after the current update on SIGTERM or SIGUSR1, so that it can resume.
+"""Stop a training after the current update on SIGTERM or SIGUSR1, so that it can resume.
 
-fairseq cannot stop this way, and a task gets no event between an update and the validation after
-it. So ``Stopping`` replaces ``validate_and_save`` in the module of fairseq's training loop. The
-loop calls it on every process after every update, with all arguments that saving requires.
+fairseq cannot stop this way, and it calls no function of a task between an update and the
+validation after the update. So ``Stopping`` replaces ``validate_and_save`` in the module of
+fairseq's training loop. The loop calls it on every process after every update, with all arguments
+that saving requires.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ class Stopping:
     ) -> tuple[list[Optional[float]], bool]:
         """Validate and save as fairseq does; after a signal, save first and end the training.
 
-        A validation that is due at this update is not skipped, because the resumed training would
-        select another best checkpoint without it. None is added. The save comes before the
-        validation, which a time limit may cut off.
+        A validation that is due at this update is not skipped, because otherwise the resumed
+        training would select another best checkpoint. No validation is added. The checkpoint is
+        saved before the validation, which a time limit may interrupt.
         """
         number = max_over_processes(self._signal)
         limits = cfg.optimization
@@ -99,8 +100,8 @@ class Stopping:
     def _stop(self, checkpoint: Any, number: int, update: int) -> None:
         """End this process after the first one has written its files.
 
-        torchrun and srun signal the other processes as soon as one has ended. They ignore that, so
-        that all end with the exit code ``STOPPED``.
+        torchrun and srun signal the other processes as soon as one process has ended. All processes
+        ignore these signals, so that all exit with ``STOPPED``.
         """
         wait_for_all()
         name = signal.Signals(number).name
@@ -134,8 +135,8 @@ def _protect_children(on: bool) -> None:
     """Set whether processes that this one forks ignore signals of other processes.
 
     A scheduler sends SIGTERM to every process of a job. It would kill torch's data loaders, and the
-    training would fail before it could save. fairseq cannot run a function of ours at their start,
-    but Python can in every forked process.
+    training would fail before it could save. fairseq cannot call our function when a data loader
+    starts, but Python can call it in every forked process.
     """
     global _protected, _registered
     _protected = on

@@ -69,9 +69,10 @@ def find_ticket(
 
 
 def refuse_rewind(training: Any, update: int) -> None:
-    """Refuse to start at ``update`` a run that ends before or ignores the prepared checkpoint.
+    """Refuse a run that cannot start at ``update`` from a prepared checkpoint.
 
     Args:
+        update: update at which the ticket's update counter starts.
         training: fairseq's complete configuration.
     """
     most, checkpoint = training.optimization.max_update, training.checkpoint

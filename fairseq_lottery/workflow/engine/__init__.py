@@ -1,1 +1,1 @@
-"""Carry the stages out: checks before the start, Snakemake or a script, what is shown meanwhile."""
+"""Check the start, run stages by Snakemake or a script, and show their progress."""

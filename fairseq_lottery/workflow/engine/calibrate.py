@@ -1,4 +1,4 @@
-"""Measuring what an update costs, before the plan is paid for."""
+"""Measure the time of an update before the plan runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fairseq_lottery.workflow.planning.train_env import fairseq_train, in_enviro
 
 
 def calibrate(plan: Plan, executor: str) -> None:
-    """Train the dense model for 200 updates, saving nothing, and write ``calibration.json``.
+    """Train the dense model for 200 updates without saving, and write ``calibration.json``.
 
     Raises:
         LotteryError: the training failed.
@@ -32,15 +32,15 @@ def calibrate(plan: Plan, executor: str) -> None:
         ended = subprocess.run(
             ["bash", "-c", line], cwd=configuration.out, capture_output=True, text=True, check=False
         )
-    said = ended.stdout + ended.stderr
-    speeds = re.findall(r"ups=([\d.]+)", said)
-    parameters = re.search(r"num\. shared model params: ([\d,]+) \(num\. trained: ([\d,]+)", said)
+    output = ended.stdout + ended.stderr
+    speeds = re.findall(r"ups=([\d.]+)", output)
+    parameters = re.search(r"num\. shared model params: ([\d,]+) \(num\. trained: ([\d,]+)", output)
     if not speeds or not parameters or float(speeds[-1]) <= 0:
-        last = " / ".join(said.strip().splitlines()[-2:])
-        raise LotteryError(f"the calibration ended with code {ended.returncode}: {last[:400]}")
-    found = {
+        last = " / ".join(output.strip().splitlines()[-2:])
+        raise LotteryError(f"the calibration failed with code {ended.returncode}: {last[:400]}")
+    calibration = {
         "seconds_per_update": 1 / float(speeds[-1]),
         "parameters": int(parameters.group(2).replace(",", "")),
         "updates": updates,
     }
-    write_file(configuration.out / "calibration.json", found)
+    write_file(configuration.out / "calibration.json", calibration)

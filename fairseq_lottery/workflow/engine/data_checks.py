@@ -1,4 +1,4 @@
-"""The data of a folder: all there, and the same as at every start before."""
+"""Check that all data exist, and are those of all previous starts in the folder."""
 
 from __future__ import annotations
 
@@ -17,59 +17,61 @@ DATA = "data.json"
 
 
 def check_files(configuration: Configuration) -> dict[str, DataFile]:
-    """Refuse missing or other data, references of other sentences, or a missing adopted run.
+    """Check data, references and adopted runs.
 
-    The data of a folder are known by their content: with other data under the same name,
-    finished trainings would stand beside new ones that learned something else.
+    Data are compared by content: after a change under the same name, a folder would mix trainings
+    on different data.
 
     Returns:
-        what is known of each file that trainings depend on, for ``note_data``.
+        size, time and SHA-256 of each file that trainings depend on, for ``note_data``.
+
+    Raises:
+        LotteryError: a file is missing, or the data differ from those of the folder.
     """
     error = configuration.source.error
     data = configuration.data
     files = sorted(data.glob("dict*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
     if not any(path.name.startswith("train.") for path in files):
-        what = "has no train.*.bin" if data.is_dir() else "is not there"
+        problem = "has no train.*.bin" if data.is_dir() else "does not exist"
         command = configuration.prepare or "fairseq-preprocess"
-        raise error(("data",), f"the data folder {data} {what}; run {command} first")
-    named = configuration.train.get("--valid-subset")
-    asked: list[tuple[str, Key]] = [
-        (subset, ("train",) if named else ("data",)) for subset in (named or "valid").split(",")
+        raise error(("data",), f"the data folder {data} {problem}; run {command} first")
+    valid = configuration.train.get("--valid-subset")
+    subsets: list[tuple[str, Key]] = [
+        (subset, ("train",) if valid else ("data",)) for subset in (valid or "valid").split(",")
     ]
+    has_key = "evaluate" in configuration.source.values
     for number, evaluation in enumerate(configuration.translations):
-        written = "evaluate" in configuration.source.values
-        asked.append((evaluation.subset, ("evaluate", number, "subset") if written else ("data",)))
-    for subset, key in asked:
+        key: Key = ("evaluate", number, "subset") if has_key else ("data",)
+        subsets.append((evaluation.subset, key))
+    for subset, key in subsets:
         if not any(path.name.startswith(f"{subset}.") for path in files):
             raise error(key, f"the data folder {data} has no {subset}.*.bin; give"
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
     for (_, references), key in configuration.test_sets.items():
         if not references.is_file():
             advice = f"; run {configuration.prepare} first" if configuration.prepare else ""
-            raise error(key, f"the references {references} are not there; they are the raw text of"
-                        f" the test set{advice}")  # fmt: skip
+            raise error(key, f"there is no file {references} with references, the raw text of the"
+                        f" test set{advice}")  # fmt: skip
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
     before = _noted(configuration)
-    learned = [path for path in files if _is_learned(path.name, configuration)]
-    now = {path.name: _identity(path, before.get(path.name)) for path in learned}
+    used = [path for path in files if _is_used(path.name, configuration)]
+    now = {path.name: _identity(path, before.get(path.name)) for path in used}
     for name, then in before.items():
-        if _is_learned(name, configuration) and (
-            name not in now or now[name].sha256 != then.sha256
-        ):
+        if _is_used(name, configuration) and (name not in now or now[name].sha256 != then.sha256):
             raise error(
                 ("data",),
-                f"{data} holds other data than this folder's runs were trained on"
-                f" ({name} differs); give another --out",
+                f"{name} in {data} differs from the data of the trainings in"
+                f" {configuration.out}; give another --out",
             )
     return now
 
 
 def note_data(configuration: Configuration, data: dict[str, DataFile]) -> None:
-    """Keep what the folder's runs are trained on, as ``check_files`` found it.
+    """Write the result of ``check_files`` for later starts.
 
-    Once a start is accepted: a refused one must not tie a folder to its data.
+    Call it after all checks, so that a start that fails does not tie the folder to its data.
     """
     if data != _noted(configuration):
         content = {name: vars(file) for name, file in data.items()}
@@ -80,8 +82,8 @@ def _noted(configuration: Configuration) -> dict[str, DataFile]:
     return read_file(configuration.out / DATA, dict[str, DataFile]) or {}
 
 
-def _is_learned(name: str, configuration: Configuration) -> bool:
-    """Whether trainings depend on a file: a test set may come to be another."""
+def _is_used(name: str, configuration: Configuration) -> bool:
+    """Return whether trainings depend on a file; a test set may change."""
     flags = configuration.train
     subsets = [
         subset
@@ -94,9 +96,9 @@ def _is_learned(name: str, configuration: Configuration) -> bool:
 
 
 def _identity(path: Path, before: Optional[DataFile]) -> DataFile:
-    """What is known of a file; it is read only where its size or time has changed."""
+    """Return a file's size, time and SHA-256; read it only if size or time has changed."""
     status = os.stat(path)
-    seen = status.st_size, status.st_mtime_ns
-    if before is not None and (before.size, before.time) == seen:
+    current = status.st_size, status.st_mtime_ns
+    if before is not None and (before.size, before.time) == current:
         return before
-    return DataFile(*seen, sha256_of(path))
+    return DataFile(*current, sha256_of(path))

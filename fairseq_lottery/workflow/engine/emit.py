@@ -1,4 +1,4 @@
-"""The pending stages as a script, for machines and clusters without Snakemake."""
+"""Pending stages as a script, for machines and clusters without Snakemake."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from fairseq_lottery.workflow.engine.jobs import jobs_of, write_plan
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
 
-# stages start as soon as those they wait for have ended, JOBS at a time, in the plan's order
+# up to JOBS stages run at a time; a stage starts after those that it waits for, in plan order
 _BASH = """\
 #!/usr/bin/env bash
-# {title}: {count} stages, JOBS at a time (default {jobs}). Finished ones are passed over, so a
-# killed script goes on where it stopped.
+# {title}: {count} stages, JOBS at a time (default {jobs}). Finished stages are skipped, so start a
+# killed script again to resume it.
 cd {out} || exit
 : "${{JOBS:={jobs}}}"
 names=()
 running=0
 declare -A after command state
-# every stage writes its end here: "wait -n" misses one of two that end at the same time
+# every stage writes its end here, as "wait -n" misses one of two that end at the same time
 ends=$(mktemp -u) && mkfifo -m 600 "$ends" && exec 3<>"$ends" && rm "$ends" || exit
 
-stage() {{ # NAME, the names it waits for; its command line follows on stdin
+stage() {{ # NAME DEPENDENCIES; reads the command line from stdin
     names+=("$1") after[$1]=$2 command[$1]=$(cat) state[$1]=waiting
 }}
 
-start() {{ # every stage whose turn it is
-    local name other
+start() {{ # start all stages that are ready
+    local name needed
     for name in "${{names[@]}}"; do
         [ "${{state[$name]}}" = waiting ] && [ $running -lt "$JOBS" ] || continue
-        for other in ${{after[$name]}}; do
-            [ "${{state[$other]}}" = done ] || continue 2
+        for needed in ${{after[$name]}}; do
+            [ "${{state[$needed]}}" = done ] || continue 2
         done
         echo "$name"
         {{ bash -c "${{command[$name]}}" 3>&-; echo "$? $name" >&3; }} &
@@ -64,11 +64,11 @@ run
 
 _SBATCH = """\
 #!/usr/bin/env bash
-# {title}: {count} jobs for Slurm, each waiting for those whose files it reads. Finished stages
-# end at once, so after a time limit or a failure the script is submitted again.
+# {title}: {count} jobs for Slurm, each after the jobs whose files it reads. Finished stages end at
+# once, so run this script again after a time limit or a failure.
 set -euo pipefail
 cd {out}
-submit() {{ # NAME DEPENDENCIES OPTIONS...; its command line follows on stdin
+submit() {{ # NAME DEPENDENCIES OPTIONS...; reads the command line from stdin
     local name=$1 after=$2
     shift 2
     {{ echo '#!/usr/bin/env bash'; cat; }} |
@@ -81,26 +81,24 @@ submit() {{ # NAME DEPENDENCIES OPTIONS...; its command line follows on stdin
 
 
 def emit(plan: Plan, stages: tuple[Stage, ...], work: Work, kind: str, jobs: int) -> str:
-    """A script with the plain command line of every pending stage and what it waits for.
-
-    Writes ``plan.json``, which the stages read.
+    """Return a script of the pending stages, and write the ``plan.json`` that they read.
 
     Args:
         kind: ``bash`` or ``sbatch``.
     """
     makers = {"bash": (_BASH, _bash_stage), "sbatch": (_SBATCH, _sbatch_stage)}
     if kind not in makers:
-        raise LotteryError(f"there is no script for {kind!r}; choose one of {', '.join(makers)}")
-    whole, one = makers[kind]
+        raise LotteryError(f"--emit {kind} is unknown; choose one of {', '.join(makers)}")
+    template, format_stage = makers[kind]
     executor = "slurm" if kind == "sbatch" else "local"
-    listed = [one(job) for job in jobs_of(plan, work, executor)]
+    texts = [format_stage(job) for job in jobs_of(plan, work, executor)]
     write_plan(plan, stages, work, executor)
-    return whole.format(
+    return template.format(
         title=plan.configuration.title,
-        count=len(listed),
+        count=len(texts),
         jobs=jobs,
         out=shlex.quote(str(plan.configuration.out)),
-        stages="\n".join(listed),
+        stages="\n".join(texts),
     )
 
 
@@ -118,7 +116,7 @@ def _sbatch_stage(job: dict[str, Any]) -> str:
 
 
 def _options(job: dict[str, Any]) -> list[str]:
-    """Snakemake's names of resources as options of sbatch."""
+    """Return the resources of a job as options of sbatch."""
     names = {
         "slurm_partition": "--partition={}",
         "slurm_account": "--account={}",
@@ -132,8 +130,8 @@ def _options(job: dict[str, Any]) -> list[str]:
     unknown = set(resources) - {*names, "slurm_extra", "mpi", "tasks_per_gpu", "slot"}
     if unknown:
         raise LotteryError(
-            f"the resource {sorted(unknown)[0]} has no option of sbatch; write what it means as"
-            " slurm_extra"
+            f"resource {sorted(unknown)[0]} is not supported by --emit sbatch; write its sbatch"
+            " option in slurm_extra"
         )
     options = [form.format(resources[name]) for name, form in names.items() if name in resources]
     options += shlex.split(str(resources.get("slurm_extra", "")).replace("=TERM@", "=B:TERM@"))

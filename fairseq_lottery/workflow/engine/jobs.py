@@ -1,4 +1,4 @@
-"""The pending stages as jobs, for Snakemake and for scripts, and the plan that stages read."""
+"""Pending stages as jobs for Snakemake and scripts, and the file ``plan.json``."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 from fairseq_lottery.records.json_files import write_file
 from fairseq_lottery.records.plan import RUNNING, Stage
 from fairseq_lottery.workflow.planning.folder_state import Work
-from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
+from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_ahead
 from fairseq_lottery.workflow.planning.plan import DENSE, Plan, recipe
 from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.stages.runner import MODULE
 
-#: markers of one start; what is finished for good is said by the stages' records
+#: folder of Snakemake's markers for one start; records, not markers, tell which stages finished
 MARKERS = ".markers"
 
 
 def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str) -> None:
-    """Write ``plan.json``: what stages, Snakemake and reports read."""
+    """Write ``plan.json`` for stages, Snakemake and reports, and delete what runs again."""
     configuration = plan.configuration
     out = configuration.out
-    for stage in work.again:
+    for stage in work.repeated:
         (out / stage.record).unlink(missing_ok=True)
     for repeat in work.repeats:
-        if repeat.stage in work.again:
+        if repeat.stage in work.repeated:
             for pattern in ("checkpoint*.pt*", "train.log", ".train.seconds"):
                 for path in (out / repeat.stage.folder).glob(pattern):
                     path.unlink()
@@ -39,8 +39,8 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
         "techniques": [
             {"name": DENSE, "title": DENSE},
             *(
-                {"name": one.name, "title": one.title, "rows": one.technique.rows}
-                for one in configuration.requests
+                {"name": request.name, "title": request.title, "rows": request.technique.rows}
+                for request in configuration.requests
             ),
         ],
         "sparsities": sorted({cell.sparsity for cell in plan.cells}),
@@ -71,8 +71,8 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
 
 
 def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
-    """What Snakemake, or a script, is told of every pending stage."""
-    ahead, before = updates_ahead(work.pending), waits(work.pending)
+    """Return every pending stage as a job for Snakemake or a script."""
+    ahead, before = updates_ahead(work.pending), find_dependencies(work.pending)
     return [
         {
             "name": stage.name,
@@ -88,15 +88,15 @@ def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
 
 
 def stage_line(plan: Plan, stage: Stage) -> str:
-    """The shell line that runs a stage in the workflow's folder."""
+    """Return the shell line that runs a stage in the workflow's folder."""
     python = interpreter(plan.configuration)
     words = [python, "-m", MODULE, stage.name, "--", *stage.command]
-    # what is started is the stage itself, so that signals reach it
+    # exec replaces the shell, so that signals reach the stage
     return in_environment(plan.configuration, f"exec {shlex.join(words)}")
 
 
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
-    """Cores of a stage; under Slurm, of each of its tasks."""
+    """Return the cores of a stage; under Slurm, of each of its tasks."""
     resources = configuration.resources
     if stage.kind in RUNNING:
         return resources.threads
@@ -106,20 +106,20 @@ def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
 
 
 def _resources(configuration: Configuration, stage: Stage, executor: str) -> dict[str, Any]:
-    """In the names that Snakemake's executors know."""
+    """Return the resources of a stage, by their names in Snakemake."""
     resources = configuration.resources
-    found: dict[str, Any] = {"slot": 1} if executor == "local" else {}
+    named: dict[str, Any] = {"slot": 1} if executor == "local" else {}
     if stage.kind == "train":
         tasks = resources.processes * resources.nodes
         gpus = resources.gpus * resources.nodes
         if executor == "slurm" and tasks > 1:  # one srun inside the job starts all of them
-            found |= {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
-            found |= {"tasks_per_gpu": 1} if gpus else {}
+            named |= {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
+            named |= {"tasks_per_gpu": 1} if gpus else {}
     else:
         gpus = min(1, resources.gpus) if stage.kind in RUNNING else 0
-    found |= {"gpu": gpus} if gpus else {}
-    found |= resources.train if stage.kind == "train" else resources.other
+    named |= {"gpu": gpus} if gpus else {}
+    named |= resources.train if stage.kind == "train" else resources.other
     if executor == "slurm" and stage.kind in ("train", "generate"):
-        # before its time is up a training is asked to save, and translating to end
-        found["slurm_extra"] = f"{found.get('slurm_extra', '')} --signal=TERM@120".strip()
-    return found
+        # two minutes before the time limit, trainings save and translations end
+        named["slurm_extra"] = f"{named.get('slurm_extra', '')} --signal=TERM@120".strip()
+    return named

@@ -1,4 +1,4 @@
-"""What is seen of a running workflow: lines that move on a terminal, else one per end."""
+"""Progress of a running workflow: bars on a terminal, else a line per finished stage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fairseq_lottery.workflow.planning.logs import tail
 
 
 class Board:
-    """Shows a workflow by what its stages leave on disk, wherever they run."""
+    """A progress display that reads the files of stages, on whatever machine they run."""
 
     def __init__(self, console: Console) -> None:
-        """Make a board."""
+        """Create the display on a console."""
         self.console = console
         self.done: set[str] = set()
         self.lines: dict[str, TaskID] = {}
@@ -33,7 +33,7 @@ class Board:
         )
 
     def __enter__(self) -> Board:
-        """Begin to draw."""
+        """Start the display."""
         self.progress.start()
         return self
 
@@ -43,11 +43,11 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it is."""
+        """Stop the display."""
         self.progress.stop()
 
-    def look(self, out: Path, stages: Sequence[Stage]) -> None:
-        """Show what has changed since the last look."""
+    def update(self, out: Path, stages: Sequence[Stage]) -> None:
+        """Show the changes since the last update."""
         for stage in stages:
             if stage.name in self.done:
                 continue
@@ -80,8 +80,8 @@ class Board:
 
 
 def _updates_so_far(log: Path) -> int | None:
-    """The last update that a training's log tells of; None where there is no log."""
+    """Return the last update in a training's log; None if there is no log."""
     if not log.exists():
         return None
-    found = re.findall(r"num_updates\"?[=:] ?\"?(\d+)", tail(log))
-    return int(found[-1]) if found else 0
+    updates = re.findall(r"num_updates\"?[=:] ?\"?(\d+)", tail(log))
+    return int(updates[-1]) if updates else 0

@@ -1,4 +1,4 @@
-"""Handing the plan to Snakemake, which carries it out on this machine or on a cluster."""
+"""Run the plan with Snakemake, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def carry_out(
     executor: str,
     console: Console,
 ) -> None:
-    """Run all pending stages; goes on as long as a stopped training had advanced.
+    """Run all pending stages; start Snakemake again while stopped trainings advance.
 
     Raises:
-        LotteryError: a stage failed, or the engine did.
+        LotteryError: a stage or Snakemake failed.
     """
     out = plan.configuration.out
     write_plan(plan, stages, work, executor)
@@ -49,8 +49,10 @@ def carry_out(
             code = _snakemake(plan, jobs, executor, pending, board)
             pending = tuple(s for s in pending if read_record(out, s) is None)
             refresh(out)
-            advanced = any(saved_update(out, s) > saved[s.name] for s in trained if s in pending)
-            if pending and not (code and advanced):
+            has_advanced = any(
+                saved_update(out, s) > saved[s.name] for s in trained if s in pending
+            )
+            if pending and not (code and has_advanced):
                 raise _failure(out, pending)
 
 
@@ -61,12 +63,12 @@ def _snakemake(
     out = configuration.out
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     command += ["--directory", str(out), "--nolock", "--rerun-incomplete", "--keep-going"]
-    # what is finished is known; times and texts of files decide nothing
+    # the plan has only pending stages, so times and contents of files must not start others
     command += ["--rerun-triggers", "params", "--drop-metadata", "--scheduler", "greedy"]
     command += ["--quiet", "rules", "progress", "reason", "host", "--latency-wait", "60"]
     if executor == "local":
         resources = configuration.resources
-        # a stage takes one slot, whatever its threads are
+        # a stage takes one slot, independently of its threads
         cores = jobs * resources.processes * resources.threads
         command += ["--cores", str(cores), "--resources", f"slot={jobs}"]
     else:
@@ -86,30 +88,30 @@ def _snakemake(
         )
     try:
         while process.poll() is None:
-            board.look(out, pending)
+            board.update(out, pending)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
     except BaseException:
-        # the stages are in Snakemake's group: trainings save, and all of them end
+        # the stages are in Snakemake's process group: trainings save, and all stages end
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
-    board.look(out, pending)
+    board.update(out, pending)
     return process.returncode
 
 
 def _end_with_parent() -> None:
-    """Linux: SIGTERM when the driver dies, so that no new stage starts; running ones end."""
+    """Send SIGTERM to Snakemake when this process dies (Linux), so that all stages end."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _failure(out: Path, pending: tuple[Stage, ...]) -> LotteryError:
-    """The first stage that failed, in its own words."""
+    """Return the error of the first failed stage, or of Snakemake."""
     failures = [out / stage.failure for stage in pending if (out / stage.failure).is_file()]
     if not failures:
         last = [line for line in tail(out / LOG).splitlines() if line.strip()][-1:]
-        why = f" ({last[0].strip()[:200]})" if last else ""
-        return LotteryError(f"the engine failed{why}; its log is {out / LOG}")
-    said = failures[0].read_text(encoding="utf-8").strip()
+        reason = f" ({last[0].strip()[:200]})" if last else ""
+        return LotteryError(f"Snakemake failed{reason}; see its log {out / LOG}")
+    message = failures[0].read_text(encoding="utf-8").strip()
     more = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
-    return LotteryError(f"{said}{more}")
+    return LotteryError(f"{message}{more}")

@@ -1,4 +1,4 @@
-"""What is checked once, before the first stage starts."""
+"""Checks before the first stage starts."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from fairseq_lottery.workflow.planning.train_env import (
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.reading.yaml_lines import Key
 
-#: seconds that the training's environment has for its answer; it builds the model for it
+#: timeout in seconds of the training's environment, which builds the model for its answer
 PATIENCE = 600
-#: commands of a cluster that an executor calls
+#: executor -> commands that it calls
 _COMMANDS = {"slurm": ("sbatch", "scancel")}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the training's environment has to say of a plan that it can carry out.
+class EnvironmentAnswer:
+    """The answer of the training's environment to a plan that it can run.
 
     Attributes:
-        notes: where an adopted run was trained with other flags.
-        parameters: of the model, None where nothing could be asked.
+        notes: differences between the flags of an adopted run and those of the plan.
+        parameters: number of parameters of the model; None if the environment is not here.
     """
 
     notes: list[str]
@@ -45,20 +45,20 @@ class Asked:
 
 
 def refuse_repeats(work: Work, cost: Cost) -> None:
-    """Refuse to train again what has been trained, unless that is asked for."""
+    """Raise an error if finished trainings would run again."""
     if not work.repeats:
         return
-    again = "; ".join(f"{repeat.stage.folder} ({repeat.why})" for repeat in work.repeats)
+    repeats = "; ".join(f"{repeat.stage.folder} ({repeat.why})" for repeat in work.repeats)
     seconds = (cost.rates.seconds or 0) * work.repeated_updates
     hours = f" and about {seconds / 3600:.1f} hours of training" if seconds else ""
     raise LotteryError(
         f"{len(work.repeats)} finished trainings would run again, {work.repeated_updates:,}"
-        f" updates{hours}: {again}; give --yes if that is meant, or another --out"
+        f" updates{hours}: {repeats}; give --yes to repeat them, or another --out"
     )
 
 
 def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
-    """Refuse a folder in which another plan is unfinished: its files would be cleaned up."""
+    """Raise an error if the folder has another unfinished plan, whose files would be deleted."""
     if not (out / FILE).exists():
         return
     before = read_stage_plan(out)
@@ -67,76 +67,75 @@ def refuse_other_plan(out: Path, stages: tuple[Stage, ...]) -> None:
             and read_record(out, s) is None]  # fmt: skip
     if lost:
         raise LotteryError(
-            f"{out} has a plan of {before.configuration} with {len(lost)} cells that are not"
-            f" finished and not in this one ({lost[0].folder}); finish it, give another --out, or"
-            " --yes to give them up"
+            f"{out} has a plan of {before.configuration} with {len(lost)} unfinished cells that"
+            f" this plan lacks ({lost[0].folder}); finish it, give another --out, or --yes to"
+            " discard them"
         )
 
 
 def check_executor(executor: str) -> None:
-    """Refuse an executor that the installed Snakemake does not have, or Slurm without its commands.
+    """Raise an error for an unknown executor, or for Slurm without its commands.
 
-    Snakemake itself would try for a minute, and then end without saying why.
+    Snakemake would retry for a minute, and then end without a reason.
     """
     plugins = importlib.import_module("snakemake_interface_executor_plugins.registry")
     known = sorted(plugins.ExecutorPluginRegistry().plugins)
     if executor not in known:
         raise LotteryError(
-            f"Snakemake has no executor {executor!r}; choose one of {', '.join(known)}, or install"
+            f"executor {executor!r} is not installed; choose one of {', '.join(known)}, or install"
             f" snakemake-executor-plugin-{executor}"
         )
     missing = [name for name in _COMMANDS.get(executor, ()) if shutil.which(name) is None]
     if missing:
         raise LotteryError(
-            f"--executor {executor} needs the command {missing[0]}, which is not on the PATH of"
-            " this machine; start on a machine of the cluster that submits jobs, or do without"
-            " --executor"
+            f"--executor {executor} requires the command {missing[0]}, which is not on the PATH;"
+            " start on a login node of the cluster, or omit --executor"
         )
 
 
 def check_disk(configuration: Configuration, cost: Cost) -> None:
-    """Refuse a plan that does not fit on the disk."""
+    """Raise an error for a plan that does not fit on the disk."""
     free = shutil.disk_usage(configuration.out).free
     if cost.peak is not None and cost.peak > free:
         raise configuration.source.error(
             ("out",),
-            f"the plan needs up to {cost.peak / 1e9:.1f} GB in {configuration.out}, where"
+            f"the plan requires up to {cost.peak / 1e9:.1f} GB in {configuration.out}, where"
             f" {free / 1e9:.1f} GB are free; give another --out or fewer --jobs",
         )
 
 
-def check_environment(plan: Plan, work: Work, executor: str) -> Asked:
-    """Ask the training's environment whether it takes the flags and has what is needed.
+def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswer:
+    """Check the plan in the training's environment.
 
     Raises:
-        LotteryError: it does not start, or refuses something; with the line of the file.
+        LotteryError: the environment does not start, or rejects a value of the configuration.
     """
     configuration = plan.configuration
-    found = _ask(configuration, _question(plan, work))
-    if found.get("absent") and executor == "other":
-        return Asked([f"nothing was checked in it: {found['problem']}"], None)
-    if found.get("problem"):
-        where = found.get("where", "train_env")
+    answer = _ask(configuration, _question(plan, work))
+    if answer.get("absent") and executor == "other":
+        return EnvironmentAnswer([f"the plan was not checked: {answer['problem']}"], None)
+    if answer.get("problem"):
+        where = answer.get("where", "train_env")
         key: Key = (where,) if isinstance(where, str) else tuple(where)
-        raise configuration.source.error(key, found["problem"], found.get("about", ""))
-    wanted = configuration.resources.gpus
-    if executor == "local" and found["gpus"] < wanted:
+        raise configuration.source.error(key, answer["problem"], answer.get("about", ""))
+    gpus = configuration.resources.gpus
+    if executor == "local" and answer["gpus"] < gpus:
         raise configuration.source.error(
             ("resources", "gpus"),
-            f"a training wants {wanted} GPUs and this machine has {found['gpus']}; change gpus"
+            f"a training requires {gpus} GPUs and this machine has {answer['gpus']}; change gpus"
             " (0 trains on the CPU), or give --executor",
         )
-    return Asked(list(found["notes"]), found["parameters"])
+    return EnvironmentAnswer(list(answer["notes"]), answer["parameters"])
 
 
 def _question(plan: Plan, work: Work) -> dict[str, Any]:
-    """What ``stages.preflight`` is asked."""
+    """Return the question for ``stages.preflight``, which describes its keys."""
     configuration = plan.configuration
-    fixed = task_words(configuration)
-    words = {"train": [*fixed, *configuration.train.words()]}
+    first_words = task_words(configuration)
+    words = {"train": [*first_words, *configuration.train.words()]}
     if configuration.task.translates:
         generate = translation_flags(configuration)
-        words["generate"] = [*fixed, "--path", "model.pt", *generate]
+        words["generate"] = [*first_words, "--path", "model.pt", *generate]
     axes = [axis for training in plan.trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
     scheduled = [(t, t.pruning) for t in plan.trainings if t.pruning is not None]
@@ -148,7 +147,7 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
         "scores": sorted({axis.score for axis in axes if axis is not None}),
         "scheduled": sorted({pruning.score for _, pruning in scheduled}),
         "at_once": sorted({g.score for t, g in scheduled if g.start == t.first_update}),
-        "masks": [one for n, one in enumerate(masks) if one not in masks[:n]],
+        "masks": [mask for n, mask in enumerate(masks) if mask not in masks[:n]],
         "component_choices": [
             {**choice.content, "of": None}
             for choice in plan.component_choices
@@ -166,7 +165,7 @@ def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, An
     try:
         ended = subprocess.run(
             ["bash", "-c", in_environment(configuration, command)],
-            cwd=configuration.out,  # as every stage: what is found from here is found there
+            cwd=configuration.out,  # as for stages, so that relative paths resolve equally
             input=json.dumps(question),
             capture_output=True,
             text=True,
@@ -175,8 +174,7 @@ def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, An
         )
     except subprocess.TimeoutExpired:
         problem = (
-            f"the training's environment does not answer within {PATIENCE} seconds; see what"
-            " train_env waits for"
+            f"the training's environment does not answer within {PATIENCE} seconds; check train_env"
         )
         return {"absent": True, "problem": problem}
     try:

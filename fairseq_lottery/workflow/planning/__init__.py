@@ -1,1 +1,1 @@
-"""From a configuration to trainings, to stages, to what is left to do and what it costs."""
+"""Plan the trainings and stages of a configuration, the pending ones, and their cost."""

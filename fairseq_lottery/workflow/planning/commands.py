@@ -1,4 +1,4 @@
-"""Stages: the plan as command lines, each with the files it reads and the files it leaves."""
+"""Stages: the plan as command lines, each with the files that it reads and writes."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from fairseq_lottery.workflow.trainings.training import Draw, Training
 def make_stages(
     plan: Plan, executor: str = "local", wanted: Optional[Collection[str]] = None
 ) -> tuple[Stage, ...]:
-    """Return all stages of a plan, those that others need first.
+    """Return all stages of a plan, each after the stages whose files it reads.
 
     Args:
-        wanted: folders of the trainings that are asked for, all unless given: an adopted run has
-            the checkpoints that it has, so it is asked for no others than these need.
+        wanted: folders of the requested trainings, by default all. Only snapshots that they need
+            are required of an adopted run, which may lack others.
     """
-    asked = {
+    requested = {
         ancestor
         for training in plan.trainings
         if wanted is None or training.folder in wanted
         for ancestor in training.ancestors()
     }
-    read: dict[Training, set[int]] = defaultdict(set)  # at which updates weights are read
+    read: dict[Training, set[int]] = defaultdict(set)  # training -> updates of its snapshots
     for training in plan.trainings:
         drawn = training.ticket
         if drawn is not None and training.updates:
             for weights in (drawn.mask_from.at(drawn.mask_from.updates), drawn.start):
-                if weights.training.adopted is None or training in asked:
+                if weights.training.adopted is None or training in requested:
                     read[weights.training].add(weights.update)
     ranked = {choice.of for choice in plan.component_choices}
     evaluations = plan.configuration.evaluations
     writer = _Writer(plan.configuration, executor)
-    found: dict[str, Stage] = {}  # by name: several trainings may share one
+    by_name: dict[str, Stage] = {}  # trainings may share stages
     for training in plan.trainings:
         evaluated = evaluations if plan.cells_of(training) else ()
         models = [evaluation.checkpoint for evaluation in evaluated]
@@ -63,8 +63,8 @@ def make_stages(
         for evaluation in evaluated:
             stages += writer.evaluate(training, evaluation)
         for stage in stages:
-            found.setdefault(stage.name, stage)
-    return tuple(found.values())
+            by_name.setdefault(stage.name, stage)
+    return tuple(by_name.values())
 
 
 def _snapshots(plan: Plan, training: Training, read: set[int]) -> list[int]:
@@ -87,7 +87,7 @@ class _Writer:
         self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
 
     def ticket(self, training: Training) -> Iterator[Stage]:
-        """What leads to the ticket of a training; one that is not trained has no ticket."""
+        """Yield the stages of a training's ticket; without training there is no ticket."""
         where = ("--data", str(self.configuration.data), *self.device)
         yield from choice_stages(training, self.lottery, where)
         if training.ticket is not None and training.updates:
@@ -181,7 +181,7 @@ class _Writer:
         if training.pruning is not None:
             words += options.words(training.pruning, Schedule, Ranking, place=TRAINING)
             words += ["--draw-seed", training.seed]
-            if training.ticket is None:  # which says itself what is prunable
+            if training.ticket is None:  # otherwise the ticket defines the prunable set
                 words += options.words(training.pruning, Prunable, place=TRAINING)
         if snapshots:
             words += ["--snapshot-updates", ",".join(map(str, snapshots))]
@@ -191,7 +191,7 @@ class _Writer:
         )
 
     def evaluate(self, training: Training, evaluation: Evaluation) -> Iterator[Stage]:
-        """What leads to the figures of a cell."""
+        """Yield the stages that evaluate a training."""
         model = training.model(evaluation.checkpoint)
         folder = f"{training.folder}/{evaluation.name}"
         words: list[object] = ["--model", model, "--sparsity", f"{training.sparsity:.10g}"]
@@ -247,7 +247,7 @@ class _Writer:
         words: list[object] = [*task_words(self.configuration), "--path", model]
         words += ["--gen-subset", evaluation.subset]
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
-        # without it fairseq drops what does not fill a multiple of eight sentences
+        # by default fairseq drops sentences that do not fill a batch of a multiple of eight
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
         words += [*translation_flags(self.configuration), *self.device]
         return Stage(
@@ -257,7 +257,7 @@ class _Writer:
             command=self.module("fairseq_cli.generate", *words),
             needs=(model,),
             leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
-            # what decides a translation besides its folder's name
+            # settings that decide a translation and are not in its folder's name
             facts={
                 "settings": {
                     "flags": self.configuration.generate.words(),
@@ -267,7 +267,7 @@ class _Writer:
         )
 
     def digests(self, subset: str) -> dict[str, Optional[str]]:
-        """File -> SHA-256 of a test set."""
+        """Return the SHA-256 of each file of a test set."""
         if subset not in self.sentences:
             files = sorted(self.configuration.data.glob(f"{subset}.*"))
             kinds = (".bin", ".idx")
@@ -282,5 +282,5 @@ class _Writer:
 
 
 def _digest(path: Path) -> Optional[str]:
-    """SHA-256 of a file; None where it is not there yet."""
+    """Return the SHA-256 of a file; None if it does not exist yet."""
     return sha256_of(path) if path.is_file() else None

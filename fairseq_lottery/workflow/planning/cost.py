@@ -1,36 +1,38 @@
-"""What a plan costs before it runs: GPU-hours, wall time, disk."""
+"""Estimates of a plan's cost before it runs: GPU-hours, wall time, disk."""
 
 from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
 from fairseq_lottery.records.json_files import write_file
 from fairseq_lottery.records.plan import Stage
-from fairseq_lottery.records.stage_records import read_calibration
-from fairseq_lottery.workflow.planning.folder_state import Work, read_record, updates_of
-from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
+from fairseq_lottery.records.stage_records import StageRecord, read_calibration
+from fairseq_lottery.workflow.planning.folder_state import Work, updates_of
+from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_ahead
 from fairseq_lottery.workflow.planning.model_size import count_parameters
 from fairseq_lottery.workflow.planning.retention import numbered_checkpoints
 from fairseq_lottery.workflow.reading.configuration import Configuration
 
-#: bytes of a parameter: its fp32 value, and with Adam's two moments beside it
+#: bytes per parameter: fp32 value alone, and with the two moments of Adam
 VALUE, TRAINED = 4, 12
-#: updates of a calibration; the first half warms up and does not count
+#: updates of a calibration, whose first half warms up and is not timed
 CALIBRATED = 200
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What one update and one parameter cost; None where nothing says so.
+    """Measured or configured rates; None if unknown.
 
     Attributes:
-        seconds: of one update of one training, known from ``basis``.
-        others: kind of stage -> median seconds; those not measured yet count nothing.
+        seconds: seconds per update of one training.
+        others: kind of stage -> median seconds; kinds without a measurement are missing.
+        parameters: number of parameters of the model.
+        basis: source of ``seconds``.
     """
 
     seconds: Optional[float]
@@ -41,13 +43,13 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cost:
-    """What pending work costs.
+    """The cost of pending stages; None if unknown.
 
     Attributes:
-        hours: of GPUs, or of CPU processes where no GPU is used.
-        critical: seconds of the longest chain of stages, however many run at a time.
-        wall: seconds with the given number of stages at a time.
-        peak, final: bytes on disk, at most and at the end, besides what is there.
+        hours: GPU-hours, or hours of CPU processes without GPUs.
+        critical: seconds of the longest chain of stages.
+        wall: seconds with the given number of parallel stages.
+        peak, final: bytes added on disk, at most and at the end.
     """
 
     trainings: int
@@ -61,20 +63,24 @@ class Cost:
 
 
 def find_rates(
-    configuration: Configuration, stages: Sequence[Stage], counted: Optional[int] = None
+    configuration: Configuration,
+    stages: Sequence[Stage],
+    records: Mapping[str, StageRecord],
+    counted: Optional[int] = None,
 ) -> Rates:
-    """Finished trainings know best, then a calibration, then the configuration's ``cost``.
+    """Return rates of finished trainings, else of a calibration, else of the key ``cost``.
 
-    Parameters are those of the model that was built, else what the configuration says, what its
-    flags come to, or at least the prunable weights of a finished model.
+    The number of parameters is the first that is known of: ``counted``, that of the calibration or
+    of ``cost``, an estimate from the flags, the number of prunable weights of a finished model.
 
     Args:
-        counted: parameters of the model, where it has just been built.
+        records: those of ``Work``.
+        counted: number of parameters, if the model has just been built.
     """
     measured: dict[str, list[float]] = {}
     prunable = 0
     for stage in stages:
-        record = read_record(configuration.out, stage)
+        record = records.get(stage.name)
         if record is not None:
             updates = updates_of(stage) if stage.kind == "train" else 1
             measured.setdefault(stage.kind, []).append(record.seconds / updates)
@@ -82,21 +88,21 @@ def find_rates(
     others = {kind: statistics.median(seconds) for kind, seconds in measured.items()}
     calibrated, hints = read_calibration(configuration.out), configuration.cost
     finished = len(measured.get("train", ()))
-    known = [
+    sources = [
         (others.pop("train", None), f"{finished} finished trainings"),
         (calibrated.seconds_per_update, "a calibration in this folder"),
-        (hints.get("seconds_per_update"), "the configuration's own figures"),
+        (hints.get("seconds_per_update"), "cost: in the configuration"),
     ]
-    seconds, basis = next((one for one in known if one[0] is not None), (None, None))
+    seconds, basis = next((source for source in sources if source[0] is not None), (None, None))
     parameters = counted or calibrated.parameters or hints.get("parameters")
     parameters = parameters or count_parameters(configuration) or prunable or None
     return Rates(seconds, others, parameters, basis)
 
 
 def note_parameters(out: Path, parameters: int) -> None:
-    """Keep how many parameters the model has, for every later estimate of the disk."""
-    found = {**asdict(read_calibration(out)), "parameters": parameters}
-    write_file(out / "calibration.json", {n: v for n, v in found.items() if v is not None})
+    """Write the number of parameters to ``calibration.json``, for later estimates."""
+    calibration = {**asdict(read_calibration(out)), "parameters": parameters}
+    write_file(out / "calibration.json", {n: v for n, v in calibration.items() if v is not None})
 
 
 def estimate(
@@ -106,13 +112,13 @@ def estimate(
     jobs: int,
     counted: Optional[int] = None,
 ) -> Cost:
-    """Simulate the pending stages, those with the longest way ahead first; see ``find_rates``."""
-    rates = find_rates(configuration, stages, counted)
+    """Return the cost of a simulated run that starts stages of long chains first."""
+    rates = find_rates(configuration, stages, work.records, counted)
     trainings = [stage for stage in work.pending if stage.kind == "train"]
     resources = configuration.resources
     devices = (resources.gpus or resources.processes) * resources.nodes
     seconds = {
-        stage.name: work.left[stage.name] * (rates.seconds or 0.0)
+        stage.name: work.remaining[stage.name] * (rates.seconds or 0.0)
         if stage.kind == "train"
         else rates.others.get(stage.kind, 0.0)
         for stage in work.pending
@@ -121,7 +127,10 @@ def estimate(
     is_known = rates.seconds is not None
     critical, _ = _simulate(work, seconds, len(work.pending) or 1)
     wall, events = _simulate(work, seconds, jobs)
-    disk = _Disk(configuration, stages, rates.parameters).sizes(events) if rates.parameters else []
+    unfinished = [stage for stage in stages if stage.name not in work.records]
+    disk = (
+        _Disk(configuration, unfinished, rates.parameters).sizes(events) if rates.parameters else []
+    )
     return Cost(
         trainings=len(trainings),
         updates=work.updates,
@@ -137,9 +146,9 @@ def estimate(
 def _simulate(
     work: Work, seconds: dict[str, float], jobs: int
 ) -> tuple[float, list[tuple[Stage, bool]]]:
-    """Return the wall time, and the starts (True) and ends of stages in their order."""
+    """Return the wall time, and all starts (True) and ends (False) of stages in order."""
     ahead = updates_ahead(work.pending)
-    before = {name: set(names) for name, names in waits(work.pending).items()}
+    before = {name: set(names) for name, names in find_dependencies(work.pending).items()}
     by_name = {stage.name: stage for stage in work.pending}
     ready = [(-ahead[name], name) for name, needs in before.items() if not needs]
     heapq.heapify(ready)
@@ -161,25 +170,25 @@ def _simulate(
 
 
 class _Disk:
-    """Bytes that the workflow adds, as stages start and end."""
+    """Bytes on disk as stages start and end."""
 
     def __init__(
-        self, configuration: Configuration, stages: tuple[Stage, ...], parameters: float
+        self, configuration: Configuration, unfinished: Sequence[Stage], parameters: float
     ) -> None:
         self.parameters = parameters
-        # the last, the best, and the numbered ones that are kept
+        # last, best, and numbered ones
         self.checkpoints = 2 + numbered_checkpoints(configuration)
         self.keep = configuration.keep
         self.size: dict[str, float] = {}
-        out = configuration.out
-        self.waiting = {s.name: s for s in stages if read_record(out, s) is None}
+        self.waiting = {stage.name: stage for stage in unfinished}
 
     def sizes(self, events: list[tuple[Stage, bool]]) -> list[float]:
-        found = [0.0]
-        for stage, starts in events:
-            (self.start if starts else self.end)(stage)
-            found.append(sum(self.size.values()))
-        return found
+        """Return the bytes after each event."""
+        sizes = [0.0]
+        for stage, is_start in events:
+            (self.start if is_start else self.end)(stage)
+            sizes.append(sum(self.size.values()))
+        return sizes
 
     def start(self, stage: Stage) -> None:
         if stage.kind == "train":
@@ -194,7 +203,7 @@ class _Disk:
                 share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
                 self.size[file] = share * VALUE * self.parameters
         self.waiting.pop(stage.name, None)
-        needed = {file for other in self.waiting.values() for file in other.needs}
+        needed = {file for waiting in self.waiting.values() for file in waiting.needs}
         for file in list(self.size):
             kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
             if file.endswith(".safetensors") and file not in needed and kind not in self.keep:

@@ -1,4 +1,4 @@
-"""The graph of pending stages: who waits for whom, and whose way is longest."""
+"""The graph of pending stages: their dependencies and the longest chains."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fairseq_lottery.records.plan import Stage
 
 
-def waits(pending: Sequence[Stage]) -> dict[str, list[str]]:
-    """Stage -> names of the pending stages whose files it reads, in their order."""
+def find_dependencies(pending: Sequence[Stage]) -> dict[str, list[str]]:
+    """Map each stage to the pending stages whose files it reads, in order."""
     writers: dict[str, list[int]] = {}
     for number, stage in enumerate(pending):
         for file in set(stage.leaves):
@@ -23,8 +23,8 @@ def waits(pending: Sequence[Stage]) -> dict[str, list[str]]:
 
 
 def updates_ahead(pending: Sequence[Stage]) -> dict[str, int]:
-    """Stage -> updates on the longest way from its start to the end: the first to be started."""
-    before = waits(pending)
+    """Map each stage to the updates of the longest chain that it starts, its priority."""
+    before = find_dependencies(pending)
     ahead = {
         stage.name: stage.facts["updates"] if stage.kind == "train" else 1 for stage in pending
     }

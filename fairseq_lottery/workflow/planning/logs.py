@@ -1,4 +1,4 @@
-"""What the log of a training tells of it while it runs, and after it was killed."""
+"""Read logs of trainings, which may be running or killed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _SAVED = re.compile(r"Saved checkpoint .+ \(epoch \d+ @ (\d+) updates")
 
 
 def last_saved(log: Path) -> int:
-    """The update of the last checkpoint that a log tells of, 0 where it tells of none."""
+    """Return the update of the last saved checkpoint in a log; 0 if there is none."""
     try:
-        found = _SAVED.findall(log.read_text(encoding="utf-8", errors="replace"))
+        updates = _SAVED.findall(log.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return 0
-    return int(found[-1]) if found else 0
+    return int(updates[-1]) if updates else 0
 
 
 def tail(path: Path, size: int = 4000) -> str:
-    """The end of a text file, empty where there is no file."""
+    """Return the last ``size`` bytes of a text file; empty if the file is missing."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - size))

@@ -1,4 +1,4 @@
-"""How many parameters a Transformer has, by the flags and dictionaries of its training."""
+"""The number of parameters of a Transformer, from its training's flags and dictionaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fairseq_lottery.files import read_bytes
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
-#: fairseq's architectures -> dimensions of embeddings and FFN, and layers of each side
+#: architecture of fairseq -> embedding dimension, FFN dimension, and layers of each side
 _BASE, _BIG = (512, 2048, 6), (1024, 4096, 6)
 _ARCHITECTURES = {
     "transformer": _BASE,
@@ -21,15 +21,15 @@ _ARCHITECTURES = {
     "transformer_wmt_en_de_big": _BIG,
     "transformer_wmt_en_de_big_t2t": _BIG,
 }
-#: symbols of fairseq's own in each dictionary, and bytes of a dictionary's file
+#: number of fairseq's special symbols, and maximum bytes of a dictionary
 _SPECIAL, _LARGEST = 4, 1 << 24
 
 
 def count_parameters(configuration: Configuration) -> Optional[int]:
-    """Return the parameters of the model that is trained, but for rare options of fairseq's.
+    """Return the number of parameters, ignoring rare options of fairseq.
 
     Returns:
-        None where the architecture is another one, or the dictionaries are not there yet.
+        None if the architecture is unknown, or the dictionaries do not exist yet.
     """
     flags = configuration.train
     sizes = _ARCHITECTURES.get(flags.get("--arch") or "")
@@ -55,12 +55,12 @@ def count_parameters(configuration: Configuration) -> Optional[int]:
 
 
 def _attention(width: int, read: int) -> int:
-    """Four projections, of which two read ``read`` numbers, and a layer norm."""
+    """Return the parameters of four projections, two with ``read`` inputs, and a layer norm."""
     return 2 * width * (width + read) + 6 * width
 
 
 def _feed_forward(width: int, inner: int) -> int:
-    """Two matrices with biases, and a layer norm."""
+    """Return the parameters of two matrices with biases, and a layer norm."""
     return 2 * width * inner + inner + 3 * width
 
 
@@ -73,10 +73,10 @@ def _symbols(configuration: Configuration) -> Optional[tuple[int, int]]:
     """Return the sizes of the source and the target dictionary."""
     names = [configuration.train.get(flag) for flag in ("--source-lang", "--target-lang")]
     files = [configuration.data / f"dict.{name}.txt" for name in names]
-    if not all(names):  # in the order of their names, which matters little
+    if not all(names):  # the order of languages hardly changes the count
         files = sorted(configuration.data.glob("dict.*.txt"))
     try:
         source, target = (read_bytes(file, _LARGEST).count(b"\n") + _SPECIAL for file in files)
-    except (OSError, ValueError):  # missing, or not two
+    except (OSError, ValueError):  # missing files, or not exactly two
         return None
     return source, target

@@ -1,4 +1,4 @@
-"""The plan: every cell of the table, and every training that they depend on, once."""
+"""The plan: all cells of the table, and the distinct trainings that they depend on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the table: a technique at a sparsity with a seed, and who fills it."""
+    """One cell of the table: technique, sparsity and seed, and the training behind it."""
 
     technique: str
     sparsity: float
@@ -30,13 +30,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As ``--only`` and messages name it."""
+        """Name in ``--only`` and messages."""
         return f"{self.technique}@{self.sparsity:g}#{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells, and the trainings behind them, parents first, each once."""
+    """All cells, and the distinct trainings behind them, parents first."""
 
     configuration: Configuration
     cells: tuple[Cell, ...]
@@ -44,28 +44,28 @@ class Plan:
 
     @property
     def trained(self) -> int:
-        """How many trainings there are; models that are only pruned are none."""
+        """Number of trainings, without models that are pruned and not trained."""
         return sum(training.updates > 0 for training in self.trainings)
 
     @property
     def unshared(self) -> int:
-        """How many trainings it would take if each distinct cell did all of its own."""
+        """Number of trainings if cells did not share any."""
         distinct = dict.fromkeys(cell.training for cell in self.cells)
         return sum(run.updates > 0 for training in distinct for run in training.ancestors())
 
     @property
     def component_choices(self) -> list[ComponentChoice]:
-        """The choices of heads and FFN units, each once."""
-        found = (training.components for training in self.trainings)
-        return list(dict.fromkeys(choice for choice in found if choice is not None))
+        """Distinct choices of components."""
+        choices = (training.components for training in self.trainings)
+        return list(dict.fromkeys(choice for choice in choices if choice is not None))
 
     def cells_of(self, training: Training) -> list[Cell]:
-        """The cells that a training fills; none for one that others only start from."""
+        """Return the cells of a training; empty if it is only an ancestor of others."""
         return [cell for cell in self.cells if cell.training == training]
 
 
 def make_plan(configuration: Configuration) -> Plan:
-    """Ask every technique for its trainings.
+    """Return the plan of all techniques.
 
     Raises:
         LotteryError: a technique fails, or has no cell at any sparsity.
@@ -92,7 +92,7 @@ def _dense(configuration: Configuration, seed: int) -> Training:
 
 @cache
 def _adopted(folder: str) -> tuple[str, str]:
-    """A run's folder and what its last checkpoint is; empty where it is not there yet."""
+    """Return a run's folder and the SHA-256 of its last checkpoint, empty if it is missing."""
     try:
         return folder, sha256_of(Path(folder) / "checkpoint_last.pt")
     except OSError:
@@ -114,13 +114,13 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         return configuration.source.error(request.key, message)
 
     try:
-        found = list(request.technique.plan(vocabulary, **request.options))
+        planned = list(request.technique.plan(vocabulary, **request.options))
     except LotteryError as refusal:
         raise error(str(refusal)) from refusal
-    except Exception as failure:  # noqa: BLE001 - a user's own technique raises whatever it likes
+    except Exception as failure:  # noqa: BLE001 - the user's technique may raise anything
         raise error(f"{request.name} fails with {type(failure).__name__}: {failure}") from failure
     rows = []
-    for sparsity, training in found:
+    for sparsity, training in planned:
         for problem in (
             _untranslated(configuration, training),
             _untrained(training),
@@ -131,26 +131,26 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         _refuse_short_average(configuration, request, training)
         if abs(sparsity - training.row) > 1e-6:
             raise error(
-                f"{request.name} gives a training of sparsity {training.row:g} for the row"
-                f" {sparsity:g}"
+                f"{request.name} yields sparsity {sparsity:g} with a training of sparsity"
+                f" {training.row:g}"
             )
         row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
         if row is not None:
             rows.append(Cell(request.name, row, seed, training))
     if not rows:
-        asked = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
-        raise error(f"{request.name} has no cell at the sparsities {asked}")
+        requested = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
+        raise error(f"{request.name} has no cell at the sparsities {requested}; add others")
     return rows
 
 
 def _untranslated(configuration: Configuration, training: Training) -> str:
-    """What is wrong with gates, which learn from translations, and unvalidated models."""
+    """Return the problem of gates or untrained models in a task that does not translate."""
     choice, task = training.components, configuration.task
     if choice is None or task.translates or (choice.measure != "gates" and training.updates):
         return ""
-    what = "learned gates" if choice.measure == "gates" else "then: zero-shot"
+    setting = "learned gates" if choice.measure == "gates" else "then: zero-shot"
     return (
-        f"with {what} requires a task that translates, and the task is {task.name}; choose another"
+        f"with {setting} requires a task that translates, and {task.name} does not; choose another"
         " technique"
     )
 
@@ -159,26 +159,26 @@ def _untrained(training: Training) -> str:
     if not training.updates or training.first_update < training.updates:
         return ""
     return (
-        f"goes back to update {training.first_update}, the last one, and its update counter with"
-        " it: nothing would be trained; set an earlier rewind"
+        f"rewinds its update counter to the last update, {training.first_update}, so nothing"
+        " would be trained; set an earlier rewind"
     )
 
 
 def _unlike_pattern(training: Training) -> str:
-    """Return what is wrong with a scope N:M, which has one sparsity and no pruning schedule."""
+    """Return the problem of an N:M scope, which has one sparsity and no pruning schedule."""
     for run in training.ancestors():
         drawn, schedule = run.ticket, run.pruning
         pattern = Pattern.parse(drawn.scope) if drawn and not drawn.takes_mask else None
         if drawn and pattern and not pattern.has(drawn.sparsity):
             return (
-                f"draws at {drawn.sparsity:g}, and scope: {pattern} has the sparsity"
-                f" {pattern.sparsity:.6g} only; write sparsities: [{pattern.sparsity:.6g}], and no"
+                f"draws at {drawn.sparsity:g}, but scope: {pattern} always prunes"
+                f" {pattern.sparsity:.6g}; write sparsities: [{pattern.sparsity:.6g}] and omit"
                 " rounds"
             )
         if schedule and Pattern.parse(schedule.scope):
             return (
-                f"prunes during training, and scope: {schedule.scope} is only for tickets that are"
-                " drawn; write one-shot, or another scope"
+                f"prunes during training, but scope: {schedule.scope} requires a drawn ticket;"
+                " choose the technique one-shot, or another scope"
             )
     return ""
 
@@ -186,39 +186,40 @@ def _unlike_pattern(training: Training) -> str:
 def _refuse_short_average(
     configuration: Configuration, request: Request, training: Training
 ) -> None:
-    """Refuse to average checkpoints of several masks, or from before a rewound update counter."""
+    """Raise an error if too few checkpoints have the final mask and the training's own updates."""
     if not training.updates:
-        return  # what is judged without training was averaged before
+        return  # the models of its parent are evaluated
     first = training.first_update
     if training.pruning is not None:
         first = max(first, training.pruning.end - 1)
     every = int(training.flags.number("--save-interval-updates") or 0)
-    there = training.updates // every - first // every if every else 0
+    saved = training.updates // every - first // every if every else 0
     for number, evaluation in enumerate(configuration.evaluations):
-        if there < evaluation.averaged:
+        if saved < evaluation.averaged:
             raise configuration.source.error(
                 ("evaluate", number),
-                f"{evaluation.checkpoint}: {request.name} saves {there} checkpoints after update"
-                f" {first}, from which on it has its last mask; save more often, or average fewer",
+                f"{evaluation.checkpoint}: {request.name} saves {saved} checkpoints after update"
+                f" {first}, when its mask is final; save more often, or average fewer",
             )
 
 
 def choose_cells(
     plan: Plan, only: Sequence[str], seeds: Optional[Sequence[int]] = None
 ) -> list[Cell]:
-    """The cells that patterns as ``slt@0.9``, ``slt`` or ``*@0.9#1`` name; all for no pattern.
+    """Return the cells that match patterns as ``slt@0.9``, ``slt`` or ``*@0.9#1``.
 
     Args:
-        seeds: of these seeds only.
+        only: patterns; all cells match if it is empty.
+        seeds: seeds of the cells, by default all.
 
     Raises:
-        LotteryError: a pattern fits no cell, or a seed is not the configuration's.
+        LotteryError: a pattern matches no cell, or the configuration lacks a seed.
     """
-    strange = set(seeds or ()) - set(plan.configuration.seeds)
-    if strange:
+    unknown = set(seeds or ()) - set(plan.configuration.seeds)
+    if unknown:
         raise LotteryError(
-            f"--seeds {min(strange)} is no seed of {plan.configuration.source.path}; write it"
-            " under seeds: there"
+            f"--seeds {min(unknown)} is not in {plan.configuration.source.path}; add it to its key"
+            " seeds"
         )
     chosen = list(plan.cells)
     if only:
@@ -228,35 +229,37 @@ def choose_cells(
 
 
 def _named(plan: Plan, pattern: str) -> list[Cell]:
-    """The cells that one pattern names, narrowed by technique, sparsity and seed."""
+    """Return the cells that match one pattern in technique, sparsity and seed."""
     name, _, seed = pattern.partition("#")
     technique, _, sparsity = name.partition("@")
     if not (technique or sparsity or seed):
-        raise LotteryError(f"--only {pattern!r} names no cell; write technique@sparsity")
-    fits = list(plan.cells)
+        raise LotteryError(f"--only {pattern!r} selects nothing; write technique@sparsity")
+    matches = list(plan.cells)
     steps: list[tuple[str, Callable[[Cell], str], str]] = [
         ("technique@sparsity", lambda cell: cell.technique, technique),
         (f"{technique or '*'}@sparsity", lambda cell: f"{cell.sparsity:g}", _plain(sparsity)),
         (f"{name}#seed", lambda cell: str(cell.seed), seed),
     ]
-    for what, text_of, wanted in steps:
-        known = dict.fromkeys(map(text_of, fits))
-        fits = [cell for cell in fits if fnmatch.fnmatchcase(text_of(cell), wanted or "*")]
-        if not fits:
-            listed = ", ".join(known)
-            raise LotteryError(f"--only {pattern} fits no cell; write {what} with one of {listed}")
-    return fits
+    for form, text_of, wanted in steps:
+        known = dict.fromkeys(map(text_of, matches))
+        matches = [cell for cell in matches if fnmatch.fnmatchcase(text_of(cell), wanted or "*")]
+        if not matches:
+            values = ", ".join(known)
+            raise LotteryError(
+                f"--only {pattern} matches no cell; write {form} with one of {values}"
+            )
+    return matches
 
 
 def _plain(sparsity: str) -> str:
-    """A number as anybody writes it, ``.8`` and ``0.80`` too, in one form; patterns as they are."""
+    """Return a number in one form, ``0.8`` for ``.8`` and ``0.80``, and patterns unchanged."""
     try:
         return f"{float(sparsity):g}"
     except ValueError:
         return sparsity
 
 
-#: what tables say of a training -> its flag
+#: name in the table of recipes -> flag of the training
 _RECIPE = {
     "architecture": "--arch",
     "optimizer": "--optimizer",
@@ -272,14 +275,14 @@ _RECIPE = {
 
 
 def recipe(plan: Plan) -> dict[str, Any]:
-    """What tables say of the run beside published ones."""
+    """Return the settings that reports compare with other runs and published ones."""
     configuration = plan.configuration
     flags = configuration.train
     pre_norm = "--encoder-normalize-before" in flags
     rewinds = sorted({request.rewind for request in configuration.requests})
     shown = {
         **configuration.task.record,
-        **{what: flags.get(flag) for what, flag in _RECIPE.items() if flag in flags},
+        **{name: flags.get(flag) for name, flag in _RECIPE.items() if flag in flags},
         "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
         "processes": configuration.resources.processes * configuration.resources.nodes,
         "updates": configuration.updates,

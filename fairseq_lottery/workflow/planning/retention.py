@@ -1,4 +1,4 @@
-"""What a running training keeps on disk: the checkpoints that its evaluations need."""
+"""Checkpoints that a running training keeps on disk: those that evaluations need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fairseq_lottery.workflow.trainings.training import Training
 
 
 def retention_flags(training: Training, configuration: Configuration) -> list[object]:
-    """Flags that keep a running training's disk small, where the user gave no others."""
+    """Return flags that limit the checkpoints on disk, unless the user's flags do so."""
     flags = training.flags
     words: list[object] = []
     by_update = "--save-interval-updates" in flags
@@ -20,13 +20,13 @@ def retention_flags(training: Training, configuration: Configuration) -> list[ob
 
 
 def _averaged(configuration: Configuration) -> int:
-    """How many numbered checkpoints the evaluations need."""
+    """Return how many numbered checkpoints the evaluations need."""
     kinds = [e.checkpoint.partition(":") for e in configuration.evaluations]
     return max([1, *(int(count) for _, _, count in kinds if count)])
 
 
 def numbered_checkpoints(configuration: Configuration) -> int:
-    """How many numbered checkpoints a training has at most."""
+    """Return the maximum number of numbered checkpoints of a training."""
     flags = configuration.train
     every = int(flags.number("--save-interval-updates") or 0)
     kept = flags.number("--keep-interval-updates" if every else "--keep-last-epochs")

@@ -1,4 +1,4 @@
-"""The plan and its cost, for a reader and for a program."""
+"""The plan and its cost as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fairseq_lottery.workflow.trainings.training import Training
 
 
 def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
-    """Everything ``-n`` says, with its numbers unrounded: hours, seconds and bytes."""
+    """Return the plan and its cost as JSON, in hours, seconds and bytes."""
     pending = {stage.folder for stage in work.pending if stage.kind in TRAINED}
     out = plan.configuration.out
     return {
@@ -61,14 +61,16 @@ def _state(out: Path, folder: str, pending: set[str]) -> str:
     if folder in pending:
         return "pending"
     trained = any((out / folder / f"{kind}.json").is_file() for kind in TRAINED)
-    return "trained" if trained else "not asked for"
+    return "trained" if trained else "not selected"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the plan's table: a technique, or what is trained on the way to its cells.
+    """A row of the plan's table: a technique, or the trainings on the way to its cells.
 
-    Trainings on the way fill no cell; ``to_train`` are those that no row before has counted.
+    Attributes:
+        cells: number of cells; None for trainings on the way, which have none.
+        to_train: number of pending trainings that no previous row counts.
     """
 
     name: str
@@ -79,9 +81,9 @@ class Row:
 
 
 def rows(plan: Plan, work: Work) -> Iterator[Row]:
-    """Yield a row per technique, and one for what is trained on the way to its cells.
+    """Yield a row for each technique, and one for the trainings on the way to its cells.
 
-    Every pending training is counted once, so the counts add up to all of them.
+    Every pending training counts once.
     """
     pending = {stage.folder for stage in work.pending if stage.kind == "train"}
     of_cells = {cell.training.folder for cell in plan.cells}
@@ -96,13 +98,13 @@ def rows(plan: Plan, work: Work) -> Iterator[Row]:
             to_train=len(own),
         )
         ancestors = (training for cell in cells for training in cell.training.ancestors())
-        way = {t.folder: t for t in ancestors if t.folder in pending - of_cells}
-        if way:
-            yield _on_the_way(name, list(way.values()))
-        pending -= own | set(way)
+        on_the_way = {t.folder: t for t in ancestors if t.folder in pending - of_cells}
+        if on_the_way:
+            yield _row_on_the_way(name, list(on_the_way.values()))
+        pending -= own | set(on_the_way)
 
 
-def _on_the_way(name: str, trainings: list[Training]) -> Row:
+def _row_on_the_way(name: str, trainings: list[Training]) -> Row:
     return Row(
         name=f"{name}, on the way",
         sparsities=_each_once(f"{training.sparsity:.3g}" for training in trainings),
@@ -117,7 +119,7 @@ def _each_once(texts: Iterator[str]) -> str:
 
 
 def show(console: Console, plan: Plan, work: Work, cost: Cost, jobs: int) -> None:
-    """Print the plan: a line per technique, then what it costs."""
+    """Print the plan as a table with a row per technique, then its cost."""
     table = Table(title=plan.configuration.title, title_justify="left")
     for heading, justify in (
         ("technique", "left"), ("sparsities", "left"), ("seeds", "left"),
@@ -133,9 +135,9 @@ def show(console: Console, plan: Plan, work: Work, cost: Cost, jobs: int) -> Non
 
 
 def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
-    """What the plan costs, in words."""
+    """Return lines with the number of trainings, the time, the disk, and the repeats."""
     device = "GPU" if plan.configuration.resources.gpus else "CPU"
-    found = [
+    texts = [
         f"{len(plan.cells)} cells by {plan.trained} trainings"
         f" ({plan.unshared} if none were shared)",
         f"to do: {cost.trainings} trainings, {cost.updates:,} updates, {len(work.pending)} stages",
@@ -144,7 +146,7 @@ def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
     if cost.hours is None or cost.critical is None or cost.wall is None:
         unknown.append("time")
     else:
-        found.append(
+        texts.append(
             f"time: {cost.hours:,.1f} {device}-hours of training; {_time(cost.critical)} on the"
             f" longest chain, {_time(cost.wall)} with --jobs {jobs}"
             f" (known from {cost.rates.basis})"
@@ -153,14 +155,14 @@ def lines(plan: Plan, work: Work, cost: Cost, jobs: int) -> list[str]:
         unknown.append("disk")
     else:
         peak, final = cost.peak / 1e9, cost.final / 1e9
-        found.append(f"disk: at most {peak:.2f} GB more, {final:.2f} GB more at the end")
+        texts.append(f"disk: at most {peak:.2f} GB more, {final:.2f} GB more at the end")
     if unknown:
-        found.append(
-            f"{' and '.join(unknown)}: not known yet; give --calibrate, which trains {CALIBRATED}"
-            " updates on the data, or write cost: into the configuration"
+        texts.append(
+            f"{' and '.join(unknown)}: unknown; give --calibrate, which trains {CALIBRATED}"
+            " updates, or set cost: in the configuration"
         )
-    found += [f"again: {r.stage.title}: {r.why}" for r in work.repeats]
-    return found
+    texts += [f"again: {r.stage.title}: {r.why}" for r in work.repeats]
+    return texts
 
 
 def _time(seconds: float) -> str:

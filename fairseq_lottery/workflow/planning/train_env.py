@@ -1,4 +1,4 @@
-"""The environment that trains, which may be another than the workflow's own."""
+"""The training's environment, which may differ from that of the workflow."""
 
 from __future__ import annotations
 
@@ -14,64 +14,65 @@ from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 
 def interpreter(configuration: Configuration) -> str:
-    """The Python that trains: ``train_env`` where it is a file, else the one on its path."""
+    """Return the training's Python: the file ``train_env``, or the one on the PATH that it sets."""
     env = configuration.train_env.strip()
     if not env:
         return sys.executable
     path = (configuration.source.path.parent / Path(env).expanduser()).absolute()
-    there = "\n" not in env and path.is_file()
-    if not there and re.search(r"\s", env):
+    is_file = "\n" not in env and path.is_file()
+    if not is_file and re.search(r"\s", env):
         return "python"
-    if not there:
-        raise configuration.source.error(("train_env",), f"train_env: there is no Python {path}")
+    if not is_file:
+        message = f"train_env: there is no Python {path}; give its path, or shell lines"
+        raise configuration.source.error(("train_env",), message)
     return str(path)
 
 
 def prologue(configuration: Configuration) -> str:
-    """Shell lines that lead into the training's environment; empty where it is a file."""
+    """Return shell lines that activate the environment; empty if ``train_env`` is a file."""
     env = configuration.train_env.strip()
-    # as in a shell at hand, what others wrote may read variables that are not set; but a line
-    # that fails must not leave another Python to train
+    # activation scripts may read unset variables (+u), but must not fail and leave another
+    # Python to train (-e)
     return f"set -e +u\n{env}" if env and interpreter(configuration) == "python" else ""
 
 
 def in_environment(configuration: Configuration, line: str) -> str:
-    """A shell line behind what leads into the training's environment."""
+    """Return a shell line that runs in the training's environment."""
     before = prologue(configuration)
     return f"{before}\n{line}" if before else line
 
 
 def user_dir() -> str:
-    """The package itself, as fairseq's ``--user-dir``."""
+    """Return the folder of the package, for fairseq's ``--user-dir``."""
     return str(Path(fairseq_lottery.__file__).resolve().parent)
 
 
 def task_words(configuration: Configuration) -> list[str]:
-    """Words that begin each of fairseq's commands: the data, this package and its task."""
+    """Return the first arguments of fairseq's commands: data, user directory and task."""
     task = configuration.task.lottery_task
     return [str(configuration.data), "--user-dir", user_dir(), "--task", task]
 
 
 def data_flags(configuration: Configuration) -> Flags:
-    """Return the flags that say which data is meant; none where fairseq infers it."""
+    """Return the flags that select the data; empty if fairseq infers them."""
     named = configuration.task.data_flags.values()
     items = configuration.train.items
     return Flags(tuple(item for item in items if item[0] in named and any(item[1])))
 
 
 def translation_flags(configuration: Configuration) -> list[str]:
-    """Flags of every translation: the configuration's, and the training's about the data."""
-    own = configuration.generate
-    return own.words() + data_flags(configuration).without(own.names).words()
+    """Return the flags of every translation: ``generate``, and the data flags of ``train``."""
+    flags = configuration.generate
+    return flags.words() + data_flags(configuration).without(flags.names).words()
 
 
 def fairseq_train(
     configuration: Configuration, executor: str, seed: int, folder: str, words: Sequence[object]
 ) -> tuple[str, ...]:
-    """fairseq-train in one process, or in several that ``fairseq_lottery.launch`` joins.
+    """Return the command of fairseq-train in one process, or in several by torchrun or srun.
 
     Args:
-        folder: its save-dir.
+        folder: the save-dir.
         words: all further flags.
 
     Raises:
@@ -86,11 +87,12 @@ def fairseq_train(
     if tasks == 1:
         return tuple(words_of_one)
     if executor == "slurm":
-        several = [f"--nodes={resources.nodes}", f"--ntasks={tasks}", "--kill-on-bad-exit=1"]
-        several += [f"--cpus-per-task={resources.threads}"]  # which srun does not inherit
-        return ("srun", *several, *words_of_one)
+        flags = [f"--nodes={resources.nodes}", f"--ntasks={tasks}", "--kill-on-bad-exit=1"]
+        flags += [f"--cpus-per-task={resources.threads}"]  # srun does not inherit it from sbatch
+        return ("srun", *flags, *words_of_one)
     if resources.nodes > 1:
         raise configuration.source.error(
-            ("resources", "nodes"), "several nodes want --executor slurm, or --emit sbatch"
+            ("resources", "nodes"),
+            f"resources.nodes is {resources.nodes}; give --executor slurm or --emit sbatch",
         )
     return (python, *torchrun_command(resources.processes, list(map(str, arguments)))[1:])

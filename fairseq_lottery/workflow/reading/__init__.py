@@ -1,1 +1,1 @@
-"""From the YAML file to a checked configuration; every complaint names its line."""
+"""Read and validate a YAML configuration; every error names its line."""

@@ -1,4 +1,4 @@
-"""Values out of a configuration that depend on other values, each error with its line."""
+"""Configuration values that depend on other values; every error names its line."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ T = TypeVar("T")
 
 
 class Values:
-    """The values of a file.
+    """Parser of the values of one configuration file.
 
     Attributes:
-        updates: of a training, once known: shares of it become updates.
-        pattern: of the scope, once known: N:M has one sparsity only.
+        updates: number of updates of a training, which percentages refer to; 0 until known.
+        pattern: N:M pattern of the scope, which fixes the sparsity; None until known.
     """
 
     def __init__(self, lines: Lines) -> None:
-        """Take values of ``lines``."""
+        """Read values of ``lines``."""
         self.lines = lines
         self.error = lines.error
         self.updates = 0
         self.pattern: Optional[Pattern] = None
 
-    def parsed(self, key: Key, value: Any, kind: type[T]) -> T:
-        """A value as a dataclass or a type with a rule."""
+    def parse(self, key: Key, value: Any, kind: type[T]) -> T:
+        """Return a value as a dataclass or an annotated type."""
         try:
             return parse(kind, value, key, strict=True)
         except Malformed as error:
             raise self.error(error.place, f"{dotted(error.place)} {error.problem}") from error
 
-    def path(self, key: Key, value: str) -> Path:
-        """A path, relative to the file's folder."""
+    def read_path(self, key: Key, value: str) -> Path:
+        """Return a path relative to the folder of the file."""
         try:
             path = Path(self.lines.path.parent, Path(value).expanduser()).resolve()
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            pass  # it may come to be
-        except (OSError, RuntimeError, ValueError) as error:  # of a user, or a ring of links
-            raise self.error(key, f"{value[:80]!r} is no path ({error})") from error
+            pass  # it may be created later
+        except (OSError, RuntimeError, ValueError) as error:  # unknown user, or a cycle of links
+            raise self.error(key, f"{value[:80]!r} is not a path ({error})") from error
         return path
 
-    def flags(self, name: str, text: str, own: Mapping[str, str]) -> Flags:
-        """A command line.
+    def read_flags(self, name: str, text: str, forbidden: Mapping[str, str]) -> Flags:
+        """Return the flags of a command line.
 
         Args:
-            own: flag that it must not have -> why.
+            forbidden: flag that is not allowed -> reason.
         """
         try:
             flags = Flags.parse(text)
         except LotteryError as error:
             word = str(error).split()[0].strip("'")
-            near = "" if word == "a" else word  # of a quote nobody knows where it began
+            near = "" if word == "a" else word  # where an unclosed quote begins is unknown
             raise self.error((name,), f"{name}: {error}", near) from error
         for flag in flags.names:
-            if flag in own:
-                raise self.error((name,), f"{name}: do without {flag}: {own[flag]}", flag)
-        for flag in flags.not_plain():
+            if flag in forbidden:
+                raise self.error((name,), f"{name}: remove {flag}: {forbidden[flag]}", flag)
+        for flag in flags.evaluable_names():
             raise self.error(
                 (name,),
                 f"{name}: {flag} {flags.get(flag)} is not a plain value, and fairseq may evaluate"
@@ -74,26 +74,26 @@ class Values:
             )
         return flags
 
-    def numbers(self, key: Key, value: Any, kind: type[T]) -> tuple[T, ...]:
-        """One value of a kind, or a rising list of them."""
+    def read_numbers(self, key: Key, value: Any, kind: type[T]) -> tuple[T, ...]:
+        """Return one value, or a strictly increasing list of values."""
         if not isinstance(value, list):
-            return (self.parsed(key, value, kind),)
+            return (self.parse(key, value, kind),)
         if not value:
-            raise self.error(key, f"{key[-1]} is empty")
-        found: tuple[Any, ...] = self.parsed(key, value, tuple[kind, ...])  # type: ignore[valid-type]
-        if any(b <= a for a, b in zip(found, found[1:])):
-            raise self.error(key, f"{key[-1]} must rise, each given once")
-        return found
+            raise self.error(key, f"{key[-1]} is empty; give at least one value")
+        numbers: tuple[Any, ...] = self.parse(key, value, tuple[kind, ...])  # type: ignore[valid-type]
+        if any(b <= a for a, b in zip(numbers, numbers[1:])):
+            raise self.error(key, f"{key[-1]} must increase, each value once")
+        return numbers
 
-    def update(self, key: Key, value: Any) -> int:
-        """An update, or a share of the training as ``5%``."""
+    def read_update(self, key: Key, value: Any) -> int:
+        """Return an update, which may be a percentage of the training, such as ``5%``."""
         share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
         if share and len(share.group(1)) < 20:
             value = round(float(share.group(1)) / 100 * self.updates)
         if type(value) is not int:
-            raise self.error(key, f"{value!r} is no update: write 5000, or 5%")
+            raise self.error(key, f"{value!r} is not an update; write 5000, or 5%")
         if not 0 <= value <= self.updates:
             raise self.error(
-                key, f"update {value} lies outside the training, 0 to --max-update {self.updates}"
+                key, f"update {value} is out of range (0 to --max-update {self.updates})"
             )
         return value

@@ -1,4 +1,4 @@
-"""The configuration: what is to be trained, pruned, evaluated and kept."""
+"""The configuration of a workflow: trainings, pruning, evaluations, and files to keep."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a trained cell is evaluated: by the last validation of a checkpoint."""
+    """An evaluation of a trained cell by the last validation of a checkpoint."""
 
     checkpoint: str
     subset: str
 
     @property
     def name(self) -> str:
-        """The name of its folder and of its rows."""
+        """Name of the evaluation's folder and rows."""
         return self.checkpoint
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its rows say of it, under the names of records."""
+        """Settings of the evaluation in its rows, by their names in records."""
         return {name: value for name, value in asdict(self).items() if name != "references"}
 
     @property
     def averaged(self) -> int:
-        """How many numbered checkpoints it averages."""
+        """Number of checkpoints in the average; 0 if the evaluation averages none."""
         return int(self.checkpoint.partition(":")[2] or 0)
 
 
 @dataclass(frozen=True)
 class Translation(Evaluation):
-    """How a trained cell is evaluated: by translations of a test set, against its raw text."""
+    """An evaluation of a trained cell by translations of a test set, against raw references."""
 
     beam: int
     lenpen: float
@@ -46,14 +46,14 @@ class Translation(Evaluation):
 
     @property
     def name(self) -> str:
-        """The name of its folder and of its rows."""
+        """Name of the evaluation's folder and rows."""
         subset = "" if self.subset == "test" else f"-{self.subset}"
         return f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}{subset}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A technique as asked for: its rows, seeds, and what differs from the whole."""
+    """A technique of the configuration, with its rows, seeds and settings."""
 
     technique: Technique
     name: str
@@ -68,7 +68,7 @@ class Request:
     key: Key
 
 
-#: resources of an engine, by its names
+#: resources by their names in Snakemake
 _Engine = Annotated[
     dict, Rule("a mapping, whose runtime is in minutes", lambda v: type(v.get("runtime", 1)) is int)
 ]
@@ -76,10 +76,13 @@ _Engine = Annotated[
 
 @dataclass(frozen=True)
 class Resources:
-    """What one training occupies, and further resources of the engine.
+    """Resources of one training, and further resources of the engine.
 
-    Without GPUs it trains on the CPU; ``threads`` are those of a process; ``train`` and ``other``
-    (runtime, mem_mb, slurm_partition...) are for trainings and for all other stages.
+    Attributes:
+        gpus: number of GPUs; 0 trains on the CPU.
+        threads: threads of each process.
+        train: resources of trainings (runtime, mem_mb, slurm_partition...).
+        other: resources of all other stages.
     """
 
     gpus: Annotated[int, at_least(0)] = 1
@@ -92,9 +95,11 @@ class Resources:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A whole configuration; paths are absolute, shares of the training are updates.
+    """A validated configuration, with absolute paths, and updates instead of percentages.
 
-    There are no references where the task does not translate; ``prepare`` is never run.
+    Attributes:
+        references: None if the task does not translate.
+        prepare: command that makes the data; it is shown in messages and never run.
     """
 
     source: Lines
@@ -123,25 +128,25 @@ class Configuration:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds, in order."""
+        """All seeds, sorted."""
         return tuple(sorted({seed for request in self.requests for seed in request.seeds}))
 
     @property
     def translations(self) -> list[Translation]:
-        """The evaluations by translations: all of them where the task translates."""
-        return [one for one in self.evaluations if isinstance(one, Translation)]
+        """Evaluations by translations: all evaluations if the task translates, else none."""
+        return [item for item in self.evaluations if isinstance(item, Translation)]
 
     @property
     def test_sets(self) -> dict[tuple[str, Path], Key]:
-        """Subset and references of every test set -> where the references are named."""
-        found: dict[tuple[str, Path], Key] = {}
+        """Map subset and references of every test set to the key that names the references."""
+        keys: dict[tuple[str, Path], Key] = {}
         for number, evaluation in enumerate(self.translations):
-            own: Key = ("evaluate", number, "references")
-            where = ("references",) if evaluation.references == self.references else own
-            found.setdefault((evaluation.subset, evaluation.references), where)
-        return found
+            own_key: Key = ("evaluate", number, "references")
+            key = ("references",) if evaluation.references == self.references else own_key
+            keys.setdefault((evaluation.subset, evaluation.references), key)
+        return keys
 
     @property
     def adopted_folders(self) -> list[str]:
-        """The run of each seed that stands for the dense training, if there are any."""
+        """Folders of the adopted dense runs, one for each seed; empty without ``adopt``."""
         return [self.adopt.format(seed=seed) for seed in self.seeds] if self.adopt else []

@@ -1,4 +1,4 @@
-"""The keys of a configuration file that are no options of tickets, and what each may be."""
+"""Keys of a configuration file that are not options of tickets, with their types."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from fairseq_lottery.adapters import ADAPTERS, TRANSLATION
 from fairseq_lottery.records.schema import Number, Positive, Rule, Size, at_least, one_of
 from fairseq_lottery.workflow.reading.configuration import Resources
 
-#: sacreBLEU's
+#: metrics of sacreBLEU
 METRICS = ("BLEU", "chrF", "TER")
 
 
-def _has_only(*places: str) -> Rule:
-    """Texts that have no places to be filled in but these, as they are."""
+def _has_only(*names: str) -> Rule:
+    """Return the rule of texts whose only placeholders are ``names``, without format specs."""
 
     def test(text: str) -> bool:
         try:
-            found = list(string.Formatter().parse(text))
+            fields = list(string.Formatter().parse(text))
         except ValueError:
             return False
         return all(
-            name is None or (name in places and not spec and conversion is None)
-            for _, name, spec, conversion in found
+            name is None or (name in names and not spec and conversion is None)
+            for _, name, spec, conversion in fields
         )
 
-    return Rule(f"a text with no places but {', '.join(f'{{{p}}}' for p in places)}", test)
+    return Rule(f"a text with no placeholders but {', '.join(f'{{{n}}}' for n in names)}", test)
 
 
 def _is_like(pattern: str, words: str) -> Rule:
@@ -38,13 +38,13 @@ def _is_like(pattern: str, words: str) -> Rule:
 _Checkpoint = Annotated[
     str, _is_like(r"best|last|average:[1-9][0-9]{0,8}", "best, last or average:5")
 ]
-#: a set of fairseq-preprocess
+#: name of a set of fairseq-preprocess
 _Subset = Annotated[str, _is_like(r"\w+", "the name of a set, as test or test1")]
 
 
 @dataclass(frozen=True)
 class EvaluateKeys:
-    """An entry of ``evaluate``; all but the checkpoint are of translations only."""
+    """An entry of ``evaluate``; all keys but ``checkpoint`` require a task that translates."""
 
     checkpoint: _Checkpoint = "best"
     beam: Optional[Size] = None
@@ -55,14 +55,14 @@ class EvaluateKeys:
 
 @dataclass(frozen=True)
 class AdoptKeys:
-    """Existing runs that stand for trainings."""
+    """Existing runs that replace trainings."""
 
     dense: Annotated[str, _has_only("seed")]
 
 
 @dataclass(frozen=True)
 class CostKeys:
-    """What is known of the model before something has measured it."""
+    """Estimates that are used until a training or a calibration has measured them."""
 
     seconds_per_update: Optional[Positive] = None
     parameters: Optional[Positive] = None
@@ -70,7 +70,7 @@ class CostKeys:
 
 @dataclass(frozen=True)
 class FileKeys:
-    """The keys of the file's top but for options, and for settings of all techniques."""
+    """Top-level keys of the file, except options and common settings of techniques."""
 
     data: str
     train: str

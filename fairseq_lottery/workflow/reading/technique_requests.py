@@ -1,4 +1,4 @@
-"""The techniques of a configuration: each with its rows, seeds and what differs of it."""
+"""The techniques of a configuration, each with its rows, seeds and settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fairseq_lottery.workflow.trainings.vocabulary import THEN
 
 #: the rows of Brix et al. 2020, tables 1 and 2
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
-#: settings of a technique that stand for all of them where they are keys of the file
+#: settings of a technique that, as top-level keys of the file, apply to all techniques
 SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "update_counter")
 
 Share = Annotated[
@@ -30,22 +30,22 @@ Source = Annotated[str, one_of(("latest", "dense"))]
 Counter = Annotated[str, one_of(list(UPDATE_COUNTER.names))]
 Then = Annotated[str, one_of(THEN)]
 
-#: name of a setting -> where it is written, and its value
-Given = dict[str, tuple[Key, Any]]
+#: name of a setting -> its key in the file, and its value
+Settings = dict[str, tuple[Key, Any]]
 
 
 def read_requests(
-    values: Values, techniques: Sequence[Any], whole: Mapping[str, Any]
+    values: Values, techniques: Sequence[Any], common: Mapping[str, Any]
 ) -> tuple[Request, ...]:
-    """Check ``techniques``.
+    """Validate ``techniques``, and return them with their settings.
 
     Args:
-        whole: settings that stand for all techniques.
+        common: settings that apply to all techniques.
     """
     if not techniques:
-        raise values.error(("techniques",), "techniques is empty")
-    for_all: Given = {name: ((name,), value) for name, value in whole.items()}
-    found: list[Request] = []
+        raise values.error(("techniques",), "techniques is empty; give at least one")
+    defaults: Settings = {name: ((name,), value) for name, value in common.items()}
+    requests: list[Request] = []
     for number, item in enumerate(techniques):
         key: Key = ("techniques", number)
         name, changes = item, None
@@ -53,33 +53,35 @@ def read_requests(
             name, changes = next(iter(item.items()))
             key = (*key, name)
         elif not isinstance(item, str):
-            raise values.error(key, "a technique is a name, or name: {settings}")
-        found += _variants(values, key, name, changes or {}, for_all)
-    names = [request.name for request in found]
-    for request in found:
+            raise values.error(key, "a technique must be NAME, or NAME: {settings}")
+        requests += _variants(values, key, name, changes or {}, defaults)
+    names = [request.name for request in requests]
+    for request in requests:
         if names.count(request.name) > 1:
-            raise values.error(request.key, f"{request.name} is asked for twice")
-    titles = [request.title for request in found]
+            raise values.error(request.key, f"{request.name} is listed twice; give one a name:")
+    titles = [request.title for request in requests]
     return tuple(
-        replace(one, title=f"{one.title} ({one.name})") if titles.count(one.title) > 1 else one
-        for one in found
+        replace(request, title=f"{request.title} ({request.name})")
+        if titles.count(request.title) > 1
+        else request
+        for request in requests
     )
 
 
 def _variants(
-    values: Values, key: Key, name: str, changes: Any, for_all: Given
+    values: Values, key: Key, name: str, changes: Any, defaults: Settings
 ) -> Iterator[Request]:
-    """One technique; several where its ``rewind`` or its ``then`` is a list."""
+    """Yield one request, or several if ``rewind`` or ``then`` is a list."""
     if name not in TECHNIQUES:
-        by_kind = {f"{kind}-{own}" for kind in KINDS for own in OWN_NAMES}
-        others = ", ".join(one for one in TECHNIQUES if one not in by_kind)
+        by_kind = {f"{kind}-{suffix}" for kind in KINDS for suffix in OWN_NAMES}
+        names = ", ".join(known for known in TECHNIQUES if known not in by_kind)
         raise values.error(
             key,
-            f"there is no technique {name!r}; choose one of {others}; or {'-, '.join(KINDS)}- and"
-            f" one of {', '.join(OWN_NAMES)}",
+            f"technique {name!r} is unknown; choose one of {names}; or one of"
+            f" {'-, '.join(KINDS)}- followed by one of {', '.join(OWN_NAMES)}",
         )
     technique = TECHNIQUES[name]
-    changes = values.parsed(key, changes, dict)
+    changes = values.parse(key, changes, dict)
     known = {*SETTINGS, "title", "name", *technique.options}
     for setting in changes:
         if setting not in known:
@@ -87,108 +89,111 @@ def _variants(
                 (*key, setting),
                 f"{name} has no setting {setting!r}; choose one of {', '.join(sorted(known))}",
             )
-    given = {**for_all, **{n: ((*key, n), value) for n, value in changes.items()}}
-    rewind_key, rewinds = given.get("rewind", (("rewind",), "5%"))
-    grid = _each(values, rewind_key, rewinds)
-    _, title = given.get("title", (key, technique.title))
-    own = _name(values, *given["name"]) if "name" in given else name
-    followed = "then" in technique.options
-    then_key, thens = given.get("then", (key, technique.options.get("then", "")))
-    for value in grid:
-        several = f"{own}-t{value}".replace("%", "pc") if len(grid) > 1 else own
-        named = f"{title}, t = {value}" if len(grid) > 1 else str(title)
-        settings = {**given, "rewind": (rewind_key, value)}
-        for then in _each(values, then_key, thens):
-            if not followed:
-                yield _request(values, key, technique, several, named, settings)
+    settings = {**defaults, **{n: ((*key, n), value) for n, value in changes.items()}}
+    rewind_key, rewinds = settings.get("rewind", (("rewind",), "5%"))
+    rewinds = _as_list(values, rewind_key, rewinds)
+    _, title = settings.get("title", (key, technique.title))
+    own_name = _name(values, *settings["name"]) if "name" in settings else name
+    has_then = "then" in technique.options
+    then_key, thens = settings.get("then", (key, technique.options.get("then", "")))
+    for rewind in rewinds:
+        variant, variant_title = own_name, str(title)
+        if len(rewinds) > 1:
+            variant = f"{own_name}-t{rewind}".replace("%", "pc")
+            variant_title = f"{title}, t = {rewind}"
+        rewound = {**settings, "rewind": (rewind_key, rewind)}
+        for then in _as_list(values, then_key, thens):
+            if not has_then:
+                yield _request(values, key, technique, variant, variant_title, rewound)
                 continue
-            values.parsed(then_key, then, Then)
+            values.parse(then_key, then, Then)
             yield _request(
                 values,
                 key,
                 technique,
-                f"{several}-{then}",
-                f"{named}{_besides(given)}, {then}",
-                {**settings, "then": (then_key, then)},
+                f"{variant}-{then}",
+                f"{variant_title}{_title_details(settings)}, {then}",
+                {**rewound, "then": (then_key, then)},
             )
 
 
-def _each(values: Values, key: Key, value: Any) -> list[Any]:
+def _as_list(values: Values, key: Key, value: Any) -> list[Any]:
     if value == []:
-        raise values.error(key, f"{key[-1]} is empty")
+        raise values.error(key, f"{key[-1]} is empty; give at least one value")
     return value if isinstance(value, list) else [value]
 
 
-def _besides(given: Given) -> str:
-    """What a title tells of the settings that change what is closed or pruned."""
-    told = ""
-    if "title" in given:  # the user's own says what it wants
-        return told
-    _, types = given.get("types", ((), None))
+def _title_details(settings: Settings) -> str:
+    """Return the settings that determine what is pruned, as part of a title."""
+    details = ""
+    if "title" in settings:
+        return details
+    _, types = settings.get("types", ((), None))
     if isinstance(types, list) and types:
-        told += f" in the order {', '.join(map(str, types))}"
-    _, sparsity = given.get("sparsity", ((), None))
+        details += f" in the order {', '.join(map(str, types))}"
+    _, sparsity = settings.get("sparsity", ((), None))
     if isinstance(sparsity, (int, float)):
-        told += f", {100 * sparsity:g} % of the rest pruned"
-    return told
+        details += f", {100 * sparsity:g} % of the rest pruned"
+    return details
 
 
 def _name(values: Values, key: Key, name: Any) -> str:
-    """A name of the cells' own, where a technique is asked for twice with other settings."""
+    """Return the user's name for a technique, which its cells contain, if it is valid."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,60}", name):
         raise values.error(
-            key, f"{name!r} is no name; write small letters, digits, dots and hyphens"
+            key, f"{name!r} is not a name; use lowercase letters, digits, dots and hyphens"
         )
     return name
 
 
 def _request(
-    values: Values, key: Key, technique: Technique, name: str, title: str, given: Given
+    values: Values, key: Key, technique: Technique, name: str, title: str, settings: Settings
 ) -> Request:
     rows = [values.pattern.sparsity] if values.pattern else list(ROWS)
-    rows_key, asked = given.get("sparsities", (key, rows))
-    sparsities = values.numbers(rows_key, asked, Share)
+    rows_key, requested = settings.get("sparsities", (key, rows))
+    sparsities = values.read_numbers(rows_key, requested, Share)
     between = [row for row in rows if row < sparsities[-1]]
-    rounds_key, steps = given.get("rounds", (key, sorted({*between, *sparsities})))
-    rounds = values.numbers(rounds_key, steps, Share)
+    rounds_key, steps = settings.get("rounds", (key, sorted({*between, *sparsities})))
+    rounds = values.read_numbers(rounds_key, steps, Share)
     missing = [row for row in sparsities if row not in rounds]
-    if "rounds" in given and missing:
-        raise values.error(rounds_key, f"rounds leave out the sparsity {missing[0]:g} of the table")
-    seeds_key, seeds = given.get("seeds", (key, [1]))
-    counter_key, counter = given.get("update_counter", (key, None))
-    source_key, source = given.get("rewind_source", (("rewind_source",), "latest"))
+    if "rounds" in settings and missing:
+        raise values.error(rounds_key, f"rounds lack {missing[0]:g}, one of sparsities; add it")
+    seeds_key, seeds = settings.get("seeds", (key, [1]))
+    counter_key, counter = settings.get("update_counter", (key, None))
+    source_key, source = settings.get("rewind_source", (("rewind_source",), "latest"))
     return Request(
         technique=technique,
         name=name,
         title=title,
         sparsities=sparsities,
         rounds=rounds,
-        seeds=values.numbers(seeds_key, seeds, Seed),
-        rewind=values.update(*given["rewind"]),
-        rewind_source=values.parsed(source_key, source, Source),
-        update_counter=None if counter is None else values.parsed(counter_key, counter, Counter),
+        seeds=values.read_numbers(seeds_key, seeds, Seed),
+        rewind=values.read_update(*settings["rewind"]),
+        rewind_source=values.parse(source_key, source, Source),
+        update_counter=None if counter is None else values.parse(counter_key, counter, Counter),
         options={
-            n: _option(values, given[n][0], technique, n, given[n][1])
+            n: _option(values, settings[n][0], technique, n, settings[n][1])
             for n in technique.options
-            if n in given
+            if n in settings
         },
         key=key,
     )
 
 
 def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
-    """A setting of a technique's own; ``switch`` is a sparsity, or several in their order."""
+    """Return the validated value of an option that only some techniques have."""
     if name in ("updates", "learning"):
-        updates = values.update(key, value)
+        updates = values.read_update(key, value)
         if not updates:
-            raise values.error(key, f"{name} {value!r} leaves nothing to train")
+            raise values.error(key, f"{name} is {value!r}, expected at least one update")
         return updates
     if name == "sparsity":
-        return values.parsed(key, value, Share)
+        return values.parse(key, value, Share)
     if name == "switch":
-        found = values.numbers(key, value, Share)
-        several = isinstance(technique.options[name], tuple)
-        if not several and len(found) > 1:
-            raise values.error(key, f"{technique.name} switches once, not {len(found)} times")
-        return found if several else found[0]
+        sparsities = values.read_numbers(key, value, Share)
+        has_several = isinstance(technique.options[name], tuple)
+        if not has_several and len(sparsities) > 1:
+            count = len(sparsities)
+            raise values.error(key, f"switch of {technique.name} has {count} values, expected 1")
+        return sparsities if has_several else sparsities[0]
     return tuple(value) if isinstance(value, list) else value

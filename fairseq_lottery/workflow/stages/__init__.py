@@ -1,1 +1,1 @@
-"""What a stage runs, in the training's own environment: judge, record, choose, score, clean."""
+"""Code that stages run in the training's environment: select, score, record, clean up."""

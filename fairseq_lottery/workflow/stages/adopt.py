@@ -1,4 +1,4 @@
-"""An existing run of fairseq as the dense run of a workflow.
+"""Adopt an existing run of fairseq as the dense run of a workflow.
 
 Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.adopt``.
 """
@@ -21,18 +21,18 @@ from fairseq_lottery.workflow.stages.selected_model import choose
 def adopt(
     run: Path, out: Path, updates: list[int], models: list[str], last: int, data: DataFolder
 ) -> None:
-    """Copy what tickets need of a run's weights, and the models that are judged.
+    """Copy the snapshots that tickets need and the evaluated models from a run.
 
     Args:
-        run: its save-dir; read, never changed.
+        run: save-dir of the run, which is not changed.
         out: folder of the adopted training.
-        updates: at which the weights are needed.
-        models: of ``best``, ``last`` and ``average:N``.
+        updates: updates of the snapshots.
+        models: models to write: ``best``, ``last`` or ``average:N``.
         last: ``--max-update`` of the configuration.
-        data: of the configuration; the run may name a folder that is not there any more.
+        data: data of the configuration; those of the run may have moved.
 
     Raises:
-        LotteryError: the run is not there, ended elsewhere, has no checkpoint at an update, or was
+        LotteryError: the run is missing, ended at another update, lacks a checkpoint, or was
             trained on other data or for another task.
     """
     from fairseq_lottery.formats import save_snapshot
@@ -41,7 +41,7 @@ def adopt(
     for update in updates:
         source = read_source(files[update])
         if source.is_pruned:
-            raise LotteryError(f"{source.path} is pruned; only a dense run can be adopted as one")
+            raise LotteryError(f"{source.path} is pruned; adopt a dense run")
         record = {"update": update, "masters": source.masters, "adopted": str(run),
                   "architecture": source.architecture, **source.adapter.record}  # fmt: skip
         path = out / f"snapshot_{update}.safetensors"
@@ -51,105 +51,107 @@ def adopt(
 
 
 def adoptable(run: Path, updates: list[int], last: int) -> dict[int, Path]:
-    """Update -> file of a run that has what is asked of it; see ``adopt``."""
+    """Return update -> file of a run that ``adopt`` accepts.
+
+    Raises:
+        LotteryError: the run is missing, ended at another update, or lacks a checkpoint.
+    """
     if not (run / "checkpoint_last.pt").is_file():
         raise LotteryError(f"{run} has no checkpoint_last.pt to adopt; name a fairseq save-dir")
     files = _files(run)
     if last not in files:
         ends = max(files)
         raise LotteryError(
-            f"the run in {run} ended at update {ends}, not at --max-update {last}; write"
-            f" --max-update {ends} or adopt another"
+            f"the run in {run} ended at update {ends}, expected --max-update {last}; write"
+            f" --max-update {ends} or adopt another run"
         )
     for update in updates:
         if update not in files:
-            there = ", ".join(map(str, sorted(files)))
+            existing = ", ".join(map(str, sorted(files)))
             raise LotteryError(
-                f"the run in {run} has no checkpoint of update {update} that survivors could go"
-                f" back to, only of {there}; set rewind: to one of these (lt goes back to 0), or"
-                " train the dense run"
+                f"the run in {run} has no checkpoint of update {update}, only of {existing}; set"
+                " rewind: to one of these (lt requires update 0), or train the dense run"
             )
     return files
 
 
 def dictionaries_in(data: DataFolder, source: Source) -> Dictionaries:
-    """Read the dictionaries of a data folder, which the weights of ``source`` must fit.
+    """Return the dictionaries of a data folder, which must match the weights of ``source``.
 
     Raises:
-        LotteryError: the weights are of another task, or the dictionaries have other symbols or
-            not as many.
+        LotteryError: the weights are of another task, or the dictionaries have other symbols.
     """
     if source.adapter.name != data.task:
         raise LotteryError(
-            f"{source.path} is of the task {source.adapter.name}, expected {data.task}; adopt a run"
-            " of the configuration's task"
+            f"task of {source.path} is {source.adapter.name}, expected {data.task}; adopt a run of"
+            " the configuration's task"
         )
-    found = read_dictionaries(data)
+    dictionaries = read_dictionaries(data)
     if source.in_file is not None:
-        source.in_file.refuse_other(found, source.path)
+        source.in_file.refuse_other(dictionaries, source.path)
     for name, vocabulary in source.adapter.vocabularies.items():
         weight = source.weights.get(vocabulary.embedding)
-        rows = len(found[name]) + len(SPECIAL)
+        rows = len(dictionaries[name]) + len(SPECIAL)
         if weight is not None and len(weight) != rows:
             raise LotteryError(
-                f"{vocabulary.embedding} of {source.path} has {len(weight)} symbols, and the {name}"
-                f" dictionary in {data.path} has {rows} with fairseq's own; adopt a run that was"
-                " trained on this data"
+                f"{vocabulary.embedding} of {source.path} has {len(weight)} rows, expected {rows}"
+                f" for the {name} dictionary in {data.path}; adopt a run that was trained on this"
+                " data"
             )
-    return found
+    return dictionaries
 
 
-def differences(run: Path, meant: Mapping[str, Any]) -> list[str]:
-    """Where a run was trained otherwise than meant; a flag that its fairseq lacks is passed over.
+def differences(run: Path, expected: Mapping[str, Any]) -> list[str]:
+    """Return where a run's flags differ; flags that its fairseq lacks are skipped.
 
     Args:
-        run: its save-dir.
-        meant: flag, as ``--dropout``, -> its parsed value.
+        run: save-dir of the run.
+        expected: flag, such as ``--dropout`` -> its parsed value.
     """
     trained = settings_in(read_checkpoint(run / "checkpoint_last.pt"))
-    found = []
-    for flag, value in meant.items():
+    texts = []
+    for flag, value in expected.items():
         name = flag.lstrip("-").replace("-", "_")
-        if name in trained and _plain(trained[name]) != _plain(value):
-            found.append(f"{flag} {_plain(trained[name])} instead of {_plain(value)}")
-    return found
+        if name in trained and _normalise(trained[name]) != _normalise(value):
+            texts.append(f"{flag} {_normalise(trained[name])} instead of {_normalise(value)}")
+    return texts
 
 
 def settings_in(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of a checkpoint in one level, whichever fairseq stored them."""
+    """Return all settings of a checkpoint as one flat mapping, for every version of fairseq."""
     return _settings(state.get("args")) | _settings(state.get("cfg"))
 
 
 def _settings(stored: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     if isinstance(stored, argparse.Namespace):
         stored = vars(stored)
     for name, value in stored.items() if isinstance(stored, Mapping) else ():
         if isinstance(value, (argparse.Namespace, Mapping)):
-            found.update(_settings(value))
-            # an optimizer's, a criterion's or a schedule's section says which it is by _name
-            found[name] = found.pop("_name", None) or found.get(name)
+            flat.update(_settings(value))
+            # sections of optimizer, criterion and schedule store their own name as _name
+            flat[name] = flat.pop("_name", None) or flat.get(name)
         else:
-            found[name] = value
-    return found
+            flat[name] = value
+    return flat
 
 
-def _plain(value: Any) -> str:
-    """``[0.0005]`` and ``0.0005``, ``adam`` and ``masked_adam`` are the same."""
+def _normalise(value: Any) -> str:
+    """Return equal settings in one form: ``[0.0005]`` as 0.0005, ``masked_adam`` as adam."""
     text = re.sub(r"[\s\[\]()']", "", str(value))
     return re.sub(r"^masked_|_lottery$", "", text)
 
 
 def _files(run: Path) -> dict[int, Path]:
-    """Update -> a file with the weights of it; one at a time is in memory."""
-    found: dict[int, Path] = {}
+    """Return update -> file with its weights, with at most one file in memory."""
+    files: dict[int, Path] = {}
     for path in (*run.glob("checkpoint*.pt"), *run.glob("snapshot_*.safetensors")):
-        found[int(read_source(path).update or 0)] = path
-    return found
+        files[int(read_source(path).update or 0)] = path
+    return files
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse and adopt."""
+    """Adopt a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

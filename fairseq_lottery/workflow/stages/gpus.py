@@ -1,4 +1,4 @@
-"""GPUs of one machine, shared by stages that run side by side."""
+"""GPUs of one machine, shared by parallel stages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FOLDER = ".gpus"
 
 
 @contextmanager
-def borrowed(count: int) -> Iterator[tuple[dict[str, str], list[int]]]:
-    """Reserve ``count`` GPUs; gives the environment that shows these and no other.
+def reserve_gpus(count: int) -> Iterator[tuple[dict[str, str], list[int]]]:
+    """Reserve ``count`` GPUs, and yield the environment that restricts a process to them.
 
-    A reservation is a lock on a file. It ends with the last process that has the file open:
-    the second value are the descriptors that a process which uses the GPUs must inherit.
+    A reservation is a lock on a file, which ends with the last process that has the file open.
+    The second value has the file descriptors that a process on the GPUs must inherit.
 
     Raises:
-        LotteryError: this machine never has so many.
+        LotteryError: the machine has fewer GPUs.
     """
     if not count:
         yield {}, []
@@ -31,27 +31,27 @@ def borrowed(count: int) -> Iterator[tuple[dict[str, str], list[int]]]:
     names = _visible()
     if len(names) < count:
         raise LotteryError(
-            f"{count} GPUs are wanted and {len(names)} are there; change gpus (0 trains on the CPU)"
+            f"{count} GPUs are required and {len(names)} exist; change gpus (0 trains on the CPU)"
         )
     Path(FOLDER).mkdir(exist_ok=True)
     while True:
-        held: dict[str, int] = {}
+        locks: dict[str, int] = {}
         with ExitStack() as stack:
             for name in names:
-                lock = _take(stack, name) if len(held) < count else None
+                lock = _take(stack, name) if len(locks) < count else None
                 if lock is not None:
-                    held[name] = lock
-            if len(held) == count:
-                yield {"CUDA_VISIBLE_DEVICES": ",".join(held)}, list(held.values())
+                    locks[name] = lock
+            if len(locks) == count:
+                yield {"CUDA_VISIBLE_DEVICES": ",".join(locks)}, list(locks.values())
                 return
         time.sleep(1)
 
 
 def _visible() -> list[str]:
-    """GPUs that this process may use, as CUDA names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+    """Return the names of the GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]

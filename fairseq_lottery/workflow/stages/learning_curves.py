@@ -1,4 +1,4 @@
-"""Learning curves out of fairseq's log, whatever its format and however often it was resumed."""
+"""Read learning curves from a log of fairseq in any log format, also of resumed trainings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _METRICS = ("loss", "nll_loss", "ppl", "bleu", "sparsity", "growing_loss", "grow
 
 
 def read_curves(log: Path) -> list[dict[str, Any]]:
-    """Rows of split, update, metric and value; what a resumed run wrote again counts once."""
-    found: dict[tuple[str, int, str], float] = {}
+    """Return rows of split, update, metric and value; of repeated rows the last one counts."""
+    points: dict[tuple[str, int, str], float] = {}
     if not log.is_file():
         return []
     with open(log, encoding="utf-8", errors="replace") as lines:
@@ -25,26 +25,26 @@ def read_curves(log: Path) -> list[dict[str, Any]]:
                 for metric in _METRICS if update is not None else ():
                     if metric in values:
                         name = metric.replace("growing_", "")
-                        found[split, int(update or 0), name] = values[metric]
+                        points[split, int(update or 0), name] = values[metric]
     return [
         {"split": split, "update": update, "metric": metric, "value": value}
-        for (split, update, metric), value in sorted(found.items())
+        for (split, update, metric), value in sorted(points.items())
     ]
 
 
 def _values(text: str, split: str) -> dict[str, float]:
-    """``loss 5.3 | ppl 12`` or a JSON object with the split before each name."""
+    """Parse ``loss 5.3 | ppl 12``, or a JSON object whose names start with the split."""
     if text.startswith("{"):
         try:
             pairs = json.loads(text).items()
-        except json.JSONDecodeError:  # cut off where the training was killed
+        except json.JSONDecodeError:  # truncated by a kill
             return {}
-        given = {name.removeprefix(f"{split}_"): value for name, value in pairs}
+        texts = {name.removeprefix(f"{split}_"): value for name, value in pairs}
     else:
-        parts = [part.split() for part in text.split("|")]
-        given = {part[0]: part[1] for part in parts if len(part) == 2}
+        fields = [field.split() for field in text.split("|")]
+        texts = {field[0]: field[1] for field in fields if len(field) == 2}
     values: dict[str, float] = {}
-    for name, value in given.items():
+    for name, value in texts.items():
         try:
             values[name] = float(value)
         except (TypeError, ValueError):

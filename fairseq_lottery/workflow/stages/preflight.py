@@ -60,13 +60,13 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     task = ADAPTERS[question["task"]]
     parsed = {}
     for kind, words in question["words"].items():
-        said = io.StringIO()
+        output = io.StringIO()
         try:
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
                 parser = parsers[kind]()
                 parsed[kind] = fairseq_options.parse_args_and_arch(parser, input_args=words)
         except SystemExit:
-            lines = said.getvalue().strip().splitlines() or ["it refuses the flags"]
+            lines = output.getvalue().strip().splitlines() or ["fairseq rejects the flags"]
             text = re.sub(r"^.*?error: ", "", lines[-1])
             flag = re.search(r"--[\w-]+", text)
             return {"problem": f"{kind}: {text}", "about": flag.group() if flag else "",
@@ -77,54 +77,54 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         except LotteryError as error:
             return {"problem": str(error), "where": "score"}
         if score in question["scheduled"] and "start" in needs:
-            return {"problem": f"the score {score} needs start weights, which no pruning schedule"
-                    " during training has; choose another, or techniques that draw tickets",
+            return {"problem": f"score {score} requires start weights, which pruning schedules do"
+                    " not have; choose another score, or techniques that draw tickets",
                     "where": "score"}  # fmt: skip
         if score in question["at_once"] and "gradient" in needs:
-            return {"problem": f"the score {score} needs gradients, and there are none before the"
-                    " first update, where pruning starts; set prune: start to a later update",
+            return {"problem": f"score {score} requires gradients, which do not exist before the"
+                    " first update; set prune: start to a later update",
                     "where": ["prune", "start"]}  # fmt: skip
     names = {flag: flag.lstrip("-").replace("-", "_") for flag in question["weights"]}
-    given = vars(parsed["train"])
-    meant = {flag: given[name] for flag, name in names.items() if name in given}
+    settings = vars(parsed["train"])
+    expected = {flag: settings[name] for flag, name in names.items() if name in settings}
     notes = []
     try:
-        for one in question["adopt"]:
-            run = Path(one["run"])
-            adoptable(run, one["updates"], one["last"])
+        for request in question["adopt"]:
+            run = Path(request["run"])
+            adoptable(run, request["updates"], request["last"])
             last = read_source(run / "checkpoint_last.pt")
-            dictionaries_in(task.find_folder(given), last)
-            other = differences(run, meant)
-            notes += [f"the run in {run} was trained with {', '.join(other)}"] if other else []
+            dictionaries_in(task.find_folder(settings), last)
+            differing = ", ".join(differences(run, expected))
+            notes += [f"the run in {run} was trained with {differing}"] if differing else []
     except LotteryError as error:
         return {"problem": str(error), "where": "adopt"}
     try:
         model = _model(parsed["train"], task.name)
-    except Exception as error:  # noqa: BLE001 - a model refuses its flags in any way it likes
-        why = f"{type(error).__name__}: {error}"
-        return {"problem": f"train: the model cannot be built ({why})", "where": "train"}
-    for one in question["tests"]:
+    except Exception as error:  # noqa: BLE001 - a model may raise anything for its flags
+        reason = f"{type(error).__name__}: {error}"
+        return {"problem": f"train: the model cannot be built ({reason})", "where": "train"}
+    for test in question["tests"]:
         try:
-            _refuse_unfit(parsed["generate"], task.name, model.max_positions(), one)
+            _refuse_unfit(parsed["generate"], task.name, model.max_positions(), test)
         except LotteryError as error:
-            return {"problem": str(error), "where": one["where"]}
+            return {"problem": str(error), "where": test["where"]}
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     for mask in question["masks"]:
-        scope, settings = mask["scope"], options(Prunable)
-        prunable = {one.name: mask[one.name] for one in settings}
+        scope, fields = mask["scope"], options(Prunable)
+        prunable = {field.name: mask[field.name] for field in fields}
         try:
             matrices = prunable_matrices(shapes, **prunable)
         except LotteryError as error:
-            written = [one.name for one in settings if prunable[one.name] != one.default]
-            return {"problem": str(error), "where": [settings[0].name, *written][-1]}
+            changed = [field.name for field in fields if prunable[field.name] != field.default]
+            return {"problem": str(error), "where": [fields[0].name, *changed][-1]}
         pattern = Pattern.parse(scope)
-        odd = [n for n in matrices if pattern and shapes[n][1] % pattern.group]
-        if pattern and odd:
-            return {"problem": f"scope: {scope} needs rows of a multiple of {pattern.group}"
-                    f" weights, and those of {odd[0]} have {shapes[odd[0]][1]}; leave the matrix"
-                    f" out by {' or '.join(prunable)}", "where": "scope"}  # fmt: skip
+        uneven = [n for n in matrices if pattern and shapes[n][1] % pattern.group]
+        if pattern and uneven:
+            return {"problem": f"scope: {scope} requires rows of a multiple of {pattern.group}"
+                    f" weights, but those of {uneven[0]} have {shapes[uneven[0]][1]}; exclude the"
+                    f" matrix by {' or '.join(prunable)}", "where": "scope"}  # fmt: skip
     try:
-        _refuse_choices(question["component_choices"], shapes, given)
+        _refuse_choices(question["component_choices"], shapes, settings)
     except LotteryError as error:
         return {"problem": str(error), "where": "techniques"}
     parameters = sum(math.prod(shape) for shape in shapes.values())
@@ -132,7 +132,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model(args: Any, task: str) -> Any:
-    """Build the model as plain fairseq would, without any mask."""
+    """Build the model as fairseq does, without a mask."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.tasks import TASK_REGISTRY
 
@@ -141,7 +141,7 @@ def _model(args: Any, task: str) -> Any:
 
 
 def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) -> None:
-    """Refuse a test set that would stop the workflow after its trainings."""
+    """Raise an error for a test set that could not be translated and scored."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     from fairseq_lottery.errors import LotteryError
@@ -152,7 +152,7 @@ def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) ->
         refuse_unfit(cfg, task, positions, test["subset"], Path(test["references"]))
     except LotteryError:
         raise
-    except Exception as error:  # noqa: BLE001 - fairseq refuses data and flags in any way
+    except Exception as error:  # noqa: BLE001 - fairseq may raise anything for data and flags
         raise LotteryError(
             f"the set {test['subset']} cannot be read ({type(error).__name__}: {error}); compare"
             " the flags in generate with the data"
@@ -160,9 +160,9 @@ def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) ->
 
 
 def _refuse_choices(
-    choices: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]], given: dict[str, Any]
+    choices: list[dict[str, Any]], shapes: dict[str, tuple[int, ...]], settings: dict[str, Any]
 ) -> None:
-    """Refuse choices that prune too many components, or none: choose once, by equal scores."""
+    """Raise an error for choices that would prune too many components, or none."""
     import torch
 
     from fairseq_lottery.errors import LotteryError
@@ -175,26 +175,28 @@ def _refuse_choices(
     from fairseq_lottery.workflow.trainings.vocabulary import open_share
 
     if not choices:
-        return  # a model without heads is none that this is about
-    anatomy = Anatomy.of(shapes, given)
-    alike = {
+        return  # the model may have no heads
+    anatomy = Anatomy.of(shapes, settings)
+    equal_scores = {
         kind: {name: torch.zeros(size) for name, size in sizes.items()}
         for kind, sizes in anatomy.sizes.items()
     }
-    for one in choices:
-        kind, share, total = one["kind"], one["share"], sum(anatomy.sizes[one["kind"]].values())
-        strategy = one["strategy"] if one["way"] == "choose" else "lowest"
+    for choice in choices:
+        kind, share = choice["kind"], choice["share"]
+        total = sum(anatomy.sizes[kind].values())
+        strategy = choice["strategy"] if choice["way"] == "choose" else "lowest"
+        none_pruned, least = ComponentMask(anatomy, {}), choice["at_least"]
         try:
-            wanted = StrategyInput(
-                ComponentMask(anatomy, {}), kind, share, scores=alike, at_least=one["at_least"]
+            STRATEGIES[strategy](
+                StrategyInput(none_pruned, kind, share, scores=equal_scores, at_least=least)
             )
-            STRATEGIES[strategy](wanted)
-            if one["measure"] == "gates":
+            if choice["measure"] == "gates":
                 parse_open_count(open_share(share), kind, total)
             elif not count_to_prune(share, total):
-                raise LotteryError(f"{share:g} of {total} {kind} is none; give a larger share")
+                message = f"{share:g} of {total} {kind} rounds to 0; give a larger share"
+                raise LotteryError(message)
         except LotteryError as error:
-            name = "gates" if one["measure"] == "gates" else one["strategy"]
+            name = "gates" if choice["measure"] == "gates" else choice["strategy"]
             raise LotteryError(f"{kind}-{name}: {error}") from error
 
 

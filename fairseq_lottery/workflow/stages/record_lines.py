@@ -1,4 +1,4 @@
-"""The records of all cells, collected from those of their stages."""
+"""Collect the records of all cells from the records of their stages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ LOCK = ".records.lock"
 
 
 def refresh(out: Path) -> None:
-    """Write the records of every cell that is scored by now.
+    """Write the records of all scored cells.
 
-    One process collects and writes at a time: a slower one would put back what it read before
-    another stage had ended.
+    A lock serialises writers, because a slow one would overwrite newer records with older ones.
     """
     with locked(out / LOCK):
         write_records(out, collect(out, read_stage_plan(out)))
@@ -45,20 +44,20 @@ def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
         for stage in plan.stages
         if stage.kind in ("score", "rank") and read_record(out, stage) is not None
     ]
-    found: list[CellRecord] = []
+    records: list[CellRecord] = []
     for cell in plan.cells:
         training = trained.get(cell.training)
         if training is not None:
             for stage in finished:
                 if stage.kind == "score" and Path(stage.folder).parent == Path(cell.training):
-                    found += _scores(out, asdict(cell), stage, training)
-            found += _of_training(asdict(cell), training)
+                    records += _scores(out, asdict(cell), stage, training)
+            records += _of_training(asdict(cell), training)
         for stage in finished:
             if stage.kind == "rank" and stage.facts["of"] == cell.training:
-                found.append(
+                records.append(
                     Importance(**asdict(cell), measure=stage.facts["measure"], file=stage.leaves[0])
                 )
-    return found
+    return records
 
 
 def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[CellRecord]:
@@ -88,7 +87,7 @@ def _scores(
 
 
 def run_signature(cell: dict[str, Any], row: ScoreRow, version: str) -> str:
-    """Return the short string that says how the model behind a number was made."""
+    """Return the string that identifies the model behind a score."""
     parts = [
         f"technique:{cell['technique']}",
         f"sparsity:{row.pruned / row.prunable:.4f}",

@@ -1,7 +1,7 @@
-"""Running one stage: once at a time, resumed where it stopped, judged by what it leaves.
+"""Run one stage under a lock, resume it if it was interrupted, and check its files.
 
-``python -m fairseq_lottery.workflow.stages.runner NAME -- COMMAND...``, in the workflow's folder.
-This is what Snakemake starts and what emitted scripts hold; COMMAND is the plain command line.
+Snakemake and emitted scripts call it in the workflow's folder as
+``python -m fairseq_lottery.workflow.stages.runner NAME -- COMMAND...``.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from fairseq_lottery.records.plan import RUNNING, Stage, read_stage_plan
 from fairseq_lottery.workflow.planning.folder_state import read_record
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.stages.finish import clean, finish, update_of
-from fairseq_lottery.workflow.stages.gpus import borrowed
+from fairseq_lottery.workflow.stages.gpus import reserve_gpus
 from fairseq_lottery.workflow.stages.record_lines import refresh
 
 MODULE = "fairseq_lottery.workflow.stages.runner"
 
 
 def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None:
-    """Run a stage of the workflow in the current folder, unless it is finished.
+    """Run a stage in the current folder, unless it is finished.
 
     Args:
-        command: the plain command line.
-        gpus: how many of this machine's GPUs the stage occupies.
+        command: command line of the stage.
+        gpus: number of this machine's GPUs that the stage reserves.
+        threads: number of threads of the stage.
 
     Raises:
-        LotteryError: it failed; the sentence names its log and how to repeat it.
+        LotteryError: the stage failed; the message names its log and how to repeat it.
     """
     folder = Path(stage.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,25 +51,23 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
         if read_record(Path(), stage) is None:
             begin = time.time()
             last = folder / "checkpoint_last.pt"
-            told = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
-            code, wanted = 0, ""
-            # nothing is left to do for a training that has all of its updates
+            log_size = os.path.getsize(stage.log) if os.path.exists(stage.log) else 0
+            code, signal_name = 0, ""
             is_resumed = stage.kind == "train" and last.is_file()
-            ended = is_resumed and update_of(last) == stage.facts["updates"]
-            if not ended:
-                with borrowed(gpus) as (devices, held):
+            has_ended = is_resumed and update_of(last) == stage.facts["updates"]
+            if not has_ended:
+                with reserve_gpus(gpus) as (devices, locks):
                     begin = time.time()
                     extra = {**devices, **_environment(command, threads)}
-                    code, wanted = _run(stage, command, extra, [lock.fileno(), *held])
-            seconds = _spent(stage, time.time() - begin)
-            stopped = (wanted or _saved(stage, told)) if code else ""
-            if stopped:
+                    code, signal_name = _run(stage, command, extra, [lock.fileno(), *locks])
+            seconds = _add_seconds(stage, time.time() - begin)
+            cause = (signal_name or _saving_signal(stage, log_size)) if code else ""
+            if cause:
                 raise LotteryError(
-                    f"the stage {stage.name} was stopped by {stopped}; it goes on where it was when"
-                    " it is started again"
+                    f"the stage {stage.name} was stopped by {cause}; start it again to resume it"
                 )
             try:
-                found = finish(stage, code, ended)
+                results = finish(stage, code, has_ended)
             except LotteryError as error:
                 raise _failed(stage, code, command, str(error)) from error
             record = {
@@ -77,7 +76,7 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
                 "seconds": seconds,
                 "versions": versions(),
                 **stage.facts,
-                **found,
+                **results,
             }
             write_file(Path(stage.record), record, indent=1)
             (folder / f".{stage.kind}.seconds").unlink()
@@ -88,7 +87,7 @@ def run_stage(stage: Stage, command: list[str], gpus: int, threads: int) -> None
 
 @contextmanager
 def _alone(stage: Stage) -> Iterator[IO[str]]:
-    """Hold the stage's lock; a process that outlived its starter is waited for."""
+    """Hold the stage's lock; wait for a process of the stage that is still running."""
     with open(Path(stage.folder) / f".{stage.kind}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +100,7 @@ def _alone(stage: Stage) -> Iterator[IO[str]]:
 def _environment(command: list[str], threads: int) -> dict[str, str]:
     numbers = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "srun" not in command[:1]:
-        # inside an allocation of several tasks: this stage is one, and starts others itself
+        # in an allocation of several tasks this stage is one task, which starts the others
         numbers["SLURM_NTASKS"] = "1"
     return {**numbers, "PYTHONUTF8": "1", **TORCHRUN_ENVIRONMENT}
 
@@ -109,19 +108,19 @@ def _environment(command: list[str], threads: int) -> dict[str, str]:
 def _run(
     stage: Stage, command: list[str], extra: dict[str, str], locks: list[int]
 ) -> tuple[int, str]:
-    """Run the command in a group of its own; returns its exit code and the signal that came."""
-    came: list[int] = []
+    """Run the command in its own process group, and return its exit code and a received signal."""
+    received: list[int] = []
     process: Optional[subprocess.Popen[bytes]] = None
 
     def forward(number: int, _: Any) -> None:
-        came.append(number)
-        tell()
+        received.append(number)
+        send()
 
-    def tell() -> None:
+    def send() -> None:
         if process is None or process.poll() is not None:
             return
-        # the first asks a training to save, in all its processes; a second one ends it
-        saves = stage.kind == "train" and len(came) == 1
+        # the first signal makes all processes of a training save, a second one ends them
+        saves = stage.kind == "train" and len(received) == 1
         os.killpg(process.pid, signal.SIGUSR1 if saves else signal.SIGTERM)
 
     handled = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -134,12 +133,12 @@ def _run(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **extra},
-                pass_fds=locks,  # they are held for as long as the training lives
+                pass_fds=locks,  # the training holds the locks until it ends
                 start_new_session=True,
                 preexec_fn=_ignore_usr1,
             )
-            if came:  # before there was a process to tell
-                tell()
+            if received:  # before the process existed
+                send()
             code = process.wait()
     except OSError as error:
         raise LotteryError(
@@ -148,28 +147,28 @@ def _run(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return code, signal.Signals(came[0]).name if came else ""
+    return code, signal.Signals(received[0]).name if received else ""
 
 
-def _saved(stage: Stage, told: int) -> str:
-    """The signal that made a training save and end since its log had ``told`` bytes."""
+def _saving_signal(stage: Stage, log_size: int) -> str:
+    """Return the signal that a training saved for, by the log after its first bytes."""
     with open(stage.log, "rb") as log:
-        log.seek(told)
-        found = re.findall(rb"saved at update \d+ because of (\w+)", log.read())
-    return found[-1].decode() if found else ""
+        log.seek(log_size)
+        names = re.findall(rb"saved at update \d+ because of (\w+)", log.read())
+    return names[-1].decode() if names else ""
 
 
 def _ignore_usr1() -> None:
-    """torchrun would die of it; a training's own processes set their handlers themselves."""
+    """Ignore SIGUSR1, which would kill torchrun; trainings set their own handlers."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def _spent(stage: Stage, seconds: float) -> float:
-    """The seconds of this start and of those before it that did not finish the stage."""
+def _add_seconds(stage: Stage, seconds: float) -> float:
+    """Return the seconds of this start and of all previous starts of the stage."""
     path = Path(stage.folder) / f".{stage.kind}.seconds"
     try:
         before = float(read_text(path, 100))
-    except (OSError, ValueError):  # there is none, or it was cut off
+    except (OSError, ValueError):  # missing or truncated
         before = 0.0
     with replacing(path) as temporary:
         temporary.write_text(f"{before + seconds:.1f}", encoding="utf-8")
@@ -178,18 +177,18 @@ def _spent(stage: Stage, seconds: float) -> float:
 
 def _failed(stage: Stage, code: int, command: list[str], reason: str) -> LotteryError:
     lines = [line for line in tail(Path(stage.log)).splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("fairseq-lottery: ")]
-    last = said[-1] if said else " / ".join(line[-160:] for line in lines[-2:])
+    messages = [line for line in lines if line.startswith("fairseq-lottery: ")]
+    last = messages[-1] if messages else " / ".join(line[-160:] for line in lines[-2:])
     runner = [sys.executable, "-m", MODULE, stage.name, "--", *command]
-    again = f"{shlex.join(['cd', str(Path.cwd())])} && {shlex.join(runner)}"
+    line = f"{shlex.join(['cd', str(Path.cwd())])} && {shlex.join(runner)}"
     return LotteryError(
         f"the stage {stage.name} failed ({reason}); its log {Path.cwd() / stage.log} ends with:"
-        f" {last}; repeat it with: {again}"
+        f" {last}; repeat it with: {line}"
     )
 
 
 def main() -> int:
-    """Find the stage in ``plan.json`` of the current folder and run it."""
+    """Run a stage of ``plan.json`` in the current folder."""
     name, dashes, *command = sys.argv[1:] + ["", ""][: max(0, 3 - len(sys.argv))]
     try:
         if dashes != "--" or not command or not re.match(r"\w+-", name):
@@ -199,13 +198,13 @@ def main() -> int:
         if stage is None:
             raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
         gpus = 0
-        if plan.executor == "local":  # a cluster hands out GPUs by itself
+        if plan.executor == "local":  # a cluster assigns the GPUs itself
             most = plan.gpus if stage.kind == "train" else int(stage.kind in RUNNING)
             gpus = min(plan.gpus, most)
         try:
             run_stage(stage, command, gpus, plan.threads)
         except LotteryError as error:
-            # where whoever started the stage finds it, on whatever machine
+            # the starter reads the message here, even on another machine
             with replacing(stage.failure) as path:
                 path.write_text(f"{error}\n", encoding="utf-8")
             raise

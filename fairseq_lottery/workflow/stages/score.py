@@ -1,4 +1,4 @@
-"""Scoring translations: all sentences, in order, by the model that the row says.
+"""Score the translations of a test set, and check that they are complete.
 
 Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.score``.
 """
@@ -19,50 +19,53 @@ from fairseq_lottery.records.stage_records import SCORES
 from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_references
 from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure
 
-#: source, target, translation, the same detokenised, scores of its tokens: in this order
+#: source, target, translation, detokenised translation, scores of its tokens, in this order
 _LINE = re.compile(r"([STHDP])-(\d+)\t(.*)")
 
 
 def read_translations(path: Path, references: list[str]) -> tuple[list[str], list[str]]:
-    """Hypotheses and sources that fairseq-generate wrote, in the order of the test set.
+    """Return hypotheses and sources in the order of the test set.
 
     Args:
-        references: raw text, one sentence each.
+        path: output of fairseq-generate.
+        references: raw sentences.
 
     Raises:
-        LotteryError: a sentence is missing, twice, cut, or beside another one's reference.
+        LotteryError: a sentence is missing, doubled or truncated, or the references do not match.
     """
-    found: dict[str, dict[int, str]] = {kind: {} for kind in "STHDP"}
+    texts: dict[str, dict[int, str]] = {kind: {} for kind in "STHDP"}
     for line in read_lines(path):
         match = _LINE.match(line)
         if match:
             kind, number, rest = match.group(1), int(match.group(2)), match.group(3)
-            if number in found[kind]:
+            if number in texts[kind]:
                 raise LotteryError(f"{path} translates sentence {number} twice; delete it")
-            found[kind][number] = rest.split("\t", 1)[-1] if kind in "DH" else rest
-    hypotheses = found["D"] or found["H"]  # detokenised, where fairseq was asked to
+            texts[kind][number] = rest.split("\t", 1)[-1] if kind in "DH" else rest
+    hypotheses = texts["D"] or texts["H"]
     if not references:
-        raise LotteryError(f"{path} has no references to be compared with; they are empty")
+        raise LotteryError(f"the references for {path} are empty; give those of the test set")
     missing = [n for n in range(len(references)) if n not in hypotheses]
     if missing or len(hypotheses) != len(references):
         raise LotteryError(
             f"{path} has {len(hypotheses)} translations for {len(references)} references"
-            f"{f' (sentence {missing[0]} is missing)' if missing else ''}; the references must be"
-            " those of the test set that was preprocessed"
+            f"{f' (sentence {missing[0]} is missing)' if missing else ''}; give the references of"
+            " the test set that was preprocessed"
         )
-    # fairseq-generate writes the scores behind a translation, so that one without may be cut
-    cut = [n for n in range(len(references)) if n not in found["P"]]
-    if cut:
-        raise LotteryError(f"{path} ends within sentence {cut[0]}; delete it and translate again")
-    refuse_other_references(str(path), found["T"], references)
+    # fairseq-generate writes token scores last, so a translation without them may be truncated
+    truncated = [n for n in range(len(references)) if n not in texts["P"]]
+    if truncated:
+        raise LotteryError(
+            f"{path} is truncated in sentence {truncated[0]}; delete it and translate again"
+        )
+    refuse_other_references(str(path), texts["T"], references)
     order = range(len(references))
-    return [hypotheses[n] for n in order], [found["S"].get(n, "") for n in order]
+    return [hypotheses[n] for n in order], [texts["S"].get(n, "") for n in order]
 
 
 def scores(
     hypotheses: list[str], references: list[str], metrics: list[str]
 ) -> list[dict[str, Any]]:
-    """Corpus scores by sacreBLEU, each with its signature."""
+    """Return corpus scores of sacreBLEU with their signatures."""
     from sacrebleu.metrics import BLEU, CHRF, TER
 
     makers: dict[str, Any] = {"BLEU": BLEU, "chrF": CHRF, "TER": TER}
@@ -75,10 +78,14 @@ def scores(
 
 
 def extra_score(name: str, command: str, places: dict[str, str]) -> dict[str, Any]:
-    """The number that ends the output of a command of the user's."""
+    """Return the number at the end of the output of a user's command.
+
+    Args:
+        places: placeholder of the command -> path.
+    """
     filled = command.format(**{name: shlex.quote(path) for name, path in places.items()})
     ended = subprocess.run(filled, shell=True, capture_output=True, text=True, check=False)
-    # the last word, or what follows a colon or an equals sign in it: no number out of a sentence
+    # the number must be the last word, or follow a colon or an equals sign in it
     number = re.search(r"(?:^|[\s:=])([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*$", ended.stdout)
     if ended.returncode or not number:
         last = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
@@ -90,7 +97,7 @@ def extra_score(name: str, command: str, places: dict[str, str]) -> dict[str, An
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Score one file of translations; writes hypotheses.txt, sources.txt and scores.jsonl."""
+    """Score one file of translations, and write hypotheses.txt, sources.txt and scores.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--translations", type=Path, required=True)
     parser.add_argument("--references", type=Path, required=True)

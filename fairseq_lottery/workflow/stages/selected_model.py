@@ -1,4 +1,4 @@
-"""The weights that a cell is judged by: best, last or averaged, at the cell's own sparsity."""
+"""The evaluated model of a cell: best, last or averaged, with the cell's sparsity."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model is, counted in the model itself.
+    """Counts of pruned weights or components in a model, under the names of records.
 
     Attributes:
-        pruned, prunable: weights that its mask removes, of how many; or pruned components, of how
-            many.
+        pruned, prunable: numbers of weights, or of components.
         denominator: the prunable set, or the kind of components.
-        signature: of the ticket that it started from, None without one.
-        matrices: matrix -> share of its prunable weights that is left.
-        closed: kind -> share of these components that is pruned; None where none was to be.
-        mask: its own, None for a model that has none.
+        signature: signature of the model's ticket; None without one.
+        matrices: matrix -> share of its prunable weights that is kept.
+        closed: kind -> share of components that is pruned; None if the row prunes none.
+        mask: mask of the model; None if it has none.
     """
 
     update: int
@@ -45,26 +44,27 @@ class Measured:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the record of its training says of it."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mask"}
+        """Entries of the training's record."""
+        names = [field.name for field in fields(self) if field.name != "mask"]
+        return {name: getattr(self, name) for name in names}
 
     @property
     def row(self) -> dict[str, Any]:
-        """What each row of its scores says of it."""
+        """Entries of each row of scores."""
         facts = {**self.record, "signature_of_ticket": self.signature}
-        left_out = ("matrices", "signature") + (("closed",) if self.closed is None else ())
-        return {name: value for name, value in facts.items() if name not in left_out}
+        omitted = ("matrices", "signature") + (("closed",) if self.closed is None else ())
+        return {name: value for name, value in facts.items() if name not in omitted}
 
 
 def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
-    """Write the model that ``checkpoint`` (best, last, average:N) names, without its optimizer.
+    """Write the model ``best``, ``last`` or ``average:N`` without its optimizer.
 
     Args:
         folder: the save-dir.
-        out: where to; beside it unless given.
+        out: folder of the model, by default the save-dir.
 
     Raises:
-        LotteryError: fairseq left no such checkpoint.
+        LotteryError: the checkpoint is missing.
     """
     import torch
 
@@ -80,18 +80,19 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     source = folder / f"checkpoint_{kind}.pt"
     if not source.is_file():
         hint = (
-            "; it is written when a validation finds one, so give --validate-interval-updates"
-            " (none counts while the sparsity increases)"
+            "; a validation after the last pruning step writes it, so give"
+            " --validate-interval-updates"
         )
         raise LotteryError(f"{folder} has no {source.name}{hint if kind == 'best' else ''}")
     state = read_checkpoint(source)
     with replacing(target) as temporary, open(temporary, "wb") as file:
-        torch.save({**state, "last_optimizer_state": None}, file)  # a name would be stored in it
+        # torch.save would store a file name in the file
+        torch.save({**state, "last_optimizer_state": None}, file)
     return target
 
 
-def leave_mask(model: Path, mask: Optional[Mask]) -> None:
-    """Write the mask of a model beside it, in a file of a bit per weight, for reports."""
+def write_mask(model: Path, mask: Optional[Mask]) -> None:
+    """Write the mask of a model to a file in its folder, with one bit per weight, for reports."""
     from fairseq_lottery.formats import save_mask
 
     if mask is not None:
@@ -103,9 +104,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, required=True)
     add("--sparsity", type=float, required=True)
-    add("--components", help="choice of the heads and FFN units that the model has pruned")
-    add("--kind", help="of the components that its row counts")
-    add("--share", type=float, help="of these components, that its row says is pruned")
+    add("--components", help="choice of pruned heads and FFN units, or ticket with the mask")
+    add("--kind", help="kind of the components that the row counts")
+    add("--share", type=float, help="share of these components that is pruned")
 
 
 def measure(
@@ -115,19 +116,17 @@ def measure(
     kind: Optional[str] = None,
     share: Optional[float] = None,
 ) -> Measured:
-    """Count what a model's mask removes, and refuse a model that is not its row's.
+    """Count the pruned weights or components of a model, and check them against its row.
 
     Args:
-        sparsity: the row's; with ``components`` of the weights of the components that are kept.
-        components: choice of the heads and FFN units that it shall have pruned, or the ticket
-            whose mask it shall have.
-        kind: of the components that the row counts; ``weights`` for a mask.
-        share: of them that the row says is pruned; None where a search has found it.
+        sparsity: sparsity of the row; with ``components``, of the weights of kept components.
+        components: choice of the pruned components, or ticket with the required mask.
+        kind: kind of the components that the row counts; ``weights`` for a mask.
+        share: share of these components that is pruned; None if a search determined it.
 
     Raises:
-        LotteryError: it is denser or sparser than ``sparsity``, beyond rounding each matrix to
-            whole weights, or has another share pruned; weights that its mask removes, or of
-            components that are pruned, are not zero.
+        LotteryError: the sparsity differs by more than rounding each matrix, the share differs,
+            or a pruned weight is not zero.
     """
     from fairseq_lottery.formats import read_source
     from fairseq_lottery.heads.components.anatomy import KINDS
@@ -136,8 +135,8 @@ def measure(
 
     source = read_source(model)
     mask = source.mask if source.mask is not None else full_mask(source.shapes)
-    _refuse_weights(source, mask, "that its mask removes")
-    found = Measured(
+    _refuse_weights(source, mask, "its mask prunes")
+    measured = Measured(
         update=int(source.update or 0),
         pruned=mask.pruned,
         prunable=mask.prunable,
@@ -147,32 +146,32 @@ def measure(
         mask=source.mask,
     )
     if kind == "weights":
-        return _with_mask(found, source, str(components))
+        return _with_mask(measured, source, str(components))
     if components is not None:
         choice, _ = load_choice(components)
         _refuse_other_choice(source, mask, choice, components, str(kind), share, sparsity)
         return replace(
-            found,
+            measured,
             pruned=choice.count_pruned(str(kind)),
             prunable=choice.count(str(kind)),
             denominator=str(kind),
-            closed={one: choice.count_pruned(one) / choice.count(one) for one in KINDS},
+            closed={name: choice.count_pruned(name) / choice.count(name) for name in KINDS},
         )
     if not rounds_to(mask.pruned, mask.prunable, sparsity, len(mask) + 1):
         raise LotteryError(
-            f"{model} has lost {mask.pruned} of {mask.prunable} weights ({mask.sparsity:.4f}), but"
-            f" its row is {sparsity:g}; it was saved before its mask was complete, so train again"
-            " or evaluate checkpoint: last"
+            f"sparsity of {model} is {mask.sparsity:.4f} ({mask.pruned} of {mask.prunable}),"
+            f" expected {sparsity:g}; it was saved before the last pruning step, so train again or"
+            " evaluate checkpoint: last"
         )
-    return found
+    return measured
 
 
-def _refuse_weights(source: Source, kept: Mapping[str, Tensor], which: str) -> None:
-    """Refuse weights where ``kept`` is false."""
+def _refuse_weights(source: Source, kept: Mapping[str, Tensor], cause: str) -> None:
+    """Raise an error if a weight is not zero where ``kept`` is false."""
     from fairseq_lottery.formats.mask_leaks import count_leaks
 
     for name in count_leaks(source.weights, kept):
-        raise LotteryError(f"{source.path}: {name} has weights {which}")
+        raise LotteryError(f"{source.path}: {name} has nonzero weights that {cause}; train again")
 
 
 def _refuse_other_choice(
@@ -184,39 +183,37 @@ def _refuse_other_choice(
     share: Optional[float],
     sparsity: float,
 ) -> None:
-    """Refuse a model without this choice pruned, or with another share of the rest pruned."""
+    """Raise an error if a model's pruned components or the sparsity of the others differ."""
     from fairseq_lottery.heads.components.pruned_weights import weight_masks
     from fairseq_lottery.masks import count_to_prune, rounds_to
 
     pruned, total = choice.count_pruned(kind), choice.count(kind)
     if share is not None and pruned != count_to_prune(share, total):
         raise LotteryError(
-            f"{path} prunes {pruned} of {total} {kind}, but its row is {share:g}; delete it"
+            f"{path} prunes {pruned} of {total} {kind}, expected a share of {share:g}; delete it"
         )
-    kept = weight_masks(choice, source.shapes)
-    _refuse_weights(source, kept, f"of components that {path} prunes")
+    component_masks = weight_masks(choice, source.shapes)
+    _refuse_weights(source, component_masks, f"{path} prunes")
     count = lost = 0
     for name, keep in mask.items():
-        left = kept.get(name)
-        gone = int((~keep if left is None else ~keep & left).sum())
-        if gone and not sparsity:
+        in_kept = component_masks.get(name)
+        extra = int((~keep if in_kept is None else ~keep & in_kept).sum())
+        if extra and not sparsity:
             raise LotteryError(
-                f"{source.path}: {name} has lost weights of components that {path} keeps"
+                f"{source.path}: {extra} pruned weights of {name} are in components that {path}"
+                " keeps; train again"
             )
-        count += mask.size(name) - (0 if left is None else int((~left).sum()))
-        lost += gone
+        count += mask.size(name) - (0 if in_kept is None else int((~in_kept).sum()))
+        lost += extra
     if not rounds_to(lost, count, sparsity, len(mask) + 1):
         raise LotteryError(
-            f"{source.path} has lost {lost} of {count} weights that {path} keeps, but its"
-            f" row is {sparsity:g} of them; train it again"
+            f"{source.path} prunes {lost} of {count} weights in components that {path} keeps,"
+            f" expected a sparsity of {sparsity:g}; train again"
         )
 
 
-def _with_mask(found: Measured, source: Source, path: str) -> Measured:
-    """Count the weights that a search has pruned, and the components that nothing reads any more.
-
-    The model's own mask is the search's, if it has one.
-    """
+def _with_mask(measured: Measured, source: Source, path: str) -> Measured:
+    """Return the counts of a search: pruned weights, and components without used weights."""
     from fairseq_lottery.formats import read_source
     from fairseq_lottery.heads.components.anatomy import KINDS
     from fairseq_lottery.heads.components.pruned_weights import find_pruned
@@ -225,14 +222,14 @@ def _with_mask(found: Measured, source: Source, path: str) -> Measured:
     mask = read_source(path).mask
     if mask is None:
         raise LotteryError(f"{path} has no mask; delete it")
-    _refuse_weights(source, mask, f"that {path} prunes")
+    _refuse_weights(source, mask, f"{path} prunes")
     if source.is_pruned and source.mask != mask:
-        raise LotteryError(f"{source.path} has another mask than {path}; train it again")
-    # heads without queries and keys are no empty ones: their values count, and so do biases
+        raise LotteryError(f"mask of {source.path} does not match {path}; train again")
+    # a head without queries and keys attends evenly, so its values and biases still count
     read = {name: keep.float() for name, keep in mask.items() if "q_proj" not in name}
     empty = find_pruned(read, anatomy_of(source))
     return replace(
-        found,
+        measured,
         pruned=mask.pruned,
         prunable=mask.prunable,
         denominator=_set_of(mask, source.shapes),
@@ -243,7 +240,7 @@ def _with_mask(found: Measured, source: Source, path: str) -> Measured:
 
 
 def _set_of(mask: Mask, shapes: dict[str, tuple[int, ...]]) -> str:
-    """The name of the prunable set that a mask covers."""
+    """Return the name of the prunable set that a mask covers."""
     from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
 
     for name in PRUNABLE_SETS:

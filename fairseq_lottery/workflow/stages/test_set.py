@@ -1,4 +1,4 @@
-"""A test set that fairseq-preprocess made, read as fairseq-generate reads it."""
+"""Check a test set of fairseq-preprocess as fairseq-generate reads it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from fairseq_lottery.workflow.stages.references import read_lines, refuse_other_
 
 
 def refuse_unfit(cfg: Any, name: str, positions: Any, subset: str, references: Path) -> None:
-    """Refuse a test set that cannot be translated and scored.
+    """Raise an error for a test set that cannot be translated and scored.
 
     Args:
-        cfg: fairseq-generate's configuration.
+        cfg: configuration of fairseq-generate.
         name: fairseq's name of a task that translates.
-        positions: how many tokens the model takes, as its ``max_positions`` says.
+        positions: ``max_positions`` of the model, in tokens.
         subset: name of the test set.
-        references: its raw text.
+        references: file of its raw text.
 
     Raises:
-        LotteryError: a sentence is too long, or the references are of other sentences.
+        LotteryError: a sentence is too long, or the references do not match.
     """
-    # fairseq's own: ours would look for the model, which is not there yet
+    # fairseq's own task: the task of this package would load the model, which does not exist yet
     task = TASK_REGISTRY[name].setup_task(cfg.task)
     task.load_dataset(subset)
     sentences = task.dataset(subset)
@@ -37,28 +37,28 @@ def refuse_unfit(cfg: Any, name: str, positions: Any, subset: str, references: P
         number = too_long[0]
         lengths = tuple(map(int, sentences.size(number)))
         raise LotteryError(
-            f"sentence {number} of {whose} has {lengths} tokens (source, target) and the"
-            f" model takes {limits}; take it out of the set and the references, or give"
+            f"sentence {number} of {whose} has {lengths} tokens (source, target), which exceeds"
+            f" the model's {limits}; remove it from the set and the references, or give"
             " --max-source-positions and --max-target-positions in both train and generate"
         )
     lines = read_lines(references)
     if len(lines) != len(sentences):
-        raise LotteryError(f"{references} has {len(lines)} lines, and {whose} {len(sentences)}"
-                           " sentences; give the raw text of that set")  # fmt: skip
+        raise LotteryError(f"{references} has {len(lines)} lines, expected {len(sentences)}, the"
+                           f" sentences of {whose}; give the raw text of that set")  # fmt: skip
     if sentences.tgt is not None:
         refuse_other_references(whose, _targets(task, cfg, sentences), lines)
 
 
 def _targets(task: Any, cfg: Any, sentences: Any) -> dict[int, str]:
-    """Targets as fairseq-generate prints them: without subwords and tokenization."""
+    """Return targets as fairseq-generate prints them: detokenised, without subwords."""
     bpe, tokenizer = task.build_bpe(cfg.bpe), task.build_tokenizer(cfg.tokenizer)
 
     def text(number: int) -> str:
         tokens = sentences[number]["target"]
-        found: str = task.target_dictionary.string(
+        target: str = task.target_dictionary.string(
             tokens, cfg.common_eval.post_process, escape_unk=True
         )
-        found = found if bpe is None else bpe.decode(found)
-        return found if tokenizer is None else tokenizer.decode(found)
+        target = target if bpe is None else bpe.decode(target)
+        return target if tokenizer is None else tokenizer.decode(target)
 
     return {number: text(number) for number in range(len(sentences))}

@@ -1,4 +1,4 @@
-"""The figure of a cell that is not translated with: the validation that its model was saved at.
+"""Score a cell by the validation that fairseq stored in its model.
 
 Run in the training's environment as ``python -m fairseq_lottery.workflow.stages.validation``.
 """
@@ -20,25 +20,25 @@ from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, 
 
 
 def read_validation(model: Path) -> dict[str, Any]:
-    """Return metric, score, signature and subset of the validation that fairseq noted in a model.
+    """Return metric, score, signature and subset of the validation stored in a model.
 
-    fairseq notes the metric by which it chooses its best checkpoint, on the first set of
+    fairseq stores the metric by which it selects the best checkpoint, on the first subset of
     ``--valid-subset``, rounded to three decimals.
 
     Raises:
-        LotteryError: there is none, as no validation was done when the model was saved.
+        LotteryError: the model was saved without a validation.
     """
     state = read_checkpoint(model)
     score: Any = (state.get("extra_state") or {}).get("val_loss")
     is_number = isinstance(score, (int, float)) and not isinstance(score, bool)
     if not is_number or not math.isfinite(score):
         raise LotteryError(
-            f"the validation noted in {model} is {score!r}, expected a finite number; train with"
+            f"validation in {model} is {score!r}, expected a finite number; train with"
             " --validate-interval-updates that divides --save-interval-updates"
         )
     settings = settings_in(state)
     metric = str(settings.get("best_checkpoint_metric"))
-    # the criterions of this package have the losses of fairseq's, which an adopted run has
+    # the criterions of this package compute the same losses as fairseq's in adopted runs
     criterion = re.sub("_lottery$", "", str(settings.get("criterion")))
     return {
         "metric": metric,

@@ -1,4 +1,4 @@
-"""What a training is, and which trainings a technique is made of."""
+"""Descriptions of trainings, and the techniques that consist of them."""
 
 from fairseq_lottery.extensions import load_techniques
 

@@ -1,8 +1,8 @@
-"""The papers' techniques: each a function from a vocabulary to the trainings of its row.
+"""The papers' techniques: each is a function that yields the trainings of its table rows.
 
-A technique yields ``(sparsity, training)``, parents first. What it needs on the way is found
-by following the trainings' tickets, and equal trainings of several techniques run once. A
-user's own technique is such a function, in a file that the configuration names.
+A technique yields pairs ``(sparsity, training)``, parents first. The workflow adds the trainings
+that their tickets are drawn from, and runs equal trainings of several techniques once. Users
+define techniques of their own in a file that the configuration names.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Cells = Iterator[tuple[float, Training]]
 
 @dataclass(frozen=True)
 class Technique:
-    """A name, what a table calls it, and the function that plans it.
+    """A technique: its name, its title in tables, and the function that plans its trainings.
 
     Attributes:
-        rows: what a row is a share of: ``weights``; ``heads``, ``units`` or ``blocks`` that are
-            pruned; or ``metric``, where a search stops.
-        options: settings of its own, besides the vocabulary's, with their defaults.
+        rows: the quantity whose share a row gives: pruned ``weights``, ``heads``, ``units`` or
+            ``blocks``; or the ``metric`` at which a search stops.
+        options: settings of this technique only, with their defaults.
     """
 
     name: str
@@ -47,10 +47,11 @@ TECHNIQUES: dict[str, Technique] = {}
 def technique(
     name: str, title: str, rows: str = "weights", options: Optional[Mapping[str, Any]] = None
 ) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
-    """Register the function below under a name, with the title that tables show.
+    """Register the decorated function as a technique.
 
     Args:
-        options: its settings with their defaults; its further parameters unless given.
+        title: its name in tables.
+        options: its settings with their defaults; by default the function's parameters.
     """
 
     def register(plan: Callable[..., Cells]) -> Callable[..., Cells]:
@@ -71,28 +72,28 @@ def magnitude_pruning(v: Vocabulary) -> Cells:
 
 @technique("lt", "LT")
 def lottery_ticket(v: Vocabulary) -> Cells:
-    """Survivors go back to update 0 (Frankle & Carbin 2019)."""
+    """Reset survivors to update 0 in every round (Frankle & Carbin 2019)."""
     return v.iterate(v.dense, v.rounds, back_to=0)
 
 
 @technique("slt", "SLT")
-def stabilized(v: Vocabulary) -> Cells:
-    """Survivors go back to update t of the latest run (Brix et al. 2020, section 2.3)."""
+def stabilized_lottery_ticket(v: Vocabulary) -> Cells:
+    """Reset survivors to update t of the latest run (Brix et al. 2020, section 2.3)."""
     return v.iterate(v.dense, v.rounds)
 
 
 @technique("clt", "CLT")
-def constant(v: Vocabulary) -> Cells:
-    """As SLT, but only the signs go back, with one magnitude per matrix (section 2.4)."""
+def constant_lottery_ticket(v: Vocabulary) -> Cells:
+    """Reset as SLT, but keep only signs, with one magnitude per matrix (section 2.4)."""
     return v.iterate(v.dense, v.rounds, reset="sign")
 
 
 @technique("slt-mp", "SLT-MP")
 def stabilized_then_pruned(v: Vocabulary, switch: tuple[float, ...] = (0.5, 0.6)) -> Cells:
-    """SLT in few steps, then magnitude pruning from the last ticket (section 2.5).
+    """Iterate SLT in few rounds, then prune by magnitude from the last ticket (section 2.5).
 
-    Every target is one training that starts from the ticket of ``switch[-1]`` on the update t
-    of the last SLT run, the one trained at ``switch[-1]``, under that run's own mask.
+    Every higher sparsity is one training under a pruning schedule. It starts from the weights at
+    update t of the last SLT run, which is trained at ``switch[-1]``, under the mask of that run.
     """
     run = v.dense
     for sparsity, run in v.iterate(v.dense, switch):
@@ -105,11 +106,11 @@ def stabilized_then_pruned(v: Vocabulary, switch: tuple[float, ...] = (0.5, 0.6)
 
 @technique("mp-slt", "MP-SLT")
 def pruned_then_stabilized(v: Vocabulary, switch: float = 0.6) -> Cells:
-    """The mask of magnitude pruning on the weights of update t, then SLT (section 2.5).
+    """Start SLT from the mask of magnitude pruning (section 2.5).
 
-    The first ticket's weights are those of update t of the magnitude pruning run itself, which
-    is the latest run there is; with ``rewind_source: dense`` they are the dense run's. Below
-    ``switch`` it is magnitude pruning, as in table 1.
+    The first ticket has the weights at update t of the magnitude pruning run; with
+    ``rewind_source: dense``, those of the dense run. Rows below ``switch`` are magnitude pruning,
+    as in table 1.
     """
     for sparsity in v.sparsities:
         if sparsity < switch:
@@ -122,15 +123,15 @@ def pruned_then_stabilized(v: Vocabulary, switch: float = 0.6) -> Cells:
 
 @technique("lr-rewind", "LR rewinding")
 def learning_rate_rewinding(v: Vocabulary) -> Cells:
-    """Survivors keep their trained values, only the schedule goes back to t (Renda 2020)."""
+    """Keep trained values, and rewind only the learning rate to t (Renda et al. 2020)."""
     return v.iterate(v.dense, v.rounds, reset="keep", update_counter="rewind")
 
 
 @technique("fine-tune", "fine-tuning")
 def fine_tuning(v: Vocabulary, lr: Optional[float] = None) -> Cells:
-    """Survivors keep their trained values and train on at a small constant rate (Renda 2020).
+    """Keep trained values, and continue at a small constant rate (Renda et al. 2020).
 
-    The rate is the last one of the dense run unless ``lr`` gives another.
+    The rate is ``lr``, by default the last rate of the dense run.
     """
     flags = v.at_constant_rate(lr)
     run = v.dense
@@ -141,30 +142,31 @@ def fine_tuning(v: Vocabulary, lr: Optional[float] = None) -> Cells:
 
 @technique("one-shot", "one-shot SLT")
 def one_shot(v: Vocabulary) -> Cells:
-    """SLT without rounds: every sparsity is drawn from the dense run."""
+    """Draw the ticket of every sparsity from the dense run, without rounds."""
     for sparsity in v.sparsities:
         yield sparsity, v.train(v.ticket(v.dense, sparsity))
 
 
 @technique("imp", "global IMP")
 def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
-    """Global magnitude, at most ``fraction`` of the rest per round, back to the dense run's t.
+    """Prune at most ``fraction`` of the survivors per round by global magnitude.
 
-    Yu et al. 2020 and Chen et al. 2020. Between two rows the rounds remove equal shares.
+    Survivors are reset to update t of the dense run (Yu et al. 2020, Chen et al. 2020). The
+    rounds between two rows prune equal shares.
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
-        raise LotteryError(f"imp removes a share between 0 and 1 per round, not {fraction}")
+        raise LotteryError(f"fraction of imp is {fraction}, expected a share between 0 and 1")
     if Pattern.parse(v.pruning.scope):
         raise LotteryError(
-            f"imp ranks all matrices as one, which scope: {v.pruning.scope} does not; write another"
-            " technique, or leave scope out"
+            f"imp has a global scope, which excludes scope: {v.pruning.scope}; choose another"
+            " technique, or omit scope"
         )
     run, done = v.dense, 0.0
     for row in v.sparsities:
         count = math.ceil(math.log((1 - row) / (1 - done)) / math.log(1 - fraction) - 1e-9)
         share = ((1 - row) / (1 - done)) ** (1 / count)
-        for turn in range(1, count + 1):
-            sparsity = row if turn == count else round(1 - (1 - done) * share**turn, 6)
+        for step in range(1, count + 1):
+            sparsity = row if step == count else round(1 - (1 - done) * share**step, 6)
             ticket = v.ticket(run, sparsity, back=v.dense.at(v.rewind), scope="global")
             run = v.train(ticket)
             yield sparsity, run
@@ -173,13 +175,13 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
 
 @technique("random", "random mask")
 def random_mask(v: Vocabulary) -> Cells:
-    """As SLT in every step, but what is pruned is drawn at random: the control of the mask."""
+    """Iterate as SLT under random masks, as a control of the mask."""
     return v.iterate(v.dense, v.rounds, score="random")
 
 
 @technique("random-reinit", "random reinit")
 def random_reinitialisation(v: Vocabulary) -> Cells:
-    """The masks of SLT on fresh weights: the control of the start values."""
+    """Train the masks of SLT from new weights, as a control of the start weights."""
     run = v.dense
     for sparsity in v.rounds:
         yield sparsity, v.train(v.ticket(run, sparsity, reset="random"))
@@ -188,7 +190,7 @@ def random_reinitialisation(v: Vocabulary) -> Cells:
 
 @technique("random-sign", "random signs")
 def random_signs(v: Vocabulary) -> Cells:
-    """The masks and magnitudes of CLT with random signs: the control of the signs."""
+    """Train the masks and magnitudes of CLT with random signs, as a control of the signs."""
     run = v.dense
     for sparsity in v.rounds:
         yield sparsity, v.train(v.ticket(run, sparsity, reset="random-sign"))
@@ -196,18 +198,18 @@ def random_signs(v: Vocabulary) -> Cells:
 
 
 def load_own(path: Path) -> None:
-    """Run a user's file, in which ``@technique`` registers techniques of their own.
+    """Run a user's Python file that registers techniques with ``@technique``.
 
     Raises:
-        LotteryError: no such file, or it fails.
+        LotteryError: the file is missing, or fails.
     """
     if not is_plain(path):
-        raise LotteryError(f"there is no file {path} with techniques")
+        raise LotteryError(f"there is no file {path}; give a Python file with techniques")
     if path.suffix != ".py":
-        raise LotteryError(f"{path} is no Python; the name of a file with techniques ends in .py")
+        raise LotteryError(f"{path} is not a Python file; rename it to end in .py")
     spec = importlib.util.spec_from_file_location(f"own_techniques_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     try:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:  # noqa: BLE001 - a user's file raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         raise LotteryError(f"{path} fails with {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""fairseq-train's flags as text: read, compared and changed without knowing fairseq."""
+"""Flags of fairseq-train as text, parsed and compared without importing fairseq."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files.python_literals import is_plain_value
 
-#: flags that decide what is logged, saved, validated and where, but no weight
+#: flags of logging, saving and resources, which do not change any weight
 _NO_WEIGHT = re.compile(
     r"--(log-.*|no-progress-bar|tensorboard-logdir|wandb-project|azureml-logging|aim-.*"
     r"|save-.*|keep-(interval|last|best).*|no-(save|epoch-checkpoints|last-checkpoints"
@@ -21,13 +21,13 @@ _NO_WEIGHT = re.compile(
     r"|nccl-timeout|heartbeat-timeout|all-gather-list-size|empty-cache-freq|reset-logging"
     r"|distributed-timeout|load-checkpoint-on-all-dp-ranks|plasma-path|use-plasma-view)"
 )
-#: flags of validation; they reach the weights only through a schedule that looks at it
+#: flags of validation, which change weights only if the learning rate depends on it
 _VALIDATION = re.compile(
     r"--(validate-.*|disable-validation|fixed-validation-seed|valid-subset|combine-val.*"
     r"|ignore-unused-valid-subsets|max-valid-steps|max-tokens-valid|batch-size-valid"
     r"|(maximize-)?best-checkpoint-metric|eval-.*|skip-invalid-size-inputs-valid-test)"
 )
-#: fairseq's second names of flags
+#: short or alternative names of flags -> their long names
 _LONG = {
     "-s": "--source-lang",
     "-t": "--target-lang",
@@ -37,68 +37,68 @@ _LONG = {
     "--nval": "--max-valid-steps",
     "--wd": "--weight-decay",
 }
-#: flags that decide which checkpoint is the best
+#: flags that decide which checkpoint fairseq selects as the best
 _SELECTION = re.compile(r"--((maximize-)?best-checkpoint-metric|valid-subset|eval-.*)")
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Flags in their order, each with its values, as given on a command line."""
+    """Flags with their values, in the order of a command line."""
 
     items: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Flags:
-        """Split a command line.
+        """Parse a command line.
 
         Raises:
-            LotteryError: a quote that is not closed, a value before the first flag, or a
-                flag that is given twice.
+            LotteryError: a quote is not closed, a value precedes the first flag, or a flag is
+                given twice.
         """
         try:
             words, uncommented = shlex.split(text), shlex.split(text, comments=True)
         except ValueError as error:
             raise LotteryError(f"a quote is not closed ({error})") from error
-        # a folded text is one line: a comment in it would hide all flags that follow
+        # YAML folds the text into one line, where a comment would hide all following flags
         if words != uncommented:
-            raise LotteryError("# starts no comment among flags; take it out, or quote it")
-        found: list[tuple[str, tuple[str, ...]]] = []
+            raise LotteryError("'#' does not start a comment among flags; remove or quote it")
+        items: list[tuple[str, tuple[str, ...]]] = []
         for word in words:
             if re.match(r"--|-[A-Za-z]", word):  # -s en as well, but -1 is a value
                 name, equals, value = word.partition("=")
                 name = _LONG.get(name, name)
-                if name in [other for other, _ in found]:
+                if name in dict(items):
                     raise LotteryError(f"{name} is given twice; give it once")
-                found.append((name, (value,) if equals else ()))
-            elif not found:
-                raise LotteryError(f"{word!r} belongs to no flag; write --name value")
+                items.append((name, (value,) if equals else ()))
+            elif not items:
+                raise LotteryError(f"{word!r} does not follow a flag; write --name value")
             else:
-                name, values = found[-1]
-                found[-1] = (name, (*values, word))
-        return cls(tuple(found))
+                name, values = items[-1]
+                items[-1] = (name, (*values, word))
+        return cls(tuple(items))
 
     def __contains__(self, name: str) -> bool:
-        return any(name == other for other, _ in self.items)
+        return name in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The flags' names, in their order."""
+        """Names of the flags, in order."""
         return tuple(name for name, _ in self.items)
 
     def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
-        """The value of a flag; a switch's is the empty string."""
-        for other, values in self.items:
-            if name == other:
+        """Return the value of a flag; an empty string for a switch."""
+        for flag, values in self.items:
+            if name == flag:
                 return " ".join(values)
         return default
 
     @property
     def valid_subset(self) -> str:
-        """The first set of validation, by which fairseq chooses its best checkpoint."""
+        """First validation subset, on which fairseq selects its best checkpoint."""
         return (self.get("--valid-subset") or "valid").split(",")[0]
 
     def number(self, name: str, default: Optional[float] = None) -> Optional[float]:
-        """The value of a flag as a number."""
+        """Return the value of a flag as a number."""
         text = self.get(name)
         if text is None:
             return default
@@ -107,27 +107,27 @@ class Flags:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise LotteryError(f"{name} {text} is no number")
+            raise LotteryError(f"{name} {text} is not a finite number")
         return number
 
     def without(self, names: Iterable[str]) -> Flags:
-        """All flags but these."""
-        dropped = set(names)
-        return Flags(tuple(item for item in self.items if item[0] not in dropped))
+        """Return all flags except ``names``."""
+        excluded = set(names)
+        return Flags(tuple(item for item in self.items if item[0] not in excluded))
 
     def plus(self, *words: object) -> Flags:
-        """With more flags; one that is there already takes its new value."""
-        more = Flags.parse(shlex.join(map(str, words)))
-        return Flags((*self.without(more.names).items, *more.items))
+        """Return the flags with more flags, which replace flags of the same names."""
+        added = Flags.parse(shlex.join(map(str, words)))
+        return Flags((*self.without(added.names).items, *added.items))
 
     def words(self) -> list[str]:
-        """As the words of a command line."""
+        """Return the words of the command line."""
         return [word for name, values in self.items for word in (name, *values)]
 
-    def not_plain(self) -> tuple[str, ...]:
-        """Return the flags with a value that fairseq might evaluate as a program.
+    def evaluable_names(self) -> tuple[str, ...]:
+        """Return the flags with a value that fairseq might evaluate as Python.
 
-        Flags of logs, saving and validation take paths and JSON, which nothing evaluates.
+        fairseq does not evaluate paths and JSON, the values of logging, saving and validation.
         """
         return tuple(
             name
@@ -137,21 +137,22 @@ class Flags:
         )
 
     def of_weights(self) -> dict[str, str]:
-        """What decides the weights, whatever the order and the spelling of numbers."""
-        looks = self.get("--lr-scheduler") == "reduce_lr_on_plateau"
+        """Return the flags that decide the weights, with normalised order and numbers."""
+        uses_validation = self.get("--lr-scheduler") == "reduce_lr_on_plateau"
         return {
-            name: " ".join(map(_plain, values))
+            name: " ".join(map(_normalise, values))
             for name, values in sorted(self.items)
-            if not _NO_WEIGHT.fullmatch(name) and (looks or not _VALIDATION.fullmatch(name))
+            if not _NO_WEIGHT.fullmatch(name)
+            and (uses_validation or not _VALIDATION.fullmatch(name))
         }
 
     def of_selection(self) -> dict[str, str]:
-        """What decides which checkpoint is called the best."""
+        """Return the flags that decide which checkpoint is the best."""
         return {n: " ".join(v) for n, v in sorted(self.items) if _SELECTION.fullmatch(n)}
 
 
-def _plain(value: str) -> str:
-    """``7e-4`` and ``0.0007`` are one learning rate."""
+def _normalise(value: str) -> str:
+    """Return equal numbers in one form, such as ``0.0007`` for ``7e-4``."""
     try:
         return repr(float(value))
     except ValueError:

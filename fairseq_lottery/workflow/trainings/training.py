@@ -1,4 +1,4 @@
-"""Trainings described by their axes; equal descriptions are one training."""
+"""Descriptions of trainings by their axes; equal descriptions are the same training."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedul
 from fairseq_lottery.options.axes import SCORE
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
-#: resets whose draws have changed: what an older version drew is another training
+#: resets whose random draws have changed since version 1, which their fingerprints record
 _REDRAWN = ("random", "random-sign", "shuffle", "shuffle-layers")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a training at one update: what a snapshot holds."""
+    """The weights of a training at one update, as a snapshot stores them."""
 
     training: Training
     update: int
 
     @property
     def file(self) -> str:
-        """The snapshot that holds them."""
+        """Path of the snapshot."""
         return f"{self.training.folder}/snapshot_{self.update}.safetensors"
 
 
@@ -36,16 +36,16 @@ class ComponentChoice:
     """The components that are pruned before a training starts, or the weights that a search prunes.
 
     Attributes:
-        of: the training whose last model is looked at.
+        of: training; the components are selected in its last model.
         kind: ``heads``, ``units`` or ``blocks`` (in phases heads and blocks); or ``weights``.
-        share: of the components of the kind that is pruned; of a search that stops the share of the
-            full model's metric, exp(-loss), that has to be left.
-        way: how they are found: ``choose`` by a strategy, in ``steps`` with importance estimated
-            anew, or as Prasanna et al. 2020 do: in three ``phases``, or by ``magnitude``.
-        strategy: of ``heads choose``, or which subnetwork of a search.
-        types: the order of ``heads choose --types``, with commas; empty for its own.
-        measure, per, normalise: as of ``heads importance``; None where nothing ranks components.
-        at_least: components of each module that are kept.
+        share: share of the components of the kind that is pruned; for a search, the share of the
+            full model's metric exp(-loss) at which it stops.
+        way: ``choose`` by a strategy, in ``steps`` with importance estimated again in each, or
+            as Prasanna et al. 2020 in three ``phases`` or by ``magnitude``.
+        strategy: strategy of ``heads choose``, or the subnetwork of a search.
+        types: the order of ``heads choose --types``, with commas; empty for the default order.
+        measure, per, normalise: flags of ``heads importance``; a measure of None ranks nothing.
+        at_least: minimum number of components that each module keeps.
     """
 
     of: Training
@@ -62,48 +62,48 @@ class ComponentChoice:
 
     @property
     def label(self) -> str:
-        """For a reader, as ``heads-lowest-0.5``."""
-        how = "gates" if self.measure == "gates" else self.strategy
-        first = f"-{self.types.partition(',')[0]}" if self.types else ""
-        return f"{self.family}-{how}{first}-{self.share:g}"
+        """Name in folders, such as ``heads-lowest-0.5``."""
+        strategy = "gates" if self.measure == "gates" else self.strategy
+        first_type = f"-{self.types.partition(',')[0]}" if self.types else ""
+        return f"{self.family}-{strategy}{first_type}-{self.share:g}"
 
     @property
     def family(self) -> str:
-        """What is pruned: its kind, or ``s`` and ``m`` after the searches of Prasanna et al."""
+        """Kind of the components, or ``s`` and ``m`` as Prasanna et al. call their searches."""
         return {"phases": "s", "magnitude": "m"}.get(self.way, self.kind)
 
     @property
     def share_pruned(self) -> Optional[float]:
-        """The share of the kind that is pruned, None where a search finds it."""
+        """Share of the kind that is pruned; None if a search finds it."""
         return self.share if self.way in ("choose", "steps") else None
 
     @property
     def scores(self) -> str:
-        """The name of what ranks, as ``gradient-sentence``."""
+        """Name of the ranking, such as ``gradient-sentence``."""
         per = f"-{self.per}" if self.measure == "gradient" else ""
-        other = f"-{self.subset}" if self.subset != "valid" else ""
-        return f"{self.measure}{per}{'-normalised' * self.normalise}{other}"
+        subset = f"-{self.subset}" if self.subset != "valid" else ""
+        return f"{self.measure}{per}{'-normalised' * self.normalise}{subset}"
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that decides what is pruned."""
+        """Everything that decides which components are pruned, under stored names."""
         own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", "types")}
         types = {"types": self.types} if self.types else {}
-        # its stream was once that of a random mask
+        # version 1 drew it from the random stream of a random mask
         drawn = {"drawn": 2} if (self.way, self.strategy) == ("magnitude", "random") else {}
         return {**own, **types, **drawn, "of": self.of.fingerprint}
 
 
 @dataclass(frozen=True)
 class DrawnFrom:
-    """What a ticket is drawn from: trainings where the command takes files.
+    """The sources of a ticket, as ``options.Sources`` with trainings instead of files.
 
     Attributes:
         mask_from: the training whose last weights are ranked.
-        start: what survivors go back to.
+        start: the weights that survivors are reset to.
         sparsity: share of the prunable weights that is pruned.
-        takes_mask: take the mask that ``mask_from`` was trained under, rank nothing.
-        components: heads or FFN units that are pruned besides, or the weights that a search prunes.
+        takes_mask: reuse the mask of ``mask_from`` instead of ranking weights.
+        components: components that are also pruned, or the weights that a search prunes.
     """
 
     mask_from: Training
@@ -115,32 +115,31 @@ class DrawnFrom:
 
 @dataclass(frozen=True)
 class Draw(Reset, Prunable, Ranking, DrawnFrom):
-    """A ticket: whose mask, on whose weights, and the options of its draw."""
+    """A ticket: its sources, and the options of its draw."""
 
     @property
     def first_update(self) -> int:
-        """Update that its training starts at."""
+        """Update at which the ticket's training starts."""
         return self.start.update if self.update_counter == "rewind" else 0
 
 
 @dataclass(frozen=True)
 class PruningSchedule(Prunable, Ranking, Schedule):
-    """Pruning during the training, at updates (Brix et al. 2020, section 2.1)."""
+    """A pruning schedule during training, in updates (Brix et al. 2020, section 2.1)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """One fairseq-train: its flags, its seed, what it starts from, its pruning schedule.
+    """One run of fairseq-train: its flags, seed, ticket and pruning schedule.
 
-    Two are equal when their fingerprints are.
+    Two trainings are equal if their fingerprints are equal.
 
     Attributes:
-        flags: the user's, with what a technique changes of them.
+        flags: the flags of the configuration, as changed by a technique.
         updates: ``--max-update``; 0 for a model that is pruned and not trained.
-        processes: how many share a batch; more of them make it larger.
-        adopted: an existing run of fairseq that stands for this training: its folder, and the
-            SHA-256 of its last checkpoint.
-        task: what is trained.
+        processes: number of data-parallel processes, which multiplies the batch size.
+        adopted: folder of an existing run that replaces this training, and the SHA-256 of its
+            last checkpoint.
     """
 
     flags: Flags
@@ -159,56 +158,56 @@ class Training:
         return hash(self.fingerprint)
 
     def at(self, update: int) -> Weights:
-        """Its weights after ``update`` updates."""
+        """Return the weights after ``update`` updates."""
         return Weights(self, update)
 
     def model(self, checkpoint: str) -> str:
-        """The file of its ``best``, ``last`` or ``average:N`` weights."""
+        """Return the path of the ``best``, ``last`` or ``average:N`` model."""
         return f"{self.folder}/{model_file(checkpoint)}"
 
     @property
     def ticket_file(self) -> str:
-        """The file of its ticket."""
+        """Path of the training's ticket."""
         return f"{self.folder}/ticket.safetensors"
 
     @property
     def first_update(self) -> int:
-        """Update that it starts at."""
+        """Update at which the training starts."""
         return self.ticket.first_update if self.ticket is not None else 0
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Name in messages."""
         return f"{self.label}, seed {self.seed}"
 
     @property
     def sparsity(self) -> float:
-        """Share of the prunable weights that its last model has lost."""
+        """Share of the prunable weights that is pruned in the last model."""
         if self.pruning is not None:
             return self.pruning.sparsity
         return self.ticket.sparsity if self.ticket is not None else 0.0
 
     @property
     def components(self) -> Optional[ComponentChoice]:
-        """The choice of what its ticket prunes, or a search; None without such."""
+        """Components that the ticket prunes, or a search; None if it has neither."""
         return self.ticket.components if self.ticket is not None else None
 
     @property
     def row(self) -> float:
-        """Where it stands in a table: its sparsity, or the share of components that it prunes."""
+        """Row of a table: the sparsity, or the share of components that is pruned."""
         return self.components.share if self.components is not None else self.sparsity
 
     @property
     def parents(self) -> tuple[Training, ...]:
-        """The trainings that its ticket is drawn from."""
+        """Trainings that the ticket is drawn from."""
         drawn = self.ticket
         if drawn is None:
             return ()
-        looked_at = (drawn.components.of,) if drawn.components is not None else ()
-        return tuple(dict.fromkeys((drawn.mask_from, drawn.start.training, *looked_at)))
+        ranked = (drawn.components.of,) if drawn.components is not None else ()
+        return tuple(dict.fromkeys((drawn.mask_from, drawn.start.training, *ranked)))
 
     def ancestors(self) -> Iterator[Training]:
-        """Every training that it depends on, itself last, each once."""
+        """Yield every training that this one depends on, each once, and itself last."""
         seen: set[Training] = set()
 
         def walk(training: Training) -> Iterator[Training]:
@@ -223,7 +222,7 @@ class Training:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """All that decides its weights; flags of logging and saving, and paths, do not."""
+        """Everything that decides the weights, under stored names, without paths."""
         content: dict[str, Any] = {
             "flags": self.flags.of_weights(),
             "seed": self.seed,
@@ -247,12 +246,12 @@ class Training:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ``content``: which training this is, wherever and whenever it runs."""
+        """SHA-256 of ``content``, which identifies the training on every machine."""
         return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def label(self) -> str:
-        """Its kind for a reader, as ``rewind5000-0.9``; not unique."""
+        """Name in folders and messages, such as ``rewind5000-0.9``; not unique."""
         parts: list[str] = []
         if self.ticket is not None:
             drawn = self.ticket
@@ -271,10 +270,10 @@ class Training:
 
     @cached_property
     def folder(self) -> str:
-        """Where it lives in the workflow's folder: the seed, its kind and its fingerprint."""
+        """Path in the workflow's folder: seed, label and fingerprint."""
         return f"seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
 
 
 def model_file(checkpoint: str) -> str:
-    """The name of the file of ``best``, ``last`` or ``average:N``."""
+    """Return the file name of the model ``best``, ``last`` or ``average:N``."""
     return f"{checkpoint.replace(':', '')}.pt"

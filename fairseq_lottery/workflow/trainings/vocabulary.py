@@ -1,4 +1,4 @@
-"""The words that techniques are told in: dense, ticket, train, prune, iterate, learn."""
+"""Building blocks of techniques: dense, ticket, train, prune, iterate, learn."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from fairseq_lottery.workflow.trainings.training import (
     Weights,
 )
 
-#: what comes after pruning heads or FFN units
+#: training after components are pruned
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
 
 
 def open_share(pruned: float) -> str:
-    """What gates leave open of a kind, as their criterion's flags take it: ``30%`` for 0.7."""
+    """Return the share of open gates as a flag of the gates' criterion: ``30%`` for 0.7."""
     return f"{100 * (1 - pruned):.6g}%"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a technique may say, for one seed: the keys of a configuration, and the dense run.
+    """Building blocks of the techniques for one seed of a configuration.
 
     Attributes:
-        rewind: the update t that survivors go back to.
-        rewind_source: ``latest``: t of the run that was just pruned, as in Brix et al. 2020;
-            ``dense``: always of the dense run, as in Frankle et al. 2019.
+        dense: the dense training.
+        rewind: the update t that survivors are reset to.
+        rewind_source: run whose update t is used: ``latest`` for the run that was just pruned
+            (Brix et al. 2020), or ``dense`` for the dense run (Frankle et al. 2019).
     """
 
     dense: Training
@@ -47,8 +48,8 @@ class Vocabulary:
     pruning: PruningSchedule
 
     @property
-    def judged_on(self) -> str:
-        """The subset that choices are made on, the first one of validation."""
+    def selection_subset(self) -> str:
+        """Subset that components are selected on: the first subset of ``--valid-subset``."""
         return self.dense.flags.valid_subset
 
     @property
@@ -62,9 +63,12 @@ class Vocabulary:
         back: Optional[Weights] = None,
         **axes: Any,
     ) -> Draw:
-        """Draw from the last weights of ``run``; survivors go back to ``back``, or to t.
+        """Describe a ticket drawn from the last weights of ``run``.
 
-        ``takes_mask=True`` takes the mask of ``run`` itself and needs no sparsity.
+        Args:
+            sparsity: sparsity of the ticket, by default that of ``run``.
+            back: weights that survivors are reset to, by default those of update t.
+            axes: options of the draw; ``takes_mask=True`` reuses the mask of ``run``.
         """
         source = run if self.rewind_source == "latest" else self.dense
         return Draw(
@@ -77,17 +81,17 @@ class Vocabulary:
     def train(
         self, ticket: Draw, flags: Optional[Flags] = None, updates: Optional[int] = None
     ) -> Training:
-        """Train a ticket as the dense run was trained, or with other flags, or for so long."""
+        """Describe a training of a ticket, by default with the flags of the dense run."""
         run = replace(self.dense, flags=flags or self.dense.flags, ticket=ticket, adopted=None)
         if updates is None:
             return run
         return replace(run, flags=run.flags.plus("--max-update", updates), updates=updates)
 
     def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
-        """Train, from scratch or from a ticket, while the sparsity increases to ``sparsity``."""
-        start = max(self.pruning.start, ticket.first_update if ticket else 0)
-        if start >= self.pruning.end and self.pruning.schedule != "one-shot":
-            raise LotteryError(f"pruning would start at update {start}, where it has to be over")
+        """Describe a training, of a ticket or from scratch, in which the sparsity increases."""
+        start, end = max(self.pruning.start, ticket.first_update if ticket else 0), self.pruning.end
+        if start >= end and self.pruning.schedule != "one-shot":
+            raise LotteryError(f"pruning would start at update {start}, expected before {end}")
         pruning = replace(self.pruning, sparsity=sparsity, start=start)
         return replace(self.dense, ticket=ticket, pruning=pruning, adopted=None)
 
@@ -98,7 +102,7 @@ class Vocabulary:
         back_to: Optional[int] = None,
         **axes: Any,
     ) -> Iterator[tuple[float, Training]]:
-        """Prune the latest run, reset, train, once per round."""
+        """Yield one training per round, whose ticket is drawn from the training before it."""
         for sparsity in rounds:
             source = run if self.rewind_source == "latest" else self.dense
             update = self.rewind if back_to is None else back_to
@@ -113,37 +117,38 @@ class Vocabulary:
         lr: Optional[float] = None,
         sparsity: float = 0.0,
     ) -> Training:
-        """Prune heads or FFN units, or what a search does, and train, or not.
+        """Prune components, or the weights that a search finds, and train the rest.
 
         Args:
-            choice: what is pruned, and of which run: the dense one, or one whose gates learned.
-            then: one of ``THEN``: judge that run as it is; train its survivors on at a small
-                constant rate; take those of the dense run back to t; or start from new weights.
-            updates: of the training, if there is one and not of the dense run's length.
+            choice: the components, and the run that they are selected in.
+            then: ``zero-shot`` evaluates the pruned run without training; ``fine-tune`` continues
+                it at a small constant rate; ``rewind`` resets survivors to update t of the dense
+                run; ``scratch`` starts from new weights.
+            updates: length of the training, by default that of the dense run.
             lr: the constant rate of ``fine-tune``, see ``at_constant_rate``.
-            sparsity: share of the weights of what stays open that is pruned besides.
+            sparsity: share of the weights of kept components that is pruned as well.
         """
         if then not in THEN:
-            raise LotteryError(f"there is no then {then!r}; choose one of {', '.join(THEN)}")
+            raise LotteryError(f"then: {then!r} is unknown; choose one of {', '.join(THEN)}")
         if Pattern.parse(self.pruning.scope):
-            what = "heads and FFN units are pruned whole"
+            pruned = "heads and FFN units are pruned completely"
             if choice.kind == "weights":
-                what = "m-pruning takes the smallest weights of all"
+                pruned = "m-pruning ranks the weights of all matrices together"
             raise LotteryError(
-                f"{what}, and scope: {self.pruning.scope} keeps some weights of every row; leave"
-                " scope out"
+                f"scope: {self.pruning.scope} keeps some weights of every row, but {pruned}; omit"
+                " scope"
             )
         if sparsity and then == "zero-shot":
             raise LotteryError(
-                "zero-shot judges a model as it is, and sparsity is of a ticket that is trained;"
-                " leave it out, or let fine-tune, rewind or scratch follow"
+                "sparsity requires a training, and then: zero-shot has none; omit sparsity, or"
+                " choose fine-tune, rewind or scratch"
             )
         reset = {"rewind": "rewind", "scratch": "random"}.get(then, "keep")
         axes: dict[str, Any] = {"components": choice}
-        if choice.kind == "weights":  # whose mask is found, however others are drawn
-            axes |= {one.name: one.default for one in options(Ranking, Prunable)}
+        if choice.kind == "weights":  # the search finds the mask, so nothing is ranked
+            axes |= {option.name: option.default for option in options(Ranking, Prunable)}
         if reset == "keep":
-            ticket = self._kept(choice.of, sparsity, **axes)
+            ticket = self._continued(choice.of, sparsity, **axes)
         else:
             back = self.dense.at(self.rewind)
             ticket = self.ticket(self.dense, sparsity, back, reset=reset, **axes)
@@ -153,38 +158,39 @@ class Vocabulary:
         return self.train(ticket, flags, updates)
 
     def learn(self, kind: str, pruned: float, updates: Optional[int] = None) -> Training:
-        """Train the dense run's last weights on under gates, until a share of them is closed.
+        """Continue the dense run under gates of a kind, until a share of them is closed.
 
-        The number of open gates falls over the first half (Voita et al. 2019, section 5.2).
+        The number of open gates decreases in the first half (Voita et al. 2019, section 5.2).
         """
         half = (self.dense.updates if updates is None else updates) // 2
         flags = self.dense.flags.plus(
             *("--criterion", "label_smoothed_cross_entropy_gates"),
             *(f"--open-{kind}", open_share(pruned), "--gate-anneal", max(1, half)),
         )
-        return self.train(self._kept(self.dense), flags, updates)
+        return self.train(self._continued(self.dense), flags, updates)
 
-    def _kept(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
-        """Return the last weights of a run, to continue from; t only sets the update counter."""
+    def _continued(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
+        """Return the ticket of the last weights of a run; t only sets the update counter."""
         back = run.at(run.updates if self.update_counter == "restart" else self.rewind)
         return self.ticket(run, sparsity, back, reset="keep", **axes)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:
-        """The flags of the dense run with a constant learning rate: its last one, or ``rate``.
+        """Return the dense run's flags with the constant learning rate ``rate``, or its last rate.
 
         Raises:
             LotteryError: the last rate is not known for this scheduler.
         """
         flags = self.dense.flags
         if rate is not None and not isinstance(rate, (int, float)):
-            raise LotteryError(f"the rate of fine-tune is a number, not {rate!r}; 1e-4 is 1.0e-4")
+            raise LotteryError(f"lr: {rate!r} is not a number; write 1e-4 as 1.0e-4")
         if rate is None:
             warmup = flags.number("--warmup-updates", 4000)
             peak = flags.number("--lr", 0.25)
-            if flags.get("--lr-scheduler") != "inverse_sqrt" or not warmup or not peak:
+            scheduler = flags.get("--lr-scheduler")
+            if scheduler != "inverse_sqrt" or not warmup or not peak:
                 raise LotteryError(
-                    "fine-tune knows the last learning rate of --lr-scheduler inverse_sqrt only;"
-                    " write fine-tune: {lr: RATE}"
+                    f"the last learning rate of --lr-scheduler {scheduler} is unknown; write"
+                    " fine-tune: {lr: RATE}"
                 )
             rate = peak * math.sqrt(warmup / self.dense.updates)
         scheduled = ("--warmup-updates", "--warmup-init-lr", "--lr", "--lr-scheduler")

@@ -9,7 +9,7 @@ from workflow.made import Work
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine.jobs import stage_line
-from fairseq_lottery.workflow.planning.graph import waits as waits_of
+from fairseq_lottery.workflow.planning.graph import find_dependencies
 
 #: stands for the work of a stage: notes when it starts and ends
 NOTE = 'echo "start {0}" >>events; {1} echo "end {0}" >>events'
@@ -172,7 +172,7 @@ def test_a_stage_that_is_killed_has_failed(work, tmp_path):
 
 
 def test_there_is_no_other_kind(work):
-    with pytest.raises(LotteryError, match="^there is no script for 'zsh'; choose one of bash, sb"):
+    with pytest.raises(LotteryError, match="^--emit zsh is unknown; choose one of bash, sbatch"):
         work.emit("zsh")
 
 
@@ -279,9 +279,7 @@ def test_a_resource_that_sbatch_does_not_know(tmp_path):
                 resources={"gpus": 0, "train": {"mem_gb": 4, "constraint": "a100"}})  # fmt: skip
     with pytest.raises(LotteryError) as refusal:
         work.emit("sbatch")
-    assert str(refusal.value) == (
-        "the resource constraint has no option of sbatch; write what it means as slurm_extra"
-    )
+    assert str(refusal.value).startswith("resource constraint is not supported by --emit sbatch; ")
     assert list(work.out.iterdir()) == []
     assert "constraint" not in checked(work.emit("bash"))  # which books nothing
     known = {"slurm_extra": "--constraint=a100", "runtime": 5, "mem_mb": 4000,
@@ -302,6 +300,7 @@ def test_a_submission_that_fails_ends_the_script(work, tmp_path):
 
 
 def test_who_waits_for_whom(work):
-    assert waits_of(work.stages) == {one.name: after(one, work.stages) for one in work.stages}
+    expected = {one.name: after(one, work.stages) for one in work.stages}
+    assert find_dependencies(work.stages) == expected
     later = work.stages[3:]
-    assert waits_of(later) == {one.name: after(one, later) for one in later}
+    assert find_dependencies(later) == {one.name: after(one, later) for one in later}

@@ -23,7 +23,7 @@ def test_trainings_updates_and_hours(tmp_path):
     found = cost_of(small(tmp_path))
     assert (found.trainings, found.updates) == (5, 5000)
     assert found.hours == pytest.approx(5000 * 0.5 / 3600)
-    assert found.rates.basis == "the configuration's own figures"
+    assert found.rates.basis == "cost: in the configuration"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_calibration_is_better_than_the_file(tmp_path):
     (work.out / "calibration.json").write_text(
         json.dumps({"seconds_per_update": 0.1, "parameters": 2 * MB, "updates": 200})
     )
-    rates = find_rates(work.configuration, work.stages)
+    rates = find_rates(work.configuration, work.stages, work.work.records)
     assert (rates.seconds, rates.parameters) == (0.1, 2 * MB)
     assert rates.basis == "a calibration in this folder"
 
@@ -178,15 +178,16 @@ def test_finished_trainings_are_best(tmp_path):
         work.finish(stage, seconds=seconds, measured=measured)
     generates = [stage for stage in work.stages if stage.kind == "generate"]
     work.finish(*generates[:2], seconds=7.0)
-    rates = find_rates(work.configuration, work.stages)
+    rates = find_rates(work.configuration, work.stages, work.work.records)
     assert rates.seconds == pytest.approx(0.3)
     assert rates.others == {"generate": 7.0}
     assert rates.parameters == 1_000_000  # the file's: prunable weights are not all
     assert rates.basis == "3 finished trainings"
     unknown = small(tmp_path, "lr-rewind", cost={})
-    assert find_rates(unknown.configuration, unknown.stages).parameters == 900_000
+    records = unknown.work.records
+    assert find_rates(unknown.configuration, unknown.stages, records).parameters == 900_000
     # what has just been counted knows best
-    assert find_rates(unknown.configuration, unknown.stages, 5).parameters == 5
+    assert find_rates(unknown.configuration, unknown.stages, records, 5).parameters == 5
 
 
 def test_other_stages_count_once_they_are_measured(tmp_path):

@@ -5,9 +5,9 @@ from workflow.made import TRAIN, Work
 
 from fairseq_lottery.workflow.planning.folder_state import (
     find_work,
+    needed_files,
     read_record,
     saved_update,
-    still_needed,
 )
 from fairseq_lottery.workflow.stages.finish import clean
 
@@ -133,8 +133,8 @@ def test_a_row_more_needs_what_was_not_kept(tmp_path, slt):
     assert [stage.folder for stage in trained] == folders
     assert [repeat.stage.folder for repeat in found.repeats] == folders[:3]
     last = found.repeats[2]
-    needed = f"{folders[2]}/snapshot_1000.safetensors is needed by draw-{folders[3]} and not kept"
-    assert last.why == needed.replace("draw-seed1/", "draw-seed1-")
+    stage = f"draw-{folders[3]}".replace("/", "-")
+    assert last.why.startswith(f"{stage} requires {folders[2]}/snapshot_1000.safetensors, ")
     assert found.repeated_updates == 3000 and found.updates == 4000
     # what was scored of them was of weights that will be gone
     assert [s.folder.rpartition("/")[0] for s in found.pending if s.kind == "score"] == folders
@@ -172,9 +172,9 @@ def test_another_model_of_the_same_training_is_a_repeat(tmp_path, slt):
     run(slt)
     more = Work(tmp_path, "slt", sparsities=[0.5, 0.9], evaluate=[{}, {"checkpoint": "last"}])
     assert len(more.work.repeats) == 3
-    assert more.work.repeats[2].why.endswith("last-beam5-lenpen1 and not kept")
+    assert more.work.repeats[2].why.endswith("/last.pt, which was not kept")
     # the last checkpoints are not there, nor the tickets to train them again
-    assert more.work.left == {s.name: 1000 for s in more.stages if s.kind == "train"}
+    assert more.work.remaining == {s.name: 1000 for s in more.stages if s.kind == "train"}
 
 
 # --- checkpoints that were kept ---
@@ -200,11 +200,11 @@ def test_a_model_of_kept_checkpoints_is_chosen_anew(tmp_path):
     found = more.work
     assert kinds(found.pending) == ["train", "generate", "score"] * 3
     assert (found.repeats, found.updates, found.repeated_updates) == ((), 0, 0)
-    assert set(found.left.values()) == {0} and len(found.left) == 3
-    assert kinds(found.again) == ["train"] * 3
+    assert set(found.remaining.values()) == {0} and len(found.remaining) == 3
+    assert kinds(found.repeated) == ["train"] * 3
 
     more.write_plan()
-    for stage in found.again:
+    for stage in found.repeated:
         assert read_record(more.out, stage) is None
         assert (more.out / stage.folder / "checkpoint_last.pt").exists()
         assert (more.out / stage.log).exists()
@@ -225,7 +225,7 @@ def test_a_model_is_chosen_anew_where_nobody_draws(tmp_path):
     for one in (score, generate):
         (work.out / one.record).unlink()
     assert work.work.pending == (stage, generate, score)
-    assert (work.work.again, work.work.repeats, work.work.updates) == ((stage,), (), 0)
+    assert (work.work.repeated, work.work.repeats, work.work.updates) == ((stage,), (), 0)
 
 
 def test_a_model_is_chosen_anew_without_tickets_and_snapshots(tmp_path):
@@ -236,11 +236,11 @@ def test_a_model_is_chosen_anew_without_tickets_and_snapshots(tmp_path):
     # neither tickets nor snapshots are made for it, though none is there any more
     assert kinds(found.pending) == ["train", "generate", "score"] * 3
     assert (found.repeats, found.updates, found.repeated_updates) == ((), 0, 0)
-    assert set(found.left.values()) == {0} and len(found.left) == 3
-    assert kinds(found.again) == ["train"] * 3
+    assert set(found.remaining.values()) == {0} and len(found.remaining) == 3
+    assert kinds(found.repeated) == ["train"] * 3
 
     more.write_plan()
-    for stage in found.again:
+    for stage in found.repeated:
         assert read_record(more.out, stage) is None
         assert (more.out / stage.folder / "checkpoint_last.pt").exists()
         assert (more.out / stage.log).exists()
@@ -259,8 +259,8 @@ def test_kept_checkpoints_give_no_snapshot_back(tmp_path):
     found = more.work
     dense = more.stage("train", "dense", 0.0)
     assert [repeat.stage for repeat in found.repeats] == [dense]
-    assert found.left[dense.name] == found.repeated_updates == 1000
-    assert [found.left[more.stage("train", "slt", s).name] for s in (0.5, 0.9)] == [0, 0]
+    assert found.remaining[dense.name] == found.repeated_updates == 1000
+    assert [found.remaining[more.stage("train", "slt", s).name] for s in (0.5, 0.9)] == [0, 0]
     assert found.updates == 3 * 1000  # the dense run and both of LT
 
 
@@ -268,7 +268,7 @@ def needs_are_met(work):
     """Every pending stage finds its files, or a pending stage that makes them."""
     found = work.work
     makers = {file: stage for stage in work.stages for file in stage.leaves}
-    resumed = {name for name, left in found.left.items() if left < 1000}
+    resumed = {name for name, left in found.remaining.items() if left < 1000}
     return all(
         (work.out / file).exists() or makers[file] in found.pending
         for stage in found.pending if stage.name not in resumed for file in stage.needs
@@ -298,9 +298,10 @@ def test_an_interrupted_training_has_the_rest_to_do(slt):
     dense = slt.stages[0]
     slt.interrupt(dense, 400)
     found = slt.work
-    assert found.left == {s.name: 1000 for s in slt.stages if s.kind == "train"} | {dense.name: 600}
+    every = {s.name: 1000 for s in slt.stages if s.kind == "train"}
+    assert found.remaining == every | {dense.name: 600}
     assert found.updates == 2600
-    assert (found.again, found.repeats, found.pending) == ((), (), slt.stages)
+    assert (found.repeated, found.repeats, found.pending) == ((), (), slt.stages)
     slt.write_plan()
     assert (slt.out / dense.folder / "checkpoint_last.pt").exists()
     assert slt.work.updates == 2600
@@ -314,20 +315,20 @@ def test_what_a_log_tells_counts_only_with_its_checkpoint(slt):
     assert saved_update(slt.out, dense) == 0
     slt.interrupt(dense, 1001)  # of an epoch that ended later than the training
     assert saved_update(slt.out, dense) == 1000
-    assert slt.work.left[dense.name] == 0
+    assert slt.work.remaining[dense.name] == 0
 
 
 def test_a_counter_that_went_on_counts_from_its_start(tmp_path):
     work = Work(tmp_path, "lr-rewind", sparsities=[0.5])
     run(work, *work.stages[:4])  # up to the draw
     train = work.stage("train", "lr-rewind", 0.5)
-    assert work.work.left == {train.name: 950}
+    assert work.work.remaining == {train.name: 950}
     work.interrupt(train, 50)
-    assert work.work.left == {train.name: 950}
+    assert work.work.remaining == {train.name: 950}
     work.interrupt(train, 300)
-    assert work.work.left == {train.name: 700}
+    assert work.work.remaining == {train.name: 700}
     (work.out / train.log).unlink()
-    assert work.work.left == {train.name: 950}
+    assert work.work.remaining == {train.name: 950}
 
 
 def test_an_interrupted_training_that_passed_a_snapshot_is_a_repeat(tmp_path, slt):
@@ -337,14 +338,14 @@ def test_an_interrupted_training_that_passed_a_snapshot_is_a_repeat(tmp_path, sl
     assert (more.out / dense.folder).exists()
     found = more.work
     assert [(repeat.stage.name, repeat.why) for repeat in found.repeats] == [
-        (dense.name, f"{dense.folder}/snapshot_0.safetensors is needed, and the interrupted"
-         " training is at update 400 already")
+        (dense.name, f"{dense.folder}/snapshot_0.safetensors is missing, and the interrupted"
+         " training is already at update 400")
     ]  # fmt: skip
-    assert found.left[dense.name] == found.repeated_updates == 1000
-    assert found.again == (more.stages[0],)
+    assert found.remaining[dense.name] == found.repeated_updates == 1000
+    assert found.repeated == (more.stages[0],)
     more.write_plan()  # asked for with --yes: it begins anew
     assert more.work.repeats == ()
-    assert more.work.left[dense.name] == 1000
+    assert more.work.remaining[dense.name] == 1000
     assert not (more.out / dense.folder / "checkpoint_last.pt").exists()
 
 
@@ -354,7 +355,7 @@ def test_a_snapshot_that_lies_ahead_is_still_written(tmp_path, slt, update, repe
     slt.interrupt(dense, update)
     more = Work(tmp_path, {"slt": {"rewind": [50, 200]}}, sparsities=[0.5, 0.9])
     assert len(more.work.repeats) == repeats
-    assert more.work.left[dense.name] == (1000 if repeats else 1000 - update)
+    assert more.work.remaining[dense.name] == (1000 if repeats else 1000 - update)
 
 
 def test_an_interrupted_training_opens_no_ticket(slt):
@@ -365,7 +366,7 @@ def test_an_interrupted_training_opens_no_ticket(slt):
     (slt.out / train.folder / "ticket.safetensors").unlink()
     found = slt.work
     assert found.pending == slt.stages[4:]
-    assert (found.repeats, found.left[train.name]) == ((), 700)
+    assert (found.repeats, found.remaining[train.name]) == ((), 700)
 
 
 def test_a_repeat_begins_without_its_old_checkpoints_and_log(tmp_path, slt):
@@ -378,12 +379,12 @@ def test_a_repeat_begins_without_its_old_checkpoints_and_log(tmp_path, slt):
     for name in ("checkpoint_best.pt", "train.log", ".train.seconds", "draw.log"):
         (old / name).touch()
     assert [repeat.stage.folder for repeat in more.work.repeats][-1] == ended
-    assert more.work.left[resumed.name] == 700
+    assert more.work.remaining[resumed.name] == 700
     more.write_plan()
     left = {path.name for path in old.iterdir() if path.is_file()}
     assert left == {"best.pt", "draw.log"}
     assert (more.out / resumed.folder / "checkpoint_last.pt").exists()  # which goes on
-    assert more.work.left[resumed.name] == 700
+    assert more.work.remaining[resumed.name] == 700
 
 
 # --- an evaluation that has changed ---
@@ -406,7 +407,7 @@ def test_another_evaluation_runs_again_and_trains_nothing(tmp_path, changes, aga
     run(Work(tmp_path, "slt", sparsities=[0.5, 0.9]))
     changed = Work(tmp_path, "slt", sparsities=[0.5, 0.9], **changes)
     assert kinds(changed.work.pending) == again * 3
-    assert (changed.work.repeats, changed.work.updates, changed.work.again) == ((), 0, ())
+    assert (changed.work.repeats, changed.work.updates, changed.work.repeated) == ((), 0, ())
     run(changed)
     assert changed.work.pending == ()
     back = Work(tmp_path, "slt", sparsities=[0.5, 0.9])
@@ -470,7 +471,7 @@ def test_another_choice_of_the_best_is_told_and_repeats(tmp_path, slt, beam):
         "dense", "rewind50-0.5", "rewind50-0.9"
     ]  # fmt: skip
     assert found.repeats[2].why == (
-        "its best checkpoint was chosen with --best-checkpoint-metric not given, not bleu"
+        "its best checkpoint was selected with --best-checkpoint-metric not given, not bleu"
     )
     assert found.updates == found.repeated_updates == 3000
     assert kinds(found.pending) == (
@@ -504,7 +505,7 @@ def test_the_last_of_a_chain_alone_is_chosen_otherwise(tmp_path):
     run(Work(tmp_path, "mp", sparsities=[0.5], train=BLEU))
     only = Work(tmp_path, "mp", sparsities=[0.5], only=["mp"], evaluate=[{"beam": 1}])
     assert [(repeat.stage.facts["label"], repeat.why) for repeat in only.work.repeats] == [
-        ("prune-0.5", "its best checkpoint was chosen with --best-checkpoint-metric bleu, not not"
+        ("prune-0.5", "its best checkpoint was selected with --best-checkpoint-metric bleu, not not"
          " given")
     ]  # fmt: skip
     assert kinds(only.work.pending) == ["train", "generate", "score"]
@@ -543,7 +544,7 @@ def test_a_changed_schedule_is_told(tmp_path):
     run(Work(tmp_path, "mp", sparsities=[0.9]))
     changed = Work(tmp_path, "mp", sparsities=[0.9], prune={"end": "70%"})
     assert [r.why.split(", but ")[1] for r in changed.work.repeats] == [
-        "the schedule of pruning is another"
+        "the pruning schedule differs"
     ]
     assert changed.work.repeated_updates == 1000  # the dense run stays
 
@@ -602,11 +603,11 @@ def test_rounds_and_one_shot_of_one_label(tmp_path):
 # --- files that are needed ---
 
 
-def test_files_still_needed(slt):
+def test_files_needed_files(slt):
     dense, fifty, ninety = (slt.cell(t, s).training.folder for t, s in
                             (("dense", 0.0), ("slt", 0.5), ("slt", 0.9)))  # fmt: skip
     run(slt, *slt.stages[:7])  # up to the score at 50 %
-    needed = still_needed(slt.out, slt.stages)
+    needed = needed_files(slt.out, slt.stages)
     assert needed == {
         f"{fifty}/snapshot_1000.safetensors", f"{fifty}/snapshot_50.safetensors",
         f"{ninety}/ticket.safetensors", f"{ninety}/best.pt",

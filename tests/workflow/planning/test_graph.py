@@ -1,7 +1,7 @@
 from workflow.made import Work
 
 from fairseq_lottery.records.plan import Stage
-from fairseq_lottery.workflow.planning.graph import updates_ahead, waits
+from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_ahead
 
 
 def stage(name, needs="", leaves="", updates=0):
@@ -24,11 +24,13 @@ GRAPH = (
 
 
 def test_who_waits_for_whom():
-    assert list(waits(GRAPH).values()) == [[], ["train-a"], ["train-a"], [], ["draw-b", "train-c"]]
+    assert list(find_dependencies(GRAPH).values()) == [
+        [], ["train-a"], ["train-a"], [], ["draw-b", "train-c"]
+    ]  # fmt: skip
 
 
 def test_what_is_finished_is_not_waited_for():
-    assert list(waits(GRAPH[1:]).values()) == [[], [], [], ["draw-b", "train-c"]]
+    assert list(find_dependencies(GRAPH[1:]).values()) == [[], [], [], ["draw-b", "train-c"]]
 
 
 def test_updates_on_the_longest_way():

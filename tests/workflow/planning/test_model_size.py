@@ -49,4 +49,4 @@ def test_a_plan_says_the_disk_before_anything_is_measured(data):
     megabytes = count_parameters(work.configuration) / 1e6
     assert told[2] == f"disk: at most {42 * megabytes / 1000:.2f} GB more, " \
                       f"{8 * megabytes / 1000:.2f} GB more at the end"  # fmt: skip
-    assert told[3].startswith("time: not known yet; give --calibrate, which trains 200 updates")
+    assert told[3].startswith("time: unknown; give --calibrate, which trains 200 updates")

@@ -155,7 +155,7 @@ def test_the_techniques_for_single_weights_are_for_every_task(tmp_path):
     ],
 )
 def test_what_no_training_validates_requires_a_task_that_translates(tmp_path, technique, what):
-    message = rf"line \d+: {what} requires a task that translates, and the task is mask"
+    message = rf"line \d+: {what} requires a task that translates, and masked_lm"
     with pytest.raises(LotteryError, match=message):
         plan_of(tmp_path, technique, sparsities=[0.5], **MASKED)
 
@@ -208,9 +208,9 @@ def test_a_row_that_is_not_its_trainings_is_refused(own, tmp_path):
     with pytest.raises(LotteryError) as refusal:
         own("yield 0.9, v.train(v.ticket(v.dense, 0.8))", sparsities=[0.9])
     assert str(refusal.value) == (
-        f"{tmp_path}/small.yaml, line 6: own gives a training of sparsity 0.8 for the row 0.9"
+        f"{tmp_path}/small.yaml, line 6: own yields sparsity 0.9 with a training of sparsity 0.8"
     )
-    with pytest.raises(LotteryError, match="gives a training of sparsity 0 for the row 0.5$"):
+    with pytest.raises(LotteryError, match="yields sparsity 0.5 with a training of sparsity 0$"):
         own("yield 0.5, v.dense", sparsities=[0.9])  # though it is no row that is asked for
 
 
@@ -221,7 +221,7 @@ def test_a_row_is_met_in_spite_of_rounding(own):
     cells = [cell for cell in plan.cells if cell.technique == "own"]
     assert [cell.sparsity for cell in cells] == [0.3, 0.9]
     assert [cell.name for cell in cells] == ["own@0.3#1", "own@0.9#1"]
-    with pytest.raises(LotteryError, match="own has no cell at the sparsities 0.3$"):
+    with pytest.raises(LotteryError, match="own has no cell at the sparsities 0.3; "):
         own("yield 0.30001, v.prune(0.30001)", sparsities=[0.3])
 
 
@@ -289,9 +289,9 @@ def test_a_seed_that_is_not_the_configurations(tmp_path):
     with pytest.raises(LotteryError) as refusal:
         choose_cells(plan, [], (2, 7))
     assert str(refusal.value) == (
-        f"--seeds 7 is no seed of {tmp_path}/small.yaml; write it under seeds: there"
+        f"--seeds 7 is not in {tmp_path}/small.yaml; add it to its key seeds"
     )
-    with pytest.raises(LotteryError, match="^--only slt#3 fits no cell; "):
+    with pytest.raises(LotteryError, match="^--only slt#3 matches no cell; "):
         choose_cells(plan, ["slt#3"], (1,))
 
 
@@ -309,7 +309,7 @@ def test_a_pattern_that_fits_no_cell(tmp_path, only, known):
     plan = plan_of(tmp_path, "slt", sparsities=[0.5, 0.9])
     with pytest.raises(LotteryError) as refusal:
         choose_cells(plan, [only])
-    assert str(refusal.value) == f"--only {only} fits no cell; write {known}"
+    assert str(refusal.value) == f"--only {only} matches no cell; write {known}"
 
 
 @pytest.mark.parametrize("only", ["", "@", "#", "@#"])
@@ -317,7 +317,7 @@ def test_an_empty_pattern_does_not_choose_all(tmp_path, only):
     plan = plan_of(tmp_path, "slt", sparsities=[0.5])
     with pytest.raises(LotteryError) as refusal:
         choose_cells(plan, ["slt", only])
-    assert str(refusal.value) == f"--only {only!r} names no cell; write technique@sparsity"
+    assert str(refusal.value) == f"--only {only!r} selects nothing; write technique@sparsity"
 
 
 # --- what tables say ---

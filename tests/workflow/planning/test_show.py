@@ -28,7 +28,7 @@ def test_a_plan_in_words(tmp_path):
         "5 cells by 5 trainings (8 if none were shared)",
         "to do: 5 trainings, 5,000 updates, 17 stages",
         "time: 0.7 CPU-hours of training; 25 min on the longest chain, 25 min with --jobs 2"
-        " (known from the configuration's own figures)",
+        " (known from cost: in the configuration)",
         "disk: at most 0.08 GB more, 0.02 GB more at the end",
     ]
 
@@ -38,15 +38,15 @@ def test_a_plan_that_nothing_is_known_of(tmp_path):
     assert told(work) == [
         "69 cells by 64 trainings (345 if none were shared)",
         "to do: 64 trainings, 64,000 updates, 241 stages",
-        "time and disk: not known yet; give --calibrate, which trains 200 updates on the data, or"
-        " write cost: into the configuration",
+        "time and disk: unknown; give --calibrate, which trains 200 updates, or set cost: in the"
+        " configuration",
     ]
     seconds = Work(tmp_path, *TABLE_1, cost={"seconds_per_update": 0.5})
     assert told(seconds)[2].startswith("time: 8.9 CPU-hours of training; ")
-    assert told(seconds)[3].startswith("disk: not known yet; give --calibrate")
+    assert told(seconds)[3].startswith("disk: unknown; give --calibrate")
     parameters = Work(tmp_path, *TABLE_1, cost={"parameters": 1_000_000})
     assert told(parameters)[2].startswith("disk: at most ")
-    assert told(parameters)[3].startswith("time: not known yet; give --calibrate")
+    assert told(parameters)[3].startswith("time: unknown; give --calibrate")
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_states_of_cells(tmp_path):
     work = Work(tmp_path, "slt", only=["slt@0.5"], only_seeds=[1], **settings)
     work.finish(*work.stages[:3])
     assert states(work) == {
-        "dense@0#1": "trained", "dense@0#2": "not asked for", "slt@0.5#1": "pending",
-        "slt@0.9#1": "not asked for", "slt@0.5#2": "not asked for", "slt@0.9#2": "not asked for",
+        "dense@0#1": "trained", "dense@0#2": "not selected", "slt@0.5#1": "pending",
+        "slt@0.9#1": "not selected", "slt@0.5#2": "not selected", "slt@0.9#2": "not selected",
     }  # fmt: skip
     assert set(states(Work(tmp_path, "slt", only_seeds=[2], **settings)).values()) == {
-        "trained", "not asked for", "pending"
+        "trained", "not selected", "pending"
     }  # fmt: skip
     work.finish()
     assert set(states(work).values()) == {"trained"}

@@ -33,7 +33,7 @@ def test_several_processes(tmp_path):
 
 
 def test_several_nodes_without_slurm(tmp_path):
-    message = r"small.yaml, line 8: several nodes want --executor slurm, or --emit sbatch$"
+    message = r"small.yaml, line 8: resources.nodes is 2; "
     with pytest.raises(LotteryError, match=message):
         starts(tmp_path, gpus=4, nodes=2)
 
@@ -62,9 +62,8 @@ def test_an_environment_that_is_not_there(tmp_path, env):
     path = tmp_path / Path(env).expanduser()
     with pytest.raises(LotteryError) as refusal:
         make_stages(plan_of(tmp_path, train_env=env))
-    assert str(refusal.value) == (
-        f"{tmp_path}/small.yaml, line 8: train_env: there is no Python {path}"
-    )
+    start = f"{tmp_path}/small.yaml, line 8: train_env: there is no Python {path};"
+    assert str(refusal.value).startswith(start)
 
 
 def test_the_environment_of_this_process(tmp_path):

@@ -35,9 +35,9 @@ def test_a_value_as_it_is_written(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(f"scope: {text}\nlist: [2:4]\nnothing:\n")
     found = Lines(path)
-    assert found.written(("scope",)) == "2:4" and found.values["scope"] in (124, "2:4")
-    assert found.written(("list", 0)) == "2:4"
-    assert [found.written((name,)) for name in ("list", "nothing", "none")] == ["", "", ""]
+    assert found.text_at(("scope",)) == "2:4" and found.values["scope"] in (124, "2:4")
+    assert found.text_at(("list", 0)) == "2:4"
+    assert [found.text_at((name,)) for name in ("list", "nothing", "none")] == ["", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_values(lines):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", ", line 3: a is given twice"),
-        ("a:\n  - b: {c: 1,\n        c: 2}\n", ", line 3: c is given twice"),
-        ("a: 1\nb: [1, 2\nc: 3\n", ", line 3: no YAML ("),
-        ("a: 1\n\tb: 2\n", ", line 2: no YAML ("),
-        ("a: 1\n---\nb: 2\n", ", line 2: no YAML ("),
-        ("a: *none\n", ", line 1: no YAML ("),
-        ("a: 1\nb: !own 2\n", ", line 2: no YAML ("),
-        ("a: 1\n? [b]\n: 2\n", ", line 2: no YAML ("),
-        ("a: 1\nb: \x07\n", ": no YAML ("),
-        ("a: 2020-13-45\n", ": no YAML (month must be in 1..12"),
-        ("- a\n- b\n", ": a configuration is a list of 'key: value' lines"),
-        ("just text\n", ": a configuration is a list of 'key: value' lines"),
-        ("", ": a configuration is a list of 'key: value' lines"),
+        ("a: 1\nb: 2\na: 3\n", ", line 3: a is given twice; "),
+        ("a:\n  - b: {c: 1,\n        c: 2}\n", ", line 3: c is given twice; "),
+        ("a: 1\nb: [1, 2\nc: 3\n", ", line 3: invalid YAML ("),
+        ("a: 1\n\tb: 2\n", ", line 2: invalid YAML ("),
+        ("a: 1\n---\nb: 2\n", ", line 2: invalid YAML ("),
+        ("a: *none\n", ", line 1: invalid YAML ("),
+        ("a: 1\nb: !own 2\n", ", line 2: invalid YAML ("),
+        ("a: 1\n? [b]\n: 2\n", ", line 2: invalid YAML ("),
+        ("a: 1\nb: \x07\n", ": invalid YAML ("),
+        ("a: 2020-13-45\n", ": invalid YAML (month must be in 1..12"),
+        ("- a\n- b\n", ": expected a mapping; "),
+        ("just text\n", ": expected a mapping; "),
+        ("", ": expected a mapping; "),
     ],
 )
 def test_what_is_no_configuration(tmp_path, text, message):
@@ -119,17 +119,17 @@ MERGES = "m0: &m0 {a: 1}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LAUGHS, " has over 100000 values, counting what its aliases stand for"),
-        (MERGES, " has over 100000 values, counting what its aliases stand for"),
-        ("a: &a [*a]\n", " is nested too deeply, counting what its aliases stand for"),
-        ("a: " + "[" * 40 + "]" * 40, " is nested too deeply, counting"),
-        ("a: " + "[" * 5000 + "]" * 5000, ": no YAML (it is nested too deeply)"),
-        ("a: 1\nb: 2020-01-01\n", ", line 2: a date has no meaning here; put quotes around it"),
-        ("a:\n  - !!binary aGVsbG8=\n", ", line 2: a bytes has no meaning here"),
-        ("a: {b: .nan}\n", ", line 1: nan is no number to go by"),
-        ("a: 0x" + "f" * 500 + "\n", ", line 1: a number is beyond 64 bits"),
-        ("a: 1\n1: 2\n", ", line 2: the key 1 has to be a text"),
-        ('a: "\\e[2J"\n', ", line 1: the text '\\x1b[2J' holds characters that cannot be shown"),
+        (LAUGHS, " exceeds 100000 values"),
+        (MERGES, " exceeds 100000 values"),
+        ("a: &a [*a]\n", " is nested too deeply "),
+        ("a: " + "[" * 40 + "]" * 40, " is nested too deeply "),
+        ("a: " + "[" * 5000 + "]" * 5000, ": invalid YAML (it is nested too deeply)"),
+        ("a: 1\nb: 2020-01-01\n", ", line 2: type date is"),
+        ("a:\n  - !!binary aGVsbG8=\n", ", line 2: type bytes is"),
+        ("a: {b: .nan}\n", ", line 1: nan is not"),
+        ("a: 0x" + "f" * 500 + "\n", ", line 1: a number exceeds 64 bits"),
+        ("a: 1\n1: 2\n", ", line 2: key 1 is"),
+        ('a: "\\e[2J"\n', ", line 1: text '\\x1b[2J' has"),
     ],
 )
 def test_what_stands_for_more_than_a_configuration_has(tmp_path, text, message):
@@ -166,7 +166,7 @@ def test_a_value_that_is_not_what_its_tag_says(tmp_path, value, text):
     path = tmp_path / "c.yaml"
     path.write_text(text.format(value) + "\n")
     with pytest.raises(
-        LotteryError, match=r"c.yaml: no YAML \(a value is not what its tag says\)$"
+        LotteryError, match=r"c.yaml: invalid YAML \(a value "
     ):
         Lines(path)
 
@@ -185,7 +185,7 @@ def test_a_number_of_a_thousand_characters_is_not_computed(
     path = tmp_path / "c.yaml"
     path.write_text(text.format(value if len(value) > 1000 else value + ":1") + "\n")
     with pytest.raises(
-        LotteryError, match=rf"c.yaml, line {line}: a value of \d+ characters is no"
+        LotteryError, match=rf"c.yaml, line {line}: a number of \d+ characters"
     ):
         Lines(path)
 

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.stages.gpus import borrowed
+from fairseq_lottery.workflow.stages.gpus import reserve_gpus
 
 HOLD = """
 import sys
 from fairseq_lottery.workflow.stages import gpus
 gpus.time.sleep = lambda seconds, sleep=gpus.time.sleep: sleep(0.02)
-with gpus.borrowed(int(sys.argv[1])) as (shown, held):
+with gpus.reserve_gpus(int(sys.argv[1])) as (shown, held):
     print(shown["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.readline()
 """
@@ -78,28 +78,28 @@ def test_a_killed_stage_gives_its_gpus_back(hold):
 
 def test_what_is_reserved_is_given_back(hold):
     for _ in range(2):
-        with borrowed(3) as (environment, _):
+        with reserve_gpus(3) as (environment, _):
             assert environment == {"CUDA_VISIBLE_DEVICES": "0,1,2"}
-            with borrowed(1) as (rest, _):
+            with reserve_gpus(1) as (rest, _):
                 assert rest == {"CUDA_VISIBLE_DEVICES": "3"}
 
 
 def test_names_as_cuda_gives_them(hold, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " 5, GPU-8a56, ")
-    with borrowed(2) as (environment, _):
+    with reserve_gpus(2) as (environment, _):
         assert environment == {"CUDA_VISIBLE_DEVICES": "5,GPU-8a56"}
 
 
 def test_more_than_there_are_is_refused_at_once(hold, monkeypatch):
-    message = "^5 GPUs are wanted and 4 are there; change gpus"
-    with pytest.raises(LotteryError, match=message), borrowed(5):
+    message = "^5 GPUs are required and 4 exist; change gpus"
+    with pytest.raises(LotteryError, match=message), reserve_gpus(5):
         pass
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(LotteryError, match="^1 GPUs are wanted and 0 are there"), borrowed(1):
+    with pytest.raises(LotteryError, match="^1 GPUs are required and 0 exist"), reserve_gpus(1):
         pass
 
 
 def test_none_wanted_and_none_reserved(hold, tmp_path):
-    with borrowed(0) as (environment, held):
+    with reserve_gpus(0) as (environment, held):
         assert (environment, held) == ({}, [])
     assert list(tmp_path.iterdir()) == []

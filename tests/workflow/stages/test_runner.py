@@ -66,7 +66,7 @@ def test_what_was_cleaned_up_is_not_missed_where_a_model_is_chosen_anew(tmp_path
 def test_a_training_with_other_updates_is_started(work, update):
     dense = work.stages[0]
     saved(work, dense, update)
-    with pytest.raises(LotteryError, match=rf"it ended at update {update} of 1000\); its log "):
+    with pytest.raises(LotteryError, match=rf"training ended at update {update} of 1000\); its"):
         run_stage(dense, shell("touch started"), 0, 1)
     assert (work.out / "started").exists()
     assert not (work.out / dense.record).exists()

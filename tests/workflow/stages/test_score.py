@@ -133,9 +133,8 @@ def test_1008_of_1014_sentences(tmp_path):
     """fairseq drops what does not fill a multiple of eight sentences."""
     texts = sentences(1014)
     path = translations(tmp_path / "g", texts[:1008])
-    assert refused(path, texts) == (
-        "FILE has 1008 translations for 1014 references (sentence 1008 is missing); the references"
-        " must be those of the test set that was preprocessed"
+    assert refused(path, texts).startswith(
+        "FILE has 1008 translations for 1014 references (sentence 1008 is missing); "
     )
 
 
@@ -148,7 +147,7 @@ def test_a_sentence_that_is_missing_in_between(tmp_path):
 def test_more_translations_than_references(tmp_path):
     texts = sentences(20)
     path = translations(tmp_path / "g", texts)
-    assert "has 20 translations for 19 references; the" in refused(path, texts[:19])
+    assert "has 20 translations for 19 references; " in refused(path, texts[:19])
 
 
 def test_doubled_translations(tmp_path):
@@ -183,7 +182,7 @@ def test_a_translation_that_is_cut(tmp_path, kinds):
     for end in (f"{kinds[-1]}-2\t-0.5\t{texts[2][:9]}", f"{kinds[-1]}-2\t-0.5\t{texts[2]}\n"):
         path.write_text(whole[: whole.index(end) + len(end)])
         assert refused(path, texts) == (
-            "FILE ends within sentence 2; delete it and translate again"
+            "FILE is truncated in sentence 2; delete it and translate again"
         )
 
 
@@ -192,7 +191,7 @@ def test_references_in_another_order(tmp_path):
     path = translations(tmp_path / "g", texts)
     said = refused(path, texts[::-1])
     assert said.startswith("FILE and the references do not match line by line: sentence 0 is ")
-    assert f"is {texts[0]!r} there and {texts[19]!r} here; give the raw text of the set" in said
+    assert f"is {texts[0]!r}, but its reference is {texts[19]!r}; give the raw text" in said
     assert "line by line: sentence 0 " in refused(path, [*texts[1:], texts[0]])
 
 
@@ -223,7 +222,7 @@ def test_a_sentence_that_is_normalised_into_another_one(tmp_path):
 
 def test_references_that_are_empty(tmp_path):
     path = translations(tmp_path / "g", [])
-    assert refused(path, []) == "FILE has no references to be compared with; they are empty"
+    assert refused(path, []) == "the references for FILE are empty; give those of the test set"
 
 
 def test_references_of_another_text(tmp_path):
@@ -348,8 +347,7 @@ def test_a_model_of_another_sparsity(tmp_path, has, row):
         measure(path, row)
     lost = mask_of(has).pruned
     assert str(refusal.value).startswith(
-        f"{path} has lost {lost} of {PRUNABLE} weights ({lost / PRUNABLE:.4f}), but its row is"
-        f" {row:g}; it was saved before its mask was complete"
+        f"sparsity of {path} is {lost / PRUNABLE:.4f} ({lost} of {PRUNABLE}), expected {row:g}; "
     )
 
 
@@ -357,9 +355,7 @@ def test_a_single_weight_that_leaks(tmp_path):
     path = model(tmp_path / "m.pt", 0.5, leaks=1)
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.5)
-    assert str(refusal.value) == (
-        f"{path}: encoder.layers.0.fc1.weight has weights that its mask removes"
-    )
+    assert str(refusal.value).startswith(f"{path}: encoder.layers.0.fc1.weight has nonzero weights")
 
 
 CLOSED = {
@@ -416,15 +412,15 @@ def test_closed_parts_in_a_model_that_is_pruned_besides(tmp_path):
     found = measure(path, 0.5, parts, "heads")
     assert (found.pruned, found.prunable, found.denominator) == (3, 12, "heads")
     for sparsity in (0.4, 0.0):
-        with pytest.raises(LotteryError, match="lost"):
+        with pytest.raises(LotteryError, match="sparsity of 0.4|pruned weights of"):
             measure(path, sparsity, parts, "heads")
     (tmp_path / "whole").mkdir()
     path, parts = closed_model(tmp_path / "whole")
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.5, parts, "heads")
     assert re.fullmatch(
-        rf"{path} has lost 0 of \d+ weights that {parts} keeps, but its row is 0.5 of them;"
-        " train it again", str(refusal.value),
+        rf"{path} prunes 0 of \d+ weights in components that {parts} keeps, expected a sparsity of"
+        " 0.5; train again", str(refusal.value),
     )  # fmt: skip
 
 
@@ -432,7 +428,7 @@ def test_a_choice_of_another_share_than_its_row(tmp_path):
     path, parts = closed_model(tmp_path)
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.0, parts, "heads", 0.5)
-    assert str(refusal.value) == f"{parts} prunes 3 of 12 heads, but its row is 0.5; delete it"
+    assert str(refusal.value) == f"{parts} prunes 3 of 12 heads, expected a share of 0.5; delete it"
 
 
 def test_a_model_that_was_closed_without_a_mask(tmp_path):
@@ -446,8 +442,8 @@ def test_a_model_that_was_closed_without_a_mask(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"leaks": 1}, "decoder.layers.0.fc2.weight has weights that its mask removes"),
-        ({"extra": 1}, "encoder.layers.1.fc1.weight has lost weights of components that"),
+        ({"leaks": 1}, "decoder.layers.0.fc2.weight has nonzero weights that its mask prunes"),
+        ({"extra": 1}, "1 pruned weights of encoder.layers.1.fc1.weight are in"),
     ],
 )
 def test_a_model_that_is_not_what_its_choice_says(tmp_path, changes, said):
@@ -462,7 +458,7 @@ def test_a_model_that_is_not_closed(tmp_path):
     path = model(tmp_path / "dense.pt", 0.0)
     with pytest.raises(LotteryError) as refusal:
         measure(path, 0.0, parts, "heads")
-    said = f"has weights of components that {parts} prunes"
+    said = f"has nonzero weights that {parts} prunes; train again"
     assert str(refusal.value) == f"{path}: encoder.layers.0.self_attn.q_proj.weight {said}"
 
 
@@ -510,8 +506,8 @@ def test_weights_that_a_search_has_pruned_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("sparsity", "said"),
     [
-        (0.0, "decoder.layers.0.encoder_attn.k_proj.weight has weights that {found} prunes"),
-        (0.9, "has another mask than {found}; train it again"),
+        (0.0, "layers.0.encoder_attn.k_proj.weight has nonzero weights that {found} prunes"),
+        (0.9, "does not match {found}; train again"),
     ],
 )
 def test_a_model_that_has_another_mask_than_the_search(tmp_path, sparsity, said):
@@ -557,7 +553,7 @@ def test_a_model_elsewhere(tmp_path):
 
 
 def test_there_is_no_best_model(tmp_path):
-    with pytest.raises(LotteryError, match="has no checkpoint_best.pt; it is written when a vali"):
+    with pytest.raises(LotteryError, match="has no checkpoint_best.pt; .*--validate-interval"):
         choose(tmp_path, "best")
     with pytest.raises(LotteryError, match="has no checkpoint_last.pt$"):
         choose(tmp_path, "last")
@@ -603,7 +599,7 @@ def test_what_is_refused_leaves_nothing(tmp_path):
     (tmp_path / "test.de").write_text("".join(f"{text}\n" for text in texts))
     path = translations(tmp_path / "g", texts)
     checkpoint = model(tmp_path / "best.pt", 0.5)
-    with pytest.raises(LotteryError, match="but its row is 0.9"):
+    with pytest.raises(LotteryError, match="expected 0.9; "):
         run(tmp_path, path, tmp_path / "test.de", checkpoint, 0.9)
     with pytest.raises(LotteryError, match="^the references .*none.de cannot be read: "):
         run(tmp_path, path, tmp_path / "none.de", checkpoint, 0.5)
