@@ -3,15 +3,21 @@
 from dataclasses import replace
 
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.formats import Dictionaries, mask_to_state, save_snapshot
 from fairseq_lottery.masks import Mask, prunable_matrices
 from fairseq_lottery.tickets import DrawPlan, draw
 
-#: of property tests: cores are shared, so no deadline; every run tries the same examples
-PROPERTY = settings(deadline=None, derandomize=True, database=None, max_examples=100)
+#: of property tests: cores are shared, so no bound on time; every run tries the same examples
+PROPERTY = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def pair_of(source, target):

@@ -82,8 +82,7 @@ def warm_up() -> None:
 
     torch's optimizers import its compiler, and hydra's parser fills its caches as it reads.
     """
-    from fairseq import options
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    import quick_compose
 
     import fairseq_lottery.plugin
     import fairseq_lottery.training.lottery_run  # noqa: F401
@@ -92,12 +91,34 @@ def warm_up() -> None:
         import torch._dynamo  # noqa: F401
     except ImportError:
         pass  # torch 1.12 has none
-    toy = Toy(Path("data"), Path("folder"))
-    words = [str(word) for word in toy.arguments("save", "--prune-to", 0.5)]
-    parsed = options.parse_args_and_arch(options.get_training_parser(), words)
+    quick_compose.install()
+    for parser, words in command_lines():
+        read(parser, words)
+
+
+def read(parser, words) -> None:
+    """Read a command line, so that forks read those of its task and optimizer faster."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        parsed = options.parse_args_and_arch(parser, [str(word) for word in words])
         convert_namespace_to_omegaconf(parsed)
+
+
+def command_lines():
+    """Yield fairseq's parser and the arguments of trainings and translations."""
+    from fairseq import options
+
+    toy = Toy(Path("data"), Path("folder"))
+    plain = {"optimizer": "adam", "lottery": False}
+    yield options.get_training_parser(), toy.arguments("save", "--prune-to", 0.5)
+    yield options.get_training_parser(), toy.arguments("save", **plain)
+    for lottery in (True, False):
+        parser = options.get_generation_parser()
+        parser.add_argument("--arch", default="wav2vec2")  # as fairseq-generate does
+        yield parser, toy.translating("checkpoint.pt", lottery=lottery)
 
 
 def call(module: str, arguments, folder: Path, environment=None, prelude=None) -> Done:
@@ -172,14 +193,16 @@ class Toy:
         arguments = self.arguments(save_dir, *extra, **kwargs)
         return call("fairseq_cli.train", arguments, self.folder, prelude=prelude)
 
-    def generate(self, checkpoint, *extra, lottery=True) -> Done:
+    def translating(self, checkpoint, *extra, lottery=True):
         own = LOTTERY[:4] if lottery else []
-        return call(
-            "fairseq_cli.generate",
-            [self.data, "-s", "en", "-t", "de", *own, "--path", self.folder / checkpoint,
-             "--beam", 2, "--max-tokens", 1000, *extra],
-            self.folder,
-        )  # fmt: skip
+        return [
+            self.data, "-s", "en", "-t", "de", *own, "--path", self.folder / checkpoint,
+            "--beam", 2, "--max-tokens", 1000, "--max-len-b", 30, *extra,
+        ]  # fmt: skip
+
+    def generate(self, checkpoint, *extra, lottery=True) -> Done:
+        arguments = self.translating(checkpoint, *extra, lottery=lottery)
+        return call("fairseq_cli.generate", arguments, self.folder)
 
     def path(self, *parts) -> Path:
         return self.folder.joinpath(*parts)

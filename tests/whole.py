@@ -31,6 +31,7 @@ def configure(folder, data, *, updates=30, extra_flags="", **keys):
         "rewind": 5,
         "evaluate": [{"checkpoint": "best", "beam": 2}],
         "metrics": ["BLEU"],
+        "generate": "--max-len-b 20",  # sentences have 9 words at most; these models end none
         "resources": {"gpus": 0},
         **keys,
     }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from forking import python
 
 pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
@@ -24,6 +25,8 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "VOCABULARY", 300)
     monkeypatch.setattr(ticket_size, "TECHNIQUE", "one-shot")
     monkeypatch.setattr(ticket_size, "SPARSITY", 0.8)
+    interpreter = sys.executable
+    monkeypatch.setattr(sys, "executable", python())
     out = tmp_path / "demo"
     configuration = prepare.prepare(out, 1, SIZES)
     plan = make_plan(read_configuration(configuration))
@@ -59,7 +62,7 @@ from fairseq_lottery.demo import ticket_size
 ticket_size.TECHNIQUE, ticket_size.SPARSITY = "one-shot", 0.8
 print(*ticket_size.lines(Path({str(out / "runs")!r})), sep="\\n")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert kilobytes.group() in done.stdout
 

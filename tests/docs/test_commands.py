@@ -14,8 +14,8 @@ from fairseq_lottery.workflow.reading.configuration_reader import read_configura
 ROOT = Path(__file__).parents[2]
 #: pages in the order in which a reader pastes their commands
 PAGES = ("README.md", "docs/heads.md", "docs/extending.md")
-#: sizes of the recipes, and those of this test, which trains for seconds
-SIZES = ("N=600 t=30 ", "N=50 t=3 ")
+#: sizes of the recipes, and those of this test, which trains and translates for seconds
+SIZES = {"N=600 t=30 ": "N=50 t=3 ", " --beam 5 ": " --beam 1 --max-len-b 9 "}
 #: commands that are not run here
 LEFT_OUT = (
     "make ",  # builds environments
@@ -78,8 +78,10 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         (module,) = (block for block in own if block.startswith(f"# {name}"))
         (tmp_path / name).write_text(module)
     script = "\n".join(commands())
-    assert script.count(SIZES[0]) == 1
-    (tmp_path / "script.sh").write_text(script.replace(*SIZES))
+    for size, smaller in SIZES.items():
+        assert size in script
+        script = script.replace(size, smaller)
+    (tmp_path / "script.sh").write_text(script)
     path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-exo", "pipefail", "script.sh"], cwd=tmp_path, env={**os.environ, "PATH": path},

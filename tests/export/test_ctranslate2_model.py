@@ -35,7 +35,7 @@ SMALL = {
 }
 PRE_NORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
 APART = {"share_all_embeddings": False}
-SENTENCES = 60
+SENTENCES = 30
 
 
 class _Task:
@@ -98,7 +98,7 @@ def test_fairseqs_transformers_translate_the_same(settings, text, tmp_path):
     path = save(tmp_path / "model.pt", *make(**settings))
     found = deploy(path, tmp_path / "out", check_on=text)
     assert (found.sentences, found.unexplained) == (SENTENCES, 0)
-    assert found.equal >= 40 and found.worst < 2e-5
+    assert found.equal >= 15 and found.worst < 2e-5
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_a_wrong_converter_is_refused(quantization, checkpoint, text, tmp_path, 
 
     load = FairseqConverter._load
     monkeypatch.setattr(FairseqConverter, "_load", wrong)
-    said = r"does not represent .* by up to \d\.\de[+-]0\d .* (\d+) of 60 transl"
+    said = r"does not represent .* by up to \d\.\de[+-]0\d .* (\d+) of 30 transl"
     with pytest.raises(LotteryError, match=said) as refused:
         deploy(checkpoint, tmp_path / "out", quantization, check_on=text)
-    assert int(re.search(said, str(refused.value)).group(1)) == 22
+    assert int(re.search(said, str(refused.value)).group(1)) == 12
     assert os.listdir(tmp_path) == ["model.pt"]
 
 
@@ -219,7 +219,7 @@ def test_quantized_weights_are_reported_and_not_judged(checkpoint, text, tmp_pat
     assert 10 < small.equal < exact.equal
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("exact", "int8")]
     assert sizes[1] < 0.5 * sizes[0]
-    assert f"{small.equal} of 60 sentences are translated as by fairseq" in small.describe()
+    assert f"{small.equal} of 30 sentences are translated as by fairseq" in small.describe()
     assert "the others" not in small.describe()
 
 
@@ -397,6 +397,6 @@ def test_dictionaries_of_two_sides(text, tmp_path):
     lottery = {"mask": None, "dictionaries": target.to_tensors()}
     path = save(tmp_path / "model.pt", arguments, model, task_state={"lottery": lottery})
     found = deploy(path, tmp_path / "out", check_on=text)
-    assert found.unexplained == 0 and found.equal >= 40
+    assert found.unexplained == 0 and found.equal >= 15
     kept = json.loads((tmp_path / "out" / "target_vocabulary.json").read_text())
     assert kept == ["<s>", "<blank>", "</s>", "<unk>", *target["target"]]

@@ -49,7 +49,7 @@ def test_heads_of_zeros():
     still = weight_change(gone, gone, anatomy(model))["heads"][NAME]
     back = weight_change(gone, weights(model), anatomy(model))["heads"][NAME]
     assert (still.tolist(), back.tolist()) == ([0.0] * HEADS, [1.0] * HEADS)
-    with pytest.raises(LotteryError, match="has shape .1, 16. after training, expected .16, 16."):
+    with pytest.raises(LotteryError, match="has shape .1,.* after training, expected .16,"):
         bad = {name: w[:1] for name, w in weights(model).items()}
         weight_change(weights(model), bad, anatomy(model))
 

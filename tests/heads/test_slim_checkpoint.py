@@ -522,10 +522,7 @@ def test_settings_of_another_model_end_in_a_sentence(trained):
     own["units"]["encoder.layers.0"] += "1"
     for text, said in (
         (json.dumps(own), "the heads and units that were cut do not match the model"),
-        (
-            "{}",
-            "heads and units that were cut out of the checkpoint is malformed",
-        ),
+        ("{}", "the record of heads and units that were cut out of the checkpoint is malformed"),
     ):
         state["cfg"]["model"]["slim"] = text
         torch.save(state, trained.folder / "bad.pt")

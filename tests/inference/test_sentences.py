@@ -8,9 +8,9 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
+from forking import folder
 from toy import LOTTERY, PACKAGE, call, free_port, hypotheses, sharing, start, wait
 
 pytestmark = pytest.mark.slow
@@ -226,7 +226,7 @@ def test_the_readmes_recipe_scores_all_or_nothing(toy, dense):
     def score(lines):
         toy.path("log").write_text("".join(f"{line}\n" for line in lines))
         command = re.sub(r"\S+generate\.log", "log", re.sub(r"\S+test\.de", "test.de", recipe))
-        path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+        path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
             command, shell=True, cwd=toy.folder, env={**os.environ, "PATH": path},
             capture_output=True, text=True, check=False,

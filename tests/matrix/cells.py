@@ -74,7 +74,8 @@ PRECISIONS = (
     "bf16 memory-efficient", "amp",
 )  # fmt: skip
 
-RESUMED = By("training/test_training.py::test_resumed_equals_uninterrupted")
+KILLED = By("training/test_training.py::test_resumed_equals_uninterrupted")
+STOPPED = By("training/test_stop_signals.py::test_stopped_and_resumed_equals_uninterrupted")
 NO_FP32 = Refused("--ema-fp32 stores weights that pruning during training cannot prune")
 HIDES = Refused("hides the updated weights, so masks cannot be enforced")
 NO_SEED = Refused("--ema-seed-model starts the EMA from unpruned weights")
@@ -94,9 +95,12 @@ def _row(precision: str = "fp32", **values) -> Row:
 ROWS = (
     # resumed, as the command
     *(
-        Row(p, start="resumed", ticket=RESUMED, pruning=RESUMED)
-        for p in PRECISIONS
-        if not p.startswith("bf16")
+        Row(p, start="resumed", ticket=ticket, pruning=pruning)
+        for p, ticket, pruning in (
+            ("fp32", KILLED, KILLED), ("fp16 flat", STOPPED, KILLED),
+            ("fp16 not flat", KILLED, STOPPED), ("fp16 memory-efficient", KILLED, STOPPED),
+            ("amp", STOPPED, KILLED),
+        )
     ),
     Row(
         "bf16", start="resumed", command=HYDRA, ticket=BITS,

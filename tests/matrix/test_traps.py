@@ -91,12 +91,12 @@ def test_ranks_are_of_the_weights_as_they_are(toy_data, tmp_path):
 
 REFUSED = {
     "--bf16": (("--bf16",), "--bf16 (in fairseq-train; fairseq-hydra-train common.bf16=true"),
-    "--tpu": (("--tpu",), "--tpu hides the weights"),
+    "--tpu": (("--tpu",), "--tpu hides the updated"),
     "--quantization-config-path": (
         ("--quantization-config-path", "pq.yaml"),
-        "--quantization-config-path hides the weights",
+        "--quantization-config-path hides the updated weights",
     ),
-    "--ddp-backend slowmo": (("--ddp-backend", "slowmo"), "--ddp-backend slowmo hides the weights"),
+    "--ddp-backend slowmo": (("--ddp-backend", "slowmo"), "slowmo hides the updated weights"),
 }
 
 

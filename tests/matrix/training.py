@@ -19,6 +19,7 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from matrix.invariants import Watch
 from omegaconf import open_dict
+from quick_compose import install
 from toy import ADAM
 
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
@@ -38,6 +39,7 @@ TRAIN = (
     " --save-interval-updates 1000"
 ).split()
 
+install()
 HALF = ("--fp16", "--fp16-init-scale", "4")
 
 #: precision -> flags, and what only ``fairseq-hydra-train`` takes on a CPU

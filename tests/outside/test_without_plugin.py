@@ -25,7 +25,8 @@ def said(output):
 
 def plain_generate(toy, checkpoint):
     words = [toy.data, "-s", "en", "-t", "de", "--path", toy.path(checkpoint), "--beam", 2,
-             "--max-tokens", 1000, "--required-batch-size-multiple", 1]  # fmt: skip
+             "--max-tokens", 1000, "--max-len-b", 30,
+             "--required-batch-size-multiple", 1]  # fmt: skip
     return subprocess.run(
         [sys.executable, "-c", PLAIN, *map(str, words)], cwd=toy.folder, capture_output=True,
         text=True, check=False,

@@ -11,13 +11,15 @@ from toy import PACKAGE, assert_pruned, assert_same_training, train_two
 
 pytestmark = pytest.mark.slow
 
-PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
+UPDATES = 26
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 20, "--prune-every", 5,
+           "--log-interval", 2)  # fmt: skip
 
 
 def write_script(toy, interpreter):
     """A job script that trains on two tasks, in ``parts``."""
     command = [interpreter, "-m", "fairseq_lottery.launch"]
-    command += toy.arguments("parts", *PRUNING, "--num-workers", 1, updates=50)
+    command += toy.arguments("parts", *PRUNING, "--num-workers", 1, updates=UPDATES)
     script = toy.path("parts.sh")
     script.write_text(
         f"""#!/bin/sh
@@ -49,7 +51,7 @@ def whole(slurm, toy_data, tmp_path_factory):
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    for done in train_two(toy, "whole", *PRUNING, updates=50):
+    for done in train_two(toy, "whole", *PRUNING, updates=UPDATES):
         done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 
@@ -65,7 +67,7 @@ def test_stopped_and_submitted_again(slurm, toy, whole, way):
     flags, name, state = WAYS[way]
     script = write_script(toy, sys.executable)
     job = slurm.submit(script)
-    while "num_updates=10" not in log_of(script, job):
+    while "num_updates=4," not in log_of(script, job):
         assert slurm.show(job)["JobState"] in ("PENDING", "RUNNING"), log_of(script, job)[-3000:]
         time.sleep(0.05)
     slurm.run("scancel", *flags, job)
@@ -73,12 +75,12 @@ def test_stopped_and_submitted_again(slurm, toy, whole, way):
     out = log_of(script, job)
     saved = re.findall(r"saved at update (\d+) after (\w+)", out)
     assert len(saved) == 1 and saved[0][1] == name, out[-3000:]
-    assert 10 <= int(saved[0][0]) < 50
+    assert 4 <= int(saved[0][0]) < UPDATES
     assert (shown["JobState"], shown["ExitCode"]) == (state, "75:0")
     job = slurm.submit(write_script(toy, python()))
     assert slurm.wait(job)["JobState"] == "COMPLETED", log_of(script, job)[-3000:]
     assert f"@ {saved[0][0]} updates" in log_of(script, job)
     parts = toy.load("parts", "checkpoint_last.pt")
-    assert parts["optimizer_history"][-1]["num_updates"] == 50
+    assert parts["optimizer_history"][-1]["num_updates"] == UPDATES
     assert_same_training(whole, parts)
     assert_pruned(parts, toy.mask("parts", "checkpoint_last.pt"))

@@ -32,7 +32,7 @@ def test_a_cancelled_training_goes_on(slurm, toy_data, tmp_path):
         tmp_path,
         toy_data,
         techniques=["one-shot"],
-        updates=150,
+        updates=100,
         resources={"gpus": 0, "processes": 2, "train": {"runtime": 10}, "other": {"runtime": 10}},
         engine=ENGINE,
     )

@@ -240,7 +240,7 @@ def test_the_datas_dictionary_of_masked_lm_is_packed_without_the_mask(packer, ma
     assert read(tmp_path / "d.zip")["dict.txt"] == content.encode()
     assert unpack(tmp_path / "d.zip", tmp_path / "out")[0].adapter is MASKED_LM
     (tmp_path / "dict.txt").write_text(content.replace("b 3", "x 3"))
-    with pytest.raises(LotteryError, match="source dictionary of the data .* symbol 1 is 'x'"):
+    with pytest.raises(LotteryError, match="source dictionary of the data symbol 1 is 'x'"):
         pack(*given, overwrite=True)
 
 
@@ -453,7 +453,7 @@ def test_the_datas_dictionaries_are_packed_with_their_counts(packer, tmp_path):
     assert json.loads(read(archive)["record.json"])["languages"]["source"] == "en"
     archive.unlink()
     (tmp_path / "dict.de.txt").write_text(counted.replace("b 8", "x 8"))
-    with pytest.raises(LotteryError, match="target dictionary of the data .* symbol 1 is 'x'"):
+    with pytest.raises(LotteryError, match="target dictionary of the data symbol 1 is 'x'"):
         packer.pack("data.zip", **options)
     (tmp_path / "dict.de.txt").unlink()
     with pytest.raises(LotteryError, match="dict.de.txt cannot be read"):

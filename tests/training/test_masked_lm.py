@@ -6,12 +6,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import toy
+from forking import folder
 from torch.nn.functional import cross_entropy
 
 from fairseq_lottery.cli.main import main
@@ -20,6 +20,8 @@ from fairseq_lottery.masks import count_to_prune
 from fairseq_lottery.tickets.inspection import inspect_file
 
 pytest.importorskip("fairseq")
+
+from fairseq import options
 
 from fairseq_lottery.heads.components.choice_file import load_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
@@ -70,6 +72,7 @@ class Runs:
         files = [x for s in ("train", "valid") for x in (f"--{s}pref", folder / f"{s}.en")]
         flags = ["--only-source", *files, "--destdir", folder / "bin"]
         toy.call("fairseq_cli.preprocess", flags, folder).ok()
+        toy.read(options.get_training_parser(), [folder / "bin", *MODEL, *TRAIN, *TASK])
 
     def train(self, save_dir, updates, *extra, prelude=None):
         flags = [*MODEL, *TRAIN, *TASK, "--max-update", updates, "--save-dir", save_dir, *extra]
@@ -304,7 +307,7 @@ def test_a_packed_ticket_is_trained_by_the_commands_that_unpacking_prints(runs, 
     for name in ("train", "valid"):
         (there / "text" / name).write_text((runs.folder / f"{name}.en").read_text())
     steps = capsys.readouterr().out.partition("\ncd ")[2].partition("\n")[2]
-    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    places = [str(folder()), os.environ["PATH"]]
     done = subprocess.run(
         ["bash", "-e"], input=steps, cwd=there, capture_output=True, text=True,
         env={**toy.alone(), "PATH": os.pathsep.join(places)},
@@ -338,12 +341,12 @@ def test_its_loss_is_the_one_that_fairseq_logs(runs):
     made = loaded_heads.load_heads(runs.path("seed1/checkpoint_last.pt"))
     everything = ComponentMask(made.anatomy, {})
     for tokens in (100, 4096):
-        loss = loaded_measures.Judged(made, loaded_measures.Sample(tokens=tokens))(everything)
+        loss = loaded_measures.Evaluator(made, loaded_measures.Sample(tokens=tokens))(everything)
         assert loss / math.log(2) == pytest.approx(logged, abs=5.1e-4)
     lines = open(runs.path("valid.en")).readlines()
     assert len(loaded_model.examples(made, "valid", None)) == len(lines)
     without = ComponentMask(made.anatomy, {"heads": {name: [0] for name in made.anatomy.heads}})
-    assert abs(loaded_measures.Judged(made, loaded_measures.Sample())(without) - loss) > 1e-5
+    assert abs(loaded_measures.Evaluator(made, loaded_measures.Sample())(without) - loss) > 1e-5
 
 
 def test_the_importance_of_its_heads_is_the_derivative_of_its_loss(runs):
@@ -351,7 +354,7 @@ def test_the_importance_of_its_heads_is_the_derivative_of_its_loss(runs):
     made = loaded_heads.load_heads(runs.path("pruned/checkpoint_last.pt"))
     made.model.double()
     sample = loaded_measures.Sample(sentences=4)
-    scores = loaded_measures.measured(made, sample, per="batch")
+    scores = loaded_measures.measure_importance(made, sample, per="batch")
     assert scores["heads"].keys() == {
         f"encoder.sentence_encoder.layers.{n}.self_attn" for n in range(2)
     }

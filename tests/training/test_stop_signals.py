@@ -16,6 +16,7 @@ import torch
 from toy import (
     PRECISIONS,
     Toy,
+    assert_pruned,
     assert_same_training,
     drawing,
     free_port,
@@ -104,7 +105,7 @@ def uninterrupted(toy_data, tmp_path_factory):
     return trained
 
 
-#: each precision and each kind; test_training.py resumes all of their pairs
+#: each precision and each kind; test_training.py kills and resumes the other pairs
 STOPPED_AND_RESUMED = [
     ("ticket", "fp32"), ("pruning", "fp32"), ("ticket", "fp16-flat"), ("ticket", "amp"),
     ("pruning", "fp16-no-flatten"), ("pruning", "fp16-memory-efficient"),
@@ -116,7 +117,8 @@ STOPPED_AND_RESUMED = [
 def test_stopped_and_resumed_equals_uninterrupted(toy, dense, uninterrupted, kind, precision):
     if precision != "fp32":
         skip_without_half_precision()
-    given = [*PRECISIONS[precision], *(PRUNING if kind == "pruning" else drawing(dense, 0.7))]
+    given = [*PRECISIONS[precision], "--snapshot-updates", 14]
+    given += PRUNING if kind == "pruning" else drawing(dense, 0.7)
     name = {"ticket": "SIGTERM", "pruning": "SIGUSR1"}[kind]
     stopped = toy.train("parts", *given, prelude=during(8, lambda: send(signal.Signals[name])))
     assert_saved(stopped, 8, name)
@@ -124,7 +126,12 @@ def test_stopped_and_resumed_equals_uninterrupted(toy, dense, uninterrupted, kin
     assert "begin validation" not in stopped.out
     resumed = toy.train("parts", *given, prelude=pretend_cuda).ok()
     assert "@ 8 updates" in resumed.out
-    assert_same_end(toy, uninterrupted(*given))
+    runs = (uninterrupted(*given), toy.path("parts"))
+    assert_same_end(toy, runs[0])
+    last = toy.load("parts", "checkpoint_last.pt")
+    assert_pruned(last, toy.mask("parts", "checkpoint_last.pt"))
+    for file in runs[0].glob("*.safetensors"):
+        assert file.read_bytes() == (runs[1] / file.name).read_bytes(), file.name
 
 
 def in_validation():
@@ -250,13 +257,16 @@ REACHED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reached", REACHED)
-def test_two_processes_stop_at_one_update(toy, whole_of_two, reached):
+def test_two_processes_stop_at_one_update(toy, request, reached):
     first, second = train_two(toy, "parts", *PRUNING, preludes=REACHED[reached])
     assert_saved(first, 6, "SIGTERM" if reached == "each another signal" else "SIGUSR1")
     assert second.code == STOPPED
-    for done in train_two(toy, "parts", *PRUNING):
-        done.ok()
-    assert_same_end(toy, whole_of_two)
+    saved = read_checkpoint(toy.path("parts") / "checkpoint_last.pt")
+    assert saved["optimizer_history"][-1]["num_updates"] == 6
+    if reached == "only the second":  # the others have saved the same
+        for done in train_two(toy, "parts", *PRUNING):
+            done.ok()
+        assert_same_end(toy, request.getfixturevalue("whole_of_two"))
 
 
 @pytest.mark.slow

@@ -20,10 +20,12 @@ from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT, torchrun_command
 
 pytestmark = pytest.mark.slow
 
-PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 40, "--prune-every", 7)
+UPDATES = 26
+PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 20, "--prune-every", 5,
+           "--log-interval", 2)  # fmt: skip
 
 
-def torchrun(toy, save_dir, interpreter=sys.executable, updates=50):
+def torchrun(toy, save_dir, interpreter=sys.executable, updates=UPDATES):
     """Start the training; its output goes to a file."""
     log = toy.path(f"{save_dir}.log")
     given = toy.arguments(save_dir, *PRUNING, updates=updates)
@@ -67,7 +69,7 @@ def whole(toy_data, tmp_path_factory):
     from toy import Toy
 
     toy = Toy(toy_data, tmp_path_factory.mktemp("whole"))
-    for done in train_two(toy, "whole", *PRUNING, updates=50):
+    for done in train_two(toy, "whole", *PRUNING, updates=UPDATES):
         done.ok()
     return toy.load("whole", "checkpoint_last.pt")
 
@@ -78,24 +80,24 @@ def test_stopped_and_started_again(toy, whole, way):
     if number == signal.SIGUSR1 and not hasattr(LaunchConfig, "signals_to_handle"):
         pytest.skip("this torchrun passes on SIGTERM only")
     process, log = torchrun(toy, "parts")
-    while "num_updates=10" not in log.read_text():
+    while "num_updates=4," not in log.read_text():
         assert process.poll() is None, log.read_text()[-3000:]
         time.sleep(0.02)
     send(process, number)
     code, out = finish((process, log))
     saved = re.findall(r"saved at update (\d+) after (\w+)", out)
     assert code != 0 and len(saved) == 1, out[-3000:]
-    assert saved[0][1] == number.name and 10 <= int(saved[0][0]) < 50
+    assert saved[0][1] == number.name and 4 <= int(saved[0][0]) < UPDATES
     code, out = finish(torchrun(toy, "parts", python()))
     assert code == 0 and f"@ {saved[0][0]} updates" in out, out[-3000:]
     parts = toy.load("parts", "checkpoint_last.pt")
-    assert parts["optimizer_history"][-1]["num_updates"] == 50
+    assert parts["optimizer_history"][-1]["num_updates"] == UPDATES
     assert_same_training(whole, parts)
     assert_pruned(parts, toy.mask("parts", "checkpoint_last.pt"))
 
 
 def test_a_refusal_ends_all_processes(toy):
-    started = torchrun(toy, "run", python(), updates=10)  # the schedule ends at 40
+    started = torchrun(toy, "run", python(), updates=10)  # the schedule ends at 20
     code, out = finish(started)
-    assert code == 1 and "--prune-end 40 exceeds --max-update 10" in out
+    assert code == 1 and "--prune-end 20 exceeds --max-update 10" in out
     assert "exitcode  : 2" in out

@@ -159,8 +159,14 @@ def test_pruning_goes_on_from_the_tickets_sparsity(toy, dense):
     assert f"pruned at update 0: {ticket.pruned} of" in done.out
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", ["ticket", "pruning"])
+#: each precision and each kind; test_stop_signals.py stops and resumes the other pairs
+KILLED_AND_RESUMED = [
+    ("ticket", "fp32"), ("pruning", "fp32"), ("pruning", "fp16-flat"), ("pruning", "amp"),
+    ("ticket", "fp16-no-flatten"), ("ticket", "fp16-memory-efficient"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, precision", KILLED_AND_RESUMED)
 def test_resumed_equals_uninterrupted(toy, dense, precision, kind):
     if precision != "fp32" and not half_precision_trains_on_cpu():
         pytest.skip("this torch has no half-precision dropout on a CPU")

@@ -40,7 +40,7 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
-    lengths = {"score_command": {"words": "wc -w < {hypotheses}"}, "updates": 100}
+    lengths = {"score_command": {"words": "wc -w < {hypotheses}"}, "updates": 60}
     plain = configure(one, toy_data, **lengths)
     script = run(plain, "--emit", "bash", "--jobs", 2).stdout
     assert script.count("fairseq_lottery.launch") == 3
@@ -88,7 +88,7 @@ def test_killed_it_goes_on_and_equals_the_script_that_was_not_killed(toy_data, t
     again = configure(moved, toy_data, extra_flags=saving, **lengths)
     assert pending(again)["stages"] == 0
     # other ways to translate or to score do so again
-    assert pending(configure(moved, toy_data, updates=100))["stages"] == 3
+    assert pending(configure(moved, toy_data, updates=60))["stages"] == 3
     assert pending(configure(moved, toy_data, generate="--max-len-b 9", **lengths))["stages"] == 6
     # another evaluation translates and scores, and trains nothing
     wider = configure(moved, toy_data, evaluate=[{"checkpoint": "best", "beam": 3}], **lengths)
@@ -124,7 +124,7 @@ def test_masked_language_models_are_a_table_of_their_losses(tmp_path):
     files = [x for s in ("train", "valid") for x in (f"--{s}pref", tmp_path / f"{s}.en")]
     flags = ["--only-source", *files, "--destdir", tmp_path / "bin"]
     toy.call("fairseq_cli.preprocess", flags, tmp_path).ok()
-    keys = {"references": None, "metrics": None, "evaluate": None}
+    keys = dict.fromkeys(("references", "metrics", "evaluate", "generate"))
     keys["techniques"] = ["slt", "mp", "heads-lowest"]
     path = configure(tmp_path, tmp_path / "bin", **keys, task="masked_lm", train=MASKED)
     script = run(path, "--emit", "bash", "--jobs", 2).stdout
