@@ -19,11 +19,10 @@ from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
 from fairseq_lottery.tickets.draw_plan import DrawPlan
+from fairseq_lottery.tickets.resets import Weights
 
 #: double precision represents every integer up to this one
 _LARGEST_INTEGER = 2**53
-
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
         member -> number of lines, the last one with or without its line feed.
 
     Raises:
-        LotteryError: a member is missing or is no plain file, the archive is corrupted, or the
+        LotteryError: a member is missing or is not a plain file, the archive is corrupted, or the
             disk has no room for a member.
     """
     lines: dict[str, int] = {}

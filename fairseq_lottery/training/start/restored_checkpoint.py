@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_checkpoint
+from fairseq_lottery.formats.checkpoints.checkpoint import stored_entries, stored_update
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut, refuse_cut
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 
@@ -32,7 +33,7 @@ class Restored:
     """
 
     path: Path
-    state: dict[str, Any]
+    state: Mapping[str, Any]
     update: int
     trained: int
     is_same_run: bool
@@ -101,7 +102,7 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     cfg = settings_of(checkpoint.get("cfg"))
     if is_cut(checkpoint["model"], settings_of(cfg.get("model")), architecture_of(cfg), path):
         refuse_cut(path)
-    state = (checkpoint.get("task_state") or {}).get("lottery") or {}
+    state = stored_entries(checkpoint)
     if state.get("prepared"):
         if not has_ticket:
             raise LotteryError(
@@ -114,7 +115,7 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     keeps = has_optimizer and not training.checkpoint.reset_optimizer
     history = checkpoint.get("optimizer_history") or []
     last = history[-1] if history else {}
-    counted = last.get("num_updates")
+    counted = stored_update(checkpoint)
     _refuse_incomplete(path, state, counted is not None or not (state or (keeps and not history)))
     trained = int(counted or 0)
     update = trained if keeps and not finetunes else 0
