@@ -63,6 +63,21 @@ def test_the_configuration_of_another_task_is_planned(tmp_path):
     assert {training.task.name for training in plan.trainings} == {"masked_lm"}
 
 
+def paste(script, sizes, where):
+    """Run a script of a page in a folder, with other sizes; return what it printed."""
+    for size, smaller in sizes.items():
+        assert size in script
+        script = script.replace(size, smaller)
+    (where / "script.sh").write_text(script)
+    path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-exo", "pipefail", "script.sh"], cwd=where, env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
     for package in ("fairseq", "sentencepiece", "sacrebleu", "ctranslate2"):
@@ -77,17 +92,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         own = blocks("docs/extending.md", "python")
         (module,) = (block for block in own if block.startswith(f"# {name}"))
         (tmp_path / name).write_text(module)
-    script = "\n".join(commands())
-    for size, smaller in SIZES.items():
-        assert size in script
-        script = script.replace(size, smaller)
-    (tmp_path / "script.sh").write_text(script)
-    path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-exo", "pipefail", "script.sh"], cwd=tmp_path, env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:]
+    output = paste("\n".join(commands()), SIZES, tmp_path)
 
     from fairseq_lottery.formats import load_ticket
     from fairseq_lottery.heads.components.choice_file import load_choice
@@ -109,4 +114,4 @@ def test_the_commands_of_the_documents_run_one_after_the_other(tmp_path):
         assert (parts.count_pruned("heads"), parts.count("heads")) == (6, 12), name
     for log in ("slt50/generate.log", "sparse.log"):
         assert len(re.findall(r"^H-", (tmp_path / log).read_text(), re.M)) == 500, log
-    assert re.search(r'^ "score": ', done.stdout, re.M)
+    assert re.search(r'^ "score": ', output, re.M)

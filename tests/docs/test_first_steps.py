@@ -1,12 +1,9 @@
 """docs/first-steps.md, pasted from its start to its end, with trainings of few updates."""
 
-import os
 import re
-import subprocess
 
 import pytest
-from docs.test_commands import ROOT, blocks
-from forking import folder
+from docs.test_commands import ROOT, blocks, paste
 
 PAGE = "docs/first-steps.md"
 #: sizes of the page, and those of this test
@@ -32,19 +29,10 @@ def test_the_page_has_sizes_to_replace_and_lines_to_look_for():
 def test_the_commands_of_the_first_steps_run(tmp_path):
     for package in ("fairseq", "sentencepiece", "sacrebleu"):
         pytest.importorskip(package)
-    script = "\n".join(blocks(PAGE, "bash"))
-    for size, smaller in SIZES.items():
-        script = script.replace(size, smaller)
-    (tmp_path / "script.sh").write_text(script)
-    path = f"{folder()}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-exo", "pipefail", "script.sh"], cwd=tmp_path, env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:]
-    shown = [line.rstrip() for line in done.stdout.splitlines()]
+    output = paste("\n".join(blocks(PAGE, "bash")), SIZES, tmp_path)
+    shown = [line.rstrip() for line in output.splitlines()]
     assert not [line for line in printed() if line not in shown]
-    checked = re.findall(r"^first/slt/\w+\.pt: .* 156013/195008 pruned", done.stdout, re.M)
+    checked = re.findall(r"^first/slt/\w+\.pt: .* 156013/195008 pruned", output, re.M)
     assert len(checked) >= 2
     for run in ("dense", "slt", "random"):
         assert len((tmp_path / f"first/{run}.de").read_text().splitlines()) == 500
