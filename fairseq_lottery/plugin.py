@@ -5,8 +5,8 @@ module imports everything, and the package imports this module wherever fairseq 
 """
 
 from fairseq_lottery import tasks  # noqa: F401
-from fairseq_lottery.compat import allow_fairseq_checkpoints
 from fairseq_lottery.extensions import load_plugins
+from fairseq_lottery.formats.checkpoints.safe_load import allow_fairseq_checkpoints
 from fairseq_lottery.training import criterions, optimizers  # noqa: F401
 
 allow_fairseq_checkpoints()

@@ -20,7 +20,7 @@ from fairseq_lottery.formats import container, read_checkpoint, read_source, unt
 from fairseq_lottery.formats.checkpoints.checkpoint import refuse_not_finite
 from fairseq_lottery.formats.checkpoints.cut_model import CUT, has_cut, refuse_undeclared_cut
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
-from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
+from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
 from fairseq_lottery.formats.mask_leaks import refuse_leaking
 from fairseq_lottery.formats.source import source_of
@@ -106,17 +106,17 @@ def export(
 
 def whole_state(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]:
     """Return a plain checkpoint at full size, with zeros for components that were cut out."""
-    cfg = settings_of(state.get("cfg"))
-    if has_cut(cfg.get("model")):
+    settings = read_settings(state)
+    if has_cut(settings.model):
         return components().whole_checkpoint(state, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
-    refuse_undeclared_cut(shapes, architecture_of(cfg), path)
+    refuse_undeclared_cut(shapes, settings.architecture, path)
     return state
 
 
 def own_architecture(path: Union[str, Path]) -> Optional[str]:
     """Return the architecture of a checkpoint; None if fairseq itself has the architecture."""
-    model = settings_of(settings_of(read_checkpoint(path).get("cfg")).get("model"))
+    model = read_settings(read_checkpoint(path)).model
     name = str(model.get("arch") or model.get("_name"))
     entries = (ARCH_MODEL_REGISTRY.get(name), ARCH_CONFIG_REGISTRY.get(name))
     is_fairseqs = all(getattr(e, "__module__", "").split(".")[0] == "fairseq" for e in entries)

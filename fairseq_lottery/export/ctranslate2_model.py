@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
-from fairseq_lottery.compat import allow_fairseq_checkpoints
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.export.ctranslate2_translator import load_translator
 from fairseq_lottery.export.translation_agreement import TOLERANCE, Agreement, compare
@@ -24,6 +23,7 @@ from fairseq_lottery.extensions import components
 from fairseq_lottery.files.folders import replacing_folder
 from fairseq_lottery.formats import Source, read_source
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
+from fairseq_lottery.formats.checkpoints.safe_load import allow_fairseq_checkpoints
 from fairseq_lottery.inference.loaded_model import build_with_weights, stored_weights
 from fairseq_lottery.inference.model_builder import arguments_of
 from fairseq_lottery.inference.sentences import Text, sentences_of, text_of
@@ -66,8 +66,8 @@ def deploy(
         source = read_source(path)
         source.adapter.refuse_unless_translating(path, "--to ctranslate2")
         source.refuse_leaks()
-        weights, task, settings = stored_weights(source)
-        text = text_of(source, task, data, check_on is None)
+        weights, settings = stored_weights(source), source.settings.model
+        text = text_of(source, data, check_on is None)
         name = ARCH_MODEL_NAME_REGISTRY.get(arguments_of(source).arch)
         if name not in _MODELS:
             raise LotteryError(

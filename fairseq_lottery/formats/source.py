@@ -24,7 +24,7 @@ from fairseq_lottery.formats.checkpoints.checkpoint import (
 )
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments, read_moments
-from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
+from fairseq_lottery.formats.checkpoints.settings import Settings, read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.compact_model import KIND as MODEL
 from fairseq_lottery.formats.compact_model import load_model
@@ -59,6 +59,7 @@ class Source:
         in_file: the dictionaries in the file, or None.
         adapter: adapter of the task in the file.
         record: record of a ticket or snapshot; for a checkpoint, that of its ticket.
+        settings: settings of a checkpoint or model; otherwise empty.
         state: result of ``read_checkpoint`` for a checkpoint or model; otherwise empty.
         moments: optimizer state of a ticket.
         rounded: half-precision weights of a checkpoint whose ``weights`` are its fp32 masters;
@@ -76,6 +77,7 @@ class Source:
     in_file: Optional[Dictionaries]
     adapter: TaskAdapter
     record: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
     state: Mapping[str, Any] = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
     rounded: dict[str, Tensor] = field(default_factory=dict)
@@ -107,8 +109,7 @@ class Source:
         if self.in_file is not None:
             return self.in_file
         try:
-            task = settings_of(settings_of(self.state.get("cfg")).get("task"))
-            folder = self.adapter.find_folder(task)
+            folder = self.adapter.find_folder(self.settings.task)
             dictionaries = read_dictionaries(folder)
         except LotteryError as error:
             raise LotteryError(
@@ -240,15 +241,13 @@ def _from_state(path: Path, kind: str, state: dict[str, Any], mask: Optional[Mas
     stored = stored_entries(state)
     model_weights, _ = untie(state["model"])
     masters = {n: m for n, m in stored_masters(state).items() if n in model_weights}
-    cfg = settings_of(state.get("cfg"))
+    settings = read_settings(state)
     # fairseq stores half-precision weights as fp32, so the configuration decides
-    common = settings_of(cfg.get("common"))
+    common = settings.common
     half = bool(common.get("fp16") or common.get("bf16")) or any(
         tensor.dtype in (torch.float16, torch.bfloat16) for tensor in state["model"].values()
     )
-    architecture = architecture_of(cfg)
-    task = settings_of(cfg.get("task")).get("_name")
-    adapter = stored_adapter(stored, path) if stored else adapter_of(task)
+    adapter = stored_adapter(stored, path) if stored else adapter_of(settings.task.get("_name"))
     symbols = stored.get("dictionaries")
     return Source(
         path=str(path),
@@ -257,11 +256,12 @@ def _from_state(path: Path, kind: str, state: dict[str, Any], mask: Optional[Mas
         update=stored_update(state),
         masters=not half or bool(masters),
         mask=mask,
-        architecture=architecture,
+        architecture=dict(settings.architecture),
         in_file=Dictionaries.from_tensors(symbols, adapter.vocabularies) if symbols else None,
         adapter=adapter,
         record=stored.get("ticket") or {},
+        settings=settings,
         state=state,
         rounded={name: model_weights[name] for name in masters},
-        cut=is_cut(state["model"], settings_of(cfg.get("model")), architecture, path),
+        cut=is_cut(state["model"], settings, path),
     )

@@ -76,17 +76,16 @@ class ExamplesOfTask:
     comparable. The class has the attributes and methods of ``PairsOfSentences``.
 
     Args:
-        source: file of the model.
-        settings: settings of the training's task; only numbers and words that the adapter allows
-            are used.
-        data: folder that replaces that of the settings.
+        source: file of the model. Of its task's settings, only numbers and words that the adapter
+            allows are used.
+        data: folder that replaces that of the training.
 
     Raises:
         LotteryError: fairseq does not have the task, or the data folder belongs to another task.
     """
 
-    def __init__(self, source: Source, settings: Mapping[str, Any], data: Optional[str]) -> None:
-        adapter = source.adapter
+    def __init__(self, source: Source, data: Optional[str]) -> None:
+        adapter, settings = source.adapter, source.settings.task
         try:
             data_folder = adapter.find_folder(settings, data)
         except LotteryError as error:
@@ -206,16 +205,13 @@ def _is_harmless(value: Any) -> bool:
 Evaluation = Union[PairsOfSentences, ExamplesOfTask]
 
 
-def evaluation_of(
-    source: Source, settings: Mapping[str, Any], data: Optional[str] = None
-) -> Evaluation:
+def evaluation_of(source: Source, data: Optional[str] = None) -> Evaluation:
     """Return the evaluation of a model: pairs of sentences, or examples of its task.
 
     Args:
         source: file of the model.
-        settings: settings of the training's task, if the file stores them.
-        data: folder that replaces that of the settings.
+        data: folder that replaces that of the training.
     """
     if source.adapter.translates:
-        return PairsOfSentences(text_of(source, settings, data, needed=True), source.path)
-    return ExamplesOfTask(source, settings, data)
+        return PairsOfSentences(text_of(source, data, needed=True), source.path)
+    return ExamplesOfTask(source, data)

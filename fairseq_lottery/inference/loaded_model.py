@@ -22,7 +22,6 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Source, read_source, trainable, untie
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
-from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.inference.evaluation import Evaluation, evaluation_of
 from fairseq_lottery.inference.model_builder import build_untrained
 from fairseq_lottery.masks import Mask
@@ -68,27 +67,26 @@ def load_for_evaluation(
     # the optimizer state is twice as large as the model, and evaluation does not need it
     state = {name: part for name, part in source.state.items() if name != "last_optimizer_state"}
     source = replace(source, state=state)
-    weights, task, _ = stored_weights(source)
-    evaluation = evaluation_of(source, task, data)
+    weights = stored_weights(source)
+    evaluation = evaluation_of(source, data)
     model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.build)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
     return LoadedModel(source, weights, model, evaluation)
 
 
-def stored_weights(source: Source) -> tuple[Mapping[str, Tensor], dict[str, Any], Any]:
-    """Return the weights that fairseq translates with, and the settings of task and model.
+def stored_weights(source: Source) -> Mapping[str, Tensor]:
+    """Return the weights that fairseq translates with.
 
     Weights of a half-precision checkpoint are rounded; ``source`` has its fp32 masters. Weights of
     components that were cut out are zero.
     """
     if not source.state:
-        return source.weights, {}, {}
-    cfg = settings_of(source.state.get("cfg"))
+        return source.weights
     weights: Mapping[str, Tensor] = untie(source.state["model"])[0]
-    if has_cut(cfg.get("model")):
-        weights = components().whole_weights(weights, cfg["model"])
-    return weights, settings_of(cfg.get("task")), cfg.get("model")
+    if has_cut(source.settings.model):
+        weights = components().whole_weights(weights, source.settings.model)
+    return weights
 
 
 def build_with_weights(

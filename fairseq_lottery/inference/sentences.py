@@ -62,18 +62,17 @@ class Text:
             (folder / f"dict.{language}.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def text_of(source: Source, task: Mapping[str, Any], data: Optional[str], needed: bool) -> Text:
+def text_of(source: Source, data: Optional[str], needed: bool) -> Text:
     """Return the text of a model, with dictionaries from its file or its data folder.
 
     Args:
-        task: settings of the model's task, if the file stores them.
         data: data folder to use instead of the training's.
         needed: whether sentences of the folder are needed.
 
     Raises:
         LotteryError: there are no dictionaries, or those of the folder and the file differ.
     """
-    stored = source.in_file
+    stored, task = source.in_file, source.settings.task
     try:
         folder = source.adapter.find_folder(task, data)
     except LotteryError as error:

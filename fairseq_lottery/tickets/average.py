@@ -20,7 +20,7 @@ from fairseq_lottery.formats.checkpoints.checkpoint import (
 )
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
-from fairseq_lottery.formats.checkpoints.settings import settings_of
+from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
 from fairseq_lottery.formats.ticket import refuse_other_shapes
@@ -113,8 +113,8 @@ def _refuse_other(
             f"{both} have different masks; average checkpoints of one run after its last pruning"
             " step"
         )
-    models = [settings_of(settings_of(checkpoint.get("cfg")).get("model")) for checkpoint in states]
-    if models[0].get(CUT) != models[1].get(CUT):
+    cuts = [read_settings(checkpoint).model.get(CUT) for checkpoint in states]
+    if cuts[0] != cuts[1]:
         raise LotteryError(
             f"{both} had different heads or units cut out; average first, then export --to slim"
         )

@@ -15,7 +15,6 @@ from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import container
 from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_weight
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
-from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.source import Source, read_source
@@ -240,7 +239,7 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
 
 def _had_mask(source: Source) -> bool:
     """Return whether the settings of a checkpoint without a mask require one."""
-    task = settings_of(settings_of(source.state.get("cfg")).get("task"))
+    task = source.settings.task
     is_masked = any(task.get(name) not in (None, "") for name in _MASK_SETTINGS)
     return is_masked or any(source.lottery.get(name) for name in ("growth", "ticket"))
 

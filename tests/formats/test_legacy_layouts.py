@@ -11,11 +11,16 @@ pytest.importorskip("fairseq")
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
-from fairseq_lottery.formats.checkpoints.legacy_layouts import (
-    has_old_names,
-    sections_of,
-    upgraded_weights,
-)
+from fairseq_lottery.formats.checkpoints.legacy_layouts import upgraded
+
+
+def upgraded_weights(weights):
+    return upgraded({"model": weights})["model"]
+
+
+def sections_of(args):
+    return upgraded({"model": {}, "args": Namespace(**args)})["cfg"]
+
 
 VERSION = {"decoder.version": torch.tensor([3.0])}
 
@@ -27,12 +32,12 @@ def test_fused_matrices_are_split_as_fairseq_splits_them(tmp_path):
         for kind in ("weight", "bias"):
             parts = [found.pop(f"{name}.{p}_proj.{kind}") for p in "qkv"]
             found[f"{name}.in_proj_{kind}"] = torch.cat(parts)
-    assert has_old_names(found) and not has_old_names(whole)
-    upgraded = upgraded_weights(found)
-    assert upgraded.keys() == whole.keys()
-    assert all(torch.equal(upgraded[name], weight) for name, weight in whole.items())
+    assert upgraded_weights(whole) is whole
+    split = upgraded_weights(found)
+    assert split.keys() == whole.keys()
+    assert all(torch.equal(split[name], weight) for name, weight in whole.items())
     # each has memory of its own, without which safetensors writes none of them
-    save_file(upgraded, str(tmp_path / "x.safetensors"))
+    save_file(split, str(tmp_path / "x.safetensors"))
 
 
 def test_norms_and_the_output_are_renamed():

@@ -9,8 +9,8 @@ pytest.importorskip("fairseq")
 
 from toy import LOTTERY, call, hypotheses, loading
 
-from fairseq_lottery.compat import safe_load
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats.checkpoints.safe_load import safe_load
 from fairseq_lottery.training.start.flag_checks import refuse_setup
 
 

@@ -12,22 +12,17 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq_lottery.compat import safe_load
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.files.untrusted_json import refuse_nested
-from fairseq_lottery.formats.checkpoints.legacy_layouts import (
-    has_old_names,
-    is_own_model,
-    sections_of,
-    upgraded_weights,
-)
+from fairseq_lottery.formats.checkpoints.legacy_layouts import upgraded
 from fairseq_lottery.formats.checkpoints.run_state import (
     OPTIMIZER,
     RUN,
     refuse_other_optimizer,
     refuse_other_run,
 )
+from fairseq_lottery.formats.checkpoints.safe_load import safe_load
 from fairseq_lottery.formats.checkpoints.settings import is_omegaconf, settings_of
 from fairseq_lottery.formats.entry_checks import count, entries, list_of, one_of, refuse, tensors
 
@@ -58,20 +53,9 @@ def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
     except LotteryError as error:
         raise LotteryError(f"{path} is not a fairseq checkpoint: {error}") from None
     try:
-        return _upgraded(state)
+        return upgraded(state)
     except LotteryError as error:
         raise LotteryError(f"{path} has the layout of an old fairseq: {error}") from error
-
-
-def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint of an old fairseq in today's layout."""
-    is_old = bool(state.get("args") and not state.get("cfg"))
-    if is_old:
-        state = {**state, "args": None, "cfg": sections_of(settings_of(state["args"]))}
-    model = settings_of((state.get("cfg") or {}).get("model"))
-    if has_old_names(state["model"]) and (is_old or is_own_model(model)):
-        state = {**state, "model": upgraded_weights(state["model"])}
-    return state
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], path: Union[str, Path]) -> None:

@@ -12,11 +12,10 @@ from torch import Tensor
 from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
+from fairseq_lottery.formats.checkpoints.settings import CUT, Settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: setting of a model that lists the components cut out of it
-CUT = "slim"
 ATTENTION = re.compile(r"^(.*\blayers\.\d+\.(?:self_attn|encoder_attn))\.out_proj\.(weight|bias)$")
 FFN = re.compile(r"^(.*\blayers\.\d+)\.(fc1\.weight|fc2\.bias)$")
 
@@ -28,22 +27,19 @@ def has_cut(settings: Any) -> bool:
     return isinstance(settings, Mapping) and CUT in settings and settings[CUT] is not None
 
 
-def is_cut(
-    weights: Mapping[str, Tensor], settings: Any, architecture: Mapping[str, Any], path: Any
-) -> bool:
+def is_cut(weights: Mapping[str, Tensor], settings: Settings, path: Any) -> bool:
     """Return whether a model was cut; refuse settings that do not match its weights.
 
     Args:
-        settings: settings of the model, which declare the cut.
-        architecture: settings that shape the model.
+        settings: settings of the checkpoint; those of the model declare the cut.
         path: path for messages.
     """
-    if not has_cut(settings):
+    if not has_cut(settings.model):
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        refuse_undeclared_cut(shapes, architecture, path)
+        refuse_undeclared_cut(shapes, settings.architecture, path)
         return False
     try:
-        components().refuse_other_cut(weights, settings, architecture)
+        components().refuse_other_cut(weights, settings.model, settings.architecture)
     except LotteryError as error:
         raise LotteryError(f"{path}: {error}") from None
     return True

@@ -17,13 +17,8 @@ from torch import Tensor
 
 from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.formats.checkpoints.settings import settings_of
 
-#: sections of a Transformer's configuration, and the classes that hold their defaults
-_SECTIONS = {
-    "encoder": "EncDecBaseConfig",
-    "decoder": "DecoderConfig",
-    "quant_noise": "QuantNoiseConfig",
-}
 #: weights that fairseq renames or splits on loading
 _OLD_NAME = re.compile(
     r"_attn\.in_proj_weight$|\.layers\.\d+\.layer_norms\.\d+\.|^decoder\.embed_out$"
@@ -33,27 +28,24 @@ _LAYER = re.compile(r"^((?:en|de)coder)\.layers\.(\d{1,3})\.")
 _TEXT = re.compile(r"[^'\\$\x00-\x1f\x7f]*")
 
 
-def section_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section of a Transformer's configuration with the defaults of fairseq's class.
-
-    ``fairseq-hydra-train`` stores only the settings that the user gave. Without fairseq they are
-    returned unchanged.
-    """
-    module = fairseq_module("models.transformer.transformer_config")
-    if module is None:
-        return dict(section)
-    config = getattr(module, _SECTIONS[name])
-    fields = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
-    defaults = vars(config(**{key: value for key, value in section.items() if key in fields}))
-    return {**{key: value for key, value in defaults.items() if key in fields}, **section}
-
-
-def sections_of(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a checkpoint that stores flat arguments.
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of an old fairseq in today's layout, any other unchanged.
 
     Raises:
-        LotteryError: fairseq is missing or cannot convert them, or an argument is not plain.
+        LotteryError: fairseq is missing or cannot convert the checkpoint.
     """
+    is_old = bool(state.get("args") and not state.get("cfg"))
+    if is_old:
+        state = {**state, "args": None, "cfg": _sections(settings_of(state["args"]))}
+    if _has_old_names(state["model"]):
+        model = settings_of((state.get("cfg") or {}).get("model"))
+        if is_old or _is_own_model(model):
+            state = {**state, "model": _upgraded_weights(state["model"])}
+    return state
+
+
+def _sections(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a checkpoint that stores flat arguments."""
     for name, value in args.items():
         if not _is_plain(value):
             raise LotteryError(
@@ -92,7 +84,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
-def is_own_model(model: Mapping[str, Any]) -> bool:
+def _is_own_model(model: Mapping[str, Any]) -> bool:
     """Return whether the settings of a model name a class of fairseq, or no class.
 
     Other classes may use names that only old versions of fairseq used, as
@@ -105,17 +97,13 @@ def is_own_model(model: Mapping[str, Any]) -> bool:
     )
 
 
-def has_old_names(weights: Mapping[str, Tensor]) -> bool:
+def _has_old_names(weights: Mapping[str, Tensor]) -> bool:
     """Return whether fairseq would rename or split weights on loading."""
     return any(map(_OLD_NAME.search, weights))
 
 
-def upgraded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of an old Transformer under today's names.
-
-    Raises:
-        LotteryError: fairseq is missing, or the weights are malformed.
-    """
+def _upgraded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of an old Transformer under today's names."""
     upgraded = dict(weights)
     try:
         _split_attention(upgraded)

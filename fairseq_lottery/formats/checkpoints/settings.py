@@ -5,20 +5,51 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq_lottery.adapters import adapter_of
-from fairseq_lottery.compat import as_written
+from fairseq_lottery.compat import as_written, fairseq_module
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats.checkpoints.cut_model import CUT
-from fairseq_lottery.formats.checkpoints.legacy_layouts import section_settings
 
+#: setting of a model that lists the components cut out of it
+CUT = "slim"
+#: sections of a Transformer's configuration, and the classes that hold their defaults
+_SECTIONS = {
+    "encoder": "EncDecBaseConfig",
+    "decoder": "DecoderConfig",
+    "quant_noise": "QuantNoiseConfig",
+}
 #: settings of fairseq's Transformers, even if another section has the same name
 _KNOWN = re.compile(
     r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
     r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
     r"|max_(source|target)_positions|tie_adaptive.*|no_scale_embedding)$"
 )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a checkpoint.
+
+    Attributes:
+        common, task, model, optimizer: sections of its configuration; empty if it stores none.
+        architecture: flat arguments that shape its model.
+    """
+
+    common: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_settings(state: Mapping[str, Any]) -> Settings:
+    """Return the settings in a checkpoint, which ``read_checkpoint`` has validated."""
+    cfg = settings_of(state.get("cfg"))
+    names = ("common", "task", "model", "optimizer")
+    sections = {name: settings_of(cfg.get(name)) for name in names}
+    return Settings(**sections, architecture=architecture_of(cfg))
 
 
 def settings_of(part: Any) -> dict[str, Any]:
@@ -84,9 +115,24 @@ def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
     for name, section in sections.items():
         flat = {key: value for key, value in flat.items() if not key.startswith(f"{name}_")}
         del flat[name]
-        values = section_settings(name, section)
+        values = _section_settings(name, section)
         flat.update({f"{name}_{key}": value for key, value in values.items()})
     return flat
+
+
+def _section_settings(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section of a Transformer's configuration with the defaults of fairseq's class.
+
+    ``fairseq-hydra-train`` stores only the settings that the user gave. Without fairseq they are
+    returned unchanged.
+    """
+    module = fairseq_module("models.transformer.transformer_config")
+    if module is None:
+        return dict(section)
+    config = getattr(module, _SECTIONS[name])
+    fields = {key for key in config.__dataclass_fields__ if not key.startswith("_")}
+    defaults = vars(config(**{key: value for key, value in section.items() if key in fields}))
+    return {**{key: value for key, value in defaults.items() if key in fields}, **section}
 
 
 def _is_known(key: str, value: Any, own: re.Pattern[str]) -> bool:

@@ -19,7 +19,7 @@ from fairseq_lottery.adapters import adapter_of, group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import untie
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
-from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
+from fairseq_lottery.formats.checkpoints.settings import Settings, read_settings, settings_of
 from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS, Anatomy
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned
@@ -85,13 +85,12 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     Raises:
         LotteryError: nothing can be cut, or the model is not a Transformer of fairseq.
     """
-    cfg = settings_of(state.get("cfg"))
-    task = settings_of(cfg.get("task"))
+    settings = read_settings(state)
+    task = settings.task
     adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
-    settings = settings_of(cfg.get("model"))
     weights = untie(state["model"])[0]
     shapes = _shapes(weights)
-    architecture = _completed(cfg, path)
+    architecture = _completed(settings, path)
     anatomy = Anatomy.of(shapes, architecture)
     components = find_idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
     pruned = find_pruned(weights, anatomy)
@@ -117,8 +116,8 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
         even,
     )
     cfg = {
-        **cfg,
-        "model": {**settings, CUT: encode_cut(components)},
+        **settings_of(state.get("cfg")),
+        "model": {**settings.model, CUT: encode_cut(components)},
         "task": {**task, "_name": f"{task.get('_name') or 'translation'}_lottery"},
     }
     return {**state, "cfg": cfg, "model": model}, cut
@@ -130,18 +129,17 @@ def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     Raises:
         LotteryError: the settings do not match the weights.
     """
-    cfg = settings_of(state.get("cfg"))
-    settings, task = settings_of(cfg.get("model")), settings_of(cfg.get("task"))
-    components = read_cut(settings)
+    settings = read_settings(state)
+    components = read_cut(settings.model)
     model = with_zeros(state["model"], components)
-    architecture = _completed(cfg, path)
+    architecture = _completed(settings, path)
     refuse_other_layers(_shapes(model), components.anatomy, architecture)
     refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), components)
-    name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
+    name = re.sub("_lottery$", "", str(settings.task.get("_name") or "translation"))
     cfg = {
-        **cfg,
-        "model": {key: value for key, value in settings.items() if key != CUT},
-        "task": {**task, "_name": name},
+        **settings_of(state.get("cfg")),
+        "model": {key: value for key, value in settings.model.items() if key != CUT},
+        "task": {**settings.task, "_name": name},
     }
     return {**state, "cfg": cfg, "model": model}
 
@@ -180,6 +178,6 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
-def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
+def _completed(settings: Settings, path: Any) -> dict[str, Any]:
     """Return the settings that shape the model, with the defaults of its architecture."""
-    return vars(complete_arguments(Namespace(**architecture_of(cfg)), path))
+    return vars(complete_arguments(Namespace(**settings.architecture), path))

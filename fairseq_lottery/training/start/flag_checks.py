@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fairseq_lottery.adapters import adapter_of
-from fairseq_lottery.compat import safe_load, whole_config
+from fairseq_lottery.compat import whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.files.pickles import NotAllowedError
+from fairseq_lottery.formats.checkpoints.safe_load import safe_load
 from fairseq_lottery.inference.stored_settings import refuse_programs
 from fairseq_lottery.options import (
     TRAINING,

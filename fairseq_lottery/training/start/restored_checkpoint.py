@@ -11,7 +11,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_checkpoint
 from fairseq_lottery.formats.checkpoints.checkpoint import stored_entries, stored_update
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut, refuse_cut
-from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
+from fairseq_lottery.formats.checkpoints.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     if path is None:
         return None
     checkpoint = read_checkpoint(path)
-    cfg = settings_of(checkpoint.get("cfg"))
-    if is_cut(checkpoint["model"], settings_of(cfg.get("model")), architecture_of(cfg), path):
+    settings = read_settings(checkpoint)
+    if is_cut(checkpoint["model"], settings, path):
         refuse_cut(path)
     state = stored_entries(checkpoint)
     if state.get("prepared"):
@@ -130,7 +130,7 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
         next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
         hours=float(extra.get("previous_training_time", 0)) / 3600,
         criterion=checkpoint.get("criterion"),
-        optimizer=settings_of(cfg.get("optimizer")).get("_name"),
+        optimizer=settings.optimizer.get("_name"),
         classes=(last.get("criterion_name"), last.get("optimizer_name")),
     )
 
