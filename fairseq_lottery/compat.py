@@ -36,16 +36,6 @@ def whole_config(task_cfg: Any) -> Any:
     return task_cfg._get_root()
 
 
-def as_written(section: Any) -> Any:
-    """Return a section of a checkpoint's configuration as plain values with unresolved references.
-
-    omegaconf resolves references on access, also those to environment variables. So the author of a
-    file could copy values of our environment into the record of a ticket. Removable when no
-    fairseq saves omegaconf's own classes.
-    """
-    return importlib.import_module("omegaconf").OmegaConf.to_container(section, resolve=False)
-
-
 def scale_steps_apart(adafactor: Any) -> None:
     """Let Adafactor scale the step of each parameter by the scale of that parameter only.
 

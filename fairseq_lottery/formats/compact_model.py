@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.checkpoints.checkpoint import refuse_malformed_state, refuse_not_finite
+from fairseq_lottery.formats.checkpoints.checkpoint import refuse_not_finite
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import refuse_malformed_state
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.json_values import from_json, to_json
 from fairseq_lottery.formats.mask_state import (

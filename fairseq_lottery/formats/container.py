@@ -15,7 +15,7 @@ from typing import Any, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fairseq_lottery.environment import require
@@ -145,6 +145,21 @@ def read_header(path: Union[str, Path]) -> dict[str, Any]:
         if len(entry["shape"]) > MOST_DIMENSIONS:
             raise ValueError(f"{name} has {len(entry['shape'])} dimensions")
     return header
+
+
+def read_tensors(path: Union[str, Path], flag: str) -> dict[str, Tensor]:
+    """Read a safetensors file that any program may have written.
+
+    Args:
+        flag: flag that names the file, for messages.
+    """
+    if not is_plain(path):
+        raise LotteryError(f"{flag} {path} is not a file")
+    try:
+        read_header(path)
+        return load_file(path)
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise LotteryError(f"{flag} {path} is not a readable safetensors file ({error})") from error
 
 
 def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats.checkpoints.checkpoint import stored_entries
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries
 from fairseq_lottery.formats.mask_state import mask_from_state
 from fairseq_lottery.masks import Mask
 

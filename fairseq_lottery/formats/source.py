@@ -19,10 +19,9 @@ from fairseq_lottery.formats import container
 from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
-    stored_entries,
-    stored_update,
 )
-from fairseq_lottery.formats.checkpoints.cut_model import is_cut
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries, stored_update
+from fairseq_lottery.formats.checkpoints.cut_model import is_cut, refuse_cut
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments, read_moments
 from fairseq_lottery.formats.checkpoints.settings import Settings, read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
@@ -155,6 +154,12 @@ class Source:
     def refuse_leaks(self) -> None:
         """Refuse weights or masters that are not zero where the mask prunes."""
         refuse_leaks(self.path, self.mask, self.groups)
+
+    def refuse_untrainable(self) -> None:
+        """Refuse to train weights that do not match the mask, or a model that was cut."""
+        self.refuse_leaks()
+        if self.cut:
+            refuse_cut(self.path)
 
     def digest(self) -> str:
         """Return the SHA-256 of weights and mask, which is the same for all kinds of files."""

@@ -16,8 +16,8 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
-    stored_update,
 )
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_update
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.settings import read_settings

@@ -13,6 +13,7 @@ from fairseq_lottery import __version__
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import ComponentPruning, components
 from fairseq_lottery.files import sha256_of
+from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
 from fairseq_lottery.formats.source import Source
 from fairseq_lottery.formats.ticket import Ticket, refuse_other_shapes
 from fairseq_lottery.formats.ticket_record import signature
@@ -65,11 +66,11 @@ def draw(
     files = read_draw_files(plan)
     trained, start, dictionaries = files.trained, files.start, files.dictionaries
     mask, pruning, provenance = _mask(plan, files, precomputed)
-    origin = trained if plan.reset == "keep" else start
     if plan.reset != "random":
-        _refuse_lost(mask, origin, plan, "--mask-from" if plan.reset == "keep" else "--start-from")
+        flag = "--mask-from" if plan.reset == "keep" else "--start-from"
+        _refuse_lost(mask, files.origin, plan, flag)
+    moments = _moments(files, mask)
     values = _values(plan, files, mask, initialise)
-    moments, numbers = _moments(plan, trained, origin, mask)
     if pruning is not None:
         values = pruning.without_biases(values)
         moments = {name: pruning.without_biases(moment) for name, moment in moments.items()}
@@ -81,10 +82,10 @@ def draw(
         "denominator": mask.prunable,
         **stored_values(plan, Reset, Seed),
         "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
-        "moment_numbers": numbers,
+        "moment_numbers": files.moment_numbers,
         "update": start.update,
-        "values_update": origin.update,
-        "masters": trained.masters and origin.masters,
+        "values_update": files.origin.update,
+        "masters": trained.masters and files.origin.masters,
         "sources": {
             "mask_from": {"digest": trained.digest(), "update": trained.update},
             "start_from": {"digest": start.digest(), "update": start.update},
@@ -219,18 +220,13 @@ def _refuse_lost(mask: Mask, source: Source, plan: DrawPlan, flag: str) -> None:
         )
 
 
-def _moments(
-    plan: DrawPlan, trained: Source, origin: Source, mask: Mask
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    if plan.moments == "fresh":
-        return {}, {}
-    moments, numbers = origin.optimizer_state()
-    kept = {
+def _moments(files: DrawFiles, mask: Mask) -> Moments:
+    """Return the moments of the model's parameters, zero where the mask prunes."""
+    return {
         moment: {
             name: value.clone().masked_fill_(~mask[name], 0) if name in mask else value
             for name, value in by_name.items()
-            if name in trained.weights
+            if name in files.trained.weights
         }
-        for moment, by_name in moments.items()
+        for moment, by_name in files.moments.items()
     }
-    return kept, numbers

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain
-from fairseq_lottery.formats.checkpoints.cut_model import refuse_cut
-from fairseq_lottery.formats.container import read_header
+from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
+from fairseq_lottery.formats.container import read_tensors
 from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
@@ -32,20 +29,26 @@ class DrawFiles:
     Attributes:
         trained: ``--mask-from``.
         start: ``--start-from``, or ``trained``.
+        origin: the one of both that has the ticket's weights.
         dictionaries: those of ``trained``.
         masked: ``--mask-file``, which has a mask of the model.
         initial: ``--initial``, or ``start`` if these are the dense weights of update 0.
         scores: matrix -> scores of ``--score-file``.
         gradients: matrix -> sum of ``--gradients``.
+        moments: moment -> parameter -> tensor of the optimizer; empty for fresh moments.
+        moment_numbers: the optimizer's plain numbers, such as ``step``.
     """
 
     trained: Source
     start: Source
+    origin: Source
     dictionaries: Dictionaries
     masked: Optional[Source]
     initial: Optional[Weights]
     scores: Optional[Weights]
     gradients: Optional[Weights]
+    moments: Moments
+    moment_numbers: Mapping[str, Any]
 
 
 def read_draw_files(plan: DrawPlan) -> DrawFiles:
@@ -56,57 +59,46 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     """
     trained = read_source(plan.mask_from)
     start = read_source(plan.start_from) if plan.start_from else trained
-    for source in (trained, start):
-        source.refuse_leaks()
-        if source.cut:
-            refuse_cut(source.path)
-    refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
+    masked = read_source(plan.mask_file) if plan.mask_file else None
+    initial = read_source(plan.initial) if plan.initial else None
+    origin = trained if plan.reset == "keep" else start
     dictionaries = trained.find_dictionaries()
+    moments, numbers = origin.optimizer_state() if plan.moments == "keep" else ({}, {})
+    scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
+    gradients = read_tensors(plan.gradients, "--gradients") if plan.gradients else None
+
+    for source in (trained, start):
+        source.refuse_untrainable()
     if start.in_file is not None:
         dictionaries.refuse_other(start.in_file, trained.path)
-    scores = _tensors(plan.score_file, "--score-file") if plan.score_file else None
+    refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
+    if initial is not None:
+        refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")
+        if initial.update not in (0, None) or initial.is_pruned:
+            raise LotteryError(
+                f"--initial {initial.path} has update {initial.update} or is pruned; give the dense"
+                " weights of update 0"
+            )
+    elif start.update == 0 and not start.is_pruned:
+        initial = start
+    if masked is not None:
+        if masked.mask is None:
+            raise LotteryError(f"{masked.path} is dense and has no mask; name a pruned file")
+        masked.mask.check(trained.shapes)
     if scores is not None:
         _refuse_rounding(scores, f"--score-file {plan.score_file}")
     return DrawFiles(
         trained=trained,
         start=start,
+        origin=origin,
         dictionaries=dictionaries,
-        masked=_masked(plan.mask_file, trained) if plan.mask_file else None,
-        initial=_initial(plan.initial, start),
+        masked=masked,
+        initial=initial.weights if initial is not None else None,
         scores=scores,
-        gradients=_tensors(plan.gradients, "--gradients") if plan.gradients else None,
+        gradients=gradients,
+        moments=moments,
+        moment_numbers=numbers,
     )
-
-
-def _masked(path: str, trained: Source) -> Source:
-    source = read_source(path)
-    if source.mask is None:
-        raise LotteryError(f"{path} is dense and has no mask; name a pruned file")
-    source.mask.check(trained.shapes)
-    return source
-
-
-def _initial(path: Optional[str], start: Source) -> Optional[Weights]:
-    if path is None:
-        return start.weights if start.update == 0 and not start.is_pruned else None
-    initial = read_source(path)
-    refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")
-    if initial.update not in (0, None) or initial.is_pruned:
-        raise LotteryError(
-            f"--initial {initial.path} has update {initial.update} or is pruned; give the dense"
-            " weights of update 0"
-        )
-    return initial.weights
-
-
-def _tensors(path: str, flag: str) -> dict[str, Tensor]:
-    if not is_plain(path):
-        raise LotteryError(f"{flag} {path} is not a file")
-    try:
-        read_header(path)
-        return load_file(path)
-    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise LotteryError(f"{flag} {path} is not a readable safetensors file ({error})") from error
 
 
 def _refuse_rounding(scores: Mapping[str, Tensor], flag: str) -> None:

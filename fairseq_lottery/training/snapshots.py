@@ -14,7 +14,6 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, save_snapshot
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.training.processes.ranks import is_first
-from fairseq_lottery.training.start.flag_checks import refuse_endless
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ def snapshot_updates(cfg: Any, training: Any, first: int) -> list[int]:
         raise LotteryError(
             f"--snapshot-updates {cfg.snapshot_updates} is malformed; give updates such as 0,4000"
         ) from None
-    refuse_endless(training, "--snapshot-updates")
     most = training.optimization.max_update
     if updates[0] < first or updates[-1] > most:
         raise LotteryError(

@@ -323,18 +323,21 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
     from fairseq_lottery.tickets.pack import train_command as command
     from fairseq_lottery.training.start.flag_checks import refuse_stray_flags
 
+    values = {"scope": "global", "pruner": "set"}
+
     def refused(**settings):
         for one in options(*GROUPS, place=TRAINING):
             name = one.name_in(TRAINING)
             cfg = LotteryConfig(ticket="a", **settings)
             if name not in ("ticket", "prune_to"):
-                setattr(cfg, name, "global" if name == "scope" else 7)
+                setattr(cfg, name, values.get(name, 7))
             try:
                 refuse_stray_flags(cfg)
             except LotteryError:
                 yield one.flag_in(TRAINING)
 
-    pruning = set(refused(prune_to=0.9))
+    # each pruner refuses the options of the other
+    pruning = set(refused(prune_to=0.9)) & set(refused(prune_to=0.9, pruner="set"))
     assert pruning == {*command.DRAWING, "--sparse-decode"}
     how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning)} - {"--prune-to"}
     assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 6

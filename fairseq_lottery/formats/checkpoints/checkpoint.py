@@ -1,33 +1,20 @@
-"""Load an untrusted fairseq checkpoint with the safe loader, and validate its content."""
+"""Read an untrusted fairseq checkpoint."""
 
 from __future__ import annotations
 
-import math
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
-from fairseq_lottery.files.untrusted_json import refuse_nested
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import refuse_malformed_state
 from fairseq_lottery.formats.checkpoints.legacy_layouts import upgraded
-from fairseq_lottery.formats.checkpoints.run_state import (
-    OPTIMIZER,
-    RUN,
-    refuse_other_optimizer,
-    refuse_other_run,
-)
 from fairseq_lottery.formats.checkpoints.safe_load import safe_load
-from fairseq_lottery.formats.checkpoints.settings import is_omegaconf, settings_of
-from fairseq_lottery.formats.entry_checks import count, entries, list_of, one_of, refuse, tensors
-
-#: maximum number of settings; a training has a few hundred
-_MOST_SETTINGS = 1_000_000
 
 
 def read_checkpoint(path: Union[str, Path]) -> dict[str, Any]:
@@ -65,16 +52,6 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], path: Union[str, Path]) -> 
             raise LotteryError(f"{path}: {name} has entries that are NaN or infinite")
 
 
-def stored_entries(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the entries of this plugin in the task state of a checkpoint."""
-    return (state.get("task_state") or {}).get("lottery") or {}
-
-
-def stored_update(state: Mapping[str, Any]) -> Optional[int]:
-    """Return the update of a checkpoint, or None."""
-    return (state.get("optimizer_history") or [{}])[-1].get("num_updates")
-
-
 def _reason(error: Exception) -> str:
     """Return why a load failed, without torch's advice to disable the safe loader."""
     text = str(error)
@@ -84,54 +61,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return str(error.strerror)
     return "it is truncated, malformed or another kind of file"
-
-
-def _progress(value: Any, name: str, size: int) -> None:
-    """Refuse an epoch or a training time that is not a number."""
-    entries({"train_iterator": entries({"epoch": count})}, names=object)(value, name, size)
-    seconds = value.get("previous_training_time", 0)
-    if isinstance(seconds, Tensor) and seconds.device.type == "cpu" and seconds.dim() == 0:
-        seconds = seconds.item()  # fairseq stores the mean of several processes as a tensor
-    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
-        refuse(seconds, "training time")
-
-
-_SECTION = one_of(Namespace, Mapping)
-_SECTIONS = entries(
-    dict.fromkeys(("common", "task", "model", "optimizer", "criterion"), _SECTION), names=object
-)
-#: entries that are read from a checkpoint; fairseq stores others too
-_CHECKPOINT = entries(
-    {
-        "model": tensors,
-        "task_state": entries({"lottery": RUN}, names=object),
-        "last_optimizer_state": entries({"lottery": OPTIMIZER}, names=object),
-        "optimizer_history": list_of(entries({"num_updates": count}, names=object)),
-        "extra_state": _progress,
-        "criterion": one_of(Mapping),
-        "cfg": one_of(Mapping),
-        "args": _SECTION,
-    },
-    names=object,
-)
-
-
-def refuse_malformed_state(state: dict[str, Any], size: int) -> None:
-    """Refuse a checkpoint with malformed entries; sections of omegaconf become dictionaries.
-
-    Args:
-        size: bytes of the file with the tensors.
-
-    Raises:
-        LotteryError: an entry is malformed; the message does not contain the path.
-    """
-    _CHECKPOINT(state, "", size)
-    if state.get("cfg"):
-        state["cfg"] = {
-            name: settings_of(section) if is_omegaconf(section) else section
-            for name, section in settings_of(state["cfg"]).items()
-        }
-        _SECTIONS(state["cfg"], "cfg", size)
-    refuse_nested([state.get("cfg"), state.get("args")], "its configuration", _MOST_SETTINGS)
-    refuse_other_run(stored_entries(state), state["model"])
-    refuse_other_optimizer(state.get("last_optimizer_state") or {}, state["model"], size)

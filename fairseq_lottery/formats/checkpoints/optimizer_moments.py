@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats.checkpoints.checkpoint import stored_update
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_update
 
 Moments = dict[str, dict[str, Tensor]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq_lottery.adapters import adapter_of
-from fairseq_lottery.compat import as_written, fairseq_module
+from fairseq_lottery.compat import fairseq_module
 from fairseq_lottery.errors import LotteryError
 
 #: setting of a model that lists the components cut out of it
@@ -53,12 +54,17 @@ def read_settings(state: Mapping[str, Any]) -> Settings:
 
 
 def settings_of(part: Any) -> dict[str, Any]:
-    """Return the settings in a Namespace, a mapping or a section of omegaconf."""
+    """Return the settings in a Namespace, a mapping or a section of omegaconf.
+
+    References of omegaconf stay unresolved: one to an environment variable would let the author of
+    a file copy values of our environment into the record of a ticket.
+    """
     if isinstance(part, Namespace):
         return vars(part)
     if is_omegaconf(part):
         try:
-            part = as_written(part)
+            to_container = importlib.import_module("omegaconf").OmegaConf.to_container
+            part = to_container(part, resolve=False)
         except Exception as error:  # noqa: BLE001 - a section written by hand
             raise LotteryError(
                 f"a section of the checkpoint's configuration is malformed ({error})"

@@ -15,6 +15,7 @@ from fairseq_lottery.heads.gates.gates import Gates
 from fairseq_lottery.heads.gates.hard_concrete import LearnedGates
 from fairseq_lottery.heads.gates.learned_gates import read_gates
 from fairseq_lottery.training.criterions import LabelSmoothedCrossEntropyLottery
+from fairseq_lottery.training.start.provenance import refuse_other_value
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,6 @@ def _refuse_mismatch(gates: LearnedGates, restored: Any) -> None:
         return
     for kind, target in gates.targets.items():
         if stored.targets[kind] != target:
-            restored.refuse_flag(f"--open-{kind}", stored.targets[kind], target)
+            refuse_other_value(restored, f"--open-{kind}", stored.targets[kind], target)
     if stored.anneal != gates.anneal:
-        restored.refuse_flag("--gate-anneal", stored.anneal, gates.anneal)
+        refuse_other_value(restored, "--gate-anneal", stored.anneal, gates.anneal)

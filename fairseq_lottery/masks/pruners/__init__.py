@@ -6,7 +6,7 @@ inputs that it needs. Only ``LotteryRun`` calls it.
 
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
-from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner, PrunerInput
+from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner, PrunerInput, options_of
 from fairseq_lottery.masks.pruners.registry import (
     DEFAULT_PRUNER,
     PRUNERS,
@@ -29,6 +29,7 @@ __all__ = [
     "SparseEvolutionary",
     "find_pruner",
     "only_shrinks",
+    "options_of",
     "read_pruner",
     "store_pruner",
     "stored_name",

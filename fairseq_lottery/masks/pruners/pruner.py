@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Optional
 
 from torch import Tensor
@@ -110,3 +110,9 @@ class Pruner:
     def next_mask(self, inputs: PrunerInput) -> Mask:
         """Return the new mask; called after every update that ``is_due``."""
         raise NotImplementedError
+
+
+def options_of(kind: type[Pruner]) -> dict[str, Option]:
+    """Return field -> option of those fields of a kind of pruner that options set."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return {name: option for name, option in OPTIONS.items() if name in known}

@@ -12,6 +12,7 @@ from fairseq_lottery.files import is_plain
 from fairseq_lottery.files.pickles import NotAllowedError
 from fairseq_lottery.formats.checkpoints.safe_load import safe_load
 from fairseq_lottery.inference.stored_settings import refuse_programs
+from fairseq_lottery.masks.pruners import OPTIONS, find_pruner, options_of
 from fairseq_lottery.options import (
     TRAINING,
     Option,
@@ -128,7 +129,11 @@ def refuse_stray_flags(cfg: Any) -> None:
         refuse_options(
             cfg, options(Schedule, Pruning), "applies to pruning during training; add --prune-to"
         )
-    elif Pattern.parse(cfg.scope) is not None:
+        return
+    own = options_of(find_pruner(cfg.pruner)[0])
+    stray = [option for name, option in OPTIONS.items() if name not in own]
+    refuse_options(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
+    if Pattern.parse(cfg.scope) is not None:
         raise LotteryError(
             f"--scope {cfg.scope} has a fixed sparsity, which --prune-to cannot increase; draw a"
             f" ticket with --mask-from and --scope {cfg.scope}"
@@ -143,27 +148,22 @@ def refuse_options(cfg: Any, stray: Iterable[Option], reason: str) -> None:
 
 
 def refuse_unreachable(cfg: Any, training: Any) -> None:
-    """Refuse a schedule that ends after the run.
+    """Refuse flags that count updates in a run without their end, or beyond it.
 
     Args:
         cfg: the task's section of ``training``.
         training: fairseq's complete configuration.
     """
-    if cfg.prune_to is None:
-        return
-    refuse_endless(training, "--prune-to")
     most = training.optimization.max_update
-    if cfg.prune_end > most:
+    counting = {"--prune-to": cfg.prune_to, "--snapshot-updates": cfg.snapshot_updates}
+    for flag, value in counting.items():
+        if value not in (None, "") and not most:
+            raise LotteryError(
+                f"{flag} counts updates and requires --max-update; give it (--max-epoch may end the"
+                " run before)"
+            )
+    if cfg.prune_to is not None and cfg.prune_end > most:
         raise LotteryError(
             f"--prune-end {cfg.prune_end} exceeds --max-update {most}, so the target would never be"
             " reached; end the schedule earlier, for instance after 80 % of the updates"
-        )
-
-
-def refuse_endless(training: Any, flag: str) -> None:
-    """Refuse a flag that counts updates in a run without ``--max-update``."""
-    if not training.optimization.max_update:
-        raise LotteryError(
-            f"{flag} counts updates and requires --max-update; give it (--max-epoch may end the run"
-            " before)"
         )

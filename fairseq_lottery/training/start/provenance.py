@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from fairseq_lottery.adapters import TaskAdapter, stored_adapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.formats import Dictionaries, Ticket, ticket_digest
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
+from fairseq_lottery.masks import read_pruner
 from fairseq_lottery.options import (
     TRAINING,
     Option,
@@ -85,8 +86,10 @@ def refuse_other_run(
         training: fairseq's complete configuration.
 
     Raises:
-        LotteryError: task, dictionaries, ticket, criterion or optimizer differ.
+        LotteryError: the checkpoint lacks state that the run needs; or task, dictionaries, ticket,
+            criterion or optimizer differ; or its schedule is unfinished and ``cfg`` has none.
     """
+    _refuse_incomplete(restored)
     state, path = restored.state, restored.path
     task = stored_adapter(state, path).name if state else adapter.name
     if task != adapter.name and restored.is_same_run:
@@ -99,8 +102,31 @@ def refuse_other_run(
         stored.refuse_other(dictionaries, str(path))
     if cfg.ticket or cfg.mask_from:
         _refuse_other_ticket(cfg, restored)
+    if training.ema.store_ema and not restored.has_ema:
+        raise LotteryError(
+            f"{path} has no EMA, and fairseq starts none in the middle of a run; leave out"
+            " --store-ema"
+        )
+    if cfg.prune_to is None:
+        _refuse_unfinished(restored)
     if restored.keeps_counter:
         _refuse_other_trainer(training, restored)
+
+
+def _refuse_incomplete(restored: Restored) -> None:
+    """Refuse a checkpoint that lacks state which the run needs."""
+    state = restored.state
+    ticket = state.get("ticket") or {}
+    missing = {
+        "number of updates": not restored.is_counted,
+        "mask": bool(ticket or state.get("growth")) and not state.get("mask"),
+        "ticket's signature": bool(ticket) and not isinstance(ticket.get("signature"), str),
+    }
+    for name, is_missing in missing.items():
+        if is_missing:
+            raise LotteryError(
+                f"{restored.path} lacks its {name}; resume from another checkpoint of the run"
+            )
 
 
 def _refuse_other_ticket(cfg: Any, restored: Restored) -> None:
@@ -118,7 +144,24 @@ def _refuse_other_ticket(cfg: Any, restored: Restored) -> None:
                 " --save-dir"
             )
     for option, then, now in _differences(cfg, restored) if cfg.mask_from else ():
-        restored.refuse_flag(option.flag_in(TRAINING), then, now)
+        refuse_other_value(restored, option.flag_in(TRAINING), then, now)
+
+
+def refuse_other_value(restored: Restored, flag: str, then: Any, now: Any) -> NoReturn:
+    """Refuse a command that resumes with another value of a flag."""
+    raise LotteryError(
+        f"{restored.path} is from a run with {flag} {then}, not {now}; choose another --save-dir"
+    )
+
+
+def _refuse_unfinished(restored: Restored) -> None:
+    """Refuse to resume a run in the middle of its schedule without flags of pruning."""
+    stored = restored.state.get("growth") if restored.is_same_run else None
+    if stored and read_pruner(stored).is_active(restored.trained):
+        raise LotteryError(
+            f"{restored.path} is from a run that was pruning to {stored['final']:g} until update"
+            f" {stored['end']}; give its --prune flags again"
+        )
 
 
 def _differences(cfg: Any, restored: Restored) -> Iterator[tuple[Option, Any, Any]]:

@@ -19,16 +19,10 @@ from fairseq_lottery.masks import (
     needed_by,
     pattern_of,
 )
-from fairseq_lottery.masks.pruners import OPTIONS
-from fairseq_lottery.options import Scope, values
+from fairseq_lottery.masks.pruners import options_of
+from fairseq_lottery.options import TRAINING, Scope, values
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
-from fairseq_lottery.training.start.flag_checks import refuse_options
 from fairseq_lottery.training.start.restored_checkpoint import Restored
-from fairseq_lottery.training.start.resumed_pruner import (
-    pruner_options,
-    refuse_unfinished,
-    resumed_pruner,
-)
 
 
 def plan_pruning(
@@ -37,6 +31,7 @@ def plan_pruning(
     mask: Mask,
     ticket: Optional[Ticket],
     restored: Optional[Restored],
+    resumed: Optional[Pruner],
 ) -> Optional[PruningSteps]:
     """Return the pruning steps of ``cfg``; None if the mask does not change.
 
@@ -46,25 +41,19 @@ def plan_pruning(
         mask: mask at the start of the run.
         ticket: ticket of a fresh run.
         restored: checkpoint of a resumed run.
+        resumed: pruner of ``restored``; None if a new one starts.
 
     Raises:
-        LotteryError: the schedule cannot be carried out, or ``restored`` was saved in the middle of
-            another schedule or with another ranking of weights.
+        LotteryError: the schedule cannot be carried out.
     """
     if cfg.prune_to is None:
-        if restored is not None:
-            refuse_unfinished(restored)
         return None
     kind = find_pruner(cfg.pruner)[0]
     needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
     _refuse_needs(cfg, training, kind, restored)
-    own = pruner_options(kind, cfg)
-    stray = [option for name, option in OPTIONS.items() if name not in own]
-    refuse_options(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
-    resumed = resumed_pruner(cfg, own, restored) if restored else None
     pruning = PruningSteps(
         name=cfg.pruner,
-        pruner=resumed or _build(cfg, kind, own, mask, ticket),
+        pruner=resumed or _build(cfg, kind, mask, ticket),
         score=cfg.score,
         scope=Scope(**values(cfg, Scope)),
         seed=cfg.draw_seed,
@@ -115,15 +104,15 @@ def _refuse_needs(
         )
 
 
-def _build(
-    cfg: Any, kind: type[Pruner], own: Mapping[str, Any], mask: Mask, ticket: Optional[Ticket]
-) -> Pruner:
-    """Return the pruner of ``cfg`` with the options ``own``, starting at ``mask``."""
-    initial = {}
+def _build(cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket]) -> Pruner:
+    """Return the pruner of ``cfg``, starting at ``mask``."""
+    settings = {
+        field: getattr(cfg, option.name_in(TRAINING)) for field, option in options_of(kind).items()
+    }
     if "initial" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
-        initial["initial"] = initial_sparsity(cfg.scope, mask, ticket)
+        settings["initial"] = initial_sparsity(cfg.scope, mask, ticket)
     try:
-        return kind(**own, **initial)
+        return kind(**settings)
     except LotteryError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's pruner raises any error

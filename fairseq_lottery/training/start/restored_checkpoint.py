@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import read_checkpoint
-from fairseq_lottery.formats.checkpoints.checkpoint import stored_entries, stored_update
+from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries, stored_update
 from fairseq_lottery.formats.checkpoints.cut_model import is_cut, refuse_cut
 from fairseq_lottery.formats.checkpoints.settings import read_settings
 
@@ -22,9 +22,10 @@ class Restored:
         path: the file.
         state: ``lottery`` state in it; empty if another task wrote it.
         update: start of fairseq's counter: the checkpoint's, or 0 without its optimizer.
-        trained: number of updates before the checkpoint, whatever the counter.
+        trained: number of updates before the checkpoint, whatever the counter; 0 if unknown.
         is_same_run: whether it is the last checkpoint of the save-dir.
         has_ema: whether it has averaged weights.
+        is_counted: whether ``trained`` is known, or the run does not need it.
         next_epoch: epoch in which the training continues.
         hours: training time in hours.
         criterion: state of the criterion, such as learned gates.
@@ -38,6 +39,7 @@ class Restored:
     trained: int
     is_same_run: bool
     has_ema: bool
+    is_counted: bool = True
     next_epoch: int = 1
     hours: float = 0.0
     criterion: Any = None
@@ -53,12 +55,6 @@ class Restored:
     def keeps_counter(self) -> bool:
         """Whether counter and optimizer state continue."""
         return self.update > 0
-
-    def refuse_flag(self, flag: str, then: Any, now: Any) -> None:
-        """Refuse a command that resumes with another value of a flag."""
-        raise LotteryError(
-            f"{self.path} is from a run with {flag} {then}, not {now}; choose another --save-dir"
-        )
 
 
 def _last(checkpoint: Any) -> Path:
@@ -92,8 +88,7 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
         has_ticket: whether the run is given a ticket or draws one.
 
     Raises:
-        LotteryError: the checkpoint is corrupted, lacks state that the run needs, or requires a
-            ticket that is not given.
+        LotteryError: the checkpoint is corrupted, or requires a ticket that is not given.
     """
     path, finetunes = _restored_path(training.checkpoint)
     if path is None:
@@ -116,7 +111,6 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
     history = checkpoint.get("optimizer_history") or []
     last = history[-1] if history else {}
     counted = stored_update(checkpoint)
-    _refuse_incomplete(path, state, counted is not None or not (state or (keeps and not history)))
     trained = int(counted or 0)
     update = trained if keeps and not finetunes else 0
     extra = checkpoint.get("extra_state") or {}
@@ -127,24 +121,10 @@ def find_restored(training: Any, has_ticket: bool) -> Optional[Restored]:
         trained=trained,
         is_same_run=path == _last(training.checkpoint),
         has_ema="ema" in extra,
+        is_counted=counted is not None or not (state or (keeps and not history)),
         next_epoch=(extra.get("train_iterator") or {}).get("epoch", 1),
         hours=float(extra.get("previous_training_time", 0)) / 3600,
         criterion=checkpoint.get("criterion"),
         optimizer=settings.optimizer.get("_name"),
         classes=(last.get("criterion_name"), last.get("optimizer_name")),
     )
-
-
-def _refuse_incomplete(path: Path, state: Mapping[str, Any], is_counted: bool) -> None:
-    """Refuse a checkpoint that lacks state which the run needs."""
-    ticket = state.get("ticket") or {}
-    missing = {
-        "number of updates": not is_counted,
-        "mask": bool(ticket or state.get("growth")) and not state.get("mask"),
-        "ticket's signature": bool(ticket) and not isinstance(ticket.get("signature"), str),
-    }
-    for name, is_missing in missing.items():
-        if is_missing:
-            raise LotteryError(
-                f"{path} lacks its {name}; resume from another checkpoint of the run"
-            )

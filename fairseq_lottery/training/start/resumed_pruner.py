@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Pruner, find_pruner, find_score, read_pruner
-from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, OPTIONS, stored_name
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, options_of, stored_name
 from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
-from fairseq_lottery.training.pruning_steps import PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
 #: options that rank weights in a pruning step, and those that select prunable weights
@@ -18,32 +15,22 @@ _RANKING = options(Ranking, Seed)
 _PRUNABLE = options(Prunable)
 
 
-def refuse_unfinished(restored: Restored) -> None:
-    """Refuse to resume a run in the middle of its schedule without flags of pruning."""
-    stored = restored.state.get("growth") if restored.is_same_run else None
-    if stored and read_pruner(stored).is_active(restored.trained):
-        raise LotteryError(
-            f"{restored.path} is from a run that was pruning to {stored['final']:g} until update"
-            f" {stored['end']}; give its --prune flags again"
-        )
-
-
-def resumed_pruner(cfg: Any, own: Mapping[str, Any], restored: Restored) -> Optional[Pruner]:
-    """Return the pruner of a checkpoint if ``cfg`` has the same; None if a new one starts.
-
-    Args:
-        own: values of the options of the pruner in ``cfg``.
+def resumed_pruner(cfg: Any, restored: Restored) -> Optional[Pruner]:
+    """Return the pruner of a checkpoint if ``cfg`` has the same; None if none or a new one starts.
 
     Raises:
         LotteryError: the pruner or the ranking of weights changes in the middle of a schedule.
     """
     stored = restored.state.get("growth") if restored.keeps_counter else None
-    if not stored:
+    if not stored or cfg.prune_to is None:
         return None
     kind, source = find_pruner(cfg.pruner)
     name = stored_name(stored)
     then = read_pruner(stored, kind if name == cfg.pruner and source else None)
-    is_same = name == cfg.pruner and own == pruner_options(kind, then)
+    is_same = name == cfg.pruner and all(
+        getattr(then, field) == getattr(cfg, option.name_in(TRAINING))
+        for field, option in options_of(kind).items()
+    )
     is_active = then.is_active(restored.update)
     if is_active and not is_same:
         whose = "" if name == DEFAULT_PRUNER else f"by {name[:50]} "
@@ -54,28 +41,21 @@ def resumed_pruner(cfg: Any, own: Mapping[str, Any], restored: Restored) -> Opti
     return then if is_same else None
 
 
-def schedule_state(
-    cfg: Any, pruning: Optional[PruningSteps], restored: Optional[Restored]
+def stored_schedule(
+    cfg: Any, resumed: Optional[Pruner], restored: Optional[Restored]
 ) -> dict[str, Any]:
-    """Return ``growth`` and ``ranking``, which every checkpoint of the run stores.
+    """Return ``growth`` and ``ranking`` for the checkpoints of a run.
 
     A schedule that ended before the run was resumed is stored, too, to check the mask against it.
+
+    Args:
+        resumed: pruner that the run resumes; None if none or a new one starts.
     """
     stored = restored.state if restored and restored.is_resumed else {}
-    if pruning is None:
-        return {"growth": stored.get("growth"), "ranking": stored.get("ranking")}
-    ranking = None if pruning.begins else stored.get("ranking")
-    return {"growth": pruning.stored(), "ranking": ranking or _ranking(cfg)}
-
-
-def pruner_options(kind: type[Pruner], source: Any) -> dict[str, Any]:
-    """Return the options of a kind of pruner with their values in flags or in a pruner."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return {
-        name: getattr(source, name if isinstance(source, Pruner) else option.name_in(TRAINING))
-        for name, option in OPTIONS.items()
-        if name in known
-    }
+    schedule = {name: stored.get(name) for name in ("growth", "ranking")}
+    if cfg.prune_to is not None and (resumed is None or not schedule["ranking"]):
+        schedule["ranking"] = _ranking(cfg)
+    return schedule
 
 
 def _refuse_other_ranking(cfg: Any, restored: Restored, is_active: bool) -> None:

@@ -23,7 +23,7 @@ from fairseq_lottery.training.start.flag_checks import refuse_stray_flags, refus
 from fairseq_lottery.training.start.provenance import provenance_of, refuse_other_run
 from fairseq_lottery.training.start.pruning_plan import plan_pruning
 from fairseq_lottery.training.start.restored_checkpoint import Restored, find_restored
-from fairseq_lottery.training.start.resumed_pruner import schedule_state
+from fairseq_lottery.training.start.resumed_pruner import resumed_pruner, stored_schedule
 from fairseq_lottery.training.start.run_end import restore_patience, stop_if_finished
 from fairseq_lottery.training.start.ticket_start import find_ticket
 
@@ -75,8 +75,8 @@ def decide_start(
     Raises:
         LotteryError: the run cannot be carried out as configured.
     """
-    refuse_stray_flags(cfg)
     refuse_unreachable(cfg, training)
+    refuse_stray_flags(cfg)
     checkpoint = training.checkpoint
     if is_first() and checkpoint.restore_file == "checkpoint_last.pt":
         repair = repair_last(checkpoint.save_dir, checkpoint.checkpoint_suffix or "")
@@ -96,31 +96,30 @@ def decide_start(
         mask.check(shapes)
     elif cfg.prune_to is not None:
         mask = full_mask(shapes, **values(cfg, Prunable))
-    pruning = plan_pruning(cfg, training, mask, ticket, restored) if mask is not None else None
-    _refuse_unmasked(training, mask, restored)
+    resumed = resumed_pruner(cfg, restored) if restored is not None else None
+    schedule = stored_schedule(cfg, resumed, restored)
+    pruning = None
+    if mask is not None:
+        _refuse_unmasked(training)
+        pruning = plan_pruning(cfg, training, mask, ticket, restored, resumed)
     snapshots = snapshot_updates(cfg, training, ticket.first_update if ticket else 0)
     is_finished = False
     if restored is not None:
         keeps_count = restored.is_resumed and not (pruning and pruning.begins)
         worse = restore_patience(training, restored) if keeps_count else 0
         is_finished = stop_if_finished(training, restored, worse)
-    provenance = provenance_of(cfg, ticket, restored)
-    provenance.update(schedule_state(cfg, pruning, restored))
+    provenance = {**provenance_of(cfg, ticket, restored), **schedule}
+    if pruning is not None:
+        provenance["growth"] = pruning.stored()
     return Start(mask, ticket, restored, pruning, snapshots, provenance, is_finished)
 
 
-def _refuse_unmasked(training: Any, mask: Optional[Mask], restored: Optional[Restored]) -> None:
+def _refuse_unmasked(training: Any) -> None:
     """Refuse averaged weights and optimizers that would ignore the mask."""
-    if training.ema.store_ema and training.ema.ema_seed_model and mask is not None:
+    if training.ema.store_ema and training.ema.ema_seed_model:
         raise LotteryError("--ema-seed-model starts the EMA from unpruned weights; leave it out")
-    if training.ema.store_ema and restored is not None and not restored.has_ema:
-        raise LotteryError(
-            f"{restored.path} has no EMA, and fairseq starts none in the middle of a run; leave out"
-            " --store-ema"
-        )
     optimizer = training.optimizer._name
-    is_masked = issubclass(OPTIMIZER_REGISTRY.get(optimizer, object), MaskedOptimizer)
-    if mask is not None and not is_masked:
+    if not issubclass(OPTIMIZER_REGISTRY.get(optimizer, object), MaskedOptimizer):
         raise LotteryError(
             f"--optimizer {optimizer} does not keep pruned weights at zero; use"
             " --optimizer masked_<name>, for instance masked_adam"

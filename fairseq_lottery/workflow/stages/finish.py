@@ -67,7 +67,8 @@ def _select_models(stage: Stage) -> dict[str, Any]:
 
 def update_of(checkpoint: Path) -> int:
     """Return the update of a checkpoint; -1 if it is corrupted, which the training repairs."""
-    from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint, stored_update
+    from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
+    from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_update
 
     try:
         return int(stored_update(read_checkpoint(checkpoint)) or 0)
