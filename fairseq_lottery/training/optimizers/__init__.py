@@ -3,19 +3,19 @@
 Importing this package registers the optimizers with fairseq.
 """
 
-from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer, zero_pruned_
-from fairseq_lottery.training.optimizers.master_tensors import (
-    MasterTensors,
+from fairseq_lottery.training.optimizers.masked_optimizer import (
+    MaskedOptimizer,
     find_masked,
     is_masked,
-    load_exact_values,
-    set_moments,
+    zero_pruned_,
     zero_pruned_parameters,
 )
+from fairseq_lottery.training.optimizers.master_tensors import MasterTensors
 from fairseq_lottery.training.optimizers.registration import (
     MASKED_OPTIMIZERS,
     register_masked_optimizers,
 )
+from fairseq_lottery.training.optimizers.ticket_values import load_exact_values, set_moments
 
 register_masked_optimizers()
 
@@ -25,8 +25,8 @@ __all__ = [
     "MasterTensors",
     "find_masked",
     "is_masked",
-    "set_moments",
     "load_exact_values",
+    "set_moments",
     "zero_pruned_",
     "zero_pruned_parameters",
 ]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
-
-if TYPE_CHECKING:
-    from fairseq_lottery.training.optimizers.master_tensors import MasterTensors
+from fairseq_lottery.masks import Mask
+from fairseq_lottery.training.optimizers.master_tensors import MasterTensors, unwrap
 
 _INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -28,6 +27,13 @@ def zero_pruned_(tensor: Tensor, keep: Tensor) -> None:
     and infinite gradients into NaN; ``masked_fill_`` takes five times as long on a CPU.
     """
     tensor.detach().view(_INTEGER[tensor.element_size()]).mul_(keep)
+
+
+def zero_pruned_parameters(model: nn.Module, mask: Mask) -> None:
+    """Set pruned weights of a model, such as the averaged one, to zero."""
+    for name, parameter in model.named_parameters():
+        if name in mask:
+            zero_pruned_(parameter.data, mask[name].to(parameter.device, torch.uint8))
 
 
 class MaskedOptimizer:
@@ -199,3 +205,24 @@ class MaskedOptimizer:
         self._loaded_gradients = (
             [s.to(t.device, torch.float32) for s, t in zip(saved, tensors)] if saved else None
         )
+
+
+def find_masked(optimizer: Any) -> MaskedOptimizer:
+    """Return the masked optimizer that the trainer's ``optimizer`` is or wraps.
+
+    Raises:
+        LotteryError: the optimizer is not masked.
+    """
+    inner: MaskedOptimizer = unwrap(optimizer)
+    if not is_masked(optimizer):
+        name = type(inner).__name__
+        raise LotteryError(
+            f"the optimizer {name} does not keep pruned weights at zero; use --optimizer"
+            " masked_<name>, for instance masked_adam"
+        )
+    return inner
+
+
+def is_masked(optimizer: Any) -> bool:
+    """Return whether the trainer's ``optimizer`` is or wraps a masked one."""
+    return isinstance(unwrap(optimizer), MaskedOptimizer)

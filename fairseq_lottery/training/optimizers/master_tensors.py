@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import Ticket, is_parameter, trainable
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.training.optimizers.masked_optimizer import MaskedOptimizer, zero_pruned_
 
 
 def unwrap(optimizer: Any) -> Any:
@@ -25,27 +23,6 @@ def unwrap(optimizer: Any) -> Any:
         if hasattr(optimizer, attribute):
             return getattr(optimizer, attribute)
     return optimizer
-
-
-def find_masked(optimizer: Any) -> MaskedOptimizer:
-    """Return the masked optimizer that the trainer's ``optimizer`` is or wraps.
-
-    Raises:
-        LotteryError: the optimizer is not masked.
-    """
-    inner: MaskedOptimizer = unwrap(optimizer)
-    if not is_masked(optimizer):
-        name = type(inner).__name__
-        raise LotteryError(
-            f"the optimizer {name} does not keep pruned weights at zero; use --optimizer"
-            " masked_<name>, for instance masked_adam"
-        )
-    return inner
-
-
-def is_masked(optimizer: Any) -> bool:
-    """Return whether the trainer's ``optimizer`` is or wraps a masked one."""
-    return isinstance(unwrap(optimizer), MaskedOptimizer)
 
 
 class MasterTensors:
@@ -120,70 +97,3 @@ class MasterTensors:
                     f"{name} has nonzero weights where the mask prunes; use a checkpoint that no"
                     " program without the mask has changed"
                 )
-
-
-def zero_pruned_parameters(model: nn.Module, mask: Mask) -> None:
-    """Set pruned weights of a model, such as the averaged one, to zero."""
-    for name, parameter in model.named_parameters():
-        if name in mask:
-            zero_pruned_(parameter.data, mask[name].to(parameter.device, torch.uint8))
-
-
-def load_exact_values(
-    optimizer: Any, tensors: MasterTensors, model: nn.Module, ticket: Ticket
-) -> None:
-    """Copy the ticket's values to masters, because half precision rounded those of the model.
-
-    Raises:
-        LotteryError: the model no longer has the ticket's values, or the ticket lacks moments.
-    """
-    views = tensors.views
-    for name, parameter in trainable(model).items():
-        value = ticket.values[name].to(parameter.device, parameter.dtype)
-        if not torch.equal(parameter.data, value):
-            raise LotteryError(
-                f"{name} does not have the ticket's values, as fairseq loaded others; give either a"
-                " ticket or a checkpoint"
-            )
-        if tensors.has_masters:
-            views[name].copy_(ticket.values[name])
-    set_moments(optimizer, tensors, ticket.moments, ticket.record["moment_numbers"])
-
-
-def set_moments(
-    optimizer: Any,
-    tensors: MasterTensors,
-    moments: Mapping[str, Mapping[str, Tensor]],
-    numbers: Mapping[str, Any],
-) -> None:
-    """Set the optimizer state to that of a ticket.
-
-    Untrained copies of weights in official fairseq 0.12.2 get no state, or zeros in a flat state.
-
-    Args:
-        moments: moment -> parameter -> tensor; empty to keep the state.
-        numbers: name -> number, or mapping with ``tensor`` for a number in a tensor.
-
-    Raises:
-        LotteryError: a moment lacks a parameter.
-    """
-    if not moments:
-        return
-    full: dict[str, list[Tensor]] = {}
-    for moment, by_name in moments.items():
-        missing = [name for name in tensors.names if is_parameter(name) and name not in by_name]
-        if missing:
-            raise LotteryError(f"the ticket has {moment}, but not for {missing[0]}")
-        zeros = {n: torch.zeros(shape) for n, shape in zip(tensors.names, tensors.shapes)}
-        full[moment] = tensors.lay_out({**zeros, **by_name})
-    state = unwrap(optimizer).optimizer.state
-    for index, own in enumerate(tensors.own):
-        if len(tensors.own) == len(tensors.names) and not is_parameter(tensors.names[index]):
-            continue
-        # some optimizers store their step in a tensor of its own
-        counts = {
-            name: torch.tensor(value["tensor"]) if isinstance(value, Mapping) else value
-            for name, value in numbers.items()
-        }
-        copies = {name: values[index].to(own.device, copy=True) for name, values in full.items()}
-        state[own] = {**counts, **copies}
