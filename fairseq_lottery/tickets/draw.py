@@ -68,7 +68,7 @@ def draw(
     mask, pruning, provenance = _mask(plan, files, precomputed)
     if plan.reset != "random":
         flag = "--mask-from" if plan.reset == "keep" else "--start-from"
-        _refuse_lost(mask, files.origin, plan, flag)
+        _refuse_lost(mask, files.weights_source, plan, flag)
     moments = _moments(files, mask)
     values = _values(plan, files, mask, initialise)
     if pruning is not None:
@@ -84,8 +84,8 @@ def draw(
         "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
         "moment_numbers": files.moment_numbers,
         "update": start.update,
-        "values_update": files.origin.update,
-        "masters": trained.masters and files.origin.masters,
+        "values_update": files.weights_source.update,
+        "masters": trained.masters and files.weights_source.masters,
         "sources": {
             "mask_from": {"digest": trained.digest(), "update": trained.update},
             "start_from": {"digest": start.digest(), "update": start.update},

@@ -29,7 +29,7 @@ class DrawFiles:
     Attributes:
         trained: ``--mask-from``.
         start: ``--start-from``, or ``trained``.
-        origin: the one of both that has the ticket's weights.
+        weights_source: the one of both whose weights the ticket starts from.
         dictionaries: those of ``trained``.
         masked: ``--mask-file``, which has a mask of the model.
         initial: ``--initial``, or ``start`` if these are the dense weights of update 0.
@@ -41,7 +41,7 @@ class DrawFiles:
 
     trained: Source
     start: Source
-    origin: Source
+    weights_source: Source
     dictionaries: Dictionaries
     masked: Optional[Source]
     initial: Optional[Weights]
@@ -61,9 +61,9 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     start = read_source(plan.start_from) if plan.start_from else trained
     masked = read_source(plan.mask_file) if plan.mask_file else None
     initial = read_source(plan.initial) if plan.initial else None
-    origin = trained if plan.reset == "keep" else start
+    weights_source = trained if plan.reset == "keep" else start
     dictionaries = trained.find_dictionaries()
-    moments, numbers = origin.optimizer_state() if plan.moments == "keep" else ({}, {})
+    moments, numbers = weights_source.optimizer_state() if plan.moments == "keep" else ({}, {})
     scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
     gradients = read_tensors(plan.gradients, "--gradients") if plan.gradients else None
 
@@ -90,7 +90,7 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     return DrawFiles(
         trained=trained,
         start=start,
-        origin=origin,
+        weights_source=weights_source,
         dictionaries=dictionaries,
         masked=masked,
         initial=initial.weights if initial is not None else None,
