@@ -6,7 +6,6 @@ import importlib
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -29,19 +28,6 @@ from fairseq_lottery.workflow.reading.yaml_lines import Key
 PATIENCE = 600
 #: executor -> commands that it calls
 _COMMANDS = {"slurm": ("sbatch", "scancel")}
-
-
-@dataclass(frozen=True)
-class EnvironmentAnswer:
-    """The answer of the training's environment to a plan that it can run.
-
-    Attributes:
-        notes: differences between the flags of an adopted run and those of the plan.
-        parameters: number of parameters of the model; None if the environment is not here.
-    """
-
-    notes: list[str]
-    parameters: Optional[int]
 
 
 def refuse_repeats(work: Work, cost: Cost) -> None:
@@ -104,8 +90,12 @@ def check_disk(configuration: Configuration, cost: Cost) -> None:
         )
 
 
-def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswer:
+def check_environment(plan: Plan, work: Work, executor: str) -> tuple[list[str], Optional[int]]:
     """Check the plan in the training's environment.
+
+    Returns:
+        notes on adopted runs with other flags than the plan, and the number of parameters of the
+        model, None if the environment is not on this machine.
 
     Raises:
         LotteryError: the environment does not start, or rejects a value of the configuration.
@@ -113,7 +103,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswe
     configuration = plan.configuration
     answer = _ask(configuration, _question(plan, work))
     if answer.get("absent") and executor == "other":
-        return EnvironmentAnswer([f"the plan was not checked: {answer['problem']}"], None)
+        return [f"the plan was not checked: {answer['problem']}"], None
     if answer.get("problem"):
         where = answer.get("where", "train_env")
         key: Key = (where,) if isinstance(where, str) else tuple(where)
@@ -125,7 +115,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswe
             f"a training requires {gpus} GPUs and this machine has {answer['gpus']}; change gpus"
             " (0 trains on the CPU), or give --executor",
         )
-    return EnvironmentAnswer(list(answer["notes"]), answer["parameters"])
+    return answer["notes"], answer["parameters"]
 
 
 def _question(plan: Plan, work: Work) -> dict[str, Any]:
