@@ -59,7 +59,7 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
     print()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside fairseq and torch
-        from fairseq_lottery.demo import outcome, ticket_size
+        from fairseq_lottery.demo.outcome import report_lines, size_lines
 
-        for line in (*ticket_size.lines(out / "runs"), *outcome.lines(report)):
+        for line in (*size_lines(out / "runs"), *report_lines(report)):
             print(line)

@@ -63,12 +63,9 @@ def _complements(rng: Random, verb: Verb) -> tuple[str, str]:
     """Draw English and German objects in the cases of the verb."""
     if verb.frame == "none":
         return "", ""
-    if verb.frame == "dative":
+    if verb.frame in ("dative", "person"):
         person = noun_phrase(rng, PEOPLE, False)
-        return person.english, person.german["dat"]
-    if verb.frame == "person":
-        person = noun_phrase(rng, PEOPLE, False)
-        return person.english, person.german["acc"]
+        return person.english, person.german["dat" if verb.frame == "dative" else "acc"]
     thing = noun_phrase(rng, THINGS, True)
     english, german = thing.english, thing.german["acc"]
     if verb.frame == "give":

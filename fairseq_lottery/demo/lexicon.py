@@ -16,9 +16,10 @@ class Noun:
     german_plural: str
 
 
-def rows(text: str) -> list[list[str]]:
+def rows(text: str) -> tuple[tuple[str, ...], ...]:
     """Return the cells of a table in lines of text."""
-    return [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
+    lines = (line.split("|") for line in text.strip().splitlines())
+    return tuple(tuple(map(str.strip, cells)) for cells in lines)
 
 
 def _nouns(text: str) -> tuple[Noun, ...]:
@@ -77,9 +78,7 @@ egg | eggs | Ei | n | Eier
 """)
 
 # First parts of compounds: "kitchen table" is one word, "Küchentisch", in German.
-MODIFIERS = tuple(
-    (english, german)
-    for english, german in rows("""
+MODIFIERS = rows("""
 kitchen | Küchen
 garden | Garten
 school | Schul
@@ -93,11 +92,8 @@ silver | Silber
 wood | Holz
 iron | Eisen
 """)
-)
 
-ADJECTIVES = tuple(
-    (english, german)
-    for english, german in rows("""
+ADJECTIVES = rows("""
 old | alt
 new | neu
 small | klein
@@ -119,4 +115,3 @@ cold | kalt
 strange | fremd
 ugly | hässlich
 """)
-)

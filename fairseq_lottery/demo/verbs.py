@@ -72,26 +72,20 @@ lay | lays | laid | legen | lege | legt | gelegt | | put
 )
 
 # English, German for ich, German for er, German plural; the verb goes to the end.
-MODALS = tuple(
-    tuple(row)
-    for row in rows("""
+MODALS = rows("""
 can | kann | kann | können
 must | muss | muss | müssen
 may | darf | darf | dürfen
 should | soll | soll | sollen
 """)
-)
 
 # Verbs that take a that-clause: English, English third, German ich, er, plural.
-SAYING = tuple(
-    tuple(row)
-    for row in rows("""
+SAYING = rows("""
 say | says | sage | sagt | sagen
 know | knows | weiß | weiß | wissen
 believe | believes | glaube | glaubt | glauben
 hope | hopes | hoffe | hofft | hoffen
 """)
-)
 
 CONJUNCTIONS = (("because", "weil"), ("if", "wenn"), ("although", "obwohl"), ("until", "bis"))
 ADVERBS = (("today", "heute"), ("now", "jetzt"), ("often", "oft"), ("here", "hier"))

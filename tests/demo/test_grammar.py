@@ -4,8 +4,14 @@ import pytest
 
 from fairseq_lottery.demo.clauses import Clause
 from fairseq_lottery.demo.lexicon import PEOPLE, THINGS
-from fairseq_lottery.demo.numerals import english_numeral, german_numeral
-from fairseq_lottery.demo.phrases import adjective_ending, article, dative_plural, noun_phrase
+from fairseq_lottery.demo.phrases import (
+    adjective_ending,
+    article,
+    dative_plural,
+    english_numeral,
+    german_numeral,
+    noun_phrase,
+)
 from fairseq_lottery.demo.verbs import VERBS
 
 PICK_UP = Clause(
