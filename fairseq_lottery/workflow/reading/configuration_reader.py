@@ -98,7 +98,8 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         except LotteryError as error:
             raise values.error(("own_techniques",), str(error)) from error
     task = ADAPTERS[keys.task]
-    data, folder = values.read_path(("data",), keys.data), _folder(values, keys, out)
+    data = values.read_path(("data",), keys.data)
+    folder = out.resolve() if out else values.read_path(("out",), keys.out or f"runs/{path.stem}")
     if data in (folder, *folder.parents):
         raise values.error(("out",), f"{folder} is inside the data folder; give another --out")
     if keys.resources.gpus and keys.resources.processes != keys.resources.gpus:
@@ -134,13 +135,6 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
             ("adopt",), f"adopt.dense lacks {{seed}}, and there are {len(seeds)} seeds; add it"
         )
     return configuration
-
-
-def _folder(values: Values, keys: FileKeys, out: Optional[Path]) -> Path:
-    """Return the output folder: ``--out``, the key ``out``, or ``runs/`` and the file's name."""
-    if out:
-        return out.resolve()
-    return values.read_path(("out",), keys.out or f"runs/{values.lines.path.stem}")
 
 
 def _train(values: Values, keys: FileKeys) -> Flags:
