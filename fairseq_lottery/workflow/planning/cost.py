@@ -128,9 +128,9 @@ def estimate(
     critical, _ = _simulate(work, seconds, len(work.pending) or 1)
     wall, events = _simulate(work, seconds, jobs)
     unfinished = [stage for stage in stages if stage.name not in work.records]
-    disk = (
-        _Disk(configuration, unfinished, rates.parameters).sizes(events) if rates.parameters else []
-    )
+    disk: list[float] = []
+    if rates.parameters:
+        disk = _bytes_after(events, configuration, unfinished, rates.parameters)
     return Cost(
         trainings=len(trainings),
         updates=work.updates,
@@ -169,42 +169,35 @@ def _simulate(
     return now, events
 
 
-class _Disk:
-    """Bytes on disk as stages start and end."""
-
-    def __init__(
-        self, configuration: Configuration, unfinished: Sequence[Stage], parameters: float
-    ) -> None:
-        self.parameters = parameters
-        # last, best, and numbered ones
-        self.checkpoints = 2 + numbered_checkpoints(configuration)
-        self.keep = configuration.keep
-        self.size: dict[str, float] = {}
-        self.waiting = {stage.name: stage for stage in unfinished}
-
-    def sizes(self, events: list[tuple[Stage, bool]]) -> list[float]:
-        """Return the bytes after each event."""
-        sizes = [0.0]
-        for stage, is_start in events:
-            (self.start if is_start else self.end)(stage)
-            sizes.append(sum(self.size.values()))
-        return sizes
-
-    def start(self, stage: Stage) -> None:
+def _bytes_after(
+    events: list[tuple[Stage, bool]],
+    configuration: Configuration,
+    unfinished: Sequence[Stage],
+    parameters: float,
+) -> list[float]:
+    """Return the bytes on disk after each start (True) or end (False) of a stage."""
+    checkpoints = 2 + numbered_checkpoints(configuration)  # last, best, and numbered ones
+    keep = configuration.keep
+    size: dict[str, float] = {}
+    waiting = {stage.name: stage for stage in unfinished}
+    sizes = [0.0]
+    for stage, is_start in events:
         if stage.kind == "train":
-            self.size[stage.folder] = self.checkpoints * TRAINED * self.parameters
-
-    def end(self, stage: Stage) -> None:
-        if stage.kind == "train" and "checkpoints" not in self.keep:
-            self.size.pop(stage.folder, None)
-        for file in stage.leaves:
-            if file.endswith((".pt", ".safetensors")):
-                is_ticket = file.endswith("ticket.safetensors")
-                share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
-                self.size[file] = share * VALUE * self.parameters
-        self.waiting.pop(stage.name, None)
-        needed = {file for waiting in self.waiting.values() for file in waiting.needs}
-        for file in list(self.size):
-            kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
-            if file.endswith(".safetensors") and file not in needed and kind not in self.keep:
-                del self.size[file]
+            if is_start:
+                size[stage.folder] = checkpoints * TRAINED * parameters
+            elif "checkpoints" not in keep:
+                size.pop(stage.folder, None)
+        if not is_start:
+            for file in stage.leaves:
+                if file.endswith((".pt", ".safetensors")):
+                    is_ticket = file.endswith("ticket.safetensors")
+                    share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
+                    size[file] = share * VALUE * parameters
+            waiting.pop(stage.name, None)
+            needed = {file for other in waiting.values() for file in other.needs}
+            for file in list(size):
+                kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
+                if file.endswith(".safetensors") and file not in needed and kind not in keep:
+                    del size[file]
+        sizes.append(sum(size.values()))
+    return sizes
