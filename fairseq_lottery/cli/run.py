@@ -97,16 +97,10 @@ def _carry_out(
 
     from fairseq_lottery.files import alone_in
     from fairseq_lottery.report.reading.published import names
+    from fairseq_lottery.workflow.engine import start_checks
     from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
     from fairseq_lottery.workflow.engine.emit import emit
     from fairseq_lottery.workflow.engine.snakemake import carry_out
-    from fairseq_lottery.workflow.engine.start_checks import (
-        check_disk,
-        check_environment,
-        check_executor,
-        refuse_other_plan,
-        refuse_repeats,
-    )
     from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
     from fairseq_lottery.workflow.planning.folder_state import find_work
     from fairseq_lottery.workflow.planning.show import lines
@@ -117,11 +111,11 @@ def _carry_out(
         work = find_work(out, stages, wanted)
         cost = estimate(configuration, stages, work, args.jobs)
         if not args.yes:
-            refuse_repeats(work, cost)
-            refuse_other_plan(out, stages)
+            start_checks.refuse_repeats(work, cost)
+            start_checks.refuse_other_plan(out, stages)
         if work.pending and not args.emit:
             require("snakemake")
-            check_executor(executor)
+            start_checks.check_executor(executor)
         data = check_files(configuration)
         if configuration.published and configuration.published not in names():
             raise configuration.source.error(
@@ -134,9 +128,9 @@ def _carry_out(
         if work.pending:
             # a script may run on any machine, so this machine's GPUs are not checked
             place = "other" if args.emit else executor
-            notes, parameters = check_environment(plan, work, place)
+            notes, parameters = start_checks.check_environment(plan, work, place)
             cost = estimate(configuration, stages, work, args.jobs, parameters)
-            check_disk(configuration, cost)
+            start_checks.check_disk(configuration, cost)
         script = emit(plan, stages, work, args.emit, args.jobs) if args.emit else ""
         # written only after the last check that may fail
         note_data(configuration, data)

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.records.json_files import write_file
@@ -67,7 +66,7 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
     }
     shutil.rmtree(out / MARKERS, ignore_errors=True)
     (out / MARKERS).mkdir()
-    write_file(Path(out) / "plan.json", content, indent=1)
+    write_file(out / "plan.json", content, indent=1)
 
 
 def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:

@@ -12,15 +12,10 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, values
 from fairseq_lottery.records.plan import FILE, Stage, read_stage_plan
+from fairseq_lottery.workflow.planning import train_env
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.folder_state import Work, read_record
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.train_env import (
-    in_environment,
-    interpreter,
-    task_words,
-    translation_flags,
-)
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.reading.yaml_lines import Key
 
@@ -121,10 +116,10 @@ def check_environment(plan: Plan, work: Work, executor: str) -> tuple[list[str],
 def _question(plan: Plan, work: Work) -> dict[str, Any]:
     """Return the question for ``stages.preflight``, which describes its keys."""
     configuration = plan.configuration
-    first_words = task_words(configuration)
+    first_words = train_env.task_words(configuration)
     words = {"train": [*first_words, *configuration.train.words()]}
     if configuration.task.translates:
-        generate = translation_flags(configuration)
+        generate = train_env.translation_flags(configuration)
         words["generate"] = [*first_words, "--path", "model.pt", *generate]
     axes = [axis for training in plan.trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
@@ -151,17 +146,10 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
-    command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.stages.preflight"
+    python = train_env.interpreter(configuration)
+    line = f"exec {python} -m fairseq_lottery.workflow.stages.preflight"
     try:
-        ended = subprocess.run(
-            ["bash", "-c", in_environment(configuration, command)],
-            cwd=configuration.out,  # as for stages, so that relative paths resolve equally
-            input=json.dumps(question),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        ended = train_env.run(configuration, line, input=json.dumps(question), timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         problem = (
             f"the training's environment does not answer within {PATIENCE} seconds; check train_env"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fairseq_lottery
 from fairseq_lottery.launch import torchrun_command
@@ -40,6 +42,20 @@ def in_environment(configuration: Configuration, line: str) -> str:
     """Return a shell line that runs in the training's environment."""
     before = prologue(configuration)
     return f"{before}\n{line}" if before else line
+
+
+def run(
+    configuration: Configuration, line: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell line in the training's environment and the workflow's folder, as a stage does.
+
+    Args:
+        options: arguments of ``subprocess.run``, which captures the output.
+    """
+    command = ["bash", "-c", in_environment(configuration, line)]
+    return subprocess.run(
+        command, cwd=configuration.out, capture_output=True, text=True, check=False, **options
+    )
 
 
 def user_dir() -> str:
