@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from fairseq_lottery.demo.lexicon import PEOPLE, THINGS
+from fairseq_lottery.demo.lexicon import MODALS, PEOPLE, PLACES, PREPOSITIONS, THINGS, VERBS, Verb
 from fairseq_lottery.demo.phrases import PRONOUNS, Phrase, noun_phrase
-from fairseq_lottery.demo.verbs import MODALS, PLACES, PREPOSITIONS, VERBS, Verb
 
 
 @dataclass(frozen=True)

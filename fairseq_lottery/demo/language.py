@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from fairseq_lottery.demo.clauses import draw_clause, draw_subject
-from fairseq_lottery.demo.verbs import ADVERBS, CONJUNCTIONS, SAYING
+from fairseq_lottery.demo.lexicon import ADVERBS, CONJUNCTIONS, SAYING
 
 Pair = tuple[str, str]  # an English sentence and its German translation
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from fairseq_lottery.demo.clauses import Clause
-from fairseq_lottery.demo.lexicon import PEOPLE, THINGS
+from fairseq_lottery.demo.lexicon import PEOPLE, THINGS, VERBS
 from fairseq_lottery.demo.phrases import (
     adjective_ending,
     article,
@@ -12,7 +12,6 @@ from fairseq_lottery.demo.phrases import (
     german_numeral,
     noun_phrase,
 )
-from fairseq_lottery.demo.verbs import VERBS
 
 PICK_UP = Clause(
     english="the man picks up the apple",
