@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tempfile
 
 from fairseq_lottery.errors import LotteryError
@@ -27,7 +26,7 @@ def calibrate(plan: Plan, executor: str) -> None:
         flags = dense.flags.plus("--max-update", updates, "--log-interval", half, "--log-format",
                                  "simple", "--disable-validation", "--no-save")  # fmt: skip
         words = fairseq_train(configuration, executor, dense.seed, folder, flags.words())
-        ended = run(configuration, shlex.join(words))
+        ended = run(configuration, words)
     output = ended.stdout + ended.stderr
     speeds = re.findall(r"ups=([\d.]+)", output)
     parameters = re.search(r"num\. shared model params: ([\d,]+) \(num\. trained: ([\d,]+)", output)

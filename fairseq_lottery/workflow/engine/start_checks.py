@@ -147,9 +147,9 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
     python = train_env.interpreter(configuration)
-    line = f"exec {python} -m fairseq_lottery.workflow.stages.preflight"
+    words = [python, "-m", "fairseq_lottery.workflow.stages.preflight"]
     try:
-        ended = train_env.run(configuration, line, input=json.dumps(question), timeout=PATIENCE)
+        ended = train_env.run(configuration, words, input=json.dumps(question), timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         problem = (
             f"the training's environment does not answer within {PATIENCE} seconds; check train_env"
