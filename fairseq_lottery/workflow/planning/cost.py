@@ -6,6 +6,7 @@ import heapq
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Optional
 
@@ -148,24 +149,22 @@ def _simulate(
 ) -> tuple[float, list[tuple[Stage, bool]]]:
     """Return the wall time, and all starts (True) and ends (False) of stages in order."""
     ahead = updates_ahead(work.pending)
-    before = {name: set(names) for name, names in find_dependencies(work.pending).items()}
     by_name = {stage.name: stage for stage in work.pending}
-    ready = [(-ahead[name], name) for name, needs in before.items() if not needs]
-    heapq.heapify(ready)
+    order = TopologicalSorter(find_dependencies(work.pending))
+    order.prepare()
+    ready: list[tuple[int, str]] = []
     running: list[tuple[float, str]] = []
     now, events = 0.0, []
-    while ready or running:
+    while order.is_active():
+        for name in order.get_ready():
+            heapq.heappush(ready, (-ahead[name], name))
         while ready and len(running) < jobs:
             name = heapq.heappop(ready)[1]
             heapq.heappush(running, (now + seconds[name], name))
             events.append((by_name[name], True))
         now, ended = heapq.heappop(running)
         events.append((by_name[ended], False))
-        for name, needs in before.items():
-            if ended in needs:
-                needs.remove(ended)
-                if not needs:
-                    heapq.heappush(ready, (-ahead[name], name))
+        order.done(ended)
     return now, events
 
 
