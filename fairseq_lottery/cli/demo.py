@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
     require("torch", "fairseq", "sentencepiece")
     if not args.data_only:
-        require("sacrebleu", "matplotlib", "rich", "yaml", "snakemake")
+        require("sacrebleu", "matplotlib", "scipy", "rich", "yaml", "snakemake")
     from fairseq_lottery.demo.prepare import prepare
 
     configuration = prepare(args.out, args.seed)
