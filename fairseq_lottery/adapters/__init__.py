@@ -6,6 +6,7 @@ adapter in the user directory that registers the task.
 
 from fairseq_lottery.adapters.adapter import (
     ADAPTERS,
+    DataFolder,
     Preprocessing,
     Stack,
     TaskAdapter,
@@ -14,7 +15,6 @@ from fairseq_lottery.adapters.adapter import (
     register_adapter,
     stored_adapter,
 )
-from fairseq_lottery.adapters.data_folder import DataFolder
 from fairseq_lottery.adapters.masked_lm import MASKED_LM
 from fairseq_lottery.adapters.parameter_groups import GROUPS, group_of
 from fairseq_lottery.adapters.translation import TRANSLATION

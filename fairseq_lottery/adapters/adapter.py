@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from fairseq_lottery.adapters.data_folder import DataFolder, first_folder
 from fairseq_lottery.adapters.parameter_groups import register_groups
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
@@ -46,8 +46,20 @@ class Stack:
     positions: str
 
 
-def _infer_nothing(folder: Path) -> tuple[str, ...]:
-    return ()
+@dataclass(frozen=True)
+class DataFolder:
+    """A folder that ``fairseq-preprocess`` wrote, with its dictionaries.
+
+    Attributes:
+        task: fairseq's name of the task that reads it.
+        files: name of a dictionary -> its file in the folder.
+        added: name of a dictionary -> symbols that the task adds to those of its file.
+    """
+
+    path: Path
+    task: str
+    files: Mapping[str, str]
+    added: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,12 @@ class Preprocessing:
     texts: tuple[str, ...]
     dictionary_flags: tuple[str, ...]
     flags: tuple[str, ...] = ()
-    infer: Callable[[Path], Optional[Sequence[str]]] = _infer_nothing
+    infer: Callable[[Path], Optional[Sequence[str]]] = lambda folder: ()
+
+
+def first_folder(data: str) -> str:
+    """Return the first folder in ``data``, where fairseq looks for dictionaries and test sets."""
+    return data.split("|" if "://" in data else os.pathsep)[0]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.adapters.adapter import (
+    DataFolder,
     Preprocessing,
     Stack,
     TaskAdapter,
     Vocabulary,
     register_adapter,
 )
-from fairseq_lottery.adapters.data_folder import DataFolder
 from fairseq_lottery.errors import LotteryError
 
 _FILE = "dict.{}.txt"

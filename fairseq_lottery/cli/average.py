@@ -3,6 +3,7 @@
 import argparse
 
 EXAMPLE = "fairseq-lottery average slt50/ --last 5 --out slt50/averaged.pt"
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the average, and print which checkpoints were averaged."""
-    from fairseq_lottery.environment import require
-
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
     from fairseq_lottery.tickets.average import average, last_checkpoints
 
     paths = last_checkpoints(args.inputs, args.last) if args.last is not None else args.inputs

@@ -1,10 +1,13 @@
 """Compare the masks of two files: print the overlap of their kept weights, against chance."""
 
 import argparse
+import json
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = "fairseq-lottery compare slt50.safetensors random50.safetensors"
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the Jaccard index of the survivors of each matrix and of all matrices."""
-    from fairseq_lottery.environment import require
-
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
     import_user_module(args.user_dir)
-    import json
-
-    from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.formats import read_source
     from fairseq_lottery.masks import overlap
 

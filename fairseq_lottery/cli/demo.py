@@ -15,26 +15,13 @@ EXAMPLE = "fairseq-lottery demo --out demo"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``demo``."""
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo"),
-        metavar="DIR",
-        help="folder of the demo (default: demo)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="seed of text and runs (default: 1)"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=2,
-        metavar="N",
-        help="number of parallel stages, one core each (default: 2)",
-    )
-    parser.add_argument(
-        "--data-only", action="store_true", help="only create text, subwords and binary data"
-    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo"), metavar="DIR",
+        help="folder of the demo (default: demo)")  # fmt: skip
+    add("--seed", type=int, default=1, metavar="N", help="seed of text and runs (default: 1)")
+    add("--jobs", type=int, default=2, metavar="N",
+        help="number of parallel stages, one core each (default: 2)")  # fmt: skip
+    add("--data-only", action="store_true", help="only create text, subwords and binary data")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -45,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
     require("torch", "fairseq", "sentencepiece")
     if not args.data_only:
-        require("sacrebleu", "matplotlib", "rich", "yaml", "snakemake")
+        require("sacrebleu", "matplotlib", "scipy", "rich", "yaml", "snakemake")
     from fairseq_lottery.demo.prepare import prepare
 
     configuration = prepare(args.out, args.seed)
@@ -67,11 +54,12 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
         command = [str(argument) for argument in arguments]
         print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
         parsed = build_parser().parse_args(command)
+        require(*parsed.requires)
         parsed.run(parsed)
     print()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside fairseq and torch
-        from fairseq_lottery.demo import outcome, ticket_size
+        from fairseq_lottery.demo.outcome import report_lines, size_lines
 
-        for line in (*ticket_size.lines(out / "runs"), *outcome.lines(report)):
+        for line in (*size_lines(out / "runs"), *report_lines(report)):
             print(line)

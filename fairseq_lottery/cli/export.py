@@ -12,6 +12,7 @@ checks that it translates as fairseq does. It accepts slim checkpoints, too.
 import argparse
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = """fairseq-lottery export slt50/checkpoint_best.pt --out slt50.pt
@@ -40,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Convert the file, and print how to load the result."""
-    from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
     refuse_missing(args.file)
@@ -62,8 +62,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _deploy(args: argparse.Namespace) -> None:
-    from fairseq_lottery.environment import require
-
     require("ctranslate2")
     from fairseq_lottery.export.ctranslate2_model import deploy
 

@@ -4,11 +4,15 @@ With --check, verify every file of a folder: not corrupted, at its sparsity, zer
 """
 
 import argparse
+import json
+from dataclasses import asdict
 from typing import Any
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = "fairseq-lottery inspect slt50.safetensors --json"
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +29,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         LotteryError: a file cannot be read, or ``--check`` finds a problem.
     """
-    from fairseq_lottery.environment import require
-
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
     import_user_module(args.user_dir)
-    import json
-
     if args.check:
         _check(args.file, args.json)
         return
@@ -43,10 +41,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(folder: str, as_json: bool) -> None:
-    import json
-    from dataclasses import asdict
-
-    from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.tickets.folder_check import check_folder
 
     checks = check_folder(folder)

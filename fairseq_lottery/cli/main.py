@@ -2,13 +2,15 @@
 
 import argparse
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 from fairseq_lottery import __version__
-from fairseq_lottery.cli.fairseq_logging import quiet_fairseq
+from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
 #: name -> module, relative to the package
@@ -53,8 +55,20 @@ def build_parser(complete: Collection[str] = COMMANDS) -> argparse.ArgumentParse
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if name in complete:
             module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, requires=getattr(module, "REQUIRES", ()))
     return parser
+
+
+@contextmanager
+def quiet_fairseq() -> Iterator[None]:
+    """Restrict fairseq's logging to warnings; by default it logs each file that it reads."""
+    logger = logging.getLogger("fairseq")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -63,6 +77,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     args = build_parser(words).parse_args(words)
     try:
         with quiet_fairseq():
+            require(*args.requires)
             args.run(args)
         sys.stdout.flush()
     except LotteryError as error:

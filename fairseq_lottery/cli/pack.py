@@ -6,6 +6,7 @@ EXAMPLE = (
     "fairseq-lottery pack slt50.safetensors --command train.txt --data data-bin"
     " --subwords spm.model --out slt50.zip"
 )
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Pack the ticket, and print the contents of the archive."""
-    from fairseq_lottery.environment import require
-
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
     from fairseq_lottery.tickets.pack import pack
 
     ticket, sizes = pack(

@@ -6,33 +6,22 @@ Folders of one recipe are joined as further seeds; each other recipe gets tables
 import argparse
 
 EXAMPLE = "fairseq-lottery report runs/en-de runs/en-de-seed3 --out docs/results --width 8cm"
+REQUIRES = ("torch", "numpy", "safetensors", "matplotlib", "scipy", "sacrebleu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``report``."""
-    parser.add_argument("runs", nargs="+", help="output folders of fairseq-lottery run")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the report")
-    parser.add_argument(
-        "--width",
-        default="16cm",
-        metavar="CM|IN",
-        help="width of the plots, as 8cm or 3.15in (default: 16cm)",
-    )
-    parser.add_argument(
-        "--font-size",
-        type=float,
-        default=9,
-        metavar="PT",
-        help="font size of the plots in points (default: 9)",
-    )
+    add = parser.add_argument
+    add("runs", nargs="+", help="output folders of fairseq-lottery run")
+    add("--out", required=True, metavar="DIR", help="folder of the report")
+    add("--width", default="16cm", metavar="CM|IN",
+        help="width of the plots, as 8cm or 3.15in (default: 16cm)")  # fmt: skip
+    add("--font-size", type=float, default=9, metavar="PT",
+        help="font size of the plots in points (default: 9)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the report, and print its paths."""
-    from fairseq_lottery.environment import require
-
-    for package in ("torch", "numpy", "safetensors", "matplotlib", "scipy", "sacrebleu"):
-        require(package)
     from fairseq_lottery.report import size, write_report
 
     files = write_report(args.runs, args.out, size(args.width, args.font_size))

@@ -7,15 +7,20 @@ same command again to resume a run that was killed.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
+
+from fairseq_lottery.environment import require
+from fairseq_lottery.errors import LotteryError
 
 if TYPE_CHECKING:
     from fairseq_lottery.records.plan import Stage
     from fairseq_lottery.workflow.planning.plan import Plan
 
 EXAMPLE = "fairseq-lottery run examples/wmt14/en-de.yaml -n"
+REQUIRES = ("yaml", "rich")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +46,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         LotteryError: a flag, the configuration, the data or the environment is invalid.
     """
-    import json
-
-    from fairseq_lottery.environment import require
-    from fairseq_lottery.errors import LotteryError
-
-    require("yaml", "rich")
     from rich.console import Console
 
     from fairseq_lottery.workflow.planning.commands import make_stages
@@ -96,19 +95,12 @@ def _carry_out(
     """Check everything, then run the pending stages or print their script."""
     from rich.console import Console
 
-    from fairseq_lottery.environment import require
     from fairseq_lottery.files import alone_in
     from fairseq_lottery.report.reading.published import names
+    from fairseq_lottery.workflow.engine import start_checks
     from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
     from fairseq_lottery.workflow.engine.emit import emit
     from fairseq_lottery.workflow.engine.snakemake import carry_out
-    from fairseq_lottery.workflow.engine.start_checks import (
-        check_disk,
-        check_environment,
-        check_executor,
-        refuse_other_plan,
-        refuse_repeats,
-    )
     from fairseq_lottery.workflow.planning.cost import estimate, note_parameters
     from fairseq_lottery.workflow.planning.folder_state import find_work
     from fairseq_lottery.workflow.planning.show import lines
@@ -119,11 +111,11 @@ def _carry_out(
         work = find_work(out, stages, wanted)
         cost = estimate(configuration, stages, work, args.jobs)
         if not args.yes:
-            refuse_repeats(work, cost)
-            refuse_other_plan(out, stages)
+            start_checks.refuse_repeats(work, cost)
+            start_checks.refuse_other_plan(out, stages)
         if work.pending and not args.emit:
             require("snakemake")
-            check_executor(executor)
+            start_checks.check_executor(executor)
         data = check_files(configuration)
         if configuration.published and configuration.published not in names():
             raise configuration.source.error(
@@ -131,23 +123,26 @@ def _carry_out(
                 f"published figures {configuration.published} are unknown; choose one of"
                 f" {', '.join(names())}",
             )
+        notes: list[str] = []
+        parameters = None
         if work.pending:
             # a script may run on any machine, so this machine's GPUs are not checked
-            answer = check_environment(plan, work, "other" if args.emit else executor)
-            cost = estimate(configuration, stages, work, args.jobs, answer.parameters)
-            check_disk(configuration, cost)
+            place = "other" if args.emit else executor
+            notes, parameters = start_checks.check_environment(plan, work, place)
+            cost = estimate(configuration, stages, work, args.jobs, parameters)
+            start_checks.check_disk(configuration, cost)
         script = emit(plan, stages, work, args.emit, args.jobs) if args.emit else ""
         # written only after the last check that may fail
         note_data(configuration, data)
-        if work.pending and answer.parameters:
-            note_parameters(out, answer.parameters)
+        if parameters:
+            note_parameters(out, parameters)
+        notes = [f"note: {note}" for note in notes]
         if args.emit:
-            for note in answer.notes if work.pending else ():
-                print(f"note: {note}", file=sys.stderr)
+            for note in notes:
+                print(note, file=sys.stderr)
             print(script, end="")
             return
         if work.pending:
-            notes = [f"note: {note}" for note in answer.notes]
             for line in notes + lines(plan, work, cost, args.jobs):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         carry_out(plan, stages, work, args.jobs, executor, console)
@@ -155,8 +150,6 @@ def _carry_out(
 
 
 def _seeds(text: Optional[str]) -> Optional[tuple[int, ...]]:
-    from fairseq_lottery.errors import LotteryError
-
     if text is None:
         return None
     try:

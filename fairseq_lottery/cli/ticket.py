@@ -8,6 +8,8 @@ import argparse
 from typing import Any, Optional
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.environment import require
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import (
     DRAW,
     Prunable,
@@ -25,6 +27,7 @@ EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
     " --start-from dense/snapshot_4000.safetensors --sparsity 0.5 --out slt50.safetensors"
 )
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw and write the ticket, and print its signature."""
-    from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
     refuse_missing(args.mask_from, args.start_from)
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
-    from fairseq_lottery.errors import LotteryError
     from fairseq_lottery.formats import save_ticket
     from fairseq_lottery.masks import PrunableShare
     from fairseq_lottery.tickets import DrawPlan, draw

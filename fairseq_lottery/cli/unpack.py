@@ -1,8 +1,10 @@
 """Unpack a shared ticket: verify the archive, and print the commands that train the ticket."""
 
 import argparse
+import shlex
 
 EXAMPLE = "fairseq-lottery unpack slt50.zip --out unpacked"
+REQUIRES = ("torch", "numpy", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,14 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Unpack the archive, and print the next commands."""
-    import shlex
-
-    from fairseq_lottery.environment import require
     from fairseq_lottery.files import refuse_missing
 
     refuse_missing(args.archive)
-    for package in ("torch", "numpy", "safetensors"):
-        require(package)
     from fairseq_lottery.tickets.pack import unpack
 
     ticket, steps = unpack(args.archive, args.out)

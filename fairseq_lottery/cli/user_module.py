@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional
 
+from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
 
@@ -23,8 +24,6 @@ def import_user_module(folder: Optional[str]) -> None:
     """
     if folder is None:
         return
-    from fairseq_lottery.environment import require
-
     require("fairseq")
     import fairseq.utils
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from fairseq_lottery.demo.lexicon import PEOPLE, THINGS
+from fairseq_lottery.demo.lexicon import MODALS, PEOPLE, PLACES, PREPOSITIONS, THINGS, VERBS, Verb
 from fairseq_lottery.demo.phrases import PRONOUNS, Phrase, noun_phrase
-from fairseq_lottery.demo.verbs import MODALS, PLACES, PREPOSITIONS, VERBS, Verb
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,9 @@ def _complements(rng: Random, verb: Verb) -> tuple[str, str]:
     """Draw English and German objects in the cases of the verb."""
     if verb.frame == "none":
         return "", ""
-    if verb.frame == "dative":
+    if verb.frame in ("dative", "person"):
         person = noun_phrase(rng, PEOPLE, False)
-        return person.english, person.german["dat"]
-    if verb.frame == "person":
-        person = noun_phrase(rng, PEOPLE, False)
-        return person.english, person.german["acc"]
+        return person.english, person.german["dat" if verb.frame == "dative" else "acc"]
     thing = noun_phrase(rng, THINGS, True)
     english, german = thing.english, thing.german["acc"]
     if verb.frame == "give":

@@ -1,11 +1,16 @@
-"""Draw sentences and parallel corpora, which depend only on the seed."""
+"""Draw sentences and parallel corpora, which depend only on the seed.
+
+As a program it is the first stage of the demo: it writes the text, one sentence per line.
+"""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from random import Random
 
 from fairseq_lottery.demo.clauses import draw_clause, draw_subject
-from fairseq_lottery.demo.verbs import ADVERBS, CONJUNCTIONS, SAYING
+from fairseq_lottery.demo.lexicon import ADVERBS, CONJUNCTIONS, SAYING
 
 Pair = tuple[str, str]  # an English sentence and its German translation
 
@@ -64,3 +69,23 @@ def _that_clause(rng: Random) -> Pair:
 def _finish(english: str, german: str) -> Pair:
     """Capitalise the first letter and add a full stop."""
     return english[0].upper() + english[1:] + ".", german[0].upper() + german[1:] + "."
+
+
+def main() -> None:
+    """Write PART.en and PART.de for every part of the corpus."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--sizes", nargs="+", required=True, metavar="PART=SENTENCES")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    sizes = {name: int(size) for name, size in (part.split("=") for part in args.sizes)}
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, pairs in corpus(args.seed, sizes).items():
+        for language, sentences in zip(("en", "de"), zip(*pairs)):
+            path = args.out / f"{name}.{language}"
+            path.write_text("".join(f"{line}\n" for line in sentences), encoding="utf-8")
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,7 @@
-"""Draw noun phrases: articles and adjectives agree in gender, number and case."""
+"""Draw noun phrases: articles and adjectives agree in gender, number and case.
+
+Numerals are words; German puts the unit before the ten: fünfundzwanzig.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from dataclasses import dataclass
 from random import Random
 
 from fairseq_lottery.demo.lexicon import ADJECTIVES, MODIFIERS, Noun
-from fairseq_lottery.demo.numerals import english_numeral, german_numeral
 
 # Rows are cases; columns are masculine, feminine, neuter, plural.
 _COLUMNS = {"m": 0, "f": 1, "n": 2, "pl": 3}
@@ -40,6 +42,17 @@ _STRONG_PLURAL = {"nom": "e", "acc": "e", "dat": "en"}
 
 _SINGULAR = (("the", "der"), ("a", "ein"), ("this", "dies"), ("my", "mein"), ("our", "unser"))
 _PLURAL = (("the", "der"), ("these", "dies"), ("my", "mein"), ("our", "unser"), ("", ""))
+
+_ENGLISH = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+).split()
+_ENGLISH_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+_GERMAN = (
+    "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
+    "fünfzehn sechzehn siebzehn achtzehn neunzehn"
+).split()
+_GERMAN_TENS = "_ _ zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,22 @@ def adjective_ending(stem: str, case: str, column: int) -> str:
 def dative_plural(plural: str) -> str:
     """Return the dative of a plural, which adds -n unless it ends in -n or -s."""
     return plural if plural[-1] in "ns" else plural + "n"
+
+
+def english_numeral(number: int) -> str:
+    """Return the English words for 2 to 99."""
+    if number < 20:
+        return _ENGLISH[number]
+    tens, unit = divmod(number, 10)
+    return _ENGLISH_TENS[tens] + (f"-{_ENGLISH[unit]}" if unit else "")
+
+
+def german_numeral(number: int) -> str:
+    """Return the German word for 2 to 99, unit first."""
+    if number < 20:
+        return _GERMAN[number]
+    tens, unit = divmod(number, 10)
+    return (f"{_GERMAN[unit]}und" if unit else "") + _GERMAN_TENS[tens]
 
 
 def noun_phrase(rng: Random, nouns: tuple[Noun, ...], compounds: bool) -> Phrase:

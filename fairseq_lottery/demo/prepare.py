@@ -41,7 +41,7 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
     if target.is_file() and f"seeds: [{seed}]" not in target.read_text(encoding="utf-8"):
         raise LotteryError(f"{out} was created with another seed; choose another --out")
     parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
-    _once(out, "text", "fairseq_lottery.demo.text_stage", "--seed", seed, "--sizes",
+    _once(out, "text", "fairseq_lottery.demo.language", "--seed", seed, "--sizes",
           *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
     _once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
           "--vocabulary", VOCABULARY)  # fmt: skip

@@ -11,15 +11,3 @@ from fairseq_lottery.files.atomic import (
     replacing,
     sha256_of,
 )
-
-__all__ = [
-    "alone_in",
-    "is_plain",
-    "locked",
-    "read_bytes",
-    "read_lines",
-    "read_text",
-    "refuse_missing",
-    "replacing",
-    "sha256_of",
-]

@@ -16,13 +16,12 @@ from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Source, read_dictionaries
-from fairseq_lottery.inference.model_builder import build_untrained
 from fairseq_lottery.inference.sentences import Text, load_pairs, text_of
 
 logger = logging.getLogger(__name__)
@@ -39,17 +38,16 @@ class PairsOfSentences:
         folder: data folder; None if it is missing.
         dictionaries: fairseq's dictionaries, by name.
         contents: description of the examples in a subset, for error messages.
+        task: fairseq task that builds the model; None for a stand-in.
     """
+
+    task: Any = None
 
     def __init__(self, text: Text, path: object) -> None:
         self.text, self.symbols, self.folder = text, text.dictionaries, text.folder
         self.dictionaries: Mapping[str, Dictionary] = text.fairseq_dictionaries
         source, target, self._path = text.source, text.target, path
         self.contents = f"pairs of sentences in {source}-{target} or {target}-{source}"
-
-    def build(self, source: Source) -> nn.Module:
-        """Build the model of a file with fresh weights."""
-        return build_untrained(source)
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
         """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""
@@ -113,10 +111,6 @@ class ExamplesOfTask:
             name: getattr(self.task, vocabulary.attributes[0])
             for name, vocabulary in self._adapter.vocabularies.items()
         }
-
-    def build(self, source: Source) -> nn.Module:
-        """Build the model of a file with fresh weights."""
-        return build_untrained(source, self.task)
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
         """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ def load_for_evaluation(
     source = replace(source, state=state)
     weights = stored_weights(source)
     evaluation = evaluation_of(source, data)
-    model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.build)
+    model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.task)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
     return LoadedModel(source, weights, model, evaluation)
@@ -93,19 +93,19 @@ def build_with_weights(
     source: Source,
     weights: Mapping[str, Tensor],
     dictionaries: Mapping[str, Dictionary],
-    build: Callable[[Source], Any] = build_untrained,
+    task: Any = None,
 ) -> Any:
     """Build the fairseq model of a file with its weights, in evaluation mode.
 
     Args:
         dictionaries: fairseq's dictionaries of the model, by name.
-        build: function that returns the model with fresh weights.
+        task: fairseq task that builds the model, as in ``build_untrained``.
 
     Raises:
         LotteryError: the weights do not match the architecture or the dictionaries.
     """
     try:
-        model: Any = build(replace(source, weights=dict(weights)))
+        model: Any = build_untrained(replace(source, weights=dict(weights)), task)
         parameters = trainable(model)
         if set(parameters) != set(weights):
             name = min(set(parameters) ^ set(weights))

@@ -15,10 +15,6 @@ from fairseq_lottery.options.nm_pattern import Pattern
 T = TypeVar("T")
 
 
-def _has_no_others(name: str) -> bool:
-    return False
-
-
 def _is_code(name: str) -> bool:
     """Return whether ``name`` is code of the user, such as ``package.module:function``."""
     return ":" in name
@@ -40,7 +36,7 @@ class Axis:
     names: Mapping[str, str]
     stored: Mapping[str, str] = field(default_factory=dict)
     others: str = ""
-    is_other: Callable[[str], bool] = _has_no_others
+    is_other: Callable[[str], bool] = lambda name: False
 
     @property
     def takes_code(self) -> bool:

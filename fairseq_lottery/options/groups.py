@@ -5,20 +5,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.options.axes import (
-    ALPHA,
-    MEASURE,
-    MOMENTS,
-    PER,
-    PRUNABLE,
-    PRUNER,
-    RESET,
-    SCHEDULE,
-    SCOPE,
-    SCORE,
-    STRATEGY,
-    UPDATE_COUNTER,
-)
+from fairseq_lottery.options import axes
 from fairseq_lottery.options.option import DRAW, HEADS, TRAINING, WORKFLOW, option
 
 _DRAWN = (DRAW, TRAINING)
@@ -30,14 +17,14 @@ _HEADS = (HEADS,)
 class Score:
     """The score that ranks weights."""
 
-    score: str = option("score of a weight; the lowest are pruned", "magnitude", axis=SCORE)
+    score: str = option("score of a weight; the lowest are pruned", "magnitude", axis=axes.SCORE)
 
 
 @dataclass(frozen=True)
 class Scope:
     """Which weights are compared with each other."""
 
-    scope: str = option("weights that are ranked together", "layer", axis=SCOPE)
+    scope: str = option("weights that are ranked together", "layer", axis=axes.SCOPE)
     min_density: float = option(
         "minimum density of each matrix under scope global", 0.0, metavar="SHARE", stored="floor"
     )
@@ -52,7 +39,7 @@ class Ranking(Scope, Score):
 class Prunable:
     """Matrices that may be pruned."""
 
-    prunable: str = option("matrices that may be pruned", "all-matrices", axis=PRUNABLE)
+    prunable: str = option("matrices that may be pruned", "all-matrices", axis=axes.PRUNABLE)
     keep_dense: Optional[str] = option(
         "regular expression of parameters that stay dense", None, metavar="REGEX", is_regex=True
     )
@@ -99,12 +86,12 @@ class Sources:
 class Reset:
     """Start values of the survivors."""
 
-    reset: str = option("start values of survivors", "rewind", axis=RESET, places=_DRAWN)
-    alpha: str = option("magnitude of sign resets", "glorot", axis=ALPHA, places=_DRAWN)
+    reset: str = option("start values of survivors", "rewind", axis=axes.RESET, places=_DRAWN)
+    alpha: str = option("magnitude of sign resets", "glorot", axis=axes.ALPHA, places=_DRAWN)
     update_counter: str = option(
-        "where the update counter starts", "restart", axis=UPDATE_COUNTER, stored="clock"
+        "where the update counter starts", "restart", axis=axes.UPDATE_COUNTER, stored="clock"
     )
-    moments: str = option("optimizer state at the start", "fresh", axis=MOMENTS, places=_DRAWN)
+    moments: str = option("optimizer state at the start", "fresh", axis=axes.MOMENTS, places=_DRAWN)
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,7 @@ class Schedule:
         names={TRAINING: "prune_every"}, defaults={TRAINING: 1000, WORKFLOW: "2%"},
     )  # fmt: skip
     schedule: str = option(
-        "how the sparsity increases", "cubic", axis=SCHEDULE, places=(TRAINING, WORKFLOW),
+        "how the sparsity increases", "cubic", axis=axes.SCHEDULE, places=(TRAINING, WORKFLOW),
         names={TRAINING: "prune_schedule"},
     )  # fmt: skip
 
@@ -150,7 +137,7 @@ class Pruning:
     """Pruner that changes the mask during training, and options of single pruners."""
 
     pruner: str = option(
-        "pruner that changes the mask during training", "gradual", axis=PRUNER, places=_TRAINED
+        "pruner that changes the mask during training", "gradual", axis=axes.PRUNER, places=_TRAINED
     )
     fraction: float = option(
         "share of the survivors that pruner set exchanges at prune-start; decreases to 0 at"
@@ -182,21 +169,23 @@ class Run:
 class Gradients:
     """Aggregation of gate gradients to importance."""
 
-    per: str = option("gradient whose magnitude counts", "sentence", axis=PER, places=_HEADS)
+    per: str = option("gradient whose magnitude counts", "sentence", axis=axes.PER, places=_HEADS)
 
 
 @dataclass(frozen=True)
 class Importance:
     """Measure of the importance of heads and FFN units."""
 
-    measure: str = option("measure of importance", "gradient", axis=MEASURE, places=_HEADS)
+    measure: str = option("measure of importance", "gradient", axis=axes.MEASURE, places=_HEADS)
 
 
 @dataclass(frozen=True)
 class Choice:
     """Selection of the heads and FFN units to prune."""
 
-    strategy: str = option("heads and FFN units to prune", "lowest", axis=STRATEGY, places=_HEADS)
+    strategy: str = option(
+        "heads and FFN units to prune", "lowest", axis=axes.STRATEGY, places=_HEADS
+    )
 
 
 #: all groups in the order of help
@@ -208,7 +197,7 @@ GROUPS = (
 
 def check_scope(scope: str, min_density: float) -> None:
     """Refuse an unknown scope, and a minimum density that is out of range or unused."""
-    SCOPE.refuse_unknown(scope)
+    axes.SCOPE.refuse_unknown(scope)
     if not 0 <= min_density < 1:
         raise LotteryError(f"the minimum density {min_density:g} is outside [0, 1); 0.05 keeps 5 %")
     if min_density and scope != "global":

@@ -11,7 +11,7 @@ from typing import Any, Optional, TypeVar
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_lines, read_text, replacing
 from fairseq_lottery.files.untrusted_json import read_json
-from fairseq_lottery.records.schema import parse
+from fairseq_lottery.records.schema import Malformed, parse
 
 T = TypeVar("T")
 
@@ -37,14 +37,10 @@ def read_file(
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        value = read_json(text, allow_nan)
+        return parse(kind, read_json(text, allow_nan))
     except ValueError as error:
-        if may_be_cut:
+        if may_be_cut and not isinstance(error, Malformed):
             return None
-        raise LotteryError(f"{path} is malformed ({error}); delete it") from error
-    try:
-        return parse(kind, value)
-    except ValueError as error:
         raise LotteryError(f"{path} is malformed ({error}); delete it") from error
 
 

@@ -12,6 +12,7 @@ from fairseq_lottery.records.json_files import lines_of, read_file
 from fairseq_lottery.records.plan import PrunedComponents
 from fairseq_lottery.records.schema import (
     Count,
+    Malformed,
     Number,
     Positive,
     Seconds,
@@ -99,9 +100,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
         return [parse(ScoreRow, row) for _, row in lines_of(path)]
     except FileNotFoundError as error:
         raise LotteryError(f"{path} cannot be read ({error.strerror})") from error
-    except LotteryError:
-        raise
-    except ValueError as error:
+    except Malformed as error:
         raise LotteryError(f"{path} is malformed ({error}); delete it") from error
 
 

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare, ticket_size
+from fairseq_lottery.demo import outcome, prepare
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 
@@ -50,7 +50,7 @@ def test_the_seed_is_that_of_the_text_and_of_all_runs(made, seed):
     path, asked = made(seed)
     configuration = read_configuration(path)
     assert configuration.seeds == (seed,)
-    assert asked[0][1:5] == ("text", "fairseq_lottery.demo.text_stage", "--seed", seed)
+    assert asked[0][1:5] == ("text", "fairseq_lottery.demo.language", "--seed", seed)
     before = path.read_bytes()
     assert made(seed)[0] == path and path.read_bytes() == before
 
@@ -102,7 +102,7 @@ def test_it_runs_what_its_configuration_says(made, monkeypatch, capsys):
         monkeypatch.setattr(f"fairseq_lottery.cli.{command}.run", ran.append)
     (path.parent / "report").mkdir()
     (path.parent / "report" / "report.md").write_text(REPORT)
-    monkeypatch.setattr(ticket_size, "lines", lambda runs: [f"what {runs.name} is worth"])
+    monkeypatch.setattr(outcome, "size_lines", lambda runs: [f"what {runs.name} is worth"])
     demo.show(path, path.parent, 4)
     run, _ = ran
     assert (run.configuration, run.jobs, run.seeds, run.only, run.yes) == (path, 4, None, [], False)

@@ -3,10 +3,15 @@ import random
 import pytest
 
 from fairseq_lottery.demo.clauses import Clause
-from fairseq_lottery.demo.lexicon import PEOPLE, THINGS
-from fairseq_lottery.demo.numerals import english_numeral, german_numeral
-from fairseq_lottery.demo.phrases import adjective_ending, article, dative_plural, noun_phrase
-from fairseq_lottery.demo.verbs import VERBS
+from fairseq_lottery.demo.lexicon import PEOPLE, THINGS, VERBS
+from fairseq_lottery.demo.phrases import (
+    adjective_ending,
+    article,
+    dative_plural,
+    english_numeral,
+    german_numeral,
+    noun_phrase,
+)
 
 PICK_UP = Clause(
     english="the man picks up the apple",

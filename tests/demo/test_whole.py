@@ -12,7 +12,7 @@ pytest.importorskip("fairseq")
 pytest.importorskip("snakemake")
 
 from fairseq_lottery.cli import demo
-from fairseq_lottery.demo import prepare, ticket_size
+from fairseq_lottery.demo import outcome, prepare
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
@@ -23,8 +23,8 @@ SIZES = {"train": 300, "valid": 20, "test": 21}
 @pytest.mark.slow
 def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "VOCABULARY", 300)
-    monkeypatch.setattr(ticket_size, "TECHNIQUE", "one-shot")
-    monkeypatch.setattr(ticket_size, "SPARSITY", 0.8)
+    monkeypatch.setattr(outcome, "TECHNIQUE", "one-shot")
+    monkeypatch.setattr(outcome, "SPARSITY", 0.8)
     interpreter = sys.executable
     monkeypatch.setattr(sys, "executable", python())
     out = tmp_path / "demo"
@@ -58,9 +58,9 @@ def test_from_text_to_report(tmp_path, monkeypatch, capsys):
     # the command is a process that starts without fairseq; in this one the plugin is registered
     code = f"""
 from pathlib import Path
-from fairseq_lottery.demo import ticket_size
-ticket_size.TECHNIQUE, ticket_size.SPARSITY = "one-shot", 0.8
-print(*ticket_size.lines(Path({str(out / "runs")!r})), sep="\\n")
+from fairseq_lottery.demo import outcome
+outcome.TECHNIQUE, outcome.SPARSITY = "one-shot", 0.8
+print(*outcome.size_lines(Path({str(out / "runs")!r})), sep="\\n")
 """
     done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

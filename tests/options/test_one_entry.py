@@ -49,7 +49,7 @@ def test_it_is_in_the_help_the_documents_a_plan_and_its_command_lines(copied, tm
     code = """
 from pathlib import Path
 import made
-from fairseq_lottery.options.table import page
+from docs.option_page import page
 from fairseq_lottery.cli.main import build_parser
 from fairseq_lottery.workflow.planning.commands import make_stages
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 import tempfile
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.json_files import write_file
 from fairseq_lottery.workflow.planning.cost import CALIBRATED
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.train_env import fairseq_train, in_environment
+from fairseq_lottery.workflow.planning.train_env import fairseq_train, run
 
 
 def calibrate(plan: Plan, executor: str) -> None:
@@ -28,10 +26,7 @@ def calibrate(plan: Plan, executor: str) -> None:
         flags = dense.flags.plus("--max-update", updates, "--log-interval", half, "--log-format",
                                  "simple", "--disable-validation", "--no-save")  # fmt: skip
         words = fairseq_train(configuration, executor, dense.seed, folder, flags.words())
-        line = in_environment(configuration, shlex.join(words))
-        ended = subprocess.run(
-            ["bash", "-c", line], cwd=configuration.out, capture_output=True, text=True, check=False
-        )
+        ended = run(configuration, words)
     output = ended.stdout + ended.stderr
     speeds = re.findall(r"ups=([\d.]+)", output)
     parameters = re.search(r"num\. shared model params: ([\d,]+) \(num\. trained: ([\d,]+)", output)

@@ -1,9 +1,15 @@
-"""Pending stages as a script, for machines and clusters without Snakemake."""
+"""Pending stages as a script, for machines and clusters without Snakemake.
+
+``bash.sh`` runs up to JOBS stages at a time, each after those that it waits for, in plan order;
+``sbatch.sh`` submits a job for each.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+import string
+from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
@@ -12,72 +18,11 @@ from fairseq_lottery.workflow.engine.jobs import jobs_of, write_plan
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
 
-# up to JOBS stages run at a time; a stage starts after those that it waits for, in plan order
-_BASH = """\
-#!/usr/bin/env bash
-# {title}: {count} stages, JOBS at a time (default {jobs}). Finished stages are skipped, so start a
-# killed script again to resume it.
-cd {out} || exit
-: "${{JOBS:={jobs}}}"
-names=()
-running=0
-declare -A after command state
-# every stage writes its end here, as "wait -n" misses one of two that end at the same time
-ends=$(mktemp -u) && mkfifo -m 600 "$ends" && exec 3<>"$ends" && rm "$ends" || exit
 
-stage() {{ # NAME DEPENDENCIES; reads the command line from stdin
-    names+=("$1") after[$1]=$2 command[$1]=$(cat) state[$1]=waiting
-}}
+class _Script(string.Template):
+    """The text of ``bash.sh`` or ``sbatch.sh``, in which ``@@`` precedes the name of a value."""
 
-start() {{ # start all stages that are ready
-    local name needed
-    for name in "${{names[@]}}"; do
-        [ "${{state[$name]}}" = waiting ] && [ $running -lt "$JOBS" ] || continue
-        for needed in ${{after[$name]}}; do
-            [ "${{state[$needed]}}" = done ] || continue 2
-        done
-        echo "$name"
-        {{ bash -c "${{command[$name]}}" 3>&-; echo "$? $name" >&3; }} &
-        state[$name]=running running=$((running + 1))
-    done
-}}
-
-run() {{
-    local code name failed=0
-    start
-    while [ $running -gt 0 ]; do
-        read -r code name <&3
-        running=$((running - 1))
-        if [ "$code" = 0 ]; then
-            state[$name]=done
-        else
-            state[$name]=failed failed=1
-        fi
-        start
-    done
-    return $failed
-}}
-
-{stages}
-run
-"""
-
-_SBATCH = """\
-#!/usr/bin/env bash
-# {title}: {count} jobs for Slurm, each after the jobs whose files it reads. Finished stages end at
-# once, so run this script again after a time limit or a failure.
-set -euo pipefail
-cd {out}
-submit() {{ # NAME DEPENDENCIES OPTIONS...; reads the command line from stdin
-    local name=$1 after=$2
-    shift 2
-    {{ echo '#!/usr/bin/env bash'; cat; }} |
-        sbatch --parsable --job-name "$name" --output "slurm-%x.log" --open-mode append \\
-            ${{after:+--dependency=afterok:$after --kill-on-invalid-dep=yes}} "$@"
-}}
-
-{stages}
-"""
+    delimiter = "@@"
 
 
 def emit(plan: Plan, stages: tuple[Stage, ...], work: Work, kind: str, jobs: int) -> str:
@@ -86,14 +31,14 @@ def emit(plan: Plan, stages: tuple[Stage, ...], work: Work, kind: str, jobs: int
     Args:
         kind: ``bash`` or ``sbatch``.
     """
-    makers = {"bash": (_BASH, _bash_stage), "sbatch": (_SBATCH, _sbatch_stage)}
-    if kind not in makers:
-        raise LotteryError(f"--emit {kind} is unknown; choose one of {', '.join(makers)}")
-    template, format_stage = makers[kind]
+    forms = {"bash": _bash_stage, "sbatch": _sbatch_stage}
+    if kind not in forms:
+        raise LotteryError(f"--emit {kind} is unknown; choose one of {', '.join(forms)}")
+    script = Path(__file__).with_name(f"{kind}.sh").read_text(encoding="utf-8")
     executor = "slurm" if kind == "sbatch" else "local"
-    texts = [format_stage(job) for job in jobs_of(plan, work, executor)]
+    texts = [forms[kind](job) for job in jobs_of(plan, work, executor)]
     write_plan(plan, stages, work, executor)
-    return template.format(
+    return _Script(script).substitute(
         title=plan.configuration.title,
         count=len(texts),
         jobs=jobs,

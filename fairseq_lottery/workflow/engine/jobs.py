@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.records.json_files import write_file
@@ -67,32 +65,27 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
     }
     shutil.rmtree(out / MARKERS, ignore_errors=True)
     (out / MARKERS).mkdir()
-    write_file(Path(out) / "plan.json", content, indent=1)
+    write_file(out / "plan.json", content, indent=1)
 
 
 def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
     """Return every pending stage as a job for Snakemake or a script."""
     ahead, before = updates_ahead(work.pending), find_dependencies(work.pending)
+    python = interpreter(plan.configuration)
     return [
         {
             "name": stage.name,
             "rule": re.sub(r"\W", "_", stage.name),
             "after": before[stage.name],
-            "command": stage_line(plan, stage),
+            "command": in_environment(
+                plan.configuration, [python, "-m", MODULE, stage.name, "--", *stage.command]
+            ),
             "threads": _threads(plan.configuration, stage, executor),
             "priority": ahead[stage.name],
             "resources": _resources(plan.configuration, stage, executor),
         }
         for stage in work.pending
     ]
-
-
-def stage_line(plan: Plan, stage: Stage) -> str:
-    """Return the shell line that runs a stage in the workflow's folder."""
-    python = interpreter(plan.configuration)
-    words = [python, "-m", MODULE, stage.name, "--", *stage.command]
-    # exec replaces the shell, so that signals reach the stage
-    return in_environment(plan.configuration, f"exec {shlex.join(words)}")
 
 
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:

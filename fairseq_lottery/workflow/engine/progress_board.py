@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -15,7 +14,11 @@ from fairseq_lottery.workflow.planning.logs import tail
 
 
 class Board:
-    """A progress display that reads the files of stages, on whatever machine they run."""
+    """A progress display that reads the files of stages, on whatever machine they run.
+
+    Attributes:
+        progress: the bars, as a context manager that shows them.
+    """
 
     def __init__(self, console: Console) -> None:
         """Create the display on a console."""
@@ -31,20 +34,6 @@ class Board:
             refresh_per_second=2,
             disable=not console.is_terminal,
         )
-
-    def __enter__(self) -> Board:
-        """Start the display."""
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the display."""
-        self.progress.stop()
 
     def update(self, out: Path, stages: Sequence[Stage]) -> None:
         """Show the changes since the last update."""

@@ -42,7 +42,8 @@ def carry_out(
     write_plan(plan, stages, work, executor)
     refresh(out)
     pending = work.pending
-    with Board(console) as board:
+    board = Board(console)
+    with board.progress:
         while pending:
             trained = [stage for stage in pending if stage.kind == "train"]
             saved = {stage.name: saved_update(out, stage) for stage in trained}

@@ -6,22 +6,16 @@ import importlib
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, values
 from fairseq_lottery.records.plan import FILE, Stage, read_stage_plan
+from fairseq_lottery.workflow.planning import train_env
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.folder_state import Work, read_record
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.train_env import (
-    in_environment,
-    interpreter,
-    task_words,
-    translation_flags,
-)
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.reading.yaml_lines import Key
 
@@ -29,19 +23,6 @@ from fairseq_lottery.workflow.reading.yaml_lines import Key
 PATIENCE = 600
 #: executor -> commands that it calls
 _COMMANDS = {"slurm": ("sbatch", "scancel")}
-
-
-@dataclass(frozen=True)
-class EnvironmentAnswer:
-    """The answer of the training's environment to a plan that it can run.
-
-    Attributes:
-        notes: differences between the flags of an adopted run and those of the plan.
-        parameters: number of parameters of the model; None if the environment is not here.
-    """
-
-    notes: list[str]
-    parameters: Optional[int]
 
 
 def refuse_repeats(work: Work, cost: Cost) -> None:
@@ -104,8 +85,12 @@ def check_disk(configuration: Configuration, cost: Cost) -> None:
         )
 
 
-def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswer:
+def check_environment(plan: Plan, work: Work, executor: str) -> tuple[list[str], Optional[int]]:
     """Check the plan in the training's environment.
+
+    Returns:
+        notes on adopted runs with other flags than the plan, and the number of parameters of the
+        model, None if the environment is not on this machine.
 
     Raises:
         LotteryError: the environment does not start, or rejects a value of the configuration.
@@ -113,7 +98,7 @@ def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswe
     configuration = plan.configuration
     answer = _ask(configuration, _question(plan, work))
     if answer.get("absent") and executor == "other":
-        return EnvironmentAnswer([f"the plan was not checked: {answer['problem']}"], None)
+        return [f"the plan was not checked: {answer['problem']}"], None
     if answer.get("problem"):
         where = answer.get("where", "train_env")
         key: Key = (where,) if isinstance(where, str) else tuple(where)
@@ -125,16 +110,16 @@ def check_environment(plan: Plan, work: Work, executor: str) -> EnvironmentAnswe
             f"a training requires {gpus} GPUs and this machine has {answer['gpus']}; change gpus"
             " (0 trains on the CPU), or give --executor",
         )
-    return EnvironmentAnswer(list(answer["notes"]), answer["parameters"])
+    return answer["notes"], answer["parameters"]
 
 
 def _question(plan: Plan, work: Work) -> dict[str, Any]:
     """Return the question for ``stages.preflight``, which describes its keys."""
     configuration = plan.configuration
-    first_words = task_words(configuration)
+    first_words = train_env.task_words(configuration)
     words = {"train": [*first_words, *configuration.train.words()]}
     if configuration.task.translates:
-        generate = translation_flags(configuration)
+        generate = train_env.translation_flags(configuration)
         words["generate"] = [*first_words, "--path", "model.pt", *generate]
     axes = [axis for training in plan.trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
@@ -161,17 +146,10 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
 
 
 def _ask(configuration: Configuration, question: dict[str, Any]) -> dict[str, Any]:
-    command = f"exec {interpreter(configuration)} -m fairseq_lottery.workflow.stages.preflight"
+    python = train_env.interpreter(configuration)
+    words = [python, "-m", "fairseq_lottery.workflow.stages.preflight"]
     try:
-        ended = subprocess.run(
-            ["bash", "-c", in_environment(configuration, command)],
-            cwd=configuration.out,  # as for stages, so that relative paths resolve equally
-            input=json.dumps(question),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        ended = train_env.run(configuration, words, input=json.dumps(question), timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         problem = (
             f"the training's environment does not answer within {PATIENCE} seconds; check train_env"

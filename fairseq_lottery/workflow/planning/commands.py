@@ -12,15 +12,9 @@ from fairseq_lottery.files import sha256_of
 from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_stages, prune_words
 from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
 from fairseq_lottery.records.plan import Stage
+from fairseq_lottery.workflow.planning import train_env
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
-from fairseq_lottery.workflow.planning.train_env import (
-    data_flags,
-    fairseq_train,
-    interpreter,
-    task_words,
-    translation_flags,
-)
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Translation
 from fairseq_lottery.workflow.trainings.training import Draw, Training
 
@@ -82,7 +76,7 @@ class _Writer:
     def __init__(self, configuration: Configuration, executor: str) -> None:
         self.configuration = configuration
         self.executor = executor
-        self.python = interpreter(configuration)
+        self.python = train_env.interpreter(configuration)
         self.device = () if configuration.resources.gpus else ("--cpu",)
         self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
 
@@ -141,7 +135,7 @@ class _Writer:
                 *("--run", run, "--out", training.folder, "--updates", *snapshots),
                 *("--last", training.updates, "--models", *models),
                 *("--data", self.configuration.data, "--task", training.task.name),
-                *data_flags(self.configuration).words(),
+                *train_env.data_flags(self.configuration).words(),
             ))  # fmt: skip
         elif not training.updates and training.ticket is not None:
             kind, title = "close", f"prune the components of {training.title}"
@@ -186,7 +180,7 @@ class _Writer:
         if snapshots:
             words += ["--snapshot-updates", ",".join(map(str, snapshots))]
         words += retention_flags(training, self.configuration)
-        return fairseq_train(
+        return train_env.fairseq_train(
             self.configuration, self.executor, training.seed, training.folder, words
         )
 
@@ -244,12 +238,12 @@ class _Writer:
 
     def generate(self, training: Training, evaluation: Translation, folder: str) -> Stage:
         model = training.model(evaluation.checkpoint)
-        words: list[object] = [*task_words(self.configuration), "--path", model]
+        words: list[object] = [*train_env.task_words(self.configuration), "--path", model]
         words += ["--gen-subset", evaluation.subset]
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
         # by default fairseq drops sentences that do not fill a batch of a multiple of eight
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
-        words += [*translation_flags(self.configuration), *self.device]
+        words += [*train_env.translation_flags(self.configuration), *self.device]
         return Stage(
             kind="generate",
             folder=folder,

@@ -6,6 +6,7 @@ import heapq
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Optional
 
@@ -128,9 +129,9 @@ def estimate(
     critical, _ = _simulate(work, seconds, len(work.pending) or 1)
     wall, events = _simulate(work, seconds, jobs)
     unfinished = [stage for stage in stages if stage.name not in work.records]
-    disk = (
-        _Disk(configuration, unfinished, rates.parameters).sizes(events) if rates.parameters else []
-    )
+    disk: list[float] = []
+    if rates.parameters:
+        disk = _bytes_after(events, configuration, unfinished, rates.parameters)
     return Cost(
         trainings=len(trainings),
         updates=work.updates,
@@ -148,63 +149,54 @@ def _simulate(
 ) -> tuple[float, list[tuple[Stage, bool]]]:
     """Return the wall time, and all starts (True) and ends (False) of stages in order."""
     ahead = updates_ahead(work.pending)
-    before = {name: set(names) for name, names in find_dependencies(work.pending).items()}
     by_name = {stage.name: stage for stage in work.pending}
-    ready = [(-ahead[name], name) for name, needs in before.items() if not needs]
-    heapq.heapify(ready)
+    order = TopologicalSorter(find_dependencies(work.pending))
+    order.prepare()
+    ready: list[tuple[int, str]] = []
     running: list[tuple[float, str]] = []
     now, events = 0.0, []
-    while ready or running:
+    while order.is_active():
+        for name in order.get_ready():
+            heapq.heappush(ready, (-ahead[name], name))
         while ready and len(running) < jobs:
             name = heapq.heappop(ready)[1]
             heapq.heappush(running, (now + seconds[name], name))
             events.append((by_name[name], True))
         now, ended = heapq.heappop(running)
         events.append((by_name[ended], False))
-        for name, needs in before.items():
-            if ended in needs:
-                needs.remove(ended)
-                if not needs:
-                    heapq.heappush(ready, (-ahead[name], name))
+        order.done(ended)
     return now, events
 
 
-class _Disk:
-    """Bytes on disk as stages start and end."""
-
-    def __init__(
-        self, configuration: Configuration, unfinished: Sequence[Stage], parameters: float
-    ) -> None:
-        self.parameters = parameters
-        # last, best, and numbered ones
-        self.checkpoints = 2 + numbered_checkpoints(configuration)
-        self.keep = configuration.keep
-        self.size: dict[str, float] = {}
-        self.waiting = {stage.name: stage for stage in unfinished}
-
-    def sizes(self, events: list[tuple[Stage, bool]]) -> list[float]:
-        """Return the bytes after each event."""
-        sizes = [0.0]
-        for stage, is_start in events:
-            (self.start if is_start else self.end)(stage)
-            sizes.append(sum(self.size.values()))
-        return sizes
-
-    def start(self, stage: Stage) -> None:
+def _bytes_after(
+    events: list[tuple[Stage, bool]],
+    configuration: Configuration,
+    unfinished: Sequence[Stage],
+    parameters: float,
+) -> list[float]:
+    """Return the bytes on disk after each start (True) or end (False) of a stage."""
+    checkpoints = 2 + numbered_checkpoints(configuration)  # last, best, and numbered ones
+    keep = configuration.keep
+    size: dict[str, float] = {}
+    waiting = {stage.name: stage for stage in unfinished}
+    sizes = [0.0]
+    for stage, is_start in events:
         if stage.kind == "train":
-            self.size[stage.folder] = self.checkpoints * TRAINED * self.parameters
-
-    def end(self, stage: Stage) -> None:
-        if stage.kind == "train" and "checkpoints" not in self.keep:
-            self.size.pop(stage.folder, None)
-        for file in stage.leaves:
-            if file.endswith((".pt", ".safetensors")):
-                is_ticket = file.endswith("ticket.safetensors")
-                share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
-                self.size[file] = share * VALUE * self.parameters
-        self.waiting.pop(stage.name, None)
-        needed = {file for waiting in self.waiting.values() for file in waiting.needs}
-        for file in list(self.size):
-            kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
-            if file.endswith(".safetensors") and file not in needed and kind not in self.keep:
-                del self.size[file]
+            if is_start:
+                size[stage.folder] = checkpoints * TRAINED * parameters
+            elif "checkpoints" not in keep:
+                size.pop(stage.folder, None)
+        if not is_start:
+            for file in stage.leaves:
+                if file.endswith((".pt", ".safetensors")):
+                    is_ticket = file.endswith("ticket.safetensors")
+                    share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
+                    size[file] = share * VALUE * parameters
+            waiting.pop(stage.name, None)
+            needed = {file for other in waiting.values() for file in other.needs}
+            for file in list(size):
+                kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
+                if file.endswith(".safetensors") and file not in needed and kind not in keep:
+                    del size[file]
+        sizes.append(sum(size.values()))
+    return sizes

@@ -14,7 +14,6 @@ from fairseq_lottery.records.plan import TRAINED
 from fairseq_lottery.workflow.planning.cost import CALIBRATED, Cost
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.trainings.training import Training
 
 
 def as_json(plan: Plan, work: Work, cost: Cost, jobs: int) -> dict[str, Any]:
@@ -100,18 +99,14 @@ def rows(plan: Plan, work: Work) -> Iterator[Row]:
         ancestors = (training for cell in cells for training in cell.training.ancestors())
         on_the_way = {t.folder: t for t in ancestors if t.folder in pending - of_cells}
         if on_the_way:
-            yield _row_on_the_way(name, list(on_the_way.values()))
+            yield Row(
+                name=f"{name}, on the way",
+                sparsities=_each_once(f"{run.sparsity:.3g}" for run in on_the_way.values()),
+                seeds=_each_once(str(run.seed) for run in on_the_way.values()),
+                cells=None,
+                to_train=len(on_the_way),
+            )
         pending -= own | set(on_the_way)
-
-
-def _row_on_the_way(name: str, trainings: list[Training]) -> Row:
-    return Row(
-        name=f"{name}, on the way",
-        sparsities=_each_once(f"{training.sparsity:.3g}" for training in trainings),
-        seeds=_each_once(str(training.seed) for training in trainings),
-        cells=None,
-        to_train=len(trainings),
-    )
 
 
 def _each_once(texts: Iterator[str]) -> str:

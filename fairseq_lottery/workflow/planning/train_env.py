@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fairseq_lottery
 from fairseq_lottery.launch import torchrun_command
@@ -28,18 +31,29 @@ def interpreter(configuration: Configuration) -> str:
     return str(path)
 
 
-def prologue(configuration: Configuration) -> str:
-    """Return shell lines that activate the environment; empty if ``train_env`` is a file."""
-    env = configuration.train_env.strip()
+def in_environment(configuration: Configuration, words: Sequence[str]) -> str:
+    """Return shell lines that run a command in the training's environment."""
+    # exec replaces the shell, so that signals reach the command
+    line = f"exec {shlex.join(words)}"
+    if interpreter(configuration) != "python":
+        return line
     # activation scripts may read unset variables (+u), but must not fail and leave another
     # Python to train (-e)
-    return f"set -e +u\n{env}" if env and interpreter(configuration) == "python" else ""
+    return f"set -e +u\n{configuration.train_env.strip()}\n{line}"
 
 
-def in_environment(configuration: Configuration, line: str) -> str:
-    """Return a shell line that runs in the training's environment."""
-    before = prologue(configuration)
-    return f"{before}\n{line}" if before else line
+def run(
+    configuration: Configuration, words: Sequence[str], **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the training's environment and the workflow's folder, as a stage does.
+
+    Args:
+        options: arguments of ``subprocess.run``, which captures the output.
+    """
+    lines = ["bash", "-c", in_environment(configuration, words)]
+    return subprocess.run(
+        lines, cwd=configuration.out, capture_output=True, text=True, check=False, **options
+    )
 
 
 def user_dir() -> str:

@@ -35,37 +35,34 @@ from fairseq_lottery.workflow.reading.yaml_lines import Key, Lines
 from fairseq_lottery.workflow.trainings.techniques import load_own
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
-#: flags of a training that the workflow sets
-_WORKFLOW_FLAGS = frozenset(
-    "--save-dir --seed --user-dir --task --restore-file --finetune-from-model --continue-once"
-    " --reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
-    " --snapshot-updates --ticket"
-    " --distributed-world-size --distributed-rank --distributed-init-method"
-    " --distributed-no-spawn --distributed-port --device-id --max-epoch --patience"
-    " --stop-time-hours --stop-min-lr --no-save --no-last-checkpoints --cpu"
-    " --no-save-optimizer-state --checkpoint-suffix".split()
-).union(
-    option.flag_in(TRAINING)
-    for option in options(
-        Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, place=TRAINING
-    )
-)
-_REASONS = {
-    "--max-epoch": "a training would end before its schedule; give --max-update",
-    "--patience": "a training would end before its schedule; give --max-update",
-    "--stop-time-hours": "a training would end before its schedule; give --max-update",
-    "--stop-min-lr": "a training would end before its schedule; give --max-update",
-    "--no-save": "a killed training could not resume",
-    "--no-last-checkpoints": "a killed training could not resume",
-    "--no-save-optimizer-state": "a killed training could not resume",
+#: flag of a training that the workflow sets -> advice
+_WORKFLOW_FLAGS = {
+    **dict.fromkeys(
+        "--save-dir --seed --user-dir --restore-file --finetune-from-model --continue-once"
+        " --reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
+        " --snapshot-updates --ticket --distributed-world-size --distributed-rank"
+        " --distributed-init-method --distributed-no-spawn --distributed-port --device-id".split(),
+        "the workflow sets it",
+    ),
+    **dict.fromkeys(
+        ("--max-epoch", "--patience", "--stop-time-hours", "--stop-min-lr"),
+        "a training would end before its schedule; give --max-update",
+    ),
+    **dict.fromkeys(
+        ("--no-save", "--no-last-checkpoints", "--no-save-optimizer-state"),
+        "a killed training could not resume",
+    ),
     "--checkpoint-suffix": "a killed training resumes from the file checkpoint_last.pt",
     "--cpu": "write resources: {gpus: 0} instead",
     "--task": "write the key task: NAME of the configuration instead",
-    **dict.fromkeys([item.flag_in(TRAINING) for item in options(Ranking, Prunable, place=WORKFLOW)],
-                    "write the key of the configuration instead"),
-    **dict.fromkeys([item.flag_in(TRAINING) for item in options(Pruning)],
-                    "the workflow always prunes with the pruner gradual"),
-}  # fmt: skip
+}
+for _groups, _advice in (
+    ((Sources, Reset, Seed, Schedule), "the workflow sets it"),
+    ((Ranking, Prunable), "write the key of the configuration instead"),
+    ((Pruning,), "the workflow always prunes with the pruner gradual"),
+):
+    for _member in options(*_groups, place=TRAINING):
+        _WORKFLOW_FLAGS[_member.flag_in(TRAINING)] = _advice
 
 
 def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
@@ -98,7 +95,8 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         except LotteryError as error:
             raise values.error(("own_techniques",), str(error)) from error
     task = ADAPTERS[keys.task]
-    data, folder = values.read_path(("data",), keys.data), _folder(values, keys, out)
+    data = values.read_path(("data",), keys.data)
+    folder = out.resolve() if out else values.read_path(("out",), keys.out or f"runs/{path.stem}")
     if data in (folder, *folder.parents):
         raise values.error(("out",), f"{folder} is inside the data folder; give another --out")
     if keys.resources.gpus and keys.resources.processes != keys.resources.gpus:
@@ -136,16 +134,8 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
     return configuration
 
 
-def _folder(values: Values, keys: FileKeys, out: Optional[Path]) -> Path:
-    """Return the output folder: ``--out``, the key ``out``, or ``runs/`` and the file's name."""
-    if out:
-        return out.resolve()
-    return values.read_path(("out",), keys.out or f"runs/{values.lines.path.stem}")
-
-
 def _train(values: Values, keys: FileKeys) -> Flags:
-    reasons = {name: _REASONS.get(name, "the workflow sets it") for name in _WORKFLOW_FLAGS}
-    flags = values.read_flags("train", keys.train, reasons)
+    flags = values.read_flags("train", keys.train, _WORKFLOW_FLAGS)
     updates = flags.get("--max-update") or ""
     if not re.fullmatch(r"0*[1-9][0-9]{0,14}", updates):
         message = f"train: --max-update is {updates or 'missing'}, expected an integer from 1"

@@ -15,14 +15,13 @@ from fairseq_lottery.workflow.trainings.train_flags import Flags
 #: keys that require a task that translates: at the top of the file, and in entries of ``evaluate``
 _TRANSLATION_KEYS = ("references", "generate", "metrics", "score_command", "published")
 _EVALUATE_KEYS = ("beam", "lenpen", "subset", "references")
-#: flags of fairseq-generate that the workflow sets, or that would change what a score means
-_WORKFLOW_FLAGS = frozenset(
-    "--path --task --user-dir --gen-subset --beam --lenpen --results-path --cpu"
-    " --required-batch-size-multiple --num-shards --shard-id --distributed-world-size"
-    " --distributed-rank --skip-invalid-size-inputs-valid-test --truncate-source --quiet --nbest"
-    " --score-reference --prefix-size".split()
-)
-_REASONS = {
+#: flag of fairseq-generate that the workflow sets or that would change a score's meaning -> advice
+_WORKFLOW_FLAGS = {
+    **dict.fromkeys(
+        "--path --task --user-dir --results-path --required-batch-size-multiple --num-shards"
+        " --shard-id --distributed-world-size --distributed-rank".split(),
+        "the workflow sets it",
+    ),
     "--cpu": "write resources: {gpus: 0} instead",
     "--skip-invalid-size-inputs-valid-test": "a score covers all sentences",
     "--truncate-source": "a score covers complete sentences",
@@ -130,6 +129,5 @@ def _scoring(values: Values, keys: FileKeys) -> dict[str, Any]:
             raise values.error(
                 ("score_command", name), f"score_command.{name} has a name of sacreBLEU; rename it"
             )
-    reasons = {name: _REASONS.get(name, "the workflow sets it") for name in _WORKFLOW_FLAGS}
-    generate = values.read_flags("generate", keys.generate or "", reasons)
+    generate = values.read_flags("generate", keys.generate or "", _WORKFLOW_FLAGS)
     return {"generate": generate, "metrics": metrics, "score_commands": commands}

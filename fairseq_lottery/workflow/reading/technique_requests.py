@@ -94,18 +94,17 @@ def _variants(
     rewinds = _as_list(values, rewind_key, rewinds)
     _, title = settings.get("title", (key, technique.title))
     own_name = _name(values, *settings["name"]) if "name" in settings else name
-    has_then = "then" in technique.options
-    then_key, thens = settings.get("then", (key, technique.options.get("then", "")))
     for rewind in rewinds:
         variant, variant_title = own_name, str(title)
         if len(rewinds) > 1:
             variant = f"{own_name}-t{rewind}".replace("%", "pc")
             variant_title = f"{title}, t = {rewind}"
         rewound = {**settings, "rewind": (rewind_key, rewind)}
+        if "then" not in technique.options:
+            yield _request(values, key, technique, variant, variant_title, rewound)
+            continue
+        then_key, thens = settings.get("then", (key, technique.options["then"]))
         for then in _as_list(values, then_key, thens):
-            if not has_then:
-                yield _request(values, key, technique, variant, variant_title, rewound)
-                continue
             values.parse(then_key, then, Then)
             yield _request(
                 values,

@@ -13,6 +13,7 @@ from typing import Any
 
 from fairseq_lottery.adapters import ADAPTERS, TRANSLATION, DataFolder
 from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.formats import save_snapshot
 from fairseq_lottery.formats.dictionaries import SPECIAL, Dictionaries, read_dictionaries
 from fairseq_lottery.formats.source import Source, read_checkpoint, read_source
 from fairseq_lottery.workflow.stages.selected_model import choose
@@ -35,8 +36,6 @@ def adopt(
         LotteryError: the run is missing, ended at another update, lacks a checkpoint, or was
             trained on other data or for another task.
     """
-    from fairseq_lottery.formats import save_snapshot
-
     files = adoptable(run, updates, last)
     for update in updates:
         source = read_source(files[update])

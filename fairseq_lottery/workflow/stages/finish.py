@@ -9,8 +9,7 @@ from typing import Any
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import TRAINED, Stage, read_stage_plan
 from fairseq_lottery.workflow.planning.folder_state import needed_files, read_record
-from fairseq_lottery.workflow.planning.logs import tail
-from fairseq_lottery.workflow.stages.learning_curves import read_curves
+from fairseq_lottery.workflow.planning.logs import read_curves, tail
 from fairseq_lottery.workflow.trainings.training import model_file
 
 

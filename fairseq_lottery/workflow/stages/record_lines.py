@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.files import locked
-from fairseq_lottery.records.cells import (
-    CellRecord,
-    Choice,
-    Curve,
-    Importance,
-    Model,
-    Score,
-    write_records,
-)
+from fairseq_lottery.records import cells
 from fairseq_lottery.records.plan import TRAINED, ScoreFacts, Stage, StagePlan, read_stage_plan
 from fairseq_lottery.records.schema import parse
 from fairseq_lottery.records.stage_records import SCORES, ScoreRow, StageRecord, read_scores
@@ -33,10 +25,10 @@ def refresh(out: Path) -> None:
     A lock serialises writers, because a slow one would overwrite newer records with older ones.
     """
     with locked(out / LOCK):
-        write_records(out, collect(out, read_stage_plan(out)))
+        cells.write_records(out, collect(out, read_stage_plan(out)))
 
 
-def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
+def collect(out: Path, plan: StagePlan) -> list[cells.CellRecord]:
     """Return scores, choices, curves, models and importance, in the order of the cells."""
     trained = {s.folder: read_record(out, s) for s in plan.stages if s.kind in TRAINED}
     finished = [
@@ -44,7 +36,7 @@ def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
         for stage in plan.stages
         if stage.kind in ("score", "rank") and read_record(out, stage) is not None
     ]
-    records: list[CellRecord] = []
+    records: list[cells.CellRecord] = []
     for cell in plan.cells:
         training = trained.get(cell.training)
         if training is not None:
@@ -54,25 +46,24 @@ def collect(out: Path, plan: StagePlan) -> list[CellRecord]:
             records += _of_training(asdict(cell), training)
         for stage in finished:
             if stage.kind == "rank" and stage.facts["of"] == cell.training:
-                records.append(
-                    Importance(**asdict(cell), measure=stage.facts["measure"], file=stage.leaves[0])
-                )
+                measure, file = stage.facts["measure"], stage.leaves[0]
+                records.append(cells.Importance(**asdict(cell), measure=measure, file=file))
     return records
 
 
-def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[CellRecord]:
+def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[cells.CellRecord]:
     if training.parts is not None and training.parts.kind != "weights":
-        yield Choice(**cell, file=training.parts.file)
+        yield cells.Choice(**cell, file=training.parts.file)
     for point in training.curves:
-        yield Curve(**cell, **asdict(point))
+        yield cells.Curve(**cell, **asdict(point))
     for checkpoint, measured in training.measured.items():
         file = f"{cell['training']}/{model_file(checkpoint)}"
-        yield Model(**cell, file=file, checkpoint=checkpoint, matrices=measured.matrices)
+        yield cells.Model(**cell, file=file, checkpoint=checkpoint, matrices=measured.matrices)
 
 
 def _scores(
     out: Path, cell: dict[str, Any], stage: Stage, training: StageRecord
-) -> Iterator[Score]:
+) -> Iterator[cells.Score]:
     facts = parse(ScoreFacts, stage.facts)
     about: dict[str, Any] = {**cell, **asdict(facts.evaluation)}
     about["evaluation"] = about.pop("name")
@@ -83,7 +74,7 @@ def _scores(
     for row in read_scores(out / stage.folder / SCORES):
         counted = {name: value for name, value in asdict(row).items() if value is not None}
         counted.pop("signature_of_ticket", None)
-        yield Score(**{**about, **counted, "run": run_signature(cell, row, version)})
+        yield cells.Score(**{**about, **counted, "run": run_signature(cell, row, version)})
 
 
 def run_signature(cell: dict[str, Any], row: ScoreRow, version: str) -> str:

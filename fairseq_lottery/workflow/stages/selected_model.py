@@ -6,18 +6,25 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.formats import Source, read_checkpoint, read_source, save_mask
+from fairseq_lottery.formats.mask_leaks import count_leaks
+from fairseq_lottery.heads.components.anatomy import KINDS
+from fairseq_lottery.heads.components.choice_file import load_choice
+from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.components.pruned_weights import find_pruned, weight_masks
+from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
+from fairseq_lottery.masks import Mask, count_to_prune, full_mask, rounds_to
+from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
 from fairseq_lottery.records.cells import mask_file
+from fairseq_lottery.tickets.average import average, last_checkpoints
 from fairseq_lottery.workflow.trainings.training import model_file
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fairseq_lottery.formats import Source
-    from fairseq_lottery.heads.components.component_mask import ComponentMask
-    from fairseq_lottery.masks import Mask
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,6 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
     Raises:
         LotteryError: the checkpoint is missing.
     """
-    import torch
-
-    from fairseq_lottery.files import replacing
-    from fairseq_lottery.formats import read_checkpoint
-    from fairseq_lottery.tickets.average import average, last_checkpoints
-
     kind, _, count = checkpoint.partition(":")
     target = (out or folder) / model_file(checkpoint)
     if kind == "average":
@@ -93,8 +94,6 @@ def choose(folder: Path, checkpoint: str, out: Optional[Path] = None) -> Path:
 
 def write_mask(model: Path, mask: Optional[Mask]) -> None:
     """Write the mask of a model to a file in its folder, with one bit per weight, for reports."""
-    from fairseq_lottery.formats import save_mask
-
     if mask is not None:
         save_mask(mask_file(model), mask)
 
@@ -128,25 +127,12 @@ def measure(
         LotteryError: the sparsity differs by more than rounding each matrix, the share differs,
             or a pruned weight is not zero.
     """
-    from fairseq_lottery.formats import read_source
-    from fairseq_lottery.heads.components.anatomy import KINDS
-    from fairseq_lottery.heads.components.choice_file import load_choice
-    from fairseq_lottery.masks import full_mask, rounds_to
-
     source = read_source(model)
     mask = source.mask if source.mask is not None else full_mask(source.shapes)
     _refuse_weights(source, mask, "its mask prunes")
-    measured = Measured(
-        update=int(source.update or 0),
-        pruned=mask.pruned,
-        prunable=mask.prunable,
-        denominator=_set_of(mask, source.shapes),
-        signature=source.record.get("signature"),
-        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
-        mask=source.mask,
-    )
     if kind == "weights":
-        return _with_mask(measured, source, str(components))
+        return _measure_search(source, str(components))
+    measured = _count(mask, source)
     if components is not None:
         choice, _ = load_choice(components)
         _refuse_other_choice(source, mask, choice, components, str(kind), share, sparsity)
@@ -168,8 +154,6 @@ def measure(
 
 def _refuse_weights(source: Source, kept: Mapping[str, Tensor], cause: str) -> None:
     """Raise an error if a weight is not zero where ``kept`` is false."""
-    from fairseq_lottery.formats.mask_leaks import count_leaks
-
     for name in count_leaks(source.weights, kept):
         raise LotteryError(f"{source.path}: {name} has nonzero weights that {cause}; train again")
 
@@ -184,9 +168,6 @@ def _refuse_other_choice(
     sparsity: float,
 ) -> None:
     """Raise an error if a model's pruned components or the sparsity of the others differ."""
-    from fairseq_lottery.heads.components.pruned_weights import weight_masks
-    from fairseq_lottery.masks import count_to_prune, rounds_to
-
     pruned, total = choice.count_pruned(kind), choice.count(kind)
     if share is not None and pruned != count_to_prune(share, total):
         raise LotteryError(
@@ -212,13 +193,20 @@ def _refuse_other_choice(
         )
 
 
-def _with_mask(measured: Measured, source: Source, path: str) -> Measured:
-    """Return the counts of a search: pruned weights, and components without used weights."""
-    from fairseq_lottery.formats import read_source
-    from fairseq_lottery.heads.components.anatomy import KINDS
-    from fairseq_lottery.heads.components.pruned_weights import find_pruned
-    from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
+def _count(mask: Mask, source: Source) -> Measured:
+    return Measured(
+        update=int(source.update or 0),
+        pruned=mask.pruned,
+        prunable=mask.prunable,
+        denominator=_set_of(mask, source.shapes),
+        signature=source.record.get("signature"),
+        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
+        mask=source.mask,
+    )
 
+
+def _measure_search(source: Source, path: str) -> Measured:
+    """Return the counts of a search: pruned weights, and components without used weights."""
     mask = read_source(path).mask
     if mask is None:
         raise LotteryError(f"{path} has no mask; delete it")
@@ -228,21 +216,12 @@ def _with_mask(measured: Measured, source: Source, path: str) -> Measured:
     # a head without queries and keys attends evenly, so its values and biases still count
     read = {name: keep.float() for name, keep in mask.items() if "q_proj" not in name}
     empty = find_pruned(read, anatomy_of(source))
-    return replace(
-        measured,
-        pruned=mask.pruned,
-        prunable=mask.prunable,
-        denominator=_set_of(mask, source.shapes),
-        matrices={name: 1 - mask.sparsity_of(name) for name in mask},
-        closed={**{k: empty.count_pruned(k) / empty.count(k) for k in KINDS},
-                "weights": mask.sparsity},
-    )  # fmt: skip
+    closed = {kind: empty.count_pruned(kind) / empty.count(kind) for kind in KINDS}
+    return replace(_count(mask, source), closed={**closed, "weights": mask.sparsity})
 
 
 def _set_of(mask: Mask, shapes: dict[str, tuple[int, ...]]) -> str:
     """Return the name of the prunable set that a mask covers."""
-    from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
-
     for name in PRUNABLE_SETS:
         if set(prunable_matrices(shapes, name)) == set(mask):
             return name

@@ -52,10 +52,6 @@ class Vocabulary:
         """Subset that components are selected on: the first subset of ``--valid-subset``."""
         return self.dense.flags.valid_subset
 
-    @property
-    def _axes(self) -> dict[str, Any]:
-        return values(self.pruning, Ranking, Prunable)
-
     def ticket(
         self,
         run: Training,
@@ -71,11 +67,12 @@ class Vocabulary:
             axes: options of the draw; ``takes_mask=True`` reuses the mask of ``run``.
         """
         source = run if self.rewind_source == "latest" else self.dense
+        configured = values(self.pruning, Ranking, Prunable)
         return Draw(
             mask_from=run,
             start=back or source.at(self.rewind),
             sparsity=run.sparsity if sparsity is None else sparsity,
-            **{**self._axes, "update_counter": self.update_counter, **axes},
+            **{**configured, "update_counter": self.update_counter, **axes},
         )
 
     def train(

@@ -8,7 +8,7 @@ import pytest
 from workflow.made import Work
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.engine.jobs import stage_line
+from fairseq_lottery.workflow.engine.jobs import jobs_of
 from fairseq_lottery.workflow.planning.graph import find_dependencies
 
 #: stands for the work of a stage: notes when it starts and ends
@@ -18,6 +18,12 @@ NOTE = 'echo "start {0}" >>events; {1} echo "end {0}" >>events'
 def after(stage, pending):
     """Names of the pending stages whose files a stage reads, by looking at all of them."""
     return [other.name for other in pending if set(stage.needs) & set(other.leaves)]
+
+
+def line_of(work, stage):
+    """Shell line of a pending stage."""
+    lines = {job["name"]: job["command"] for job in jobs_of(work.plan, work.work, "local")}
+    return lines[stage.name]
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_every_stage_is_a_plain_command_line(work):
     assert script.startswith("#!/usr/bin/env bash\n# small: 17 stages, JOBS at a time (default 3).")
     for stage in work.stages:
         waits = " ".join(after(stage, work.stages))
-        line = stage_line(work.plan, stage)
+        line = line_of(work, stage)
         assert f"stage {stage.name} '{waits}' <<'RUN'\n{line}\nRUN\n" in script
         assert line == "exec " + shlex.join(
             [sys.executable, "-m", "fairseq_lottery.workflow.stages.runner", stage.name, "--",
@@ -227,9 +233,7 @@ def test_every_stage_is_a_job_that_waits_for_others(tmp_path):
     assert list(told.options) == [stage.name for stage in work.stages]
     for stage in work.stages:
         assert told.waits(stage.name) == after(stage, work.stages)
-        assert told.scripts[stage.name] == (
-            f"#!/usr/bin/env bash\n{stage_line(work.plan, stage)}\n"
-        )
+        assert told.scripts[stage.name] == f"#!/usr/bin/env bash\n{line_of(work, stage)}\n"
         waits = "--kill-on-invalid-dep=yes" in told.options[stage.name]
         assert waits == bool(after(stage, work.stages))
     # a ticket on the dense run's weights under another run's mask waits for both
@@ -266,7 +270,7 @@ def test_a_prologue_that_reads_what_is_not_set(tmp_path):
     """As modules and conda do; the submitted job and the script's own shell are strict."""
     env = 'echo "A is ${A_VARIABLE_THAT_NOBODY_SETS}" >>events\npython() { false; }\n'
     work = Work(tmp_path, "mp", sparsities=[0.5], train_env=env)
-    line = stage_line(work.plan, work.stages[0])
+    line = line_of(work, work.stages[0])
     before = line[: line.index("exec ")]
     for shell in ("bash", "bash -u"):
         ended = start(f"{shell} -c {shlex.quote(before + 'echo ready')}", tmp_path)

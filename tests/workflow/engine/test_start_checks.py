@@ -12,7 +12,6 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine import data_checks, start_checks
 from fairseq_lottery.workflow.engine.data_checks import check_files, note_data
 from fairseq_lottery.workflow.engine.start_checks import (
-    EnvironmentAnswer,
     check_disk,
     check_environment,
     check_executor,
@@ -315,7 +314,7 @@ def ask(work, executor):
 def test_an_environment_that_fits(environment, tmp_path):
     answer = 'a warning\n{"gpus": 2, "notes": ["so"], "parameters": 7}'
     told = ask(environment(answer, generate="--remove-bpe"), "local")
-    assert told == EnvironmentAnswer(["so"], 7)
+    assert told == (["so"], 7)
     asked = json.loads((tmp_path / "question").read_text())
     train, generate = asked["words"]["train"], asked["words"]["generate"]
     assert asked["task"] == "translation"
@@ -331,7 +330,7 @@ def test_an_environment_that_fits(environment, tmp_path):
 
 def test_nothing_is_asked_about_translations_of_another_task(environment, tmp_path):
     answer = '{"gpus": 2, "notes": [], "parameters": 7}'
-    assert ask(environment(answer, **MASKED), "local").parameters == 7
+    assert ask(environment(answer, **MASKED), "local") == ([], 7)
     asked = json.loads((tmp_path / "question").read_text())
     assert asked["task"] == "masked_lm" and asked["tests"] == []
     (train,) = asked["words"].values()
@@ -403,7 +402,8 @@ def test_a_prologue_that_fails(work, tmp_path):
     with pytest.raises(LotteryError, match="line 8: the training's environment does not start"):
         ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "local")
     # a script is for another machine, where it may be
-    (note,) = ask(Work(tmp_path, "slt", train_env=env, resources={"gpus": 2}), "other").notes
+    work = Work(tmp_path, "slt", train_env=env, resources={"gpus": 2})
+    (note,), _ = ask(work, "other")
     assert note.startswith("the plan was not checked: the training's environment does not start")
 
 

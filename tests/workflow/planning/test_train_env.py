@@ -6,7 +6,7 @@ from workflow.made import plan_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.commands import make_stages
-from fairseq_lottery.workflow.planning.train_env import interpreter, prologue
+from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter
 
 FAIRSEQ = f"{sys.executable} -m fairseq_lottery.launch"
 
@@ -44,17 +44,19 @@ def test_an_environment_as_a_file(tmp_path):
     python.touch()
     plan = plan_of(tmp_path, train_env="env/bin/python")
     assert interpreter(plan.configuration) == str(python)
-    assert prologue(plan.configuration) == ""
+    assert in_environment(plan.configuration, ["true"]) == "exec true"
     assert {stage.command[0] for stage in make_stages(plan)} == {str(python)}
 
 
 def test_an_environment_as_lines_of_a_shell(tmp_path):
     plan = plan_of(tmp_path, train_env="module load cuda\nsource env/bin/activate\n")
     assert interpreter(plan.configuration) == "python"
-    assert prologue(plan.configuration) == "set -e +u\nmodule load cuda\nsource env/bin/activate"
+    line = in_environment(plan.configuration, ["true"])
+    assert line == "set -e +u\nmodule load cuda\nsource env/bin/activate\nexec true"
     one = plan_of(tmp_path, train_env="source env/bin/activate")
     assert interpreter(one.configuration) == "python"
-    assert prologue(one.configuration) == "set -e +u\nsource env/bin/activate"
+    line = in_environment(one.configuration, ["true"])
+    assert line == "set -e +u\nsource env/bin/activate\nexec true"
 
 
 @pytest.mark.parametrize("env", ["env/bin/python", "python3", "~/none/bin/python"])
@@ -69,4 +71,4 @@ def test_an_environment_that_is_not_there(tmp_path, env):
 def test_the_environment_of_this_process(tmp_path):
     plan = plan_of(tmp_path)
     assert interpreter(plan.configuration) == sys.executable
-    assert prologue(plan.configuration) == ""
+    assert in_environment(plan.configuration, ["true"]) == "exec true"

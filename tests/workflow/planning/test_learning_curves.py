@@ -1,6 +1,6 @@
 import pytest
 
-from fairseq_lottery.workflow.stages.learning_curves import read_curves
+from fairseq_lottery.workflow.planning.logs import read_curves
 
 SIMPLE = """\
 2026-01-01 10:00:00 | INFO | fairseq_cli.train | num. shared model params: 60,000
