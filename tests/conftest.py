@@ -1,5 +1,7 @@
 """What holds for every test: one thread each, the slow ones last; the toy translation task."""
 
+import contextlib
+import importlib
 import os
 import re
 import sys
@@ -17,17 +19,19 @@ LONGEST = (
     "tests/training/test_torchrun.py", "tests/sparse/test_kernel.py",
 )  # fmt: skip
 
-try:
-    # before our package, which registers its plugin where fairseq is loaded already
-    import fairseq_cli.train  # noqa: F401
-except ImportError:
-    pass
-
-
 def pytest_configure(config):
     """A GPU is for the tests that are about it: sums on one have no order, so bits differ."""
     if not re.fullmatch(r"cuda( and .+)?", config.option.markexpr.strip()):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collectstart():
+    """Load fairseq before our package, which registers its plugin where fairseq is loaded.
+
+    The process that only distributes tests to others collects none, and starts them sooner.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("fairseq_cli.train")
 
 
 def pytest_collection_modifyitems(items):

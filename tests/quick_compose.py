@@ -25,8 +25,8 @@ def _parsed(override: str):
 
 def install() -> None:
     """Let fairseq compose this way in this process and in its forks."""
-    by_hydra, owner = utils.compose, os.getpid()
-    if hasattr(by_hydra, "by_hydra"):
+    owner = os.getpid()
+    if hasattr(utils.compose, "by_hydra"):
         return
     without_values = {}
 
@@ -34,7 +34,9 @@ def install() -> None:
         groups = tuple(text for text in overrides if "." not in text.partition("=")[0])
         if os.getpid() == owner:
             if groups not in without_values:
-                without_values[groups] = by_hydra(name, overrides=list(groups), strict=strict)
+                without_values[groups] = compose.by_hydra(
+                    name, overrides=list(groups), strict=strict
+                )
             cfg = copy.deepcopy(without_values[groups])
         else:  # a fork may change its own; it rarely composes twice
             cfg = without_values.pop(groups, None)
@@ -47,7 +49,7 @@ def install() -> None:
                 return cfg
             except Exception:
                 pass  # hydra's own error follows, where it is one
-        return by_hydra(name, overrides=overrides, strict=strict)
+        return compose.by_hydra(name, overrides=overrides, strict=strict)
 
-    compose.by_hydra = by_hydra
+    compose.by_hydra = utils.compose
     utils.compose = compose

@@ -38,10 +38,10 @@ EMBEDDING = "encoder.embed_tokens.weight"
 TIED = ("decoder.embed_tokens.weight", "decoder.output_projection.weight")
 
 
-def _shapes():
+def _shapes(layers):
     shapes = {EMBEDDING: (WORDS, DIM)}
     for side in ("encoder", "decoder"):
-        for layer in (0, 1):
+        for layer in range(layers):
             start = f"{side}.layers.{layer}"
             for attention in ("self_attn", "encoder_attn")[: 1 + (side == "decoder")]:
                 for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
@@ -55,24 +55,26 @@ def _shapes():
 
 
 #: name -> shape of every parameter, the tied embedding once
-SHAPES = _shapes()
+SHAPES = _shapes(2)
 #: weights in matrices: 2 x 112 in the encoder, 2 x 176 in the decoder, 12 x 4 in the embedding
 PRUNABLE = 2 * 112 + 2 * 176 + 48 - DIM  # all but the padding row
 MATRICES = 1 + 2 * 6 + 2 * 10
 
 
-def weights(seed=0, scale=1.0):
+def weights(seed=0, scale=1.0, layers=2):
     """Name -> parameter; the padding row is zero, as fairseq makes it."""
     generator = torch.Generator().manual_seed(seed)
-    made = {name: torch.randn(shape, generator=generator) * scale for name, shape in SHAPES.items()}
+    shapes = _shapes(layers)
+    made = {name: torch.randn(shape, generator=generator) * scale for name, shape in shapes.items()}
     made[EMBEDDING][1] = 0
     return made
 
 
-def full_mask():
+def full_mask(layers=2):
     """The mask that keeps everything, over all matrices."""
-    rows = prunable_matrices(SHAPES)
-    return Mask.full({n: SHAPES[n] for n in rows}, {n: r for n, r in rows.items() if r is not None})
+    shapes = _shapes(layers)
+    rows = prunable_matrices(shapes)
+    return Mask.full({n: shapes[n] for n in rows}, {n: r for n, r in rows.items() if r is not None})
 
 
 def model(parameters):
@@ -129,9 +131,9 @@ def optimizer_state(parameters, step=20):
 class Run:
     """A dense run in a folder: its last checkpoint, and snapshots of updates 0 and 5."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, layers=2):
         self.folder = folder
-        self.initial, self.early, self.trained = weights(1), weights(2), weights(3)
+        self.initial, self.early, self.trained = (weights(s, layers=layers) for s in (1, 2, 3))
         self.last = save_checkpoint(
             folder / "last.pt", self.trained, last_optimizer_state=optimizer_state(self.trained)
         )

@@ -18,17 +18,32 @@ def composed(number, more):
     return OmegaConf.to_container(cfg, resolve=False), OmegaConf.is_struct(cfg)
 
 
-@pytest.mark.parametrize("number", range(4))
-@pytest.mark.parametrize("more", [(), ("--fp16", "--seed", 5), ("--user-dir", toy.PACKAGE)])
-def test_it_is_hydras_own(monkeypatch, number, more):
+@pytest.fixture
+def calls_of_hydra(monkeypatch):
+    """What quick_compose asks hydra itself to compose: names of groups, and overrides."""
     toy.warm_up()
+    calls = []
+    by_hydra = utils.compose.by_hydra
+
+    def counted(name, overrides, strict):
+        calls.append(overrides)
+        return by_hydra(name, overrides=overrides, strict=strict)
+
+    monkeypatch.setattr(utils.compose, "by_hydra", counted)
+    return calls
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_is_hydras_own(monkeypatch, calls_of_hydra, number):
+    more = ("--fp16", "--seed", 5, "--user-dir", toy.PACKAGE)
     quick = composed(number, more)
+    assert calls_of_hydra == []
     monkeypatch.setattr(utils, "compose", utils.compose.by_hydra)
     assert repr(quick) == repr(composed(number, more))
+    assert len(calls_of_hydra) == 1
 
 
-def test_an_error_is_hydras_own():
-    toy.warm_up()
+def test_an_error_is_hydras_own(calls_of_hydra):
     parser, words = next(toy.command_lines())
     parsed = options.parse_args_and_arch(parser, [str(word) for word in words])
     overrides, _ = utils.override_module_args(parsed)
@@ -38,3 +53,4 @@ def test_an_error_is_hydras_own():
             compose("config", overrides=[*overrides, "task.nothing=3"], strict=False)
         messages.append((type(raised.value), str(raised.value)))
     assert messages[0] == messages[1]
+    assert len(calls_of_hydra) == 2

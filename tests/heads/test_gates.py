@@ -69,7 +69,7 @@ def test_every_block_and_some_units(name, before):
     model = transformer(encoder_normalize_before=before, decoder_normalize_before=before)
     sizes = anatomy(model)
     assert_gates_equal_zeros(model, ComponentMask(sizes, {"blocks": {name: [0]}}))
-    for unit in range(0, 24, 5):
+    for unit in (0, 11, 22):
         assert_gates_equal_zeros(model, ComponentMask(sizes, {"units": {name: [unit, 23]}}))
 
 

@@ -50,7 +50,7 @@ def test_at_the_start_all_gates_are_open():
     assert gates.weight == {"heads": 0.0, "units": 0.0} and torch.equal(before, gates.penalty())
 
 
-@pytest.mark.parametrize("target", [1, 4, 9, 12])
+@pytest.mark.parametrize("target", [1, 4, 12])
 def test_the_target_is_reached_and_the_worthless_close_first(target):
     """Gates of known worth against the penalty: the dearest stay open."""
     torch.manual_seed(3)

@@ -1,9 +1,10 @@
 """Few bytes of a compact file that stand for many: zstandard, deflate, JSON, and mere claims."""
 
+import functools
 import zlib
 
 import torch
-from hostile.containers import stream
+from hostile.containers import packed, stream
 
 from fairseq_lottery.formats.compact import bit_coding
 
@@ -17,6 +18,7 @@ def repeated(times, symbol=b"\0", window=7):
     return FRAME + bytes([window << 3]) + block * times + b"\x01\0\0"
 
 
+@functools.cache
 def deflated(megabytes):
     """Raw deflate of so many megabytes of zeros: 64 once, over and over."""
     coder = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -62,18 +64,25 @@ def all_of(good):
             found[f"{name} of {total} pruned weights in {len(zeros)} bytes by {coder}"] = (
                 good.with_layout(layout, mask__bits=stream(zeros), mask__gaps=None)
             )
-    for what, text in {
-        "spaces": b" " * (100 << 20), "brackets": b"[" * (60 << 20), "lists": _lists(60 << 20),
-        "small lists": _lists(7 << 20), "a text": b'"' + b"x" * (60 << 20) + b'"',
-        "a number": b"9" * (60 << 20), "half characters": b'"' + b"\\ud800" * 10**6 + b'"',
-        "names": b'{"' + b'":{},"'.join(b"%d" % n for n in range(10**6)) + b'":{}}',
-    }.items():  # fmt: skip
-        found[f"a layout of megabytes of {what}"] = good.with_layout(text)
+    for what, layout in _large_layouts().items():
+        found[f"a layout of megabytes of {what}"] = good.with_streams(layout=layout)
     rows = [["values/encoder.layers.0.fc1.bias", [0]]] * 10**5
     found["a hundred thousand tensors of one name"] = good.with_layout(
         good.changed("planes", "float32", to=rows)
     )
     return found
+
+
+@functools.cache
+def _large_layouts():
+    """Return what a layout has megabytes of -> its stream, which does not depend on a good file."""
+    texts = {
+        "spaces": b" " * (100 << 20), "brackets": b"[" * (60 << 20), "lists": _lists(60 << 20),
+        "small lists": _lists(7 << 20), "a text": b'"' + b"x" * (60 << 20) + b'"',
+        "a number": b"9" * (60 << 20), "half characters": b'"' + b"\\ud800" * 10**6 + b'"',
+        "names": b'{"' + b'":{},"'.join(b"%d" % n for n in range(10**6)) + b'":{}}',
+    }  # fmt: skip
+    return {what: packed(text) for what, text in texts.items()}
 
 
 def _lists(size):

@@ -21,18 +21,19 @@ STRANGE = (None, True, "1", "", [], [1], {}, 1.5, -1, 2**31, 2**40, 2**62, 2**63
 
 def good_files(folder, seed=0):
     """A ticket with moments, one of signs, a snapshot and a model, all compact."""
-    run = Run(folder)
+    run = Run(folder, layers=1)
     found = {
         "ticket": run.draw(moments="keep", reset="keep", seed=seed, sparsity=0.8 - seed / 10),
         "signs": run.draw(reset="sign", scope="global", sparsity=0.8 - seed / 10),
     }
     for name, ticket in found.items():
         save_ticket(folder / f"{name}.safetensors", ticket)
-    save_snapshot_of(folder / "snapshot.safetensors", weights(seed), mask=full_mask())
-    values = weights(5 + seed)
+    values = weights(seed, layers=1)
+    save_snapshot_of(folder / "snapshot.safetensors", values, mask=full_mask(layers=1))
+    values = weights(5 + seed, layers=1)
     mask = found["signs"].mask
     state = {
-        "cfg": {"model": {"arch": "transformer", "encoder_layers": 2}, "common": {"fp16": False}},
+        "cfg": {"model": {"arch": "transformer", "encoder_layers": 1}, "common": {"fp16": False}},
         "model": model({n: w * mask[n] if n in mask else w for n, w in values.items()}),
         "optimizer_history": [{"num_updates": 20}],
         **dict.fromkeys(("args", "task_state", "extra_state", "last_optimizer_state")),

@@ -246,7 +246,9 @@ def masks(good):
     }.items():  # fmt: skip
         found[f"bits: {what}"] = good.signed({**good.tensors, bits: tensor})
     if good.kind == "ticket":  # inspect shows a snapshot whose mask and zeros disagree, and says so
-        found["bits: others"] = good.signed({**good.tensors, bits: packed ^ 0x55})
+        # one weight more or less is kept; as many in other places would be another ticket
+        flipped = torch.cat([packed[:1] ^ 1, packed[1:]])
+        found["bits: others"] = good.signed({**good.tensors, bits: flipped})
     without = {n: t for n, t in good.tensors.items() if n != bits}
     found["bits: missing"] = good.signed(without)
     found["bits: of an unknown matrix"] = good.signed({**good.tensors, "mask/x": packed})

@@ -192,8 +192,9 @@ class Fuzzer:
 
 def good_files(folder, only=""):
     """The files that everything is made of; of one kind only, where one is named."""
-    save_ticket(folder / "ticket.safetensors", Run(folder).draw(moments="keep", reset="keep"))
-    save_snapshot_of(folder / "snapshot.safetensors", weights(), mask=full_mask())
+    ticket = Run(folder, layers=1).draw(moments="keep", reset="keep")
+    save_ticket(folder / "ticket.safetensors", ticket)
+    save_snapshot_of(folder / "snapshot.safetensors", weights(layers=1), mask=full_mask(layers=1))
     (folder / "compact").mkdir()
     found = [folder / "ticket.safetensors", folder / "snapshot.safetensors"]
     for name, path in compacts.good_files(folder / "compact").items():

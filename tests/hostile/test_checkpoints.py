@@ -14,9 +14,11 @@ from fairseq_lottery.tickets.inspection import inspect_file
 def state(tmp_path_factory):
     """A checkpoint with a mask and a ticket's record, and with the state of its optimizer."""
     path = tmp_path_factory.mktemp("good") / checkpoints.NAME
+    parameters = weights(layers=1)
     save_checkpoint(
-        path, weights(), mask=full_mask(), last_optimizer_state=optimizer_state(weights())
-    )
+        path, parameters, mask=full_mask(layers=1),
+        last_optimizer_state=optimizer_state(parameters),
+    )  # fmt: skip
     state = torch.load(path, weights_only=False)
     state["task_state"]["lottery"]["ticket"] = {"update": 5, "clock": "restart"}
     return state

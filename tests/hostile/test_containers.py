@@ -11,8 +11,9 @@ from fairseq_lottery.tickets.inspection import inspect_file
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
-    save_ticket(folder / "ticket.safetensors", Run(folder).draw(moments="keep", reset="keep"))
-    save_snapshot_of(folder / "snapshot.safetensors", weights(), mask=full_mask())
+    ticket = Run(folder, layers=1).draw(moments="keep", reset="keep")
+    save_ticket(folder / "ticket.safetensors", ticket)
+    save_snapshot_of(folder / "snapshot.safetensors", weights(layers=1), mask=full_mask(layers=1))
     return folder
 
 

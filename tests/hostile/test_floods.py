@@ -17,7 +17,7 @@ from fairseq_lottery.tickets.pack import pack, unpack
 @pytest.fixture(scope="module")
 def ticket(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "ticket.safetensors"
-    save_ticket(path, Run(path.parent).draw(moments="keep", reset="keep"))
+    save_ticket(path, Run(path.parent, layers=1).draw(moments="keep", reset="keep"))
     return path
 
 

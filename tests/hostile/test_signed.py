@@ -57,7 +57,7 @@ def inputs(good):
 
 def test_every_ticket_that_was_signed_again_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "ticket.safetensors"
-    save_ticket(path, Run(tmp_path).draw(moments="keep", reset="keep"))
+    save_ticket(path, Run(tmp_path, layers=1).draw(moments="keep", reset="keep"))
     good = containers.Good(path)
     outcomes = watch.run(read, inputs(good), tmp_path, read(path))
     found = watch.judged("ticket signed again", outcomes, least=110)

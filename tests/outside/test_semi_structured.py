@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forking import python
 from toy import alone
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ def outcome(device, **environment):
     if not hasattr(torch.sparse, "to_sparse_semi_structured"):
         pytest.skip("this torch has no torch.sparse.to_sparse_semi_structured")
     return subprocess.run(
-        [sys.executable, SCRIPT, device], capture_output=True, text=True,
+        [python(), SCRIPT, device], capture_output=True, text=True,
         env=alone(**environment),
     )  # fmt: skip
 

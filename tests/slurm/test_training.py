@@ -56,16 +56,17 @@ def whole(slurm, toy_data, tmp_path_factory):
     return toy.load("whole", "checkpoint_last.pt")
 
 
+#: flags of scancel, its signal, the state of the job, and the Python of the tasks
 WAYS = {
-    "scancel --signal=USR1": (("--signal=USR1",), "SIGUSR1", "FAILED"),
-    "scancel": ((), "SIGTERM", "CANCELLED"),
+    "scancel --signal=USR1": (("--signal=USR1",), "SIGUSR1", "FAILED", python),
+    "scancel": ((), "SIGTERM", "CANCELLED", lambda: sys.executable),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_stopped_and_submitted_again(slurm, toy, whole, way):
-    flags, name, state = WAYS[way]
-    script = write_script(toy, sys.executable)
+    flags, name, state, interpreter = WAYS[way]
+    script = write_script(toy, interpreter())
     job = slurm.submit(script)
     while "num_updates=4," not in log_of(script, job):
         assert slurm.show(job)["JobState"] in ("PENDING", "RUNNING"), log_of(script, job)[-3000:]

@@ -1,8 +1,8 @@
 """Trainings of two processes, and processes as fairseq starts them itself."""
 
 import signal
-import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -86,27 +86,20 @@ def test_two_processes_start_a_rewound_counter(toy, dense):
     assert toy.load("run", "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 8
 
 
-SPAWN = """
-import sys, torch
-from fairseq_cli.train import cli_main
-if __name__ == "__main__":
-    torch.cuda.device_count = lambda: 2  # fairseq starts as many workers
-    cli_main()
-"""
+def two_devices():
+    """Let fairseq start two workers, which are new interpreters: neither imports this process."""
+    torch.cuda.device_count = lambda: 2
+    sys.modules["__main__"] = types.ModuleType("__main__")
 
 
 def test_workers_that_fairseq_spawns_know_the_plugin(toy, dense):
-    toy.path("spawn.py").write_text(SPAWN)
-    arguments = toy.arguments("run", *drawing(dense, 0.8), updates=4) + [
+    flags = (
         "--distributed-world-size", 2, "--distributed-backend", "gloo", "--ddp-backend",
         "legacy_ddp", "--distributed-init-method", f"tcp://127.0.0.1:{free_port()}",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, toy.path("spawn.py"), *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, cwd=toy.folder,
-        env=alone(),
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    arguments = toy.arguments("run", *drawing(dense, 0.8), *flags, updates=2)
+    done = call("fairseq_cli.train", arguments, toy.folder, alone(), prelude=two_devices).ok()
+    assert done.out.count("distributed init (rank 1)") == 1
     mask = toy.mask("run", "checkpoint_last.pt")
     assert mask.sparsity == pytest.approx(0.8, abs=1e-3)
     assert_pruned(toy.load("run", "checkpoint_last.pt"), mask)

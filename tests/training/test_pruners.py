@@ -351,11 +351,11 @@ COMMAND = (
 
 @pytest.mark.slow
 def test_set_is_killed_resumed_checked_translated_and_exported(toy):
-    flags = (*COMMAND, "--store-ema", "--ema-decay", 0.9, "--update-freq", 4)
-    flags = (*flags, "--snapshot-updates", "0,6")
-    toy.train("whole", *flags).ok()
-    assert toy.train("parts", *flags, prelude=lambda: kill_at(10)).code != 0
-    toy.train("parts", *flags).ok()
+    flags = (*COMMAND, "--store-ema", "--ema-decay", 0.9, "--update-freq", 2)
+    flags = (*flags, "--prune-end", 11, "--snapshot-updates", "0,6")
+    toy.train("whole", *flags, updates=12).ok()
+    assert toy.train("parts", *flags, updates=12, prelude=lambda: kill_at(6)).code != 0
+    toy.train("parts", *flags, updates=12).ok()
     whole, parts = toy.load("whole", LAST), toy.load("parts", LAST)
     assert_same_training(whole, parts)
     # without 0.12.2's untrained copies of weights and fairseq's uninitialised buffers
@@ -399,13 +399,13 @@ def test_set_under_a_tickets_mask(toy, dense):
 @pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["set", "matrix.pruners:OfGradients"])
 def test_two_processes_have_one_mask_and_resume(toy, pruner):
-    flags = (*COMMAND, "--pruner", pruner, "--store-ema", "--ema-decay", 0.9)
-    for done in train_two(toy, "whole", *flags):
+    flags = (*COMMAND, "--prune-end", 11, "--pruner", pruner, "--store-ema", "--ema-decay", 0.9)
+    for done in train_two(toy, "whole", *flags, updates=12):
         done.ok()
-    # saved after 12 updates, between the exchanges after 11 and 14
-    killed = train_two(toy, "parts", *flags, prelude=lambda: kill_at(13))
+    # saved after 4 updates, between the exchanges after 2 and 5
+    killed = train_two(toy, "parts", *flags, updates=12, prelude=lambda: kill_at(5))
     assert all(done.code != 0 for done in killed)
-    for done in train_two(toy, "parts", *flags):
+    for done in train_two(toy, "parts", *flags, updates=12):
         done.ok()
     assert_same_training(toy.load("whole", LAST), toy.load("parts", LAST))
     assert_pruned(toy.load("whole", LAST), toy.mask("whole", LAST))
