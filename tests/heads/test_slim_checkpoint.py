@@ -256,7 +256,7 @@ def test_settings_of_another_model(checkpoint, tmp_path):
             {"encoder.layers.0": "01" * 5_000},
             "encoder.layers.0.fc1.weight does not match the settings",
         ),
-        ({}, {"encoder.layers.7": "01"}, "has no FFN encoder.layers.7"),
+        ({}, {"encoder.layers.7": "01"}, "has no vector encoder.layers.7.fc2.bias"),
         ({"self_attn": "01"}, {}, "'self_attn' is not in a layer of a Transformer"),
     ):
         with pytest.raises(LotteryError, match=said):

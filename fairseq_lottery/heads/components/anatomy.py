@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -35,6 +35,18 @@ def layer_of(name: str) -> int:
     if match is None:
         raise LotteryError(f"{name!r} is not in a layer of a Transformer")
     return int(match.group(1))
+
+
+def tensors_of(name: str) -> Iterator[tuple[str, int]]:
+    """Yield the tensors of a module's heads or a layer's FFN units, and the dimension of these.
+
+    The biases after an output projection and after an FFN belong to no component.
+    """
+    is_attention = name.endswith("_attn")
+    for layer in ("q_proj", "k_proj", "v_proj") if is_attention else ("fc1",):
+        yield f"{name}.{layer}.weight", 0
+        yield f"{name}.{layer}.bias", 0
+    yield f"{name}.out_proj.weight" if is_attention else f"{name}.fc2.weight", 1
 
 
 def refuse_inner_norm(layers: Iterable[str], parameters: Container[str]) -> None:

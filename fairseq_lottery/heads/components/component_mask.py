@@ -97,6 +97,10 @@ class ComponentMask:
         for name, keep in self._kept[kind].items():
             yield from ((name, number) for number in torch.nonzero(~keep).flatten().tolist())
 
+    def kept_units(self, layer: str) -> Tensor:
+        """Return which FFN units of a layer are kept: none if its block is pruned."""
+        return self._kept["units"][layer] & self._kept["blocks"][layer]
+
     @property
     def layers_with_pruned_ffn(self) -> list[str]:
         """Layers with pruned FFN units or a pruned FFN block."""

@@ -45,8 +45,7 @@ def narrow(spec: Any, components: ComponentMask) -> None:
                 *(side, most * len(kept) - sum(kept), sum(kept), most, len(kept)),
             )
         for number, layer in enumerate(stack.layer):
-            name = f"{side}.layers.{number}"
-            _narrow_ffn(layer.ffn, components["units"][name] & components["blocks"][name])
+            _narrow_ffn(layer.ffn, components.kept_units(f"{side}.layers.{number}"))
 
 
 def _narrowed_attention(attention: Any, keep: Tensor, heads: int) -> Any:

@@ -28,6 +28,7 @@ from fairseq_lottery.heads.slim.cutting import (
     cut_weights,
     find_idle,
     refuse_other_anatomy,
+    shapes_of,
     with_zeros,
 )
 from fairseq_lottery.inference.model_builder import complete_arguments
@@ -90,7 +91,7 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
     settings = settings_of(cfg.get("model"))
     weights = untie(state["model"])[0]
-    shapes = _shapes(weights)
+    shapes = shapes_of(weights)
     architecture = _completed(cfg, path)
     anatomy = Anatomy.of(shapes, architecture)
     components = find_idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
@@ -113,7 +114,7 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     cut = Cut(
         components,
         (numbers[0], numbers[1]),
-        (flops_per_token(shapes), flops_per_token(_shapes(smaller))),
+        (flops_per_token(shapes), flops_per_token(shapes_of(smaller))),
         even,
     )
     cfg = {
@@ -135,8 +136,8 @@ def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     components = read_cut(settings)
     model = with_zeros(state["model"], components)
     architecture = _completed(cfg, path)
-    refuse_other_layers(_shapes(model), components.anatomy, architecture)
-    refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), components)
+    refuse_other_layers(shapes_of(model), components.anatomy, architecture)
+    refuse_other_anatomy(Anatomy.of(shapes_of(model), architecture), components)
     name = re.sub("_lottery$", "", str(task.get("_name") or "translation"))
     cfg = {
         **cfg,
@@ -174,10 +175,6 @@ def flops_per_token(shapes: Mapping[str, tuple[int, ...]], length: int = LENGTH)
     )
     rows, width = next((shapes[name] for name in output if name in shapes), (0, 0))
     return total + 2 * rows * width
-
-
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
