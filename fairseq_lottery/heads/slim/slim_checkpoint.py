@@ -31,7 +31,6 @@ from fairseq_lottery.heads.slim.cutting import (
     shapes_of,
     with_zeros,
 )
-from fairseq_lottery.inference.model_builder import complete_arguments
 
 _KINDS = ("heads", "units")
 #: default number of tokens of a sentence, about a line of news
@@ -76,7 +75,7 @@ class Cut:
         return text
 
 
-def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
+def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     """Return a plain checkpoint without components that contribute nothing, and the cut.
 
     Args:
@@ -125,7 +124,7 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     return {**state, "cfg": cfg, "model": model}, cut
 
 
-def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
+def whole_checkpoint(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """Return a plain checkpoint with zeros where components were cut out.
 
     Raises:
@@ -179,4 +178,6 @@ def flops_per_token(shapes: Mapping[str, tuple[int, ...]], length: int = LENGTH)
 
 def _completed(cfg: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """Return the settings that shape the model, with the defaults of its architecture."""
+    from fairseq_lottery.inference.model_builder import complete_arguments  # imports fairseq
+
     return vars(complete_arguments(Namespace(**architecture_of(cfg)), path))
