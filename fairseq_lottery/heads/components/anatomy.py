@@ -128,6 +128,10 @@ class Anatomy:
         blocks = dict.fromkeys(self.units, 1)
         return {"heads": dict(self.heads), "units": dict(self.units), "blocks": blocks}
 
+    def count(self, kind: str) -> int:
+        """Return the number of components of a kind."""
+        return sum(self.sizes[kind].values())
+
     def split(self, kind: str, values: Tensor) -> dict[str, Tensor]:
         """Split the values of all components of a kind into module -> its values."""
         sizes = self.sizes[kind]

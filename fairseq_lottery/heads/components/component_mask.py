@@ -86,7 +86,7 @@ class ComponentMask:
 
     def count(self, kind: str) -> int:
         """Return how many components of a kind the model has."""
-        return sum(keep.numel() for keep in self._kept[kind].values())
+        return self.anatomy.count(kind)
 
     def count_pruned(self, kind: str) -> int:
         """Return how many components of a kind are pruned."""
