@@ -40,10 +40,6 @@ class Choices:
         """Return the shares at which a technique has choices, in increasing order."""
         return sorted({share for name, share, _ in self.masks if name == technique})
 
-    def count(self, kind: str) -> int:
-        """Return the number of components of a kind in a model."""
-        return sum(self.anatomy.sizes[kind].values()) if self.anatomy is not None else 0
-
     def of(self, technique: str, share: float) -> list[ComponentMask]:
         """Return the choices of all seeds, by seed."""
         cells = sorted(cell for cell in self.masks if cell[:2] == (technique, share))
