@@ -20,7 +20,6 @@ from fairseq_lottery.report.reading.mask_tables import Masks
 from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation
-from fairseq_lottery.report.reading.training_updates import updates_behind
 from fairseq_lottery.report.statistics.significance import (
     BOOTSTRAP,
     FEWEST_SEEDS,
@@ -53,7 +52,7 @@ def section(
             f" Recipe: {recipe or 'not stated'}."
         ),
     ]
-    updates = updates_table(group, updates_behind(group))
+    updates = updates_table(group)
     blocks += [updates] if updates is not None else []
     for key, (comparisons, reasons) in tests.items():
         blocks += _scores(group, key, published, page)

@@ -6,7 +6,6 @@ module ``bootstrap`` has the test within a seed.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,15 +73,14 @@ def _t_test(
 
     Without variance between seeds, the values are None, except that p is 1 if the difference is 0.
     """
-    from scipy.stats import t, ttest_rel
+    from scipy.stats import ttest_rel
 
     gaps = [x - y for x, y in pairs]
     if max(gaps) - min(gaps) < 1e-9:
         return (None if any(gaps) else 1.0), None, None
-    first, second = zip(*pairs)
-    mean, error = statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
-    margin = float(t.ppf(1 - LEVEL / 2, len(gaps) - 1)) * error
-    return float(ttest_rel(first, second).pvalue), mean - margin, mean + margin
+    test = ttest_rel(*zip(*pairs))
+    low, high = test.confidence_interval(1 - LEVEL)
+    return float(test.pvalue), float(low), float(high)
 
 
 def cell_of(technique: str, sparsity: float, seed: int) -> Cell:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE, Score
-from fairseq_lottery.records.plan import METRIC, WEIGHTS
+from fairseq_lottery.records.plan import METRIC, WEIGHTS, Stage
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import WORDS, Cell, Evaluation, percent
+from fairseq_lottery.report.reading.table_words import WORDS, Evaluation, percent
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 #: metrics of fairseq's criterions, which have three decimals
@@ -17,6 +18,7 @@ LOSSES = {"loss", "nll_loss", "ppl"}
 #: metrics that are better if lower; those of users' score commands are not known to be
 LOWER_IS_BETTER = {"TER", *LOSSES}
 SACREBLEU = {"BLEU", "chrF", "TER"}
+_SNAPSHOT = re.compile(r"snapshot_(\d{1,15})\.safetensors")
 #: kind -> header of its column in the table of searches
 _KEPT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
 
@@ -92,8 +94,16 @@ def _kept_share(scores: Sequence[Score], kind: str) -> Optional[float]:
     return 1 - statistics.fmean(pruned) if pruned else None
 
 
-def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
-    """Return a table of the training updates behind each cell; None if they are unknown."""
+def updates_table(group: Group) -> Optional[Table]:
+    """Return a table of the training updates behind each cell; None if they are unknown.
+
+    They come from the stages in ``plan.json``, which plans of early versions do not have.
+    """
+    updates = {
+        cell: count
+        for cell, (folder, training) in group.trainings.items()
+        if (count := _updates_behind(group.stages[folder], training))
+    }
     names = [n for n in group.techniques if any(n == cell[0] for cell in updates)]
     if not names:
         return None
@@ -117,6 +127,26 @@ def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
             "More updates than those of the dense model alone may raise a score.",
         ],
     )
+
+
+def _updates_behind(stages: Sequence[Stage], training: str) -> int:
+    """Return the updates of all trainings that one depends on, including its own."""
+    makers = {file: stage for stage in stages for file in stage.leaves}
+    wanted = [f for stage in stages if stage.folder == training for f in stage.leaves]
+    used: dict[str, int] = {}
+    done: set[str] = set()
+    while wanted:
+        file = wanted.pop()
+        if file in done or file not in makers:
+            continue
+        done.add(file)
+        stage = makers[file]
+        wanted += stage.needs
+        snapshot = _SNAPSHOT.fullmatch(file.rpartition("/")[2])
+        last = int(snapshot[1]) if snapshot else stage.facts.get("updates", 0)
+        updates = last - stage.facts.get("first_update", 0)
+        used[stage.name] = max(updates, used.get(stage.name, 0))
+    return sum(used.values())
 
 
 def _columns(group: Group, key: Evaluation) -> list[str]:
