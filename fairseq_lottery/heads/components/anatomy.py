@@ -1,16 +1,20 @@
-"""``Anatomy``: the attention heads and FFN units of a Transformer, and their names."""
+"""``Anatomy``: the attention heads and FFN units of a Transformer, and their names.
+
+The workflow plans with these names, so this module does not import torch.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: kinds of components: attention heads, single FFN units, whole FFNs
 KINDS = ("heads", "units", "blocks")
