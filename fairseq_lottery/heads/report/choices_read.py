@@ -55,7 +55,8 @@ def read_choices(group: Group) -> Choices:
     first: list[tuple[str, Anatomy]] = []
 
     def refuse_other_model(title: str, anatomy: Anatomy) -> None:
-        if not _fits_plot(anatomy):
+        has_few_heads = 0 < anatomy.count("heads") <= _HEADS
+        if not has_few_heads or any(layer_of(name) >= _LAYERS for name in anatomy.heads):
             raise LotteryError(
                 f"{title} are for a model without heads, or with more than {_HEADS} heads or"
                 f" {_LAYERS} layers"
@@ -85,9 +86,3 @@ def read_choices(group: Group) -> Choices:
         missing=sum(not is_plain(path) for path in group.choices.values()),
         scores_missing=sum(not is_plain(path) for path in group.importance.values()),
     )
-
-
-def _fits_plot(anatomy: Anatomy) -> bool:
-    """Return whether a model has heads, and not too many heads and layers for a plot."""
-    few = 0 < sum(anatomy.heads.values()) <= _HEADS
-    return few and all(layer_of(name) < _LAYERS for name in anatomy.heads)

@@ -142,9 +142,8 @@ def new_figure(page: Size, height: float) -> Figure:
 def legend_rows(labels: Sequence[str], page: Size) -> tuple[int, int]:
     """Return the columns and rows of a legend, whose columns fit its longest label."""
     entry = (0.5 * 0.875 * max(map(len, labels)) + 3.8) * page.font * _PT
-    columns = max(1, min(len(labels), int(page.width / entry)))
-    rows = -(-len(labels) // columns)
-    return -(-len(labels) // rows), rows
+    rows, columns = grid_of(len(labels), entry, page)
+    return columns, rows
 
 
 def legend_outside(
