@@ -95,11 +95,8 @@ def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any]
     anatomy = Anatomy.of(shapes, architecture)
     components = find_idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
     pruned = find_pruned(weights, anatomy)
-    even = 0
-    if pruned.mode == "uniform":
-        even = sum(
-            int((~pruned["heads"][n] & keep).sum()) for n, keep in components["heads"].items()
-        )
+    uncut = set(pruned.pruned("heads")) - set(components.pruned("heads"))
+    even = len(uncut) if pruned.mode == "uniform" else 0
     if not any(map(components.count_pruned, _KINDS)):
         why = (
             f"its {even} pruned heads attend evenly and output the mean of their values"
