@@ -14,7 +14,7 @@ from fairseq_lottery.report.reading.recipe_groups import Group, differing_entrie
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.sections import Tests
 from fairseq_lottery.report.statistics.significance import BOOTSTRAP, LEVEL, SEEDS, Comparison
-from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, cell_text, decimals
+from fairseq_lottery.report.tables.score_tables import cell_text
 
 #: term in titles of techniques -> its meaning
 _TERMS = {
@@ -68,7 +68,7 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
     tests = [each for each in comparisons if DENSE in (each.a, each.b)]
     if not dense or not tests:
         return f"{start} No technique was tested against the dense model."
-    digits = decimals(group.tables[key].values())
+    digits = group.decimals(key)
     holds: dict[str, list[str]] = {}
     nowhere = f"Hold at no {group.words.share}"
     for name in group.techniques:
@@ -110,7 +110,7 @@ def _held(group: Group, tests: Sequence[Comparison]) -> tuple[list[float], list[
     drops: dict[tuple[float, str], list[bool]] = {}
     for each in tests:
         gap = each.difference if each.a == DENSE else -each.difference
-        worse = gap < 0 if each.evaluation.metric in LOWER_IS_BETTER else gap > 0
+        worse = gap < 0 if each.evaluation.lower_is_better else gap > 0
         drops.setdefault((each.sparsity, each.test), []).append(each.is_different and worse)
     tested = sorted({share for share, _ in drops}, key=group.sparsities.index)
     lost = {share for (share, _), worse in drops.items() if 2 * sum(worse) > len(worse)}

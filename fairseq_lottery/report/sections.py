@@ -28,7 +28,7 @@ from fairseq_lottery.report.statistics.significance import (
 )
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
-from fairseq_lottery.report.tables.score_tables import metric_table, most_seeds, updates_table
+from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
 
 #: evaluation -> tests, and reasons why cells are omitted
 Tests = Mapping[Evaluation, tuple[Sequence[Comparison], Sequence[str]]]
@@ -103,7 +103,7 @@ def _orders(
     blocks: list[Block] = [table for table in (within, across) if table is not None]
     sentences = [] if within else ["No two techniques were tested within a seed."]
     if across is None:
-        most = most_seeds(group, key)
+        most = group.most_seeds(key)
         sentences.append(
             f"Differences across seeds are not tested: the test requires {FEWEST_SEEDS} seeds of"
             f" two techniques at one {group.words.share}, and there"

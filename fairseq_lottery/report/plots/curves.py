@@ -14,12 +14,9 @@ from fairseq_lottery.report.plots.drawings import (
     Drawing,
     Size,
     draw,
-    grid_of,
     legend_outside,
-    legend_rows,
     limits,
     looks,
-    new_figure,
     panels_of,
     share_axis,
 )
@@ -48,11 +45,11 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         return None
     logarithmic = group.rows == WEIGHTS
     shares = [s for s in group.sparsities if s < 1 or not logarithmic]
-    points = {
-        name: [(s, values) for s in shares if (values := group.values(key, name, s))]
+    lines = {
+        name: line
         for name in group.techniques
+        if (line := [(s, values) for s in shares if (values := group.values(key, name, s))])
     }
-    lines = {name: line for name, line in points.items() if line}
     if not lines:
         return None
     dense = group.values(key, DENSE, 0.0)
@@ -129,8 +126,8 @@ def _share_figure(
 ) -> tuple[Figure, Axes]:
     """Return a figure with the lines, and below them a reference (label, and drawing function)."""
     labels = [*([reference[0]] if reference else []), *map(group.title_of, lines)]
-    height = min(0.62 * page.width, 3.6) + (3 + legend_rows(labels, page)[1]) * page.line
-    figure = new_figure(page, height)
+    height = min(0.62 * page.width, 3.6) + (3 + page.legend_of(labels)[0]) * page.line
+    figure = page.new_figure(height)
     axes = figure.add_subplot()
     handles = [reference[1](axes)] if reference else []
     styles = looks(group.techniques)
@@ -157,11 +154,11 @@ def _share_figure(
 
 def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
     """Plot a validation metric by update, with a panel per share; None if no run has it."""
-    finite = {
-        cell: [point for point in points if math.isfinite(point.value)]
+    curves = {
+        cell: finite
         for cell, points in group.curves.get(("valid", metric), {}).items()
+        if (finite := [point for point in points if math.isfinite(point.value)])
     }
-    curves = {cell: points for cell, points in finite.items() if points}
     if not curves:
         return None
     cut = " The axis omits the start, where the loss is much higher."
@@ -184,11 +181,11 @@ def _learning_figure(
     names = [name for name in (DENSE, *group.techniques) if any(name == c[0] for c in curves)]
     styles = {n: {**look, "marker": ""} for n, look in looks(group.techniques).items()}
     styles[DENSE] = {"color": "0.6"}
-    rows, columns = grid_of(len(sparsities), 8.5 * page.line, page)
+    rows, columns = page.grid_of(len(sparsities), 8.5 * page.line)
     labels = [group.title_of(name) for name in names]
     panel = min((0.75 if columns > 1 else 0.5) * page.width / columns, 2.6) + page.line
-    height = rows * panel + (4 + legend_rows(labels, page)[1]) * page.line
-    figure = new_figure(page, height)
+    height = rows * panel + (4 + page.legend_of(labels)[0]) * page.line
+    figure = page.new_figure(height)
     panels, _ = panels_of(figure, len(sparsities), rows, columns)
     for sparsity, axes in zip(sparsities, panels):
         for name in names:

@@ -14,6 +14,8 @@ from fairseq_lottery.records.plan import METRIC, ROWS, WEIGHTS, Plan, Stage
 from fairseq_lottery.report.reading.comparability import check
 from fairseq_lottery.report.reading.records import Run
 from fairseq_lottery.report.reading.table_words import (
+    LOSSES,
+    SACREBLEU,
     WORDS,
     Cell,
     Evaluation,
@@ -96,6 +98,17 @@ class Group:
     def values(self, evaluation: Evaluation, technique: str, sparsity: float) -> list[float]:
         """Return the scores of one cell of a table, one for each seed."""
         return [score.score for score in self.scores(evaluation, technique, sparsity)]
+
+    def most_seeds(self, evaluation: Evaluation) -> int:
+        """Return the maximum number of seeds of a cell of a table."""
+        return max(len(self.values(evaluation, *cell[:2])) for cell in self.tables[evaluation])
+
+    def decimals(self, evaluation: Evaluation) -> int:
+        """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
+        if evaluation.metric in LOSSES:
+            return 3
+        scores = (abs(score.score) for score in self.tables[evaluation].values())
+        return 3 if evaluation.metric not in SACREBLEU and max(scores) <= 1.5 else 1
 
 
 def gather(runs: Iterable[Run]) -> list[Group]:

@@ -14,6 +14,9 @@ _EVALUATION = re.compile(
     r"(?P<name>best|last|average(?P<count>\d+))(-beam(?P<beam>\d+))?(-lenpen(?P<lenpen>[\d.]+))?"
     r"(-.+)?"
 )
+#: metrics of fairseq's criterions
+LOSSES = {"loss", "nll_loss", "ppl"}
+SACREBLEU = {"BLEU", "chrF", "TER"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Evaluation:
     subset: str
     evaluation: str
     metric: str
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether lower scores are better; of users' metrics this is not known."""
+        return self.metric == "TER" or self.metric in LOSSES
 
     @property
     def slug(self) -> str:

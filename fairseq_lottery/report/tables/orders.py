@@ -16,7 +16,6 @@ from fairseq_lottery.report.statistics.significance import (
     LEVEL,
     Comparison,
 )
-from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, decimals
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
@@ -30,7 +29,7 @@ def order_table(
     if not families:
         return None
     is_bootstrap = comparisons[0].test == BOOTSTRAP
-    end = "lowest" if key.metric in LOWER_IS_BETTER else "highest"
+    end = "lowest" if key.lower_is_better else "highest"
     rows = []
     for (sparsity, seed), family in families.items():
         different = sum(each.is_different for each in family)
@@ -83,9 +82,9 @@ def _order(
     for name in sorted({name for each in family for name in (each.a, each.b)}):
         cells = [(name, 0.0 if name == DENSE else sparsity, number) for number in seeds]
         means[name] = statistics.fmean(table[cell].score for cell in cells if cell in table)
-    ranked = sorted(means, key=lambda name: means[name], reverse=key.metric not in LOWER_IS_BETTER)
+    ranked = sorted(means, key=lambda name: means[name], reverse=not key.lower_is_better)
     tests = {frozenset((each.a, each.b)): each for each in family}
-    digits = decimals(table.values())
+    digits = group.decimals(key)
     line, differences = group.title_of(ranked[0]), []
     for first, second in zip(ranked, ranked[1:]):
         test = tests.get(frozenset((first, second)))

@@ -15,13 +15,7 @@ from fairseq_lottery.report.reading.published import (
 )
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation, percent
-from fairseq_lottery.report.tables.score_tables import (
-    cell_text,
-    decimals,
-    most_seeds,
-    signed,
-    spread_text,
-)
+from fairseq_lottery.report.tables.score_tables import cell_text, signed, spread_text
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
@@ -58,8 +52,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
     if key.metric == "BLEU":  # show sizes once, not for every metric
         sizes = published.values.items()
         memory = {s: size for (m, t, s), size in sizes if (m, t) == ("memory_MB", EVERY)}
-    digits = decimals(group.tables[key].values())
-    most = most_seeds(group, key)
+    digits, most = group.decimals(key), group.most_seeds(key)
     wanted = {s for name, s in figures if name in shared} | set(group.sparsities)
     rows = []
     for sparsity in sorted({0.0, *(wanted if shared else ())}):

@@ -13,11 +13,6 @@ from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import WORDS, Evaluation, percent
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
-#: metrics of fairseq's criterions, which have three decimals
-LOSSES = {"loss", "nll_loss", "ppl"}
-#: metrics that are better if lower; those of users' score commands are not known to be
-LOWER_IS_BETTER = {"TER", *LOSSES}
-SACREBLEU = {"BLEU", "chrF", "TER"}
 _SNAPSHOT = re.compile(r"snapshot_(\d{1,15})\.safetensors")
 #: kind -> header of its column in the table of searches
 _KEPT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
@@ -32,7 +27,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
     if group.rows == METRIC:
         return _search_table(group, key)
     names = _columns(group, key)
-    digits, most = decimals(group.tables[key].values()), most_seeds(group, key)
+    digits, most = group.decimals(key), group.most_seeds(key)
     rows, data = [], []
     for share in (0.0, *(group.sparsities if names != [DENSE] else ())):
         cells = [group.values(key, name if share else DENSE, share) for name in names]
@@ -57,7 +52,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
 
 def _search_table(group: Group, key: Evaluation) -> Table:
     cells = [(DENSE, 0.0), *((t, s) for s in group.sparsities for t in group.techniques)]
-    table, most = group.tables[key], most_seeds(group, key)
+    table, most = group.tables[key], group.most_seeds(key)
     shares = [pair for score in table.values() for pair in (score.closed or {}).items()]
     pruned_kinds = {kind for kind, share in shares if share or kind == WEIGHTS}
     kinds = [kind for kind in _KEPT if kind in pruned_kinds] or ["heads", "blocks"]
@@ -67,7 +62,7 @@ def _search_table(group: Group, key: Evaluation) -> Table:
         values = [score.score for score in scores]
         kept = [_kept_share(scores, kind) for kind in kinds]
         texts = [MISSING if value is None else percent(round(value, 3)) for value in kept]
-        score_text = cell_text(values, most, decimals(table.values()))
+        score_text = cell_text(values, most, group.decimals(key))
         rows.append([group.title_of(technique), group.label_of(share), score_text, *texts])
         data.append([technique, share or 1.0, *_numbers(values), *kept])
     names = [_KEPT[kind] for kind in kinds]
@@ -155,23 +150,9 @@ def _columns(group: Group, key: Evaluation) -> list[str]:
     return [n for n in names if any(group.values(key, n, s) for s in group.sparsities)] or [DENSE]
 
 
-def most_seeds(group: Group, key: Evaluation) -> int:
-    """Return the maximum number of seeds of a cell."""
-    return max(len(group.values(key, *cell[:2])) for cell in group.tables[key])
-
-
 def deviation(values: Sequence[float]) -> Optional[float]:
     """Return the sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def decimals(scores: Iterable[Score]) -> int:
-    """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
-    is_fine = all(
-        each.metric in LOSSES or (abs(each.score) <= 1.5 and each.metric not in SACREBLEU)
-        for each in scores
-    )
-    return 3 if is_fine else 1
 
 
 def spread_text(most: int) -> str:
@@ -214,7 +195,7 @@ def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
         notes.append(f"{', '.join(f'{count:,}' for count in counts)} sentences.")
     if group.rows != METRIC:
         notes += _shares(group, table.values())
-    if key.metric in LOWER_IS_BETTER:
+    if key.lower_is_better:
         notes.append("Less is better.")
     absent = len(group.planned - set(table))
     if absent:
