@@ -60,15 +60,11 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         axes.axhspan(middle - spread, middle + spread, color=GREY, alpha=0.15, linewidth=0)
         return axes.axhline(middle, color=GREY, linestyle="--")
 
-    def paint(size: Size) -> Figure:
-        figure, axes = _share_figure(group, lines, size, ("dense", dense_line) if dense else None)
-        cells = [values for line in lines.values() for _, values in line]
-        cells += [dense] if dense else []
-        ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
-        axes.set_ylim(limits([end for mean, sd in ends for end in (mean - sd, mean + sd)]))
-        axes.set_ylabel(key.metric)
-        return figure
-
+    reference = ("dense", dense_line) if dense else None
+    cells = [values for line in lines.values() for _, values in line]
+    cells += [dense] if dense else []
+    ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
+    y_limits = limits([end for mean, sd in ends for end in (mean - sd, mean + sd)])
     most = max(len(values) for line in lines.values() for _, values in line)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
     by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
@@ -77,7 +73,7 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         f"{key.metric} on {key.subset} by {by} ({key.words}; {bars}). The axis is {axis}; the"
         " dashed line is the dense model.",
         page,
-        paint,
+        lambda size: _share_figure(group, lines, size, key.metric, y_limits, reference),
     )
 
 
@@ -102,19 +98,14 @@ def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         means = [(1 - s, statistics.fmean(values)) for s, values in sorted(chances.items())]
         return axes.plot(*zip(*means), color=GREY, linestyle="--", marker="_")[0]
 
-    def paint(size: Size) -> Figure:
-        figure, axes = _share_figure(group, lines, size, ("chance", chance_line))
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_ylabel("overlap of two seeds")
-        return figure
-
+    reference, label = ("chance", chance_line), "overlap of two seeds"
     return draw(
         group.file("overlap-seeds"),
         "Overlap (Jaccard index) of the weights that two seeds of one technique keep, the mean"
         " over pairs of seeds; the dashed line is the overlap of independent masks of these"
         " densities.",
         page,
-        paint,
+        lambda size: _share_figure(group, lines, size, label, (-0.02, 1.02), reference),
     )
 
 
@@ -122,8 +113,10 @@ def _share_figure(
     group: Group,
     lines: Lines,
     page: Size,
+    label: str,
+    y_limits: tuple[float, float],
     reference: Optional[tuple[str, Callable[[Axes], Any]]],
-) -> tuple[Figure, Axes]:
+) -> Figure:
     """Return a figure with the lines, and below them a reference (label, and drawing function)."""
     labels = [*([reference[0]] if reference else []), *map(group.title_of, lines)]
     height = min(0.62 * page.width, 3.6) + (3 + page.legend_of(labels)[0]) * page.line
@@ -148,8 +141,10 @@ def _share_figure(
     shares = {share for line in lines.values() for share, _ in line}
     share_axis(axes, shares, page, logarithmic=group.rows == WEIGHTS)
     axes.set_xlabel(group.words.axis)
+    axes.set_ylim(y_limits)
+    axes.set_ylabel(label)
     legend_outside(figure, handles, labels, page)
-    return figure, axes
+    return figure
 
 
 def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
