@@ -13,7 +13,7 @@ from fairseq_lottery.report.pages import Block, Heading, Points, Text
 from fairseq_lottery.report.reading.recipe_groups import Group, differing_entries
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.sections import Tests
-from fairseq_lottery.report.statistics.significance import BOOTSTRAP, LEVEL, SEEDS, Comparison
+from fairseq_lottery.report.statistics.significance import LEVEL, Comparison
 from fairseq_lottery.report.tables.score_tables import cell_text
 
 #: term in titles of techniques -> its meaning
@@ -86,9 +86,9 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
     if nowhere in holds:
         holds[nowhere] = holds.pop(nowhere)  # the last sentence
     methods = []
-    if any(each.test == SEEDS for each in tests):
+    if not all(each.is_within_seed for each in tests):
         methods.append(f"a paired t-test over {len(group.seeds)} seeds")
-    seeds = len({each.seed for each in tests if each.test == BOOTSTRAP})
+    seeds = len({each.seed for each in tests if each.is_within_seed})
     if seeds:
         of_seeds = {1: "with one seed", 2: "in both seeds"}.get(seeds, f"in most of {seeds} seeds")
         methods.append(f"sacreBLEU's paired bootstrap over the sentences {of_seeds}")

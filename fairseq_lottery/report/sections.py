@@ -20,12 +20,7 @@ from fairseq_lottery.report.reading.mask_tables import Masks
 from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation
-from fairseq_lottery.report.statistics.significance import (
-    BOOTSTRAP,
-    FEWEST_SEEDS,
-    SEEDS,
-    Comparison,
-)
+from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, Comparison
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
 from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
@@ -98,8 +93,8 @@ def _scores(
 def _orders(
     group: Group, key: Evaluation, comparisons: Sequence[Comparison], reasons: Sequence[str]
 ) -> list[Block]:
-    within = order_table(group, key, [c for c in comparisons if c.test == BOOTSTRAP])
-    across = order_table(group, key, [c for c in comparisons if c.test == SEEDS])
+    within = order_table(group, key, [c for c in comparisons if c.is_within_seed])
+    across = order_table(group, key, [c for c in comparisons if not c.is_within_seed])
     blocks: list[Block] = [table for table in (within, across) if table is not None]
     sentences = [] if within else ["No two techniques were tested within a seed."]
     if across is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.plan import METRIC, WEIGHTS
 
 #: technique, sparsity, seed
@@ -100,6 +101,11 @@ class Evaluation:
 def slug(text: str) -> str:
     """Return ``text`` in lowercase letters, digits and hyphens, as LaTeX file names require."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"
+
+
+def cell_of(technique: str, sparsity: float, seed: int) -> Cell:
+    """Return the cell of a technique at a sparsity; the dense model has sparsity 0."""
+    return technique, (0.0 if technique == DENSE else sparsity), seed
 
 
 def name_of(cell: Cell) -> str:

@@ -14,7 +14,7 @@ from typing import Optional
 
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Cell, Evaluation
+from fairseq_lottery.report.reading.table_words import Evaluation, cell_of
 
 LEVEL = 0.05
 FEWEST_SEEDS = 3
@@ -44,6 +44,11 @@ class Comparison:
     low: Optional[float] = None
     high: Optional[float] = None
     adjusted: Optional[float] = None
+
+    @property
+    def is_within_seed(self) -> bool:
+        """Whether it is the bootstrap within a seed, else the t-test across seeds."""
+        return self.test == BOOTSTRAP
 
     @property
     def is_different(self) -> bool:
@@ -81,11 +86,6 @@ def _t_test(
     test = ttest_rel(*zip(*pairs))
     low, high = test.confidence_interval(1 - LEVEL)
     return float(test.pvalue), float(low), float(high)
-
-
-def cell_of(technique: str, sparsity: float, seed: int) -> Cell:
-    """Return the cell of a technique at a sparsity; the dense model has sparsity 0."""
-    return technique, (0.0 if technique == DENSE else sparsity), seed
 
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:

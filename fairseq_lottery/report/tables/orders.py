@@ -6,16 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Optional
 
-from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Evaluation
+from fairseq_lottery.report.reading.table_words import Evaluation, cell_of
 from fairseq_lottery.report.statistics.bootstrap import RESAMPLES
-from fairseq_lottery.report.statistics.significance import (
-    BOOTSTRAP,
-    FEWEST_SEEDS,
-    LEVEL,
-    Comparison,
-)
+from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, LEVEL, Comparison
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
@@ -28,7 +22,7 @@ def order_table(
         families.setdefault((each.sparsity, each.seed), []).append(each)
     if not families:
         return None
-    is_bootstrap = comparisons[0].test == BOOTSTRAP
+    is_bootstrap = comparisons[0].is_within_seed
     end = "lowest" if key.lower_is_better else "highest"
     rows = []
     for (sparsity, seed), family in families.items():
@@ -80,7 +74,7 @@ def _order(
     seeds = group.seeds if seed is None else (seed,)
     table, means = group.tables[key], {}
     for name in sorted({name for each in family for name in (each.a, each.b)}):
-        cells = [(name, 0.0 if name == DENSE else sparsity, number) for number in seeds]
+        cells = [cell_of(name, sparsity, number) for number in seeds]
         means[name] = statistics.fmean(table[cell].score for cell in cells if cell in table)
     ranked = sorted(means, key=lambda name: means[name], reverse=not key.lower_is_better)
     tests = {frozenset((each.a, each.b)): each for each in family}
