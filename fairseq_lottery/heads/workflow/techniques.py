@@ -14,20 +14,17 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS
 from fairseq_lottery.heads.components.anatomy import KINDS as KINDS
 from fairseq_lottery.options import Gradients, Importance
-from fairseq_lottery.options.axes import MEASURE, PER, RANKING, STRATEGY, UNSHARED
+from fairseq_lottery.options.axes import MEASURE, PER, RANKING, SHARED
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
 from fairseq_lottery.workflow.trainings.training import ComponentChoice
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 #: subnetworks that a search writes, each of the same size
 SUBNETWORKS = ("good", "random", "bad")
-#: strategies that take a share
-STRATEGIES = tuple(name for name in STRATEGY.names if name not in UNSHARED)
-
 #: kind -> its types, as ``heads choose --types``
 TYPES = {"heads": ATTENTIONS, "units": FFNS, "blocks": FFNS}
 #: what follows ``heads-``, ``units-`` and ``blocks-`` in a technique's name
-OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
+OWN_NAMES = (*SHARED, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
 #: settings of what follows the pruning, which all techniques here have, with their defaults
 _THEN: dict[str, Any] = {"then": "fine-tune", "updates": None, "lr": None}
@@ -138,7 +135,7 @@ def _refuse(v: Vocabulary, kind: str, own: Own) -> None:
 
 
 for _kind in KINDS:
-    for _name in STRATEGIES:
+    for _name in SHARED:
         _own = {"measure": Importance.measure, **_GRADIENTS} if _name in RANKING else {}
         _own = {"types": ()} if _name == "types" else _own
         _choose: Choose = partial(_by_strategy, _kind, _name)
