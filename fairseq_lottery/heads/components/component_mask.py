@@ -113,21 +113,6 @@ class ComponentMask:
             pruned[kind].setdefault(name, []).append(number)
         return ComponentMask(self.anatomy, pruned, self.mode)
 
-    def intersection(self, other: ComponentMask) -> ComponentMask:
-        """Return a mask of what both keep; reject a mask of another model or mode."""
-        if self.anatomy != other.anatomy:
-            raise LotteryError("the two choices of heads and units are of different models")
-        if self.mode != other.mode and self.count_pruned("heads") and other.count_pruned("heads"):
-            raise LotteryError(
-                "pruned heads output zero in one choice and the mean of their values in the other"
-            )
-        mode = self.mode if self.count_pruned("heads") else other.mode
-        both = {
-            kind: {name: keep & other[kind][name] for name, keep in self[kind].items()}
-            for kind in KINDS
-        }
-        return ComponentMask.of(self.anatomy, both, mode)
-
     def to_json(self) -> dict[str, Any]:
         """Return plain values as choice files store them: ``closed`` lists pruned components."""
         pruned: dict[str, dict[str, list[int]]] = {kind: {} for kind in KINDS}
