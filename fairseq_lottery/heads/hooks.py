@@ -14,6 +14,8 @@ from fairseq_lottery.heads.gates.learned_gates import read_gates
 from fairseq_lottery.heads.pruning.draw_pruning import prune_draw as prune_draw
 from fairseq_lottery.heads.slim import ctranslate2_heads, cutting
 from fairseq_lottery.heads.slim.cut_settings import read_cut, refuse_other_layers
+from fairseq_lottery.heads.slim.slim_checkpoint import slim_checkpoint as slim_checkpoint
+from fairseq_lottery.heads.slim.slim_checkpoint import whole_checkpoint as whole_checkpoint
 
 
 def problem_of_gates(source: Source, state: Any) -> Optional[str]:
@@ -53,17 +55,3 @@ def refuse_other_model(model: nn.Module, settings: Any) -> None:
 def narrow(spec: Any, settings: Any) -> None:
     """Cut heads and units out of a model of CTranslate2, in place."""
     ctranslate2_heads.narrow(spec, read_cut(settings))
-
-
-def whole_checkpoint(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
-    """Return a plain checkpoint with zeros where components were cut out."""
-    from fairseq_lottery.heads.slim.slim_checkpoint import restore_state
-
-    return restore_state(state, path)
-
-
-def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Any]:
-    """Return a plain checkpoint without heads and units that contribute nothing, and the cut."""
-    from fairseq_lottery.heads.slim.slim_checkpoint import slim_state
-
-    return slim_state(state, path)

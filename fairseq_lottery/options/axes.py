@@ -198,5 +198,5 @@ STRATEGY = Axis(
 )
 #: strategies that require scores
 RANKING = ("lowest", "highest")
-#: strategies that do not accept a share
-UNSHARED = ("one-left", "all-but-one")
+#: strategies that accept a share
+SHARED = tuple(name for name in STRATEGY.names if name not in ("one-left", "all-but-one"))

@@ -13,8 +13,8 @@ from fairseq_lottery.report.pages import Block, Heading, Points, Text
 from fairseq_lottery.report.reading.recipe_groups import Group, differing_entries
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.sections import Tests
-from fairseq_lottery.report.statistics.significance import BOOTSTRAP, LEVEL, SEEDS, Comparison
-from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, cell_text, decimals
+from fairseq_lottery.report.statistics.significance import LEVEL, Comparison
+from fairseq_lottery.report.tables.score_tables import cell_text
 
 #: term in titles of techniques -> its meaning
 _TERMS = {
@@ -68,7 +68,7 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
     tests = [each for each in comparisons if DENSE in (each.a, each.b)]
     if not dense or not tests:
         return f"{start} No technique was tested against the dense model."
-    digits = decimals(group.tables[key].values())
+    digits = group.decimals(key)
     holds: dict[str, list[str]] = {}
     nowhere = f"Hold at no {group.words.share}"
     for name in group.techniques:
@@ -86,9 +86,9 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
     if nowhere in holds:
         holds[nowhere] = holds.pop(nowhere)  # the last sentence
     methods = []
-    if any(each.test == SEEDS for each in tests):
+    if not all(each.is_within_seed for each in tests):
         methods.append(f"a paired t-test over {len(group.seeds)} seeds")
-    seeds = len({each.seed for each in tests if each.test == BOOTSTRAP})
+    seeds = len({each.seed for each in tests if each.is_within_seed})
     if seeds:
         of_seeds = {1: "with one seed", 2: "in both seeds"}.get(seeds, f"in most of {seeds} seeds")
         methods.append(f"sacreBLEU's paired bootstrap over the sentences {of_seeds}")
@@ -110,7 +110,7 @@ def _held(group: Group, tests: Sequence[Comparison]) -> tuple[list[float], list[
     drops: dict[tuple[float, str], list[bool]] = {}
     for each in tests:
         gap = each.difference if each.a == DENSE else -each.difference
-        worse = gap < 0 if each.evaluation.metric in LOWER_IS_BETTER else gap > 0
+        worse = gap < 0 if each.evaluation.lower_is_better else gap > 0
         drops.setdefault((each.sparsity, each.test), []).append(each.is_different and worse)
     tested = sorted({share for share, _ in drops}, key=group.sparsities.index)
     lost = {share for (share, _), worse in drops.items() if 2 * sum(worse) > len(worse)}

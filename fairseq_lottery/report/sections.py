@@ -20,16 +20,10 @@ from fairseq_lottery.report.reading.mask_tables import Masks
 from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation
-from fairseq_lottery.report.reading.training_updates import updates_behind
-from fairseq_lottery.report.statistics.significance import (
-    BOOTSTRAP,
-    FEWEST_SEEDS,
-    SEEDS,
-    Comparison,
-)
+from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, Comparison
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
-from fairseq_lottery.report.tables.score_tables import metric_table, most_seeds, updates_table
+from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
 
 #: evaluation -> tests, and reasons why cells are omitted
 Tests = Mapping[Evaluation, tuple[Sequence[Comparison], Sequence[str]]]
@@ -53,7 +47,7 @@ def section(
             f" Recipe: {recipe or 'not stated'}."
         ),
     ]
-    updates = updates_table(group, updates_behind(group))
+    updates = updates_table(group)
     blocks += [updates] if updates is not None else []
     for key, (comparisons, reasons) in tests.items():
         blocks += _scores(group, key, published, page)
@@ -99,12 +93,12 @@ def _scores(
 def _orders(
     group: Group, key: Evaluation, comparisons: Sequence[Comparison], reasons: Sequence[str]
 ) -> list[Block]:
-    within = order_table(group, key, [c for c in comparisons if c.test == BOOTSTRAP])
-    across = order_table(group, key, [c for c in comparisons if c.test == SEEDS])
+    within = order_table(group, key, [c for c in comparisons if c.is_within_seed])
+    across = order_table(group, key, [c for c in comparisons if not c.is_within_seed])
     blocks: list[Block] = [table for table in (within, across) if table is not None]
     sentences = [] if within else ["No two techniques were tested within a seed."]
     if across is None:
-        most = most_seeds(group, key)
+        most = group.most_seeds(key)
         sentences.append(
             f"Differences across seeds are not tested: the test requires {FEWEST_SEEDS} seeds of"
             f" two techniques at one {group.words.share}, and there"

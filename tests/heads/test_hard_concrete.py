@@ -100,12 +100,6 @@ def test_the_state_goes_on():
     assert int(other.steps) == 5 and torch.equal(other.penalty(), gates.penalty())
 
 
-@pytest.mark.parametrize(
-    "targets, message",
-    [({}, "no gates to learn"), ({"heads": 13}, "--open-heads 13 is out of range .1 to 12."),
-     ({"units": 0}, "--open-units 0 is out of range .1 to 10."),
-     ({"blocks": -1}, "--open-blocks -1")],
-)  # fmt: skip
-def test_bad_targets(targets, message):
-    with pytest.raises(LotteryError, match=message):
-        LearnedGates(ANATOMY, targets, 10)
+def test_no_targets():
+    with pytest.raises(LotteryError, match="no gates to learn"):
+        LearnedGates(ANATOMY, {}, 10)

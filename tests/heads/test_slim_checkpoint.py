@@ -24,7 +24,7 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import clear_biases, weight_masks
 from fairseq_lottery.heads.slim.cut_settings import read_cut
 from fairseq_lottery.heads.slim.cutting import cut
-from fairseq_lottery.heads.slim.slim_checkpoint import restore_state, slim_state
+from fairseq_lottery.heads.slim.slim_checkpoint import slim_checkpoint, whole_checkpoint
 from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.average import average
 from fairseq_lottery.tickets.inspection import inspect_file
@@ -256,11 +256,11 @@ def test_settings_of_another_model(checkpoint, tmp_path):
             {"encoder.layers.0": "01" * 5_000},
             "encoder.layers.0.fc1.weight does not match the settings",
         ),
-        ({}, {"encoder.layers.7": "01"}, "has no FFN encoder.layers.7"),
+        ({}, {"encoder.layers.7": "01"}, "has no vector encoder.layers.7.fc2.bias"),
         ({"self_attn": "01"}, {}, "'self_attn' is not in a layer of a Transformer"),
     ):
         with pytest.raises(LotteryError, match=said):
-            restore_state(with_settings(heads, units), "x.pt")
+            whole_checkpoint(with_settings(heads, units), "x.pt")
         torch.save(with_settings(heads, units), tmp_path / "bad.pt")
         with pytest.raises(LotteryError, match=said):
             export(tmp_path / "bad.pt", tmp_path / "out.pt")
@@ -273,7 +273,7 @@ def test_a_whole_model_is_left_alone(checkpoint):
     for cfg in (None, {}, {"model": None}):
         assert whole_state({**state, "cfg": cfg}, "x.pt")["model"] is state["model"]
         with pytest.raises(LotteryError, match="x.pt has the architecture None"):
-            slim_state({**state, "cfg": cfg}, "x.pt")
+            slim_checkpoint({**state, "cfg": cfg}, "x.pt")
 
 
 def test_looking_at_it_and_averaging(checkpoint, model, tmp_path):

@@ -8,10 +8,10 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.workflow.techniques import (
     KINDS,
     OWN_NAMES,
-    STRATEGIES,
     SUBNETWORKS,
     TYPES,
 )
+from fairseq_lottery.options.axes import SHARED
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.training import ComponentChoice, PruningSchedule
 
@@ -38,7 +38,7 @@ def test_the_names_are_those_of_the_heads_command():
     from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS as FOUND
 
     # the two that leave one component open take no share
-    assert set(STRATEGIES) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
+    assert set(SHARED) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
     assert (KINDS, SUBNETWORKS) == (structured.KINDS, FOUND)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import load, names
-from fairseq_lottery.report.reading.published import differing, is_same_entry
+from fairseq_lottery.report.reading.published import compare_recipes, is_same_entry
 
 
 def test_every_publication_is_whole():
@@ -90,7 +90,9 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_recipes_are_compared_as_values():
     published = {"dropout": 0.1, "beam": 4, "updates": 500000, "data": "WMT14"}
     here = {"dropout": "0.1", "beam": [4], "updates": 100000, "processes": 8}
-    assert differing(published, here) == [
+    equal, differing = compare_recipes(published, here)
+    assert equal == ["dropout", "beam"]
+    assert differing == [
         ("updates", 500000, 100000),
         ("data", "WMT14", None),
         ("processes", None, 8),

@@ -9,7 +9,6 @@ from small import PROPERTY
 
 from fairseq_lottery.report import gather, load, read_run
 from fairseq_lottery.report.reading.table_words import Evaluation, percent
-from fairseq_lottery.report.reading.training_updates import updates_behind
 from fairseq_lottery.report.tables.published_comparison import comparison_table, recipe_table
 from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
 from fairseq_lottery.report.tables.table_formats import (
@@ -87,12 +86,11 @@ def test_updates_behind_each_cell(tmp_path):
         *stages("mp-0.9", ["seed1/dense-0/snapshot_5.safetensors"], 1000),
     ]
     (group,) = gather([read_run(made.write())])
-    updates = updates_behind(group)
-    table = updates_table(group, updates)
+    table = updates_table(group)
     assert table.rows == [["0", "20", "20"], ["50", "40", "30"], ["90", "55", "1,005"]]
     made.plan["stages"] = []
     (group,) = gather([read_run(made.write())])
-    assert updates_behind(group) == {} and updates_table(group, {}) is None
+    assert updates_table(group) is None
 
 
 def test_the_csv_has_full_precision(tmp_path):

@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if module != "choice":
             _add_model(added[name])
     for name in ("ablate", "search", "curve"):
-        _add_metric(added[name])
+        step = added[name]
+        step.add_argument("--metric", default="loss", help="loss (nats per token) or bleu (beam 5)")
+        step.add_argument("--remove-bpe", metavar="NAME", help="for BLEU, as in fairseq-generate")
     for name in ("choose", "curve", "compare"):
         added[name].add_argument("--kind", default="heads", help="heads, units or blocks")
     for name in ("choose", "curve"):
@@ -153,11 +155,6 @@ def _add_model(step: argparse.ArgumentParser) -> None:
     step.add_argument("--cpu", action="store_true", help="do not use a GPU")
     add_user_dir(step)
     _add_start(step)
-
-
-def _add_metric(step: argparse.ArgumentParser) -> None:
-    step.add_argument("--metric", default="loss", help="loss (nats per token) or bleu (beam 5)")
-    step.add_argument("--remove-bpe", metavar="NAME", help="for BLEU, as in fairseq-generate")
 
 
 def _add_at_least(step: argparse.ArgumentParser, text: str) -> None:

@@ -23,10 +23,7 @@ from fairseq_lottery.heads.measures.loaded_measures import (
 )
 from fairseq_lottery.heads.measures.measures import find_measure
 from fairseq_lottery.heads.measures.score_table import grid, load_scores, save_scores
-from fairseq_lottery.options.axes import RANKING, STRATEGY, UNSHARED
-
-#: strategies that take a share
-SHARED = [name for name in STRATEGY.names if name not in UNSHARED]
+from fairseq_lottery.options.axes import RANKING, SHARED
 
 Number = TypeVar("Number", int, float)
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import save_ticket
@@ -62,16 +62,11 @@ def _search_components(args: argparse.Namespace, paths: dict[str, Path]) -> None
             loaded, sample, per=args.per, start=components, normalise=args.normalise
         )
 
-    def counts(step: Step[ComponentMask]) -> tuple[dict[str, Any], str]:
-        pruned = {kind: step.choice.count_pruned(kind) for kind in KINDS}
-        text = ", ".join(f"{number:>4} {kind}" for kind, number in pruned.items())
-        return {"phase": step.phase, **pruned}, f"{text} pruned"
-
     if args.kind:
         steps = _by_kind(args, start, estimate, evaluate)
     else:
         steps = s_pruning(start, estimate, evaluate.more_is_better, args.enough, args.at_least)
-    good, rows = _survivors(steps, counts)
+    good, rows = _survivors(steps)
     record = record_of(args, weights=loaded.source.digest(), steps=rows)
     for name, components in subnetworks(good, args.seed).items():
         save_choice(paths[name], components, {**record, "subnetwork": name}, args.overwrite)
@@ -107,13 +102,9 @@ def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     evaluate = Evaluator(loaded, sample, args.metric, args.remove_bpe)
     weights = {name: loaded.source.weights[name] for name in full}
 
-    def counts(step: Step[Mask]) -> tuple[dict[str, Any], str]:
-        pruned = step.choice.pruned
-        return {"pruned": pruned}, f"{pruned} of {full.prunable} weights pruned"
-
     step_size = _STEP if args.step is None else args.step
     steps = m_pruning(full, weights, evaluate.more_is_better, args.enough, step_size)
-    good, rows = _survivors(steps, counts)
+    good, rows = _survivors(steps)
     if not good.pruned:
         print(f"no step keeps {args.enough:g} of the metric: nothing is pruned in all three files")
     record = record_of(args, weights=loaded.source.digest(), steps=rows)
@@ -146,17 +137,21 @@ def _dense_mask(loaded: LoadedHeads) -> Mask:
     return full_mask(source.shapes, _PRUNABLE)
 
 
-def _survivors(
-    steps: Iterator[Step[Choice]], counts: Callable[[Step[Choice]], tuple[dict[str, Any], str]]
-) -> tuple[Choice, list[dict[str, Any]]]:
+def _survivors(steps: Iterator[Step[Choice]]) -> tuple[Choice, list[dict[str, Any]]]:
     """Run a search to its end and print each step; return the result, and rows for the record."""
     rows: list[dict[str, Any]] = []
 
     def note(step: Step[Choice]) -> None:
-        numbers, text = counts(step)
+        if isinstance(step.choice, Mask):
+            numbers: dict[str, Any] = {"pruned": step.choice.pruned}
+            text = f"{step.choice.pruned} of {step.choice.prunable} weights"
+        else:
+            pruned = {kind: step.choice.count_pruned(kind) for kind in KINDS}
+            numbers = {"phase": step.phase, **pruned}
+            text = ", ".join(f"{number:>4} {kind}" for kind, number in pruned.items())
         rows.append({**numbers, "metric": step.metric, "enough": step.enough})
         enough = "" if step.enough else ", not enough"
-        print(f"{step.phase:>13}: {text}: {step.metric:.4f}{enough}", flush=True)
+        print(f"{step.phase:>13}: {text} pruned: {step.metric:.4f}{enough}", flush=True)
 
     return survivors(steps, note).choice, rows
 

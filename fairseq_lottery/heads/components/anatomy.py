@@ -1,16 +1,20 @@
-"""``Anatomy``: the attention heads and FFN units of a Transformer, and their names."""
+"""``Anatomy``: the attention heads and FFN units of a Transformer, and their names.
+
+The workflow plans with these names, so this module does not import torch.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: kinds of components: attention heads, single FFN units, whole FFNs
 KINDS = ("heads", "units", "blocks")
@@ -35,6 +39,18 @@ def layer_of(name: str) -> int:
     if match is None:
         raise LotteryError(f"{name!r} is not in a layer of a Transformer")
     return int(match.group(1))
+
+
+def tensors_of(name: str) -> Iterator[tuple[str, int]]:
+    """Yield the tensors of a module's heads or a layer's FFN units, and the dimension of these.
+
+    The biases after an output projection and after an FFN belong to no component.
+    """
+    is_attention = name.endswith("_attn")
+    for layer in ("q_proj", "k_proj", "v_proj") if is_attention else ("fc1",):
+        yield f"{name}.{layer}.weight", 0
+        yield f"{name}.{layer}.bias", 0
+    yield f"{name}.out_proj.weight" if is_attention else f"{name}.fc2.weight", 1
 
 
 def refuse_inner_norm(layers: Iterable[str], parameters: Container[str]) -> None:
@@ -115,6 +131,10 @@ class Anatomy:
         """Kind -> module -> number of components of that kind."""
         blocks = dict.fromkeys(self.units, 1)
         return {"heads": dict(self.heads), "units": dict(self.units), "blocks": blocks}
+
+    def count(self, kind: str) -> int:
+        """Return the number of components of a kind."""
+        return sum(self.sizes[kind].values())
 
     def split(self, kind: str, values: Tensor) -> dict[str, Tensor]:
         """Split the values of all components of a kind into module -> its values."""

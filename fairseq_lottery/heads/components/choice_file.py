@@ -6,9 +6,10 @@ Score files have the same form and are read by the same functions.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
@@ -23,8 +24,6 @@ _MAX_BYTES = 1 << 24
 #: most components of a model, and characters of a module's name
 _MAX_COMPONENTS, _MAX_NAME = 1 << 22, 300
 
-Content = TypeVar("Content")
-
 
 def save_choice(
     path: Union[str, Path],
@@ -37,18 +36,15 @@ def save_choice(
 
 
 def load_choice(path: Union[str, Path]) -> tuple[ComponentMask, dict[str, Any]]:
-    """Return the choice in a file and its record; see ``load_stored``."""
-
-    def parse(anatomy: Anatomy, content: dict[str, Any]) -> ComponentMask:
+    """Return the choice in a file and its record; see ``stored_content`` for errors."""
+    description = "choice of heads and units; make one with fairseq-lottery heads choose"
+    with stored_content(path, _FORMAT, description) as (content, anatomy, record):
         pruned: Any = content.get("closed")
         if not _are_lists(pruned):
             raise LotteryError(
                 f"closed must map {', '.join(KINDS)} to module -> list of pruned components"
             )
-        return ComponentMask(anatomy, pruned, str(content.get("mode")))
-
-    description = "choice of heads and units; make one with fairseq-lottery heads choose"
-    return load_stored(path, _FORMAT, description, parse)
+        return ComponentMask(anatomy, pruned, str(content.get("mode"))), record
 
 
 def save_json(path: Union[str, Path], content: Mapping[str, Any], overwrite: bool) -> None:
@@ -77,30 +73,26 @@ def read_stored(path: Union[str, Path], file_format: str, description: str) -> d
     return content
 
 
-def load_stored(
-    path: Union[str, Path],
-    file_format: str,
-    description: str,
-    parse: Callable[[Anatomy, dict[str, Any]], Content],
-) -> tuple[Content, dict[str, Any]]:
-    """Return what ``parse`` makes of a file and the anatomy in it, and the file's record.
+@contextmanager
+def stored_content(
+    path: Union[str, Path], file_format: str, description: str
+) -> Iterator[tuple[dict[str, Any], Anatomy, dict[str, Any]]]:
+    """Yield the content, anatomy and record of a file; errors within the context name the file.
 
     Args:
         file_format, description: see ``read_stored``.
 
     Raises:
-        LotteryError: as ``read_stored``; or its heads, units or record are malformed; or ``parse``
-            rejects its content.
+        LotteryError: as ``read_stored``; or its heads, units or record are malformed.
     """
     content = read_stored(path, file_format, description)
     try:
-        parsed = parse(_anatomy(content), content)
         record = content.get("record")
         if not isinstance(record, dict):
             raise LotteryError("record is missing")
         # the record of a ticket may have to hold it
         refuse_other_than_json(record, "its record")
-        return parsed, record
+        yield content, _anatomy(content), record
     except LotteryError as error:
         raise LotteryError(f"{path} is malformed: {error}") from None
 

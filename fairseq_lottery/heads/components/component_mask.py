@@ -86,7 +86,7 @@ class ComponentMask:
 
     def count(self, kind: str) -> int:
         """Return how many components of a kind the model has."""
-        return sum(keep.numel() for keep in self._kept[kind].values())
+        return self.anatomy.count(kind)
 
     def count_pruned(self, kind: str) -> int:
         """Return how many components of a kind are pruned."""
@@ -96,6 +96,10 @@ class ComponentMask:
         """Yield the module and number of each pruned component."""
         for name, keep in self._kept[kind].items():
             yield from ((name, number) for number in torch.nonzero(~keep).flatten().tolist())
+
+    def kept_units(self, layer: str) -> Tensor:
+        """Return which FFN units of a layer are kept: none if its block is pruned."""
+        return self._kept["units"][layer] & self._kept["blocks"][layer]
 
     @property
     def layers_with_pruned_ffn(self) -> list[str]:
@@ -108,21 +112,6 @@ class ComponentMask:
         for name, number in components:
             pruned[kind].setdefault(name, []).append(number)
         return ComponentMask(self.anatomy, pruned, self.mode)
-
-    def intersection(self, other: ComponentMask) -> ComponentMask:
-        """Return a mask of what both keep; reject a mask of another model or mode."""
-        if self.anatomy != other.anatomy:
-            raise LotteryError("the two choices of heads and units are of different models")
-        if self.mode != other.mode and self.count_pruned("heads") and other.count_pruned("heads"):
-            raise LotteryError(
-                "pruned heads output zero in one choice and the mean of their values in the other"
-            )
-        mode = self.mode if self.count_pruned("heads") else other.mode
-        both = {
-            kind: {name: keep & other[kind][name] for name, keep in self[kind].items()}
-            for kind in KINDS
-        }
-        return ComponentMask.of(self.anatomy, both, mode)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values as choice files store them: ``closed`` lists pruned components."""

@@ -17,40 +17,38 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.anatomy import Anatomy, refuse_inner_norm
+from fairseq_lottery.heads.components.anatomy import Anatomy, refuse_inner_norm, tensors_of
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.masks import Mask
 
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: mode -> the projections of a head's input that are pruned
-_PROJECTIONS = {"zero": ("q_proj", "k_proj", "v_proj"), "uniform": ("q_proj", "k_proj")}
+#: projections of a head that attends evenly, which are kept
+_OF_EVEN_HEADS = ("v_proj", "out_proj")
+
+
+def pruned_tensors(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[str, int, Tensor]]:
+    """Yield each tensor of pruned heads or units, the dimension, and which indices are kept."""
+    for name, heads in components["heads"].items():
+        if bool(heads.all()):
+            continue
+        outputs = (shapes.get(f"{name}.out_proj.{kind}") for kind in ("bias", "weight"))
+        width = next((shape[0] for shape in outputs if shape), 0)
+        if not width or width % len(heads):
+            raise LotteryError(f"the model has no attention {name} of {len(heads)} heads")
+        keep = heads.repeat_interleave(width // len(heads))
+        yield from ((tensor, dim, keep) for tensor, dim in tensors_of(name))
+    for name in components.layers_with_pruned_ffn:
+        keep = components.kept_units(name)
+        yield from ((tensor, dim, keep) for tensor, dim in tensors_of(name))
 
 
 def _entries(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[str, Any]]:
     """Yield each weight and bias of pruned components, and the index of the pruned entries."""
-    for name, number in components.pruned("heads"):
-        out = f"{name}.out_proj.weight"
-        if out not in shapes:
-            raise _missing(out)
-        width = shapes[out][1] // components.anatomy.heads[name]
-        rows = slice(number * width, (number + 1) * width)
-        for projection in _PROJECTIONS[components.mode]:
-            yield f"{name}.{projection}.weight", rows
-            yield f"{name}.{projection}.bias", rows
-        if components.mode == "zero":
-            yield out, (slice(None), rows)
-    for kind in ("units", "blocks"):
-        for name, number in components.pruned(kind):
-            units = slice(number, number + 1) if kind == "units" else slice(None)
-            yield f"{name}.fc1.weight", units
-            yield f"{name}.fc1.bias", units
-            yield f"{name}.fc2.weight", (slice(None), units)
-
-
-def _missing(name: str) -> LotteryError:
-    return LotteryError(f"the model has no {name}, which has weights of pruned components")
+    for name, dim, keep in pruned_tensors(components, shapes):
+        if components.mode == "zero" or name.split(".")[-2] not in _OF_EVEN_HEADS:
+            yield name, (slice(None), ~keep) if dim else ~keep
 
 
 def weight_masks(components: ComponentMask, shapes: Shapes) -> dict[str, Tensor]:
@@ -68,9 +66,8 @@ def weight_masks(components: ComponentMask, shapes: Shapes) -> dict[str, Tensor]
         if name.endswith(".bias"):
             continue
         if name not in shapes:
-            raise _missing(name)
-        if name not in keep:
-            keep[name] = torch.ones(shapes[name], dtype=torch.bool)
+            raise LotteryError(f"the model has no {name}, which has weights of pruned components")
+        keep[name] = torch.ones(shapes[name], dtype=torch.bool)
         keep[name][index] = False
     return keep
 

@@ -62,7 +62,7 @@ class LabelSmoothedCrossEntropyGates(LabelSmoothedCrossEntropyLottery):
             anatomy = Anatomy.of(run.shapes, run.architecture)
             # hydra parses a plugin's settings before it knows their types: 24 is a number there
             targets = {
-                kind: parse_open_count(str(text), kind, sum(anatomy.sizes[kind].values()))
+                kind: parse_open_count(str(text), kind, anatomy.count(kind))
                 for kind, text in counts.items()
                 if text is not None
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -63,11 +64,12 @@ class Gates:
         hooks: list[Any] = []
         for name in self.anatomy.heads:
             attention = self._modules[name]
-            hooks.append(attention.out_proj.register_forward_pre_hook(self._gate_heads(name)))
-            hooks.append(attention.q_proj.register_forward_hook(self._even_heads(name)))
+            gate, even = partial(self._gate_heads, name), partial(self._even_heads, name)
+            hooks.append(attention.out_proj.register_forward_pre_hook(gate))
+            hooks.append(attention.q_proj.register_forward_hook(even))
         for name in self.anatomy.units:
-            second = self._modules[name].fc2
-            hooks.append(second.register_forward_pre_hook(self._gate_ffn(name)))
+            gate = partial(self._gate_ffn, name)
+            hooks.append(self._modules[name].fc2.register_forward_pre_hook(gate))
         try:
             with modules_are_used(self.model):
                 yield self
@@ -99,29 +101,20 @@ class Gates:
         self._watched.setdefault((kind, name), []).append(local)
         return local
 
-    def _gate_heads(self, name: str) -> Any:
-        def gate(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-            heads = inputs[0].unflatten(-1, (self.anatomy.heads[name], -1))
-            factor = self._factor("heads", name, inputs[0].shape[:-1], inputs[0])
-            return ((heads * factor.unsqueeze(-1)).flatten(-2), *inputs[1:])
+    def _gate_heads(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        heads = inputs[0].unflatten(-1, (self.anatomy.heads[name], -1))
+        factor = self._factor("heads", name, inputs[0].shape[:-1], inputs[0])
+        return ((heads * factor.unsqueeze(-1)).flatten(-2), *inputs[1:])
 
-        return gate
+    def _even_heads(self, name: str, module: nn.Module, inputs: Any, query: Tensor) -> Any:
+        if self.mode != "uniform":
+            return None
+        heads = query.unflatten(-1, (self.anatomy.heads[name], -1))
+        is_open = self.values["heads"][name].to(query.device) != 0
+        return heads.masked_fill(~is_open.unsqueeze(-1), 0).flatten(-2)
 
-    def _even_heads(self, name: str) -> Any:
-        def even(module: nn.Module, inputs: Any, query: Tensor) -> Any:
-            if self.mode != "uniform":
-                return None
-            heads = query.unflatten(-1, (self.anatomy.heads[name], -1))
-            is_open = self.values["heads"][name].to(query.device) != 0
-            return heads.masked_fill(~is_open.unsqueeze(-1), 0).flatten(-2)
-
-        return even
-
-    def _gate_ffn(self, name: str) -> Any:
-        def gate(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-            units, positions = inputs[0], inputs[0].shape[:-1]
-            for kind in ("units", "blocks"):
-                units = units * self._factor(kind, name, positions, units)
-            return (units, *inputs[1:])
-
-        return gate
+    def _gate_ffn(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        units, positions = inputs[0], inputs[0].shape[:-1]
+        for kind in ("units", "blocks"):
+            units = units * self._factor(kind, name, positions, units)
+        return (units, *inputs[1:])

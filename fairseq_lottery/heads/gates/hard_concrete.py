@@ -80,19 +80,14 @@ class LearnedGates(nn.Module):
             raise LotteryError(
                 "no gates to learn; give --open-heads, --open-units or --open-blocks"
             )
-        for kind, target in targets.items():
-            total = self._total(kind)
-            if not 0 < target <= total:
-                raise LotteryError(f"--open-{kind} {target} is out of range (1 to {total})")
-            setattr(self, f"theta_{kind}", nn.Parameter(torch.full((total,), _START / _SPEED)))
+        for kind in targets:
+            start = torch.full((anatomy.count(kind),), _START / _SPEED)
+            setattr(self, f"theta_{kind}", nn.Parameter(start))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         # fp64: in the half precision that fairseq casts a criterion to, small steps would be lost
         self.weight = dict.fromkeys(targets, 0.0)
         #: kind -> share that is open in excess of the target, in the latest training pass
         self._excess: dict[str, float] = {}
-
-    def _total(self, kind: str) -> int:
-        return sum(self.anatomy.sizes[kind].values())
 
     def _log_alpha(self, kind: str) -> Tensor:
         """Return the parameter of each gate of a kind, in fp32 and in the anatomy's order."""
@@ -103,9 +98,8 @@ class LearnedGates(nn.Module):
         """Return kind -> module -> gates: drawn in training, settled in evaluation."""
         values = {}
         for kind in self.targets:
-            log_alpha = self._log_alpha(kind)
-            draws = drawn(log_alpha, torch.rand_like(log_alpha)) if self.training else None
-            gates = settled(log_alpha) if draws is None else draws
+            gates = self._log_alpha(kind)
+            gates = drawn(gates, torch.rand_like(gates)) if self.training else settled(gates)
             values[kind] = self.anatomy.split(kind, gates)
         return values
 
@@ -114,7 +108,7 @@ class LearnedGates(nn.Module):
         reached = min(int(self.steps) / self.anneal, 1.0)
         penalty = torch.zeros((), device=self.steps.device)
         for kind, target in self.targets.items():
-            target_share = 1 - reached * (1 - target / self._total(kind))
+            target_share = 1 - reached * (1 - target / self.anatomy.count(kind))
             excess = probability_open(self._log_alpha(kind)).mean() - target_share
             penalty = penalty + self.weight[kind] * excess + _STIFFNESS * excess**2
             if self.training:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.run_state import GATES, has_gates
-from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy
 
 #: entries of the state besides the parameters
 _BESIDE = ("steps", "_extra_state")
@@ -45,7 +45,7 @@ def read_gates(state: Any, anatomy: Anatomy) -> Optional[StoredGates]:
         raise LotteryError(f"the criterion is a {type(state).__name__}, expected a mapping")
     if state is None or not has_gates(state):
         return None
-    sizes = {kind: sum(modules.values()) for kind, modules in anatomy.sizes.items()}
+    sizes = {kind: anatomy.count(kind) for kind in KINDS}
     kinds = [kind for kind in sizes if f"{GATES}theta_{kind}" in state]
     known = {f"{GATES}{name}" for name in (*(f"theta_{k}" for k in kinds), *_BESIDE)}
     if not kinds or set(state) != known:

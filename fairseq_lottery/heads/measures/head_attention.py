@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Callable, Optional
 
 import torch
@@ -28,19 +29,15 @@ def watched_heads(
     """
     modules: dict[str, Any] = dict(model.named_modules())
 
-    def watching(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def watch(*args: Any, **named: Any) -> Any:
-            needs = {key: named.get(key, False) for key in ("need_weights", "need_head_weights")}
-            output, weights = forward(*args, **{**named, "need_head_weights": True})
-            observe(name, weights.detach())
-            if not needs["need_head_weights"]:
-                weights = weights.mean(dim=0) if needs["need_weights"] else None
-            return output, weights
-
-        return watch
+    def watch(name: str, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        output, weights = forward(*args, **{**named, "need_head_weights": True})
+        observe(name, weights.detach())
+        if not named.get("need_head_weights", False):
+            weights = weights.mean(dim=0) if named.get("need_weights", False) else None
+        return output, weights
 
     for name in anatomy.heads:
-        modules[name].forward = watching(name, modules[name].forward)
+        modules[name].forward = partial(watch, name, modules[name].forward)
     try:
         with modules_are_used(model):
             yield

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.anatomy import Anatomy, tensors_of
 from fairseq_lottery.heads.measures.head_attention import attention_of, mean_over_queries
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.weight_norms import l2
@@ -26,8 +26,7 @@ def weight_change(
 
     For a head whose weights were all zero it is 0 if they still are, else 1.
     """
-    names = {f"{name}.{p}_proj.{k}" for name in anatomy.heads for p in ("q", "k", "v", "out")
-             for k in ("weight", "bias")}  # fmt: skip
+    names = {name for attention in anatomy.heads for name, _ in tensors_of(attention)}
     shared = names & set(before) & set(after)
     for name in shared:
         if before[name].shape != after[name].shape:

@@ -29,15 +29,14 @@ class LoadedHeads(LoadedModel):
 
     anatomy: Anatomy
 
-    def gates(self, components: Optional[ComponentMask] = None) -> Gates:
+    def gates(self, components: ComponentMask) -> Gates:
         """Return gates of the model; those of pruned components are closed."""
+        if components.anatomy != self.anatomy:
+            raise LotteryError(
+                f"the choice of heads and units is for another model than {self.source.path}"
+            )
         gates = Gates(self.model, self.anatomy)
-        if components is not None:
-            if components.anatomy != self.anatomy:
-                raise LotteryError(
-                    f"the choice of heads and units is for another model than {self.source.path}"
-                )
-            gates.set(components)
+        gates.set(components)
         return gates
 
     @property

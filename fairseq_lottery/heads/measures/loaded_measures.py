@@ -49,7 +49,7 @@ def measure_importance(
         model=loaded.model,
         anatomy=loaded.anatomy,
         weights=loaded.weights,
-        gates=loaded.gates(start),
+        gates=loaded.gates(start or ComponentMask(loaded.anatomy, {})),
         batches=lambda: sample.batches(loaded),
         loss=loaded.evaluation.loss,
         ignored=loaded.ignored,

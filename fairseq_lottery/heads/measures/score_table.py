@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy, layer_of, type_of
-from fairseq_lottery.heads.components.choice_file import load_stored, read_stored, save_json
+from fairseq_lottery.heads.components.choice_file import read_stored, save_json, stored_content
 from fairseq_lottery.heads.measures.importance import Scores
 
 _FORMAT = "fairseq_lottery scores 1"
@@ -44,17 +44,13 @@ def is_scores(path: Union[str, Path]) -> bool:
 
 
 def load_scores(path: Union[str, Path]) -> tuple[Anatomy, Scores, dict[str, Any]]:
-    """Return the anatomy, the scores and the record in a file; see ``load_stored``."""
-
-    def parse(anatomy: Anatomy, content: dict[str, Any]) -> tuple[Anatomy, Scores]:
+    """Return anatomy, scores and record in a file; see ``stored_content`` for errors."""
+    description = "file of scores; make one with fairseq-lottery heads importance"
+    with stored_content(path, _FORMAT, description) as (content, anatomy, record):
         scores = content.get("scores")
         if not isinstance(scores, dict) or not set(scores) <= set(KINDS):
             raise LotteryError(f"scores must map {', '.join(KINDS)} to module -> numbers")
-        return anatomy, {kind: _scores(kind, one, anatomy) for kind, one in scores.items()}
-
-    description = "file of scores; make one with fairseq-lottery heads importance"
-    (anatomy, scores), record = load_stored(path, _FORMAT, description, parse)
-    return anatomy, scores, record
+        return anatomy, {kind: _scores(kind, m, anatomy) for kind, m in scores.items()}, record
 
 
 def _scores(kind: str, modules: Any, anatomy: Anatomy) -> dict[str, Tensor]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Callable
 
 import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.heads.components.anatomy import Anatomy
+from fairseq_lottery.heads.components.anatomy import Anatomy, tensors_of
 from fairseq_lottery.heads.measures.importance import Scores
 
 Weights = Mapping[str, Tensor]
@@ -47,16 +47,16 @@ def _scores(
 ) -> Scores:
     """Return the sum of ``size`` over the entries of each component, in fp64."""
 
-    def total(groups: int, rows: list[str], columns: list[str]) -> Tensor:
-        """Sum over tensors that consist of ``groups`` components by rows or by columns."""
+    def total(groups: int, tensors: Iterable[tuple[str, int]]) -> Tensor:
+        """Sum over tensors that consist of ``groups`` components along a dimension."""
         sums = torch.zeros(groups, dtype=torch.float64)
-        for name in [*rows, *columns]:
+        for name, dim in tensors:
             if name not in weights and name.endswith(".bias"):
                 continue
             if name not in weights:
                 raise LotteryError(f"the model has no {name}, so its components have no norm")
             tensor = size(weights[name].detach().double())
-            lines = tensor.T if name in columns else tensor
+            lines = tensor.transpose(0, dim)
             if not lines.shape[0] or lines.shape[0] % groups:
                 raise LotteryError(
                     f"{name} has shape {tuple(tensor.shape)}, which does not divide into {groups}"
@@ -65,20 +65,10 @@ def _scores(
             sums += lines.reshape(groups, -1).sum(dim=1).cpu()
         return sums
 
-    projections = [f"{p}_proj.{kind}" for p in "qkv" for kind in ("weight", "bias")]
     heads = {
-        name: total(
-            count,
-            [f"{name}.{one}" for one in projections],
-            [f"{name}.out_proj.weight"] if head_columns else [],
-        )
+        name: total(count, (one for one in tensors_of(name) if head_columns or one[1] == 0))
         for name, count in anatomy.heads.items()
     }
-    units = {
-        name: total(count, [f"{name}.fc1.weight", f"{name}.fc1.bias"], [f"{name}.fc2.weight"])
-        for name, count in anatomy.units.items()
-    }
-    blocks = {
-        name: units[name].sum()[None] + total(1, [f"{name}.fc2.bias"], []) for name in anatomy.units
-    }
+    units = {name: total(count, tensors_of(name)) for name, count in anatomy.units.items()}
+    blocks = {n: own.sum()[None] + total(1, [(f"{n}.fc2.bias", 0)]) for n, own in units.items()}
     return {"heads": heads, "units": units, "blocks": blocks}

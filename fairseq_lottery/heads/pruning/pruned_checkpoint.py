@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
@@ -50,18 +50,17 @@ def prune_components(
     source, state = _read_model(path, out)
     components, _ = load_choice_for(source, choice_path)
     keep = weight_masks(components, source.shapes)
-    task_state = dict(state.get("task_state") or {})
-    if source.kind != KIND and (task_state.get("lottery") or {}).get("mask") is not None:
-        assert source.mask is not None
+    mask = source.mask if source.kind == "checkpoint" else None
+    if mask is not None:
         for name in keep:
-            if name not in source.mask:
+            if name not in mask:
                 raise LotteryError(
                     f"the mask of {path} leaves {name} dense, but --components prunes some of it;"
                     " prune the output of fairseq-lottery export, which has no mask"
                 )
-        task_state = _with_mask(restrict(source.mask, components, source.shapes), task_state)
+        mask = restrict(mask, components, source.shapes)
     model = without_biases(_zeroed(state["model"], keep), components)
-    _save(out, state, model, task_state, overwrite)
+    _save(out, state, model, mask, overwrite)
     return components
 
 
@@ -88,10 +87,8 @@ def prune_weights(
         raise LotteryError(f"{mask_path} does not have a mask for a model like {path}")
     if source.is_pruned:
         raise LotteryError(f"{path} is pruned already; prune the dense model")
-    task_state = dict(state.get("task_state") or {})
-    if task_state.get("lottery"):
-        task_state = _with_mask(mask, task_state)
-    _save(out, state, _zeroed(state["model"], mask), task_state, overwrite)
+    stored = mask if source.lottery else None
+    _save(out, state, _zeroed(state["model"], mask), stored, overwrite)
     return mask
 
 
@@ -123,19 +120,18 @@ def _zeroed(model: Mapping[str, Any], keep: Mapping[str, Tensor]) -> dict[str, A
     return {name: zeroed[ties.get(name, name)] for name in model}
 
 
-def _with_mask(mask: Mask, task_state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of this plugin's task with this mask; keep its dictionaries."""
-    kept = {n: value for n, value in task_state["lottery"].items() if n not in _RUN_ENTRIES}
-    return {**task_state, "lottery": {**kept, "mask": mask_to_state(mask)}}
-
-
 def _save(
     out: Union[str, Path],
     state: Mapping[str, Any],
     model: Mapping[str, Any],
-    task_state: Mapping[str, Any],
+    mask: Optional[Mask],
     overwrite: bool,
 ) -> None:
+    """Write a checkpoint; a mask is stored with the dictionaries of this plugin's task."""
+    task_state = dict(state.get("task_state") or {})
+    if mask is not None:
+        entries = {n: v for n, v in task_state["lottery"].items() if n not in _RUN_ENTRIES}
+        task_state["lottery"] = {**entries, "mask": mask_to_state(mask)}
     kept = ("args", "cfg", "criterion", "optimizer_history")
     checkpoint = {
         **{name: state[name] for name in kept if name in state},

@@ -40,10 +40,6 @@ class Choices:
         """Return the shares at which a technique has choices, in increasing order."""
         return sorted({share for name, share, _ in self.masks if name == technique})
 
-    def count(self, kind: str) -> int:
-        """Return the number of components of a kind in a model."""
-        return sum(self.anatomy.sizes[kind].values()) if self.anatomy is not None else 0
-
     def of(self, technique: str, share: float) -> list[ComponentMask]:
         """Return the choices of all seeds, by seed."""
         cells = sorted(cell for cell in self.masks if cell[:2] == (technique, share))
@@ -56,42 +52,34 @@ def read_choices(group: Group) -> Choices:
     Raises:
         LotteryError: a file cannot be read, or is for another model than the others.
     """
-    first: list[tuple[str, Anatomy]] = []
-
-    def refuse_other_model(title: str, anatomy: Anatomy) -> None:
-        if not _fits_plot(anatomy):
-            raise LotteryError(
-                f"{title} are for a model without heads, or with more than {_HEADS} heads or"
-                f" {_LAYERS} layers"
-            )
-        first.append((title, anatomy))
-        if anatomy != first[0][1]:
-            raise LotteryError(
-                f"{first[0][0]} and {title} are for models with different heads or units; report"
-                " them separately"
-            )
-
+    anatomies: dict[str, Anatomy] = {}
     masks: dict[Cell, ComponentMask] = {}
     for cell, path in group.choices.items():
         if is_plain(path):
             masks[cell], _ = load_choice(path)
-            refuse_other_model(f"the components of {name_of(cell)}", masks[cell].anatomy)
+            anatomies[f"the components of {name_of(cell)}"] = masks[cell].anatomy
     importance: dict[str, dict[int, Scores]] = {}
     for (measure, seed), path in sorted(group.importance.items()):
         if is_plain(path):
-            anatomy, scores, _ = load_scores(path)
-            refuse_other_model(f"the scores in {path}", anatomy)
+            anatomies[f"the scores in {path}"], scores, _ = load_scores(path)
             importance.setdefault(measure, {})[seed] = scores
+    first = next(iter(anatomies), "")
+    for title, anatomy in anatomies.items():
+        has_few_heads = 0 < anatomy.count("heads") <= _HEADS
+        if not has_few_heads or any(layer_of(name) >= _LAYERS for name in anatomy.heads):
+            raise LotteryError(
+                f"{title} are for a model without heads, or with more than {_HEADS} heads or"
+                f" {_LAYERS} layers"
+            )
+        if anatomy != anatomies[first]:
+            raise LotteryError(
+                f"{first} and {title} are for models with different heads or units; report them"
+                " separately"
+            )
     return Choices(
-        anatomy=first[0][1] if first else None,
+        anatomy=anatomies.get(first),
         masks=masks,
         importance=importance,
-        missing=sum(not is_plain(path) for path in group.choices.values()),
-        scores_missing=sum(not is_plain(path) for path in group.importance.values()),
+        missing=len(group.choices) - len(masks),
+        scores_missing=len(group.importance) - sum(map(len, importance.values())),
     )
-
-
-def _fits_plot(anatomy: Anatomy) -> bool:
-    """Return whether a model has heads, and not too many heads and layers for a plot."""
-    few = 0 < sum(anatomy.heads.values()) <= _HEADS
-    return few and all(layer_of(name) < _LAYERS for name in anatomy.heads)

@@ -30,11 +30,11 @@ _READ = (
 
 def importance_grid(group: Group, choices: Choices, page: Size) -> Optional[Drawing]:
     """Plot the importance of the dense model's heads by measure; None without scores of heads."""
-    by_measure = {}
-    for measure, by_seed in choices.importance.items():
-        own = [scores["heads"] for scores in by_seed.values() if scores.get("heads")]
-        if own:
-            by_measure[measure] = own
+    by_measure = {
+        measure: own
+        for measure, by_seed in choices.importance.items()
+        if (own := [scores["heads"] for scores in by_seed.values() if scores.get("heads")])
+    }
     if choices.anatomy is None or not by_measure:
         return None
     over, titles = _seeds({measure: len(own) for measure, own in by_measure.items()})

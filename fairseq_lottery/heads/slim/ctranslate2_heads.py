@@ -22,21 +22,19 @@ logger = logging.getLogger(__name__)
 
 def narrow(spec: Any, components: ComponentMask) -> None:
     """Cut pruned heads and units out of a specification, in place; log heads of zeros."""
-    sides = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
-    for side, attentions in sides.items():
+    own = {"self_attn": "self_attention"}
+    for side, attributes in (("encoder", own), ("decoder", {**own, "encoder_attn": "attention"})):
         stack = getattr(spec, side)
-        names = [
-            f"{side}.layers.{n}.{attention}"
-            for n in range(len(stack.layer))
-            for attention in attentions
+        attentions = [
+            (layer, attribute, components["heads"][f"{side}.layers.{number}.{name}"])
+            for number, layer in enumerate(stack.layer)
+            for name, attribute in attributes.items()
         ]
-        kept = [int(components["heads"][name].sum()) for name in names]
+        kept = [int(keep.sum()) for *_, keep in attentions]
         most = max(1, *kept)
-        for name in names:
-            layer = stack.layer[int(name.split(".")[2])]
-            attribute = "attention" if name.endswith("encoder_attn") else "self_attention"
+        for layer, attribute, keep in attentions:
             full = getattr(layer, attribute)
-            setattr(layer, attribute, _narrowed_attention(full, components["heads"][name], most))
+            setattr(layer, attribute, _narrowed_attention(full, keep, most))
         stack.num_heads = np.int16(most)
         if sum(kept) < most * len(kept):
             logger.warning(
@@ -45,8 +43,7 @@ def narrow(spec: Any, components: ComponentMask) -> None:
                 *(side, most * len(kept) - sum(kept), sum(kept), most, len(kept)),
             )
         for number, layer in enumerate(stack.layer):
-            name = f"{side}.layers.{number}"
-            _narrow_ffn(layer.ffn, components["units"][name] & components["blocks"][name])
+            _narrow_ffn(layer.ffn, components.kept_units(f"{side}.layers.{number}"))
 
 
 def _narrowed_attention(attention: Any, keep: Tensor, heads: int) -> Any:

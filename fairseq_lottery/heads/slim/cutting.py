@@ -20,7 +20,11 @@ from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.component_mask import ComponentMask
-from fairseq_lottery.heads.components.pruned_weights import find_pruned, has_nonzeros
+from fairseq_lottery.heads.components.pruned_weights import (
+    find_pruned,
+    has_nonzeros,
+    pruned_tensors,
+)
 
 #: activations whose output for zero is zero: all that fairseq trains with
 _ZERO_AT_ZERO = ("relu", "relu_squared", "gelu", "gelu_fast", "gelu_accurate", "tanh", "linear")
@@ -46,7 +50,7 @@ def find_idle(weights: Mapping[str, Tensor], anatomy: Anatomy, activation: str) 
         if pruned.mode == "zero":
             kept["heads"][name] &= pruned["heads"][name]
     for name, count in anatomy.units.items():
-        keep = pruned["units"][name] & pruned["blocks"][name]
+        keep = pruned.kept_units(name)
         if activation in _ZERO_AT_ZERO:
             keep = keep & _has_output(weights, f"{name}.fc1", count)
         if f"{name}.ffn_layernorm.weight" in weights:
@@ -123,7 +127,7 @@ def restored_shapes(
         raise LotteryError(
             f"the cut model has {stored} weights, but restored it would have {total}"
         )
-    return {**{name: tuple(tensor.shape) for name, tensor in weights.items()}, **shapes}
+    return {**shapes_of(weights), **shapes}
 
 
 def _places(
@@ -134,25 +138,16 @@ def _places(
         raise LotteryError(
             "heads that attend evenly output the mean of their values, so they cannot be cut"
         )
-    for name, keep in components["heads"].items():
-        if bool(keep.all()):
-            continue
-        bias = weights.get(f"{name}.out_proj.bias")
-        divides = bias is not None and bias.dim() == 1 and bias.numel() % keep.numel() == 0
-        if bias is None or not divides or not bias.numel():
-            raise LotteryError(f"the model has no attention {name} of {keep.numel()} heads")
-        rows = keep.repeat_interleave(bias.numel() // keep.numel())
-        yield from ((f"{name}.{p}_proj.{k}", 0, rows) for p in "qkv" for k in ("weight", "bias"))
-        yield f"{name}.out_proj.weight", 1, rows
-    for name, units in components["units"].items():
-        keep = units & components["blocks"][name]
-        if bool(keep.all()):
-            continue
-        bias = weights.get(f"{name}.fc2.bias")
-        if bias is None or bias.dim() != 1:
-            raise LotteryError(f"the model has no FFN {name}")
-        yield from ((f"{name}.fc1.weight", 0, keep), (f"{name}.fc1.bias", 0, keep))
-        yield f"{name}.fc2.weight", 1, keep
+    shapes = shapes_of(weights)
+    for name, dim, keep in pruned_tensors(components, shapes):
+        if len(shapes.get(_bias_of(name), ())) != 1:
+            raise LotteryError(f"the model has no vector {_bias_of(name)}")
+        yield name, dim, keep
+
+
+def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _bias_of(name: str) -> str:
@@ -198,9 +193,9 @@ def cut(model: nn.Module, components: ComponentMask) -> None:
             attention.num_heads = int(keep.sum())
             attention.embed_dim = attention.num_heads * attention.head_dim
             attention.skip_embed_dim_check = True
-    for name, keep in components["units"].items():
+    for name in components.anatomy.units:
         layer: Any = modules[name]
-        if not bool((keep & components["blocks"][name]).any()):
+        if not bool(components.kept_units(name).any()):
             layer.fc1, layer.fc2 = Nothing(), Bias(layer.fc2.bias)
     for module in modules.values():
         _disable_fused_path(module)

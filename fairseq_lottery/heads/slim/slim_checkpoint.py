@@ -28,9 +28,9 @@ from fairseq_lottery.heads.slim.cutting import (
     cut_weights,
     find_idle,
     refuse_other_anatomy,
+    shapes_of,
     with_zeros,
 )
-from fairseq_lottery.inference.model_builder import complete_arguments
 
 _KINDS = ("heads", "units")
 #: default number of tokens of a sentence, about a line of news
@@ -75,7 +75,7 @@ class Cut:
         return text
 
 
-def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
+def slim_checkpoint(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut]:
     """Return a plain checkpoint without components that contribute nothing, and the cut.
 
     Args:
@@ -89,16 +89,13 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     task = settings.task
     adapter_of(task.get("_name")).refuse_unless_translating(path, "--to slim")
     weights = untie(state["model"])[0]
-    shapes = _shapes(weights)
+    shapes = shapes_of(weights)
     architecture = _completed(settings, path)
     anatomy = Anatomy.of(shapes, architecture)
     components = find_idle(weights, anatomy, str(architecture.get("activation_fn", "relu")))
     pruned = find_pruned(weights, anatomy)
-    even = 0
-    if pruned.mode == "uniform":
-        even = sum(
-            int((~pruned["heads"][n] & keep).sum()) for n, keep in components["heads"].items()
-        )
+    uncut = set(pruned.pruned("heads")) - set(components.pruned("heads"))
+    even = len(uncut) if pruned.mode == "uniform" else 0
     if not any(map(components.count_pruned, _KINDS)):
         why = (
             f"its {even} pruned heads attend evenly and output the mean of their values"
@@ -112,7 +109,7 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     cut = Cut(
         components,
         (numbers[0], numbers[1]),
-        (flops_per_token(shapes), flops_per_token(_shapes(smaller))),
+        (flops_per_token(shapes), flops_per_token(shapes_of(smaller))),
         even,
     )
     cfg = {
@@ -123,7 +120,7 @@ def slim_state(state: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], Cut
     return {**state, "cfg": cfg, "model": model}, cut
 
 
-def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
+def whole_checkpoint(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """Return a plain checkpoint with zeros where components were cut out.
 
     Raises:
@@ -133,8 +130,8 @@ def restore_state(state: Mapping[str, Any], path: Any) -> dict[str, Any]:
     components = read_cut(settings.model)
     model = with_zeros(state["model"], components)
     architecture = _completed(settings, path)
-    refuse_other_layers(_shapes(model), components.anatomy, architecture)
-    refuse_other_anatomy(Anatomy.of(_shapes(model), architecture), components)
+    refuse_other_layers(shapes_of(model), components.anatomy, architecture)
+    refuse_other_anatomy(Anatomy.of(shapes_of(model), architecture), components)
     name = re.sub("_lottery$", "", str(settings.task.get("_name") or "translation"))
     cfg = {
         **settings_of(state.get("cfg")),
@@ -174,10 +171,8 @@ def flops_per_token(shapes: Mapping[str, tuple[int, ...]], length: int = LENGTH)
     return total + 2 * rows * width
 
 
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
 def _completed(settings: Settings, path: Any) -> dict[str, Any]:
     """Return the settings that shape the model, with the defaults of its architecture."""
+    from fairseq_lottery.inference.model_builder import complete_arguments  # imports fairseq
+
     return vars(complete_arguments(Namespace(**settings.architecture), path))

@@ -7,27 +7,24 @@ of the metric.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS
+from fairseq_lottery.heads.components.anatomy import KINDS as KINDS
 from fairseq_lottery.options import Gradients, Importance
-from fairseq_lottery.options.axes import MEASURE, PER, RANKING, STRATEGY, UNSHARED
+from fairseq_lottery.options.axes import MEASURE, PER, RANKING, SHARED
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
 from fairseq_lottery.workflow.trainings.training import ComponentChoice
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 #: subnetworks that a search writes, each of the same size
 SUBNETWORKS = ("good", "random", "bad")
-#: strategies that take a share
-STRATEGIES = tuple(name for name in STRATEGY.names if name not in UNSHARED)
-
-#: as ``heads choose --kind``
-KINDS = ("heads", "units", "blocks")
 #: kind -> its types, as ``heads choose --types``
-TYPES = {"heads": ("enc_self", "dec_self", "enc_dec"),
-         **dict.fromkeys(("units", "blocks"), ("enc_ffn", "dec_ffn"))}  # fmt: skip
+TYPES = {"heads": ATTENTIONS, "units": FFNS, "blocks": FFNS}
 #: what follows ``heads-``, ``units-`` and ``blocks-`` in a technique's name
-OWN_NAMES = (*STRATEGIES, *(name for name in SUBNETWORKS if name != "random"), "gates")
+OWN_NAMES = (*SHARED, *(name for name in SUBNETWORKS if name != "random"), "gates")
 
 #: settings of what follows the pruning, which all techniques here have, with their defaults
 _THEN: dict[str, Any] = {"then": "fine-tune", "updates": None, "lr": None}
@@ -63,51 +60,39 @@ def _register(
     technique(name, title, rows, {**then, **own})(plan)
 
 
-def _by_strategy(kind: str, strategy: str) -> Choose:
+def _by_strategy(
+    kind: str, strategy: str, v: Vocabulary, share: float, own: Own
+) -> ComponentChoice:
     """Return a choice in the dense run by importance, at random, by position, or by type."""
-
-    def choose(v: Vocabulary, share: float, own: Own) -> ComponentChoice:
-        if "types" in own:
-            own = {**own, "types": _order(kind, own["types"])}
-        return _choice(v, kind, share, own, strategy=strategy)
-
-    return choose
+    if "types" in own:
+        own = {**own, "types": _order(kind, own["types"])}
+    return _choice(v, kind, share, own, strategy=strategy)
 
 
-def _by_gates(kind: str) -> Choose:
+def _by_gates(kind: str, v: Vocabulary, share: float, own: Own) -> ComponentChoice:
     """Return a choice by learned gates, with one training under gates per row (Voita 2019)."""
-
-    def choose(v: Vocabulary, share: float, own: Own) -> ComponentChoice:
-        _refuse(v, kind, {})
-        return ComponentChoice(v.learn(kind, share, own["learning"]), kind, share, measure="gates")
-
-    return choose
+    _refuse(v, kind, {})
+    return ComponentChoice(v.learn(kind, share, own["learning"]), kind, share, measure="gates")
 
 
-def _by_search(kind: str, way: str, subnetwork: str) -> Choose:
+def _by_search(
+    kind: str, way: str, subnetwork: str, v: Vocabulary, share: float, own: Own
+) -> ComponentChoice:
     """Return a choice by a search, or by a control of the same size (Prasanna 2020)."""
-
-    def choose(v: Vocabulary, share: float, own: Own) -> ComponentChoice:
-        ranked = {**own, "measure": "gradient"}
-        return _choice(v, kind, share, ranked, strategy=subnetwork, way=way)
-
-    return choose
+    ranked = {**own, "measure": "gradient"}
+    return _choice(v, kind, share, ranked, strategy=subnetwork, way=way)
 
 
-def _by_magnitude(subnetwork: str) -> Choose:
+def _by_magnitude(subnetwork: str, v: Vocabulary, share: float, own: Own) -> ComponentChoice:
     """Return the weights that m-pruning prunes, or a control of the same size (Prasanna 2020)."""
-
-    def choose(v: Vocabulary, share: float, own: Own) -> ComponentChoice:
-        if v.pruning.prunable not in ("all-matrices", "no-embeddings") or v.pruning.keep_dense:
-            raise LotteryError(
-                "m-pruning prunes the smallest weights of all matrices but the embeddings; leave"
-                " prunable and keep_dense out"
-            )
-        return ComponentChoice(
-            v.dense, "weights", share, "magnitude", subnetwork, subset=v.selection_subset
+    if v.pruning.prunable not in ("all-matrices", "no-embeddings") or v.pruning.keep_dense:
+        raise LotteryError(
+            "m-pruning prunes the smallest weights of all matrices but the embeddings; leave"
+            " prunable and keep_dense out"
         )
-
-    return choose
+    return ComponentChoice(
+        v.dense, "weights", share, "magnitude", subnetwork, subset=v.selection_subset
+    )
 
 
 def _choice(v: Vocabulary, kind: str, share: float, own: Own, **more: Any) -> ComponentChoice:
@@ -150,17 +135,19 @@ def _refuse(v: Vocabulary, kind: str, own: Own) -> None:
 
 
 for _kind in KINDS:
-    for _name in STRATEGIES:
+    for _name in SHARED:
         _own = {"measure": Importance.measure, **_GRADIENTS} if _name in RANKING else {}
         _own = {"types": ()} if _name == "types" else _own
-        _title = f"{_kind} {_name}"
-        _register(f"{_kind}-{_name}", _title, _kind, _by_strategy(_kind, _name), {**_LEAST, **_own})
+        _choose: Choose = partial(_by_strategy, _kind, _name)
+        _register(f"{_kind}-{_name}", f"{_kind} {_name}", _kind, _choose, {**_LEAST, **_own})
     for _name in ("good", "bad"):  # the strategy random has the same size
-        _title, _choose = f"{_name} {_kind}, found in steps", _by_search(_kind, "steps", _name)
+        _title = f"{_name} {_kind}, found in steps"
+        _choose = partial(_by_search, _kind, "steps", _name)
         _register(f"{_kind}-{_name}", _title, _kind, _choose, {**_LEAST, **_GRADIENTS})
     _title = f"{_kind} by learned gates"
-    _register(f"{_kind}-gates", _title, _kind, _by_gates(_kind), {"learning": None})
+    _register(f"{_kind}-gates", _title, _kind, partial(_by_gates, _kind), {"learning": None})
 for _name in SUBNETWORKS:
-    _choose = _by_search("heads", "phases", _name)
+    _choose = partial(_by_search, "heads", "phases", _name)
     _register(f"s-{_name}", f"s-pruning, {_name}", "metric", _choose, {**_LEAST, **_GRADIENTS})
-    _register(f"m-{_name}", f"m-pruning, {_name}", "metric", _by_magnitude(_name), {}, _THEN)
+    _choose = partial(_by_magnitude, _name)
+    _register(f"m-{_name}", f"m-pruning, {_name}", "metric", _choose, {}, _THEN)

@@ -14,12 +14,9 @@ from fairseq_lottery.report.plots.drawings import (
     Drawing,
     Size,
     draw,
-    grid_of,
     legend_outside,
-    legend_rows,
     limits,
     looks,
-    new_figure,
     panels_of,
     share_axis,
 )
@@ -48,11 +45,11 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         return None
     logarithmic = group.rows == WEIGHTS
     shares = [s for s in group.sparsities if s < 1 or not logarithmic]
-    points = {
-        name: [(s, values) for s in shares if (values := group.values(key, name, s))]
+    lines = {
+        name: line
         for name in group.techniques
+        if (line := [(s, values) for s in shares if (values := group.values(key, name, s))])
     }
-    lines = {name: line for name, line in points.items() if line}
     if not lines:
         return None
     dense = group.values(key, DENSE, 0.0)
@@ -63,15 +60,11 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         axes.axhspan(middle - spread, middle + spread, color=GREY, alpha=0.15, linewidth=0)
         return axes.axhline(middle, color=GREY, linestyle="--")
 
-    def paint(size: Size) -> Figure:
-        figure, axes = _share_figure(group, lines, size, ("dense", dense_line) if dense else None)
-        cells = [values for line in lines.values() for _, values in line]
-        cells += [dense] if dense else []
-        ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
-        axes.set_ylim(limits([end for mean, sd in ends for end in (mean - sd, mean + sd)]))
-        axes.set_ylabel(key.metric)
-        return figure
-
+    reference = ("dense", dense_line) if dense else None
+    cells = [values for line in lines.values() for _, values in line]
+    cells += [dense] if dense else []
+    ends = [(statistics.fmean(values), deviation(values) or 0.0) for values in cells]
+    y_limits = limits([end for mean, sd in ends for end in (mean - sd, mean + sd)])
     most = max(len(values) for line in lines.values() for _, values in line)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
     by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
@@ -80,7 +73,7 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
         f"{key.metric} on {key.subset} by {by} ({key.words}; {bars}). The axis is {axis}; the"
         " dashed line is the dense model.",
         page,
-        paint,
+        lambda size: _share_figure(group, lines, size, key.metric, y_limits, reference),
     )
 
 
@@ -105,19 +98,14 @@ def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         means = [(1 - s, statistics.fmean(values)) for s, values in sorted(chances.items())]
         return axes.plot(*zip(*means), color=GREY, linestyle="--", marker="_")[0]
 
-    def paint(size: Size) -> Figure:
-        figure, axes = _share_figure(group, lines, size, ("chance", chance_line))
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_ylabel("overlap of two seeds")
-        return figure
-
+    reference, label = ("chance", chance_line), "overlap of two seeds"
     return draw(
         group.file("overlap-seeds"),
         "Overlap (Jaccard index) of the weights that two seeds of one technique keep, the mean"
         " over pairs of seeds; the dashed line is the overlap of independent masks of these"
         " densities.",
         page,
-        paint,
+        lambda size: _share_figure(group, lines, size, label, (-0.02, 1.02), reference),
     )
 
 
@@ -125,12 +113,14 @@ def _share_figure(
     group: Group,
     lines: Lines,
     page: Size,
+    label: str,
+    y_limits: tuple[float, float],
     reference: Optional[tuple[str, Callable[[Axes], Any]]],
-) -> tuple[Figure, Axes]:
+) -> Figure:
     """Return a figure with the lines, and below them a reference (label, and drawing function)."""
     labels = [*([reference[0]] if reference else []), *map(group.title_of, lines)]
-    height = min(0.62 * page.width, 3.6) + (3 + legend_rows(labels, page)[1]) * page.line
-    figure = new_figure(page, height)
+    height = min(0.62 * page.width, 3.6) + (3 + page.legend_of(labels)[0]) * page.line
+    figure = page.new_figure(height)
     axes = figure.add_subplot()
     handles = [reference[1](axes)] if reference else []
     styles = looks(group.techniques)
@@ -151,17 +141,19 @@ def _share_figure(
     shares = {share for line in lines.values() for share, _ in line}
     share_axis(axes, shares, page, logarithmic=group.rows == WEIGHTS)
     axes.set_xlabel(group.words.axis)
+    axes.set_ylim(y_limits)
+    axes.set_ylabel(label)
     legend_outside(figure, handles, labels, page)
-    return figure, axes
+    return figure
 
 
 def learning_curves(group: Group, metric: str, page: Size) -> Optional[Drawing]:
     """Plot a validation metric by update, with a panel per share; None if no run has it."""
-    finite = {
-        cell: [point for point in points if math.isfinite(point.value)]
+    curves = {
+        cell: finite
         for cell, points in group.curves.get(("valid", metric), {}).items()
+        if (finite := [point for point in points if math.isfinite(point.value)])
     }
-    curves = {cell: points for cell, points in finite.items() if points}
     if not curves:
         return None
     cut = " The axis omits the start, where the loss is much higher."
@@ -184,11 +176,11 @@ def _learning_figure(
     names = [name for name in (DENSE, *group.techniques) if any(name == c[0] for c in curves)]
     styles = {n: {**look, "marker": ""} for n, look in looks(group.techniques).items()}
     styles[DENSE] = {"color": "0.6"}
-    rows, columns = grid_of(len(sparsities), 8.5 * page.line, page)
+    rows, columns = page.grid_of(len(sparsities), 8.5 * page.line)
     labels = [group.title_of(name) for name in names]
     panel = min((0.75 if columns > 1 else 0.5) * page.width / columns, 2.6) + page.line
-    height = rows * panel + (4 + legend_rows(labels, page)[1]) * page.line
-    figure = new_figure(page, height)
+    height = rows * panel + (4 + page.legend_of(labels)[0]) * page.line
+    figure = page.new_figure(height)
     panels, _ = panels_of(figure, len(sparsities), rows, columns)
     for sparsity, axes in zip(sparsities, panels):
         for name in names:

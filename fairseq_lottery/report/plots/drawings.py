@@ -78,6 +78,23 @@ class Size:
         """Width of a character of a tick label in inches."""
         return CHARACTER * 0.875 * self.font * _PT
 
+    def new_figure(self, height: float) -> Figure:
+        """Return an empty figure of the page's width, ``height`` inches high."""
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=(self.width, height), layout="constrained")
+
+    def grid_of(self, count: int, narrowest: float) -> tuple[int, int]:
+        """Return rows and columns of panels that are at least ``narrowest`` inches wide."""
+        columns = max(1, min(count, int(self.width / narrowest)))
+        rows = -(-count // columns)
+        return rows, -(-count // rows)
+
+    def legend_of(self, labels: Sequence[str]) -> tuple[int, int]:
+        """Return the rows and columns of a legend, whose columns fit its longest label."""
+        entry = (0.5 * 0.875 * max(map(len, labels)) + 3.8) * self.font * _PT
+        return self.grid_of(len(labels), entry)
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -132,27 +149,12 @@ def draw(slug: str, caption: str, page: Size, paint: Callable[[Size], Figure]) -
     return Drawing(slug, caption, page.width, files)
 
 
-def new_figure(page: Size, height: float) -> Figure:
-    """Return an empty figure of the page's width, ``height`` inches high."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(page.width, height), layout="constrained")
-
-
-def legend_rows(labels: Sequence[str], page: Size) -> tuple[int, int]:
-    """Return the columns and rows of a legend, whose columns fit its longest label."""
-    entry = (0.5 * 0.875 * max(map(len, labels)) + 3.8) * page.font * _PT
-    columns = max(1, min(len(labels), int(page.width / entry)))
-    rows = -(-len(labels) // columns)
-    return -(-len(labels) // rows), rows
-
-
 def legend_outside(
     figure: Figure, handles: Sequence[Any], labels: Sequence[str], page: Size, side: str = "lower"
 ) -> None:
     """Draw a legend below the plots, or above them with ``side="upper"``."""
     place: Any = f"outside {side} center"
-    figure.legend(handles, labels, loc=place, ncols=legend_rows(labels, page)[0])
+    figure.legend(handles, labels, loc=place, ncols=page.legend_of(labels)[1])
 
 
 def panels_of(figure: Figure, count: int, rows: int, columns: int) -> tuple[list[Axes], Any]:
@@ -163,13 +165,6 @@ def panels_of(figure: Figure, count: int, rows: int, columns: int) -> tuple[list
     for axes in grid.flat[max(0, count - columns) : count]:
         axes.tick_params(labelbottom=True)
     return list(grid.flat[:count]), grid
-
-
-def grid_of(count: int, narrowest: float, page: Size) -> tuple[int, int]:
-    """Return rows and columns of ``count`` panels that are at least ``narrowest`` inches wide."""
-    columns = max(1, min(count, int(page.width / narrowest)))
-    rows = -(-count // columns)
-    return rows, -(-count // rows)
 
 
 def share_axis(axes: Axes, shares: Iterable[float], page: Size, logarithmic: bool) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from fairseq_lottery.report.plots.drawings import CHARACTER, Size, grid_of, new_figure, panels_of
+from fairseq_lottery.report.plots.drawings import CHARACTER, Size, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def heat_maps(
 
     upright = _is_upright(columns, len(panels[0][1][0]))
     down, beside, height, numbers = _layout(panels, columns, rows, page, row_height)
-    figure = new_figure(page, height)
+    figure = page.new_figure(height)
     axes, grid = panels_of(figure, len(panels), down, beside)
     norm: Any = LogNorm(low, 1) if logarithmic else Normalize(low, 1)
     colours = colormaps["cividis"].with_extremes(bad=empty)
@@ -110,7 +110,7 @@ def _layout(
     number_width, number_height = 3.2 * CHARACTER * _SMALL * page.font / 72, _SMALL * page.line
     for least in (number_width, _LEAST):
         narrowest = max(wide * least, title_width, labels)
-        down, beside = grid_of(len(panels), narrowest, inner)
+        down, beside = inner.grid_of(len(panels), narrowest)
         if down * (deep * (row_height or number_height) + heading) <= space:
             break
     if down == 1:  # few small panels do not fill the width of the page

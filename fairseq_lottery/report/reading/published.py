@@ -70,15 +70,18 @@ def load(name: str) -> Published:
     return Published(values=values, remarks=remarks, **about)
 
 
-def differing(published: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return entries that differ in two recipes: (entry, published, here).
+def compare_recipes(
+    published: Mapping[str, Any], here: Mapping[str, Any]
+) -> tuple[list[str], list[tuple[str, Any, Any]]]:
+    """Return the entries that two recipes share, and those that differ: (entry, published, here).
 
     First those that both state, then those that only one of them states (the other is None).
     """
     common = [key for key in published if key in here]
-    changed = [key for key in common if not is_same_entry(published[key], here[key])]
+    equal = [key for key in common if is_same_entry(published[key], here[key])]
+    changed = [key for key in common if key not in equal]
     single = [key for key in [*published, *here] if (key in published) != (key in here)]
-    return [(key, published.get(key), here.get(key)) for key in changed + single]
+    return equal, [(key, published.get(key), here.get(key)) for key in changed + single]
 
 
 def is_same_entry(a: Any, b: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -14,6 +14,8 @@ from fairseq_lottery.records.plan import METRIC, ROWS, WEIGHTS, Plan, Stage
 from fairseq_lottery.report.reading.comparability import check
 from fairseq_lottery.report.reading.records import Run
 from fairseq_lottery.report.reading.table_words import (
+    LOSSES,
+    SACREBLEU,
     WORDS,
     Cell,
     Evaluation,
@@ -97,6 +99,17 @@ class Group:
         """Return the scores of one cell of a table, one for each seed."""
         return [score.score for score in self.scores(evaluation, technique, sparsity)]
 
+    def most_seeds(self, evaluation: Evaluation) -> int:
+        """Return the maximum number of seeds of a cell of a table."""
+        return max(len(self.values(evaluation, *cell[:2])) for cell in self.tables[evaluation])
+
+    def decimals(self, evaluation: Evaluation) -> int:
+        """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
+        if evaluation.metric in LOSSES:
+            return 3
+        scores = (abs(score.score) for score in self.tables[evaluation].values())
+        return 3 if evaluation.metric not in SACREBLEU and max(scores) <= 1.5 else 1
+
 
 def gather(runs: Iterable[Run]) -> list[Group]:
     """Group runs by recipe, and their techniques by the quantity of their shares.
@@ -120,8 +133,8 @@ def gather(runs: Iterable[Run]) -> list[Group]:
             names = [f"{number}-{slug(recipe)}"] if len(recipes) > 1 else []
             names += [rows] if len(kinds) > 1 else []
             title = f"{recipe}: {WORDS[rows].title}" if len(kinds) > 1 else recipe
-            restricted = [_restricted(run, rows, rows == home) for run in recipe_runs]
-            groups.append(_group(restricted, number, recipe, title, "-".join(names), rows))
+            group = _group(recipe_runs, number, recipe, title, "-".join(names), rows)
+            groups.append(group if rows == home else replace(group, importance={}))
     return groups
 
 
@@ -152,32 +165,6 @@ def _kinds(runs: Sequence[Run]) -> list[str]:
     return [rows for rows in ROWS if rows in kinds] or [WEIGHTS]
 
 
-def _restricted(run: Run, rows: str, is_home: bool) -> Run:
-    """Return a run with the dense model and the techniques of one kind of rows.
-
-    Args:
-        is_home: whether the run keeps its importance.
-    """
-
-    def fits(technique: str) -> bool:
-        return technique == DENSE or run.plan.rows_of(technique) == rows
-
-    plan = run.plan
-    records: dict[str, Any] = {
-        k: tuple(r for r in getattr(run, k) if fits(r.technique)) for k in _RECORDS
-    }
-    return replace(
-        run,
-        plan=replace(
-            plan,
-            techniques=tuple(item for item in plan.techniques if fits(item.name)),
-            cells=tuple(cell for cell in plan.cells if fits(cell.technique)),
-        ),
-        importance=run.importance if is_home else (),
-        **records,
-    )
-
-
 def _group(
     runs: Sequence[Run], number: int, recipe_title: str, title: str, prefix: str, rows: str
 ) -> Group:
@@ -187,8 +174,11 @@ def _group(
     choices: dict[Cell, Path] = {}
     importance: dict[tuple[str, int], Path] = {}
     trainings: dict[Cell, tuple[Path, str]] = {}
+    planned: set[Cell] = set()
     for run in runs:
-        for score in run.scores:
+        fits = _is_of(run.plan, rows)
+        planned |= {cell for cell in _planned(run.plan) if fits(cell[0])}
+        for score in (each for each in run.scores if fits(each.technique)):
             key, cell = Evaluation(score.subset, score.evaluation, score.metric), _cell(score)
             first = tables.setdefault(key, {}).setdefault(cell, _with_paths(score, run.folder))
             folder, _ = trainings.setdefault(cell, (run.folder, score.training))
@@ -198,23 +188,22 @@ def _group(
                     f" ({score.evaluation}, {score.subset}), {first.score:.2f} and"
                     f" {score.score:.2f}; omit one of them"
                 )
-        for curve in run.curves:
+        for curve in (each for each in run.curves if fits(each.technique)):
             points = curves.setdefault((curve.split, curve.metric), {})
             points.setdefault(_cell(curve), {}).setdefault(curve.update, curve)
-        for model in run.models:
+        for model in (each for each in run.models if fits(each.technique)):
             models.setdefault(_cell(model), (run.folder / model.file, model))
-        for choice in run.choices:
+        for choice in (each for each in run.choices if fits(each.technique)):
             choices.setdefault(_cell(choice), run.folder / choice.file)
         for scores in run.importance:
             importance.setdefault((scores.measure, scores.seed), run.folder / scores.file)
     for key, table in tables.items():
         check(f"{key.metric} ({key.evaluation}, {key.subset})", table)
-    plans = [run.plan for run in runs]
     measured = {cell for table in tables.values() for cell in table}
-    techniques = {item.name: item.title for plan in plans for item in plan.techniques}
+    planned_techniques = (item for run in runs for item in run.plan.techniques)
+    techniques = {item.name: item.title for item in planned_techniques if item.rows == rows}
     techniques.update({cell[0]: cell[0] for cell in sorted(measured) if cell[0] not in techniques})
     techniques.pop(DENSE, None)
-    planned = set().union(*map(_planned, plans))
     cells = planned | measured | set(models) | set(choices)
     sparsities = {sparsity for _, sparsity, _ in cells if sparsity}
     return Group(
@@ -227,8 +216,8 @@ def _group(
         sparsities=tuple(sorted(sparsities, reverse=rows == METRIC)),
         seeds=tuple(sorted({seed for *_, seed in cells})),
         planned=frozenset(planned),
-        published=plans[0].published,
-        recipe=plans[0].recipe,
+        published=runs[0].plan.published,
+        recipe=runs[0].plan.recipe,
         tables=tables,
         curves={
             key: {cell: [p for _, p in sorted(points.items())] for cell, points in lines.items()}
@@ -240,6 +229,11 @@ def _group(
         trainings=trainings,
         stages={run.folder: run.plan.stages for run in runs},
     )
+
+
+def _is_of(plan: Plan, rows: str) -> Callable[[str], bool]:
+    """Return a function that recognises the dense model, and techniques of one kind of rows."""
+    return lambda technique: technique == DENSE or plan.rows_of(technique) == rows
 
 
 def _cell(record: Any) -> Cell:

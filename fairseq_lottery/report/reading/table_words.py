@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.plan import METRIC, WEIGHTS
 
 #: technique, sparsity, seed
@@ -14,6 +15,9 @@ _EVALUATION = re.compile(
     r"(?P<name>best|last|average(?P<count>\d+))(-beam(?P<beam>\d+))?(-lenpen(?P<lenpen>[\d.]+))?"
     r"(-.+)?"
 )
+#: metrics of fairseq's criterions
+LOSSES = {"loss", "nll_loss", "ppl"}
+SACREBLEU = {"BLEU", "chrF", "TER"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ class Evaluation:
     metric: str
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether lower scores are better; of users' metrics this is not known."""
+        return self.metric == "TER" or self.metric in LOSSES
+
+    @property
     def slug(self) -> str:
         """Name of its plots and tables in file names."""
         return slug(f"{self.metric}-{self.subset}-{self.evaluation}")
@@ -92,6 +101,11 @@ class Evaluation:
 def slug(text: str) -> str:
     """Return ``text`` in lowercase letters, digits and hyphens, as LaTeX file names require."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"
+
+
+def cell_of(technique: str, sparsity: float, seed: int) -> Cell:
+    """Return the cell of a technique at a sparsity; the dense model has sparsity 0."""
+    return technique, (0.0 if technique == DENSE else sparsity), seed
 
 
 def name_of(cell: Cell) -> str:

@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any, Optional
 from fairseq_lottery.files import is_plain, read_text
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Cell, Evaluation
-from fairseq_lottery.report.statistics.significance import (
-    BOOTSTRAP,
-    LEVEL,
-    Comparison,
-    adjusted,
-    cell_of,
-)
+from fairseq_lottery.report.reading.table_words import Cell, Evaluation, cell_of
+from fairseq_lottery.report.statistics.significance import BOOTSTRAP, LEVEL, Comparison, adjusted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,6 @@ module ``bootstrap`` has the test within a seed.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Optional
 
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Cell, Evaluation
+from fairseq_lottery.report.reading.table_words import Evaluation, cell_of
 
 LEVEL = 0.05
 FEWEST_SEEDS = 3
@@ -47,6 +46,11 @@ class Comparison:
     adjusted: Optional[float] = None
 
     @property
+    def is_within_seed(self) -> bool:
+        """Whether it is the bootstrap within a seed, else the t-test across seeds."""
+        return self.test == BOOTSTRAP
+
+    @property
     def is_different(self) -> bool:
         """Whether the test finds a difference."""
         return self.adjusted is not None and self.adjusted < LEVEL
@@ -74,20 +78,14 @@ def _t_test(
 
     Without variance between seeds, the values are None, except that p is 1 if the difference is 0.
     """
-    from scipy.stats import t, ttest_rel
+    from scipy.stats import ttest_rel
 
     gaps = [x - y for x, y in pairs]
     if max(gaps) - min(gaps) < 1e-9:
         return (None if any(gaps) else 1.0), None, None
-    first, second = zip(*pairs)
-    mean, error = statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
-    margin = float(t.ppf(1 - LEVEL / 2, len(gaps) - 1)) * error
-    return float(ttest_rel(first, second).pvalue), mean - margin, mean + margin
-
-
-def cell_of(technique: str, sparsity: float, seed: int) -> Cell:
-    """Return the cell of a technique at a sparsity; the dense model has sparsity 0."""
-    return technique, (0.0 if technique == DENSE else sparsity), seed
+    test = ttest_rel(*zip(*pairs))
+    low, high = test.confidence_interval(1 - LEVEL)
+    return float(test.pvalue), float(low), float(high)
 
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:

@@ -6,17 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Optional
 
-from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Evaluation
+from fairseq_lottery.report.reading.table_words import Evaluation, cell_of
 from fairseq_lottery.report.statistics.bootstrap import RESAMPLES
-from fairseq_lottery.report.statistics.significance import (
-    BOOTSTRAP,
-    FEWEST_SEEDS,
-    LEVEL,
-    Comparison,
-)
-from fairseq_lottery.report.tables.score_tables import LOWER_IS_BETTER, decimals
+from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, LEVEL, Comparison
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
@@ -29,8 +22,8 @@ def order_table(
         families.setdefault((each.sparsity, each.seed), []).append(each)
     if not families:
         return None
-    is_bootstrap = comparisons[0].test == BOOTSTRAP
-    end = "lowest" if key.metric in LOWER_IS_BETTER else "highest"
+    is_bootstrap = comparisons[0].is_within_seed
+    end = "lowest" if key.lower_is_better else "highest"
     rows = []
     for (sparsity, seed), family in families.items():
         different = sum(each.is_different for each in family)
@@ -81,11 +74,11 @@ def _order(
     seeds = group.seeds if seed is None else (seed,)
     table, means = group.tables[key], {}
     for name in sorted({name for each in family for name in (each.a, each.b)}):
-        cells = [(name, 0.0 if name == DENSE else sparsity, number) for number in seeds]
+        cells = [cell_of(name, sparsity, number) for number in seeds]
         means[name] = statistics.fmean(table[cell].score for cell in cells if cell in table)
-    ranked = sorted(means, key=lambda name: means[name], reverse=key.metric not in LOWER_IS_BETTER)
+    ranked = sorted(means, key=lambda name: means[name], reverse=not key.lower_is_better)
     tests = {frozenset((each.a, each.b)): each for each in family}
-    digits = decimals(table.values())
+    digits = group.decimals(key)
     line, differences = group.title_of(ranked[0]), []
     for first, second in zip(ranked, ranked[1:]):
         test = tests.get(frozenset((first, second)))

@@ -6,22 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE
-from fairseq_lottery.report.reading.published import (
-    EVERY,
-    Published,
-    differing,
-    is_same_entry,
-    load,
-)
+from fairseq_lottery.report.reading.published import EVERY, Published, compare_recipes, load
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation, percent
-from fairseq_lottery.report.tables.score_tables import (
-    cell_text,
-    decimals,
-    most_seeds,
-    signed,
-    spread_text,
-)
+from fairseq_lottery.report.tables.score_tables import cell_text, signed, spread_text
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
 
@@ -58,8 +46,7 @@ def comparison_table(group: Group, key: Evaluation, published: Published) -> Opt
     if key.metric == "BLEU":  # show sizes once, not for every metric
         sizes = published.values.items()
         memory = {s: size for (m, t, s), size in sizes if (m, t) == ("memory_MB", EVERY)}
-    digits = decimals(group.tables[key].values())
-    most = most_seeds(group, key)
+    digits, most = group.decimals(key), group.most_seeds(key)
     wanted = {s for name, s in figures if name in shared} | set(group.sparsities)
     rows = []
     for sparsity in sorted({0.0, *(wanted if shared else ())}):
@@ -106,15 +93,12 @@ def _remarks(
 
 def recipe_table(group: Group, published: Published) -> Table:
     """Return a table of the differences between a published recipe and that of a group."""
+    equal, differing = compare_recipes(published.recipe, group.recipe)
     rows = [
         [name, *(MISSING if value is None else entry(value) for value in values)]
-        for name, *values in differing(published.recipe, group.recipe)
+        for name, *values in differing
     ]
-    equal = [
-        f"{name} ({value})"
-        for name, value in published.recipe.items()
-        if name in group.recipe and is_same_entry(value, group.recipe[name])
-    ]
+    equal_entries = ", ".join(f"{name} ({published.recipe[name]})" for name in equal)
     return Table(
         slug=group.file("recipe"),
         caption=f"What differs in the recipe from {published.title}.",
@@ -123,7 +107,7 @@ def recipe_table(group: Group, published: Published) -> Table:
         prose=True,
         notes=[
             f"{MISSING} means: not stated. Entries are compared as written.",
-            f"Equal in both: {', '.join(equal) or 'nothing'}.",
+            f"Equal in both: {equal_entries or 'nothing'}.",
         ],
     )
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE, Score
-from fairseq_lottery.records.plan import METRIC, WEIGHTS
+from fairseq_lottery.records.plan import METRIC, WEIGHTS, Stage
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import WORDS, Cell, Evaluation, percent
+from fairseq_lottery.report.reading.table_words import WORDS, Evaluation, percent
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
-#: metrics of fairseq's criterions, which have three decimals
-LOSSES = {"loss", "nll_loss", "ppl"}
-#: metrics that are better if lower; those of users' score commands are not known to be
-LOWER_IS_BETTER = {"TER", *LOSSES}
-SACREBLEU = {"BLEU", "chrF", "TER"}
+_SNAPSHOT = re.compile(r"snapshot_(\d{1,15})\.safetensors")
 #: kind -> header of its column in the table of searches
 _KEPT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
 
@@ -30,7 +27,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
     if group.rows == METRIC:
         return _search_table(group, key)
     names = _columns(group, key)
-    digits, most = decimals(group.tables[key].values()), most_seeds(group, key)
+    digits, most = group.decimals(key), group.most_seeds(key)
     rows, data = [], []
     for share in (0.0, *(group.sparsities if names != [DENSE] else ())):
         cells = [group.values(key, name if share else DENSE, share) for name in names]
@@ -55,7 +52,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
 
 def _search_table(group: Group, key: Evaluation) -> Table:
     cells = [(DENSE, 0.0), *((t, s) for s in group.sparsities for t in group.techniques)]
-    table, most = group.tables[key], most_seeds(group, key)
+    table, most = group.tables[key], group.most_seeds(key)
     shares = [pair for score in table.values() for pair in (score.closed or {}).items()]
     pruned_kinds = {kind for kind, share in shares if share or kind == WEIGHTS}
     kinds = [kind for kind in _KEPT if kind in pruned_kinds] or ["heads", "blocks"]
@@ -65,7 +62,7 @@ def _search_table(group: Group, key: Evaluation) -> Table:
         values = [score.score for score in scores]
         kept = [_kept_share(scores, kind) for kind in kinds]
         texts = [MISSING if value is None else percent(round(value, 3)) for value in kept]
-        score_text = cell_text(values, most, decimals(table.values()))
+        score_text = cell_text(values, most, group.decimals(key))
         rows.append([group.title_of(technique), group.label_of(share), score_text, *texts])
         data.append([technique, share or 1.0, *_numbers(values), *kept])
     names = [_KEPT[kind] for kind in kinds]
@@ -92,8 +89,16 @@ def _kept_share(scores: Sequence[Score], kind: str) -> Optional[float]:
     return 1 - statistics.fmean(pruned) if pruned else None
 
 
-def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
-    """Return a table of the training updates behind each cell; None if they are unknown."""
+def updates_table(group: Group) -> Optional[Table]:
+    """Return a table of the training updates behind each cell; None if they are unknown.
+
+    They come from the stages in ``plan.json``, which plans of early versions do not have.
+    """
+    updates = {
+        cell: count
+        for cell, (folder, training) in group.trainings.items()
+        if (count := _updates_behind(group.stages[folder], training))
+    }
     names = [n for n in group.techniques if any(n == cell[0] for cell in updates)]
     if not names:
         return None
@@ -119,29 +124,35 @@ def updates_table(group: Group, updates: Mapping[Cell, int]) -> Optional[Table]:
     )
 
 
+def _updates_behind(stages: Sequence[Stage], training: str) -> int:
+    """Return the updates of all trainings that one depends on, including its own."""
+    makers = {file: stage for stage in stages for file in stage.leaves}
+    wanted = [f for stage in stages if stage.folder == training for f in stage.leaves]
+    used: dict[str, int] = {}
+    done: set[str] = set()
+    while wanted:
+        file = wanted.pop()
+        if file in done or file not in makers:
+            continue
+        done.add(file)
+        stage = makers[file]
+        wanted += stage.needs
+        snapshot = _SNAPSHOT.fullmatch(file.rpartition("/")[2])
+        last = int(snapshot[1]) if snapshot else stage.facts.get("updates", 0)
+        updates = last - stage.facts.get("first_update", 0)
+        used[stage.name] = max(updates, used.get(stage.name, 0))
+    return sum(used.values())
+
+
 def _columns(group: Group, key: Evaluation) -> list[str]:
     """Return the techniques that have a score, or else the dense model."""
     names = group.techniques
     return [n for n in names if any(group.values(key, n, s) for s in group.sparsities)] or [DENSE]
 
 
-def most_seeds(group: Group, key: Evaluation) -> int:
-    """Return the maximum number of seeds of a cell."""
-    return max(len(group.values(key, *cell[:2])) for cell in group.tables[key])
-
-
 def deviation(values: Sequence[float]) -> Optional[float]:
     """Return the sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def decimals(scores: Iterable[Score]) -> int:
-    """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
-    is_fine = all(
-        each.metric in LOSSES or (abs(each.score) <= 1.5 and each.metric not in SACREBLEU)
-        for each in scores
-    )
-    return 3 if is_fine else 1
 
 
 def spread_text(most: int) -> str:
@@ -184,7 +195,7 @@ def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
         notes.append(f"{', '.join(f'{count:,}' for count in counts)} sentences.")
     if group.rows != METRIC:
         notes += _shares(group, table.values())
-    if key.metric in LOWER_IS_BETTER:
+    if key.lower_is_better:
         notes.append("Less is better.")
     absent = len(group.planned - set(table))
     if absent:

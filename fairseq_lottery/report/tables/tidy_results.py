@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from fairseq_lottery.records.cells import Score
 from fairseq_lottery.records.plan import METRIC, ROWS, WEIGHTS
 from fairseq_lottery.report.reading.mask_tables import Masks
 from fairseq_lottery.report.reading.recipe_groups import Group
@@ -24,7 +22,7 @@ def results_csv(groups: Sequence[Group]) -> str:
     has_components = any(group.rows != WEIGHTS for group in groups)
     rows = (
         [group.title, *(getattr(score, name) for name in _SCORE)]
-        + (_pruned_shares(group, score) if has_components else [])
+        + ([group.rows, *map((score.closed or {}).get, _COMPONENTS)] if has_components else [])
         for group in groups
         for table in group.tables.values()
         for _, score in sorted(table.items())
@@ -32,11 +30,6 @@ def results_csv(groups: Sequence[Group]) -> str:
     # "closed" is the name in results.csv of version 1
     header = ["rows", *(f"{kind} closed" for kind in _COMPONENTS)] if has_components else []
     return csv_text(["configuration", *_SCORE, *header], rows)
-
-
-def _pruned_shares(group: Group, score: Score) -> list[Any]:
-    """Return the quantity of the sparsity, and the share of each kind that is pruned."""
-    return [group.rows, *((score.closed or {}).get(kind) for kind in _COMPONENTS)]
 
 
 def comparisons_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
