@@ -86,7 +86,7 @@ class Finding:
     part: str
     found: str
     problem: Optional[str] = None
-    mend: Optional[str] = None
+    remedy: Optional[str] = None
 
     @property
     def fits(self) -> bool:
@@ -104,7 +104,7 @@ def require(*packages: str) -> None:
     if "fairseq" in packages:
         fairseq = _examine_fairseq(installed())
         if not fairseq.fits:
-            raise LotteryError(f"{fairseq.problem}: {fairseq.mend}")
+            raise LotteryError(f"{fairseq.problem}: {fairseq.remedy}")
 
 
 def installed() -> Installed:
@@ -144,8 +144,8 @@ def _examine_fairseq(here: Installed) -> Finding:
         problem = None
     found = f"{fairseq.version}, {fairseq.flavour} ({fairseq.folder})"
     remove = f"pip uninstall -y {' '.join(owners) or 'fairseq'}"
-    mend = f"{remove} && {_pip_install(here, 'fairseq-lottery[fairseq]')}" if problem else None
-    return Finding(part, found, problem, mend)
+    remedy = f"{remove} && {_pip_install(here, 'fairseq-lottery[fairseq]')}" if problem else None
+    return Finding(part, found, problem, remedy)
 
 
 def _examine_package(here: Installed, part: str) -> Finding:

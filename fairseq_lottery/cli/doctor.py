@@ -38,9 +38,9 @@ def _print_table(findings: list[Finding], misfits: list[Finding]) -> None:
     width = max(len(finding.part) for finding in findings)
     for finding in findings:
         print(f"{'ok' if finding.fits else 'NO'}  {finding.part:{width}}  {finding.found}")
-    for command in dict.fromkeys(finding.mend for finding in misfits):
+    for command in dict.fromkeys(finding.remedy for finding in misfits):
         print()
         for finding in misfits:
-            if finding.mend == command:
+            if finding.remedy == command:
                 print(finding.problem)
         print(f"    {command}")

@@ -50,7 +50,7 @@ def _check(folder: str, as_json: bool) -> None:
         for check in checks:
             pruned = "dense" if check.pruned is None else f"{check.pruned}/{check.prunable} pruned"
             print(f"{check.file}: {check.kind}, update {check.update}, {pruned}; zero in"
-                  f" {', '.join(check.looked_at) or 'no tensor'}" if not check.problems
+                  f" {', '.join(check.checked) or 'no tensor'}" if not check.problems
                   else f"{check.file}: {'; '.join(check.problems)}")  # fmt: skip
     failed = [check for check in checks if check.problems]
     if failed:

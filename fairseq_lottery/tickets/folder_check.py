@@ -38,7 +38,7 @@ class CheckedFile:
         kind: ``checkpoint``, ``snapshot``, ``ticket`` or ``unreadable``.
         update: number of updates before it was written.
         pruned, prunable: weight counts of its mask; None for a dense file.
-        looked_at: groups of tensors whose pruned entries were checked: ``weights``, ``masters``,
+        checked: groups of tensors whose pruned entries were checked: ``weights``, ``masters``,
             the optimizer's moments, ``ema``, ``ema_fp32_params``.
         problems: one sentence per problem.
     """
@@ -48,7 +48,7 @@ class CheckedFile:
     update: Optional[int]
     pruned: Optional[int]
     prunable: Optional[int]
-    looked_at: tuple[str, ...]
+    checked: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -146,7 +146,7 @@ class _Run:
             update=source.update,
             pruned=mask.pruned if mask is not None else None,
             prunable=mask.prunable if mask is not None else None,
-            looked_at=tuple(groups),
+            checked=tuple(groups),
             problems=tuple(problems),
         )
 

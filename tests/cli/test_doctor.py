@@ -74,7 +74,7 @@ def changed(versions, changes):
 
 
 def misfits(here):
-    return [(f.part, f.problem, f.mend) for f in examine(here) if not f.fits]
+    return [(f.part, f.problem, f.remedy) for f in examine(here) if not f.fits]
 
 
 def test_both_stacks_as_tested_fit(modern, classic):
@@ -98,8 +98,8 @@ def test_both_stacks_as_tested_fit(modern, classic):
 def test_a_missing_package_is_named_with_its_command(modern, part, needs):
     problem = f"{part} is not installed"
     assert misfits(modern({part: None})) == [(part, problem, f'pip install "{needs}"')]
-    (_, _, mend) = misfits(modern({part: None, "fairseq-fixed": None}, fairseq=None))[-1]
-    assert mend == INSTALL
+    (_, _, remedy) = misfits(modern({part: None, "fairseq-fixed": None}, fairseq=None))[-1]
+    assert remedy == INSTALL
 
 
 def test_no_fairseq(modern):
@@ -109,14 +109,14 @@ def test_no_fairseq(modern):
 
 def test_official_fairseq_on_python_311(classic):
     problem = "fairseq 0.12.2 cannot be imported on Python 3.11 and later"
-    mend = f"pip uninstall -y fairseq && {INSTALL}"
-    assert misfits(classic(python=(3, 11, 7))) == [("fairseq", problem, mend)]
+    remedy = f"pip uninstall -y fairseq && {INSTALL}"
+    assert misfits(classic(python=(3, 11, 7))) == [("fairseq", problem, remedy)]
 
 
 def test_two_fairseqs(modern):
     problem = "fairseq and fairseq-fixed are both installed and overwrite each other"
-    mend = f"pip uninstall -y fairseq fairseq-fixed && {INSTALL}"
-    assert misfits(modern({"fairseq": "0.12.2"})) == [("fairseq", problem, mend)]
+    remedy = f"pip uninstall -y fairseq fairseq-fixed && {INSTALL}"
+    assert misfits(modern({"fairseq": "0.12.2"})) == [("fairseq", problem, remedy)]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_what_the_fixed_fork_needs(modern, part, version, needs):
 
 
 def test_new_pip_goes_back_before_it_installs_old_omegaconf(classic):
-    ((_, _, mend),) = misfits(classic({"omegaconf": "2.3.0", "pip": "24.1"}))
-    assert mend == 'pip install "pip<24.1" && pip install "omegaconf<2.1"'
+    ((_, _, remedy),) = misfits(classic({"omegaconf": "2.3.0", "pip": "24.1"}))
+    assert remedy == 'pip install "pip<24.1" && pip install "omegaconf<2.1"'
 
 
 def test_a_checkout_is_judged_by_what_it_declares(classic):

@@ -76,10 +76,10 @@ def test_a_sound_run(run):
     }  # fmt: skip
     last = found["checkpoint_last.pt"]
     assert (last.kind, last.update, last.pruned, last.prunable) == ("checkpoint", 20, 24, PRUNABLE)
-    assert last.looked_at == (
+    assert last.checked == (
         "weights", "masters", "exp_avg", "exp_avg_sq", "ema", "ema_fp32_params"
     )  # fmt: skip
-    assert found["snapshot_20.safetensors"].looked_at == ("weights",)
+    assert found["snapshot_20.safetensors"].checked == ("weights",)
 
 
 @pytest.mark.parametrize(
@@ -488,7 +488,7 @@ def test_factored_moments_are_nothing_to_look_at_but_the_rest_is(run):
     state = factored(values, 0.9)
     save_checkpoint(last, values, 20, mask, last_optimizer_state=state)
     found = {one.file.rpartition("/")[2]: one for one in check_folder(run)}["checkpoint_last.pt"]
-    assert (found.looked_at, found.problems) == (("weights", "exp_avg"), ())
+    assert (found.checked, found.problems) == (("weights", "exp_avg"), ())
     state["state"][list(values).index(FC1)]["exp_avg"][0, 0] = 1.0
     save_checkpoint(last, values, 20, mask, last_optimizer_state=state)
     assert problems(run)["checkpoint_last.pt"] == (
