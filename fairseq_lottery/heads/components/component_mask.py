@@ -104,7 +104,7 @@ class ComponentMask:
     @property
     def layers_with_pruned_ffn(self) -> list[str]:
         """Layers with pruned FFN units or a pruned FFN block."""
-        return list(dict.fromkeys(n for kind in ("units", "blocks") for n, _ in self.pruned(kind)))
+        return [name for name in self.anatomy.units if not bool(self.kept_units(name).all())]
 
     def without(self, kind: str, components: Iterable[Component]) -> ComponentMask:
         """Return a mask that prunes more components of a kind; reject those pruned already."""
