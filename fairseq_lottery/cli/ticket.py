@@ -78,8 +78,9 @@ def _emptied_matrices(ticket: Any, choice: Optional[str]) -> list[str]:
     """Return the matrices without survivors, except those that a choice prunes completely."""
     from fairseq_lottery.heads.components.choice_file import load_choice
     from fairseq_lottery.heads.components.pruned_weights import weight_masks
+    from fairseq_lottery.masks import shapes_of
 
-    shapes = {name: tuple(keep.shape) for name, keep in ticket.mask.items()}
+    shapes = shapes_of(ticket.mask)
     components = weight_masks(load_choice(choice)[0], shapes) if choice else {}
     return [
         name

@@ -24,6 +24,7 @@ from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
 from fairseq_lottery.formats.mask_leaks import refuse_leaking
 from fairseq_lottery.formats.source import source_of
+from fairseq_lottery.masks import shapes_of
 from fairseq_lottery.tickets.size import rounded, without_negative_zeros
 
 #: shorter types to which values may be rounded
@@ -109,7 +110,7 @@ def whole_state(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]
     settings = read_settings(state)
     if has_cut(settings.model):
         return components().whole_checkpoint(state, path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
+    shapes = shapes_of(state["model"])
     refuse_undeclared_cut(shapes, settings.architecture, path)
     return state
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries
 from fairseq_lottery.formats.mask_state import mask_from_state
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, shapes_of
 
 
 def count_leaks(tensors: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, int]:
@@ -46,7 +46,7 @@ def refuse_leaking(state: Mapping[str, Any], path: Union[str, Path]) -> None:
     """Refuse a checkpoint whose weights or fp32 masters are not zero where its mask prunes."""
     mask = stored_mask(state)
     if mask is not None:
-        mask.check({name: tuple(tensor.shape) for name, tensor in state["model"].items()})
+        mask.check(shapes_of(state["model"]))
         refuse_leaks(path, mask, {"weights": state["model"], "masters": stored_masters(state)})
 
 

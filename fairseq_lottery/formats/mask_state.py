@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
-from fairseq_lottery.masks import Mask, full_mask
+from fairseq_lottery.masks import Mask, full_mask, shapes_of
 
 
 def mask_to_state(mask: Mask) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tens
 
 def mask_of_zeros(weights: Mapping[str, Tensor], is_kept: Callable[[Tensor], Tensor]) -> Mask:
     """Return a mask of all weight matrices by ``is_kept``; protected rows are kept."""
-    full = full_mask({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    full = full_mask(shapes_of(weights))
     entries = {name: is_kept(weights[name]) for name in full}
     for name, row in full.protected.items():
         entries[name][row] = True

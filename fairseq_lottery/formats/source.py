@@ -37,7 +37,7 @@ from fairseq_lottery.formats.mask_leaks import (
 from fairseq_lottery.formats.mask_state import mask_from_state
 from fairseq_lottery.formats.ticket import refuse_other_types, ticket_of
 from fairseq_lottery.formats.ticket_record import refuse_malformed
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Source:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of every parameter."""
-        return {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        return shapes_of(self.weights)
 
     @property
     def lottery(self) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_file, scatter, survivors
 from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_other_mask
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, shapes_of
 from fairseq_lottery.options.axes import UPDATE_COUNTER
 
 
@@ -46,7 +46,7 @@ class Ticket:
     moments: dict[str, dict[str, Tensor]]
 
     def __post_init__(self) -> None:
-        self.mask.check({name: tuple(t.shape) for name, t in self.values.items()})
+        self.mask.check(shapes_of(self.values))
         moments = {}
         for moment, by_name in self.moments.items():
             for name, value in by_name.items():
@@ -74,9 +74,7 @@ class Ticket:
 
     def refuse_model(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a model (name -> shape) of another architecture."""
-        refuse_other_shapes(
-            {name: tuple(t.shape) for name, t in self.values.items()}, shapes, "the ticket"
-        )
+        refuse_other_shapes(shapes_of(self.values), shapes, "the ticket")
 
     def digest(self) -> str:
         """Return the SHA-256 of the content of its file."""

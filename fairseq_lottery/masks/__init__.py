@@ -12,6 +12,7 @@ from fairseq_lottery.masks.prunable import (
     PrunableShare,
     full_mask,
     prunable_matrices,
+    shapes_of,
 )
 from fairseq_lottery.masks.pruners import (
     PRUNERS,
@@ -76,5 +77,6 @@ __all__ = [
     "rounds_to",
     "score_all",
     "select",
+    "shapes_of",
     "store_pruner",
 ]

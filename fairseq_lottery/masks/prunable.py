@@ -34,6 +34,11 @@ PRUNABLE_SETS: dict[str, Callable[[str], bool]] = PRUNABLE.registry(
 _WEIGHT = re.compile(r"\.weight(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 
 
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of tensors."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
 def is_weight_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Return whether a parameter is a weight matrix.
 

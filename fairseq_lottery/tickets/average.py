@@ -24,6 +24,7 @@ from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
 from fairseq_lottery.formats.ticket import refuse_other_shapes
+from fairseq_lottery.masks import shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,5 +119,5 @@ def _refuse_other(
         raise LotteryError(
             f"{both} had different heads or units cut out; average first, then export --to slim"
         )
-    shapes = [{name: tuple(t.shape) for name, t in s["model"].items()} for s in states]
+    shapes = [shapes_of(s["model"]) for s in states]
     refuse_other_shapes(shapes[0], shapes[1], str(first_path))

@@ -17,7 +17,7 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
 from fairseq_lottery.formats.source import Source
 from fairseq_lottery.formats.ticket import Ticket, refuse_other_shapes
 from fairseq_lottery.formats.ticket_record import signature
-from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select
+from fairseq_lottery.masks import Mask, find_score, full_mask, score_all, select, shapes_of
 from fairseq_lottery.options import (
     Prunable,
     Ranking,
@@ -118,7 +118,7 @@ def _values(
         initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
     )
     values = {name: tensor.clone().float() for name, tensor in RESETS[plan.reset](inputs).items()}
-    refuse_other_shapes({n: tuple(t.shape) for n, t in values.items()}, trained.shapes, "the reset")
+    refuse_other_shapes(shapes_of(values), trained.shapes, "the reset")
     for name in mask:
         values[name][~mask[name]] = 0
     return values

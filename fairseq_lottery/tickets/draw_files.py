@@ -62,13 +62,13 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     masked = read_source(plan.mask_file) if plan.mask_file else None
     initial = read_source(plan.initial) if plan.initial else None
     weights_source = trained if plan.reset == "keep" else start
+    for source in (trained, start):
+        source.refuse_untrainable()
     dictionaries = trained.find_dictionaries()
     moments, numbers = weights_source.optimizer_state() if plan.moments == "keep" else ({}, {})
     scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
     gradients = read_tensors(plan.gradients, "--gradients") if plan.gradients else None
 
-    for source in (trained, start):
-        source.refuse_untrainable()
     if start.in_file is not None:
         dictionaries.refuse_other(start.in_file, trained.path)
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")

@@ -15,7 +15,7 @@ from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
-from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput
+from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
     MasterTensors,
@@ -70,7 +70,7 @@ class LotteryRun:
         self._training = whole_config(cfg)
         self.model = model
         self.architecture = architecture_of({**settings_of(self._training), "model": model_cfg})
-        self.shapes = {name: tuple(p.shape) for name, p in trainable(model).items()}
+        self.shapes = shapes_of(trainable(model))
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
         start = decide_start(cfg, self._training, self.shapes, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored

@@ -13,6 +13,7 @@ from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats.checkpoints.settings import CUT, Settings
+from fairseq_lottery.masks import shapes_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -35,7 +36,7 @@ def is_cut(weights: Mapping[str, Tensor], settings: Settings, path: Any) -> bool
         path: path for messages.
     """
     if not has_cut(settings.model):
-        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        shapes = shapes_of(weights)
         refuse_undeclared_cut(shapes, settings.architecture, path)
         return False
     try:

@@ -33,7 +33,7 @@ from fairseq_lottery.heads.searches.search import (
     survivors,
 )
 from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS, subnetworks, weight_subnetworks
-from fairseq_lottery.masks import Mask, count_to_prune, full_mask
+from fairseq_lottery.masks import Mask, count_to_prune, full_mask, shapes_of
 from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.draw import PrecomputedMask
 
@@ -124,7 +124,7 @@ def _dense_mask(loaded: LoadedHeads) -> Mask:
     """Return the mask that prunes nothing; reject a model that no ticket can be drawn from."""
     source = loaded.source
     source.find_dictionaries()
-    if source.shapes != {name: tuple(weight.shape) for name, weight in loaded.weights.items()}:
+    if source.shapes != shapes_of(loaded.weights):
         raise LotteryError(
             f"heads or units were cut out of {source.path}; restore them with fairseq-lottery"
             " export --to dense, and search in that"

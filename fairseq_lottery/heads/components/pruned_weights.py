@@ -19,7 +19,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy, refuse_inner_norm, tensors_of
 from fairseq_lottery.heads.components.component_mask import ComponentMask
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, shapes_of
 
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -74,7 +74,7 @@ def weight_masks(components: ComponentMask, shapes: Shapes) -> dict[str, Tensor]
 
 def clear_biases(values: Weights, components: ComponentMask) -> None:
     """Set the biases of pruned components to zero, in place; no update changes them."""
-    for name, index in _entries(components, {n: tuple(value.shape) for n, value in values.items()}):
+    for name, index in _entries(components, shapes_of(values)):
         if name.endswith(".bias") and name in values:
             values[name][index] = 0
 

@@ -21,6 +21,7 @@ from fairseq_lottery.inference.loaded_model import (
     load_for_evaluation,
 )
 from fairseq_lottery.inference.model_builder import arguments_of
+from fairseq_lottery.masks import shapes_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def load_heads(
 ) -> LoadedHeads:
     """Load a file as a model, as ``inference.loaded_model`` does; reject a model without heads."""
     loaded = load_for_evaluation(path, data, cpu)
-    shapes = {name: tuple(weight.shape) for name, weight in loaded.weights.items()}
+    shapes = shapes_of(loaded.weights)
     anatomy = Anatomy.of(shapes, vars(arguments_of(loaded.source)))
     return LoadedHeads(loaded.source, loaded.weights, loaded.model, loaded.evaluation, anatomy)
 

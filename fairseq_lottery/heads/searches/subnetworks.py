@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairseq_lottery.heads.components.anatomy import KINDS
 from fairseq_lottery.heads.components.component_mask import ComponentMask, shuffled
-from fairseq_lottery.masks import Mask, select
+from fairseq_lottery.masks import Mask, select, shapes_of
 from fairseq_lottery.masks.streams import uniform
 
 #: names of subnetworks; ``good`` are the survivors
@@ -52,7 +52,7 @@ def weight_subnetworks(good: Mask, weights: Mapping[str, Tensor], seed: int) -> 
         weights: trained weights of at least the mask's matrices.
         seed: seed of the sample.
     """
-    full = Mask.full({name: tuple(keep.shape) for name, keep in good.items()}, good.protected)
+    full = Mask.full(shapes_of(good), good.protected)
     matrices = {name: weights[name] for name in good}
     sample = {
         name: uniform(f"random-weights|{seed}|{name}", weight.numel()).reshape(weight.shape)

@@ -25,6 +25,7 @@ from fairseq_lottery.heads.components.pruned_weights import (
     has_nonzeros,
     pruned_tensors,
 )
+from fairseq_lottery.masks import shapes_of
 
 #: activations whose output for zero is zero: all that fairseq trains with
 _ZERO_AT_ZERO = ("relu", "relu_squared", "gelu", "gelu_fast", "gelu_accurate", "tanh", "linear")
@@ -143,11 +144,6 @@ def _places(
         if len(shapes.get(_bias_of(name), ())) != 1:
             raise LotteryError(f"the model has no vector {_bias_of(name)}")
         yield name, dim, keep
-
-
-def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor."""
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _bias_of(name: str) -> str:

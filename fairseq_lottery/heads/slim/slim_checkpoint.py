@@ -28,9 +28,9 @@ from fairseq_lottery.heads.slim.cutting import (
     cut_weights,
     find_idle,
     refuse_other_anatomy,
-    shapes_of,
     with_zeros,
 )
+from fairseq_lottery.masks import shapes_of
 
 _KINDS = ("heads", "units")
 #: default number of tokens of a sentence, about a line of news
