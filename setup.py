@@ -33,9 +33,9 @@ WORKFLOW = [
     'snakemake>=9.15,<10; python_version >= "3.11"',
     'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
 ]
-REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy"]
+REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy>=1.11"]
 # agreement of heads over seeds
-ANALYSIS = ["scipy", "statsmodels"]
+ANALYSIS = ["scipy>=1.11", "statsmodels"]
 # its converter loads checkpoints in a way that the torch of the classic stack does not know
 CTRANSLATE2 = ['ctranslate2>=4.8; python_version >= "3.11"']
 # torch's loader of extensions wants it, to compile the sparse product with the machine's compiler

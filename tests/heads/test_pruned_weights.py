@@ -111,3 +111,18 @@ def test_a_matrix_that_is_kept_dense_has_no_pruned_components():
     components = ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [1]}})
     with pytest.raises(LotteryError, match="prunable set leaves it dense"):
         restrict(full_mask(SHAPES, "ffn"), components, SHAPES)
+
+
+@pytest.mark.parametrize(
+    "name, shape, rows",
+    [
+        (f"{ENC}.self_attn.q_proj.weight", (2, 4), "4 rows"),
+        (f"{ENC}.self_attn.k_proj.bias", (2,), "4 rows"),
+        (f"{ENC}.self_attn.out_proj.weight", (4,), "4 columns"),
+    ],
+)
+def test_a_matrix_without_room_for_its_heads_is_one_sentence(name, shape, rows):
+    components = ComponentMask(ANATOMY, {"heads": {f"{ENC}.self_attn": [0]}})
+    values = {**weights(), name: torch.ones(shape)}
+    with pytest.raises(LotteryError, match=rf"{name} has shape .*, expected {rows}$"):
+        clear_biases(values, components)

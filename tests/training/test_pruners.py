@@ -354,7 +354,7 @@ def test_set_is_killed_resumed_checked_translated_and_exported(toy):
     flags = (*COMMAND, "--store-ema", "--ema-decay", 0.9, "--update-freq", 2)
     flags = (*flags, "--prune-end", 11, "--snapshot-updates", "0,6")
     toy.train("whole", *flags, updates=12).ok()
-    assert toy.train("parts", *flags, updates=12, prelude=lambda: kill_at(6)).code != 0
+    assert toy.train("parts", *flags, updates=12, prelude=lambda: kill_at(10)).code != 0
     toy.train("parts", *flags, updates=12).ok()
     whole, parts = toy.load("whole", LAST), toy.load("parts", LAST)
     assert_same_training(whole, parts)

@@ -47,6 +47,10 @@ def pruned_tensors(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[
 def _entries(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[str, Any]]:
     """Yield each weight and bias of pruned components, and the index of the pruned entries."""
     for name, dim, keep in pruned_tensors(components, shapes):
+        shape = shapes.get(name)
+        if shape is not None and (len(shape) <= dim or shape[dim] != len(keep)):
+            rows = "columns" if dim else "rows"
+            raise LotteryError(f"{name} has shape {tuple(shape)}, expected {len(keep)} {rows}")
         if components.mode == "zero" or name.split(".")[-2] not in _OF_EVEN_HEADS:
             yield name, (slice(None), ~keep) if dim else ~keep
 

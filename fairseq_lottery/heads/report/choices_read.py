@@ -52,32 +52,32 @@ def read_choices(group: Group) -> Choices:
     Raises:
         LotteryError: a file cannot be read, or is for another model than the others.
     """
-    anatomies: dict[str, Anatomy] = {}
+    anatomies: list[tuple[str, Anatomy]] = []
     masks: dict[Cell, ComponentMask] = {}
     for cell, path in group.choices.items():
         if is_plain(path):
             masks[cell], _ = load_choice(path)
-            anatomies[f"the components of {name_of(cell)}"] = masks[cell].anatomy
+            anatomies.append((f"the components of {name_of(cell)}", masks[cell].anatomy))
     importance: dict[str, dict[int, Scores]] = {}
     for (measure, seed), path in sorted(group.importance.items()):
         if is_plain(path):
-            anatomies[f"the scores in {path}"], scores, _ = load_scores(path)
+            anatomy, scores, _ = load_scores(path)
+            anatomies.append((f"the scores in {path}", anatomy))
             importance.setdefault(measure, {})[seed] = scores
-    first = next(iter(anatomies), "")
-    for title, anatomy in anatomies.items():
+    for title, anatomy in anatomies:
         has_few_heads = 0 < anatomy.count("heads") <= _HEADS
         if not has_few_heads or any(layer_of(name) >= _LAYERS for name in anatomy.heads):
             raise LotteryError(
                 f"{title} are for a model without heads, or with more than {_HEADS} heads or"
                 f" {_LAYERS} layers"
             )
-        if anatomy != anatomies[first]:
+        if anatomy != anatomies[0][1]:
             raise LotteryError(
-                f"{first} and {title} are for models with different heads or units; report them"
-                " separately"
+                f"{anatomies[0][0]} and {title} are for models with different heads or units;"
+                " report them separately"
             )
     return Choices(
-        anatomy=anatomies.get(first),
+        anatomy=anatomies[0][1] if anatomies else None,
         masks=masks,
         importance=importance,
         missing=len(group.choices) - len(masks),
