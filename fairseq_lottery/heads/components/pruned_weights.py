@@ -33,7 +33,7 @@ def pruned_tensors(components: ComponentMask, shapes: Shapes) -> Iterator[tuple[
     for name, heads in components["heads"].items():
         if bool(heads.all()):
             continue
-        outputs = (shapes.get(f"{name}.out_proj.{kind}") for kind in ("bias", "weight"))
+        outputs = (shapes.get(f"{name}.out_proj.{kind}") for kind in ("weight", "bias"))
         width = next((shape[0] for shape in outputs if shape), 0)
         if not width or width % len(heads):
             raise LotteryError(f"the model has no attention {name} of {len(heads)} heads")
