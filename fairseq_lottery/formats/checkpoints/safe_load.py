@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -89,7 +90,10 @@ def safe_load(path: Union[str, Path]) -> dict[str, Any]:
             with open(path, "rb") as file:
                 is_mapped = is_printable and file.read(2) == b"PK"
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
-    return torch.load(path, map_location="cpu", pickle_module=_restricted_pickle())
+    restricted = _restricted_pickle()
+    # torch 1.13 ignores pickle_module, and takes the module that it has imported as pickle
+    with patch.object(torch.serialization, "pickle", restricted):
+        return torch.load(path, map_location="cpu", pickle_module=restricted)
 
 
 def _old_name(module: str) -> str:
@@ -134,6 +138,6 @@ def _restricted_pickle() -> types.ModuleType:
             return _find(module, name, allowed)
 
     restricted = types.ModuleType("restricted_pickle")
-    restricted.Unpickler = Unpickler  # type: ignore[attr-defined]
+    restricted.__dict__.update(Unpickler=Unpickler, UnpicklingError=pickle.UnpicklingError)
     restricted.load = lambda file, **kw: Unpickler(file, **kw).load()  # type: ignore[attr-defined]
     return restricted
