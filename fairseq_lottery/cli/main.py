@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Optional
@@ -61,12 +62,17 @@ def build_parser(complete: Collection[str] = COMMANDS) -> argparse.ArgumentParse
 
 @contextmanager
 def quiet_fairseq() -> Iterator[None]:
-    """Restrict fairseq's logging to warnings; by default it logs each file that it reads."""
+    """Hide what fairseq logs below warnings, and the warnings of Python about its source code.
+
+    fairseq logs each file that it reads. Python warns each time it compiles a file.
+    """
     logger = logging.getLogger("fairseq")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\]fairseq[/\\]")
+            yield
     finally:
         logger.setLevel(level)
 

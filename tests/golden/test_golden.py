@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+import torch
 from golden import looks, plans
 from golden.trainings import PORTABLE
 
@@ -20,7 +21,8 @@ from fairseq_lottery.tickets.pack import unpack
 HERE = Path(__file__).parent
 #: files of either stack are read on both
 STACKS = ("modern", "classic")
-STACK = "modern" if sys.version_info >= (3, 11) else "classic"
+#: a checkout of fairseq loads the files of the modern stack
+STACK = "classic" if torch.__version__.startswith("1.12.") else "modern"
 
 
 def golden(stack):
@@ -52,6 +54,8 @@ def test_every_training_has_the_fingerprint_that_it_had(name):
 def test_tickets_are_drawn_and_trainings_go_on_to_the_same_bits(tmp_path):
     """One process for all, whose arithmetic is portable; plain fairseq says whether it is."""
     pytest.importorskip("fairseq")
+    if STACK == "modern" and sys.version_info < (3, 11):
+        pytest.skip("no golden training is of this stack, whose torch has no fp16 on CPUs")
     line = [sys.executable, HERE / "make.py", STACK, tmp_path]
     environment = {**os.environ, **PORTABLE}
     done = subprocess.run(line, env=environment, capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """Every masked optimizer, updated by hand: pruned weights and their state are exactly zero."""
 
 import argparse
+import importlib
 
 import pytest
 import torch
@@ -365,7 +366,9 @@ def test_moments_that_were_restored_elsewhere():
 
     Fake tensors know a GPU where there is none, and refuse what one would refuse.
     """
-    fake = pytest.importorskip("torch._subclasses.fake_tensor", reason="since torch 2.0")
+    if not hasattr(torch, "compile"):
+        pytest.skip("fake tensors need torch 2.0")
+    fake = importlib.import_module("torch._subclasses.fake_tensor")
     with fake.FakeTensorMode():
         keep = torch.ones(6, 5, dtype=torch.uint8, device="cuda")
         weight = torch.nn.Parameter(torch.zeros(6, 5, device="cuda"))
