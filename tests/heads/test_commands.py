@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,16 @@ def said(capsys, *words, code=0):
     if code:
         assert found.err.startswith("fairseq-lottery: ") and found.err.count("\n") == 1
     return found.err if code else found.out
+
+
+def test_a_choice_records_the_options_that_its_content_depends_on(tmp_path, capsys):
+    scores = Path(__file__).parents[1] / "golden/modern/scores.json"
+    choice = tmp_path / "choice.json"
+    said(capsys, "heads", "choose", "--scores", scores, "--share", 0.5, "--out", choice)
+    _, record = load_choice(choice)
+    options = {"action", "kind", "at_least", "scores", "strategy", "share", "uniform", "seed"}
+    assert record.keys() == {*options, "scored", "version"}
+    assert (record["scores"], record["share"]) == (str(scores), 0.5)
 
 
 @pytest.mark.slow
