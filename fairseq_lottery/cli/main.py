@@ -56,7 +56,7 @@ def build_parser(complete: Collection[str] = COMMANDS) -> argparse.ArgumentParse
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if name in complete:
             module.add_arguments(command)
-        command.set_defaults(run=module.run, requires=getattr(module, "REQUIRES", ()))
+        command.set_defaults(run=module.run)
     return parser
 
 
@@ -83,7 +83,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     args = build_parser(words).parse_args(words)
     try:
         with quiet_fairseq():
-            require(*args.requires)
+            module = importlib.import_module(f"fairseq_lottery.{COMMANDS[args.command]}")
+            require(*getattr(module, "REQUIRES", ()))
             args.run(args)
         sys.stdout.flush()
     except LotteryError as error:

@@ -140,7 +140,7 @@ def test_under_one_threshold_it_is_a_share_of_all_that_is_open(run, file):
     ticket = draw(replace(run.plan, sparsity=0.8, scope="global", components=file(components)))
     assert ticket.mask.pruned == PRUNED + count_to_prune(0.8, PRUNABLE - PRUNED)
     pruned = find_pruned(ticket.mask, ANATOMY)
-    for kind in KINDS:  # nothing that is pruned came back
+    for kind in KINDS:  # the draw keeps every pruned component pruned
         assert set(components.pruned(kind)) <= set(pruned.pruned(kind))
     inside = draw(replace(run.plan, sparsity=0.8, scope="global"))
     assert ticket.mask != inside.mask

@@ -11,7 +11,7 @@ from fairseq_lottery.heads.measures.score_table import grid
 #: argument -> its key in records
 _STORED = {"components": "parts"}
 #: arguments that do not change the content of a file
-_NOT_STORED = ("run", "requires", "command", "debug", "out", "overwrite", "json")
+_NOT_STORED = ("run", "command", "debug", "out", "overwrite", "json")
 
 
 def record_of(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
