@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 def show(configuration: Path, out: Path, jobs: int) -> None:
     """Run the commands ``run`` and ``report`` for a configuration, and print the outcome."""
-    from fairseq_lottery.cli.main import build_parser
+    from fairseq_lottery.cli.main import build_parser, execute
 
     report = out / "report"
     for arguments in (
@@ -53,9 +53,7 @@ def show(configuration: Path, out: Path, jobs: int) -> None:
     ):
         command = [str(argument) for argument in arguments]
         print(f"$ fairseq-lottery {' '.join(command)}", flush=True)
-        parsed = build_parser().parse_args(command)
-        require(*parsed.requires)
-        parsed.run(parsed)
+        execute(build_parser().parse_args(command))
     print()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside fairseq and torch

@@ -60,6 +60,17 @@ def build_parser(complete: Collection[str] = COMMANDS) -> argparse.ArgumentParse
     return parser
 
 
+def execute(args: argparse.Namespace) -> None:
+    """Run a parsed subcommand.
+
+    Raises:
+        LotteryError: a package that the subcommand requires is not installed.
+    """
+    module = importlib.import_module(f"fairseq_lottery.{COMMANDS[args.command]}")
+    require(*getattr(module, "REQUIRES", ()))
+    args.run(args)
+
+
 @contextmanager
 def quiet_fairseq() -> Iterator[None]:
     """Hide what fairseq logs below warnings, and the warnings of Python about its source code.
@@ -83,9 +94,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     args = build_parser(words).parse_args(words)
     try:
         with quiet_fairseq():
-            module = importlib.import_module(f"fairseq_lottery.{COMMANDS[args.command]}")
-            require(*getattr(module, "REQUIRES", ()))
-            args.run(args)
+            execute(args)
         sys.stdout.flush()
     except LotteryError as error:
         if args.debug:
