@@ -34,8 +34,8 @@ WORKFLOW = [
     'snakemake-executor-plugin-slurm>=2.8; python_version >= "3.11"',
 ]
 REPORT = [*TORCH, "matplotlib", "sacrebleu", "scipy>=1.11"]
-# agreement of heads over seeds
-ANALYSIS = ["scipy>=1.11", "statsmodels"]
+# agreement of heads over seeds; looking inside models
+ANALYSIS = ["scipy>=1.11", "statsmodels", "scikit-learn>=1.3", "h5py"]
 # its converter loads checkpoints in a way that the torch of the classic stack does not know
 CTRANSLATE2 = ['ctranslate2>=4.8; python_version >= "3.11"']
 # torch's loader of extensions wants it, to compile the sparse product with the machine's compiler

@@ -27,6 +27,7 @@ FAIRSEQ_DISTRIBUTIONS = ("fairseq", "fairseq-fixed")  # both own the import name
 _EXTRAS = {
     **dict.fromkeys(("matplotlib", "scipy"), "report"),
     **dict.fromkeys(("rich", "snakemake", "yaml"), "workflow"),
+    **dict.fromkeys(("h5py", "sklearn", "statsmodels"), "analysis"),
     "ctranslate2": "ctranslate2",
 }
 #: packages that results depend on
@@ -167,7 +168,7 @@ def _install_missing(here: Installed, part: str) -> str:
     """
     if here.fairseq is None:
         return _pip_install(here, f"fairseq-lottery[{_EXTRAS.get(part, 'fairseq')}]")
-    distribution = "pyyaml" if part == "yaml" else part
+    distribution = {"yaml": "pyyaml", "sklearn": "scikit-learn"}.get(part, part)
     return _pip_install(here, [distribution, *here.fairseq.needs(part)][-1])
 
 

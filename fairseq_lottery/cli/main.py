@@ -26,6 +26,7 @@ COMMANDS = {
     "pack": "cli.pack",
     "unpack": "cli.unpack",
     "heads": "heads.commands",
+    "record": "analysis.commands.record",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",
@@ -72,20 +73,22 @@ def execute(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def quiet_fairseq() -> Iterator[None]:
-    """Hide what fairseq logs below warnings, and the warnings of Python about its source code.
+def quiet_libraries() -> Iterator[None]:
+    """Hide what fairseq and h5py log below warnings, and warnings of Python about fairseq's code.
 
     fairseq logs each file that it reads. Python warns each time it compiles a file.
     """
-    logger = logging.getLogger("fairseq")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("fairseq", "h5py")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\]fairseq[/\\]")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -93,7 +96,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     try:
-        with quiet_fairseq():
+        with quiet_libraries():
             execute(args)
         sys.stdout.flush()
     except LotteryError as error:

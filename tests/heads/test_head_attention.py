@@ -9,7 +9,8 @@ from live import HEADS, anatomy, log_probs, sentences, transformer
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.gates.gates import Gates
-from fairseq_lottery.heads.measures.head_attention import confidence, watched_heads
+from fairseq_lottery.heads.measures.head_attention import confidence
+from fairseq_lottery.inference.attention_weights import watched_heads
 
 NAME = "encoder.layers.0.self_attn"
 
@@ -26,7 +27,7 @@ def test_the_weights_are_the_softmax_of_queries_and_keys():
         lambda module, given, output: inputs.append(given[0])
     )
     without = log_probs(model, batch)
-    with watched_heads(model, anatomy(model), seen.__setitem__):
+    with watched_heads(model, anatomy(model).heads, seen.__setitem__):
         watched = log_probs(model, batch)
     hook.remove()
     assert torch.allclose(watched, without, atol=1e-5)
@@ -43,7 +44,7 @@ def test_the_weights_are_the_softmax_of_queries_and_keys():
 def test_confidence_is_the_mean_of_the_largest_weight():
     model, batch, seen = transformer(), sentences(4), {}
     found = confidence(model, anatomy(model), [batch], eos=2, pad=1)["heads"]
-    with watched_heads(model, anatomy(model), seen.__setitem__):
+    with watched_heads(model, anatomy(model).heads, seen.__setitem__):
         source, previous = run(model, batch)
     for name, weights in seen.items():
         encoder, cross = name.startswith("encoder"), name.endswith("encoder_attn")

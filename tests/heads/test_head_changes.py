@@ -8,8 +8,8 @@ from live import DIM, HEADS, anatomy, sentences, transformer
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
-from fairseq_lottery.heads.measures.head_attention import watched_heads
 from fairseq_lottery.heads.measures.head_changes import attention_change, difference, weight_change
+from fairseq_lottery.inference.attention_weights import watched_heads
 
 NAME = "decoder.layers.1.encoder_attn"
 WIDTH = DIM // HEADS
@@ -62,7 +62,7 @@ def test_the_distance_of_attention():
     for batch in data:
         seen = [{}, {}]
         for one, kept in zip((model, other), seen):
-            with watched_heads(one, anatomy(one), kept.__setitem__):
+            with watched_heads(one, anatomy(one).heads, kept.__setitem__):
                 _, previous = run(one, batch)
         for row in range(len(previous)):
             for query in range(previous.shape[1]):

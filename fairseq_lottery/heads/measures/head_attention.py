@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.measures.importance import Scores
-
-
-@contextmanager
-def watched_heads(
-    model: nn.Module, anatomy: Anatomy, observe: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Call ``observe`` with the attention weights of every head, within the context.
-
-    fairseq's fused attention returns only their mean over heads, so it is off meanwhile.
-
-    Args:
-        observe: takes a module and the weights of its heads, (heads, batch, queries, keys).
-    """
-    modules: dict[str, Any] = dict(model.named_modules())
-
-    def watch(name: str, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        output, weights = forward(*args, **{**named, "need_head_weights": True})
-        observe(name, weights.detach())
-        if not named.get("need_head_weights", False):
-            weights = weights.mean(dim=0) if named.get("need_weights", False) else None
-        return output, weights
-
-    for name in anatomy.heads:
-        modules[name].forward = partial(watch, name, modules[name].forward)
-    try:
-        with modules_are_used(model):
-            yield
-    finally:
-        for name in anatomy.heads:
-            del modules[name].forward
+from fairseq_lottery.inference.attention_weights import watched_heads
 
 
 def attention_of(
@@ -57,7 +25,7 @@ def attention_of(
     """
     weights: dict[str, Tensor] = {}
     inputs = batch["net_input"]
-    with watched_heads(model, anatomy, weights.__setitem__), torch.no_grad():
+    with watched_heads(model, anatomy.heads, weights.__setitem__), torch.no_grad():
         model(**inputs)
     previous: Optional[Tensor] = inputs.get("prev_output_tokens")
     decoder = {} if previous is None else {"decoder": previous}

@@ -1,0 +1,1 @@
+"""Measures of the inside of models; each module here registers its own."""

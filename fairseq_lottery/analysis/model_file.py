@@ -1,0 +1,44 @@
+"""``ModelFile``: weights and mask of a stored model, which measures of weights read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from torch import Tensor
+
+from fairseq_lottery.formats import Source, read_source
+from fairseq_lottery.masks import Mask
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A checkpoint, snapshot, ticket or compact model.
+
+    Attributes:
+        source: its content.
+    """
+
+    source: Source
+
+    @classmethod
+    def open(cls, path: Union[str, Path]) -> ModelFile:
+        """Read a file; see ``read_source`` for errors."""
+        return cls(read_source(path))
+
+    @property
+    def name(self) -> str:
+        """Path of the file."""
+        return str(self.source.path)
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Name -> tensor on the CPU, a tied tensor once."""
+        return self.source.weights
+
+    @property
+    def mask(self) -> Optional[Mask]:
+        """Its mask; None for a dense model."""
+        return self.source.mask

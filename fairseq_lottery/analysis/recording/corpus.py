@@ -1,0 +1,211 @@
+"""``Corpus``: the sentences to record, with their subwords merged to words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from fairseq_lottery.analysis.recording.recording import PARTS, Array
+from fairseq_lottery.analysis.recording.words import (
+    SUBWORDS,
+    guess_subwords,
+    match_words,
+    merge,
+    word_starts,
+)
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_lines
+from fairseq_lottery.inference.loaded_model import Examples, LoadedModel, examples
+
+logger = logging.getLogger(__name__)
+
+#: most bytes of a file of words
+_LARGEST = 1 << 30
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A pair of sentences.
+
+    Attributes:
+        number: its number in the subset.
+        words: side -> its words.
+        starts: side -> the number of the first subword of each word.
+        pieces: side -> number of its subwords.
+    """
+
+    number: int
+    words: Mapping[str, list[str]]
+    starts: Mapping[str, list[int]]
+    pieces: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the subwords of a pair are in the padded inputs of the model.
+
+    Attributes:
+        inputs: side -> positions at which its subwords are inputs.
+        end: side -> position of ``</s>``: after the source, and before the target.
+        predictions: positions at which the decoder predicts the target's subwords.
+    """
+
+    inputs: Mapping[str, Array]
+    end: Mapping[str, int]
+    predictions: Array
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences of a model's data folder.
+
+    Attributes:
+        subset: its subset.
+        of: number of sentences of the subset.
+        sentences: those to record, in the order of the subset.
+        subwords: side -> a name of ``SUBWORDS``.
+        dropped: number of sentences with a subword that spans two given words.
+        padding: number of the padding token.
+    """
+
+    subset: str
+    of: int
+    sentences: Sequence[Sentence]
+    subwords: Mapping[str, str]
+    dropped: int
+    padding: int
+    _examples: Examples
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Side -> number of words."""
+        return {side: sum(len(one.words[side]) for one in self.sentences) for side in PARTS}
+
+    def examples_of(self, numbers: Sequence[int]) -> Examples:
+        """Return fairseq's examples of some sentences."""
+        return Examples(self._examples.dataset, numbers)
+
+    def place(self, sentence: Sentence, inputs: Mapping[str, Array]) -> Placement:
+        """Return where a pair's subwords are in its rows of the padded inputs.
+
+        Raises:
+            LotteryError: an input has other tokens than the subwords and one ``</s>``.
+        """
+        positions = {side: np.flatnonzero(row != self.padding) for side, row in inputs.items()}
+        for side, found in positions.items():
+            if len(found) != sentence.pieces[side] + 1:
+                raise LotteryError(
+                    f"the {side} of sentence {sentence.number} of {self.subset} has {len(found)}"
+                    f" tokens in the model, expected {sentence.pieces[side] + 1}"
+                )
+        source, target = positions["source"], positions["target"]
+        return Placement(
+            {"source": source[:-1], "target": target[1:]},
+            {"source": int(source[-1]), "target": int(target[0])},
+            target[:-1],
+        )
+
+
+def read_corpus(
+    loaded: LoadedModel,
+    subset: str = "valid",
+    sentences: Optional[int] = None,
+    words: Optional[int] = None,
+    subwords: Optional[str] = None,
+    files: Optional[Mapping[str, Union[str, Path]]] = None,
+) -> Corpus:
+    """Read sentences of a model's data folder, and merge their subwords to words.
+
+    Args:
+        loaded: a translation model.
+        subset: subset of the data folder.
+        sentences: number of sentences, evenly spread; None for all.
+        words: stop after the sentence with which this number of source words is reached.
+        subwords: a name of ``SUBWORDS``; by default the rule that each dictionary's symbols follow.
+        files: side -> text with the words of each sentence of the subset, separated by spaces.
+            Sentences with a subword that spans two of them are dropped, as in Liu et al. 2019.
+
+    Raises:
+        LotteryError: the model does not translate, the subset is missing, a file has another number
+            of lines, or no sentence is left.
+    """
+    loaded.source.adapter.refuse_unless_translating(loaded.source.path, "record")
+    if subwords not in (None, *SUBWORDS):
+        raise LotteryError(f"subwords {subwords!r} are unknown; choose from {', '.join(SUBWORDS)}")
+    for name, value in (("--sentences", sentences), ("--words", words)):
+        if value is not None and value < 1:
+            raise LotteryError(f"{name} {value} is out of range; give 1 or more")
+    selected = examples(loaded, subset, sentences)
+    dictionaries = dict(zip(PARTS, loaded.evaluation.dictionaries.values()))
+    rules = {
+        side: subwords or guess_subwords(symbols.symbols) for side, symbols in dictionaries.items()
+    }
+    texts = {side: _read(path) for side, path in (files or {}).items()}
+    whole = len(selected.dataset)
+    for side, lines in texts.items():
+        if len(lines) != whole:
+            raise LotteryError(
+                f"{(files or {})[side]} has {len(lines)} lines, but {subset} has {whole} sentences"
+            )
+    pairs, dropped, count = [], 0, 0
+    for number in selected.numbers:
+        example: Any = selected.dataset[number]
+        pieces = {
+            side: [dictionaries[side][index] for index in example[side].tolist()[:-1]]
+            for side in PARTS
+        }
+        given = {side: lines[number].split() for side, lines in texts.items()}
+        pair = _merged(number, pieces, rules, given)
+        if pair is None:
+            dropped += 1
+            continue
+        pairs.append(pair)
+        count += len(pair.words["source"])
+        if words is not None and count >= words:
+            break
+    if not pairs:
+        raise LotteryError(
+            f"no sentence of {subset} can be recorded: each is empty, or has a subword that spans"
+            " two words of the files"
+        )
+    if dropped:
+        logger.warning(
+            "%d of %d sentences are dropped: one is empty, or a subword spans two words",
+            dropped,
+            dropped + len(pairs),
+        )
+    padding = dictionaries["source"].pad()
+    return Corpus(subset, whole, pairs, rules, dropped, padding, selected)
+
+
+def _merged(
+    number: int,
+    pieces: Mapping[str, list[str]],
+    rules: Mapping[str, str],
+    given: Mapping[str, list[str]],
+) -> Optional[Sentence]:
+    starts: dict[str, list[int]] = {}
+    words: dict[str, list[str]] = {}
+    for side, own in pieces.items():
+        if side in given:
+            matched = match_words(own, given[side], rules[side])
+            starts[side], words[side] = matched or [], given[side]
+        else:
+            starts[side] = word_starts(own, rules[side])
+            words[side] = merge(own, starts[side], rules[side])
+        if not starts[side]:
+            return None
+    return Sentence(number, words, starts, {side: len(own) for side, own in pieces.items()})
+
+
+def _read(path: Union[str, Path]) -> list[str]:
+    try:
+        return list(read_lines(path, _LARGEST))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise LotteryError(f"{path} cannot be read ({reason})") from error

@@ -1,0 +1,69 @@
+"""``Results``: the tidy rows of measures, with a record of what they were computed from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from fairseq_lottery import __version__
+from fairseq_lottery.analysis.measure import COLUMNS, Row
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files.folders import replacing_folder
+
+#: file of a folder of results that has its record
+RECORD = "analysis.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows of one command.
+
+    Attributes:
+        command: its name.
+        inputs: the files that it read, and the digests of their weights.
+        rows: rows with the columns of ``COLUMNS``.
+    """
+
+    command: str
+    inputs: Mapping[str, Any]
+    rows: Sequence[Row]
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns that a row has, in the order of ``COLUMNS``."""
+        used = {name for row in self.rows for name in row}
+        return [name for name in COLUMNS if name in used]
+
+    def as_csv(self) -> str:
+        """Return the rows as comma-separated values."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    def as_json(self) -> str:
+        """Return record and rows as JSON."""
+        return json.dumps({**self.record, "rows": list(self.rows)})
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return what ``analysis.json`` holds."""
+        return {"command": self.command, "inputs": dict(self.inputs), "version": __version__}
+
+    def save(self, folder: Union[str, Path], overwrite: bool = False) -> None:
+        """Write ``COMMAND.csv`` and ``analysis.json`` into a new folder, atomically.
+
+        Raises:
+            LotteryError: the folder exists or cannot be written, or there are no rows.
+        """
+        if not self.rows:
+            raise LotteryError(f"{self.command} has no result; no measure applies to its inputs")
+        with replacing_folder(folder, RECORD, overwrite) as (new, _):
+            (new / f"{self.command}.csv").write_text(self.as_csv(), encoding="utf-8")
+            (new / RECORD).write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
