@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery import __version__
-from fairseq_lottery.analysis.measure import COLUMNS, Row
+from fairseq_lottery.analysis.registry import COLUMNS, Row
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files.folders import replacing_folder
 

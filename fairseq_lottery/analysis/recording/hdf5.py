@@ -8,7 +8,7 @@ from typing import Union
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import SIDES, Recording
 from fairseq_lottery.files import replacing
 
 
@@ -23,7 +23,7 @@ def write_hdf5(recording: Recording, path: Union[str, Path], part: str = "encode
     """
     import h5py
 
-    side = next(side for side, of in PARTS.items() if of == part)
+    side = SIDES[part]
     layers = [recording.activations(part, layer) for layer in recording.layers(part)]
     ends = np.cumsum(recording.lengths(side))
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:

@@ -22,6 +22,7 @@ from fairseq_lottery.analysis.recording.recording import (
     KINDS,
     PARTS,
     PRECISIONS,
+    SIDES,
     Array,
     Head,
     Record,
@@ -216,9 +217,8 @@ class _Files:
             for side in PARTS
         }
         for part, layer in layout.layers:
-            side = next(side for side, of in PARTS.items() if of == part)
             width = layout.width[part]
-            self._create(f"activations.{part}.{layer}", lengths[side], (width,))
+            self._create(f"activations.{part}.{layer}", lengths[SIDES[part]], (width,))
         for kind, layer in layout.attention.values():
             queries, keys = (lengths[side] for side in KINDS[kind])
             heads = layout.heads[kind]
@@ -369,9 +369,8 @@ def _merged(
 ) -> Iterator[tuple[str, Array]]:
     """Yield the files and the values of a sentence, by words."""
     for (part, layer), states in outputs.layers.items():
-        side = next(side for side, of in PARTS.items() if of == part)
-        pieces = states[row][placement.inputs[side]].astype(np.float64)
-        yield f"activations.{part}.{layer}", _mean(pieces, sentence.starts[side], 0)
+        pieces = states[row][placement.inputs[SIDES[part]]].astype(np.float64)
+        yield f"activations.{part}.{layer}", _mean(pieces, sentence.starts[SIDES[part]], 0)
     for name, (kind, layer) in layout.attention.items():
         queries, keys = KINDS[kind]
         rows = placement.predictions if kind == "enc_dec" else placement.inputs[queries]

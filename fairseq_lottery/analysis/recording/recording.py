@@ -22,6 +22,8 @@ from fairseq_lottery.records.schema import Count, Size, Text, one_of
 FORMAT = "fairseq_lottery recording 1"
 #: side of the corpus -> part of the model that has an activation for each of its words
 PARTS = {"source": "encoder", "target": "decoder"}
+#: part of the model -> side of the corpus
+SIDES = {part: side for side, part in PARTS.items()}
 #: kind of attention -> sides of its queries and of its keys
 KINDS = {
     "enc_self": ("source", "source"),
@@ -167,8 +169,7 @@ class Recording:
             part: ``encoder``, for source words, or ``decoder``, for target words.
             layer: number of the layer, from 1.
         """
-        side = next(side for side, of in PARTS.items() if of == part)
-        shape = self.record.counts[side], self.record.width[part]
+        shape = self.record.counts[SIDES[part]], self.record.width[part]
         return self._load(f"activations.{part}.{layer}.npy", shape)
 
     def attention(self, kind: str, layer: int, weighted: bool = False) -> Attention:
