@@ -341,7 +341,7 @@ def _run(
     with _watched(loaded.model, layout) as outputs, torch.no_grad():
         selected = corpus.examples_of(numbers)
         for count, batch in enumerate(batches(selected, tokens, loaded.device), 1):
-            loaded.model(**batch["net_input"])
+            loaded.model(**batch["net_input"], features_only=True)  # without the output layer
             inputs = {
                 "source": batch["net_input"]["src_tokens"].cpu().numpy(),
                 "target": batch["net_input"]["prev_output_tokens"].cpu().numpy(),
