@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from torch import Tensor
 
@@ -27,6 +28,11 @@ class ModelFile:
     def open(cls, path: Union[str, Path]) -> ModelFile:
         """Read a file; see ``read_source`` for errors."""
         return cls(read_source(path))
+
+    @cached_property
+    def shared(self) -> dict[Any, Any]:
+        """Intermediate results that measures share, by key; they live as long as this object."""
+        return {}
 
     @property
     def name(self) -> str:

@@ -23,9 +23,10 @@ from fairseq_lottery.options.own_code import load_own
 Row = Mapping[str, Union[str, int, float]]
 #: what a measure reads, and whether it reads recordings or files of models
 OVER = {"activations": "recording", "attention": "recording", "weights": "file", "masks": "file"}
-#: columns of rows, in the order of tables. Layers and heads count from 1, as in the papers
+#: columns of rows, in the order of tables. Layers and heads count from 1, as in the papers;
+#: ``other`` is the second model, where one is compared to several
 COLUMNS = {
-    "measure": str, "part": str, "layer": int, "head": int, "matrix": str,
+    "measure": str, "other": str, "part": str, "layer": int, "head": int, "matrix": str,
     "other_part": str, "other_layer": int, "other_head": int,
     "statistic": str, "role": str, "threshold": float, "component": int, "value": float,
 }  # fmt: skip

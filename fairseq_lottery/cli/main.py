@@ -27,6 +27,8 @@ COMMANDS = {
     "unpack": "cli.unpack",
     "heads": "heads.commands",
     "record": "analysis.commands.record",
+    "similarity": "analysis.commands.similarity",
+    "complexity": "analysis.commands.complexity",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",

@@ -133,6 +133,11 @@ class Recording:
         return cls(folder, record)
 
     @cached_property
+    def shared(self) -> dict[Any, Any]:
+        """Intermediate results that measures share, by key; they live as long as this object."""
+        return {}
+
+    @cached_property
     def _sentences(self) -> dict[str, list[list[str]]]:
         sentences = {}
         for side in PARTS:

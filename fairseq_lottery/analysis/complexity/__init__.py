@@ -1,0 +1,1 @@
+"""Complexity of activations and weight matrices: how many directions they use."""
