@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=2, metavar="N",
         help="number of parallel stages, one core each (default: 2)")  # fmt: skip
     add("--data-only", action="store_true", help="only create text, subwords and binary data")
+    add("--labels", action="store_true", help="also write labels of the words beside the text:"
+        " CoNLL-U, agreement and alignment, for probe and roles")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         require("sacrebleu", "matplotlib", "scipy", "rich", "yaml", "snakemake")
     from fairseq_lottery.demo.prepare import prepare
 
-    configuration = prepare(args.out, args.seed)
+    configuration = prepare(args.out, args.seed, labels=args.labels)
     if args.data_only:
         print(f"{args.out / 'data'} and {args.out / 'text'} are ready")
     else:

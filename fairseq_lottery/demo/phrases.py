@@ -5,10 +5,12 @@ Numerals are words; German puts the unit before the ten: fünfundzwanzig.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from fairseq_lottery.demo.lexicon import ADJECTIVES, MODIFIERS, Noun
+from fairseq_lottery.demo.words import GENDERS, Word, Words, features
 
 # Rows are cases; columns are masculine, feminine, neuter, plural.
 _COLUMNS = {"m": 0, "f": 1, "n": 2, "pl": 3}
@@ -41,6 +43,7 @@ _MIXED = {
 _STRONG_PLURAL = {"nom": "e", "acc": "e", "dat": "en"}
 
 _SINGULAR = (("the", "der"), ("a", "ein"), ("this", "dies"), ("my", "mein"), ("our", "unser"))
+_POSSESSIVES = ("my", "our")
 _PLURAL = (("the", "der"), ("these", "dies"), ("my", "mein"), ("our", "unser"), ("", ""))
 
 _ENGLISH = (
@@ -57,19 +60,34 @@ _GERMAN_TENS = "_ _ zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig ne
 
 @dataclass(frozen=True)
 class Phrase:
-    """A subject or object: English, German by case, and person."""
+    """A subject or object: English, German by case, and person.
 
-    english: str
-    german: dict[str, str]
-    person: str  # "ich", "er" or "pl"
+    Attributes:
+        english: its English words.
+        german: returns its German words in a case: ``nom``, ``acc`` or ``dat``.
+        person: ``ich``, ``er`` or ``pl``.
+        agreement: number and person of a verb that agrees with it, as in CoNLL-U.
+    """
+
+    english: Words
+    german: Callable[[str], Words]
+    person: str
+    agreement: str
+
+
+def _pronoun(english: str, german: str, person: str, number: str, verb: str) -> Phrase:
+    labels = features(Case="Nom", Number=number, Person=person)
+    words = [Word(form, "PRON", ("noun",), "", "", labels) for form in (english, german)]
+    agreement = features(Number=number, Person=person)
+    return Phrase((words[0],), lambda case: (words[1],), verb, agreement)
 
 
 PRONOUNS = (
-    Phrase("I", {"nom": "ich"}, "ich"),
-    Phrase("he", {"nom": "er"}, "er"),
-    Phrase("she", {"nom": "sie"}, "er"),
-    Phrase("we", {"nom": "wir"}, "pl"),
-    Phrase("they", {"nom": "sie"}, "pl"),
+    _pronoun("I", "ich", "1", "Sing", "ich"),
+    _pronoun("he", "er", "3", "Sing", "er"),
+    _pronoun("she", "sie", "3", "Sing", "er"),
+    _pronoun("we", "wir", "1", "Plur", "pl"),
+    _pronoun("they", "sie", "3", "Plur", "pl"),
 )
 
 
@@ -119,25 +137,46 @@ def noun_phrase(rng: Random, nouns: tuple[Noun, ...], compounds: bool) -> Phrase
     adjective = rng.choice(ADJECTIVES) if rng.random() < 0.3 else None
     modifier = rng.choice(MODIFIERS) if compounds and rng.random() < 0.25 else None
 
-    english = [adjective[0]] if adjective else []
-    english += [modifier[0]] if modifier else []
-    english += [noun.english_plural if plural else noun.english]
-    if english_article == "a" and english[0][0] in "aeiou":
+    of_noun = "Plur" if plural else "Sing"
+    english = [Word(adjective[0], "ADJ", ("adjective",), "noun", "amod")] if adjective else []
+    if modifier:
+        english.append(Word(modifier[0], "NOUN", ("modifier",), "noun", "compound", "Number=Sing"))
+    head = noun.english_plural if plural else noun.english
+    english.append(Word(head, "NOUN", ("noun",), "", "", f"Number={of_noun}"))
+    if english_article == "a" and english[0].text[0] in "aeiou":
         english_article = "an"
-    english = [english_article, *english] if english_article else english
+    if number:
+        english.insert(0, _numeral(english_article))
+    elif english_article in _POSSESSIVES:
+        english.insert(0, Word(english_article, "PRON", ("article",), "noun", "nmod:poss"))
+    elif english_article:
+        english.insert(0, Word(english_article, "DET", ("article",), "noun", "det"))
 
-    column = _COLUMNS["pl" if plural else noun.gender]
-    german = {}
-    for case in ("nom", "acc", "dat"):
-        head = noun.german_plural if plural else noun.german
+    def german(case: str) -> Words:
+        column = _COLUMNS["pl" if plural else noun.gender]
+        labels = features(Case=case.title(), Gender=GENDERS[noun.gender], Number=of_noun)
+        form = noun.german_plural if plural else noun.german
         if plural and case == "dat":
-            head = dative_plural(head)
-        words = [modifier[1] + head.lower() if modifier else head]
+            form = dative_plural(form)
+        if modifier:
+            form = modifier[1] + form.lower()
+        words = [
+            Word(form, "NOUN", ("noun", "modifier") if modifier else ("noun",), "", "", labels)
+        ]
         if adjective:
-            words.insert(0, adjective[1] + adjective_ending(stem, case, column))
+            form = adjective[1] + adjective_ending(stem, case, column)
+            words.insert(0, Word(form, "ADJ", ("adjective",), "noun", "amod", labels))
         if number:
-            words.insert(0, german_numeral(number))
+            words.insert(0, _numeral(german_numeral(number)))
         elif stem:
-            words.insert(0, article(stem, case, column))
-        german[case] = " ".join(words)
-    return Phrase(" ".join(english), german, "pl" if plural else "er")
+            relation = "det:poss" if stem in ("mein", "unser") else "det"
+            form = article(stem, case, column)
+            words.insert(0, Word(form, "DET", ("article",), "noun", relation, labels))
+        return tuple(words)
+
+    agreement = features(Number=of_noun, Person="3")
+    return Phrase(tuple(english), german, "pl" if plural else "er", agreement)
+
+
+def _numeral(word: str) -> Word:
+    return Word(word, "NUM", ("article",), "noun", "nummod", "NumType=Card")

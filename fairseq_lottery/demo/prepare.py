@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from fairseq_lottery.demo.labels import write_labels
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 
@@ -18,12 +19,13 @@ SIZES = {"test": 500, "valid": 200, "train": 20000}
 VOCABULARY = 1000
 
 
-def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
+def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES, labels: bool = False) -> Path:
     """Create text, subwords and data in ``out``, and return the configuration for them.
 
     Args:
         seed: seed of the generated text.
         sizes: part of the data -> number of its sentence pairs.
+        labels: whether to also write the labels of the words, into the folder of the text.
 
     Raises:
         LotteryError: ``out`` has other files or another seed, or cannot be written; or a command
@@ -47,6 +49,8 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
           "--vocabulary", VOCABULARY)  # fmt: skip
     _once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
           "--joined-dictionary", *parts)  # fmt: skip
+    if labels:
+        write_labels(out / "text", seed, sizes)
     text = Path(__file__).with_name(CONFIGURATION).read_text(encoding="utf-8")
     with replacing(target) as path:
         path.write_text(text.replace("seeds: [1]", f"seeds: [{seed}]"), encoding="utf-8")

@@ -24,7 +24,7 @@ def main() -> None:
         num_threads=1,
     )
     model = sentencepiece.SentencePieceProcessor(model_file=str(args.out / "spm.model"))
-    for path in sorted(args.text.iterdir()):
+    for path in sorted((*args.text.glob("*.en"), *args.text.glob("*.de"))):
         with open(path, encoding="utf-8") as lines:  # the lines that fairseq counts
             pieces = model.encode([line.rstrip("\n") for line in lines], out_type=str)
         encoded = "".join(" ".join(line) + "\n" for line in pieces)

@@ -12,22 +12,28 @@ from fairseq_lottery.demo.phrases import (
     german_numeral,
     noun_phrase,
 )
+from fairseq_lottery.demo.words import Word, text
+
+
+def words(line):
+    return tuple(Word(form, "X", ("some",), "", "") for form in line.split())
+
 
 PICK_UP = Clause(
-    english="the man picks up the apple",
-    subject="der Mann",
-    finite="hebt",
-    middle="den Apfel",
-    prefix="auf",
-    final="",
+    english=words("the man picks up the apple"),
+    subject=words("der Mann"),
+    finite=words("hebt")[0],
+    middle=words("den Apfel"),
+    prefix=words("auf"),
+    final=(),
 )
 CAN_PICK_UP = Clause(
-    english="the man can pick up the apple",
-    subject="der Mann",
-    finite="kann",
-    middle="den Apfel",
-    prefix="",
-    final="aufheben",
+    english=words("the man can pick up the apple"),
+    subject=words("der Mann"),
+    finite=words("kann")[0],
+    middle=words("den Apfel"),
+    prefix=(),
+    final=words("aufheben"),
 )
 
 
@@ -53,14 +59,14 @@ def test_numerals_are_all_different():
 
 
 def test_separable_verbs_part_in_main_clauses_only():
-    assert PICK_UP.verb_second() == "der Mann hebt den Apfel auf"
-    assert PICK_UP.verb_second("heute") == "heute hebt der Mann den Apfel auf"
-    assert PICK_UP.verb_final("weil") == "weil der Mann den Apfel aufhebt"
+    assert text(PICK_UP.verb_second()) == "der Mann hebt den Apfel auf"
+    assert text(PICK_UP.verb_second(words("heute"))) == "heute hebt der Mann den Apfel auf"
+    assert text(PICK_UP.verb_final(words("weil"))) == "weil der Mann den Apfel aufhebt"
 
 
 def test_an_infinitive_goes_to_the_end_and_the_modal_behind_it_in_a_subordinate_clause():
-    assert CAN_PICK_UP.verb_second() == "der Mann kann den Apfel aufheben"
-    assert CAN_PICK_UP.verb_final("dass") == "dass der Mann den Apfel aufheben kann"
+    assert text(CAN_PICK_UP.verb_second()) == "der Mann kann den Apfel aufheben"
+    assert text(CAN_PICK_UP.verb_final(words("dass"))) == "dass der Mann den Apfel aufheben kann"
 
 
 def test_articles_agree():
@@ -80,23 +86,30 @@ def test_adjectives_agree_with_what_stands_before_them():
 
 
 def test_the_dative_plural_ends_in_n():
-    words = ("Kinder", "Frauen", "Babys", "Tische")
-    assert [dative_plural(word) for word in words] == ["Kindern", "Frauen", "Babys", "Tischen"]
+    plurals = ("Kinder", "Frauen", "Babys", "Tische")
+    assert [dative_plural(plural) for plural in plurals] == [
+        "Kindern",
+        "Frauen",
+        "Babys",
+        "Tischen",
+    ]
 
 
 def test_a_noun_phrase_has_the_head_of_its_compound_agree():
     rng = random.Random(0)
     drawn = {
-        phrase.english: phrase for phrase in (noun_phrase(rng, THINGS, True) for _ in range(4000))
+        text(phrase.english): phrase
+        for phrase in (noun_phrase(rng, THINGS, True) for _ in range(4000))
     }
     boxes, knives = drawn["these kitchen boxes"], drawn["these young kitchen knives"]
-    assert drawn["our kitchen ship"].german == {
+    ship = drawn["our kitchen ship"]
+    assert {case: text(ship.german(case)) for case in ("nom", "acc", "dat")} == {
         "nom": "unser Küchenschiff",
         "acc": "unser Küchenschiff",
         "dat": "unserem Küchenschiff",
     }
-    assert boxes.german["dat"] == "diesen Küchenkisten"
-    assert (knives.german["nom"], knives.german["dat"], knives.person) == (
+    assert text(boxes.german("dat")) == "diesen Küchenkisten"
+    assert (text(knives.german("nom")), text(knives.german("dat")), knives.person) == (
         "diese jungen Küchenmesser",
         "diesen jungen Küchenmessern",
         "pl",
