@@ -155,6 +155,10 @@ class Run:
         "write snapshots into the save-dir at these updates, such as 0,4000",
         None, metavar="UPDATES", places=_TRAINED,
     )  # fmt: skip
+    data_seed: Optional[int] = option(
+        "seed of the order of the training examples; default: the seed of the training, --seed",
+        None, metavar="N", places=_TRAINED,
+    )  # fmt: skip
     no_save_masters: bool = option(
         "do not store the fp32 masters of half-precision runs in checkpoints",
         False, places=_TRAINED,

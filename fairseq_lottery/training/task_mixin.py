@@ -134,7 +134,8 @@ class LotteryTask:
 
         A training set gives the same batches in the same order wherever the training was resumed.
         In fairseq main and fairseq-fixed the batches depend on the epoch in which the process
-        started, and with ``--update-ordered-indices-seed`` their order does, too.
+        started, and with ``--update-ordered-indices-seed`` their order does, too. ``--data-seed``
+        replaces the run's seed.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
@@ -156,6 +157,7 @@ class LotteryTask:
                     " sentences; score all shards together, as BLEU is not an average over shards"
                 )
             return super().get_batch_iterator(*bound.args, **bound.kwargs)  # type: ignore[misc]
+        options["seed"] = options.get("seed", 1) + self._seed_difference
         is_rebuilt = options.get("disable_iterator_cache") or options.get("update_epoch_batch_itr")
         # epochs of a process share their batches; only the order changes
         if not is_rebuilt and self.can_reuse_epoch_itr(dataset):  # type: ignore[attr-defined]
@@ -190,6 +192,14 @@ class LotteryTask:
     @property
     def _dataset_settings(self) -> Any:
         return whole_config(self.cfg).dataset  # type: ignore[attr-defined]
+
+    @property
+    def _seed_difference(self) -> int:
+        """Difference of ``--data-seed`` from the seed of the run; 0 without it."""
+        data_seed: Optional[int] = self.cfg.data_seed  # type: ignore[attr-defined]
+        if data_seed is None:
+            return 0
+        return data_seed - int(whole_config(self.cfg).common.seed)  # type: ignore[attr-defined]
 
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:

@@ -63,6 +63,7 @@ RUN = entries(
         "ticket_digest": one_of(str),
         "task": one_of(str),
         "choices": json_entries,
+        "data_seed": count,
         "files": _files,
         "ranking": json_entries,
         "growth": _pruner,

@@ -27,6 +27,9 @@ from fairseq_lottery.options import (
 )
 from fairseq_lottery.options.nm_pattern import Pattern
 
+#: numpy accepts seeds of 32 bits, and fairseq adds the epoch
+_LARGEST_SEED = (1 << 31) - 1
+
 
 def refuse_setup(cfg: Any) -> None:
     """Refuse trainings in which masks cannot be enforced, and models that run code.
@@ -112,6 +115,10 @@ def refuse_stray_flags(cfg: Any) -> None:
     """Refuse flags that would be ignored or contradict each other."""
     if cfg.sparse_decode:
         raise LotteryError("--sparse-decode applies only to translation; train without it")
+    if cfg.data_seed is not None and not 0 <= cfg.data_seed <= _LARGEST_SEED:
+        raise LotteryError(
+            f"--data-seed {cfg.data_seed} is out of range; give a number from 0 to {_LARGEST_SEED}"
+        )
     if cfg.ticket and cfg.mask_from:
         raise LotteryError("--ticket and --mask-from exclude each other; give one of them")
     prunes = cfg.prune_to is not None

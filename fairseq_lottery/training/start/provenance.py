@@ -46,15 +46,17 @@ def provenance_of(
         ticket: ticket of a fresh run.
         restored: checkpoint of a resumed run.
     """
+    order = {"data_seed": cfg.data_seed} if cfg.data_seed is not None else {}
     if restored:
         keys = ("ticket", "ticket_digest", "choices", "files")
         stored = {key: restored.state[key] for key in keys if key in restored.state}
-        return {"ticket": None, "ticket_digest": None, "choices": None, **stored}
+        return {"ticket": None, "ticket_digest": None, "choices": None, **stored, **order}
     return {
         "ticket": ticket.record if ticket else None,
         "ticket_digest": ticket.digest() if ticket else None,
         "choices": _choices(cfg),
         "files": _files(cfg),
+        **order,
     }
 
 
@@ -86,8 +88,9 @@ def refuse_other_run(
         training: fairseq's complete configuration.
 
     Raises:
-        LotteryError: the checkpoint lacks state that the run needs; or task, dictionaries, ticket,
-            criterion or optimizer differ; or its schedule is unfinished and ``cfg`` has none.
+        LotteryError: the checkpoint lacks state that the run needs; or task, dictionaries, data
+            seed, ticket, criterion or optimizer differ; or its schedule is unfinished and ``cfg``
+            has none.
     """
     _refuse_incomplete(restored)
     state, path = restored.state, restored.path
@@ -100,6 +103,7 @@ def refuse_other_run(
     if state.get("dictionaries") and task == adapter.name:
         stored = Dictionaries.from_tensors(state["dictionaries"], adapter.vocabularies)
         stored.refuse_other(dictionaries, str(path))
+    _refuse_other_data_seed(cfg, restored)
     if cfg.ticket or cfg.mask_from:
         _refuse_other_ticket(cfg, restored)
     if training.ema.store_ema and not restored.has_ema:
@@ -111,6 +115,21 @@ def refuse_other_run(
         _refuse_unfinished(restored)
     if restored.keeps_counter:
         _refuse_other_trainer(training, restored)
+
+
+def _refuse_other_data_seed(cfg: Any, restored: Restored) -> None:
+    """Refuse to change the order of the examples in the middle of a run."""
+    then, now = restored.state.get("data_seed"), cfg.data_seed
+    if not restored.is_same_run or then == now:
+        return
+    if then is None:
+        raise LotteryError(
+            f"{restored.path} is from a run without --data-seed, so --data-seed {now} would change"
+            " the order of its examples; choose another --save-dir"
+        )
+    if now is None:
+        raise LotteryError(f"{restored.path} is from a run with --data-seed {then}; give it again")
+    refuse_other_value(restored, "--data-seed", then, now)
 
 
 def _refuse_incomplete(restored: Restored) -> None:
