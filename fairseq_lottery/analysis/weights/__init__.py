@@ -1,0 +1,1 @@
+"""Computations on weights and masks: changes, overlap against chance, dead neurons, paths."""
