@@ -29,6 +29,7 @@ COMMANDS = {
     "record": "analysis.commands.record",
     "similarity": "analysis.commands.similarity",
     "complexity": "analysis.commands.complexity",
+    "early-bird": "analysis.commands.early_bird",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",
