@@ -31,12 +31,14 @@ def prune_words(training: Training, models: Sequence[str]) -> tuple[list[str], l
 
     Of a run whose gates learn only the last model has its final gates.
     """
-    choice, path = training.components, str(choice_path(training))
-    assert choice is not None and training.ticket is not None
-    words = ["--mask" if choice.kind == "weights" else "--components", path]
+    choice = training.components
+    path = training.ticket_file if choice is None else str(choice_path(training))
+    assert training.ticket is not None
+    words = ["--mask" if choice is None or choice.kind == "weights" else "--components", path]
     needs = [path]
+    has_gates = choice is not None and choice.measure == "gates"
     for model in models:
-        source = training.ticket.mask_from.model("last" if choice.measure == "gates" else model)
+        source = training.ticket.mask_from.model("last" if has_gates else model)
         words += ["--prune", source, training.model(model)]
         needs.append(source)
     return words, list(dict.fromkeys(needs))

@@ -35,24 +35,29 @@ def make_stages(
         for ancestor in training.ancestors()
     }
     read: dict[Training, set[int]] = defaultdict(set)  # training -> updates of its snapshots
+    states: set[Training] = set()  # trainings whose optimizer state is read
     for training in plan.trainings:
         drawn = training.ticket
-        if drawn is not None and training.updates:
-            for weights in (drawn.mask_from.at(drawn.mask_from.updates), drawn.start):
+        if drawn is not None and training.is_drawn:
+            ranked = drawn.mask_from.at(drawn.mask_from.updates)
+            keeps_moments = drawn.moments == "keep"
+            if keeps_moments:
+                states.add(drawn.mask_from)
+            for weights in (drawn.start,) if keeps_moments else (ranked, drawn.start):
                 if weights.training.adopted is None or training in requested:
                     read[weights.training].add(weights.update)
-    ranked = {choice.of for choice in plan.component_choices}
+    searched = {choice.of for choice in plan.component_choices}
     evaluations = plan.configuration.evaluations
     writer = _Writer(plan.configuration, executor)
     by_name: dict[str, Stage] = {}  # trainings may share stages
     for training in plan.trainings:
         evaluated = evaluations if plan.cells_of(training) else ()
         models = [evaluation.checkpoint for evaluation in evaluated]
-        models += ["last"] if training in ranked else []
+        models += ["last"] if training in searched else []
         snapshots = _snapshots(plan, training, read[training])
         stages = [
             *writer.ticket(training),
-            writer.train(training, snapshots, list(dict.fromkeys(models))),
+            writer.train(training, snapshots, list(dict.fromkeys(models)), training in states),
         ]
         for evaluation in evaluated:
             stages += writer.evaluate(training, evaluation)
@@ -65,7 +70,7 @@ def _snapshots(plan: Plan, training: Training, read: set[int]) -> list[int]:
     """Return the updates at which a training writes its weights."""
     if "snapshots" not in plan.configuration.keep or training.adopted is not None:
         return sorted(read)
-    rewinds = {request.rewind for request in plan.configuration.requests}
+    rewinds = {t for request in plan.configuration.requests for t in request.rewinds}
     every = {*read, 0, *rewinds, training.updates} if training.updates else set()
     return sorted(u for u in every if training.first_update <= u <= training.updates)
 
@@ -81,14 +86,14 @@ class _Writer:
         self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
 
     def ticket(self, training: Training) -> Iterator[Stage]:
-        """Yield the stages of a training's ticket; without training there is no ticket."""
+        """Yield the stages that choose what a training prunes, and draw its ticket."""
         where = ("--data", str(self.configuration.data), *self.device)
         yield from choice_stages(training, self.lottery, where)
-        if training.ticket is not None and training.updates:
+        if training.ticket is not None and training.is_drawn:
             yield self.draw(training, training.ticket)
 
     def draw(self, training: Training, drawn: Draw) -> Stage:
-        last, start = drawn.mask_from.at(drawn.mask_from.updates).file, drawn.start.file
+        last, start = drawn.mask_file, drawn.start.file
         words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
         choice_file = choice_path(training)
         takes_mask = last if drawn.takes_mask else None
@@ -110,12 +115,18 @@ class _Writer:
             folder=training.folder,
             title=f"draw the ticket of {training.title}",
             command=self.lottery(*words),
-            needs=tuple(dict.fromkeys((last, start, *filter(None, [choice_file])))),
+            needs=tuple(
+                file
+                for file in dict.fromkeys((last, start, *filter(None, [choice_file])))
+                if not Path(file).is_absolute()  # a checkpoint of an adopted run
+            ),
             leaves=(training.ticket_file,),
             facts={"sparsity": drawn.sparsity},
         )
 
-    def train(self, training: Training, snapshots: list[int], models: list[str]) -> Stage:
+    def train(
+        self, training: Training, snapshots: list[int], models: list[str], keeps_state: bool
+    ) -> Stage:
         kind, title = "train", f"train {training.title}"
         needs = [training.ticket_file] if training.ticket is not None else []
         facts: dict[str, Any] = {}
@@ -138,7 +149,7 @@ class _Writer:
                 *train_env.data_flags(self.configuration).words(),
             ))  # fmt: skip
         elif not training.updates and training.ticket is not None:
-            kind, title = "close", f"prune the components of {training.title}"
+            kind, title = "close", f"prune the model of {training.title}"
             words, needs = prune_words(training, models)
             command = self.module("fairseq_lottery.heads.workflow.prune_stage", *words)
         else:
@@ -152,6 +163,7 @@ class _Writer:
             leaves=(
                 *(training.at(update).file for update in snapshots),
                 *(training.model(model) for model in models),
+                *([training.state_file] if keeps_state and training.adopted is None else []),
             ),
             facts={
                 "updates": training.updates,

@@ -191,12 +191,22 @@ def _bytes_after(
                 if file.endswith((".pt", ".safetensors")):
                     is_ticket = file.endswith("ticket.safetensors")
                     share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
-                    size[file] = share * VALUE * parameters
+                    each = TRAINED if _kind(file) == "checkpoints" else VALUE
+                    size[file] = share * each * parameters
             waiting.pop(stage.name, None)
             needed = {file for other in waiting.values() for file in other.needs}
             for file in list(size):
-                kind = "tickets" if file.endswith("ticket.safetensors") else "snapshots"
-                if file.endswith(".safetensors") and file not in needed and kind not in keep:
+                if _kind(file) is not None and file not in needed and _kind(file) not in keep:
                     del size[file]
         sizes.append(sum(size.values()))
     return sizes
+
+
+def _kind(file: str) -> Optional[str]:
+    """Return the kind of a file that is deleted after its last reader, as in ``keep``, or None."""
+    name = Path(file).name
+    if name == "checkpoint_last.pt":
+        return "checkpoints"
+    if name.endswith(".safetensors"):
+        return "tickets" if name == "ticket.safetensors" else "snapshots"
+    return None

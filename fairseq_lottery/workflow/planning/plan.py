@@ -105,6 +105,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         sparsities=request.sparsities,
         rounds=request.rounds,
         rewind=request.rewind,
+        later_rewinds=request.later_rewinds,
         rewind_source=request.rewind_source,
         update_counter=request.update_counter or Reset.update_counter,
         pruning=PruningSchedule(sparsity=0.0, **configuration.pruning),
@@ -146,9 +147,10 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
 def _untranslated(configuration: Configuration, training: Training) -> str:
     """Return the problem of gates or untrained models in a task that does not translate."""
     choice, task = training.components, configuration.task
-    if choice is None or task.translates or (choice.measure != "gates" and training.updates):
+    has_gates = choice is not None and choice.measure == "gates"
+    if task.translates or (training.updates and not has_gates):
         return ""
-    setting = "learned gates" if choice.measure == "gates" else "then: zero-shot"
+    setting = "learned gates" if has_gates else "then: zero-shot" if choice else "zero-shot"
     return (
         f"with {setting} requires a task that translates, and {task.name} does not; choose another"
         " technique"
@@ -279,7 +281,7 @@ def recipe(plan: Plan) -> dict[str, Any]:
     configuration = plan.configuration
     flags = configuration.train
     pre_norm = "--encoder-normalize-before" in flags
-    rewinds = sorted({request.rewind for request in configuration.requests})
+    rewinds = sorted({t for request in configuration.requests for t in request.rewinds})
     shown = {
         **configuration.task.record,
         **{name: flags.get(flag) for name, flag in _RECIPE.items() if flag in flags},

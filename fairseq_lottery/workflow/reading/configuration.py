@@ -53,7 +53,11 @@ class Translation(Evaluation):
 
 @dataclass(frozen=True)
 class Request:
-    """A technique of the configuration, with its rows, seeds and settings."""
+    """A technique of the configuration, with its rows, seeds and settings.
+
+    Attributes:
+        rewind, later_rewinds: the update t, see ``Vocabulary``.
+    """
 
     technique: Technique
     name: str
@@ -66,6 +70,12 @@ class Request:
     update_counter: Optional[str]
     options: dict[str, Any]
     key: Key
+    later_rewinds: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def rewinds(self) -> tuple[int, ...]:
+        """Every update that survivors are reset to."""
+        return (self.rewind, *(update for _, update in self.later_rewinds))
 
 
 #: resources by their names in Snakemake

@@ -97,6 +97,10 @@ def _variants(
     for rewind in rewinds:
         variant, variant_title = own_name, str(title)
         if len(rewinds) > 1:
+            if isinstance(rewind, dict):
+                raise values.error(
+                    rewind_key, "rewind is a list with a mapping; list the technique twice instead"
+                )
             variant = f"{own_name}-t{rewind}".replace("%", "pc")
             variant_title = f"{title}, t = {rewind}"
         rewound = {**settings, "rewind": (rewind_key, rewind)}
@@ -160,6 +164,7 @@ def _request(
     seeds_key, seeds = settings.get("seeds", (key, [1]))
     counter_key, counter = settings.get("update_counter", (key, None))
     source_key, source = settings.get("rewind_source", (("rewind_source",), "latest"))
+    rewind, *later_rewinds = _read_rewinds(values, *settings["rewind"])
     return Request(
         technique=technique,
         name=name,
@@ -167,7 +172,8 @@ def _request(
         sparsities=sparsities,
         rounds=rounds,
         seeds=values.read_numbers(seeds_key, seeds, Seed),
-        rewind=values.read_update(*settings["rewind"]),
+        rewind=rewind[1],
+        later_rewinds=tuple(later_rewinds),
         rewind_source=values.parse(source_key, source, Source),
         update_counter=None if counter is None else values.parse(counter_key, counter, Counter),
         options={
@@ -177,6 +183,29 @@ def _request(
         },
         key=key,
     )
+
+
+def _read_rewinds(values: Values, key: Key, value: Any) -> list[tuple[float, int]]:
+    """Return pairs of a sparsity and the update t of draws from there on, the first from 0 %.
+
+    Args:
+        value: an update, or a mapping from the sparsity of a draw to an update, such as
+            ``{0%: 50%, 79%: 20%}``.
+    """
+    if not isinstance(value, dict):
+        return [(0.0, values.read_update(key, value))]
+    rewinds: list[tuple[float, int]] = []
+    for text, update in value.items():
+        share = re.fullmatch(r"(\d{1,2}(?:\.\d{1,6})?)\s*%", text)
+        if share is None:
+            raise values.error((*key, text), f"rewind from {text!r}: write a sparsity such as 79%")
+        rewinds.append((float(share[1]) / 100, values.read_update((*key, text), update)))
+    starts = [start for start, _ in rewinds]
+    if not starts or starts[0] != 0 or any(b <= a for a, b in zip(starts, starts[1:])):
+        raise values.error(
+            key, "rewind must map increasing sparsities from 0%, as in {0%: 50%, 79%: 20%}"
+        )
+    return rewinds
 
 
 def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:

@@ -85,10 +85,14 @@ def clean(out: Path, stage: Stage) -> None:
         return
     for path in (out / stage.folder).glob(".*.tmp"):  # left by killed processes
         path.unlink(missing_ok=True)
-    if stage.kind == "train" and "checkpoints" not in plan.keep:
-        for path in (out / stage.folder).glob("checkpoint*.pt*"):
-            path.unlink(missing_ok=True)
     needed = needed_files(out, plan.stages)
+    if "checkpoints" not in plan.keep:
+        checkpoints = [out / file for file in stage.needs if file.endswith("/checkpoint_last.pt")]
+        if stage.kind == "train":
+            checkpoints += (out / stage.folder).glob("checkpoint*.pt*")
+        for path in checkpoints:
+            if path.relative_to(out).as_posix() not in needed:
+                path.unlink(missing_ok=True)
     kinds = {"snapshots": "snapshot_*.safetensors", "tickets": "ticket.safetensors"}
     for folder in {Path(file).parent for file in (*stage.needs, *stage.leaves)}:
         for kind, pattern in kinds.items():

@@ -17,6 +17,8 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+from fairseq_lottery.options import Reset
+from fairseq_lottery.options.axes import MOMENTS
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
@@ -122,9 +124,18 @@ def pruned_then_stabilized(v: Vocabulary, switch: float = 0.6) -> Cells:
 
 
 @technique("lr-rewind", "LR rewinding")
-def learning_rate_rewinding(v: Vocabulary) -> Cells:
-    """Keep trained values, and rewind only the learning rate to t (Renda et al. 2020)."""
-    return v.iterate(v.dense, v.rounds, reset="keep", update_counter="rewind")
+def learning_rate_rewinding(v: Vocabulary, moments: str = Reset.moments) -> Cells:
+    """Keep trained values, and rewind only the learning rate to t (Renda et al. 2020).
+
+    With ``moments="keep"`` the optimizer state is kept as well (Movva & Zhao 2020).
+    """
+    return _rewind_learning_rate(v, moments)
+
+
+def _rewind_learning_rate(v: Vocabulary, moments: str, **axes: Any) -> Cells:
+    MOMENTS.refuse_unknown(moments)
+    axes = {**axes, "reset": "keep", "update_counter": "rewind", "moments": moments}
+    return v.iterate(v.dense, v.rounds, **axes)
 
 
 @technique("fine-tune", "fine-tuning")
@@ -167,7 +178,8 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
         share = ((1 - row) / (1 - done)) ** (1 / count)
         for step in range(1, count + 1):
             sparsity = row if step == count else round(1 - (1 - done) * share**step, 6)
-            ticket = v.ticket(run, sparsity, back=v.dense.at(v.rewind), scope="global")
+            back = v.dense.at(v.rewind_at(sparsity))
+            ticket = v.ticket(run, sparsity, back=back, scope="global")
             run = v.train(ticket)
             yield sparsity, run
         done = row
@@ -177,6 +189,29 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
 def random_mask(v: Vocabulary) -> Cells:
     """Iterate as SLT under random masks, as a control of the mask."""
     return v.iterate(v.dense, v.rounds, score="random")
+
+
+@technique("random-keep", "random mask, LR rewinding")
+def random_mask_with_trained_values(v: Vocabulary, moments: str = Reset.moments) -> Cells:
+    """Rewind the learning rate under random masks; survivors keep their trained values.
+
+    A control of the mask of ``lr-rewind``.
+    """
+    return _rewind_learning_rate(v, moments, score="random")
+
+
+@technique("zero-shot", "zero-shot")
+def zero_shot(v: Vocabulary) -> Cells:
+    """Prune the dense run's last weights at every sparsity, without any training."""
+    for sparsity in v.sparsities:
+        yield sparsity, v.prune_untrained(sparsity)
+
+
+@technique("random-zero-shot", "random mask, zero-shot")
+def random_zero_shot(v: Vocabulary) -> Cells:
+    """Prune as ``zero-shot`` under random masks: the control of Movva & Zhao 2020."""
+    for sparsity in v.sparsities:
+        yield sparsity, v.prune_untrained(sparsity, score="random")
 
 
 @technique("random-reinit", "random reinit")

@@ -122,6 +122,12 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
         """Update at which the ticket's training starts."""
         return self.start.update if self.update_counter == "rewind" else 0
 
+    @property
+    def mask_file(self) -> str:
+        """Path of the weights that are ranked: a snapshot, or a checkpoint to keep moments."""
+        run = self.mask_from
+        return run.state_file if self.moments == "keep" else run.at(run.updates).file
+
 
 @dataclass(frozen=True)
 class PruningSchedule(Prunable, Ranking, Schedule):
@@ -166,6 +172,11 @@ class Training:
         return f"{self.folder}/{model_file(checkpoint)}"
 
     @property
+    def state_file(self) -> str:
+        """Path of the last checkpoint, which has the optimizer state."""
+        return f"{self.adopted[0] if self.adopted else self.folder}/checkpoint_last.pt"
+
+    @property
     def ticket_file(self) -> str:
         """Path of the training's ticket."""
         return f"{self.folder}/ticket.safetensors"
@@ -186,6 +197,11 @@ class Training:
         if self.pruning is not None:
             return self.pruning.sparsity
         return self.ticket.sparsity if self.ticket is not None else 0.0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a ticket is drawn; components are pruned without one if nothing is trained."""
+        return self.ticket is not None and (self.updates > 0 or self.components is None)
 
     @property
     def components(self) -> Optional[ComponentChoice]:
@@ -259,7 +275,8 @@ class Training:
             parts += [score.replace(":", ".")] if score != "magnitude" else []
             parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
             if drawn.components is None:
-                parts += [f"{drawn.reset}{drawn.start.update}", f"{drawn.sparsity:g}"]
+                trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "zeroshot"
+                parts += [trained, f"{drawn.sparsity:g}"]
             else:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
                 parts += [trained, drawn.components.label]

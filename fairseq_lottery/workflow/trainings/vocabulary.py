@@ -35,6 +35,7 @@ class Vocabulary:
     Attributes:
         dense: the dense training.
         rewind: the update t that survivors are reset to.
+        later_rewinds: sparsities in increasing order, each with the t of draws from there on.
         rewind_source: run whose update t is used: ``latest`` for the run that was just pruned
             (Brix et al. 2020), or ``dense`` for the dense run (Frankle et al. 2019).
     """
@@ -46,6 +47,22 @@ class Vocabulary:
     rewind_source: str
     update_counter: str
     pruning: PruningSchedule
+    later_rewinds: tuple[tuple[float, int], ...] = ()
+
+    def rewind_at(self, sparsity: float) -> int:
+        """Return the update t of draws at a sparsity."""
+        updates = [self.rewind, *(t for start, t in self.later_rewinds if sparsity >= start)]
+        return updates[-1]
+
+    def weights_at(self, run: Training, update: int) -> Weights:
+        """Return the weights at an update of ``run``, or of the latest run before it that has them.
+
+        A run whose update counter was rewound to a later update does not have them.
+        """
+        source = run if self.rewind_source == "latest" else self.dense
+        while source.first_update > update and source.ticket is not None:
+            source = source.ticket.mask_from
+        return source.at(update)
 
     @property
     def selection_subset(self) -> str:
@@ -66,12 +83,12 @@ class Vocabulary:
             back: weights that survivors are reset to, by default those of update t.
             axes: options of the draw; ``takes_mask=True`` reuses the mask of ``run``.
         """
-        source = run if self.rewind_source == "latest" else self.dense
         configured = values(self.pruning, Ranking, Prunable)
+        sparsity = run.sparsity if sparsity is None else sparsity
         return Draw(
             mask_from=run,
-            start=back or source.at(self.rewind),
-            sparsity=run.sparsity if sparsity is None else sparsity,
+            start=back or self.weights_at(run, self.rewind_at(sparsity)),
+            sparsity=sparsity,
             **{**configured, "update_counter": self.update_counter, **axes},
         )
 
@@ -92,6 +109,16 @@ class Vocabulary:
         pruning = replace(self.pruning, sparsity=sparsity, start=start)
         return replace(self.dense, ticket=ticket, pruning=pruning, adopted=None)
 
+    def prune_untrained(self, sparsity: float, **axes: Any) -> Training:
+        """Describe the dense run's model with a mask and without any training under it.
+
+        Args:
+            axes: options of the draw.
+        """
+        last = self.dense.at(self.dense.updates)
+        ticket = self.ticket(self.dense, sparsity, last, **{**axes, "reset": "keep"})
+        return self.train(replace(ticket, update_counter="restart"), updates=0)
+
     def iterate(
         self,
         run: Training,
@@ -101,9 +128,8 @@ class Vocabulary:
     ) -> Iterator[tuple[float, Training]]:
         """Yield one training per round, whose ticket is drawn from the training before it."""
         for sparsity in rounds:
-            source = run if self.rewind_source == "latest" else self.dense
-            update = self.rewind if back_to is None else back_to
-            run = self.train(self.ticket(run, sparsity, source.at(update), **axes))
+            update = self.rewind_at(sparsity) if back_to is None else back_to
+            run = self.train(self.ticket(run, sparsity, self.weights_at(run, update), **axes))
             yield sparsity, run
 
     def prune_components(
@@ -147,7 +173,7 @@ class Vocabulary:
         if reset == "keep":
             ticket = self._continued(choice.of, sparsity, **axes)
         else:
-            back = self.dense.at(self.rewind)
+            back = self.dense.at(self.rewind_at(sparsity))
             ticket = self.ticket(self.dense, sparsity, back, reset=reset, **axes)
         if then == "zero-shot":
             return self.train(ticket, updates=0)
@@ -168,7 +194,8 @@ class Vocabulary:
 
     def _continued(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
         """Return the ticket of the last weights of a run; t only sets the update counter."""
-        back = run.at(run.updates if self.update_counter == "restart" else self.rewind)
+        is_restarted = self.update_counter == "restart"
+        back = run.at(run.updates if is_restarted else self.rewind_at(sparsity))
         return self.ticket(run, sparsity, back, reset="keep", **axes)
 
     def at_constant_rate(self, rate: Optional[float] = None) -> Flags:

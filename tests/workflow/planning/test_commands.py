@@ -9,6 +9,7 @@ from workflow.made import MASKED, TABLE_1, TRAIN, Work, plan_of
 
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import KINDS
 from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
@@ -363,6 +364,14 @@ def test_kept_snapshots_are_those_of_every_rewind_the_start_and_the_end(tmp_path
         assert sum("snapshot_" in file for file in stage.leaves) == 4
 
 
+def test_kept_snapshots_of_a_rewind_by_sparsity(tmp_path):
+    work = Work(tmp_path, {"lr-rewind": {"rewind": {"0%": 500, "79%": 200}}},
+                sparsities=[0.5, 0.9], keep=["snapshots"])  # fmt: skip
+    cells = (("dense", 0.0), ("lr-rewind", 0.5), ("lr-rewind", 0.9))
+    taken = [after(work.stage("train", *cell), "--snapshot-updates") for cell in cells]
+    assert taken == ["0,200,500,1000", "500,1000", "200,500,1000"]
+
+
 def test_a_run_that_starts_later_has_no_snapshot_of_before(tmp_path):
     work = Work(tmp_path, "slt", {"lr-rewind": {"rewind": 200}}, sparsities=[0.5, 0.9],
                 keep=["snapshots"])  # fmt: skip
@@ -372,6 +381,46 @@ def test_a_run_that_starts_later_has_no_snapshot_of_before(tmp_path):
     assert [Path(file).name for file in stages["lr-rewind", 0.5].leaves] == [
         "snapshot_200.safetensors", "snapshot_1000.safetensors", "best.pt"
     ]  # fmt: skip
+
+
+def test_kept_moments_are_read_from_the_last_checkpoint(tmp_path):
+    work = Work(tmp_path, {"lr-rewind": {"moments": "keep"}}, sparsities=[0.5, 0.9])
+    cells = (("dense", 0), ("lr-rewind", 0.5), ("lr-rewind", 0.9))
+    dense, first, last = (work.stage("train", *cell) for cell in cells)
+    draw = work.stage("draw", "lr-rewind", 0.9)
+    assert after(draw, "--moments") == "keep"
+    assert after(draw, "--mask-from") == f"{first.folder}/checkpoint_last.pt"
+    assert draw.needs == (
+        f"{first.folder}/checkpoint_last.pt", f"{first.folder}/snapshot_50.safetensors"
+    )  # fmt: skip
+    states = [[f for f in stage.leaves if "checkpoint" in f] for stage in (dense, first, last)]
+    assert states == [[f"{s.folder}/checkpoint_last.pt"] for s in (dense, first)] + [[]]
+    assert [after(s, "--snapshot-updates") for s in (dense, first)] == ["50", "50"]
+
+
+def test_a_mask_without_training(tmp_path):
+    work = Work(tmp_path, "random-zero-shot", sparsities=[0.5],
+                evaluate=[{"checkpoint": "best"}, {"checkpoint": "last"}])  # fmt: skip
+    dense = work.stage("train", "dense", 0.0)
+    draw, close = (work.stage(kind, "random-zero-shot", 0.5) for kind in ("draw", "close"))
+    assert draw.needs == (f"{dense.folder}/snapshot_1000.safetensors",)
+    assert [after(draw, flag) for flag in ("--score", "--reset")] == ["random", "keep"]
+    ticket = f"{draw.folder}/ticket.safetensors"
+    assert close.needs == (ticket, f"{dense.folder}/best.pt", f"{dense.folder}/last.pt")
+    assert close.leaves == (f"{draw.folder}/best.pt", f"{draw.folder}/last.pt")
+    assert after(close, "--mask") == ticket
+    with pytest.raises(LotteryError, match="random-zero-shot with zero-shot requires a task"):
+        plan_of(tmp_path, "random-zero-shot", sparsities=[0.5], **MASKED)
+
+
+def test_moments_of_an_adopted_run_are_read_where_it_lies(tmp_path):
+    work = Work(tmp_path, {"lr-rewind": {"moments": "keep"}}, sparsities=[0.5],
+                adopt={"dense": "old"})  # fmt: skip
+    draw = work.stage("draw", "lr-rewind", 0.5)
+    assert after(draw, "--mask-from") == str(tmp_path / "old" / "checkpoint_last.pt")
+    (adopt,) = [stage for stage in work.stages if stage.kind == "adopt"]
+    assert draw.needs == (f"{adopt.folder}/snapshot_50.safetensors",)
+    assert [Path(file).name for file in adopt.leaves] == ["snapshot_50.safetensors", "best.pt"]
 
 
 def test_rewinding_to_the_end_reads_one_snapshot(tmp_path):

@@ -222,6 +222,15 @@ def test_several_rewinds_are_several_techniques(read):
     ]
 
 
+def test_a_rewind_by_sparsity(read):
+    found = read(("rewind: 5%", "rewind: {0%: 50%, '79%': 200, 90.5 %: 1}"))
+    assert [(r.name, r.rewind, r.later_rewinds) for r in found.requests] == [
+        ("mp", 100, ()), ("slt", 500, ((0.79, 200), (0.905, 1))), ("slt-mp", 100, ())
+    ]  # fmt: skip
+    assert found.requests[1].rewinds == (500, 200, 1)
+    assert read(("rewind: 10%", "rewind: {0%: 5%}")).requests[2].later_rewinds == ()
+
+
 def test_own_techniques(read, tmp_path):
     (tmp_path / "own.py").write_text(
         "from fairseq_lottery.workflow.trainings.techniques import technique\n"
@@ -408,6 +417,14 @@ REFUSALS = [
      "lr: '1e-4' is not a number; write 1e-4 as 1.0e-4"),
     ("{switch: [0.5]}", "{switch: [0.5], update_counter: rewind, rewind: 80%}", 14,
      "pruning would start at update 800, expected before 800"),
+    ("rewind: 5%", "rewind: {50%: 5%}", 12, "rewind must map increasing sparsities from 0%"),
+    ("rewind: 5%", "rewind: {0%: 5%, 80%: 1, 79%: 2}", 12, "rewind must map increasing"),
+    ("rewind: 5%", "rewind: {}", 12, "rewind must map increasing sparsities from 0%"),
+    ("rewind: 5%", "rewind: {0%: 5%, 100%: 1}", 12, "rewind from '100%': write a sparsity such"),
+    ("rewind: 5%", "rewind: {0%: 5%, '0.8': 1}", 12, "rewind from '0.8': write a sparsity such"),
+    ("rewind: 5%", "rewind: {0%: 5%, 80%: 2000}", 12, "update 2000 is out of range"),
+    ("rewind: 5%", "rewind: [5%, {0%: 5%}]", 12, "rewind is a list with a mapping"),
+    ("  - mp\n", "  - lr-rewind: {moments: old}\n", 10, "there is no moments 'old'"),
     ("  - mp\n", "  - lr-rewind: {rewind: 100%}\n", 10,
      "lr-rewind rewinds its update counter to the last update, 1000"),
     ("--lr-scheduler inverse_sqrt", "--lr-scheduler cosine", 10,

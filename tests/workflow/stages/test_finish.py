@@ -50,6 +50,21 @@ def test_a_file_goes_with_its_last_reader(tmp_path):
     assert work.files("dense", 0.0) == work.files("slt", 0.9) == ["best.pt"]
 
 
+def test_a_checkpoint_stays_until_its_moments_are_read(tmp_path):
+    work = Kept(tmp_path, {"lr-rewind": {"moments": "keep"}}, sparsities=[0.5, 0.9])
+    seen = []
+    for stage in work.stages:
+        work.run(stage)
+        folders = [p.parent.name.split("-")[0] for p in work.out.rglob("checkpoint*.pt*")]
+        assert all(p.name == "checkpoint_last.pt" for p in work.out.rglob("checkpoint*.pt*"))
+        seen.append((stage.kind, sorted(folders)))
+    assert [one for one in seen if one[0] in ("train", "draw")] == [
+        ("train", ["dense"]), ("draw", []), ("train", ["keep50"]), ("draw", []), ("train", [])
+    ]  # fmt: skip
+    work.write_plan()
+    assert not work.work.pending, "a deleted checkpoint that was read is not made again"
+
+
 def test_a_snapshot_stays_for_the_second_of_two_readers(tmp_path):
     work = Kept(tmp_path, "slt", "clt", sparsities=[0.5])
     work.run(work.stage("train", "dense", 0.0))

@@ -45,12 +45,15 @@ def test_names_and_titles():
         "mp": "MP", "lt": "LT", "slt": "SLT", "clt": "CLT", "slt-mp": "SLT-MP",
         "mp-slt": "MP-SLT", "lr-rewind": "LR rewinding", "fine-tune": "fine-tuning",
         "one-shot": "one-shot SLT", "imp": "global IMP", "random": "random mask",
+        "random-keep": "random mask, LR rewinding", "zero-shot": "zero-shot",
+        "random-zero-shot": "random mask, zero-shot",
         "random-reinit": "random reinit", "random-sign": "random signs",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in TECHNIQUES.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
     assert options == {
-        "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",), "imp": ("fraction",)
+        "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",), "imp": ("fraction",),
+        "lr-rewind": ("moments",), "random-keep": ("moments",),
     }  # fmt: skip
 
 
@@ -170,6 +173,61 @@ def test_learning_rate_rewinding_keeps_values_and_turns_the_counter_back():
         assert ticket(run, reset="keep", update_counter="rewind") == (latest, latest, 50, sparsity)
         assert run.flags == DENSE.flags
         latest = run
+
+
+def test_a_rewind_by_sparsity():
+    """Movva & Zhao 2020: half of the training in rounds 1 to 6, a fifth from round 7 on."""
+    rounds = tuple(1 - 0.8**n for n in range(1, 10))
+    later = {"rewind": 500, "later_rewinds": ((0.79, 200),)}
+    found = list(rows("lr-rewind", rounds, **later).values())
+    axes = {"reset": "keep", "update_counter": "rewind"}
+    assert [ticket(run, **axes)[2] for run in found] == [500] * 6 + [200] * 3
+    # runs 1 to 6 start at update 500, so round 7 counts from the dense run's update 200; run 7
+    # starts there and has it
+    assert [run.ticket.start.training for run in found] == [
+        DENSE, *found[:5], DENSE, found[6], found[7]
+    ]  # fmt: skip
+    assert [run.first_update for run in found] == [500] * 6 + [200] * 3
+    for name in ("slt", "random", "clt"):  # every run counts from 0 and has every update
+        runs = list(rows(name, rounds, **later).values())
+        assert [run.ticket.start.update for run in runs] == [500] * 6 + [200] * 3
+        assert [run.ticket.start.training for run in runs] == [DENSE, *runs[:-1]]
+    assert [run.ticket.start for run in rows("one-shot", (0.5, 0.9), **later).values()] == [
+        DENSE.at(500), DENSE.at(200)
+    ]  # fmt: skip
+    assert [run.ticket.start for run in rows("imp", rounds, **later).values()] == [
+        DENSE.at(500)] * 6 + [DENSE.at(200)] * 3  # fmt: skip
+    assert {run.ticket.start.update for run in rows("lt", rounds, **later).values()} == {0}
+
+
+def test_a_random_mask_keeps_trained_values():
+    found = rows("random-keep")
+    axes = {"score": "random", "reset": "keep", "update_counter": "rewind"}
+    assert ticket(found[0.5], **axes) == (DENSE, DENSE, 50, 0.5)
+    assert ticket(found[0.9], **axes) == (found[0.5], found[0.5], 50, 0.9)
+
+
+@pytest.mark.parametrize(("name", "score"), [("zero-shot", "magnitude"),
+                                             ("random-zero-shot", "random")])  # fmt: skip
+def test_masks_without_training(name, score):
+    for counter in ("restart", "rewind"):
+        for sparsity, run in rows(name, update_counter=counter).items():
+            assert ticket(run, score=score, reset="keep") == (DENSE, DENSE, 1000, sparsity)
+            assert run.updates == 0 and run.label.endswith(f"zeroshot-{sparsity:g}")
+
+
+@pytest.mark.parametrize("name", ["lr-rewind", "random-keep"])
+def test_moments_are_kept_on_request_and_change_the_training(name):
+    plain, kept = rows(name), rows(name, options={"moments": "keep"})
+    assert {run.ticket.moments for run in kept.values()} == {"keep"}
+    assert rows(name, options={"moments": "fresh"}) == plain
+    assert {run.fingerprint for run in plain.values()}.isdisjoint(
+        run.fingerprint for run in kept.values()
+    )
+    assert kept[0.5].content["ticket"]["moments"] == "keep"
+    assert "moments" not in plain[0.5].content["ticket"]
+    with pytest.raises(LotteryError, match="^there is no moments 'kept'"):
+        rows(name, options={"moments": "kept"})
 
 
 def test_fine_tuning_keeps_values_at_the_last_rate():
