@@ -7,7 +7,7 @@ from typing import Optional
 
 from fairseq_lottery.extensions import load_reports
 from fairseq_lottery.records.plan import METRIC, WEIGHTS
-from fairseq_lottery.report.pages import Block, Heading, Text
+from fairseq_lottery.report.pages import Block, Heading, Points, Text
 from fairseq_lottery.report.plots.curves import (
     LEARNING,
     learning_curves,
@@ -23,6 +23,7 @@ from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, Comparison
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
+from fairseq_lottery.report.tables.published_measures import measure_tables
 from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
 
 #: evaluation -> tests, and reasons why cells are omitted
@@ -52,6 +53,10 @@ def section(
     for key, (comparisons, reasons) in tests.items():
         blocks += _scores(group, key, published, page)
         blocks += _orders(group, key, comparisons, reasons)
+    if published is not None and published.measures:
+        blocks.append(Heading(3, "Published figures of the inside of models"))
+        blocks.append(Points(published.notes))
+        blocks += measure_tables(group, published)
     if published is not None:
         blocks.append(Heading(3, "What differs from the published recipe"))
         blocks.append(recipe_table(group, published))

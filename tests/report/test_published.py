@@ -11,6 +11,7 @@ def test_every_publication_is_whole():
         "brix2020-en-fr",
         "gale2019-en-de",
         "michel2019-en-fr",
+        "movva2020-en-de-big",
         "renda2020-gnmt",
         "voita2019-en-ru",
         "voita2019-en-ru-subtitles",
@@ -20,7 +21,7 @@ def test_every_publication_is_whole():
     for name in names():
         found = load(name)
         assert found.name == name and found.url.startswith("https://") and found.notes
-        assert ("BLEU", "dense", 0.0) in found.values
+        assert ("BLEU", "dense", 0.0) in found.values or found.measures
         assert {metric for metric, *_ in found.values} == set(found.computed)
         assert all(0 < float(v) < 300 or v == "0.0" for v in found.values.values())
         assert set(found.remarks) <= set(found.values)
@@ -49,6 +50,36 @@ def test_every_publication_is_whole():
 )
 def test_figures_as_printed(name, metric, technique, sparsity, value):
     assert load(name).values[metric, technique, sparsity] == value
+
+
+@pytest.mark.parametrize(
+    ("technique", "sparsity", "measure", "place", "value"),
+    [
+        ("lr-rewind", 0.832228, "linear-cka", {"part": "encoder", "layer": "4"}, "0.870"),
+        ("lr-rewind", 0.832228, "neuron-sim", {"part": "encoder", "layer": "6"}, "0.719"),
+        ("lr-rewind", 0.2, "head-sim", {"part": "enc_self", "layer": "1"}, "0.81"),
+        ("lr-rewind", 0.832228, "head-sim", {"part": "dec_self", "layer": "1"}, "0.891"),
+        ("lr-rewind", 0.832228, "head-matches", {"part": "dec_self", "layer": "5"}, "0.9375"),
+        ("dense", 0.0, "variance", {"layer": "6", "component": "100"}, "0.58"),
+        ("lr-rewind", 0.488, "rank-99", {"layer": "6", "statistic": "standardised"}, "929"),
+    ],
+)
+def test_figures_of_measures(technique, sparsity, measure, place, value):
+    found = [
+        figure
+        for figure in load("movva2020-en-de-big").measures
+        if (figure.technique, figure.sparsity, figure.measure) == (technique, sparsity, measure)
+        and place.items() <= figure.place.items()
+    ]
+    assert [figure.value for figure in found] == [value]
+    assert "plot" in found[0].note or "notebook" in found[0].note
+
+
+def test_published_measures_are_of_rounds_of_a_fifth():
+    measures = load("movva2020-en-de-big").measures
+    rounds = {round(1 - 0.8**n, 6) for n in range(10)}
+    assert {figure.sparsity for figure in measures} <= rounds and len(measures) == 65
+    assert all(load(name).measures == () for name in names() if name != "movva2020-en-de-big")
 
 
 def test_the_sizes_of_the_tables():

@@ -18,6 +18,26 @@ EVERY = "all"
 
 
 @dataclass(frozen=True)
+class PublishedMeasure:
+    """A published figure of a measure of the inside of models.
+
+    Attributes:
+        technique, sparsity: the model; a measure of two models compares it with the dense one.
+        measure: name of the measure here.
+        place: column of the measure's rows -> text, such as ``layer`` -> ``1``.
+        value: the figure as printed; a range if single figures are not known.
+        note: how it is known.
+    """
+
+    technique: str
+    sparsity: float
+    measure: str
+    place: Mapping[str, str]
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Published:
     """The figures of one published table.
 
@@ -29,6 +49,7 @@ class Published:
         values: metric, technique, sparsity -> figure as printed.
         remarks: the same keys -> remark on that figure.
         rows: the quantity whose share a sparsity gives, one of ``plan.ROWS``.
+        measures: figures of measures, in the order of their file.
     """
 
     name: str
@@ -41,6 +62,7 @@ class Published:
     values: Mapping[tuple[str, str, float], str]
     remarks: Mapping[tuple[str, str, float], str]
     rows: str = WEIGHTS
+    measures: tuple[PublishedMeasure, ...] = ()
 
 
 def names() -> list[str]:
@@ -67,7 +89,26 @@ def load(name: str) -> Published:
             values[key] = row["value"]
             if row["note"]:
                 remarks[key] = row["note"]
-    return Published(values=values, remarks=remarks, **about)
+    return Published(values=values, remarks=remarks, measures=_measures(name), **about)
+
+
+def _measures(name: str) -> tuple[PublishedMeasure, ...]:
+    path = FOLDER / f"{name}.measures.csv"
+    if not path.is_file():
+        return ()
+    own = ("technique", "sparsity", "measure", "value", "note")
+    with open(path, encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedMeasure(
+                technique=row["technique"],
+                sparsity=float(row["sparsity"]),
+                measure=row["measure"],
+                place={column: text for column, text in row.items() if text and column not in own},
+                value=row["value"],
+                note=row["note"],
+            )
+            for row in csv.DictReader(file)
+        )
 
 
 def compare_recipes(
