@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.adapters import group_of
+from fairseq_lottery.adapters.attention_modules import (
+    ATTENTIONS,
+    head_counts,
+    layer_of,
+    tensors_of_heads,
+)
 from fairseq_lottery.errors import LotteryError
 
 if TYPE_CHECKING:
@@ -18,13 +24,10 @@ if TYPE_CHECKING:
 
 #: kinds of components: attention heads, single FFN units, whole FFNs
 KINDS = ("heads", "units", "blocks")
-#: groups of parameters that are attention, and those that are FFNs
-ATTENTIONS = ("enc_self", "dec_self", "enc_dec")
+#: groups of parameters that are FFNs
 FFNS = ("enc_ffn", "dec_ffn")
 
-_ATTENTION = re.compile(r"^(.*\blayers\.\d+\.(self_attn|encoder_attn))\.out_proj\.weight$")
 _FFN = re.compile(r"^(.*\blayers\.\d+)\.fc1\.weight$")
-_LAYER = re.compile(r"\blayers\.(\d{1,6})\b")
 
 
 def type_of(name: str) -> str:
@@ -33,24 +36,17 @@ def type_of(name: str) -> str:
     return group_of(f"{name}.out_proj.weight" if attention else f"{name}.fc1.weight")
 
 
-def layer_of(name: str) -> int:
-    """Return the number of the layer, from 0, that an attention module or FFN is in."""
-    match = _LAYER.search(name)
-    if match is None:
-        raise LotteryError(f"{name!r} is not in a layer of a Transformer")
-    return int(match.group(1))
-
-
 def tensors_of(name: str) -> Iterator[tuple[str, int]]:
     """Yield the tensors of a module's heads or a layer's FFN units, and the dimension of these.
 
     The biases after an output projection and after an FFN belong to no component.
     """
-    is_attention = name.endswith("_attn")
-    for layer in ("q_proj", "k_proj", "v_proj") if is_attention else ("fc1",):
-        yield f"{name}.{layer}.weight", 0
-        yield f"{name}.{layer}.bias", 0
-    yield f"{name}.out_proj.weight" if is_attention else f"{name}.fc2.weight", 1
+    if name.endswith("_attn"):
+        yield from tensors_of_heads(name)
+        return
+    yield f"{name}.fc1.weight", 0
+    yield f"{name}.fc1.bias", 0
+    yield f"{name}.fc2.weight", 1
 
 
 def refuse_inner_norm(layers: Iterable[str], parameters: Container[str]) -> None:
@@ -103,25 +99,9 @@ class Anatomy:
         Raises:
             LotteryError: the model has no attention, or its arguments lack the number of heads.
         """
-        heads, units = {}, {}
-        for name, shape in shapes.items():
-            attention, ffn = _ATTENTION.match(name), _FFN.match(name)
-            if attention:
-                side = "encoder" if group_of(name) == "enc_self" else "decoder"
-                count, width = architecture.get(f"{side}_attention_heads"), shape[1]
-                if shape[0] != width:
-                    raise LotteryError(
-                        f"heads were cut out of {attention.group(1)}; restore them with"
-                        " fairseq-lottery export --to dense"
-                    )
-                if type(count) is not int or count < 1 or width % count:
-                    raise LotteryError(
-                        f"the number of heads of {attention.group(1)} is unknown"
-                        f" ({side}_attention_heads is {count!r}, the width is {width})"
-                    )
-                heads[attention.group(1)] = count
-            elif ffn:
-                units[ffn.group(1)] = shape[0]
+        heads = head_counts(shapes, architecture)
+        ffns = ((_FFN.match(name), shape) for name, shape in shapes.items())
+        units = {ffn.group(1): shape[0] for ffn, shape in ffns if ffn}
         if not heads:
             raise LotteryError("the model has no attention heads of fairseq's Transformer")
         return cls(heads, units)
