@@ -30,6 +30,7 @@ COMMANDS = {
     "similarity": "analysis.commands.similarity",
     "complexity": "analysis.commands.complexity",
     "early-bird": "analysis.commands.early_bird",
+    "roles": "analysis.commands.roles",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",

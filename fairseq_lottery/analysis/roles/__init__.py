@@ -1,0 +1,1 @@
+"""Roles of attention heads: sieves and their test, argmax roles, patterns, and comparisons."""

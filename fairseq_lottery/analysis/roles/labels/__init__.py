@@ -1,0 +1,1 @@
+"""Read what sieves need beside a recording: parses, alignments, boundaries, frequencies."""

@@ -1,0 +1,125 @@
+"""Roles of heads as text: a grid of heads for each kind of attention, and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from fairseq_lottery.analysis.recording.recording import KINDS
+from fairseq_lottery.analysis.registry import Row
+from fairseq_lottery.analysis.roles.patterns import PATTERNS
+from fairseq_lottery.analysis.roles.role_labels import Head, RoleLabels
+
+#: role -> its sign in grids; a single relation has no sign
+SIGNS = {
+    "local": "L", "delimiter": "E", "diagonal": "D", "block": "B", "alignment": "A",
+    "syntactic": "S", "syntactic-reverse": "R", "positional": "P", "rare-word": "W",
+    "argmax-syntactic": "s", "argmax-syntactic-reverse": "r", "argmax-alignment": "a",
+}  # fmt: skip
+#: pattern -> its sign
+PATTERN_SIGNS = dict(zip(PATTERNS, ("v", "d", "m", "b", "h")))
+
+
+def role_grids(labels: RoleLabels) -> Iterator[str]:
+    """Yield a grid for each kind of attention: a row for each layer, and the roles of each head."""
+    shown = {role: sign for role, sign in SIGNS.items() if role in labels.roles}
+    signs: dict[Head, str] = {head: "" for head in labels.heads}
+    for role, sign in shown.items():
+        for head in labels.roles[role][1]:
+            signs[head] += sign
+    yield "; ".join(f"{sign} {role}" for role, sign in shown.items())
+    yield from _grids({head: text or "." for head, text in signs.items()})
+
+
+def pattern_grids(labels: RoleLabels, prefix: str) -> Iterator[str]:
+    """Yield a grid of patterns for each kind of attention.
+
+    Args:
+        prefix: ``pattern`` for raw attention, ``weighted`` for attention weighted by norms.
+    """
+    yield "; ".join(f"{sign} {pattern}" for pattern, sign in PATTERN_SIGNS.items())
+    signs = {
+        head: sign
+        for pattern, sign in PATTERN_SIGNS.items()
+        for head in labels.roles.get(f"{prefix}-{pattern}", (frozenset(), frozenset()))[1]
+    }
+    yield from _grids(signs)
+
+
+def _grids(cells: Mapping[Head, str]) -> Iterator[str]:
+    """Yield the grids; a pruned head has a dash."""
+    width = max((len(text) for text in cells.values()), default=1)
+    for kind in KINDS:
+        own = {head: text for head, text in cells.items() if head[0] == kind}
+        if not own:
+            continue
+        layers = range(1, max(head[1] for head in own) + 1)
+        heads = range(1, max(head[2] for head in own) + 1)
+        yield f"{kind:<10} " + " ".join(f"{number:>{max(width, 2)}}" for number in heads)
+        for layer in layers:
+            row = (own.get((kind, layer, number), "-") for number in heads)
+            yield f"  layer {layer:<2} " + " ".join(f"{text:>{max(width, 2)}}" for text in row)
+
+
+def role_counts(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each role and kind: heads with it, mean score, and largest score."""
+    labels = RoleLabels.of(rows)
+    scores: dict[tuple[object, object], list[float]] = {}
+    reachable: dict[tuple[object, object], list[float]] = {}
+    for row in rows:
+        key = row.get("role"), row.get("part")
+        if row.get("statistic") == "score":
+            scores.setdefault(key, []).append(float(row["value"]))
+        elif row.get("statistic") == "reachable":
+            reachable.setdefault(key, []).append(float(row["value"]))
+    yield f"{'role':<28} {'attention':<9} {'heads':>9} {'mean':>7} {'max':>7} {'reachable':>9}"
+    for role in labels.roles:
+        if role.startswith(("pattern-", "weighted-")):
+            continue
+        for kind in labels.kinds_of(role):
+            tested, having = labels.of_kind(role, kind)
+            values = scores[role, kind]
+            bound = f"{max(reachable[role, kind]):.2f}" if (role, kind) in reachable else ""
+            yield (
+                f"{role:<28} {kind:<9} {len(having):>4} of {len(tested):<3}"
+                f"{sum(values) / len(values):>7.2f} {max(values):>7.2f} {bound:>9}"
+            )
+
+
+def unreachable(rows: Iterable[Row], threshold: float) -> Iterator[str]:
+    """Yield a line for each sieve and kind whose reachable score does not exceed the threshold."""
+    for row in rows:
+        is_bound = row.get("statistic") == "reachable" and "head" not in row
+        if is_bound and float(row["value"]) <= threshold:
+            yield (
+                f"no head can be {row['role']} in {row['part']}: at most {row['value']:.2f} is"
+                f" reachable in these sentences, and the threshold is {threshold:g}; give a lower"
+                " --threshold"
+            )
+
+
+def change_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield how many heads gained, kept and lost each role."""
+    yield from _lines(rows, ("gained", "kept", "lost"), whole=True)
+
+
+def comparison_lines(rows: Sequence[Row], statistics: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each role and kind that a head has, with a column for each statistic."""
+    yield from _lines(rows, statistics, whole=False)
+
+
+def _lines(rows: Sequence[Row], statistics: Sequence[str], whole: bool) -> Iterator[str]:
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        name = str(row.get("statistic"))
+        if name in statistics:
+            cell = values.setdefault((str(row["role"]), str(row["part"])), {})
+            cell[name] = cell.get(name, 0) + float(row["value"])
+    width = max(9, *(len(name) for name in statistics))
+    yield f"{'role':<28} {'attention':<9} " + " ".join(f"{one:>{width}}" for one in statistics)
+    for (role, kind), cell in values.items():
+        if not any(value for name, value in cell.items() if name != "p"):
+            continue
+        number = "{:.0f}" if whole else "{:.3f}"
+        texts = [number.format(cell.get(name, 0)) for name in statistics]
+        shown = [text if whole or name in cell else "" for name, text in zip(statistics, texts)]
+        yield f"{role:<28} {kind:<9} " + " ".join(f"{text:>{width}}" for text in shown)

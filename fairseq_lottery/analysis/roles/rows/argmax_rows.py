@@ -1,0 +1,99 @@
+"""Roles by the largest weight of each word in a recording, and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from fairseq_lottery.analysis.recording.recording import KINDS, Recording
+from fairseq_lottery.analysis.registry import Row
+from fairseq_lottery.analysis.roles import argmax_roles
+from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
+from fairseq_lottery.analysis.roles.sieve_scores import (
+    visible_keys,
+)
+from fairseq_lottery.analysis.roles.sieves import Sieve
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def argmax_rows(
+    recording: Recording,
+    sieves: Sequence[Sieve] = (),
+    frequencies: Optional[Mapping[str, int]] = None,
+) -> Iterator[Row]:
+    """Yield the roles of Voita et al. 2019 of all heads, and their confidence.
+
+    Roles: ``positional`` (self-attention), ``rare-word``, and ``argmax-R`` for each sieve R that
+    links single words. Other statistics: ``offset`` and ``reachable`` of positional heads,
+    ``top-2`` and ``baseline`` of rare-word heads, ``baseline`` and ``words`` of linked ones.
+
+    Args:
+        frequencies: word -> how often it occurs; by default in the words of the recording.
+    """
+    for kind, (own, other) in KINDS.items():
+        causal = kind == "dec_self"
+        words = recording.words(other)
+        counts = argmax_roles.word_frequencies(words) if frequencies is None else frequencies
+        linked = {
+            sieve.role: _links(recording, kind, sieve)
+            for sieve in sieves
+            if sieve.is_linked and kind in sieve.kinds
+        }
+        for layer in recording.layers(kind):
+            maps = recording.attention(kind, layer)
+            best = [argmax_roles.largest_keys(one) for one in maps]
+            heads = head_rows(recording, kind, layer)
+            values = argmax_roles.confidence(maps)
+            for head, row in heads:
+                yield {**row, "statistic": "confidence", "value": float(values[head])}
+            if own == other:
+                yield from _positional_rows(best, heads, causal)
+            shares, chance = argmax_roles.rare_words(best, words, counts, causal)
+            twice, _ = argmax_roles.rare_words(best, words, counts, causal, rank=2)
+            for head, row in heads:
+                row = {**row, "role": "rare-word"}
+                share = float(shares[head])
+                yield {**row, "statistic": SCORE, "value": share}
+                yield {**row, "statistic": "top-2", "value": float(twice[head])}
+                yield {**row, "statistic": "baseline", "value": chance}
+                least = max(argmax_roles.RARE, chance + argmax_roles.RARE_EXCESS)
+                yield has_role(row, share >= least)
+            for role, links in linked.items():
+                yield from _linked_rows(f"argmax-{role}", best, links, heads)
+
+
+def _positional_rows(
+    best: Sequence[Array], heads: Sequence[tuple[int, Row]], causal: bool
+) -> Iterator[Row]:
+    offsets, shares, possible = argmax_roles.positional(best, causal)
+    for head, row in heads:
+        row = {**row, "role": "positional"}
+        yield {**row, "statistic": SCORE, "value": float(shares[head])}
+        yield {**row, "statistic": "offset", "value": int(offsets[head])}
+        yield {**row, "statistic": "reachable", "value": float(possible[head])}
+        yield has_role(row, bool(shares[head] >= argmax_roles.POSITIONAL))
+
+
+def _linked_rows(
+    role: str, best: Sequence[Array], links: Sequence[Array], heads: Sequence[tuple[int, Row]]
+) -> Iterator[Row]:
+    shares, baseline, words = argmax_roles.linked_accuracy(best, links)
+    if not words:
+        return
+    for head, row in heads:
+        row = {**row, "role": role}
+        yield {**row, "statistic": SCORE, "value": float(shares[head])}
+        yield {**row, "statistic": "baseline", "value": baseline}
+        yield {**row, "statistic": "words", "value": words}
+        yield has_role(row, bool(shares[head] >= baseline + argmax_roles.LINKED))
+
+
+def _links(recording: Recording, kind: str, sieve: Sieve) -> list[Array]:
+    links = []
+    for place, (queries, keys) in enumerate(sentence_sizes(recording, kind)):
+        cells = sieve.keys_of(kind, place, queries, keys) & visible_keys(kind, queries, keys)
+        links.append(cells[:, :-1])
+    return links
