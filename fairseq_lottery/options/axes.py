@@ -192,11 +192,12 @@ STRATEGY = Axis(
         "alternate": "every second layer",
         "apart": "random components, never in two consecutive layers",
         "types": "type after type",
+        "role": "heads with a role, or without it, by fairseq-lottery roles",
         "one-left": "all components of each module but one",
         "all-but-one": "all components of the whole model but one",
     },
 )
 #: strategies that require scores
 RANKING = ("lowest", "highest")
-#: strategies that accept a share
-SHARED = tuple(name for name in STRATEGY.names if name not in ("one-left", "all-but-one"))
+#: strategies that need nothing but the model, a share, and scores for those that rank
+SHARED = tuple(n for n in STRATEGY.names if n not in ("role", "one-left", "all-but-one"))

@@ -16,7 +16,7 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.searches.subnetworks import subnetworks
 
 #: strategies that prune as many as they are told, whatever the number
-EXACT = [n for n in STRATEGIES if n not in ("apart", "one-left", "all-but-one")]
+EXACT = [n for n in STRATEGIES if n not in ("apart", "role", "one-left", "all-but-one")]
 #: what ``random`` prunes at a tenth under seed 1: type, layer, head
 GOLDEN = [
     *(("enc_self", 1, 3), ("enc_self", 2, 5), ("enc_self", 3, 0)),

@@ -38,7 +38,7 @@ def test_the_names_are_those_of_the_heads_command():
     from fairseq_lottery.heads.searches.subnetworks import SUBNETWORKS as FOUND
 
     # the two that leave one component open take no share
-    assert set(SHARED) == set(structured.STRATEGIES) - {"one-left", "all-but-one"}
+    assert set(SHARED) == set(structured.STRATEGIES) - {"role", "one-left", "all-but-one"}
     assert (KINDS, SUBNETWORKS) == (structured.KINDS, FOUND)
 
 

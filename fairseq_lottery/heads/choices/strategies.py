@@ -162,6 +162,29 @@ def _best_layers(values: list[int]) -> frozenset[int]:
     return max(without, with_last, key=lambda one: one[0])[1]
 
 
+def role(inputs: StrategyInput) -> ComponentMask:
+    """Prune the heads that have a role first, or those that do not.
+
+    Among them the best fit to the role is pruned first, or the worst fit; with scores the lowest
+    score is. Equal ones are ordered as in ``lowest``. Without a fraction and a count it prunes
+    exactly these heads, except those that modules must keep.
+
+    Raises:
+        LotteryError: no role is given, or components other than heads are pruned.
+    """
+    given = inputs.role
+    if given is None or inputs.kind != "heads":
+        raise LotteryError(
+            "the strategy role prunes heads by a role; give --roles and --role, and --kind heads"
+        )
+    scores = {} if inputs.scores is None else inputs.ranked()
+    order = sorted(inputs.kept, key=lambda one: given.order(one, scores.get(one)))
+    if inputs.fraction is None and inputs.count is None:
+        order = [one for one in order if given.is_first(one)]
+        return inputs.prune(_first(inputs, order, len(order)))
+    return inputs.prune(_first(inputs, order, inputs.to_prune))
+
+
 def one_left(inputs: StrategyInput) -> ComponentMask:
     """Prune all components of each module but one: the highest score, or the first without scores.
 
@@ -205,6 +228,7 @@ STRATEGIES: dict[str, Strategy] = STRATEGY.registry(
         "alternate": _by_position(lambda inputs, n: (layer_of(n) % 2 == 0, inputs.depth(n))),
         "apart": apart,
         "types": _by_position(_type_order),
+        "role": role,
         "one-left": one_left,
         "all-but-one": all_but_one,
     }

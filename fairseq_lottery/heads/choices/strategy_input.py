@@ -11,6 +11,7 @@ from typing import Optional
 import torch
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.heads.choices.head_roles import HeadRole
 from fairseq_lottery.heads.components.anatomy import layer_of
 from fairseq_lottery.heads.components.component_mask import Component, ComponentMask, shuffled
 from fairseq_lottery.heads.measures.importance import Scores, refuse_unfit
@@ -34,6 +35,7 @@ class StrategyInput:
         scores: kind -> module -> a number for each component, for strategies that rank.
         seed: seed of random choices.
         at_least: components that each module keeps; a module with fewer is not pruned.
+        role: the heads with a role, for the strategy of that name.
 
     Raises:
         LotteryError: an attribute is out of range, or does not match the model.
@@ -47,6 +49,7 @@ class StrategyInput:
     scores: Optional[Scores] = None
     seed: int = 1
     at_least: int = 0
+    role: Optional[HeadRole] = None
 
     def __post_init__(self) -> None:
         _ = self.names  # rejects kinds and types that the model does not have

@@ -91,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--uniform", action="store_true", help="pruned heads attend evenly instead of"
                       " giving zero")  # fmt: skip
     step.add_argument("--seed", type=int, default=1, help="seed of random strategies (1)")
+    step.add_argument("--roles", metavar="DIR", help="for the strategy role: the results of"
+                      " fairseq-lottery roles, or their roles.csv")  # fmt: skip
+    step.add_argument("--role", metavar="ROLE", help="prune heads with this role first, such as"
+                      " local: the best fit, or with --scores the lowest score")  # fmt: skip
+    step.add_argument("--without-role", metavar="ROLE", help="prune heads without this role"
+                      " first")  # fmt: skip
     _add_start(step)
 
     step = added["prune"]

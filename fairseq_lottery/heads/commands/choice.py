@@ -7,10 +7,12 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_source
+from fairseq_lottery.heads.choices.head_roles import HeadRole, load_role
 from fairseq_lottery.heads.choices.stability import agreement
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.commands.messages import record_of, show
+from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
@@ -23,6 +25,7 @@ from fairseq_lottery.options.axes import STRATEGY
 def choose(args: argparse.Namespace) -> None:
     """Choose components to prune, by a strategy."""
     STRATEGY.refuse_unknown(args.strategy)
+    _refuse_other_flags(args)
     scores = score_record = None
     if args.scores:
         anatomy, scores, score_record = load_scores(args.scores)
@@ -39,13 +42,30 @@ def choose(args: argparse.Namespace) -> None:
             f"pruned heads of --components {args.components} output zero; leave --uniform out"
         )
     types = _types(args.types)
+    role = _role(args, anatomy)
     inputs = StrategyInput(
-        start, args.kind, args.share, args.count, types, scores, args.seed, args.at_least
+        start, args.kind, args.share, args.count, types, scores, args.seed, args.at_least, role
     )
     components = STRATEGIES[args.strategy](inputs)
     record = record_of(args, **({"scored": score_record} if score_record else {}))
     save_choice(args.out, components, record, args.overwrite)
     show(args.out, components)
+
+
+def _refuse_other_flags(args: argparse.Namespace) -> None:
+    """Refuse flags of the strategy role with another strategy, and the strategy without them."""
+    given = [args.role, args.without_role]
+    if args.strategy == "role" and (args.roles is None or given.count(None) != 1):
+        raise LotteryError("--strategy role requires --roles, and --role or --without-role")
+    if args.strategy != "role" and (args.roles is not None or given != [None, None]):
+        raise LotteryError("--roles, --role and --without-role require --strategy role")
+
+
+def _role(args: argparse.Namespace, anatomy: Anatomy) -> Optional[HeadRole]:
+    """Return the role by which heads are pruned; None for other strategies."""
+    if args.roles is None:
+        return None
+    return load_role(args.roles, args.role or args.without_role, anatomy, args.role is not None)
 
 
 def _types(text: Optional[str]) -> Optional[tuple[str, ...]]:
