@@ -6,7 +6,7 @@ Voita et al. 2019 (arXiv 1905.09418), section 4. ``</s>`` is left out everywhere
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -73,29 +73,33 @@ def positional(best: Sequence[Array], causal: bool = False) -> tuple[Array, Arra
     return positions[chosen], counts.max(axis=1) / total, np.array(possible)
 
 
-def linked_accuracy(best: Sequence[Array], links: Sequence[Array]) -> tuple[Array, float, int]:
-    """Return how often the largest weight is at a linked word.
+def linked_share(best: Sequence[Array], links: Sequence[Array]) -> Array:
+    """Return how often the largest weight of each head is at a linked word, (heads,).
 
     Args:
         best: ``largest_keys`` of each sentence, (heads, queries).
         links: which keys are linked to each query word, bool (queries, key words). Words without a
             link are left out.
-
-    Returns:
-        Share of each head, (heads,); the baseline, which is the share of the relative position that
-        is most often linked; and the number of query words with a link.
     """
-    hits, words = np.zeros(len(best[0]) if best else 0), 0
-    at_offset: dict[int, int] = {}
+    hits = np.zeros(len(best[0]) if best else 0)
     for keys, linked in zip(best, links):
-        has_link = linked.any(axis=1)
-        words += int(has_link.sum())
-        hits = hits + linked[np.arange(len(linked)), keys][:, has_link].sum(axis=1)
-        queries, targets = np.nonzero(linked)
-        for offset in (targets - queries).tolist():
-            at_offset[offset] = at_offset.get(offset, 0) + 1
-    most = max(at_offset.values(), default=0)
-    return hits / max(words, 1), most / max(words, 1), words
+        hits = hits + linked[np.arange(len(linked)), keys].sum(axis=1)
+    return hits / max(linked_words(links), 1)
+
+
+def linked_words(links: Iterable[Array]) -> int:
+    """Return the number of query words that have a link."""
+    return sum(int(linked.any(axis=1).sum()) for linked in links)
+
+
+def position_baseline(links: Sequence[Array]) -> float:
+    """Return the share of words with a link at the relative position that is most often linked.
+
+    It is the ``linked_share`` of a head that always attends to that position.
+    """
+    offsets = [np.diff(np.nonzero(linked), axis=0)[0] for linked in links]
+    _, counts = np.unique(np.concatenate(offsets), return_counts=True)
+    return int(counts.max(initial=0)) / max(linked_words(links), 1)
 
 
 def word_frequencies(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
@@ -107,39 +111,48 @@ def word_frequencies(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
     return counts
 
 
-def rare_words(
-    best: Sequence[Array],
+def rare_keys(
     words: Sequence[Sequence[str]],
+    queries: Sequence[int],
     frequencies: Mapping[str, int],
     causal: bool = False,
     rank: int = 1,
-) -> tuple[Array, float]:
-    """Return how often the largest weight is at the least frequent word of the sentence.
+) -> list[Array]:
+    """Return which key word is the least frequent one, bool (queries, key words) a sentence.
+
+    ``linked_share`` of them is how often a head's largest weight is at the least frequent word.
 
     Args:
-        best: ``largest_keys`` of each sentence, (heads, queries).
         words: key words of each sentence.
+        queries: number of query words of each sentence.
         frequencies: word -> how often it occurs; a missing word does not occur.
-        causal: whether the words after the query word are not visible.
+        causal: whether the words after the query word are not visible. The first word has no other
+            word to attend to, and no key.
         rank: 1 for the least frequent word, 2 for one of the two least frequent. Words that are as
-            frequent as the last of them count, too.
-
-    Returns:
-        Share of each head, (heads,), and the share of even attention. The first word of decoder
-        self-attention is left out.
+            frequent as the last of them are keys, too.
     """
-    hits: Optional[Array] = None
-    chance, total = 0.0, 0
-    for keys, sentence in zip(best, words):
+    keys = []
+    for sentence, rows in zip(words, queries):
         counts = np.array([frequencies.get(word, 0) for word in sentence], dtype=np.int64)
-        for query in range(1 if causal else 0, keys.shape[1]):
-            visible = counts[: query + 1] if causal else counts
-            limit = np.sort(visible)[min(rank, len(visible)) - 1]
-            is_rare = counts <= limit
-            found = is_rare[keys[:, query]].astype(np.int64)
-            hits = found if hits is None else hits + found
-            chance += float((visible <= limit).mean())
-            total += 1
-    if hits is None:
-        return np.zeros(len(best[0]) if best else 0), 0.0
-    return hits / total, chance / total
+        if not causal:
+            limit = np.sort(counts)[min(rank, len(counts)) - 1]
+            keys.append(np.repeat(counts[None] <= limit, rows, axis=0))
+            continue
+        visible = np.tri(rows, len(counts), dtype=bool)
+        ordered = np.sort(np.where(visible, counts, np.iinfo(np.int64).max), axis=1)
+        column = np.minimum(np.arange(1, rows + 1), min(rank, len(counts))) - 1
+        rare = visible & (counts <= ordered[np.arange(rows), column][:, None])
+        rare[:1] = False
+        keys.append(rare)
+    return keys
+
+
+def even_share(keys: Sequence[Array], causal: bool = False) -> float:
+    """Return the share of even attention on keys, a mean over query words that have one."""
+    shares = [np.zeros(0)]
+    for one in keys:
+        rows, columns = one.shape
+        visible = np.arange(1, rows + 1) if causal else np.full(rows, columns)
+        shares.append((one.sum(axis=1) / visible)[one.any(axis=1)])
+    every = np.concatenate(shares)
+    return float(every.mean()) if len(every) else 0.0

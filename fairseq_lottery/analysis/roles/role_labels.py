@@ -61,9 +61,23 @@ class RoleLabels:
         """Return the kinds of attention for which a role was tested."""
         return [kind for kind in KINDS if self.of_kind(role, kind)[0]]
 
+    def several(self) -> frozenset[Head]:
+        """Return the heads with two roles or more; patterns and single relations do not count."""
+        counted: dict[Head, int] = {}
+        for role, (_, having) in self.roles.items():
+            if ":" not in role and not role.startswith(("pattern-", "weighted-")):
+                counted.update({head: counted.get(head, 0) + 1 for head in having})
+        return frozenset(head for head, count in counted.items() if count > 1)
+
 
 def count_rows(labels: RoleLabels) -> Iterator[Row]:
-    """Yield how many heads have each role, by layer and by kind: the statistic ``heads``."""
+    """Yield how many heads have each role, by layer and by kind: the statistic ``heads``.
+
+    The statistic ``several-roles`` of a kind is the number of heads with two roles or more.
+    """
+    for kind in KINDS:
+        count = sum(head[0] == kind for head in labels.several())
+        yield {"part": kind, "statistic": "several-roles", "value": count}
     for role in labels.roles:
         for kind in labels.kinds_of(role):
             tested, having = labels.of_kind(role, kind)

@@ -28,6 +28,7 @@ def role_grids(labels: RoleLabels) -> Iterator[str]:
             signs[head] += sign
     yield "; ".join(f"{sign} {role}" for role, sign in shown.items())
     yield from _grids({head: text or "." for head, text in signs.items()})
+    yield f"{len(labels.several())} of {len(labels.heads)} heads have several roles"
 
 
 def pattern_grids(labels: RoleLabels, prefix: str) -> Iterator[str]:
@@ -61,28 +62,31 @@ def _grids(cells: Mapping[Head, str]) -> Iterator[str]:
 
 
 def role_counts(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each role and kind: heads with it, mean score, and largest score."""
+    """Yield a line for each role and kind: heads with it, their scores, bound and baseline."""
     labels = RoleLabels.of(rows)
-    scores: dict[tuple[object, object], list[float]] = {}
-    reachable: dict[tuple[object, object], list[float]] = {}
+    statistics = "score", "reachable", "baseline"
+    values: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
-        key = row.get("role"), row.get("part")
-        if row.get("statistic") == "score":
-            scores.setdefault(key, []).append(float(row["value"]))
-        elif row.get("statistic") == "reachable":
-            reachable.setdefault(key, []).append(float(row["value"]))
-    yield f"{'role':<28} {'attention':<9} {'heads':>9} {'mean':>7} {'max':>7} {'reachable':>9}"
+        if row.get("statistic") in statistics:
+            key = str(row["statistic"]), str(row["role"]), str(row["part"])
+            values.setdefault(key, []).append(float(row["value"]))
+    yield (
+        f"{'role':<31} {'attention':<9} {'heads':>9} {'mean':>7} {'max':>7} {'reachable':>9}"
+        f" {'baseline':>8}"
+    )
     for role in labels.roles:
         if role.startswith(("pattern-", "weighted-")):
             continue
         for kind in labels.kinds_of(role):
             tested, having = labels.of_kind(role, kind)
-            values = scores[role, kind]
-            bound = f"{max(reachable[role, kind]):.2f}" if (role, kind) in reachable else ""
-            yield (
-                f"{role:<28} {kind:<9} {len(having):>4} of {len(tested):<3}"
-                f"{sum(values) / len(values):>7.2f} {max(values):>7.2f} {bound:>9}"
+            scores, bounds, bases = (values.get((one, role, kind), []) for one in statistics)
+            bound = f"{max(bounds):.2f}" if bounds else ""
+            base = f"{max(bases):.2f}" if bases else ""
+            line = (
+                f"{role:<31} {kind:<9} {len(having):>4} of {len(tested):<3}"
+                f"{sum(scores) / len(scores):>7.2f} {max(scores):>7.2f} {bound:>9} {base:>8}"
             )
+            yield line.rstrip()
 
 
 def unreachable(rows: Iterable[Row], threshold: float) -> Iterator[str]:
@@ -115,11 +119,11 @@ def _lines(rows: Sequence[Row], statistics: Sequence[str], whole: bool) -> Itera
             cell = values.setdefault((str(row["role"]), str(row["part"])), {})
             cell[name] = cell.get(name, 0) + float(row["value"])
     width = max(9, *(len(name) for name in statistics))
-    yield f"{'role':<28} {'attention':<9} " + " ".join(f"{one:>{width}}" for one in statistics)
+    yield f"{'role':<31} {'attention':<9} " + " ".join(f"{one:>{width}}" for one in statistics)
     for (role, kind), cell in values.items():
         if not any(value for name, value in cell.items() if name != "p"):
             continue
         number = "{:.0f}" if whole else "{:.3f}"
         texts = [number.format(cell.get(name, 0)) for name in statistics]
         shown = [text if whole or name in cell else "" for name, text in zip(statistics, texts)]
-        yield f"{role:<28} {kind:<9} " + " ".join(f"{text:>{width}}" for text in shown)
+        yield f"{role:<31} {kind:<9} " + " ".join(f"{text:>{width}}" for text in shown)

@@ -8,10 +8,13 @@ from small import PROPERTY
 
 from fairseq_lottery.analysis.roles.argmax_roles import (
     confidence,
+    even_share,
     largest_keys,
-    linked_accuracy,
+    linked_share,
+    linked_words,
+    position_baseline,
     positional,
-    rare_words,
+    rare_keys,
     word_frequencies,
 )
 
@@ -76,34 +79,58 @@ def test_linked_accuracy_by_hand():
     links = np.zeros((4, 4), dtype=bool)
     links[0, 1] = links[1, 3] = links[2, 3] = True
     best = [np.array([[1, 3, 0, 0], [1, 2, 3, 0], [0, 0, 0, 1]])]
-    shares, baseline, words = linked_accuracy(best, [links])
+    assert linked_share(best, [links]) == pytest.approx([2 / 3, 2 / 3, 0])
     # offsets 1, 2 and 1: the most frequent relative position is right for 2 of 3 words
-    assert shares == pytest.approx([2 / 3, 2 / 3, 0]) and baseline == pytest.approx(2 / 3)
-    assert words == 3
+    assert position_baseline([links]) == pytest.approx(2 / 3) and linked_words([links]) == 3
     links[1, 0] = True  # any link of a word is right
-    assert linked_accuracy([np.array([[1, 0, 3, 0]])], [links])[0] == pytest.approx([1])
-    assert linked_accuracy(best, [np.zeros((4, 4), dtype=bool)])[1:] == (0, 0)
+    assert linked_share([np.array([[1, 0, 3, 0]])], [links]) == pytest.approx([1])
+    assert position_baseline([np.zeros((4, 4), dtype=bool)]) == 0
+
+
+def test_the_baseline_is_the_best_head_that_attends_to_one_position():
+    generator = np.random.default_rng(2)
+    links = [generator.random((n, n)) < 0.2 for n in (3, 8, 8, 5)]
+    heads = []
+    for offset in range(-7, 8):
+        best = [np.arange(len(one))[None] + offset for one in links]
+        inside = [(keys >= 0) & (keys < keys.shape[1]) for keys in best]
+        hits = sum(
+            int((one[np.arange(len(one)), np.where(ok, keys, 0)[0]] & ok[0]).sum())
+            for one, keys, ok in zip(links, best, inside)
+        )
+        heads.append(hits / linked_words(links))
+    assert position_baseline(links) == pytest.approx(max(heads))
+
+
+WORDS = [["the", "cat", "the"], ["the", "cat", "sat"]]
 
 
 def test_rare_words_by_hand():
-    words = [["the", "cat", "the"], ["the", "cat", "sat"]]
-    counts = word_frequencies(words)
+    counts = word_frequencies(WORDS)
     assert counts == {"the": 3, "cat": 2, "sat": 1}
     best = [np.array([[1, 1, 0]]), np.array([[2, 2, 1]])]
-    shares, chance = rare_words(best, words, counts)
     # rarest: cat, then sat; each of three words
-    assert shares == pytest.approx([4 / 6]) and chance == pytest.approx(1 / 3)
-    shares, chance = rare_words(best, words, counts, rank=2)
+    keys = rare_keys(WORDS, [3, 3], counts)
+    assert [one[0].tolist() for one in keys] == [[0, 1, 0], [0, 0, 1]]
+    assert linked_share(best, keys) == pytest.approx([4 / 6])
+    assert even_share(keys) == pytest.approx(1 / 3)
     # the two rarest are all words of the first sentence, where "the" occurs twice
-    assert shares == pytest.approx([1]) and chance == pytest.approx((3 + 2) / 6)
-    # causal: queries 1 and 2 only, among the words up to each
-    best[1] = np.array([[0, 0, 1]])
-    shares, chance = rare_words(best, words, counts, causal=True)
-    assert chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
-    assert shares == pytest.approx([1 / 4])
-    assert rare_words([np.array([[0]])], [["a"]], {}, causal=True) == (pytest.approx([0]), 0)
+    keys = rare_keys(WORDS, [3, 3], counts, rank=2)
+    assert linked_share(best, keys) == pytest.approx([1])
+    assert even_share(keys) == pytest.approx((3 + 2) / 6)
+    # equally rare words all count
+    assert rare_keys([["a", "b"]], [1], {})[0].all()
 
 
-def test_equally_rare_words_all_count():
-    shares, chance = rare_words([np.array([[0], [1]])], [["a", "b"]], {})
-    assert shares.tolist() == [1, 1] and chance == 1
+def test_rare_words_of_the_decoder_are_before_the_query():
+    counts = word_frequencies(WORDS)
+    keys = rare_keys(WORDS, [3, 3], counts, causal=True)
+    assert [one.tolist() for one in keys] == [
+        [[0, 0, 0], [0, 1, 0], [0, 1, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ]  # fmt: skip
+    assert even_share(keys, causal=True) == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
+    best = [np.array([[0, 1, 0]]), np.array([[0, 0, 1]])]
+    assert linked_share(best, keys) == pytest.approx([1 / 4])
+    twice = rare_keys(WORDS, [3, 3], counts, causal=True, rank=2)
+    assert [one.sum(axis=1).tolist() for one in twice] == [[0, 2, 3], [0, 2, 2]]
+    assert even_share(rare_keys([["a"]], [1], {}, causal=True), causal=True) == 0

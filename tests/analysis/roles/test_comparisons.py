@@ -39,10 +39,16 @@ def values(rows, **columns):
 
 def test_heads_are_counted_by_layer_and_kind():
     rows = list(count_rows(labels(local=[0, 1, 5], delimiter=[])))
-    assert [(r["role"], r.get("layer"), r["value"]) for r in rows] == [
+    assert [(r["role"], r.get("layer"), r["value"]) for r in rows if "role" in r] == [
         ("local", 1, 2), ("local", 2, 1), ("local", None, 3),
         ("delimiter", 1, 0), ("delimiter", 2, 0), ("delimiter", None, 0),
     ]  # fmt: skip
+
+
+def test_several_roles_are_counted_without_patterns_and_relations():
+    found = labels(local=[0, 1], delimiter=[1, 2], **{"pattern-block": [0], "syntactic:obj": [2]})
+    assert found.several() == {("enc_self", 1, 2)}
+    assert values(count_rows(found), statistic="several-roles") == [1, 0, 0]
 
 
 def test_heads_gain_keep_and_lose_roles():

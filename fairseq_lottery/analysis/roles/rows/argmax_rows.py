@@ -37,6 +37,10 @@ def argmax_rows(
         causal = kind == "dec_self"
         words = recording.words(other)
         counts = argmax_roles.word_frequencies(words) if frequencies is None else frequencies
+        lengths = recording.lengths(own).tolist()
+        rare = argmax_roles.rare_keys(words, lengths, counts, causal)
+        two_rarest = argmax_roles.rare_keys(words, lengths, counts, causal, rank=2)
+        chance = argmax_roles.even_share(rare, causal)
         linked = {
             sieve.role: _links(recording, kind, sieve)
             for sieve in sieves
@@ -51,8 +55,8 @@ def argmax_rows(
                 yield {**row, "statistic": "confidence", "value": float(values[head])}
             if own == other:
                 yield from _positional_rows(best, heads, causal)
-            shares, chance = argmax_roles.rare_words(best, words, counts, causal)
-            twice, _ = argmax_roles.rare_words(best, words, counts, causal, rank=2)
+            shares = argmax_roles.linked_share(best, rare)
+            twice = argmax_roles.linked_share(best, two_rarest)
             for head, row in heads:
                 row = {**row, "role": "rare-word"}
                 share = float(shares[head])
@@ -80,7 +84,8 @@ def _positional_rows(
 def _linked_rows(
     role: str, best: Sequence[Array], links: Sequence[Array], heads: Sequence[tuple[int, Row]]
 ) -> Iterator[Row]:
-    shares, baseline, words = argmax_roles.linked_accuracy(best, links)
+    shares, words = argmax_roles.linked_share(best, links), argmax_roles.linked_words(links)
+    baseline = argmax_roles.position_baseline(links)
     if not words:
         return
     for head, row in heads:
