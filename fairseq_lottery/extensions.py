@@ -1,9 +1,9 @@
 """Extensions: packages above the core, which the core loads only if a file or option needs them.
 
-``heads`` is the only extension; it prunes whole attention heads and FFN units. An extension is a
-package with four modules: ``hooks`` implements ``Components``; ``plugin`` registers names with
-fairseq and loads nothing else until a training uses one of them; ``workflow.techniques`` registers
-techniques; ``report`` adds a section to a report.
+``heads`` prunes whole attention heads and FFN units; ``analysis`` looks inside models. An extension
+is a package with some of these modules: ``hooks`` implements ``Components``; ``plugin`` registers
+names with fairseq and loads nothing else until a training uses one of them; ``workflow.techniques``
+registers techniques; ``report`` adds a section to a report.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from fairseq_lottery.formats.source import Source
     from fairseq_lottery.masks import Mask
 
-EXTENSIONS = ("heads",)
+#: extension -> its modules that are loaded for all extensions
+EXTENSIONS = {
+    "heads": ("plugin", "report", "workflow.techniques"),
+    "analysis": ("report",),
+}
 
 
 class ComponentPruning(Protocol):
@@ -99,4 +103,8 @@ def load_techniques() -> list[Any]:
 
 
 def _load(module: str) -> list[Any]:
-    return [importlib.import_module(f"fairseq_lottery.{name}.{module}") for name in EXTENSIONS]
+    return [
+        importlib.import_module(f"fairseq_lottery.{name}.{module}")
+        for name, modules in EXTENSIONS.items()
+        if module in modules
+    ]

@@ -9,6 +9,12 @@ import pytest
 from toy import drawing
 
 import fairseq_lottery
+from fairseq_lottery.extensions import (
+    EXTENSIONS,
+    load_plugins,
+    load_reports,
+    load_techniques,
+)
 
 PACKAGE = Path(fairseq_lottery.__file__).parent
 
@@ -106,15 +112,26 @@ def test_a_room_imports_only_from_floors_below(room):
     assert room in FAIRSEQ or not found & {"fairseq", "fairseq_cli", "hydra", "omegaconf"}
 
 
-def test_extensions_are_imported_by_the_command_and_the_workflow_only():
+@pytest.mark.parametrize("extension, importers", [
+    ("heads", {"cli", "workflow"}),
+    ("analysis", {"workflow"}),  # the command finds its modules by their names
+])  # fmt: skip
+def test_extensions_are_imported_by_the_command_and_the_workflow_only(extension, importers):
     rooms = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir()}
-    heads = f"{PACKAGE.name}.heads"
-    importers = {
+    assert extension in EXTENSIONS
+    assert importers == {
         room
-        for room in rooms - {"heads", "__pycache__", "py"}
-        if any(name == heads for name in imported_parts(room))
+        for room in rooms - {extension, "__pycache__", "py"}
+        if f"{PACKAGE.name}.{extension}" in set(imported_parts(room))
     }
-    assert importers == {"cli", "workflow"}
+
+
+def test_every_module_of_an_extension_exists():
+    assert [module.__name__ for load in (load_plugins, load_reports, load_techniques)
+            for module in load()] == [
+        "fairseq_lottery.heads.plugin", "fairseq_lottery.heads.report",
+        "fairseq_lottery.analysis.report", "fairseq_lottery.heads.workflow.techniques",
+    ]  # fmt: skip
 
 
 #: of a snapshot and a checkpoint under golden/
@@ -144,7 +161,8 @@ def test_training_a_weight_ticket_loads_no_extension_but_its_names(toy, dense):
 
 def extensions_loaded_by(code):
     """Modules of extensions that are loaded after ``code``, but for the empty package."""
-    report = "print(*(m for m in sys.modules if m.startswith('fairseq_lottery.heads.')))"
+    inside = tuple(f"fairseq_lottery.{name}." for name in EXTENSIONS)
+    report = f"print(*(m for m in sys.modules if m.startswith({inside})))"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\n{report}"],
         capture_output=True, text=True, cwd=PACKAGE.parent,

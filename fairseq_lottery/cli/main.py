@@ -31,6 +31,7 @@ COMMANDS = {
     "complexity": "analysis.commands.complexity",
     "early-bird": "analysis.commands.early_bird",
     "roles": "analysis.commands.roles",
+    "analyze": "analysis.commands.analyze",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",
@@ -78,11 +79,12 @@ def execute(args: argparse.Namespace) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Hide what fairseq and h5py log below warnings, and warnings of Python about fairseq's code.
+    """Hide what libraries log below warnings, and warnings of Python about fairseq's code.
 
-    fairseq logs each file that it reads. Python warns each time it compiles a file.
+    fairseq logs each file that it reads, and makes other libraries log too. Python warns each time
+    it compiles a file.
     """
-    loggers = [logging.getLogger(name) for name in ("fairseq", "h5py")]
+    loggers = [logging.getLogger(name) for name in ("fairseq", "h5py", "matplotlib", "fontTools")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

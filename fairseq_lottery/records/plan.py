@@ -26,11 +26,14 @@ FILE = "plan.json"
 #: units of sparsities, in the order of reports
 WEIGHTS, METRIC = "weights", "metric"
 ROWS = (WEIGHTS, "heads", "units", "blocks", METRIC)
-KINDS = ("rank", "search", "choose", "draw", "adopt", "close", "train", "generate", "score")
+KINDS = (
+    *("rank", "search", "choose", "draw", "adopt", "close", "train", "generate", "score"),
+    "analyze",
+)
 #: kinds of stages that produce models: of an existing run, of a pruned one, of a training
 TRAINED = ("adopt", "close", "train")
 #: kinds of stages that run a model on sentences, on one GPU if there is one
-RUNNING = ("rank", "search", "generate")
+RUNNING = ("rank", "search", "generate", "analyze")
 
 
 def _is_entry(value: Any) -> bool:

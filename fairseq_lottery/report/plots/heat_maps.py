@@ -36,29 +36,38 @@ def heat_maps(
     *,
     row_height: Optional[float] = None,
     low: float = 0.0,
+    high: float = 1.0,
+    in_percent: bool = True,
     logarithmic: bool = False,
     empty: str = "white",
     lines: Sequence[float] = (),
+    is_spaced: bool = False,
+    has_numbers: bool = True,
 ) -> Figure:
-    """Return a figure of panels of one shape and one scale, in percent.
+    """Return a figure of panels of one shape and one scale.
 
     Args:
         panels: titles (lines separated by newlines), with rows of shares up to 1.
         columns, rows: labels of the axes.
         label: name of the shares.
         row_height: height in inches; by default cells are about square.
-        low: lower end of the scale; with ``logarithmic``, lower shares are 0, in orange.
+        low, high: ends of the scale; with ``logarithmic``, shares below ``low`` are 0, in orange.
+        in_percent: whether numbers are shares, written in percent.
         empty: colour of NaN.
         lines: positions of lines between rows.
+        is_spaced: whether panels are far apart, as they have empty columns inside.
+        has_numbers: whether cells have numbers where they fit.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
     upright = _is_upright(columns, len(panels[0][1][0]))
-    down, beside, height, numbers = _layout(panels, columns, rows, page, row_height)
+    down, beside, height, numbers = _layout(panels, columns, rows, page, row_height, has_numbers)
     figure = page.new_figure(height)
     axes, grid = panels_of(figure, len(panels), down, beside)
-    norm: Any = LogNorm(low, 1) if logarithmic else Normalize(low, 1)
+    if is_spaced:
+        figure.get_layout_engine().set(w_pad=1.2 * page.line)  # type: ignore[union-attr, call-arg]
+    norm: Any = LogNorm(low, high) if logarithmic else Normalize(low, high)
     colours = colormaps["cividis"].with_extremes(bad=empty)
     if logarithmic:
         colours = colours.with_extremes(under=_NOTHING, bad=empty)
@@ -74,7 +83,7 @@ def heat_maps(
         for line in lines:
             panel.axhline(line, color="white", linewidth=0.06 * page.font)
         if numbers:
-            _write(panel, cells, norm, _SMALL * page.font)
+            _write(panel, cells, norm, _SMALL * page.font, in_percent)
     if numbers:
         figure.suptitle(label, x=0.01, ha="left", fontsize=page.font)
         return figure
@@ -84,7 +93,8 @@ def heat_maps(
         ticks = [share for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if share >= low * 0.999]
         bar.set_ticks(ticks, minor=False)
         bar.minorticks_off()
-    bar.ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+    factor = 100 if in_percent else 1
+    bar.ax.xaxis.set_major_formatter(lambda share, _: f"{factor * share:.6g}")
     return figure
 
 
@@ -94,6 +104,7 @@ def _layout(
     rows: Ticks,
     page: Size,
     row_height: Optional[float],
+    has_numbers: bool,
 ) -> tuple[int, int, float, bool]:
     """Return rows and columns of panels, the height in inches, and whether numbers fit."""
     deep, wide = len(panels[0][1]), len(panels[0][1][0])
@@ -108,7 +119,7 @@ def _layout(
     title_width = CHARACTER * page.font / 72 * (1 + max(len(t) for lines in titles for t in lines))
     space = _HIGHEST - 5 * page.line - foot
     number_width, number_height = 3.2 * CHARACTER * _SMALL * page.font / 72, _SMALL * page.line
-    for least in (number_width, _LEAST):
+    for least in (number_width, _LEAST) if has_numbers else (_LEAST,):
         narrowest = max(wide * least, title_width, labels)
         down, beside = inner.grid_of(len(panels), narrowest)
         if down * (deep * (row_height or number_height) + heading) <= space:
@@ -117,7 +128,7 @@ def _layout(
         beside = max(beside, int(inner.width / max(wide * _MOST, narrowest)))
     width = inner.width / beside / wide
     high = min(row_height or min(width, _MOST), (space / down - heading) / deep)
-    numbers = width >= number_width and high >= number_height
+    numbers = has_numbers and width >= number_width and high >= number_height
     bar = 5 * page.line if not numbers else 2.5 * page.line
     return down, beside, bar + foot + down * (deep * high + heading), numbers
 
@@ -127,10 +138,22 @@ def _is_upright(columns: Ticks, count: int) -> bool:
     return len(columns) == count and max(map(len, columns.values())) > 2
 
 
-def _write(axes: Axes, cells: Cells, norm: Any, font: float) -> None:
+def _write(axes: Axes, cells: Cells, norm: Any, font: float, in_percent: bool) -> None:
+    text_of = _percent_text if in_percent else value_text
     for y, row in enumerate(cells):
-        for x, share in enumerate(row):
-            if not math.isnan(share):
-                colour = "white" if norm(share) < 0.5 else "black"
-                text = f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1) + 0.0:g}"
-                axes.text(x, y, text, color=colour, size=font, ha="center", va="center")
+        for x, value in enumerate(row):
+            if not math.isnan(value):
+                colour = "white" if norm(value) < 0.5 else "black"
+                axes.text(x, y, text_of(value), color=colour, size=font, ha="center", va="center")
+
+
+def _percent_text(share: float) -> str:
+    return f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1) + 0.0:g}"
+
+
+def value_text(value: float) -> str:
+    """Return a number in at most four characters where it fits, as ``.93``, ``-.1``, ``2.4``."""
+    if abs(value) < 0.995:
+        digits = f"{abs(value):.2f}"[1:].rstrip("0").rstrip(".")
+        return f"{'-' if value < 0 else ''}{digits}" if digits else "0"
+    return f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"

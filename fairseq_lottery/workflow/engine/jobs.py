@@ -112,7 +112,7 @@ def _resources(configuration: Configuration, stage: Stage, executor: str) -> dic
         gpus = min(1, resources.gpus) if stage.kind in RUNNING else 0
     named |= {"gpu": gpus} if gpus else {}
     named |= resources.train if stage.kind == "train" else resources.other
-    if executor == "slurm" and stage.kind in ("train", "generate"):
-        # two minutes before the time limit, trainings save and translations end
+    if executor == "slurm" and stage.kind in ("train", "generate", "analyze"):
+        # two minutes before the time limit, trainings save and other stages end
         named["slurm_extra"] = f"{named.get('slurm_extra', '')} --signal=TERM@120".strip()
     return named

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
@@ -133,6 +134,7 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
         "scheduled": sorted({pruning.score for _, pruning in scheduled}),
         "at_once": sorted({g.score for t, g in scheduled if g.start == t.first_update}),
         "masks": [mask for n, mask in enumerate(masks) if mask not in masks[:n]],
+        "analysis": None if configuration.analysis is None else asdict(configuration.analysis),
         "component_choices": [
             {**choice.content, "of": None}
             for choice in plan.component_choices

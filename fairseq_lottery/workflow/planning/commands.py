@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery import options
+from fairseq_lottery.analysis.sweep.settings import Settings
+from fairseq_lottery.analysis.workflow.analysis_stage import analysis_stage
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_stages, prune_words
 from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
@@ -63,7 +65,10 @@ def make_stages(
             stages += writer.evaluate(training, evaluation)
         for stage in stages:
             by_name.setdefault(stage.name, stage)
-    return tuple(by_name.values())
+    stages = list(by_name.values())
+    if plan.configuration.analysis is not None:
+        stages.append(writer.analyze(plan, plan.configuration.analysis, stages))
+    return tuple(stages)
 
 
 def _snapshots(plan: Plan, training: Training, read: set[int]) -> list[int]:
@@ -270,6 +275,20 @@ class _Writer:
                     "sentences": self.digests(evaluation.subset),
                 }
             },
+        )
+
+    def analyze(self, plan: Plan, settings: Settings, stages: Sequence[Stage]) -> Stage:
+        """Return the stage that analyzes the selected models of all cells."""
+        trainings = dict.fromkeys(cell.training for cell in plan.cells)
+        selected = self.configuration.evaluations[0].checkpoint
+        labels = {file: _digest(Path(file)) for file in settings.labels.values()}
+        return analysis_stage(
+            settings,
+            [training.model(selected) for training in trainings],
+            [stage.leaves[0] for stage in stages if stage.kind == "score"],
+            self.lottery,
+            ("--data", str(self.configuration.data), *self.device),
+            {**self.digests(settings.subset), **labels},
         )
 
     def digests(self, subset: str) -> dict[str, Optional[str]]:

@@ -72,7 +72,8 @@ def find_work(out: Path, stages: tuple[Stage, ...], wanted: Collection[str]) -> 
     """Return the stages to run; a deleted file counts only if a pending stage reads it.
 
     Args:
-        wanted: folders of the trainings whose scores are requested.
+        wanted: folders of the trainings whose scores are requested. The analysis, which compares
+            models, is requested with all of its models.
     """
     return _Search(out, stages).find(wanted)
 
@@ -92,8 +93,7 @@ class _Search:
     def find(self, wanted: Collection[str]) -> Work:
         """Return the stages to run; ``find_work`` describes the argument."""
         for stage in self.stages:
-            is_wanted = stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
-            if is_wanted and stage.name not in self.done:
+            if _is_wanted(stage, wanted) and stage.name not in self.done:
                 self.run(stage)
         # a scored cell, too, must have the best checkpoint that the plan's flags select
         for stage in self.stages:
@@ -156,12 +156,21 @@ class _Search:
             evaluates = stage.kind in ("generate", "score") and stage.name in self.done
             if evaluates and Path(stage.folder).parent.as_posix() in repeated:
                 self.pending.add(stage.name)
+            if stage.kind == "analyze" and stage.name in self.done and repeated & needed:
+                self.pending.add(stage.name)
 
     def remaining_updates(self, stage: Stage) -> int:
         if stage.name in self.why:
             return updates_of(stage)
         done = saved_update(self.out, stage) - int(stage.facts["first_update"])
         return updates_of(stage) - max(0, done)
+
+
+def _is_wanted(stage: Stage, wanted: Collection[str]) -> bool:
+    if stage.kind == "analyze":
+        models = (Path(file) for file in stage.needs if file.endswith(".pt"))
+        return all(model.parent.as_posix() in wanted for model in models)
+    return stage.kind == "score" and Path(stage.folder).parent.as_posix() in wanted
 
 
 def saved_update(out: Path, stage: Stage) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 from fairseq_lottery.adapters import TaskAdapter
+from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.records.schema import Rule, Size, at_least
 from fairseq_lottery.workflow.reading.yaml_lines import Key, Lines
 from fairseq_lottery.workflow.trainings.techniques import Technique
@@ -110,6 +111,7 @@ class Configuration:
     Attributes:
         references: None if the task does not translate.
         prepare: command that makes the data; it is shown in messages and never run.
+        analysis: what is computed of the trained models; None without the key ``analyze``.
     """
 
     source: Lines
@@ -135,6 +137,7 @@ class Configuration:
     cost: dict[str, float]
     retries: int
     engine: tuple[str, ...]
+    analysis: Optional[Settings] = None
 
     @property
     def seeds(self) -> tuple[int, ...]:

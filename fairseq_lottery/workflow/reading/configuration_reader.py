@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq_lottery.adapters import ADAPTERS
+from fairseq_lottery.adapters import ADAPTERS, TaskAdapter
+from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import (
     TRAINING,
@@ -26,6 +28,7 @@ from fairseq_lottery.options import (
 )
 from fairseq_lottery.options.axes import Axis
 from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.reading.evaluations import read_evaluations
@@ -125,13 +128,38 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         cost={name: value for name, value in vars(keys.cost).items() if value is not None},
         retries=keys.retries,
         engine=tuple(map(str, keys.engine)),
+        analysis=_read_analysis(values, keys, task),
     )
     seeds, adopt = configuration.seeds, configuration.adopt
     if adopt and len(seeds) > 1 and "{seed}" not in adopt:
         raise values.error(
             ("adopt",), f"adopt.dense lacks {{seed}}, and there are {len(seeds)} seeds; add it"
         )
+    if configuration.analysis is not None:
+        names = [DENSE, *(request.name for request in configuration.requests)]
+        if configuration.analysis.against not in names:
+            raise values.error(
+                ("analyze", "against"),
+                f"analyze.against {configuration.analysis.against} is not a technique of this file;"
+                f" choose one of {', '.join(names)}",
+            )
     return configuration
+
+
+def _read_analysis(values: Values, keys: FileKeys, task: TaskAdapter) -> Optional[Settings]:
+    """Return the settings of an analysis, with absolute paths of labels."""
+    settings = keys.analyze
+    if settings is None:
+        return None
+    if not task.translates:
+        raise values.error(
+            ("analyze",), f"analyze requires a task that translates, and {task.name} does not"
+        )
+    labels = {
+        name: str(values.read_path(("analyze", "labels", name), file))
+        for name, file in settings.labels.items()
+    }
+    return replace(settings, labels=labels)
 
 
 def _train(values: Values, keys: FileKeys) -> Flags:

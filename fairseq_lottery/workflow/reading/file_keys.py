@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Optional
 
 from fairseq_lottery.adapters import ADAPTERS, TRANSLATION
+from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.records.schema import Number, Positive, Rule, Size, at_least, one_of
 from fairseq_lottery.workflow.reading.configuration import Resources
 
@@ -96,3 +97,4 @@ class FileKeys:
     cost: CostKeys = CostKeys()
     retries: Annotated[int, at_least(0)] = 2
     engine: tuple[Any, ...] = ()
+    analyze: Optional[Settings] = None

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             ``at_once``: scores of pruning schedules that start at the first update.
             ``masks``: scope and prunable set of every mask, which must fit the model.
             ``component_choices``: choices of components, which the model must have.
+            ``analysis``: settings of the analysis, whose measures must exist; None without one.
             ``tests``: ``subset`` and ``references`` of every test set, and ``where`` they are
             in the configuration.
     """
@@ -56,6 +57,10 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "train": fairseq_options.get_training_parser,
         "generate": fairseq_options.get_generation_parser,
     }
+    try:
+        _refuse_measures(question["analysis"])
+    except LotteryError as error:
+        return {"problem": str(error), "where": ["analyze", "measures"]}
     gpus = torch.cuda.device_count()
     task = ADAPTERS[question["task"]]
     parsed = {}
@@ -157,6 +162,20 @@ def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) ->
             f"the set {test['subset']} cannot be read ({type(error).__name__}: {error}); compare"
             " the flags in generate with the data"
         ) from error
+
+
+def _refuse_measures(settings: Optional[dict[str, Any]]) -> None:
+    """Raise an error for unknown measures, or if a package that measures require is missing."""
+    if settings is None:
+        return
+    from fairseq_lottery.analysis.commands.analyze import REQUIRES
+    from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
+    from fairseq_lottery.analysis.sweep.settings import Settings
+    from fairseq_lottery.environment import require
+    from fairseq_lottery.records.schema import parse
+
+    require(*REQUIRES)
+    choose_measures(parse(Settings, settings))
 
 
 def _refuse_choices(

@@ -310,7 +310,7 @@ def test_every_file_is_left_by_exactly_one_stage(tmp_path, keep):
     untrained = {"heads-top": {"then": "zero-shot"}}
     others = [name for name in TECHNIQUES if name not in untrained]
     work = Work(tmp_path, *others, untrained, seeds=[1, 2], keep=keep,
-                evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}])  # fmt: skip
+                evaluate=[{}, {"checkpoint": "last"}, {"beam": 1}], analyze={})  # fmt: skip
     left = Counter(file for stage in work.stages for file in stage.leaves)
     assert set(left.values()) == {1}
     seen = set()

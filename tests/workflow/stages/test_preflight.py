@@ -16,7 +16,7 @@ def ask(toy_data, monkeypatch):
     monkeypatch.chdir(toy_data.parent)
 
     def asking(*flags, masks=(), choices=(), references=None, generate=(),
-               scores=("magnitude",), at_once=()):  # fmt: skip
+               scores=("magnitude",), at_once=(), analysis=None):  # fmt: skip
         fixed = [str(toy_data), "--task", "translation_lottery"]
         translates = [*fixed, "--path", "model.pt", "-s", "en", "-t", "de", *generate]
         return answer({
@@ -25,7 +25,7 @@ def ask(toy_data, monkeypatch):
             "weights": [], "adopt": [], "scores": scores, "scheduled": scores,
             "at_once": at_once,
             "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
-            "component_choices": list(choices),
+            "component_choices": list(choices), "analysis": analysis,
             "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
             if references else [],
         })  # fmt: skip
@@ -177,7 +177,7 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
         "task": "masked_lm",
         "words": {"train": [str(tmp_path), "--task", "masked_lm_lottery", *MASKED]},
         "weights": [], "adopt": [], "scores": ["magnitude"], "scheduled": [],
-        "at_once": [], "component_choices": [],
+        "at_once": [], "component_choices": [], "analysis": None,
         "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
         "tests": [],
     })  # fmt: skip

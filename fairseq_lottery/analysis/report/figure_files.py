@@ -1,0 +1,111 @@
+"""``plot``: all figures of rows of measures, and ``write_figures``, which writes them to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+from fairseq_lottery.analysis.registry import Row, find_measure
+from fairseq_lottery.analysis.report.curve_figures import component_curves, layer_curves
+from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps, matrix_maps
+from fairseq_lottery.analysis.report.quantities import Quantity, Scene, quantities
+from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, role_figures
+from fairseq_lottery.analysis.report.sweep_rows import Sweep
+from fairseq_lottery.analysis.sweep.tables import MeasureRecord
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import replacing
+from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.report.plots.drawings import Drawing, Size, size
+
+
+def plot(
+    rows: Sequence[Row],
+    page: Optional[Size] = None,
+    techniques: Optional[Mapping[str, str]] = None,
+) -> list[Drawing]:
+    """Return all figures of rows of measures; their columns decide what each shows.
+
+    ``layer`` and ``other_layer``: a heat map of all pairs of layers. ``layer`` with ``sparsity``:
+    curves by sparsity, of the same layer of two models. ``component``: curves of variance.
+    ``layer`` and ``head``: a grid of heads. ``matrix``: a map by matrix and layer.
+
+    Args:
+        rows: rows of ``Measure.rows``, or of a table of ``fairseq-lottery analyze``.
+        page: size of the figures; 16 cm and 9 points by default.
+        techniques: name -> title of the techniques, in their order; by default as in the rows.
+    """
+    measures = {}
+    for name in dict.fromkeys(str(row["measure"]) for row in rows):
+        one = find_measure(name)
+        measures[name] = MeasureRecord(one.title, one.command, one.over, *one.limits)
+    scene = Scene(techniques or _techniques(rows), page or size("16cm", 9))
+    return list(figures_of(Sweep(rows, measures), scene))
+
+
+def _techniques(rows: Sequence[Row]) -> dict[str, str]:
+    names = dict.fromkeys(str(row["technique"]) for row in rows if "technique" in row)
+    return {name: name for name in names if name != DENSE}
+
+
+def figures_of(sweep: Sweep, scene: Scene) -> Iterator[Drawing]:
+    """Yield all figures of a sweep."""
+    for _, drawing in figures_by_quantity(sweep, scene):
+        yield drawing
+
+
+def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, Drawing]]:
+    """Yield all figures of a sweep, each with the quantity that it shows.
+
+    Of roles only the rows are shown that say which heads have them; scores, tests and their
+    p-values are in the tables.
+    """
+    roles: dict[tuple[str, str], list[Quantity]] = {}
+    for quantity in quantities(sweep):
+        _, statistic, role, threshold = quantity.key
+        if role and statistic == HAS_ROLE:
+            roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
+        elif not role and not threshold:
+            for drawing in figures_of_quantity(quantity, scene):
+                yield quantity, drawing
+    for own in roles.values():
+        for drawing in role_figures(own, scene):
+            yield own[0], drawing
+
+
+def figures_of_quantity(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
+    """Yield all figures of a quantity."""
+    drawings: list[Optional[Drawing]] = [layer_curves(quantity, scene)]
+    if quantity.relation != "seeds":  # heads and layers of two seeds are not the same ones
+        parts = dict.fromkeys(str(row["part"]) for row in quantity.rows if "part" in row)
+        drawings += [layer_maps(quantity, part, scene) for part in parts]
+        drawings += [head_maps(quantity, scene)]
+        drawings += component_curves(quantity, scene)
+    drawings += [matrix_maps(quantity, scene)]
+    yield from (drawing for drawing in drawings if drawing is not None)
+
+
+def write_figures(
+    sweep: Sweep,
+    folder: Union[str, Path],
+    page: Optional[Size] = None,
+    techniques: Optional[Mapping[str, str]] = None,
+) -> list[str]:
+    """Write the figures of a sweep as PDF, SVG, PNG and CSV, and return their names.
+
+    Raises:
+        LotteryError: the folder cannot be written.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
+    scene = Scene(techniques or _techniques(sweep.rows), page or size("16cm", 9))
+    names = []
+    for drawing in figures_of(sweep, scene):
+        for ending, content in drawing.files.items():
+            with replacing(target / f"{drawing.slug}.{ending}") as temporary:
+                temporary.write_bytes(content)
+        names.append(drawing.slug)
+    return names

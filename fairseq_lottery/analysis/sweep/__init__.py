@@ -1,0 +1,1 @@
+"""Compute measures along a sweep: technique x sparsity x seed of run folders."""

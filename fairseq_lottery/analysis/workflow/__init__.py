@@ -1,0 +1,1 @@
+"""The stage of a workflow that analyzes its models."""
