@@ -18,8 +18,8 @@ from fairseq_lottery.files import read_lines
 from fairseq_lottery.records.json_files import read_file
 from fairseq_lottery.records.schema import is_text, short
 
-#: most bytes of a table, and characters of a line; the variance of 33 cells has 12 MB
-_LARGEST, _LONGEST = 1 << 26, 10_000
+#: most bytes of a table, and characters of a line; the roles of 33 cells have 31 MB
+_LARGEST, _LONGEST = 1 << 27, 10_000
 #: largest layer, head, component, seed
 _MOST = 1 << 31
 

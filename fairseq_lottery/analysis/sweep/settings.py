@@ -17,6 +17,12 @@ FOLDER = "analysis"
 #: file of that folder with the record, which is written last
 RECORD = "analysis.json"
 
+#: labels of roles of heads; others are tasks of probes
+ROLE_LABELS = (
+    *("source-conllu", "target-conllu"),
+    *("source-boundaries", "target-boundaries", "alignment"),
+)
+
 _Name = Annotated[
     str, Rule("the name of a set, as valid or test1", lambda text: bool(re.fullmatch(r"\w+", text)))
 ]
@@ -34,7 +40,7 @@ class Settings:
         subset: subset of the data.
         half: whether recordings have half precision.
         discard: whether a recording is deleted once no measure requires it.
-        labels: name of a probing task -> file of its labels.
+        labels: name of ``ROLE_LABELS``, or of a probing task -> file.
         sieves: names of the roles of heads that are tested.
     """
 

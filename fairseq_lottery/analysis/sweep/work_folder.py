@@ -14,6 +14,7 @@ from fairseq_lottery.analysis.recording.recorder import record
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.sweep.cells import Cell
+from fairseq_lottery.analysis.sweep.chosen_measures import inputs_of
 from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.analysis.sweep.tasks import Task
 from fairseq_lottery.errors import LotteryError
@@ -100,7 +101,9 @@ class WorkFolder:
     def inputs(self, task: Task) -> dict[str, str]:
         """Return what determines the rows of a task."""
         inputs = {f"model {n}": cell.digest for n, cell in enumerate(task.cells, 1)}
-        return {**inputs, "words": self.label} if task.reads_recordings else inputs
+        if task.reads_recordings:
+            inputs["words"] = self.label
+        return {**inputs, **inputs_of(task.measure.name, self.settings)}
 
     def read_rows(self, task: Task) -> Optional[Sequence[Row]]:
         """Return the rows of a finished task; None if it has not finished with these inputs."""
