@@ -1,0 +1,65 @@
+"""``ArrayFiles``: the arrays of a recording, written at the places of their sentences."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairseq_lottery.analysis.recording.corpus import Corpus
+from fairseq_lottery.analysis.recording.layout import Layout
+from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, SIDES, Array
+
+
+class ArrayFiles:
+    """The files of a recording, written at the places of their sentences."""
+
+    def __init__(self, folder: Path, layout: Layout, corpus: Corpus, dtype: np.dtype[Any]) -> None:
+        self._folder, self._dtype = folder, dtype
+        self._open: dict[str, tuple[int, int]] = {}
+        self._starts: dict[str, Array] = {}
+        lengths = {
+            side: np.array([len(one.words[side]) for one in corpus.sentences], dtype=np.int64)
+            for side in PARTS
+        }
+        for part, layer in layout.layers:
+            width = layout.width[part]
+            self._create(f"activations.{part}.{layer}", lengths[SIDES[part]], (width,))
+        for kind, layer in layout.attention.values():
+            queries, keys = (lengths[side] for side in KINDS[kind])
+            heads = layout.heads[kind]
+            for name in ("attention", "weighted"):
+                self._create(f"{name}.{kind}.{layer}", heads * queries * (keys + 1), ())
+            self._create(f"norms.{kind}.{layer}", heads * (keys + 1), ())
+
+    def _create(self, name: str, rows: Array, inner: tuple[int, ...]) -> None:
+        path = self._folder / f"{name}.npy"
+        shape = (int(rows.sum()), *inner)
+        if not path.exists():
+            np.lib.format.open_memmap(path, "w+", self._dtype, shape)
+        offset = np.load(path, mmap_mode="r").offset
+        size = self._dtype.itemsize * int(np.prod(inner, dtype=np.int64))
+        self._starts[name] = offset + size * (np.cumsum(rows) - rows)
+        self._open[name] = os.open(path, os.O_WRONLY), size * int(rows.sum())
+
+    def write(self, name: str, sentence: int, values: Array) -> None:
+        """Write the values of a sentence; ``sentence`` is its place in the corpus."""
+        data = memoryview(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
+        place = int(self._starts[name][sentence])
+        while len(data):
+            written = os.pwrite(self._open[name][0], data, place)
+            data, place = data[written:], place + written
+
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        for number, _ in self._open.values():
+            os.fsync(number)
+
+    def __enter__(self) -> ArrayFiles:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, _ in self._open.values():
+            os.close(number)

@@ -1,0 +1,143 @@
+"""``Layout``: the layers and attention modules of a Transformer, and their outputs in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq_lottery.analysis.recording.recording import PARTS, Array
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.inference.attention_weights import watched_heads
+
+#: attention module of a layer -> kind of attention
+_MODULES = {
+    "encoder.layers.{}.self_attn": "enc_self",
+    "decoder.layers.{}.self_attn": "dec_self",
+    "decoder.layers.{}.encoder_attn": "enc_dec",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layers and attention modules of a Transformer.
+
+    Attributes:
+        layers: (part, layer from 1) -> module.
+        attention: name of an attention module -> (kind, layer from 1).
+        width: width of each part.
+        heads: kind -> heads of each layer.
+    """
+
+    layers: Mapping[tuple[str, int], Any]
+    attention: Mapping[str, tuple[str, int]]
+    width: Mapping[str, int]
+    heads: Mapping[str, int]
+
+    @classmethod
+    def of(cls, model: Any) -> Layout:
+        """Return the layout of fairseq's Transformer; refuse other models."""
+        modules = dict(model.named_modules())
+        layers, attention, heads = {}, {}, {}
+        for part in PARTS.values():
+            number = 0
+            while f"{part}.layers.{number}" in modules:
+                layers[part, number + 1] = modules[f"{part}.layers.{number}"]
+                number += 1
+        for (part, layer), _ in layers.items():
+            for pattern, kind in _MODULES.items():
+                name = pattern.format(layer - 1)
+                if name in modules and name.startswith(part):
+                    attention[name] = kind, layer
+                    heads[kind] = modules[name].num_heads
+        counts = {part: sum(one == part for one, _ in layers) for part in PARTS.values()}
+        expected = {"enc_self": "encoder", "dec_self": "decoder", "enc_dec": "decoder"}
+        for kind, part in expected.items():
+            if not counts[part] or sum(k == kind for k, _ in attention.values()) != counts[part]:
+                raise LotteryError(
+                    f"the model has no {kind} attention in each of its {counts[part]} {part}"
+                    " layers; only fairseq's Transformers for translation can be recorded"
+                )
+        if getattr(model.decoder, "cross_self_attention", False):
+            raise LotteryError(
+                "its decoder attends to source and target at once (--cross-self-attention), which"
+                " cannot be recorded"
+            )
+        width = {part: modules[f"{part}.layers.0.self_attn"].embed_dim for part in PARTS.values()}
+        return cls(layers, attention, width, heads)
+
+
+def find_pruned_heads(module: Any) -> list[int]:
+    """Return the heads, from 0, whose values or whose part of the output matrix is zero."""
+    heads = module.num_heads
+    with torch.no_grad():
+        value = module.v_proj.weight.reshape(heads, -1).abs().sum(dim=1)
+        if module.v_proj.bias is not None:
+            value = value + module.v_proj.bias.reshape(heads, -1).abs().sum(dim=1)
+        output = module.out_proj.weight.abs().sum(dim=0).reshape(heads, -1).sum(dim=1)
+    return [head for head in range(heads) if not value[head] or not output[head]]
+
+
+@dataclass
+class Outputs:
+    """What the hooks have seen of a batch, by module."""
+
+    layers: dict[tuple[str, int], Array] = field(default_factory=dict)
+    weights: dict[str, Array] = field(default_factory=dict)
+    norms: dict[str, Array] = field(default_factory=dict)
+
+
+@contextmanager
+def watched_outputs(model: Any, layout: Layout) -> Iterator[Outputs]:
+    """Yield outputs that every run of the model replaces."""
+    outputs, modules = Outputs(), dict(model.named_modules())
+
+    def keep_layer(key: tuple[str, int], _: Any, __: Any, output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        outputs.layers[key] = _numpy(states.transpose(0, 1))
+
+    def keep_norms(name: str, _: Any, __: Any, values: Tensor) -> None:
+        outputs.norms[name] = _numpy(value_norms(values, modules[name]))
+
+    def keep_weights(name: str, weights: Tensor) -> None:
+        outputs.weights[name] = _numpy(weights.transpose(0, 1))
+
+    with ExitStack() as hooks:
+        hooks.enter_context(watched_heads(model, layout.attention, keep_weights))
+        for key, layer in layout.layers.items():
+            handle = layer.register_forward_hook(partial(keep_layer, key))
+            hooks.callback(handle.remove)
+        for name in layout.attention:
+            handle = modules[name].v_proj.register_forward_hook(partial(keep_norms, name))
+            hooks.callback(handle.remove)
+        yield outputs
+
+
+def value_norms(values: Tensor, module: Any) -> Tensor:
+    """Return the norms of a module's value vectors after its output matrix.
+
+    Args:
+        values: output of the value matrix, (keys, batch, width).
+        module: fairseq's attention module.
+
+    Returns:
+        (batch, heads, keys): the norm of f(x) in Kobayashi et al. 2020, section 3, without the bias
+        of the output matrix, which belongs to no key.
+    """
+    keys, batch, width = values.shape
+    heads = module.num_heads
+    split = values.reshape(keys, batch, heads, width // heads).float()
+    output = module.out_proj.weight.float().reshape(-1, heads, width // heads)
+    products = torch.einsum("ohd,ohe->hde", output, output)
+    squares = torch.einsum("kbhd,hde,kbhe->bhk", split, products, split)
+    return squares.clamp(min=0).sqrt()
+
+
+def _numpy(values: Tensor) -> Array:
+    result: Array = values.detach().float().cpu().numpy()
+    return result
