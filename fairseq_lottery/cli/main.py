@@ -32,6 +32,7 @@ COMMANDS = {
     "early-bird": "analysis.commands.early_bird",
     "roles": "analysis.commands.roles",
     "analyze": "analysis.commands.analyze",
+    "probe": "analysis.commands.probe",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",

@@ -1,0 +1,1 @@
+"""Probes: how well linear models predict labels of words and pairs from frozen layers."""

@@ -1,0 +1,122 @@
+"""``LabelFile``: the labels of each sentence, read from a file in one of five formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional, Union
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import read_lines
+
+#: formats of label files: CoNLL-U; columns of the CoNLL tasks, or word TAB label; pairs of words
+#: with a label; alignments ``i-j`` (Pharaoh)
+FORMATS = ("conllu", "columns", "pairs", "alignment")
+#: tasks of pairs: is there an arc, and which relation has it
+ARC, RELATION = "arc", "relation"
+#: most bytes of a file
+_LARGEST = 1 << 30
+#: lines that are searched for the format
+_SEARCHED = 1000
+_CONLLU_LINE = re.compile(r"\d+([-.]\d+)?(\t[^\t]*){9}")
+_PAIR_LINE = re.compile(r"\d+\t\d+\t[^\t]+")
+
+#: number of a word, number of another word, and the label of the pair; words count from 0
+Pair = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of a sentence.
+
+    Attributes:
+        words: its words; None if the file does not have them.
+        values: task -> label of each word, None for words without a label.
+        pairs: labelled pairs of words.
+    """
+
+    words: Optional[tuple[str, ...]]
+    values: Mapping[str, tuple[Optional[str], ...]] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+
+
+#: the same sentence divided into words in one or several ways, the finest first
+Alternatives = tuple[Labels, ...]
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Content of a file.
+
+    Attributes:
+        path: its path.
+        format: a name of ``FORMATS``.
+        sentences: labels of each sentence.
+        tasks: tasks that it has, of those that were asked for.
+    """
+
+    path: Path
+    format: str
+    sentences: Sequence[Alternatives]
+    tasks: tuple[str, ...]
+
+
+def read_labels(
+    path: Union[str, Path], tasks: Sequence[str] = (), format: Optional[str] = None
+) -> LabelFile:
+    """Read a file of labels.
+
+    Args:
+        path: file in UTF-8.
+        tasks: labels to read. In CoNLL-U ``upos``, ``xpos``, ``deprel``, the name of a feature or
+            of an entry of MISC, ``arc`` and ``relation`` (by default ``upos``, ``arc`` and
+            ``relation``); in columns the number of a column from 1 (by default the last); of pairs
+            ``arc`` and ``relation`` (by default both, if there is more than one label).
+        format: a name of ``FORMATS``; by default found by the lines.
+
+    Raises:
+        LotteryError: the file cannot be read, is malformed, or lacks a task.
+    """
+    from fairseq_lottery.analysis.probing import column_files, conllu
+
+    path = Path(path)
+    if format not in (None, *FORMATS):
+        raise LotteryError(f"format {format!r} is unknown; choose from {', '.join(FORMATS)}")
+    try:
+        lines = list(read_lines(path, _LARGEST))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise LotteryError(f"{path} cannot be read ({reason})") from error
+    if lines:
+        lines[0] = lines[0].lstrip("\ufeff")
+    readers = {
+        "conllu": conllu.read, "columns": column_files.read_columns,
+        "pairs": column_files.read_pairs, "alignment": column_files.read_alignment,
+    }  # fmt: skip
+    format = format or find_format(lines)
+    sentences, names = readers[format](path, lines, tasks)
+    if not sentences:
+        raise LotteryError(f"{path} has no sentence; give a file of labels")
+    return LabelFile(path, format, sentences, names)
+
+
+def find_format(lines: Iterable[str]) -> str:
+    """Return the format that the first lines have: ``conllu``, ``pairs`` or ``columns``."""
+    for line, _ in zip(lines, range(_SEARCHED)):
+        if _CONLLU_LINE.fullmatch(line):
+            return "conllu"
+        if _PAIR_LINE.fullmatch(line):
+            return "pairs"
+        if line.strip() and not line.startswith("#"):
+            return "columns"
+    return "columns"
+
+
+def refuse_unknown(path: Path, tasks: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse tasks that a file lacks."""
+    names = list(known)
+    for task in tasks:
+        if task not in names:
+            raise LotteryError(f"{path} has no label {task!r}; choose from {', '.join(names)}")
