@@ -75,6 +75,13 @@ def run(args: argparse.Namespace) -> None:
     )
     models = _recordings(args)
     by_model = {name: session.portions(recordings) for name, recordings in models.items()}
+    known = [one.train.task.name for one in next(iter(by_model.values()))]
+    for name, tasks in groups.items():
+        for task in tasks:
+            if task not in known:
+                raise LotteryError(
+                    f"--group {name} has the task {task!r}; choose from {', '.join(known)}"
+                )
     total = sum(
         len(one.train.recording.layers(one.train.task.part))
         for portions in by_model.values()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_lottery.analysis.probing.label_file import ARC, LabelFile, Labels, Pair
-from fairseq_lottery.analysis.probing.matching import match_labels
+from fairseq_lottery.analysis.probing.labels.label_file import ARC, LabelFile, Labels, Pair
+from fairseq_lottery.analysis.probing.labels.matching import match_labels
 from fairseq_lottery.analysis.probing.spans import are_span_labels
 from fairseq_lottery.analysis.recording.recording import PARTS, Array, Recording
 from fairseq_lottery.errors import LotteryError

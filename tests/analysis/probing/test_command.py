@@ -42,7 +42,7 @@ def test_one_recording(folders, capsys):
     out = folders / "out"
     code, text, _ = run(
         capsys, folders / "dense", "--labels", f"pos={folders}/{{subset}}.pos", "--seeds", "1,2",
-        "--out", out,
+        "--learning-rate", "0.05", "--epochs", "9", "--out", out,
     )  # fmt: skip
     assert code == 0
     lines = text.splitlines()
@@ -62,7 +62,8 @@ def test_one_recording(folders, capsys):
 def test_two_models_and_groups(folders, capsys):
     code, text, _ = run(
         capsys, folders / "dense", folders / "pruned", "--labels", f"pos={folders}/valid.pos",
-        "--seeds", "1", "--no-control", "--group", "morphology=pos", "--json",
+        "--seeds", "1", "--no-control", "--learning-rate", "0.05", "--epochs", "9",
+        "--group", "morphology=pos", "--json",
     )  # fmt: skip
     assert code == 0
     rows = json.loads(text)["rows"]
@@ -88,6 +89,7 @@ def test_separate_recordings(folders, capsys):
     sentence = "noun1\tNOUN\nverb1\tVERB\ndet1\tDET\n\n"
     (folders / "test.pos").write_text(sentence * 4)
     arguments = [folders / "dense", "--labels", f"pos={folders}/{{subset}}.pos", "--seeds", "1"]
+    arguments += ["--learning-rate", "0.05", "--epochs", "9"]
     both = ["--dev", folders / "test", "--test", folders / "test"]
     code, text, _ = run(capsys, *arguments, *both, "--json")
     assert code == 0
@@ -120,7 +122,7 @@ def test_spelling_of_label_files():
         (["--labels", "{0}/valid.pos", "--seeds", "1,1"], "--seeds 1,1 has a seed twice"),
         (["--labels", "{0}/valid.pos", "--batch", "0"], "--batch 0 is out of range"),
         (["--labels", "{0}/valid.pos", "--group", "x"], "--group x is malformed"),
-        (["--labels", "{0}/valid.pos", "--group", "x=y"], "'y', which was not probed"),
+        (["--labels", "{0}/valid.pos", "--group", "x=y"], "--group x has the task 'y'"),
         (["--labels", "{0}/valid.pos", "--out", "{0}"], "exists already"),
         (["--alignment", "{0}/valid.align"], "has 1 sentences, expected all 100"),
     ],

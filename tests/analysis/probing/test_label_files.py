@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_lottery.analysis.probing.label_file import Labels, read_labels
+from fairseq_lottery.analysis.probing.labels.label_file import Labels, read_labels
 from fairseq_lottery.errors import LotteryError
 
 #: columns as treebanks of Universal Dependencies have them: comments, a multiword token, an empty
@@ -66,6 +66,18 @@ def test_features_come_before_entries_of_misc(tmp_path):
     file = read_labels(write(tmp_path, TREEBANK), ["Mood"])
     assert file.sentences[0][0].values["Mood"][1] == "Ind"
     assert file.sentences[1][0].values["Mood"] == ("calm", None)
+
+
+def test_a_word_with_a_space_is_two_words(tmp_path):
+    lines = ["1 120~000 _ NUM _ _ 2 nummod _ _", "2 francs _ NOUN _ _ 0 root _ SpaceAfter=No"]
+    lines = [*lines, "3 . _ PUNCT _ _ 2 punct _ _"]
+    text = "".join(line.replace(" ", "\t").replace("~", " ") + "\n" for line in lines)
+    words, joined = read_labels(write(tmp_path, text)).sentences[0]
+    assert words.words == ("120", "000", "francs", ".")
+    assert words.values["upos"] == ("NUM", None, "NOUN", "PUNCT")
+    assert words.pairs == ((0, 2, "nummod"), (3, 2, "punct"))
+    assert joined.words == ("120", "000", "francs.")
+    assert joined.pairs == ((0, 2, "nummod"),)
 
 
 def test_line_ends_and_byte_order_marks_of_windows(tmp_path):

@@ -44,7 +44,7 @@ def test_separable_classes_are_learned_and_other_labels_are_not():
     noise = np.random.default_rng(4).integers(0, 4, 1200)
     probes = train_probes(
         train, np.stack([labels, noise]), 4, dev, np.stack([dev_labels] * 2),
-        lambda _, p: float((p == dev_labels).mean()), ["one", "two"],
+        lambda _, p: float((p == dev_labels).mean()), ["one", "two"], Schedule(0.005),
     )  # fmt: skip
     assert (probes.predict(0, test) == test_labels).mean() == 1.0
     assert (probes.predict(1, test) == test_labels).mean() < 0.5
@@ -211,14 +211,20 @@ def statistics_of(rows, statistic):
     return [row["value"] for row in rows if row["statistic"] == statistic]
 
 
+QUICK = {
+    "adam": Settings(seeds=(1, 2), schedule=Schedule(0.02, epochs=15)),
+    "exact": Settings(seeds=(1, 2), solver="exact"),
+}
+
+
 @pytest.mark.parametrize("solver", ["adam", "exact"])
 def test_random_vectors_have_no_selectivity(tmp_path, solver):
     """Neither labels nor control labels can be read from them."""
     chance = np.random.default_rng(0)
-    words = [f"w{n}" for n in chance.integers(0, 50, 3000)]
+    words = [f"w{n}" for n in chance.integers(0, 2000, 3000)]
     labels = [str(n) for n in chance.integers(0, 2, 3000)]
     portions = make_portions(tmp_path, chance.normal(size=(3000, 16)), labels, words)
-    rows = list(probe(portions, Settings(solver=solver)))
+    rows = list(probe(portions, QUICK[solver]))
     assert fmean(statistics_of(rows, "accuracy")) == pytest.approx(0.5, abs=0.06)
     assert fmean(statistics_of(rows, "selectivity")) == pytest.approx(0, abs=0.08)
 
@@ -231,7 +237,7 @@ def test_vectors_of_the_label_are_selective_and_vectors_of_the_word_are_not(tmp_
     labels = chance.integers(0, 4, 4000)
     of_label = np.eye(4)[labels] * 4 + 0.3 * chance.normal(size=(4000, 4))
     rows = list(probe(
-        make_portions(tmp_path, of_label, [str(n) for n in labels], words), Settings(solver=solver)
+        make_portions(tmp_path, of_label, [str(n) for n in labels], words), QUICK[solver]
     ))  # fmt: skip
     assert min(statistics_of(rows, "accuracy")) > 0.99
     assert min(statistics_of(rows, "selectivity")) > 0.5
@@ -239,7 +245,7 @@ def test_vectors_of_the_label_are_selective_and_vectors_of_the_word_are_not(tmp_
     of_word = np.eye(40)[types] * 4
     rows = list(probe(
         make_portions(tmp_path / "second", of_word, [str(n % 4) for n in types], words),
-        Settings(solver=solver),
+        QUICK[solver],
     ))  # fmt: skip
     assert min(statistics_of(rows, "control")) > 0.99
     assert max(np.abs(statistics_of(rows, "selectivity"))) < 0.01
@@ -250,8 +256,8 @@ def test_rows_and_equal_seeds(tmp_path):
     chance = np.random.default_rng(0)
     labels = chance.choice(["a", "b", "b"], 600).tolist()
     portions = make_portions(tmp_path, chance.normal(size=(600, 4)), labels, labels)
-    rows = list(probe(portions, Settings(seeds=(5, 7))))
-    assert rows == list(probe(portions, Settings(seeds=(5, 7))))
+    rows = list(probe(portions, Settings((5, 7), schedule=Schedule(epochs=5))))
+    assert rows == list(probe(portions, Settings((5, 7), schedule=Schedule(epochs=5))))
     assert [(row["statistic"], row.get("seed")) for row in rows] == [
         ("majority", None), ("word-majority", None),
         *(
@@ -260,9 +266,9 @@ def test_rows_and_equal_seeds(tmp_path):
             for name in ("accuracy", "control", "selectivity", "epochs")
         ),
     ]  # fmt: skip
-    alone = list(probe(portions, Settings(seeds=(7,))))
+    alone = list(probe(portions, Settings((7,), schedule=Schedule(epochs=5))))
     assert alone[2:] == rows[6:]
-    bare = list(probe(portions, Settings(seeds=(7,), control=False)))
+    bare = list(probe(portions, Settings((7,), schedule=Schedule(epochs=5), control=False)))
     assert bare == [*alone[:3], alone[5]]
 
 

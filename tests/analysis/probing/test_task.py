@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from analysis.probing.recordings import make_recording
 
-from fairseq_lottery.analysis.probing.label_file import read_labels
-from fairseq_lottery.analysis.probing.matching import match_labels
+from fairseq_lottery.analysis.probing.labels.label_file import read_labels
+from fairseq_lottery.analysis.probing.labels.matching import match_labels
 from fairseq_lottery.analysis.probing.split import split_sentences
 from fairseq_lottery.analysis.probing.task import BOTH, make_tasks, negatives
 from fairseq_lottery.errors import LotteryError

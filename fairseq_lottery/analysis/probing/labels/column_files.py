@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from fairseq_lottery.analysis.probing.label_file import (
+from fairseq_lottery.analysis.probing.labels.label_file import (
     ARC,
     RELATION,
     Alternatives,

@@ -79,7 +79,7 @@ def read_labels(
     Raises:
         LotteryError: the file cannot be read, is malformed, or lacks a task.
     """
-    from fairseq_lottery.analysis.probing import column_files, conllu
+    from fairseq_lottery.analysis.probing.labels import column_files, conllu
 
     path = Path(path)
     if format not in (None, *FORMATS):

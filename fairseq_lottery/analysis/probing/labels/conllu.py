@@ -2,8 +2,8 @@
 
 A sentence is offered in up to three divisions, as a recording can have any of them: syntactic words
 (``zu dem``), tokens (``zum``), and tokens joined where no space follows (``zum,``). A joined word
-has the label and the arc of the one of its words whose head is outside of it. Empty nodes
-(``8.1``) are skipped.
+has the label and the arc of the one of its words whose head is outside of it. A word with spaces
+(``120 000``) is several words, of which the first has the label. Empty nodes (``8.1``) are skipped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from fairseq_lottery.analysis.probing.label_file import (
+from fairseq_lottery.analysis.probing.labels.label_file import (
     ARC,
     RELATION,
     Alternatives,
@@ -127,7 +127,7 @@ def _labels(cells: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-#: a word: its form, and the numbers of its syntactic words
+#: a word: its form, and the numbers of its syntactic words, none for the rest of a word with spaces
 _Group = tuple[str, range]
 
 
@@ -156,7 +156,14 @@ def _divisions(sentence: _Sentence) -> list[list[_Group]]:
     for division in (tokens, joined):
         if division != divisions[-1]:
             divisions.append(division)
-    return divisions
+    return [
+        [
+            (piece, range(0) if number else numbers)
+            for form, numbers in division
+            for number, piece in enumerate(form.split() or [form])
+        ]
+        for division in divisions
+    ]
 
 
 def _merged(
@@ -170,15 +177,20 @@ def _merged(
     group_of = {word: n for n, (_, numbers) in enumerate(groups) for word in numbers}
     leaders = [
         next((word for word in numbers if heads[word] not in numbers), numbers[0])
+        if numbers
+        else None
         for _, numbers in groups
     ]
     pairs = []
     for number, leader in enumerate(leaders):
-        head = heads[leader]
-        if head is not None and head >= 0 and group_of[head] != number:
+        head = None if leader is None else heads[leader]
+        if leader is not None and head is not None and head >= 0 and group_of[head] != number:
             pairs.append((number, group_of[head], sentence.words[leader][7]))
     return Labels(
         tuple(form for form, _ in groups),
-        {name: tuple(labels[leader].get(name) for leader in leaders) for name in names},
+        {
+            name: tuple(None if n is None else labels[n].get(name) for n in leaders)
+            for name in names
+        },
         tuple(pairs),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from fairseq_lottery.analysis.probing.label_file import Alternatives, LabelFile, Labels
+from fairseq_lottery.analysis.probing.labels.label_file import Alternatives, LabelFile, Labels
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.errors import LotteryError
 
