@@ -28,7 +28,7 @@ OVER = {"activations": "recording", "attention": "recording", "weights": "file",
 COLUMNS = {
     "measure": str, "model": str, "other": str, "task": str, "part": str, "layer": int, "head": int,
     "matrix": str, "other_part": str, "other_layer": int, "other_head": int, "statistic": str,
-    "seed": int, "role": str, "threshold": float, "component": int, "value": float,
+    "seed": int, "role": str, "threshold": float, "component": int, "alpha": float, "value": float,
 }  # fmt: skip
 
 _registry: dict[str, Measure] = {}

@@ -33,6 +33,7 @@ COMMANDS = {
     "roles": "analysis.commands.roles",
     "analyze": "analysis.commands.analyze",
     "probe": "analysis.commands.probe",
+    "connect": "analysis.commands.connect",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",

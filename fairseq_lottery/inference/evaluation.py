@@ -61,10 +61,34 @@ class PairsOfSentences:
 
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         """Return the summed loss in nats, the number of tokens, and the number of examples."""
-        scores = model.get_normalized_probs(model(**batch["net_input"]), log_probs=True)
+        return self._loss(self._log_probs(model, batch), model, batch)
+
+    def loss_and_errors(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
+        """Return the summed loss in nats, the number of wrong tokens, and the number of tokens.
+
+        A token is wrong if the model gives another token a higher probability.
+        """
+        scores = self._log_probs(model, batch)
+        loss, tokens, _ = self._loss(scores, model, batch)
+        right = (scores.argmax(-1) == batch["target"]) & _is_token(model, batch)
+        return loss, tokens - int(right.sum()), tokens
+
+    @staticmethod
+    def _log_probs(model: Any, batch: Mapping[str, Any]) -> Tensor:
+        scores: Tensor = model.get_normalized_probs(model(**batch["net_input"]), log_probs=True)
+        return scores
+
+    @staticmethod
+    def _loss(scores: Tensor, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         picked = scores.gather(-1, batch["target"].unsqueeze(-1)).squeeze(-1)
-        real = batch["target"] != model.decoder.padding_idx
+        real = _is_token(model, batch)
         return -picked[real].sum(), int(real.sum()), len(batch["target"])
+
+
+def _is_token(model: Any, batch: Mapping[str, Any]) -> Tensor:
+    """Return where the target is not padding."""
+    real: Tensor = batch["target"] != model.decoder.padding_idx
+    return real
 
 
 class ExamplesOfTask:
