@@ -25,6 +25,9 @@ Share = Annotated[
     float,
     Rule("a share between 0 and 1; 0.9 prunes 90 % of the weights", lambda x: 0 < x < 1, float),
 ]
+DenseOrShare = Annotated[
+    float, Rule("0 or a share between 0 and 1; 0 prunes nothing", lambda x: 0 <= x < 1, float)
+]
 Seed = Annotated[int, at_least(0)]
 Source = Annotated[str, one_of(("latest", "dense"))]
 Counter = Annotated[str, one_of(list(UPDATE_COUNTER.names))]
@@ -54,7 +57,8 @@ def read_requests(
             key = (*key, name)
         elif not isinstance(item, str):
             raise values.error(key, "a technique must be NAME, or NAME: {settings}")
-        requests += _variants(values, key, name, changes or {}, defaults)
+        for settings in _by_data_seed(values, key, name, changes or {}):
+            requests += _variants(values, key, name, settings, defaults)
     names = [request.name for request in requests]
     for request in requests:
         if names.count(request.name) > 1:
@@ -66,6 +70,20 @@ def read_requests(
         else request
         for request in requests
     )
+
+
+def _by_data_seed(values: Values, key: Key, name: str, changes: Any) -> Iterator[Any]:
+    """Yield the settings of a technique once for each seed of the order of the examples."""
+    seeds = changes.get("data_seed") if isinstance(changes, dict) else None
+    if not isinstance(seeds, list) or "data_seed" not in getattr(
+        TECHNIQUES.get(name), "options", ()
+    ):
+        yield changes
+        return
+    own_name, title = changes.get("name", name), changes.get("title", TECHNIQUES[name].title)
+    for seed in values.read_numbers((*key, "data_seed"), seeds, Seed):
+        own = {"name": f"{own_name}-d{seed}", "title": f"{title}, order {seed}"}
+        yield {**changes, "data_seed": seed, **own}
 
 
 def _variants(
@@ -154,10 +172,11 @@ def _request(
 ) -> Request:
     rows = [values.pattern.sparsity] if values.pattern else list(ROWS)
     rows_key, requested = settings.get("sparsities", (key, rows))
-    sparsities = values.read_numbers(rows_key, requested, Share)
+    kind: Any = DenseOrShare if technique.has_dense_row else Share
+    sparsities = values.read_numbers(rows_key, requested, kind)
     between = [row for row in rows if row < sparsities[-1]]
     rounds_key, steps = settings.get("rounds", (key, sorted({*between, *sparsities})))
-    rounds = values.read_numbers(rounds_key, steps, Share)
+    rounds = values.read_numbers(rounds_key, steps, kind)
     missing = [row for row in sparsities if row not in rounds]
     if "rounds" in settings and missing:
         raise values.error(rounds_key, f"rounds lack {missing[0]:g}, one of sparsities; add it")
@@ -215,6 +234,8 @@ def _option(values: Values, key: Key, technique: Technique, name: str, value: An
         if not updates:
             raise values.error(key, f"{name} is {value!r}, expected at least one update")
         return updates
+    if name == "data_seed":
+        return values.parse(key, value, Seed)
     if name == "sparsity":
         return values.parse(key, value, Share)
     if name == "switch":

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -34,6 +34,7 @@ class Technique:
         rows: the quantity whose share a row gives: pruned ``weights``, ``heads``, ``units`` or
             ``blocks``; or the ``metric`` at which a search stops.
         options: settings of this technique only, with their defaults.
+        has_dense_row: whether it may have a row of sparsity 0.
     """
 
     name: str
@@ -41,25 +42,32 @@ class Technique:
     plan: Callable[..., Cells]
     rows: str
     options: Mapping[str, Any]
+    has_dense_row: bool = False
 
 
 TECHNIQUES: dict[str, Technique] = {}
 
 
 def technique(
-    name: str, title: str, rows: str = "weights", options: Optional[Mapping[str, Any]] = None
+    name: str,
+    title: str,
+    rows: str = "weights",
+    options: Optional[Mapping[str, Any]] = None,
+    has_dense_row: bool = False,
 ) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
     """Register the decorated function as a technique.
 
     Args:
         title: its name in tables.
         options: its settings with their defaults; by default the function's parameters.
+        has_dense_row: whether it may have a row of sparsity 0.
     """
 
     def register(plan: Callable[..., Cells]) -> Callable[..., Cells]:
         parameters = list(inspect.signature(plan).parameters.values())[1:]
         own = {parameter.name: parameter.default for parameter in parameters}
-        TECHNIQUES[name] = Technique(name, title, plan, rows, own if options is None else options)
+        settings = own if options is None else options
+        TECHNIQUES[name] = Technique(name, title, plan, rows, settings, has_dense_row)
         return plan
 
     return register
@@ -230,6 +238,21 @@ def random_signs(v: Vocabulary) -> Cells:
     for sparsity in v.rounds:
         yield sparsity, v.train(v.ticket(run, sparsity, reset="random-sign"))
         run = v.train(v.ticket(run, sparsity, reset="sign"))
+
+
+@technique("children", "children of update t", has_dense_row=True)
+def children_of_update(v: Vocabulary, data_seed: int = 1) -> Cells:
+    """Train the weights of update t again, in the order of the examples of ``data_seed``.
+
+    Children with several seeds of the order show the instability at t (Frankle et al. 2020,
+    section 2). Row 0 has dense children. Other rows have the tickets of SLT, whose own training is
+    the parent of the next round.
+    """
+    flags = v.dense.flags.plus("--data-seed", data_seed)
+    if 0 in v.sparsities:
+        yield 0.0, v.train(v.ticket(v.dense, 0.0, v.dense.at(v.rewind)), flags)
+    for sparsity, run in v.iterate(v.dense, [sparsity for sparsity in v.rounds if sparsity]):
+        yield sparsity, replace(run, flags=flags)
 
 
 def load_own(path: Path) -> None:

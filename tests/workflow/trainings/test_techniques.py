@@ -48,12 +48,14 @@ def test_names_and_titles():
         "random-keep": "random mask, LR rewinding", "zero-shot": "zero-shot",
         "random-zero-shot": "random mask, zero-shot",
         "random-reinit": "random reinit", "random-sign": "random signs",
+        "children": "children of update t",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in TECHNIQUES.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
     assert options == {
         "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",), "imp": ("fraction",),
         "lr-rewind": ("moments",), "random-keep": ("moments",),
+        "children": ("data_seed",),
     }  # fmt: skip
 
 
@@ -385,3 +387,19 @@ def test_own_techniques_that_cannot_be_loaded(tmp_path, own, text, message):
 def test_no_two_techniques_share_a_title():
     titles = [one.title for one in TECHNIQUES.values()]
     assert len(set(titles)) == len(titles)
+
+
+def test_children_of_an_update_differ_from_slt_in_the_order_of_examples_only():
+    """Row 0 is dense: nothing is pruned, and training continues from update t."""
+    slt, found = rows("slt", (0.5, 0.9)), rows("children", (0.0, 0.5, 0.9), {"data_seed": 2})
+    assert list(found) == [0.0, 0.5, 0.9]
+    assert ticket(found[0.0]) == (DENSE, DENSE, 50, 0.0)
+    for sparsity, run in found.items():
+        assert run.flags == DENSE.flags.plus("--data-seed", 2)
+        assert run.content["flags"]["--data-seed"] == "2.0"
+        if sparsity:
+            assert run.ticket == slt[sparsity].ticket and run.seed == slt[sparsity].seed
+            assert run.fingerprint != slt[sparsity].fingerprint
+    other = rows("children", (0.0, 0.5, 0.9), {"data_seed": 3})
+    assert all(found[s].ticket == other[s].ticket and found[s] != other[s] for s in found)
+    assert "--data-seed" not in DENSE.content["flags"]
