@@ -26,9 +26,10 @@ OVER = {"activations": "recording", "attention": "recording", "weights": "file",
 #: columns of rows, in the order of tables. Layers and heads count from 1, as in the papers;
 #: ``other`` is the second model, where one is compared to several
 COLUMNS = {
-    "measure": str, "model": str, "other": str, "task": str, "part": str, "layer": int, "head": int,
-    "matrix": str, "other_part": str, "other_layer": int, "other_head": int, "statistic": str,
-    "seed": int, "role": str, "threshold": float, "component": int, "alpha": float, "value": float,
+    "measure": str, "model": str, "other": str, "pair": str, "task": str, "part": str, "layer": int,
+    "head": int, "matrix": str, "other_part": str, "other_layer": int, "other_head": int,
+    "statistic": str, "seed": int, "role": str, "threshold": float, "component": int,
+    "alpha": float, "value": float,
 }  # fmt: skip
 
 _registry: dict[str, Measure] = {}

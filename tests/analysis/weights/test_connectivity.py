@@ -128,7 +128,7 @@ def test_the_command_prints_saves_and_refuses_to_overwrite(fitted, permuted, tmp
     assert [rows["error", alpha] for alpha in (0, 0.5, 1)] == line.error.values
     assert rows["loss-barrier", None] == line.loss.barrier
     assert rows["error-bump", None] == line.error.bump
-    assert printed["inputs"]["weights"] == list(line.digests)
+    assert printed["inputs"]["pairs"][0]["weights"] == list(line.digests)
     with open(tmp_path / "out/connect.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(rows) == 10
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
