@@ -59,21 +59,24 @@ def _changes(
     start: ModelFile, end: ModelFile, value_of: Callable[[Change], Optional[float]]
 ) -> Iterator[Row]:
     """Yield a value for the survivors of both models, and for all prunable weights."""
+    key = "changes", start.name
+    if key not in end.shared:
+        end.shared[key] = list(_compare(start, end))
+    for place, changes in end.shared[key]:
+        for statistic, change in changes.items():
+            value = value_of(change)
+            if value is not None:
+                yield {**place, "statistic": statistic, "value": value}
+
+
+def _compare(start: ModelFile, end: ModelFile) -> Iterator[tuple[Row, dict[str, Change]]]:
+    """Yield place and changes of each matrix, and of all matrices together."""
     total = {"survivors": Change(), "all": Change()}
     for name, first, last, both in paired_weights(start, end):
         changes = {"survivors": Change.of(first, last, both), "all": Change.of(first, last)}
-        yield from _rows(place_of(name), changes, value_of)
+        yield place_of(name), changes
         total = {statistic: total[statistic] + changes[statistic] for statistic in total}
-    yield from _rows({}, total, value_of)
-
-
-def _rows(
-    place: Row, changes: dict[str, Change], value_of: Callable[[Change], Optional[float]]
-) -> Iterator[Row]:
-    for statistic, change in changes.items():
-        value = value_of(change)
-        if value is not None:
-            yield {**place, "statistic": statistic, "value": value}
+    yield {}, total
 
 
 @measure(
