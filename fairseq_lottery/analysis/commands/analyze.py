@@ -8,12 +8,14 @@ an analysis that was killed.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fairseq_lottery.analysis.sweep.settings import FOLDER, Settings
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
+from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = "fairseq-lottery analyze runs/en-de --against dense --words 10000"
@@ -39,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="FOLDER", help="data folder (that of the training)")
     add("--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)")
     add("--cpu", action="store_true", help="do not use a GPU")
-    add("--no-figures", action="store_true", help="write tables only")
+    add("--figures", action="store_true", help="draw the measures as PDF, SVG, PNG and CSV (with"
+        " --measures only these); fairseq-lottery report shows all of them too")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="folder of the analysis of all runs (by default"
         f" {FOLDER} in the folder of each)")  # fmt: skip
     add("--json", action="store_true", help="print the records as JSON")
@@ -49,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Analyze each run, and print the tables' names."""
     settings = read_settings(args)
+    if args.figures:
+        require("matplotlib")
     import fairseq  # noqa: F401 - before the plugin, which registers with it
 
     import_user_module(args.user_dir)
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     for out, own, others in parts:
         with _Progress() as progress:
             record, tables = analyze(own, out, settings, device, others, progress.show)
-        figures = [] if args.no_figures else _figures(tables, record, out)
+        figures = _figures(tables, record, out, args.measures) if args.figures else []
         records.append(record)
         if not args.json:
             _print(out, record, len(figures))
@@ -105,17 +110,18 @@ def read_settings(args: argparse.Namespace) -> Settings:
         raise LotteryError(f"--{dotted(error.place)} {error.problem}") from error
 
 
-def _figures(tables: Any, record: Any, out: Path) -> list[str]:
-    """Write the figures if Matplotlib is installed, and return their names."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        print("figures are left out: matplotlib is not installed", file=sys.stderr)
-        return []
+def _figures(tables: Any, record: Any, out: Path, measures: Sequence[str]) -> list[str]:
+    """Write the figures of all measures or of some, and return their names."""
+    from fairseq_lottery.analysis.registry import find_measure
     from fairseq_lottery.analysis.report.figure_files import write_figures
     from fairseq_lottery.analysis.report.sweep_rows import sweep_of
 
-    return write_figures(sweep_of(tables, record), out / "figures")
+    names = {find_measure(name).name for name in measures} or set(record.measures)
+    chosen = {
+        command: [row for row in rows if row["measure"] in names]
+        for command, rows in tables.items()
+    }
+    return write_figures(sweep_of(chosen, record), out / "figures")
 
 
 def _print(out: Path, record: Any, figures: int) -> None:

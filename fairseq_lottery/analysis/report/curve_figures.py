@@ -1,9 +1,9 @@
-"""Curves of quantities: by sparsity, with a panel per layer, and by number of components."""
+"""Curves of quantities by sparsity, with a panel per layer and a line per technique."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
@@ -39,13 +39,17 @@ if TYPE_CHECKING:
 Place = tuple[str, Optional[int]]
 #: most panels of a figure
 _PANELS = 48
+_CHANCE = "by chance"
 _ORDER = ("encoder", "enc_self", "enc_ffn", "decoder", "dec_self", "enc_dec", "dec_ffn")
 
 
-def layer_curves(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
+def layer_curves(
+    quantity: Quantity, scene: Scene, chance: Optional[Quantity] = None
+) -> Optional[Drawing]:
     """Plot a quantity of each layer by sparsity, with a line per technique.
 
-    Of two models the same layer is compared. Values of the dense model are a dashed line.
+    Of two models the same layer is compared. Values of the dense model are a dashed line, those of
+    ``chance`` a dotted one.
 
     Returns:
         None without rows of layers, parts or models at a sparsity.
@@ -65,11 +69,27 @@ def layer_curves(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
         f"{shown.about}{same} by sparsity, with a panel per layer, from 1, and a line per"
         f" technique{spread}.{axis_note(scene)}{dense}{'.' if has_dense else ''}"
     )
-    return draw_curves(shown, "by-sparsity", caption, scene)
+    by_chance: dict[tuple[Any, ...], list[float]] = {}
+    for row in chance.rows if chance is not None else ():
+        if is_of_layer(row) and row.get("technique", DENSE) != DENSE:
+            place = (row.get("part"), row.get("layer"), float(row["sparsity"]))
+            by_chance.setdefault(place, []).append(float(row["value"]))
+    caption += " The dotted line is what chance gives at these densities." if by_chance else ""
+    return draw_curves(shown, "by-sparsity", caption, scene, by_chance)
 
 
-def draw_curves(quantity: Quantity, name: str, caption: str, scene: Scene) -> Drawing:
-    """Plot the rows of a quantity by sparsity, with a panel per part and layer."""
+def draw_curves(
+    quantity: Quantity,
+    name: str,
+    caption: str,
+    scene: Scene,
+    chance: Optional[Mapping[tuple[Any, ...], list[float]]] = None,
+) -> Drawing:
+    """Plot the rows of a quantity by sparsity, with a panel per part and layer.
+
+    Args:
+        chance: part, layer and sparsity -> values by chance.
+    """
     pruned = [row for row in quantity.rows if row["technique"] != DENSE]
     values = values_of(quantity.rows, "part", "layer")
     places = _places(pruned)
@@ -80,7 +100,9 @@ def draw_curves(quantity: Quantity, name: str, caption: str, scene: Scene) -> Dr
         name,
         caption,
         scene,
-        lambda size: _curves(quantity, scene, values, places, sparsities, names, size),
+        lambda size: _curves(
+            quantity, scene, values, places, sparsities, names, chance or {}, size
+        ),
     )
 
 
@@ -124,13 +146,15 @@ def _curves(
     places: Sequence[Place],
     sparsities: Sequence[float],
     names: Sequence[str],
+    chance: Mapping[tuple[Any, ...], list[float]],
     page: Size,
 ) -> Figure:
     from matplotlib.ticker import FuncFormatter
 
     dense: Model = (DENSE, 0.0)
     has_dense = any(key[0] == dense for key in values)
-    labels = [*(["dense"] if has_dense else []), *map(scene.title_of, names)]
+    labels = [*(["dense"] if has_dense else []), *([_CHANCE] if chance else [])]
+    labels += map(scene.title_of, names)
     rows, columns = _grid(places, page)
     height = rows * (min(max(0.75 * page.width / columns, 1.1), 1.7) + 1.6 * page.line)
     figure_ = page.new_figure(height + (3 + page.legend_of(labels)[0]) * page.line)
@@ -147,6 +171,11 @@ def _curves(
             panel.axhspan(middle - sd, middle + sd, color=GREY, alpha=0.15, linewidth=0)
             handles[DENSE] = panel.axhline(middle, color=GREY, linestyle="--")
             ends += [middle - sd, middle + sd]
+        by_chance = [(1 - s, factor * mean_of(chance[(*key, s)])) for s in sparsities
+                     if (*key, s) in chance]  # fmt: skip
+        if by_chance:
+            handles[_CHANCE] = panel.plot(*zip(*by_chance), color=GREY, linestyle=":")[0]
+            ends += [value for _, value in by_chance]
         for name in names:
             points = [(s, values[((name, s), *key)]) for s in sparsities
                       if ((name, s), *key) in values]  # fmt: skip
@@ -171,14 +200,14 @@ def _curves(
     axes[0].set_ylim(limits(ends))
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     figure_.supxlabel(scene.axis[0], fontsize=page.font)
-    figure_.supylabel(_wrapped(quantity.axis, height, page), fontsize=page.font)
-    order = [name for name in (DENSE, *names) if name in handles]
-    titles = [DENSE if name == DENSE else scene.title_of(name) for name in order]
+    figure_.supylabel(axis_text(quantity.axis, height, page), fontsize=page.font)
+    order = [name for name in (DENSE, _CHANCE, *names) if name in handles]
+    titles = [scene.title_of(name) for name in order]
     legend_outside(figure_, [handles[name] for name in order], titles, page, side="upper")
     return figure_
 
 
-def _wrapped(text: str, height: float, page: Size) -> str:
+def axis_text(text: str, height: float, page: Size) -> str:
     """Return a label of an axis, broken into lines of the height of the figure."""
     return wrapped(text, max(12, int(height / (1.05 * page.character))))
 
@@ -213,126 +242,3 @@ def _sparsity_axis(
             shown.append(share)
     axes.set_xticks(shown, [percent(1 - share) for share in shown])
     axes.set_xticks([], minor=True)
-
-
-def component_curves(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
-    """Yield plots of the values by number of components, for the first and the last layer.
-
-    A panel per technique has a line per sparsity, and the dense model dashed. Rows without
-    techniques, of a single model, have a line per layer.
-    """
-    rows = [row for row in quantity.rows if "component" in row and "matrix" not in row]
-    parts = dict.fromkeys(str(row.get("part", "")) for row in rows)
-    for part in parts:
-        own = [row for row in rows if row.get("part", "") == part]
-        shown = quantity.only(own)
-        layers = sorted({int(row["layer"]) for row in own if "layer" in row})
-        if any("technique" in row for row in own):
-            drawing = _component_sweep(shown, part, sorted({layers[0], layers[-1]}), scene)
-        else:
-            drawing = _component_layers(shown, part, layers, scene)
-        if drawing is not None:
-            yield drawing
-
-
-def _component_sweep(
-    quantity: Quantity, part: str, layers: Sequence[int], scene: Scene
-) -> Optional[Drawing]:
-    values = _component_means(row for row in quantity.rows if row.get("layer") in layers)
-    names = [n for n in scene.techniques if any(model[0] == n for model, _ in values)]
-    sparsities = sorted({model[1] for model, _ in values if model[1]})
-    if not names:
-        return None
-    panels = [(layer, name) for layer in layers for name in names]
-    lines = {
-        (layer, name): [
-            *([("dense", values[(DENSE, 0.0), layer])] if ((DENSE, 0.0), layer) in values else []),
-            *(
-                (f"{percent(sparsity)} %", values[(name, sparsity), layer])
-                for sparsity in sparsities
-                if ((name, sparsity), layer) in values
-            ),
-        ]
-        for layer, name in panels
-    }
-    titles = {(n, name): f"{wrapped(scene.title_of(name), 13)}\nlayer {n}" for n, name in panels}
-    caption = (
-        f"{quantity.about}, {part_text(part)}, by number of components, with a panel per technique"
-        " for the first and the last layer, a line per sparsity, and the dense model dashed; the"
-        " mean over seeds. A curve that rises faster has fewer directions."
-    )
-    return figure(
-        quantity,
-        f"components-{part}",
-        caption,
-        scene,
-        lambda size: _component_figure(quantity, lines, titles, size),
-    )
-
-
-def _component_layers(
-    quantity: Quantity, part: str, layers: Sequence[int], scene: Scene
-) -> Optional[Drawing]:
-    values = _component_means(quantity.rows)
-    lines = {0: [(f"layer {n}", v) for n in layers for (_, own), v in values.items() if own == n]}
-    caption = (
-        f"{quantity.about}, {part_text(part)}, by number of components, with a line per layer. A"
-        " curve that rises faster has fewer directions."
-    )
-    return figure(
-        quantity,
-        f"components-{part}",
-        caption,
-        scene,
-        lambda size: _component_figure(quantity, lines, {0: part_text(part)}, size),
-    )
-
-
-def _component_means(rows: Any) -> dict[tuple[Model, Any], list[tuple[int, float]]]:
-    """Return model and layer -> points of the curve, the mean over seeds."""
-    curves: dict[tuple[Model, Any], list[tuple[int, float]]] = {}
-    for (model, layer, component), values in values_of(rows, "layer", "component").items():
-        curves.setdefault((model, layer), []).append((component, mean_of(values)))
-    return {key: sorted(points) for key, points in curves.items()}
-
-
-def _component_figure(
-    quantity: Quantity, lines: Mapping[Any, Any], titles: Mapping[Any, str], page: Size
-) -> Figure:
-    from matplotlib import colormaps
-    from matplotlib.lines import Line2D
-
-    labels = list(dict.fromkeys(label for own in lines.values() for label, _ in own))
-    coloured = [label for label in labels if label != "dense"]
-    colours = {
-        label: colormaps["viridis"](0.9 * n / max(len(coloured) - 1, 1))
-        for n, label in enumerate(coloured)
-    }
-    styles: dict[str, dict[str, Any]] = {n: {"color": colour} for n, colour in colours.items()}
-    styles["dense"] = {"color": GREY, "linestyle": "--"}
-    rows, columns = page.grid_of(len(lines), 7.5 * page.line)
-    per_row = len(lines) // 2
-    if len(lines) > columns and len(lines) % 2 == 0 and per_row * 7.5 * page.line <= page.width:
-        rows, columns = 2, per_row  # a row per layer
-    heading = 1 + max(title.count("\n") for title in titles.values())
-    height = rows * (min(0.75 * page.width / columns, 2.2) + (0.6 + heading) * page.line)
-    figure_ = page.new_figure(height + (3 + page.legend_of(labels)[0]) * page.line)
-    axes, _ = panels_of(figure_, len(lines), rows, columns)
-    factor = 100 if quantity.is_share else 1
-    for (key, own), panel in zip(lines.items(), axes):
-        for label, points in own:
-            panel.plot(
-                [component for component, _ in points],
-                [factor * value for _, value in points],
-                **styles[label],
-            )
-        panel.set_title(titles[key])
-    axes[0].set_xscale("log")
-    axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    if quantity.is_share:
-        axes[0].set_ylim(0, 103)
-    figure_.supxlabel("number of components", fontsize=page.font)
-    figure_.supylabel(_wrapped(quantity.axis, height, page), fontsize=page.font)
-    handles = [Line2D([], [], **styles[label]) for label in labels]
-    legend_outside(figure_, handles, labels, page, side="upper")
-    return figure_

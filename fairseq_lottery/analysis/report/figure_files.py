@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Optional, Union
 
 from fairseq_lottery.analysis.registry import Row, find_measure
-from fairseq_lottery.analysis.report.curve_figures import component_curves, layer_curves
-from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps, matrix_maps
+from fairseq_lottery.analysis.report.component_figures import component_curves
+from fairseq_lottery.analysis.report.curve_figures import layer_curves
+from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
+from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, quantities
 from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, role_figures
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
@@ -17,6 +19,9 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing, Size, size
+
+#: ends of the names of statistics by chance
+EXPECTED, DEVIATION = "expected", "deviation"
 
 
 def plot(
@@ -58,27 +63,40 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     """Yield all figures of a sweep, each with the quantity that it shows.
 
     Of roles only the rows are shown that say which heads have them; scores, tests and their
-    p-values are in the tables.
+    p-values are in the tables. A statistic ``X-expected`` or ``expected``, by chance, is a line in
+    the plots of X or of the measure; deviations by chance are in the tables only.
     """
     roles: dict[tuple[str, str], list[Quantity]] = {}
-    for quantity in quantities(sweep):
-        _, statistic, role, threshold = quantity.key
+    every = list(quantities(sweep))
+    chances = {(one.key, one.relation): one for one in every if one.key[1].endswith(EXPECTED)}
+    for quantity in every:
+        measure, statistic, role, threshold = quantity.key
+        if statistic.endswith((EXPECTED, DEVIATION)):
+            continue
+        own = (f"{statistic}-{EXPECTED}", EXPECTED)
+        keys = [((measure, name, role, threshold), quantity.relation) for name in own]
+        chance = next((chances[key] for key in keys if key in chances), None)
         if role and statistic == HAS_ROLE:
             roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
         elif not role and not threshold:
-            for drawing in figures_of_quantity(quantity, scene):
+            for drawing in figures_of_quantity(quantity, scene, chance):
                 yield quantity, drawing
-    for own in roles.values():
-        for drawing in role_figures(own, scene):
-            yield own[0], drawing
+    for of_measure in roles.values():
+        for drawing in role_figures(of_measure, scene):
+            yield of_measure[0], drawing
 
 
-def figures_of_quantity(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
-    """Yield all figures of a quantity."""
-    drawings: list[Optional[Drawing]] = [layer_curves(quantity, scene)]
+def figures_of_quantity(
+    quantity: Quantity, scene: Scene, chance: Optional[Quantity] = None
+) -> Iterator[Drawing]:
+    """Yield all figures of a quantity.
+
+    Args:
+        chance: the same quantity by chance.
+    """
+    drawings: list[Optional[Drawing]] = [layer_curves(quantity, scene, chance)]
     if quantity.relation != "seeds":  # heads and layers of two seeds are not the same ones
-        parts = dict.fromkeys(str(row["part"]) for row in quantity.rows if "part" in row)
-        drawings += [layer_maps(quantity, part, scene) for part in parts]
+        drawings += layer_maps(quantity, scene)
         drawings += [head_maps(quantity, scene)]
         drawings += component_curves(quantity, scene)
     drawings += [matrix_maps(quantity, scene)]

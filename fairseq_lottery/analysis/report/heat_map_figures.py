@@ -1,10 +1,9 @@
-"""Heat maps of quantities: layer x layer, layer x head, and matrix x layer, a panel per model."""
+"""Heat maps of quantities: layer x layer, and layer x head, with a panel per model."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -24,15 +23,7 @@ from fairseq_lottery.report.plots.heat_maps import Cells, Ticks, heat_maps
 #: most panels of a figure; of more models, some sparsities are left out
 _PANELS = 16
 #: most layers of a map
-_LAYERS = 200
-_MATRIX = re.compile(
-    r"^(enc|dec)oder\.layers\.(\d{1,4})\.(?:(self|encoder)_attn\.(q|k|v|out)_proj|fc(\d))\.weight$"
-)
-#: rows of a map of matrices
-_KINDS = (
-    *(f"{name} {part}" for name in ("self", "cross") for part in ("q", "k", "v", "out")),
-    "fc1", "fc2",
-)  # fmt: skip
+LAYERS = 200
 
 
 @dataclass(frozen=True)
@@ -44,43 +35,56 @@ class Panels:
     rows: Ticks
 
 
-def layer_maps(quantity: Quantity, part: str, scene: Scene) -> Optional[Drawing]:
-    """Plot a quantity of all pairs of layers of a part; None without such rows."""
-    own = [
-        row
-        for row in quantity.rows
-        if row.get("part") == part
-        and row.get("other_part", part) == part
-        and {"layer", "other_layer"} <= set(row)
-        and "head" not in row
-        and max(int(row["layer"]), int(row["other_layer"])) <= _LAYERS
-    ]
-    if not own:
-        return None
-    shown = quantity.only(own)
-    deep, wide = (max(int(row[name]) for row in own) for name in ("layer", "other_layer"))
-    values = values_of(own, "layer", "other_layer")
-    models, note = _shown(shown.models(scene))
-    panels = Panels(
-        [
+def layer_maps(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
+    """Yield plots of a quantity of all pairs of layers, one for all parts of one shape."""
+    by_part: dict[str, list[Row]] = {}
+    for row in quantity.rows:
+        if _is_of_pair(row):
+            by_part.setdefault(str(row["part"]), []).append(row)
+    by_shape: dict[tuple[int, int], list[str]] = {}
+    for part, rows in by_part.items():
+        shape = (max(int(row[name]) for row in rows) for name in ("layer", "other_layer"))
+        by_shape.setdefault(tuple(shape), []).append(part)  # type: ignore[arg-type]
+    for (deep, wide), parts in by_shape.items():
+        shown = quantity.only(row for part in parts for row in by_part[part])
+        values = values_of(shown.rows, "part", "layer", "other_layer")
+        models, note = shown_models(shown.models(scene), len(parts))
+        panels = [
             (
-                scene.label_of(model),
+                "\n".join(filter(None, (scene.label_of(model), part_text(part)))),
                 [
-                    [mean_of(values.get((model, row, column))) for column in range(1, wide + 1)]
-                    for row in range(1, deep + 1)
+                    [mean_of(values.get((model, part, row, column))) for column in _from_1(wide)]
+                    for row in _from_1(deep)
                 ],
             )
+            for part in parts
             for model in models
-        ],
-        {n: str(n + 1) for n in range(wide)},
-        {n: str(n + 1) for n in range(deep)},
-    )
-    second = f"layer of the {quantity.relation} model" if quantity.relation else "other layer"
-    caption = (
-        f"{shown.about}, {part_text(part)}, all pairs of layers: a row per layer, a column per"
-        f" {second}, from 1; the diagonal compares the same layers.{note}"
-    )
-    return draw_panels(shown, f"layers-{part}", caption, scene, panels)
+        ]
+        second = f"layer of the {quantity.relation} model" if quantity.relation else "other layer"
+        caption = (
+            f"{shown.about}, all pairs of layers: a row per layer and a column per {second}, from"
+            f" 1, the mean over seeds; the diagonal compares the same layers.{note}"
+        )
+        name = "-".join(("layers", *(parts if len(by_shape) > 1 else ())))
+        yield draw_panels(
+            shown, name, caption, scene, Panels(panels, _numbers(wide), _numbers(deep))
+        )
+
+
+def _is_of_pair(row: Row) -> bool:
+    if not {"part", "layer", "other_layer"} <= set(row) or {"head", "component"} & set(row):
+        return False
+    is_of_part = row.get("other_part", row["part"]) == row["part"]
+    return is_of_part and max(int(row["layer"]), int(row["other_layer"])) <= LAYERS
+
+
+def _numbers(count: int) -> dict[float, str]:
+    """Return the labels of an axis of layers, from 1."""
+    return {n: str(n + 1) for n in range(0, count, math.ceil(count / 24))}
+
+
+def _from_1(count: int) -> range:
+    return range(1, count + 1)
 
 
 def head_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
@@ -90,14 +94,14 @@ def head_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
         for row in quantity.rows
         if {"part", "layer", "head"} <= set(row)
         and row.get("other_layer", row["layer"]) == row["layer"]
-        and int(row["layer"]) <= _LAYERS
-        and int(row["head"]) <= _LAYERS
+        and int(row["layer"]) <= LAYERS
+        and int(row["head"]) <= LAYERS
     ]
     if not own:
         return None
     shown = quantity.only(own)
     values = values_of(own, "part", "layer", "head")
-    models, note = _shown(shown.models(scene))
+    models, note = shown_models(shown.models(scene))
     places = head_places(own)
     panels = Panels(
         [(scene.label_of(m), head_grid(values, m, places, own)) for m in models],
@@ -145,92 +149,20 @@ def head_grid(
 def head_ticks(places: Mapping[str, tuple[int, int]], rows: Sequence[Row]) -> tuple[Ticks, Ticks]:
     """Return the labels of columns and rows of a grid of heads."""
     columns = {(first + last) / 2: part_text(part) for part, (first, last) in places.items()}
-    layers = max(int(row["layer"]) for row in rows)
-    step = math.ceil(layers / 24)
-    return columns, {n: str(n + 1) for n in range(0, layers, step)}
+    return columns, _numbers(max(int(row["layer"]) for row in rows))
 
 
-def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
-    """Plot a quantity of the matrices of each layer; None without such rows."""
-    found: list[tuple[tuple[str, int, str], Row]] = []
-    for row in quantity.rows:
-        place = matrix_place(str(row.get("matrix", "")))
-        if place is not None and place[1] <= _LAYERS and "component" not in row:
-            found.append((place, row))
-    if not found:
-        return None
-    shown = quantity.only(row for _, row in found)
-    values: dict[tuple[Any, ...], list[float]] = {}
-    for place, row in found:
-        for key, own in values_of([row]).items():
-            values.setdefault((*key, *place), []).extend(own)
-    kinds = [kind for kind in _KINDS if any(place[2] == kind for place, _ in found)]
-    columns = [
-        (side, layer)
-        for side in ("enc", "dec")
-        for layer in sorted({place[1] for place, _ in found if place[0] == side})
-    ]
-    break_at = next((n for n, (side, _) in enumerate(columns) if side == "dec"), 0)
-    spaced: list[Optional[tuple[str, int]]] = [*columns]
-    if break_at:
-        spaced.insert(break_at, None)
-    models, note = _shown(shown.models(scene))
-    panels = Panels(
-        [
-            (
-                scene.label_of(model),
-                [
-                    [
-                        math.nan if c is None else mean_of(values.get((model, *c, kind)))
-                        for c in spaced
-                    ]
-                    for kind in kinds
-                ],
-            )
-            for model in models
-        ],
-        _layer_labels(spaced),
-        dict(enumerate(kinds)),
-    )
-    caption = (
-        f"{shown.about} by matrix and layer: a row per matrix and a column per layer, from 1, first"
-        f" of the encoder, then of the decoder, the mean over seeds; white where there is none."
-        f"{note}"
-    )
-    height = 0.9 * scene.page.line
-    return draw_panels(shown, "matrices", caption, scene, panels, True, row_height=height)
+def shown_models(models: Sequence[Model], each: int = 1) -> tuple[Sequence[Model], str]:
+    """Return the models that a figure has room for, and a note on the others.
 
-
-def _layer_labels(columns: Sequence[Optional[tuple[str, int]]]) -> Ticks:
-    """Return the numbers of the first and last layer of each side, around its name."""
-    labels: dict[float, str] = {}
-    for side in ("enc", "dec"):
-        own = [n for n, column in enumerate(columns) if column is not None and column[0] == side]
-        if own:
-            for end in (own[0], own[-1]):
-                labels[end] = str(columns[end][1])  # type: ignore[index]
-            middle = (own[0] + own[-1]) / 2
-            labels[middle] = side if len(own) > 2 else f"\n{side}"
-    return labels
-
-
-def matrix_place(name: str) -> Optional[tuple[str, int, str]]:
-    """Return side, layer from 1, and row of a matrix in a map; None for embeddings and others."""
-    match = _MATRIX.match(name)
-    if match is None:
-        return None
-    side, layer, attention, part, fc = match.groups()
-    kind = f"fc{fc}" if fc else f"{'cross' if attention == 'encoder' else 'self'} {part}"
-    return side, int(layer) + 1, kind
-
-
-def _shown(models: Sequence[Model]) -> tuple[Sequence[Model], str]:
-    """Return the models that a figure has room for, and a note on the others."""
-    if len(models) <= _PANELS:
+    Args:
+        each: number of panels of a model.
+    """
+    if len(models) * each <= _PANELS:
         return models, ""
     sparsities = sorted({sparsity for _, sparsity in models if sparsity})
     techniques = len({technique for technique, sparsity in models if sparsity}) or 1
-    count = max(1, (_PANELS - 1) // techniques)
+    count = max(1, (_PANELS // each - 1) // techniques)
     last = len(sparsities) - 1
     kept = {sparsities[last - round(n * last / max(count - 1, 1))] for n in range(count)}
     shown = [model for model in models if not model[1] or model[1] in kept]

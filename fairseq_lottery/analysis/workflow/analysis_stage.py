@@ -34,7 +34,7 @@ def analysis_stage(
         digests: digests of the subset and of the labels.
     """
     words: list[object] = ["--against", settings.against, "--words", settings.words]
-    words += ["--subset", settings.subset, "--no-figures"]
+    words += ["--subset", settings.subset]
     words += ["--half"] if settings.half else []
     words += ["--discard"] if settings.discard else []
     words += ["--measures", *settings.measures] if settings.measures else []

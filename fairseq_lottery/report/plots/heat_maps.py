@@ -152,8 +152,9 @@ def _percent_text(share: float) -> str:
 
 
 def value_text(value: float) -> str:
-    """Return a number in at most four characters where it fits, as ``.93``, ``-.1``, ``2.4``."""
+    """Return a number in at most four characters where it fits, as ``.93``, ``-.10``, ``2.4``."""
+    if abs(value) < 0.005:
+        return "0"
     if abs(value) < 0.995:
-        digits = f"{abs(value):.2f}"[1:].rstrip("0").rstrip(".")
-        return f"{'-' if value < 0 else ''}{digits}" if digits else "0"
+        return f"{'-' if value < 0 else ''}{abs(value):.2f}".replace("0.", ".", 1)
     return f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
