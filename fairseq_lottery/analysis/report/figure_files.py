@@ -11,6 +11,7 @@ from fairseq_lottery.analysis.report.component_figures import component_curves
 from fairseq_lottery.analysis.report.curve_figures import layer_curves
 from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
 from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
+from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, probe_figures
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, quantities
 from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, role_figures
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
@@ -68,19 +69,24 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     """
     roles: dict[tuple[str, str], list[Quantity]] = {}
     every = list(quantities(sweep))
-    chances = {(one.key, one.relation): one for one in every if one.key[1].endswith(EXPECTED)}
+    chances = {(one.key, one.relation): one for one in every if one.key[2].endswith(EXPECTED)}
     for quantity in every:
-        measure, statistic, role, threshold = quantity.key
+        measure, task, statistic, role, threshold = quantity.key
         if statistic.endswith((EXPECTED, DEVIATION)):
             continue
+        if measure == PROBE and statistic not in SCORES:
+            continue
         own = (f"{statistic}-{EXPECTED}", EXPECTED)
-        keys = [((measure, name, role, threshold), quantity.relation) for name in own]
+        keys = [((measure, task, name, role, threshold), quantity.relation) for name in own]
         chance = next((chances[key] for key in keys if key in chances), None)
         if role and statistic == HAS_ROLE:
             roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
         elif not role and not threshold:
             for drawing in figures_of_quantity(quantity, scene, chance):
                 yield quantity, drawing
+    probes = [one for one in every if one.key[0] == PROBE]
+    for drawing in probe_figures(probes, scene):
+        yield probes[0], drawing
     for of_measure in roles.values():
         for drawing in role_figures(of_measure, scene):
             yield of_measure[0], drawing

@@ -18,7 +18,8 @@ _LAYERS = 24
 def layer_table(quantity: Quantity, scene: Scene) -> Optional[Table]:
     """Return the values of layers, those of the same layer of two models; None without any."""
     values = values_of((row for row in quantity.rows if is_of_layer(row)), "part", "layer")
-    layers = sorted({key[2] for key in values if key[2] is not None})[:_LAYERS]
+    numbers = sorted({key[2] for key in values if key[2] is not None})[:_LAYERS]
+    layers = [*([None] if any(key[2] is None for key in values) else []), *numbers]
     if not layers:
         return None
     rows, data = [], []
@@ -33,18 +34,19 @@ def layer_table(quantity: Quantity, scene: Scene) -> Optional[Table]:
                     [
                         scene.title_of(technique),
                         percent(sparsity),
-                        part_text(part),
+                        part_text(part or MISSING),
                         *(_text(quantity, cell) for cell in cells),
                     ]
                 )
                 data.append([technique, sparsity, part, *(n for cell in cells for n in _all(cell))])
-    columns = [f"layer {layer} {name}" for layer in layers for name in ("mean", "sd", "values")]
+    titles = ["all" if layer is None else str(layer) for layer in layers]
+    columns = [f"layer {title} {name}" for title in titles for name in ("mean", "sd", "values")]
     spread = f" Mean ± sample standard deviation over {most} values." if most > 1 else ""
     about = f"{quantity.about[:1].upper()}{quantity.about[1:]}"
     return Table(
         slug=slug("-".join(filter(None, (scene.prefix, quantity.slug)))),
         caption=f"{about}, by layer{', %' if quantity.is_share else ''}.{spread}",
-        header=["technique", scene.axis[0], "part", *map(str, layers)],
+        header=["technique", scene.axis[0], "part", *titles],
         rows=rows,
         data=(["technique", "sparsity", "part", *columns], data),
     )

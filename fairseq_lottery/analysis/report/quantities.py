@@ -19,7 +19,7 @@ from fairseq_lottery.report.tables.score_tables import deviation
 #: technique and sparsity; of rows without them, as a single command's, both are empty
 Model = tuple[str, float]
 #: columns that name a quantity of a measure
-_KEY = ("measure", "statistic", "role", "threshold")
+_KEY = ("measure", "task", "statistic", "role", "threshold")
 #: columns of places -> the words of a caption
 _SHORT = {"enc_self": "enc-self", "dec_self": "dec-self", "enc_dec": "enc-dec"}
 
@@ -68,7 +68,7 @@ class Quantity:
     """Rows of one quantity.
 
     Attributes:
-        key: the values of measure, statistic, role and threshold, where given.
+        key: the values of measure, task, statistic, role and threshold, where given.
         title: its name in captions and axes.
         limits: lower and upper end of its values; None where it has no bound.
         relation: empty for one model, else the technique that the models are compared with, or

@@ -38,7 +38,7 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
     # labelled in rows of their own: roles may have different thresholds
     rows = [row for row in rows if row["role"] in roles]
     first = quantities[0]
-    measure = (first.key[0], "roles", "", "")
+    measure = (first.key[0], "", "roles", "", "")
     whole = Quantity(measure, "heads with a role", (0.0, 1.0), first.relation, rows, first.words)
     if any(row.get("technique", DENSE) != DENSE for row in rows):
         counted = whole.only(shares(rows))
