@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recordings", nargs="+", metavar="RECORDING", help="folder of fairseq-lottery record;"
         " several, of different seeds, for their agreement")  # fmt: skip
-    add("--sieves", metavar="S,S", help="local, delimiter, diagonal, block, syntactic, alignment"
-        " (all for which there are labels)")  # fmt: skip
+    add("--sieves", metavar="S,S", help="local, delimiter, diagonal, block, syntactic, alignment,"
+        " or your own as package.module:function (all for which there are labels)")  # fmt: skip
     add("--window", type=int, default=2, metavar="N", help="words on each side in the local sieve"
         " (2)")  # fmt: skip
     add("--diagonal", type=float, default=0.1, metavar="S", help="distance of relative positions in"

@@ -25,6 +25,7 @@ from fairseq_lottery.analysis.roles.sieve_keys import (
     local_keys,
 )
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.own_code import load_own
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -212,13 +213,24 @@ def build_sieves(
 ) -> list[Sieve]:
     """Return the sieves with some names.
 
+    Args:
+        names: keys of ``SIEVES``, or functions of the user as ``package.module:function``, which
+            take the recording and the settings and return sieves.
+
     Raises:
         LotteryError: a name is unknown, or its settings are missing or malformed.
     """
-    for name in names:
-        if name not in SIEVES:
-            raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
-        if name not in settings.sieves:
+    builders = []
+    for name in dict.fromkeys(names):
+        if ":" in name:
+            builders.append(load_own("sieve", name))
+        elif name not in SIEVES:
+            raise LotteryError(
+                f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}, or your own as"
+                " package.module:function"
+            )
+        elif name not in settings.sieves:
             raise LotteryError(f"the sieve {name} requires {SIEVES[name][1]}")
-    builders = [SIEVES[name][0] for name in dict.fromkeys(names)]
+        else:
+            builders.append(SIEVES[name][0])
     return [sieve for build in builders for sieve in build(recording, settings)]

@@ -15,7 +15,7 @@ from fairseq_lottery.heads.components.anatomy import Anatomy, layer_of, type_of
 from fairseq_lottery.heads.components.component_mask import Component
 
 #: largest table in bytes
-_MAX_BYTES = 1 << 28
+_MAX_BYTES = 1 << 26
 _COLUMNS = ("part", "layer", "head", "role", "statistic", "value")
 
 
@@ -67,8 +67,6 @@ def load_role(
     modules = {(type_of(name), layer_of(name) + 1): name for name in anatomy.heads}
     having, scores, known = set[Component](), dict[Component, float](), set[str]()
     for number, row in _rows(table):
-        if row["statistic"] not in ("score", "has-role"):
-            continue
         known.add(row["role"])
         if row["role"] != role:
             continue
@@ -97,16 +95,18 @@ def load_role(
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the number of the line and the columns of each row."""
+    """Return the number of the line and the columns of each row with a score or role."""
+    rows = []
     try:
         reader = csv.DictReader(read_lines(table, _MAX_BYTES), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"line {reader.line_num} has another number of columns")
+            if row.get("statistic") in ("score", "has-role"):
+                rows.append((reader.line_num, row))
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise LotteryError(f"{table} cannot be read: {reason}") from error
     if not set(_COLUMNS) <= set(reader.fieldnames or ()):
         raise LotteryError(f"{table} is not a table of roles; make one with fairseq-lottery roles")
-    for number, row in rows:
-        if any(row[name] is None for name in _COLUMNS) or None in row:
-            raise LotteryError(f"{table}: line {number} has another number of columns")
     return rows

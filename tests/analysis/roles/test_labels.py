@@ -77,6 +77,7 @@ def test_relations_include_their_subtypes():
         (row("x", "Er", 0, "root"), "ID 'x'"),
         (row(2, "Er", 0, "root"), "ID 2 is out of order"),
         (row(1, "Er", "_", "root"), "HEAD '_'"),
+        (row(1, "Er", "9" * 5000, "root"), "HEAD '999"),
         (row(1, "Er", 2, "nsubj"), "HEAD 2|HEAD '2'"),
     ],
 )

@@ -108,6 +108,7 @@ def test_the_agreement_of_seeds(recording, capsys, tmp_path):
         (["RECORDING", "--sieves", "local,,"], "sieve '' is unknown"),
         (["RECORDING", "--thresholds", "1,x"], "--thresholds 1,x"),
         (["RECORDING", "--level", "5"], "--level 5"),
+        (["RECORDING", "--threshold", "nan"], "not a finite number"),
         (["RECORDING", "RECORDING", "--before", "RECORDING"], "--before and --choice"),
         (["RECORDING", "--before", "OTHER"], "compare models of one architecture"),
         (["RECORDING", "--choice", "RECORDING/record.json"], "is not a choice"),

@@ -1,5 +1,7 @@
 """Which keys each sieve has, and what is refused."""
 
+import sys
+
 import numpy as np
 import pytest
 from recordings import write_recording
@@ -12,7 +14,7 @@ from fairseq_lottery.analysis.roles.sieve_keys import (
     linked_keys,
     local_keys,
 )
-from fairseq_lottery.analysis.roles.sieves import SieveSettings, build_sieves
+from fairseq_lottery.analysis.roles.sieves import Sieve, SieveSettings, build_sieves
 from fairseq_lottery.errors import LotteryError
 
 
@@ -95,6 +97,19 @@ def test_sieves_of_all_names_are_built_from_their_settings(recording, tmp_path):
     assert sieves["block"].kinds == ("enc_self", "dec_self", "enc_dec")
     cells = sieves["block"].keys_of("enc_dec", 0, 4, 4)
     assert np.argwhere(cells).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [3, 3]]
+
+
+def first_word(recording, settings):
+    def keys_of(kind, place, queries, keys):
+        return linked_keys(queries, keys, np.array([[q, 0] for q in range(queries)]))
+
+    return [Sieve("first-word", ("enc_self",), keys_of)]
+
+
+def test_a_sieve_of_the_user_is_imported(recording, monkeypatch):
+    monkeypatch.setitem(sys.modules, "own_sieves", sys.modules[__name__])
+    sieves = build_sieves(recording, ["own_sieves:first_word", "local"], SieveSettings())
+    assert [sieve.role for sieve in sieves] == ["first-word", "local"]
 
 
 @pytest.mark.parametrize(

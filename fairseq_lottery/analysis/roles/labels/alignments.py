@@ -8,7 +8,11 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from fairseq_lottery.analysis.recording.recording import Recording, refuse_other_words
-from fairseq_lottery.analysis.roles.labels.label_lines import label_lines, select_recorded
+from fairseq_lottery.analysis.roles.labels.label_lines import (
+    label_lines,
+    select_recorded,
+    whole_number,
+)
 from fairseq_lottery.errors import LotteryError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,16 +36,16 @@ def read_alignment(path: Union[str, Path], recording: Recording) -> list[Array]:
     for place, (line, source, target) in enumerate(zip(lines, *sides)):
         pairs = []
         for pair in line.split():
-            first, dash, second = pair.partition("-")
-            if not (dash and first.isdecimal() and second.isdecimal()):
+            first, second = map(whole_number, pair.partition("-")[::2])
+            if first is None or second is None:
                 raise LotteryError(f"{path}: {pair[:40]!r} is not a pair such as 0-1")
-            if int(first) >= source or int(second) >= target:
+            if first >= source or second >= target:
                 raise LotteryError(
                     f"{path} aligns words {pair} of sentence"
                     f" {recording.record.sentences[place] + 1}, which has {source} source and"
                     f" {target} target words; align the words of the recording, from 0"
                 )
-            pairs.append((int(second), int(first)))
+            pairs.append((second, first))
         alignment.append(np.array(sorted(set(pairs)), dtype=np.int64).reshape(-1, 2))
     return alignment
 

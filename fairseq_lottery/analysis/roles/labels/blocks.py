@@ -9,7 +9,11 @@ from typing import Any, Union
 import numpy as np
 
 from fairseq_lottery.analysis.recording.recording import Recording
-from fairseq_lottery.analysis.roles.labels.label_lines import label_lines, select_recorded
+from fairseq_lottery.analysis.roles.labels.label_lines import (
+    label_lines,
+    select_recorded,
+    whole_number,
+)
 from fairseq_lottery.errors import LotteryError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,9 +44,9 @@ def read_boundaries(path: Union[str, Path], recording: Recording, side: str) -> 
     lines = select_recorded(path, label_lines(path), recording)
     blocks = []
     for place, (line, count) in enumerate(zip(lines, recording.lengths(side).tolist())):
-        fields = line.split()
-        starts = [int(field) for field in fields if field.isdecimal()]
-        if len(starts) != len(fields) or starts != sorted({0, *starts}) or starts[-1] >= count:
+        numbers = [whole_number(field) for field in line.split()]
+        starts = [number for number in numbers if number is not None]
+        if starts != numbers or starts != sorted({0, *starts}) or starts[-1] >= count:
             raise LotteryError(
                 f"{path}: {line[:60]!r} of example {recording.record.sentences[place] + 1} must be"
                 f" increasing numbers of words, from 0 to at most {count - 1}"

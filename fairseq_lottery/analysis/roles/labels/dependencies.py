@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Optional, Union
 
 from fairseq_lottery.analysis.recording.recording import Recording
-from fairseq_lottery.analysis.roles.labels.label_lines import label_lines, select_recorded
+from fairseq_lottery.analysis.roles.labels.label_lines import (
+    label_lines,
+    select_recorded,
+    whole_number,
+)
 from fairseq_lottery.errors import LotteryError
 
 #: relations of Pande et al. and Voita et al. ``obj`` is the name of ``dobj`` in UD 2
@@ -84,20 +88,22 @@ def _parse(path: Union[str, Path], start: int, lines: Sequence[str]) -> Parse:
             raise _malformed(path, start, f"a line has {len(columns)} columns, expected 10")
         if "." in first:  # an empty node of the enhanced graph
             continue
-        if not first.isdecimal() or (dash and not end.isdecimal()):
-            raise _malformed(path, start, f"ID {columns[0]!r} is not a number or range")
+        number, head = whole_number(first), whole_number(columns[6])
+        stop = whole_number(end) if dash else number
+        if number is None or stop is None:
+            raise _malformed(path, start, f"ID {columns[0][:40]!r} is not a number or range")
         if dash:
             forms.append(columns[1])
-            last = int(end)
+            last = stop
             continue
-        if int(first) != len(heads) + 1:
+        if number != len(heads) + 1:
             raise _malformed(path, start, f"ID {first} is out of order, expected {len(heads) + 1}")
-        if int(first) > last:
+        if number > last:
             forms.append(columns[1])
-        if not columns[6].isdecimal() or int(columns[6]) > len(lines):
-            raise _malformed(path, start, f"HEAD {columns[6]!r} is not the ID of a word")
+        if head is None:
+            raise _malformed(path, start, f"HEAD {columns[6][:40]!r} is not the ID of a word")
         surface.append(len(forms) - 1)
-        heads.append(int(columns[6]))
+        heads.append(head)
         relations.append(columns[7])
     if max(heads, default=0) > len(heads):
         raise _malformed(path, start, f"HEAD {max(heads)} is not the ID of a word")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, Union
+from typing import Optional, TypeVar, Union
 
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.errors import LotteryError
@@ -27,6 +27,11 @@ def label_lines(path: Union[str, Path]) -> list[str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is too large or not UTF-8"
         raise LotteryError(f"{path} cannot be read ({reason})") from error
+
+
+def whole_number(text: str) -> Optional[int]:
+    """Return a number of at most nine decimal digits; None for other text."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def select_recorded(path: Union[str, Path], entries: Sequence[T], recording: Recording) -> list[T]:

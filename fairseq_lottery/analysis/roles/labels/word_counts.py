@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Union
 
 from fairseq_lottery.analysis.recording.recording import PARTS, Recording
-from fairseq_lottery.analysis.roles.labels.label_lines import label_lines
+from fairseq_lottery.analysis.roles.labels.label_lines import label_lines, whole_number
 from fairseq_lottery.errors import LotteryError
 
 
@@ -20,9 +20,10 @@ def read_frequencies(path: Union[str, Path], recording: Recording) -> dict[str, 
     counts: dict[str, int] = {}
     for number, line in enumerate(label_lines(path), 1):
         word, _, count = line.rstrip().rpartition(" ")
-        if not word or not count.isdecimal():
+        frequency = whole_number(count)
+        if not word or frequency is None:
             raise LotteryError(f"{path}: line {number} is {line[:40]!r}, expected WORD COUNT")
-        counts[word] = int(count)
+        counts[word] = frequency
     for side in PARTS:
         words = {word for sentence in recording.words(side) for word in sentence}
         if 2 * len(words & counts.keys()) >= len(words):

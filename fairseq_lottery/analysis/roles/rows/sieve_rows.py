@@ -42,6 +42,8 @@ class RoleRule:
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
             raise LotteryError(f"--level {self.level:g} is outside (0, 1); 0.05 is usual")
+        if not np.isfinite(self.tested).all():
+            raise LotteryError("a threshold is not a finite number; 2 is twice even attention")
 
     @property
     def tested(self) -> tuple[float, ...]:
