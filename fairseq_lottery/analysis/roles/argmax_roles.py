@@ -46,8 +46,8 @@ def confidence(maps: Iterable[Array]) -> Array:
 def positional(best: Sequence[Array], causal: bool = False) -> tuple[Array, Array, Array]:
     """Return the most frequent relative position of each head's largest weights.
 
-    The relative position is the number of the key word minus that of the query word. The first word
-    of decoder self-attention is left out: it sees no other word.
+    The relative position is the number of the key word minus that of the query word. Words that see
+    no other word are left out: the first of decoder self-attention, and single words.
 
     Args:
         best: ``largest_keys`` of each sentence of a self-attention, (heads, words).
@@ -57,19 +57,18 @@ def positional(best: Sequence[Array], causal: bool = False) -> tuple[Array, Arra
         Relative position; share of largest weights at it; and the share of query words that have a
         word there, which is the largest possible share. Each is (heads,).
     """
-    first = 1 if causal else 0
-    lengths = np.array([one.shape[1] for one in best], dtype=np.int64)
-    offsets = np.concatenate([one[:, first:] - np.arange(first, one.shape[1]) for one in best], 1)
-    total, widest = offsets.shape[1], int(lengths.max(initial=1))
+    lengths = [one.shape[1] for one in best]
+    places = [np.arange(1 if causal or length == 1 else 0, length) for length in lengths]
+    offsets = np.concatenate([one[:, own] - own for one, own in zip(best, places)], axis=1)
+    total, widest = offsets.shape[1], max(lengths)
     positions = np.arange(1 - widest, widest)
     if not total:
         nothing = np.zeros(len(offsets))
         return nothing.astype(np.int64), nothing, nothing
     counts = np.stack([(offsets == one).sum(axis=1) for one in positions], axis=1)
     chosen = counts.argmax(axis=1)
-    places = np.concatenate([np.arange(first, length) for length in lengths])
-    ends = np.repeat(lengths, np.maximum(lengths - first, 0))
-    possible = [np.mean((places + one >= 0) & (places + one < ends)) for one in positions[chosen]]
+    starts, ends = np.concatenate(places), np.repeat(lengths, [len(own) for own in places])
+    possible = [np.mean((starts + one >= 0) & (starts + one < ends)) for one in positions[chosen]]
     return positions[chosen], counts.max(axis=1) / total, np.array(possible)
 
 
@@ -126,8 +125,8 @@ def rare_keys(
         words: key words of each sentence.
         queries: number of query words of each sentence.
         frequencies: word -> how often it occurs; a missing word does not occur.
-        causal: whether the words after the query word are not visible. The first word has no other
-            word to attend to, and no key.
+        causal: whether the words after the query word are not visible. A query word that sees one
+            key word only has no key.
         rank: 1 for the least frequent word, 2 for one of the two least frequent. Words that are as
             frequent as the last of them are keys, too.
     """
@@ -136,7 +135,8 @@ def rare_keys(
         counts = np.array([frequencies.get(word, 0) for word in sentence], dtype=np.int64)
         if not causal:
             limit = np.sort(counts)[min(rank, len(counts)) - 1]
-            keys.append(np.repeat(counts[None] <= limit, rows, axis=0))
+            is_rare = (counts <= limit) & (len(counts) > 1)
+            keys.append(np.repeat(is_rare[None], rows, axis=0))
             continue
         visible = np.tri(rows, len(counts), dtype=bool)
         ordered = np.sort(np.where(visible, counts, np.iinfo(np.int64).max), axis=1)

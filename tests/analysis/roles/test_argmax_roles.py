@@ -64,14 +64,18 @@ def test_positional_shares_are_those_of_a_plain_count(seed, lengths, causal):
     offsets, shares, possible = positional(best, causal)
     for head in range(3):
         found = [
-            int(one[head, q]) - q for one in best for q in range(int(causal), one.shape[1])
-        ]  # fmt: skip
+            int(one[head, q]) - q
+            for one in best
+            for q in range(int(causal or one.shape[1] == 1), one.shape[1])
+        ]
         if not found:
             continue
         counts = {o: found.count(o) for o in set(found)}
         assert shares[head] == pytest.approx(max(counts.values()) / len(found))
         assert counts[offsets[head]] == max(counts.values())
-        room = [0 <= q + offsets[head] < n for n in lengths for q in range(int(causal), n)]
+        room = [
+            0 <= q + offsets[head] < n for n in lengths for q in range(int(causal or n == 1), n)
+        ]
         assert possible[head] == pytest.approx(np.mean(room))
 
 
@@ -118,7 +122,8 @@ def test_rare_words_by_hand():
     keys = rare_keys(WORDS, [3, 3], counts, rank=2)
     assert linked_share(best, keys) == pytest.approx([1])
     assert even_share(keys) == pytest.approx((3 + 2) / 6)
-    # equally rare words all count
+    # equally rare words all count, a single word does not
+    assert not rare_keys([["a"]], [3], {})[0].any()
     assert rare_keys([["a", "b"]], [1], {})[0].all()
 
 
