@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError("--before and --choice take one recording, not several; give one")
     recordings = [Recording.open(path) for path in args.recordings]
     others = [Recording.open(args.before)] if args.before else []
-    _refuse_other_shapes([*recordings, *others])
+    _refuse_unlike([*recordings, *others])
     rows, lines = _compare_seeds(args, recordings) if len(recordings) > 1 else _describe(
         args, recordings[0], others[0] if others else None
     )  # fmt: skip
@@ -97,9 +97,11 @@ def _describe(
 
     rows = _rows(args, recording)
     labels = role_labels.RoleLabels.of(rows)
-    lines = [*role_table.role_grids(labels), ""]
+    heads = role_labels.heads_of_recording(recording)
+    lines = [*role_table.role_grids(labels, heads), ""]
     for title, prefix in (("raw", "pattern"), ("weighted by norms of values", "weighted")):
-        lines += [f"patterns of attention, {title}", *role_table.pattern_grids(labels, prefix), ""]
+        grids = role_table.pattern_grids(labels, heads, prefix)
+        lines += [f"patterns of attention, {title}", *grids, ""]
     lines += role_table.role_counts(rows)
     lines += role_table.unreachable(rows, _rule(args).threshold)
     named = [{"measure": "role-counts", **row} for row in role_labels.count_rows(labels)]
@@ -194,8 +196,10 @@ def _rule(args: argparse.Namespace) -> Any:
     return RoleRule(threshold, thresholds, args.level, args.as_published)
 
 
-def _refuse_other_shapes(recordings: list["Recording"]) -> None:
-    """Refuse recordings of models with other layers or heads."""
+def _refuse_unlike(recordings: list["Recording"]) -> None:
+    """Refuse recordings of other words, or of models with other layers or heads."""
+    from fairseq_lottery.analysis.recording.recording import refuse_other_words
+
     first = recordings[0]
     for one in recordings[1:]:
         for name in ("layers", "heads"):
@@ -205,3 +209,4 @@ def _refuse_other_shapes(recordings: list["Recording"]) -> None:
                     f"{one.folder} has {name} {counts[1]}, expected {counts[0]} as in"
                     f" {first.folder}; compare models of one architecture"
                 )
+        refuse_other_words(first, one)

@@ -65,9 +65,19 @@ class RoleLabels:
         """Return the heads with two roles or more; patterns and single relations do not count."""
         counted: dict[Head, int] = {}
         for role, (_, having) in self.roles.items():
-            if ":" not in role and not role.startswith(("pattern-", "weighted-")):
+            if not is_detail(role):
                 counted.update({head: counted.get(head, 0) + 1 for head in having})
         return frozenset(head for head, count in counted.items() if count > 1)
+
+
+def is_pattern(role: str) -> bool:
+    """Return whether a role is a pattern of attention maps."""
+    return role.startswith(("pattern-", "weighted-"))
+
+
+def is_detail(role: str) -> bool:
+    """Return whether a role is a pattern or a single relation."""
+    return ":" in role or is_pattern(role)
 
 
 def count_rows(labels: RoleLabels) -> Iterator[Row]:
@@ -87,15 +97,19 @@ def count_rows(labels: RoleLabels) -> Iterator[Row]:
             yield {**row, "value": len(having)}
 
 
-def survivors_of_recording(recording: Recording) -> frozenset[Head]:
-    """Return the heads of a recorded model that are not pruned."""
+def heads_of_recording(recording: Recording) -> frozenset[Head]:
+    """Return all heads of a recorded model."""
     return frozenset(
         (kind, layer, head)
         for kind in KINDS
         for layer in recording.layers(kind)
         for head in range(1, recording.record.heads[kind] + 1)
-        if not recording.is_pruned(kind, layer, head)
     )
+
+
+def survivors_of_recording(recording: Recording) -> frozenset[Head]:
+    """Return the heads of a recorded model that are not pruned."""
+    return frozenset(one for one in heads_of_recording(recording) if not recording.is_pruned(*one))
 
 
 def survivors_of_choice(path: Union[str, Path], recording: Recording) -> frozenset[Head]:

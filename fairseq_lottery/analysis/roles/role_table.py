@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fairseq_lottery.analysis.recording.recording import KINDS
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles.patterns import PATTERNS
-from fairseq_lottery.analysis.roles.role_labels import Head, RoleLabels
+from fairseq_lottery.analysis.roles.role_labels import Head, RoleLabels, is_detail, is_pattern
 
 #: role -> its sign in grids; a single relation has no sign
 SIGNS = {
@@ -19,22 +19,29 @@ SIGNS = {
 PATTERN_SIGNS = dict(zip(PATTERNS, ("v", "d", "m", "b", "h")))
 
 
-def role_grids(labels: RoleLabels) -> Iterator[str]:
-    """Yield a grid for each kind of attention: a row for each layer, and the roles of each head."""
+def role_grids(labels: RoleLabels, heads: Iterable[Head]) -> Iterator[str]:
+    """Yield a grid for each kind of attention: a row for each layer, and the roles of each head.
+
+    Args:
+        heads: all heads of the model, also those that are pruned, which have a dash.
+    """
     shown = {role: sign for role, sign in SIGNS.items() if role in labels.roles}
+    own = (role for role in labels.roles if role not in SIGNS and not is_detail(role))
+    shown.update({role: str(number) for number, role in enumerate(own, 1)})
     signs: dict[Head, str] = {head: "" for head in labels.heads}
     for role, sign in shown.items():
         for head in labels.roles[role][1]:
             signs[head] += sign
     yield "; ".join(f"{sign} {role}" for role, sign in shown.items())
-    yield from _grids({head: text or "." for head, text in signs.items()})
+    yield from _grids({head: text or "." for head, text in signs.items()}, heads)
     yield f"{len(labels.several())} of {len(labels.heads)} heads have several roles"
 
 
-def pattern_grids(labels: RoleLabels, prefix: str) -> Iterator[str]:
+def pattern_grids(labels: RoleLabels, heads: Iterable[Head], prefix: str) -> Iterator[str]:
     """Yield a grid of patterns for each kind of attention.
 
     Args:
+        heads: all heads of the model.
         prefix: ``pattern`` for raw attention, ``weighted`` for attention weighted by norms.
     """
     yield "; ".join(f"{sign} {pattern}" for pattern, sign in PATTERN_SIGNS.items())
@@ -43,22 +50,20 @@ def pattern_grids(labels: RoleLabels, prefix: str) -> Iterator[str]:
         for pattern, sign in PATTERN_SIGNS.items()
         for head in labels.roles.get(f"{prefix}-{pattern}", (frozenset(), frozenset()))[1]
     }
-    yield from _grids(signs)
+    yield from _grids(signs, heads)
 
 
-def _grids(cells: Mapping[Head, str]) -> Iterator[str]:
-    """Yield the grids; a pruned head has a dash."""
-    width = max((len(text) for text in cells.values()), default=1)
-    for kind in KINDS:
-        own = {head: text for head, text in cells.items() if head[0] == kind}
-        if not own:
-            continue
-        layers = range(1, max(head[1] for head in own) + 1)
-        heads = range(1, max(head[2] for head in own) + 1)
-        yield f"{kind:<10} " + " ".join(f"{number:>{max(width, 2)}}" for number in heads)
-        for layer in layers:
-            row = (own.get((kind, layer, number), "-") for number in heads)
-            yield f"  layer {layer:<2} " + " ".join(f"{text:>{max(width, 2)}}" for text in row)
+def _grids(cells: Mapping[Head, str], heads: Iterable[Head]) -> Iterator[str]:
+    """Yield the grids; a head without a cell has a dash."""
+    width = max(2, max(map(len, cells.values()), default=0))
+    rows: dict[tuple[str, int], list[str]] = {}
+    for head in sorted(heads, key=lambda one: (list(KINDS).index(one[0]), *one[1:])):
+        rows.setdefault(head[:2], []).append(f"{cells.get(head, '-'):>{width}}")
+    for (kind, layer), texts in rows.items():
+        if layer == 1:
+            numbers = (f"{number:>{width}}" for number in range(1, len(texts) + 1))
+            yield f"{kind:<10} " + " ".join(numbers)
+        yield f"  layer {layer:<2} " + " ".join(texts)
 
 
 def role_counts(rows: Sequence[Row]) -> Iterator[str]:
@@ -75,7 +80,7 @@ def role_counts(rows: Sequence[Row]) -> Iterator[str]:
         f" {'baseline':>8}"
     )
     for role in labels.roles:
-        if role.startswith(("pattern-", "weighted-")):
+        if is_pattern(role):
             continue
         for kind in labels.kinds_of(role):
             tested, having = labels.of_kind(role, kind)

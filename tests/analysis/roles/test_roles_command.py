@@ -100,6 +100,18 @@ def test_the_agreement_of_seeds(recording, capsys, tmp_path):
     assert {r["value"] for r in alone if r["statistic"] in ("same", "jaccard", "kappa")} == {1}
 
 
+def test_grids_have_a_dash_for_every_pruned_head(capsys, tmp_path):
+    pruned = [("dec_self", 1, 1), ("dec_self", 1, 2), ("dec_self", 2, 2), ("enc_dec", 2, 1)]
+    path = write_recording(tmp_path / "p", SOURCE, TARGET, layers=2, pruned=pruned)
+    text = run(capsys, path, "--sieves", "delimiter").replace("W", ".")  # of ties in even rows
+    lines = [one.split() for one in text.splitlines()[:10]]
+    assert lines[1:10] == [
+        ["enc_self", "1", "2"], ["layer", "1", ".", "."], ["layer", "2", ".", "."],
+        ["dec_self", "1", "2"], ["layer", "1", "-", "-"], ["layer", "2", ".", "-"],
+        ["enc_dec", "1", "2"], ["layer", "1", ".", "."], ["layer", "2", "-", "."],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [
@@ -111,6 +123,7 @@ def test_the_agreement_of_seeds(recording, capsys, tmp_path):
         (["RECORDING", "--threshold", "nan"], "not a finite number"),
         (["RECORDING", "RECORDING", "--before", "RECORDING"], "--before and --choice"),
         (["RECORDING", "--before", "OTHER"], "compare models of one architecture"),
+        (["RECORDING", "WORDS"], "different source words"),
         (["RECORDING", "--choice", "RECORDING/record.json"], "is not a choice"),
         (["RECORDING", "--alignment", "RECORDING"], "same model"),
         (["RECORDING", "--source-conllu", "RECORDING/words.source.txt"], "is not CoNLL-U"),
@@ -118,7 +131,8 @@ def test_the_agreement_of_seeds(recording, capsys, tmp_path):
 )
 def test_bad_input_is_one_sentence(recording, capsys, tmp_path, words, sentence):
     other = write_recording(tmp_path / "wide", SOURCE, TARGET, heads=4)
-    names = {"RECORDING": str(recording), "OTHER": str(other)}
+    words_of_others = write_recording(tmp_path / "words", TARGET, SOURCE, layers=2)
+    names = {"RECORDING": str(recording), "OTHER": str(other), "WORDS": str(words_of_others)}
     given = []
     for word in words:
         for name, path in names.items():

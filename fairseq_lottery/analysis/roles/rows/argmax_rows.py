@@ -11,9 +11,7 @@ from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import argmax_roles
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
-from fairseq_lottery.analysis.roles.sieve_scores import (
-    visible_keys,
-)
+from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
 from fairseq_lottery.analysis.roles.sieves import Sieve
 
 Array = np.ndarray[Any, np.dtype[Any]]

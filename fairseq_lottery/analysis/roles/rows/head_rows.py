@@ -7,15 +7,10 @@ what they rest on. Heads that the model does not use, because they are pruned, h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Optional
-
-import numpy as np
+from typing import Optional
 
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 #: statistics of every role
 SCORE, HAS_ROLE = "score", "has-role"

@@ -12,9 +12,7 @@ from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import patterns
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
 from fairseq_lottery.analysis.roles.sieve_keys import diagonal_keys, local_keys
-from fairseq_lottery.analysis.roles.sieve_scores import (
-    visible_keys,
-)
+from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
 from fairseq_lottery.analysis.roles.sieves import Sieve
 
 Array = np.ndarray[Any, np.dtype[Any]]
