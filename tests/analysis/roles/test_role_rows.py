@@ -45,7 +45,7 @@ def test_an_even_model_scores_one_everywhere_and_has_no_role(tmp_path):
 
 
 def test_a_row_is_the_mean_and_the_tests_of_the_sentence_scores(tmp_path):
-    recording = opened(tmp_path, maps=random_maps(1), heads=3, layers=2)
+    recording = opened(tmp_path, maps=random_maps(1), heads=3)
     sieves = standard(recording)
     rows = list(sieve_rows(recording, sieves, RoleRule(threshold=1.2)))
     for one in sieve_scores_of(recording, sieves):
@@ -62,7 +62,7 @@ def test_a_row_is_the_mean_and_the_tests_of_the_sentence_scores(tmp_path):
                     assert values(rows, **at, statistic="p") == pytest.approx([expected.pvalue])
     for threshold in (1.2, 3.5):
         p = values(rows, statistic="p", threshold=threshold)
-        assert len(p) == 3 * 2 * 6
+        assert len(p) == 3 * 6
         expected = multipletests(p, method="fdr_bh")[1]
         found = values(rows, statistic="p-corrected", threshold=threshold)
         assert found == pytest.approx(expected.tolist())
@@ -173,8 +173,41 @@ def test_every_head_has_one_pattern(tmp_path):
 
 def test_measures_need_a_recording_only(tmp_path):
     recording = opened(tmp_path, maps=random_maps(3))
-    found = measures("roles")
+    found = measures("roles", models=1)
     assert list(found) == ["argmax-roles", "attention-patterns", "sieve-bias"]
     for one in found.values():
         rows = list(one.rows(recording))
         assert rows and all(row["measure"] == one.name for row in rows)
+    (pairs,) = measures("roles", models=2).values()
+    same = list(pairs.rows(recording, recording))
+    assert set(values(same, statistic="same")) == {1}
+    other = opened(tmp_path, "o", maps=random_maps(4))
+    low, high = pairs.limits
+    assert all(low <= row["value"] <= high for row in pairs.rows(recording, other))
+
+
+def test_five_percent_of_random_heads_pass_the_test_at_one_without_correction(tmp_path):
+    # keys of a random row are exchangeable, so the expected score is 1 for every sieve
+    words = [" ".join("abcdef"[: 4 + place % 3]) for place in range(30)]
+    path = write_recording(tmp_path / "r", words, maps=random_maps(8), heads=200)
+    recording = Recording.open(path)
+    sieves = [one for one in standard(recording) if one.role != "delimiter"]
+    rows = list(sieve_rows(recording, sieves, RoleRule(threshold=1.0)))
+    p = np.array(values(rows, statistic="p", threshold=1.0))
+    low, high = stats.binom.ppf([1e-3, 1 - 1e-3], 600, 0.05)
+    assert len(p) == 600 and low <= (p < 0.05).sum() <= high
+    assert sum(values(rows, statistic="has-role")) == 0  # with correction
+
+    def a_fifth_local(kind, layer, place, heads, queries, keys):
+        maps = random_maps(place)(kind, layer, place, heads, queries, keys)
+        near = np.abs(np.subtract.outer(np.arange(queries), np.arange(keys))) <= 2
+        near = near & (np.tri(queries, keys) > 0 if kind == "dec_self" else True)
+        near = np.pad(near, ((0, 0), (0, 1))) / near.sum(axis=1, keepdims=True)
+        return 0.8 * maps + 0.2 * near
+
+    path = write_recording(tmp_path / "l", words, maps=a_fifth_local, heads=20)
+    recording = Recording.open(path)
+    rows = list(sieve_rows(recording, standard(recording), RoleRule(threshold=1.0)))
+    for kind in ("enc_self", "dec_self"):
+        assert values(rows, part=kind, role="local", statistic="has-role") == [1] * 20
+        assert sum(values(rows, part=kind, role="delimiter", statistic="has-role")) == 0
