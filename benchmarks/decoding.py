@@ -143,9 +143,7 @@ def converted(model, args, words, folder, quantization):
     for language in ("en", "de"):
         words.save(str(folder / f"dict.{language}.txt"))
     torch.save({"args": args, "model": model.state_dict()}, folder / "model.pt")
-    converter = FairseqConverter(
-        str(folder / "model.pt"), str(folder), unsafe_deserialization=True
-    )
+    converter = FairseqConverter(str(folder / "model.pt"), str(folder), unsafe_deserialization=True)
     return converter.convert(str(folder / str(quantization)), quantization=quantization)
 
 
