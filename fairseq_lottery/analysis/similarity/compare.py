@@ -40,8 +40,9 @@ def compare_models(
             for measures of weights and masks.
         others: models of the same kind; none to compare a recording's layers to each other. Where
             there are several, such as a pruned model and its random controls, the column ``other``
-            names them, and MaxCorr and MinCorr are added: the largest and the smallest over the
-            models of each neuron's best correlation (Bau et al. 2019), in the same layer.
+            names them. NeuronSim then also has the statistics ``max-corr`` and ``min-corr``: the
+            largest and the smallest over the models of each neuron's best correlation in the same
+            layer (Bau et al. 2019).
         measures: names of measures; by default all that apply.
 
     Returns:
@@ -104,5 +105,6 @@ def _over_models(bests: Bests, models: int) -> list[Row]:
             place: Row = {"part": part, "layer": layer, "other_layer": layer}
             table = np.stack(correlations)
             for name, best in (("max-corr", table.max(axis=0)), ("min-corr", table.min(axis=0))):
-                rows.append({"measure": name, "other": "all", **place, "value": float(best.mean())})
+                value: Row = {"statistic": name, "value": float(best.mean())}
+                rows.append({"measure": "neuron-sim", "other": "all", **place, **value})
     return rows

@@ -54,9 +54,8 @@ class Moments:
             raise LotteryError(f"{name} have shape {activations.shape}, expected (2 or more, n)")
         # differences from the first word are exactly zero for a constant neuron
         first = np.asarray(activations[0], dtype=np.float64)
-        mean = first + sum((b - first).sum(axis=0) for b in blocks(activations, _ROWS)) / len(
-            activations
-        )
+        sums = sum((block - first).sum(axis=0) for block in blocks(activations, _ROWS))
+        mean = first + sums / len(activations)
         if not np.isfinite(mean).all():
             raise LotteryError(f"{name} have NaN or infinity; record a model that has trained")
         scatter = np.zeros((len(mean), len(mean)))

@@ -14,12 +14,7 @@ def summary(results: Results) -> list[str]:
     """
     first, others = results.inputs["first"], list(results.inputs["others"])
     within = others == [first.get("recording")]
-    rows = [
-        row
-        for row in results.rows
-        if "head" not in row
-        and (row.get("layer") == 1 if within else row.get("layer") == row.get("other_layer"))
-    ]
+    rows = [row for row in results.rows if "head" not in row and _is_shown(row, within)]
     if within:
         return ["layer 1 compared to each layer", "", *by_place(rows)]
     if len(others) == 1:
@@ -31,3 +26,8 @@ def summary(results: Results) -> list[str]:
 
     legend = [f"{number} {name}" for name, number in numbers.items()]
     return [*legend, "", *by_place(sorted(rows, key=lambda row: str(row["measure"])), label)]
+
+
+def _is_shown(row: Row, within: bool) -> bool:
+    layer = row.get("layer")
+    return layer == 1 if within else row.get("other_layer", layer) == layer

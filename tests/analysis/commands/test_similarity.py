@@ -8,6 +8,8 @@ import torch
 from small import MATRICES, save_checkpoint, weights
 from small_recording import write_recording
 
+from fairseq_lottery.analysis.results import Results
+from fairseq_lottery.analysis.similarity.summary import summary
 from fairseq_lottery.cli.main import main
 
 
@@ -47,8 +49,28 @@ def test_several_models_stand_below_each_other(folders, capsys):
     assert main(["similarity", *folders, "--measures", "neuron-sim,svcca"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[:2] == [f"[1] {folders[1]}", f"[2] {folders[2]}"]
-    for label in ("svcca [1]", "svcca [2]", "neuron-sim [1]", "max-corr all", "min-corr all"):
+    for label in (
+        "svcca [1]",
+        "svcca [2]",
+        "neuron-sim [1]",
+        "neuron-sim max-corr all",
+        "neuron-sim min-corr all",
+    ):
         assert [len(line) for line in cells(printed, label)] == [2, 2], label
+
+
+def test_rows_of_matrices_stand_in_one_table():
+    rows = [
+        {"measure": "overlap", "part": "enc_self", "layer": 1, "matrix": "a", "value": 0.25},
+        {"measure": "chance", "part": "enc_self", "layer": 1, "matrix": "a", "value": 0.125},
+        {"measure": "overlap", "part": "embedding", "matrix": "b", "value": 0.5},
+        {"measure": "overlap", "value": 0.75},
+    ]
+    results = Results("similarity", {"first": {"file": "a"}, "others": {"b": {}}}, rows)
+    assert [line.split() for line in summary(results)] == [
+        *(["matrix", "overlap", "chance"], ["a", "0.250", "0.125"], ["b", "0.500", "-"]),
+        *([], ["value"], ["overlap", "0.750"]),
+    ]
 
 
 def test_one_recording_compares_its_first_layer(folders, capsys):

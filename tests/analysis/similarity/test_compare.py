@@ -126,14 +126,14 @@ def test_several_models_are_named_and_have_extremes_over_them(dense, tmp_path):
     two = values(results, "neuron-sim", other=str(far.folder))[place]
     assert one == pytest.approx(1) and two < 0.6
     # in encoder layer 1, every neuron's best match is itself in near
-    assert values(results, "max-corr", other="all")[place] == pytest.approx(one)
-    assert values(results, "min-corr", other="all")[place] == pytest.approx(two)
+    assert values(results, "neuron-sim", statistic="max-corr")[place] == pytest.approx(one)
+    assert values(results, "neuron-sim", statistic="min-corr")[place] == pytest.approx(two)
     names = {row["other"] for row in results.rows}
     assert names == {str(near.folder), str(far.folder), "all"}
     place = ("encoder", 2, 2)
     pair = [values(results, "neuron-sim", other=str(o.folder))[place] for o in (near, far)]
-    assert values(results, "max-corr")[place] > max(pair)
-    assert values(results, "min-corr")[place] < min(pair)
+    assert values(results, "neuron-sim", statistic="max-corr")[place] > max(pair)
+    assert values(results, "neuron-sim", statistic="min-corr")[place] < min(pair)
 
 
 def test_random_controls_are_less_similar_than_a_model_with_noise(dense, tmp_path):
