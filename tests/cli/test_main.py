@@ -157,7 +157,7 @@ def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert set(COMMANDS) <= {line[4:].split(" ")[0] for line in text.splitlines()}
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"fairseq-lottery {__version__}\n"
