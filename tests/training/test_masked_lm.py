@@ -442,3 +442,25 @@ def test_sparse_decoding_is_refused_before_anything_is_trained(runs):
     done = runs.train("sparse", 5, "--sparse-decode")
     assert done.code == 2 and "--sparse-decode requires a model that translates" in done.out
     assert not list((runs.folder / "sparse").iterdir())
+
+
+def test_an_order_of_examples_and_the_line_between_two_models(runs):
+    """The loss is the task's own; without translations there is no share of wrong tokens."""
+    from fairseq_lottery.analysis.weights.connectivity import connect
+
+    for name, seed in (("one", 1), ("two", 2)):
+        runs.train(name, 6, "--data-seed", seed).ok()
+    files = [runs.path(name, "checkpoint_last.pt") for name in ("one", "two")]
+    assert not toy.same(*(dict(untie(read_checkpoint(file)["model"])[0]) for file in files))
+    line = connect(*files, points=3, cpu=True)
+    assert line.error is None and list(line.lines) == ["loss"]
+    for end, file in ((0, files[0]), (-1, files[1])):
+        loaded = loaded_model.load_for_evaluation(file, cpu=True)
+        selected = loaded_model.examples(loaded, "valid", None)
+        total = count = 0
+        with torch.no_grad():
+            for batch in loaded_model.batches(selected, 4096, loaded.device):
+                loss, tokens, _ = loaded.evaluation.loss(loaded.model, batch)
+                total, count = total + float(loss), count + tokens
+        assert line.loss.values[end] == total / count
+        assert line.tokens == count
