@@ -56,8 +56,15 @@ class Results:
         """Return what ``analysis.json`` holds."""
         return {"command": self.command, "inputs": dict(self.inputs), "version": __version__}
 
-    def save(self, folder: Union[str, Path], overwrite: bool = False) -> None:
+    def save(
+        self, folder: Union[str, Path], overwrite: bool = False, figures: bool = False
+    ) -> None:
         """Write ``COMMAND.csv`` and ``analysis.json`` into a new folder, atomically.
+
+        Args:
+            folder: the folder.
+            overwrite: replace a folder of results.
+            figures: also write ``figures/``: a plot of each measure as PDF, SVG, PNG and CSV.
 
         Raises:
             LotteryError: the folder exists or cannot be written, or there are no rows.
@@ -66,4 +73,8 @@ class Results:
             raise LotteryError(f"{self.command} has no result; no measure applies to its inputs")
         with replacing_folder(folder, RECORD, overwrite) as (new, _):
             (new / f"{self.command}.csv").write_text(self.as_csv(), encoding="utf-8")
+            if figures:
+                from fairseq_lottery.analysis.report.figure_files import write_plots
+
+                write_plots(self.rows, new / "figures")
             (new / RECORD).write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")

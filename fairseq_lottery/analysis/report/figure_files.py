@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
-from fairseq_lottery.analysis.registry import Row, find_measure
+from fairseq_lottery.analysis.registry import Row, measures
 from fairseq_lottery.analysis.report.component_figures import component_curves
-from fairseq_lottery.analysis.report.curve_figures import layer_curves
+from fairseq_lottery.analysis.report.curve_figures import layer_curves, layer_lines
 from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
 from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
 from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, probe_figures
@@ -33,7 +33,8 @@ def plot(
     """Return all figures of rows of measures; their columns decide what each shows.
 
     ``layer`` and ``other_layer``: a heat map of all pairs of layers. ``layer`` with ``sparsity``:
-    curves by sparsity, of the same layer of two models. ``component``: curves of variance.
+    curves by sparsity, of the same layer of two models. ``layer`` alone: a
+    line by layer. ``component``: curves of variance.
     ``layer`` and ``head``: a grid of heads. ``matrix``: a map by matrix and layer.
 
     Args:
@@ -41,12 +42,26 @@ def plot(
         page: size of the figures; 16 cm and 9 points by default.
         techniques: name -> title of the techniques, in their order; by default as in the rows.
     """
-    measures = {}
-    for name in dict.fromkeys(str(row["measure"]) for row in rows):
-        one = find_measure(name)
-        measures[name] = MeasureRecord(one.title, one.command, one.over, *one.limits)
     scene = Scene(techniques or _techniques(rows), page or size("16cm", 9))
-    return list(figures_of(Sweep(rows, measures), scene))
+    return list(figures_of(Sweep(rows, _measures_of(rows)), scene))
+
+
+def _measures_of(rows: Sequence[Row]) -> dict[str, MeasureRecord]:
+    """Return the titles of measures; rows of commands may have names that are not registered."""
+    known = measures()
+    records = {}
+    for name in dict.fromkeys(str(row["measure"]) for row in rows):
+        one = known.get(name)
+        if one is None:
+            records[name] = MeasureRecord(name, "others", "")
+        else:
+            records[name] = MeasureRecord(one.title, one.command, one.over, *one.limits)
+    return records
+
+
+def write_plots(rows: Sequence[Row], folder: Union[str, Path], page: Optional[Size] = None) -> None:
+    """Write the figures of ``plot`` into a folder, as PDF, SVG, PNG and CSV."""
+    write_figures(Sweep(rows, _measures_of(rows)), folder, page)
 
 
 def _techniques(rows: Sequence[Row]) -> dict[str, str]:
@@ -100,7 +115,10 @@ def figures_of_quantity(
     Args:
         chance: the same quantity by chance.
     """
-    drawings: list[Optional[Drawing]] = [layer_curves(quantity, scene, chance)]
+    drawings: list[Optional[Drawing]] = [
+        layer_curves(quantity, scene, chance),
+        layer_lines(quantity, scene),
+    ]
     if quantity.relation != "seeds":  # heads and layers of two seeds are not the same ones
         drawings += layer_maps(quantity, scene)
         drawings += [head_maps(quantity, scene)]

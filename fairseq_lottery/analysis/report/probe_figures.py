@@ -50,11 +50,12 @@ def relative_rows(rows: Sequence[Row]) -> list[Row]:
 
     A row per task, model and seed has the mean over layers of 100 (score - dense) / dense.
     """
-    dense = {_place(row): float(row["value"]) for row in rows if row["technique"] == DENSE}
+    pruned = [row for row in rows if row.get("technique", DENSE) != DENSE]
+    dense = {_place(row): float(row["value"]) for row in rows if row.get("technique") == DENSE}
     values: dict[tuple[Any, ...], list[float]] = {}
-    for row in rows:
+    for row in pruned:
         reference = dense.get(_place(row))
-        if row["technique"] != DENSE and "layer" in row and reference:
+        if "layer" in row and reference:
             model = tuple((name, row[name]) for name in ("technique", "sparsity", "seed"))
             share = 100 * (float(row["value"]) - reference) / reference
             values.setdefault((model, row["task"]), []).append(share)

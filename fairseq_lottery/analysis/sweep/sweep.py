@@ -76,7 +76,11 @@ def analyze(
     with alone_in(out):
         folder = WorkFolder(out, settings, device, cells[0])
         skipped = _compute(folder, [t for t in tasks if t.measure.name in chosen], progress)
-        stored = [(task, folder.read_rows(task)) for task in tasks]
+        stored = [
+            (task, folder.read_rows(task))
+            for task in tasks
+            if folder.has_data or not task.reads_recordings
+        ]
         finished = [(task, rows) for task, rows in stored if rows]
         if not finished:
             why = f": {skipped[0].reason}" if skipped else ""
@@ -143,13 +147,14 @@ def _record(
     skipped: Sequence[SkippedTask],
 ) -> SweepRecord:
     measures = {task.measure.name: task.measure for task in tasks}
+    is_recorded = any(task.reads_recordings for task in tasks)
     return SweepRecord(
         format=FORMAT,
         against=folder.settings.against,
         subset=folder.settings.subset,
         words=folder.settings.words,
-        data=str(folder.data) if any(task.reads_recordings for task in tasks) else "",
-        counts=folder.counts,
+        data=str(folder.data) if is_recorded else "",
+        counts=folder.counts if is_recorded else {},
         measures={name: _of_measure(measure) for name, measure in measures.items()},
         cells=tuple(
             CellRecord(cell.technique, cell.sparsity, cell.seed, str(cell.file), cell.digest)

@@ -98,6 +98,14 @@ class WorkFolder:
         digest = "".join(sha256_of(file)[:4] for file in files if file.suffix in (".bin", ".idx"))
         return f"{subset}-{self.settings.words}{half}-{digest}"
 
+    @cached_property
+    def has_data(self) -> bool:
+        """Whether the data folder is known, which measures of files do not require."""
+        try:
+            return bool(self.data)
+        except LotteryError:
+            return False
+
     def inputs(self, task: Task) -> dict[str, str]:
         """Return what determines the rows of a task."""
         inputs = {f"model {n}": cell.digest for n, cell in enumerate(task.cells, 1)}
