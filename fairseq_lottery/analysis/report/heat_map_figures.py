@@ -206,8 +206,10 @@ def draw_panels(
 def scale(values: Sequence[float], is_share: bool) -> tuple[float, float]:
     """Return the ends of a scale: round numbers around the values, and at most 1 for shares."""
     low, high = min(values), max(values)
-    step = 10 ** math.floor(math.log10(max(high - low, 1e-9, 0.02 * max(abs(low), abs(high)))))
+    spread = max(high - low, 0.02 * max(abs(low), abs(high)), 1e-9)
+    step = 10 ** math.floor(math.log10(spread / 2))
     bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     if is_share:
-        return max(0.0, bottom), min(1.0, max(top, bottom + 0.1))
+        top = min(1.0, max(top, bottom + 0.1))
+        return max(0.0, min(bottom, top - 0.1)), top
     return bottom, max(top, bottom + step)

@@ -146,7 +146,7 @@ class _Search:
             self.run(stage)
 
     def repeat_evaluations(self) -> None:
-        """Mark the pruning, translation and scoring of repeated trainings as pending."""
+        """Mark the pruning, evaluation and analysis of repeated trainings as pending."""
         repeated = {s.folder for s in self.stages if s.kind == "train" and s.name in self.why}
         for stage in self.stages:
             needed = {Path(file).parent.as_posix() for file in stage.needs}
@@ -156,7 +156,10 @@ class _Search:
             evaluates = stage.kind in ("generate", "score") and stage.name in self.done
             if evaluates and Path(stage.folder).parent.as_posix() in repeated:
                 self.pending.add(stage.name)
-            if stage.kind == "analyze" and stage.name in self.done and repeated & needed:
+        written = {f for stage in self.stages if stage.name in self.pending for f in stage.leaves}
+        for stage in self.stages:
+            is_old = stage.kind == "analyze" and stage.name in self.done
+            if is_old and written & set(stage.needs):
                 self.pending.add(stage.name)
 
     def remaining_updates(self, stage: Stage) -> int:
