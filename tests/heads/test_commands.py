@@ -19,6 +19,7 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned
 from fairseq_lottery.heads.measures.score_table import load_scores
 from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
+from fairseq_lottery.heads.searches.importance_file import load_importance_steps
 from fairseq_lottery.tickets import DrawPlan, draw
 
 
@@ -86,6 +87,13 @@ def test_from_importance_to_a_trained_ticket(dense, toy, capsys, tmp_path):
         assert record["of"] == of and sum(v.numel() for v in moved["heads"].values()) == 12
 
 
+def _importance_of(dense, tmp_path):
+    out = tmp_path / "scores.json"
+    words = ("importance", dense / "checkpoint_last.pt", "--sentences", 20, "--out", out)
+    assert main([str(word) for word in ("heads", *words)]) == 0
+    return out
+
+
 @pytest.mark.slow
 def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
     words = ("heads", "search", dense / "checkpoint_last.pt", "--sentences", 20, "--enough", 0.98)
@@ -95,6 +103,16 @@ def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
     for kind in ("heads", "blocks"):
         assert len({components.count_pruned(kind) for components, _ in found.values()}) == 1
     steps = found["good"][1]["steps"]
+    kept = load_importance_steps(tmp_path / "s-importance.json")
+    assert kept[0].components.count_pruned("heads") == 0 and set(kept[0].scores) == {
+        "heads", "blocks"
+    }  # fmt: skip
+    counts = [{kind: row[kind] for kind in KINDS} for row in steps if row["enough"]]
+    estimated = [{k: one.components.count_pruned(k) for k in KINDS} for one in kept]
+    assert estimated == counts[: len(estimated)] and len(estimated) >= 1
+    _, scores, _ = load_scores(_importance_of(dense, tmp_path))
+    for name, values in scores["heads"].items():
+        assert torch.allclose(kept[0].scores["heads"][name], values, rtol=1e-5)
     assert steps[0]["phase"] == "full" and all(
         (row["metric"] >= 0.98 * steps[0]["metric"]) == row["enough"] for row in steps[1:]
     )
@@ -106,6 +124,10 @@ def test_a_search_leaves_three_subnetworks_of_one_size(dense, capsys, tmp_path):
     pytest.importorskip("statsmodels")
     paths = [tmp_path / f"s-{n}.json" for n in ("good", "random", "bad")]
     assert "kappa" in said(capsys, "heads", "compare", *paths)
+    path = tmp_path / "s-importance.json"
+    report = json.loads(said(capsys, "heads", "compare", path, path, "--json"))
+    assert report["all"][0]["spearman"] == 1.0 and report["all"][0]["kept"] == [12, 12]
+    assert report[str(path)][0]["components"] == 12
 
 
 @pytest.mark.slow

@@ -142,7 +142,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(step, Gradients, place=HEADS)
 
     step = added["compare"]
-    step.add_argument("files", nargs="+", metavar="FILE", help="choices, or two files of scores")
+    step.add_argument("files", nargs="+", metavar="FILE", help="choices, two files of scores, or"
+                      " files NAME-importance.json of heads search")  # fmt: skip
     step.add_argument("--types", metavar="T,T", help="for choices: compare only these types,"
                       " as given to heads choose; chance is computed over them, too")  # fmt: skip
     step.add_argument("--json", action="store_true", help="print JSON")

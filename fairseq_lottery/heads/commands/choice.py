@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Optional
 
@@ -15,10 +16,15 @@ from fairseq_lottery.heads.commands.messages import record_of, show
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
+from fairseq_lottery.heads.measures.importance_steps import agreement_by_step, evolution
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
 from fairseq_lottery.heads.measures.score_table import is_scores, load_scores
 from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
 from fairseq_lottery.heads.pruning.pruned_checkpoint import prune_components
+from fairseq_lottery.heads.searches.importance_file import (
+    is_importance_steps,
+    load_importance_steps,
+)
 from fairseq_lottery.options.axes import STRATEGY
 
 
@@ -87,8 +93,13 @@ def prune(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Print the agreement of choices, or of two measures."""
+    """Print the agreement of choices, of two measures, or of the importance in searches."""
     types = _types(args.types)
+    if all(is_importance_steps(path) for path in args.files):
+        if types is not None:
+            raise LotteryError("--types applies to choices; leave it out for importance")
+        _compare_searches(args.files, args.kind, args.json)
+        return
     if all(is_scores(path) for path in args.files):
         if types is not None:
             raise LotteryError("--types applies to choices; leave it out for files of scores")
@@ -99,8 +110,33 @@ def compare(args: argparse.Namespace) -> None:
     else:
         result = agreement([load_choice(path)[0] for path in args.files], args.kind, types)
     if args.json:
-        plain = {k: None if v != v else v for k, v in asdict(result).items()}
-        print(json.dumps(plain, indent=2))
+        print(json.dumps(_plain(result), indent=2))
         return
     for name, value in asdict(result).items():
         print(f"{name:>12}  {value:.4f}" if isinstance(value, float) else f"{name:>12}  {value}")
+
+
+def _compare_searches(files: Sequence[str], kind: str, as_json: bool) -> None:
+    """Print each search's importance against its first step, and all searches' at each step."""
+    searches = [load_importance_steps(path) for path in files]
+    tables = {path: evolution(one, kind) for path, one in zip(files, searches)}
+    if len(searches) > 1:
+        tables["all"] = agreement_by_step(searches, kind)
+    if as_json:
+        plain = {name: [_plain(step) for step in steps] for name, steps in tables.items()}
+        print(json.dumps(plain, indent=2))
+        return
+    for name, steps in tables.items():
+        title = f"the {len(files)} searches with each other" if name == "all" else name
+        print(f"{title}\n  step  {kind + ' kept':>14}  compared  spearman  kendall")
+        for step in steps:
+            kept = ",".join(map(str, step.kept))
+            print(
+                f"  {step.step:>4}  {kept:>14}  {step.components:>8g}  {step.spearman:>8.4f}"
+                f"  {step.kendall:>7.4f}"
+            )
+
+
+def _plain(result: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON stores it, with null for NaN."""
+    return {name: None if value != value else value for name, value in asdict(result).items()}

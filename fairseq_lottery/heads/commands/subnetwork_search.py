@@ -22,6 +22,7 @@ from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.loaded_heads import LoadedHeads
 from fairseq_lottery.heads.measures.loaded_measures import Evaluator, measure_importance
+from fairseq_lottery.heads.searches.importance_file import StepImportance, save_importance_steps
 from fairseq_lottery.heads.searches.search import (
     Choice,
     Estimate,
@@ -39,6 +40,8 @@ from fairseq_lottery.tickets.draw import PrecomputedMask
 
 #: share per step: of the components of a kind, or of the weights that remain
 _STEP = 0.1
+#: the file with the importance at every step, beside those of the subnetworks
+_IMPORTANCE = "importance"
 #: the prunable set of m-pruning: Prasanna et al. do not prune embeddings
 _PRUNABLE = "no-embeddings"
 
@@ -56,11 +59,14 @@ def search(args: argparse.Namespace) -> None:
 def _search_components(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     loaded, sample, start = load_inputs(args)
     evaluate = Evaluator(loaded, sample, args.metric, args.remove_bpe)
+    estimates: list[StepImportance] = []
 
     def estimate(components: ComponentMask) -> Scores:
-        return measure_importance(
+        scores = measure_importance(
             loaded, sample, per=args.per, start=components, normalise=args.normalise
         )
+        estimates.append(StepImportance(components, scores))
+        return scores
 
     if args.kind:
         steps = _by_kind(args, start, estimate, evaluate)
@@ -71,6 +77,9 @@ def _search_components(args: argparse.Namespace, paths: dict[str, Path]) -> None
     for name, components in subnetworks(good, args.seed).items():
         save_choice(paths[name], components, {**record, "subnetwork": name}, args.overwrite)
         show(paths[name], components)
+    if estimates:
+        kinds = [args.kind] if args.kind else ["heads", "blocks"]
+        save_importance_steps(paths[_IMPORTANCE], estimates, kinds, record, args.overwrite)
 
 
 def _by_kind(
@@ -178,9 +187,10 @@ def _refuse_unused(args: argparse.Namespace) -> None:
 
 
 def _paths(args: argparse.Namespace) -> dict[str, Path]:
-    """Return subnetwork -> output file; refuse to overwrite one without --overwrite."""
+    """Return subnetwork, or importance -> output file; refuse to overwrite without --overwrite."""
     out = Path(args.out)
-    paths = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in SUBNETWORKS}
+    names = SUBNETWORKS if args.kind == "weights" else (*SUBNETWORKS, _IMPORTANCE)
+    paths = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in names}
     for path in paths.values():
         if os.path.lexists(path) and not args.overwrite:
             raise LotteryError(f"{path} exists already; remove it or choose another --out")

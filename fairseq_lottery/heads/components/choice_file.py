@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
@@ -39,18 +39,38 @@ def load_choice(path: Union[str, Path]) -> tuple[ComponentMask, dict[str, Any]]:
     """Return the choice in a file and its record; see ``stored_content`` for errors."""
     description = "choice of heads and units; make one with fairseq-lottery heads choose"
     with stored_content(path, _FORMAT, description) as (content, anatomy, record):
-        pruned: Any = content.get("closed")
-        if not _are_lists(pruned):
-            raise LotteryError(
-                f"closed must map {', '.join(KINDS)} to module -> list of pruned components"
-            )
-        return ComponentMask(anatomy, pruned, str(content.get("mode"))), record
+        return ComponentMask(anatomy, pruned_in(content), str(content.get("mode"))), record
 
 
-def save_json(path: Union[str, Path], content: Mapping[str, Any], overwrite: bool) -> None:
-    """Write JSON that people read, atomically."""
+def pruned_in(content: Mapping[str, Any]) -> Any:
+    """Return kind -> module -> numbers of pruned components; ``ComponentMask`` checks these.
+
+    Raises:
+        LotteryError: ``closed`` is malformed.
+    """
+    pruned: Any = content.get("closed")
+    if not _are_lists(pruned):
+        raise LotteryError(
+            f"closed must map {', '.join(KINDS)} to module -> list of pruned components"
+        )
+    return pruned
+
+
+def save_json(
+    path: Union[str, Path], content: Mapping[str, Any], overwrite: bool, indent: Optional[int] = 1
+) -> None:
+    """Write JSON that people read, atomically; on one line if ``indent`` is None."""
     with replacing(path, overwrite) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def names_format(path: Union[str, Path], file_format: str) -> bool:
+    """Return whether a file can be read and names a format."""
+    try:
+        read_stored(path, file_format, "file")
+    except LotteryError:
+        return False
+    return True
 
 
 def read_stored(path: Union[str, Path], file_format: str, description: str) -> dict[str, Any]:

@@ -41,8 +41,6 @@ def rank_agreement(a: Scores, b: Scores, kind: str = "heads") -> RankAgreement:
     Raises:
         LotteryError: there are no scores, they are of different models, or not finite.
     """
-    from scipy.stats import kendalltau, spearmanr
-
     sizes = [{n: tuple(v.shape) for n, v in one.get(kind, {}).items()} for one in (a, b)]
     if sizes[0] != sizes[1]:
         raise LotteryError(f"the two measures have scores for the {kind} of different models")
@@ -53,14 +51,23 @@ def rank_agreement(a: Scores, b: Scores, kind: str = "heads") -> RankAgreement:
     )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise LotteryError(f"the scores of the {kind} are not all finite")
-    varied = np.ptp(first) > 0 and np.ptp(second) > 0
+    spearman, kendall = correlations(first, second)
     count = count_to_prune(0.5, len(first))
     ends = [set(one.argsort(kind="stable")[:count].tolist()) for one in (first, second)]
     return RankAgreement(
         components=len(first),
-        spearman=float(spearmanr(first, second)[0]) if varied else math.nan,
-        kendall=float(kendalltau(first, second)[0]) if varied else math.nan,
+        spearman=spearman,
+        kendall=kendall,
         lowest=count,
         overlap=len(ends[0] & ends[1]) / count,
         chance=count / len(first),
     )
+
+
+def correlations(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return Spearman's rho and Kendall's tau-b; NaN if all values of an array are equal."""
+    from scipy.stats import kendalltau, spearmanr
+
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan, math.nan
+    return float(spearmanr(first, second)[0]), float(kendalltau(first, second)[0])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.heads.components.anatomy import KINDS, Anatomy, layer_of, type_of
-from fairseq_lottery.heads.components.choice_file import read_stored, save_json, stored_content
+from fairseq_lottery.heads.components.choice_file import names_format, save_json, stored_content
 from fairseq_lottery.heads.measures.importance import Scores
 
 _FORMAT = "fairseq_lottery scores 1"
@@ -28,29 +28,41 @@ def save_scores(
     values = [v for modules in scores.values() for v in modules.values()]
     if not all(bool(torch.isfinite(v).all()) for v in values):
         raise LotteryError("some scores are NaN or infinite")
-    plain = {kind: {n: v.tolist() for n, v in modules.items()} for kind, modules in scores.items()}
+    plain = plain_scores(scores)
     sizes = {"heads": dict(anatomy.heads), "units": dict(anatomy.units)}
     content = {"format": _FORMAT, **sizes, "scores": plain, "record": dict(record)}
     save_json(path, content, overwrite)
 
 
+def plain_scores(scores: Scores, digits: int = 17) -> dict[str, dict[str, list[float]]]:
+    """Return scores as JSON stores them, rounded to a number of significant digits."""
+
+    def rounded(value: float) -> float:
+        return value if digits >= 17 else float(f"{value:.{digits}g}")
+
+    return {
+        kind: {name: [rounded(value) for value in tensor.tolist()] for name, tensor in one.items()}
+        for kind, one in scores.items()
+    }
+
+
 def is_scores(path: Union[str, Path]) -> bool:
     """Return whether a file names the format of scores."""
-    try:
-        read_stored(path, _FORMAT, "scores")
-    except LotteryError:
-        return False
-    return True
+    return names_format(path, _FORMAT)
 
 
 def load_scores(path: Union[str, Path]) -> tuple[Anatomy, Scores, dict[str, Any]]:
     """Return anatomy, scores and record in a file; see ``stored_content`` for errors."""
     description = "file of scores; make one with fairseq-lottery heads importance"
     with stored_content(path, _FORMAT, description) as (content, anatomy, record):
-        scores = content.get("scores")
-        if not isinstance(scores, dict) or not set(scores) <= set(KINDS):
-            raise LotteryError(f"scores must map {', '.join(KINDS)} to module -> numbers")
-        return anatomy, {kind: _scores(kind, m, anatomy) for kind, m in scores.items()}, record
+        return anatomy, read_scores(content.get("scores"), anatomy), record
+
+
+def read_scores(scores: Any, anatomy: Anatomy) -> Scores:
+    """Return scores of a file; raise ``LotteryError`` if they are malformed."""
+    if not isinstance(scores, dict) or not set(scores) <= set(KINDS):
+        raise LotteryError(f"scores must map {', '.join(KINDS)} to module -> numbers")
+    return {kind: _scores(kind, modules, anatomy) for kind, modules in scores.items()}
 
 
 def _scores(kind: str, modules: Any, anatomy: Anatomy) -> dict[str, Tensor]:
