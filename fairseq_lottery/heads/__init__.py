@@ -9,17 +9,21 @@ from fairseq_lottery.lazy_names import lazy_names
 
 #: module -> its public names
 _NAMES = {
+    "choices.kept_counts": ("keep_counts",),
     "choices.stability": ("Agreement", "agreement"),
     "choices.strategies": ("STRATEGIES",),
     "choices.strategy_input": ("StrategyInput",),
+    "choices.survivors": ("combine",),
     "components.anatomy": ("ATTENTIONS", "FFNS", "KINDS", "Anatomy", "layer_of", "type_of"),
     "components.component_mask": ("MODES", "ComponentMask"),
     "components.choice_file": ("load_choice", "save_choice"),
     "components.pruned_weights": ("clear_biases", "find_pruned", "weight_masks", "restrict"),
     "gates.gates": ("Gates",),
     "measures.importance": ("importance", "normalised"),
+    "measures.importance_steps": ("agreement_by_step", "evolution"),
     "measures.measures": ("MEASURES", "MeasureInput", "find_measure", "measure"),
     "measures.rank_agreement": ("RankAgreement", "rank_agreement"),
+    "searches.importance_file": ("StepImportance", "load_importance_steps"),
     "searches.search": ("Step", "m_pruning", "s_pruning", "stepwise", "survivors"),
     "searches.subnetworks": ("subnetworks",),
 }

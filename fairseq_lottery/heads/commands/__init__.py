@@ -23,6 +23,7 @@ STEPS = {
     "importance": ("measurement", "score all components by a measure"),
     "ablate": ("measurement", "measure the effect of pruning each head alone"),
     "choose": ("choice", "choose components to prune, by a strategy"),
+    "combine": ("choice", "keep what several choices keep, as those of several seeds"),
     "prune": ("choice", "prune a choice in a trained model, without training"),
     "search": ("subnetwork_search", "prune step by step while the metric is high enough"),
     "curve": ("measurement", "measure the metric by pruned share, without training"),
@@ -34,6 +35,7 @@ EXAMPLES = {
     "importance": "dense/checkpoint_best.pt --out scores.json",
     "ablate": "dense/checkpoint_best.pt --sentences 100 --out exact.json",
     "choose": "--scores scores.json --strategy lowest --share 0.5 --out half.json",
+    "combine": "seed1/half.json seed2/half.json --survivors super --out super.json",
     "prune": "dense/checkpoint_best.pt --components half.json --out zero-shot.pt",
     "search": "dense/checkpoint_best.pt --kind heads --enough 0.95 --out found.json",
     "curve": "dense/checkpoint_best.pt --scores scores.json --out curve.json",
@@ -43,7 +45,7 @@ EXAMPLES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the eight steps and their flags."""
+    """Add the steps and their flags."""
     steps = parser.add_subparsers(dest="action", metavar="STEP", required=True)
     added = {
         name: steps.add_parser(
@@ -86,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       " pruned in the result")  # fmt: skip
     step.add_argument("--count", type=int, metavar="N", help="number of components that are"
                       " pruned in the result")  # fmt: skip
+    step.add_argument("--keep", nargs="+", metavar="TYPE=N,N", help="number of components that"
+                      " each layer of a type keeps, as enc_self=4,2,1; by the strategy lowest,"
+                      " highest or random within a layer")  # fmt: skip
     step.add_argument("--types", metavar="T,T", help="only these types: enc_self, dec_self,"
                       " enc_dec (heads), enc_ffn, dec_ffn")  # fmt: skip
     step.add_argument("--uniform", action="store_true", help="pruned heads attend evenly instead of"
@@ -98,6 +103,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step.add_argument("--without-role", metavar="ROLE", help="prune heads without this role"
                       " first")  # fmt: skip
     _add_start(step)
+
+    step = added["combine"]
+    step.add_argument("files", nargs="+", metavar="CHOICE", help="choices for one model")
+    step.add_argument("--survivors", required=True, help="super (components that all choices keep),"
+                      " anti (that all prune) or average (that the most keep)")  # fmt: skip
+    step.add_argument("--share", type=float, metavar="S", help="for average: share of the"
+                      " components that is pruned (as in the mean of the choices)")  # fmt: skip
+    step.add_argument("--count", type=int, metavar="N", help="for average: number of components"
+                      " that are pruned")  # fmt: skip
+    step.add_argument("--kind", help="only heads, units or blocks (all kinds that some choice"
+                      " prunes)")  # fmt: skip
+    step.add_argument("--types", metavar="T,T", help="only these types, as given to heads"
+                      " choose")  # fmt: skip
+    step.add_argument("--seed", type=int, default=1, help="for average: seed of the order of"
+                      " components that equally many choices keep (1)")  # fmt: skip
+    _add_out(step, "JSON")
 
     step = added["prune"]
     step.add_argument("file", help="checkpoint or compact file")

@@ -9,9 +9,11 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_source
 from fairseq_lottery.heads.choices.head_roles import HeadRole, load_role
+from fairseq_lottery.heads.choices.kept_counts import keep_counts, read_counts
 from fairseq_lottery.heads.choices.stability import agreement
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
+from fairseq_lottery.heads.choices.survivors import combine as combine_choices
 from fairseq_lottery.heads.commands.messages import record_of, show
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
@@ -52,7 +54,14 @@ def choose(args: argparse.Namespace) -> None:
     inputs = StrategyInput(
         start, args.kind, args.share, args.count, types, scores, args.seed, args.at_least, role
     )
-    components = STRATEGIES[args.strategy](inputs)
+    if args.keep:
+        for name in ("share", "count", "types", "at_least"):
+            if getattr(args, name):
+                flag = "--" + name.replace("_", "-")
+                raise LotteryError(f"--keep excludes {flag}; leave {flag} out")
+        components = keep_counts(inputs, read_counts(args.keep), args.strategy)
+    else:
+        components = STRATEGIES[args.strategy](inputs)
     record = record_of(args, **({"scored": score_record} if score_record else {}))
     save_choice(args.out, components, record, args.overwrite)
     show(args.out, components)
@@ -85,6 +94,18 @@ def _types(text: Optional[str]) -> Optional[tuple[str, ...]]:
             " out"
         )
     return types
+
+
+def combine(args: argparse.Namespace) -> None:
+    """Write a choice that keeps the survivors of several choices."""
+    choices = [load_choice(path)[0] for path in args.files]
+    types = _types(args.types)
+    components = combine_choices(
+        choices, args.survivors, args.kind, types, args.share, args.count, args.seed
+    )
+    record = record_of(args, digests=[choice.digest() for choice in choices])
+    save_choice(args.out, components, record, args.overwrite)
+    show(args.out, components)
 
 
 def prune(args: argparse.Namespace) -> None:
