@@ -62,6 +62,10 @@ def test_rewinds_by_round_and_masks_that_keep_trained_values(toy_data, tmp_path)
     for name in cells[:2]:  # every round prunes survivors of the round before
         less, more = (zeros(places[name, sparsity] / "best.pt") for sparsity in rounds)
         assert all(bool((less[m] <= more[m]).all()) for m in less if "embed" not in m)
+    untrained, trained = (
+        load_ticket(places[name, 0.488] / "ticket.safetensors").mask for name in cells[:0:-1]
+    )
+    assert untrained == trained, "controls of one seed and sparsity have one mask"
     ranked, random = (zeros(places[name, 0.488] / "best.pt") for name in cells[:2])
     assert any(not torch.equal(ranked[m], random[m]) for m in ranked)
     assert not list(Path(out).rglob("checkpoint*.pt")), "checkpoints go with their last reader"

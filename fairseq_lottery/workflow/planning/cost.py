@@ -188,6 +188,8 @@ def _bytes_after(
                 size.pop(stage.folder, None)
         if not is_start:
             for file in stage.leaves:
+                if _kind(file) == "checkpoints" and "checkpoints" in keep:
+                    continue  # counted with the folder of its training
                 if file.endswith((".pt", ".safetensors")):
                     is_ticket = file.endswith("ticket.safetensors")
                     share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1

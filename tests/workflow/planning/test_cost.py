@@ -143,6 +143,15 @@ def test_disk_of_what_is_kept(tmp_path):
     assert final(["checkpoints"]) == 8 + 2 * 36
 
 
+def test_a_checkpoint_whose_moments_are_kept_is_deleted_after_the_draw(tmp_path):
+    def final(keep):
+        kept = {"lr-rewind": {"moments": "keep"}}
+        return cost_of(small(tmp_path, kept, sparsities=[0.5], keep=keep)).final / MB
+
+    assert final([]) == 8
+    assert final(["checkpoints"]) == 8 + 2 * 36
+
+
 def test_without_parameters_nobody_knows_the_disk(tmp_path):
     found = cost_of(small(tmp_path, cost={"seconds_per_update": 0.5}))
     assert (found.peak, found.final) == (None, None)
