@@ -165,6 +165,10 @@ def test_an_adopted_run_is_the_dense_one(toy_data, tmp_path, toy):
     assert "note:" not in said  # plain adam is what masked_adam is without a mask
     assert before == {path: path.stat().st_mtime_ns for path in toy.path("plain").iterdir()}
     assert scores(tmp_path / "runs")["slt", 0.5]["pruned"] == 21_488
+    kept = [{"lr-rewind": {"moments": "keep"}}]
+    other = configure(tmp_path, toy_data, techniques=kept, adopt=adopt)
+    said = run(other, "--out", tmp_path / "kept", code=2).stderr
+    assert "has no optimizer state of a masked optimizer" in said and said.count("\n") == 1
     other = configure(tmp_path, toy_data, techniques=["slt"], adopt=adopt, rewind=7)
     said = run(other, code=2).stderr
     assert "has no checkpoint of update 7, only of 5, " in said

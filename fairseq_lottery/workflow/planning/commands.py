@@ -146,7 +146,9 @@ class _Writer:
         if training.adopted is not None and training.ticket is None and training.pruning is None:
             kind, title = "adopt", "adopt the dense run"
             run = training.adopted[0]
-            facts["adopts"] = {"run": run, "updates": snapshots, "last": training.updates}
+            last = training.updates
+            facts["adopts"] = {"run": run, "updates": snapshots, "last": last}
+            facts["adopts"] |= {"moments": True} if keeps_state else {}
             command = self.module("fairseq_lottery.workflow.stages.adopt", *(
                 *("--run", run, "--out", training.folder, "--updates", *snapshots),
                 *("--last", training.updates, "--models", *models),

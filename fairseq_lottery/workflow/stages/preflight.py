@@ -24,7 +24,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             ``task``: name of the task.
             ``words``: arguments of the command ``train`` and, if the task translates, ``generate``.
             ``weights``: the flags of ``train`` that decide the weights.
-            ``adopt``: ``run``, ``updates`` and ``last`` of every run to adopt.
+            ``adopt``: ``run``, ``updates`` and ``last`` of every run to adopt, and ``moments``
+            if its optimizer state is read.
             ``scores``: names of all scores; users' own ones must be importable.
             ``scheduled``: scores of pruning schedules.
             ``at_once``: scores of pruning schedules that start at the first update.
@@ -98,6 +99,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             run = Path(request["run"])
             adoptable(run, request["updates"], request["last"])
             last = read_source(run / "checkpoint_last.pt")
+            if request.get("moments"):
+                last.optimizer_state()  # plain fairseq's does not name parameters
             dictionaries_in(task.find_folder(settings), last)
             differing = ", ".join(differences(run, expected))
             notes += [f"the run in {run} was trained with {differing}"] if differing else []

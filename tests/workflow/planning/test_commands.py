@@ -421,6 +421,7 @@ def test_moments_of_an_adopted_run_are_read_where_it_lies(tmp_path):
     (adopt,) = [stage for stage in work.stages if stage.kind == "adopt"]
     assert draw.needs == (f"{adopt.folder}/snapshot_50.safetensors",)
     assert [Path(file).name for file in adopt.leaves] == ["snapshot_50.safetensors", "best.pt"]
+    assert adopt.facts["adopts"]["moments"] is True
 
 
 def test_rewinding_to_the_end_reads_one_snapshot(tmp_path):
