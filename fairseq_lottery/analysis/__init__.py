@@ -9,7 +9,7 @@ from fairseq_lottery.lazy_names import lazy_names
 
 #: module -> its public names
 _NAMES = {
-    "registry": ("Measure", "find_measure", "measure", "measures"),
+    "registry": ("Measure", "find_measure", "measure", "registered_measures"),
     "model_file": ("ModelFile",),
     "recording.corpus": ("Corpus", "read_corpus"),
     "recording.recorder": ("record",),

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 
 from fairseq_lottery.analysis.model_file import ModelFile
 from fairseq_lottery.analysis.recording.recording import Recording
-from fairseq_lottery.analysis.registry import OVER, Measure, Row, find_measure, measures
+from fairseq_lottery.analysis.registry import OVER, Measure, Row, find_measure, registered_measures
 from fairseq_lottery.errors import LotteryError
 
 #: what a measure reads
@@ -72,7 +72,8 @@ def select_measures(
     """
     order = list(OVER)
     known = sorted(
-        measures(command, kind, models).values(), key=lambda one: (order.index(one.over), one.name)
+        registered_measures(command, kind, models).values(),
+        key=lambda one: (order.index(one.over), one.name),
     )
     if names is None:
         if not known:

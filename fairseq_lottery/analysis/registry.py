@@ -114,7 +114,7 @@ def _import_measures() -> None:
         importlib.import_module(f"{package.__name__}.{module.name}")
 
 
-def measures(
+def registered_measures(
     command: Optional[str] = None, reads: Optional[str] = None, models: Optional[int] = None
 ) -> dict[str, Measure]:
     """Return the measures of a command by name, in the order of their names.
@@ -140,7 +140,7 @@ def find_measure(name: str) -> Measure:
     Raises:
         LotteryError: no measure has this name.
     """
-    known = measures()
+    known = registered_measures()
     if ":" in name:
         function = load_own("measure", name)
         for one in _registry.values():

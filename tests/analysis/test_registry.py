@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from fairseq_lottery.analysis import registry
-from fairseq_lottery.analysis.registry import find_measure, measure, measures
+from fairseq_lottery.analysis.registry import find_measure, measure, registered_measures
 from fairseq_lottery.errors import LotteryError
 
 
 @pytest.fixture
 def registered(monkeypatch):
     """A copy of the registry, for measures of a test."""
-    measures()
+    registered_measures()
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
 
 
@@ -27,9 +27,10 @@ def counted(registered):
 
 def test_a_decorator_is_enough(counted):
     assert [*counted.rows(2, 3)] == [{"measure": "counted", "matrix": "fc1", "value": 5}]
-    assert "counted" in measures(command="similarity", reads="file", models=2)
-    assert "counted" not in measures(reads="recording")
-    assert "counted" not in measures(models=1) | measures(command="complexity")
+    assert "counted" in registered_measures(command="similarity", reads="file", models=2)
+    assert "counted" not in registered_measures(reads="recording")
+    others = registered_measures(models=1) | registered_measures(command="complexity")
+    assert "counted" not in others
 
 
 def test_the_number_of_models_is_checked(counted):

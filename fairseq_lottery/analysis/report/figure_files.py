@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
-from fairseq_lottery.analysis.registry import Row, measures
+from fairseq_lottery.analysis.registry import Row, registered_measures
 from fairseq_lottery.analysis.report.component_figures import component_curves
 from fairseq_lottery.analysis.report.curve_figures import layer_curves, layer_lines
 from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
@@ -48,7 +48,7 @@ def plot(
 
 def _measures_of(rows: Sequence[Row]) -> dict[str, MeasureRecord]:
     """Return the titles of measures; rows of commands may have names that are not registered."""
-    known = measures()
+    known = registered_measures()
     records = {}
     for name in dict.fromkeys(str(row["measure"]) for row in rows):
         one = known.get(name)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.analysis.registry import Measure, Row, find_measure, measures
+from fairseq_lottery.analysis.registry import Measure, Row, find_measure, registered_measures
 from fairseq_lottery.analysis.sweep.settings import ROLE_LABELS, Settings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
@@ -31,7 +31,7 @@ def choose_measures(settings: Settings) -> dict[str, Measure]:
     for name, file in settings.labels.items():
         if not is_plain(file):
             raise LotteryError(f"there is no file {file}, which labels has as {name}")
-    known = measures()
+    known = registered_measures()
     complete = {
         name: replace(known[name], function=partial(_roles, name, settings))
         for name in ROLES

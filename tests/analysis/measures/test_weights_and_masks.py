@@ -8,7 +8,7 @@ import torch
 from scipy.stats import hypergeom
 from small import MATRICES, PRUNABLE, full_mask, save_checkpoint, save_snapshot_of, weights
 
-from fairseq_lottery.analysis import ModelFile, find_measure, measures
+from fairseq_lottery.analysis import ModelFile, find_measure, registered_measures
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, overlap, select
 
@@ -45,9 +45,10 @@ def values(name, *given):
 
 def test_they_are_measures_of_commands_that_take_files():
     assert {"mask-overlap", "mask-overlap-z", "sign-agreement", "weight-distance"} <= set(
-        measures("similarity", "file", 2)
+        registered_measures("similarity", "file", 2)
     )
-    assert {"dead-rows", "dead-columns", "survivor-norm"} <= set(measures("complexity", "file", 1))
+    of_files = registered_measures("complexity", "file", 1)
+    assert {"dead-rows", "dead-columns", "survivor-norm"} <= set(of_files)
 
 
 def test_rows_say_where_a_matrix_is(models):

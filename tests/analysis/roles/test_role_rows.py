@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from fairseq_lottery.analysis.recording.recording import Recording
-from fairseq_lottery.analysis.registry import measures
+from fairseq_lottery.analysis.registry import registered_measures
 from fairseq_lottery.analysis.roles.role_tests import THRESHOLDS
 from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
 from fairseq_lottery.analysis.roles.rows.pattern_rows import pattern_rows
@@ -173,12 +173,12 @@ def test_every_head_has_one_pattern(tmp_path):
 
 def test_measures_need_a_recording_only(tmp_path):
     recording = opened(tmp_path, maps=random_maps(3))
-    found = measures("roles", models=1)
+    found = registered_measures("roles", models=1)
     assert list(found) == ["argmax-roles", "attention-patterns", "sieve-bias"]
     for one in found.values():
         rows = list(one.rows(recording))
         assert rows and all(row["measure"] == one.name for row in rows)
-    (pairs,) = measures("roles", models=2).values()
+    (pairs,) = registered_measures("roles", models=2).values()
     same = list(pairs.rows(recording, recording))
     assert set(values(same, statistic="same")) == {1}
     other = opened(tmp_path, "o", maps=random_maps(4))

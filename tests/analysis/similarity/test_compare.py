@@ -8,7 +8,7 @@ from scipy.stats import pearsonr
 from small_recording import attention, write_recording
 
 from fairseq_lottery.analysis.recording.recording import KINDS
-from fairseq_lottery.analysis.registry import measures
+from fairseq_lottery.analysis.registry import registered_measures
 from fairseq_lottery.analysis.similarity import recorded
 from fairseq_lottery.analysis.similarity.compare import compare_models
 from fairseq_lottery.analysis.similarity.moments import Moments
@@ -38,7 +38,7 @@ def values(results, measure, **columns):
 def test_every_measure_has_a_row_for_each_pair_of_layers(dense, tmp_path):
     results = compare_models(dense, write_recording(tmp_path / "other", seed=1))
     assert list(dict.fromkeys(row["measure"] for row in results.rows)) == ALL
-    assert set(ALL) == set(measures("similarity", "recording", 2))
+    assert set(ALL) == set(registered_measures("similarity", "recording", 2))
     pairs = {(layer, other) for layer in (1, 2) for other in (1, 2)}
     for name in ALL:
         places = values(results, name)
