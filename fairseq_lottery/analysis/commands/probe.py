@@ -75,13 +75,7 @@ def run(args: argparse.Namespace) -> None:
     )
     models = _recordings(args)
     by_model = {name: session.portions(recordings) for name, recordings in models.items()}
-    known = [one.train.task.name for one in next(iter(by_model.values()))]
-    for name, tasks in groups.items():
-        for task in tasks:
-            if task not in known:
-                raise LotteryError(
-                    f"--group {name} has the task {task!r}; choose from {', '.join(known)}"
-                )
+    _refuse_groups(groups, next(iter(by_model.values())))
     total = sum(
         len(one.train.recording.layers(one.train.task.part))
         for portions in by_model.values()
@@ -163,6 +157,21 @@ def _groups(texts: list[str]) -> dict[str, list[str]]:
             raise LotteryError(f"--group {text} is malformed; give NAME=TASK,TASK")
         groups[name] = tasks.split(",")
     return groups
+
+
+def _refuse_groups(groups: dict[str, list[str]], portions: Any) -> None:
+    """Refuse groups of other tasks, or of encoder and decoder, before hours of training."""
+    parts = {one.train.task.name: one.train.task.part for one in portions}
+    for name, tasks in groups.items():
+        for task in tasks:
+            if task not in parts:
+                raise LotteryError(
+                    f"--group {name} has the task {task!r}; choose from {', '.join(parts)}"
+                )
+        if len({parts[task] for task in tasks}) > 1:
+            raise LotteryError(
+                f"--group {name} has tasks of encoder and decoder; name a group for each"
+            )
 
 
 def _numbers(flag: str, text: str, kind: Any) -> Any:

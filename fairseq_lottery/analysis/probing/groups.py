@@ -47,7 +47,8 @@ def relative_scores(
         groups: group -> names of its tasks; by default each task is a group.
 
     Raises:
-        LotteryError: a task of a group has no rows, or a task's mean is 0.
+        LotteryError: a task of a group has no rows, a task's mean is 0, or the tasks of a group
+            have no layer in common.
     """
     scores = mean_scores(rows)
     groups = groups or {task: (task,) for task in scores}
@@ -65,14 +66,21 @@ def relative_scores(
             relative[task] = {p: 100 * (v - mean) / mean for p, v in scores[task].items()}
     table: list[Row] = []
     for group, tasks in groups.items():
-        for place in relative[tasks[0]]:
-            if all(place in relative[task] for task in tasks):
-                model, part, layer = place
-                row: dict[str, Union[str, int, float]] = {
-                    "measure": "probe", "task": group, "part": part, "layer": layer,
-                    "statistic": PERCENT, "value": fmean(relative[task][place] for task in tasks),
-                }  # fmt: skip
-                if model:
-                    row["model"] = model
-                table.append(row)
+        common = [p for p in relative[tasks[0]] if all(p in relative[task] for task in tasks)]
+        if not common:
+            parts = {task: next(iter(scores[task]))[1] for task in tasks}
+            raise LotteryError(
+                f"the tasks of group {group} have no layer in common"
+                f" ({', '.join(f'{task}: {part}' for task, part in parts.items())}); name a group"
+                " for encoder and decoder each"
+            )
+        for model, part, layer in common:
+            row: dict[str, Union[str, int, float]] = {
+                "measure": "probe", "task": group, "part": part, "layer": layer,
+                "statistic": PERCENT,
+                "value": fmean(relative[task][model, part, layer] for task in tasks),
+            }  # fmt: skip
+            if model:
+                row["model"] = model
+            table.append(row)
     return table

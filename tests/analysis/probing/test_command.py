@@ -123,6 +123,17 @@ def test_spelling_of_label_files():
         (["--labels", "{0}/valid.pos", "--batch", "0"], "--batch 0 is out of range"),
         (["--labels", "{0}/valid.pos", "--group", "x"], "--group x is malformed"),
         (["--labels", "{0}/valid.pos", "--group", "x=y"], "--group x has the task 'y'"),
+        (
+            [
+                "--labels",
+                "a={0}/valid.pos",
+                "--target-labels",
+                "b={0}/valid.pos",
+                "--group",
+                "x=a,b",
+            ],
+            "--group x has tasks of encoder and decoder",
+        ),
         (["--labels", "{0}/valid.pos", "--out", "{0}"], "exists already"),
         (["--alignment", "{0}/valid.align"], "has 1 sentences, expected all 100"),
     ],

@@ -64,6 +64,9 @@ def test_a_layer_that_a_task_lacks_has_no_row():
 def test_unknown_tasks_and_means_of_zero():
     with pytest.raises(LotteryError, match="'chunk', which was not probed; choose from upos, ner"):
         relative_scores(ROWS, {"syntax": ["chunk"]})
+    other = [{**one, "part": "decoder"} for one in ROWS if one["task"] == "ner"]
+    with pytest.raises(LotteryError, match="ner: decoder, upos: encoder"):
+        relative_scores([*ROWS[:6], *other], {"both": ["ner", "upos"]})
     with pytest.raises(LotteryError, match="the mean score of upos is 0"):
         relative_scores([row("a", "upos", 1, 1, 0.0)])
 
