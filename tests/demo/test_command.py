@@ -67,6 +67,15 @@ def test_a_folder_of_another_seed_is_refused(made):
     assert path.read_bytes() == before
 
 
+def test_labels_are_written_for_the_same_seed_and_sizes(made, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(prepare, "write_labels", lambda *given: written.append(given))
+    made(3)
+    assert written == []
+    prepare.prepare(tmp_path / "demo", 3, labels=True)
+    assert written == [(tmp_path / "demo" / "text", 3, prepare.SIZES)]
+
+
 def test_the_data_can_be_made_alone(made, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "show", lambda *given: pytest.fail("something was run"))
     monkeypatch.setattr(demo, "require", lambda *packages: None)
