@@ -10,6 +10,8 @@ from fairseq_lottery.analysis.recording.recording import Array
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.streams import raw_bits
 
+#: most sentences of a subset
+_MOST = 1 << 26
 PORTIONS = ("train", "dev", "test")
 
 
@@ -28,13 +30,15 @@ def split_sentences(
         seed: seed of the order.
 
     Raises:
-        LotteryError: the shares do not sum to 1, or a portion is empty.
+        LotteryError: the shares do not sum to 1, a portion is empty, or the subset is too large.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise LotteryError(
             f"--shares {','.join(f'{share:g}' for share in shares)} do not fit; give three shares"
             " above 0 that sum to 1"
         )
+    if of > _MOST:
+        raise LotteryError(f"a subset of {of} sentences is too large; at most {_MOST}")
     ranks = raw_bits(f"probe-split|{seed}", of)
     ordered = np.array(numbers)[np.argsort(ranks[np.array(numbers)], kind="stable")]
     ends = np.rint(np.cumsum(shares) * len(ordered)).astype(int)

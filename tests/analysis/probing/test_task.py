@@ -118,6 +118,15 @@ def test_unknown_words_and_compatible_characters_match(tmp_path):
     assert labels.values["last"] == ("x", "y")
 
 
+def test_records_that_do_not_fit_themselves(tmp_path):
+    layers = {"encoder": [np.zeros((3, 2))], "decoder": [np.zeros((3, 2))]}
+    recording = make_recording(tmp_path / "r", [["a"]] * 3, layers, numbers=[0, 1, 9], of=3)
+    with pytest.raises(LotteryError, match="sentence 9 of 3"):
+        match_labels(recording, "source", labels_in(tmp_path, "a\tx\n\n" * 3))
+    with pytest.raises(LotteryError, match="1000000000000000 sentences is too large"):
+        split_sentences(range(10), 10**15, (0.8, 0.1, 0.1), 1)
+
+
 def test_bad_pairs_and_scores(tmp_path, recording):
     file = labels_in(tmp_path, "0\t5\tx\n\n\n\n")
     with pytest.raises(LotteryError, match="pair 0 5 for sentence 0 of valid, which has 3 and 3"):

@@ -27,6 +27,11 @@ def match_labels(recording: Recording, side: str, file: LabelFile) -> list[Label
         LotteryError: the number of sentences, or a word, does not match.
     """
     record = recording.record
+    if max(record.sentences) >= record.of:
+        raise LotteryError(
+            f"{recording.folder}/record.json has sentence {max(record.sentences)} of {record.of};"
+            " record it again"
+        )
     if len(file.sentences) == record.of:
         selected = [file.sentences[number] for number in record.sentences]
     elif len(file.sentences) == len(record.sentences):
