@@ -182,3 +182,9 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
         "tests": [],
     })  # fmt: skip
     assert found["parameters"] >= 22_529 and found["notes"] == []
+
+
+def test_measures_of_an_analysis_must_exist(ask):
+    assert "problem" not in ask(analysis={})
+    found = ask(analysis={"measures": ["nothing"]})
+    assert found["where"] == ["analyze", "measures"] and "'nothing'" in found["problem"]
