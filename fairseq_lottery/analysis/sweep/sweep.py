@@ -86,7 +86,7 @@ def analyze(
             why = f": {skipped[0].reason}" if skipped else ""
             raise LotteryError(f"no measure could be computed{why}")
         tables = by_command(
-            (task.measure.command, {**task.columns, **row})
+            (task.measure.command, {**row, **task.columns})
             for task, rows in finished
             for row in rows
         )
