@@ -60,14 +60,14 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_lottery.analysis.probing.groups import relative_scores
     from fairseq_lottery.analysis.probing.probe import probe
-    from fairseq_lottery.analysis.probing.session import ProbeSession, Source
+    from fairseq_lottery.analysis.probing.session import LabelSource, ProbeSession
     from fairseq_lottery.analysis.probing.table import group_lines, score_lines
     from fairseq_lottery.analysis.results import Results
 
     settings, groups = _settings(args), _groups(args.group)
     kinds = {"source": args.labels, "target": args.target_labels, "alignment": args.alignment}
     session = ProbeSession(
-        [Source.parse(text, kind) for kind, texts in kinds.items() for text in texts],
+        [LabelSource.parse(text, kind) for kind, texts in kinds.items() for text in texts],
         args.scores,
         args.format,
         _numbers("--shares", args.shares, float),
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> Any:
     from fairseq_lottery.analysis.probing.linear_probe import Schedule
-    from fairseq_lottery.analysis.probing.probe import SOLVERS, Settings
+    from fairseq_lottery.analysis.probing.probe import SOLVERS, ProbeSettings
 
     if args.solver not in SOLVERS:
         raise LotteryError(f"--solver {args.solver} is unknown; choose from {', '.join(SOLVERS)}")
@@ -128,7 +128,7 @@ def _settings(args: argparse.Namespace) -> Any:
     seeds = _numbers("--seeds", args.seeds, int)
     if len(set(seeds)) < len(seeds):
         raise LotteryError(f"--seeds {args.seeds} has a seed twice")
-    return Settings(seeds, args.solver, schedule, not args.no_control)
+    return ProbeSettings(seeds, args.solver, schedule, not args.no_control)
 
 
 def _recordings(args: argparse.Namespace) -> dict[str, Any]:

@@ -26,7 +26,7 @@ MAJORITY, WORD_MAJORITY = "majority", "word-majority"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProbeSettings:
     """How layers are probed.
 
     Attributes:
@@ -82,7 +82,7 @@ class Portions:
 
 def probe(
     portions: Portions,
-    settings: Settings = Settings(),
+    settings: ProbeSettings = ProbeSettings(),
     advance: Callable[[], Any] = lambda: None,
     layers: Optional[Iterable[int]] = None,
 ) -> Iterator[Row]:
@@ -144,7 +144,7 @@ def _baselines(train: Task, test: Task) -> Iterator[tuple[str, float]]:
         yield statistic, score(test, predicted, train.score)
 
 
-def _probe_layer(portions: Portions, settings: Settings, layer: int) -> list[dict[str, float]]:
+def _probe_layer(portions: Portions, settings: ProbeSettings, layer: int) -> list[dict[str, float]]:
     """Return statistic -> value for each seed."""
     parts = (portions.train, portions.dev, portions.test)
     vectors = [one.task.vectors(one.recording, layer) for one in parts]
@@ -219,7 +219,10 @@ def _exact(tasks: Sequence[Task], vectors: Sequence[Array], statistic: str) -> A
 
 
 def _adam(
-    variants: Sequence[Sequence[Task]], vectors: Sequence[Array], settings: Settings, layer: int
+    variants: Sequence[Sequence[Task]],
+    vectors: Sequence[Array],
+    settings: ProbeSettings,
+    layer: int,
 ) -> tuple[list[Array], list[Array], list[float]]:
     """Train probes of each seed.
 

@@ -22,7 +22,7 @@ SIDES = {"source": ("source",), "target": ("target",), "alignment": BOTH}
 
 
 @dataclass(frozen=True)
-class Source:
+class LabelSource:
     """A file of labels as it is asked for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
     name: Optional[str] = None
 
     @classmethod
-    def parse(cls, text: str, kind: str) -> Source:
+    def parse(cls, text: str, kind: str) -> LabelSource:
         """Parse ``[NAME=]FILE[:TASK,TASK]``."""
         name, equals, path = text.partition("=")
         if not equals or "/" in name:
@@ -71,7 +71,7 @@ class ProbeSession:
         split_seed: seed of the division, and of negative pairs.
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[LabelSource]
     scores: Sequence[str] = ()
     format: Optional[str] = None
     shares: Sequence[float] = (0.8, 0.1, 0.1)
@@ -130,7 +130,7 @@ class ProbeSession:
             )
         return list(tasks.values())
 
-    def _file(self, source: Source, subset: str) -> LabelFile:
+    def _file(self, source: LabelSource, subset: str) -> LabelFile:
         path = source.path.replace(SUBSET, subset)
         key = path, source.kind, source.tasks
         if key not in self._files:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from analysis.probing.recordings import make_recording
 
-from fairseq_lottery.analysis.probing.session import Source
+from fairseq_lottery.analysis.probing.session import LabelSource
 from fairseq_lottery.cli.main import main
 
 KINDS = ["NOUN", "VERB", "DET"]
@@ -103,11 +103,11 @@ def test_separate_recordings(folders, capsys):
 
 
 def test_spelling_of_label_files():
-    assert Source.parse("a=b/c.conllu:upos,arc", "source") == Source(
+    assert LabelSource.parse("a=b/c.conllu:upos,arc", "source") == LabelSource(
         "b/c.conllu", "source", ("upos", "arc"), "a"
     )
-    assert Source.parse("/x=y/c", "target") == Source("/x=y/c", "target", (), None)
-    assert Source.parse("c:/d", "source") == Source("c:/d", "source", (), None)
+    assert LabelSource.parse("/x=y/c", "target") == LabelSource("/x=y/c", "target", (), None)
+    assert LabelSource.parse("c:/d", "source") == LabelSource("c:/d", "source", (), None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fairseq_lottery.analysis.probing.exact_probe import (
     pearson,
 )
 from fairseq_lottery.analysis.probing.linear_probe import Schedule, train_probes
-from fairseq_lottery.analysis.probing.probe import Portion, Portions, Settings, probe, score
+from fairseq_lottery.analysis.probing.probe import Portion, Portions, ProbeSettings, probe, score
 from fairseq_lottery.analysis.probing.split import split_sentences
 from fairseq_lottery.analysis.probing.task import Task
 from fairseq_lottery.errors import LotteryError
@@ -212,8 +212,8 @@ def statistics_of(rows, statistic):
 
 
 QUICK = {
-    "adam": Settings(seeds=(1, 2), schedule=Schedule(0.02, epochs=15)),
-    "exact": Settings(seeds=(1, 2), solver="exact"),
+    "adam": ProbeSettings(seeds=(1, 2), schedule=Schedule(0.02, epochs=15)),
+    "exact": ProbeSettings(seeds=(1, 2), solver="exact"),
 }
 
 
@@ -256,8 +256,8 @@ def test_rows_and_equal_seeds(tmp_path):
     chance = np.random.default_rng(0)
     labels = chance.choice(["a", "b", "b"], 600).tolist()
     portions = make_portions(tmp_path, chance.normal(size=(600, 4)), labels, labels)
-    rows = list(probe(portions, Settings((5, 7), schedule=Schedule(epochs=5))))
-    assert rows == list(probe(portions, Settings((5, 7), schedule=Schedule(epochs=5))))
+    rows = list(probe(portions, ProbeSettings((5, 7), schedule=Schedule(epochs=5))))
+    assert rows == list(probe(portions, ProbeSettings((5, 7), schedule=Schedule(epochs=5))))
     assert [(row["statistic"], row.get("seed")) for row in rows] == [
         ("majority", None), ("word-majority", None),
         *(
@@ -266,9 +266,9 @@ def test_rows_and_equal_seeds(tmp_path):
             for name in ("accuracy", "control", "selectivity", "epochs")
         ),
     ]  # fmt: skip
-    alone = list(probe(portions, Settings((7,), schedule=Schedule(epochs=5))))
+    alone = list(probe(portions, ProbeSettings((7,), schedule=Schedule(epochs=5))))
     assert alone[2:] == rows[6:]
-    bare = list(probe(portions, Settings((7,), schedule=Schedule(epochs=5), control=False)))
+    bare = list(probe(portions, ProbeSettings((7,), schedule=Schedule(epochs=5), control=False)))
     assert bare == [*alone[:3], alone[5]]
 
 
@@ -277,7 +277,7 @@ def test_spans_are_scored_by_spans_and_their_control_by_words(tmp_path):
     labels = (["B-X", "I-X", "O", "O", "O"] * 200)[:1000]
     vectors = np.array([[label == name for name in ("B-X", "I-X", "O")] for label in labels]) * 5.0
     words = [f"w{n}" for n in chance.integers(0, 30, 1000)]
-    rows = list(probe(make_portions(tmp_path, vectors, labels, words), Settings(seeds=(1,))))
+    rows = list(probe(make_portions(tmp_path, vectors, labels, words), ProbeSettings(seeds=(1,))))
     assert statistics_of(rows, "span-f1") == statistics_of(rows, "token-accuracy") == [1.0]
     assert statistics_of(rows, "selectivity") == [1 - statistics_of(rows, "control")[0]]
     assert statistics_of(rows, "majority") == [0.0]
@@ -289,7 +289,7 @@ def test_scores_are_predicted_by_ridge_regression(tmp_path):
     numbers = (vectors @ np.arange(5) + chance.normal(size=1000)).tolist()
     words = [f"w{n}" for n in chance.integers(0, 30, 1000)]
     portions = make_portions(tmp_path, vectors, numbers, words)
-    rows = list(probe(portions, Settings(seeds=(1, 2))))
+    rows = list(probe(portions, ProbeSettings(seeds=(1, 2))))
     expected = (30 / 31) ** 0.5  # variance of the signal: 0 + 1 + 4 + 9 + 16
     assert statistics_of(rows, "pearson") == pytest.approx([expected] * 2, abs=0.02)
     assert statistics_of(rows, "selectivity") == pytest.approx([expected] * 2, abs=0.25)
