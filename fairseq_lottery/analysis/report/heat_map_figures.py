@@ -178,10 +178,20 @@ def draw_panels(
     is_spaced: bool = False,
     has_numbers: bool = True,
     row_height: Optional[float] = None,
+    may_be_logarithmic: bool = False,
 ) -> Drawing:
-    """Draw panels of a quantity on one scale; the last arguments are as in ``heat_maps``."""
+    """Draw panels of a quantity on one scale; further arguments are as in ``heat_maps``.
+
+    Args:
+        may_be_logarithmic: whether shares that differ much have a logarithmic scale.
+    """
     values = [v for _, cells in panels.cells for row in cells for v in row if not math.isnan(v)]
     low, high = scale(values, quantity.is_share)
+    logarithmic = quantity.is_share and may_be_logarithmic and is_wide(values)
+    if logarithmic:
+        low = min(value for value in values if value > 0)
+        caption += " The scale is logarithmic"
+        caption += "; orange is 0." if min(values) == 0 else "."
     return figure(
         quantity,
         name,
@@ -199,8 +209,15 @@ def draw_panels(
             is_spaced=is_spaced,
             has_numbers=has_numbers,
             row_height=row_height,
+            logarithmic=logarithmic,
         ),
     )
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Return whether most values are above 0, and the largest is five times the smallest."""
+    positive = [value for value in values if value > 0]
+    return len(positive) > 0.8 * len(values) and max(positive) > 5 * min(positive)
 
 
 def scale(values: Sequence[float], is_share: bool) -> tuple[float, float]:

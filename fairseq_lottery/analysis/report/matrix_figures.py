@@ -76,7 +76,16 @@ def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
         f"{note}"
     )
     height = 0.9 * scene.page.line
-    return draw_panels(shown, "matrices", caption, scene, panels, True, row_height=height)
+    return draw_panels(
+        shown,
+        "matrices",
+        caption,
+        scene,
+        panels,
+        is_spaced=True,
+        row_height=height,
+        may_be_logarithmic=True,
+    )
 
 
 def _layer_labels(columns: Sequence[Optional[tuple[str, int]]]) -> Ticks:

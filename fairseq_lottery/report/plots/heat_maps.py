@@ -90,7 +90,8 @@ def heat_maps(
     bar = figure.colorbar(image, ax=grid, location="top", aspect=40, pad=page.line / height)
     bar.set_label(label)
     if logarithmic:
-        ticks = [share for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if share >= low * 0.999]
+        steps = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+        ticks = [share for share in steps if low * 0.999 <= share <= high * 1.001]
         bar.set_ticks(ticks, minor=False)
         bar.minorticks_off()
     factor = 100 if in_percent else 1

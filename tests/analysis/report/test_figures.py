@@ -235,6 +235,14 @@ def test_the_scale_has_round_ends(values, is_share, ends):
     assert (low, high) == pytest.approx(ends, abs=0.11)
 
 
+@pytest.mark.parametrize("values, wide", [
+    ([0.01, 0.5], True), ([0.2, 0.5], False), ([0.0, 0.1, 0.6], False),
+    ([0.0] + [0.1, 0.6] * 5, True), ([0.0, 0.0], False),
+])  # fmt: skip
+def test_densities_that_differ_much_have_a_logarithmic_scale(values, wide):
+    assert heat_map_figures.is_wide(values) == wide
+
+
 @pytest.mark.parametrize("value, text", [
     (0.9349, ".93"), (-0.1, "-.10"), (0.7, ".70"), (0.001, "0"), (0.996, "1.0"), (2.44, "2.4"),
     (53.1, "53"), (-12.5, "-12"),
