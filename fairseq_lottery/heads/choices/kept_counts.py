@@ -1,4 +1,4 @@
-"""Choices with a number of kept components for each layer and type (Voita et al. 2019, table 2)."""
+"""Choices with a number of kept components for each layer and type (Voita et al. 2019)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Combine choices of several seeds: super-, anti- and average survivors.
 
-Prasanna et al. 2020, section 4.3, call components that survive with every seed super-survivors.
+Prasanna et al. 2020 call components that survive with every seed super-survivors.
 """
 
 from __future__ import annotations
