@@ -32,9 +32,12 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
         quantities: its quantities with the statistic ``has-role``, one per role.
     """
     rows = [row for one in quantities for row in one.rows if "head" in row]
-    roles = list(dict.fromkeys(str(row["role"]) for row in rows))[:_ROLES]
+    tested = list(dict.fromkeys(str(row["role"]) for row in rows))
+    existing = {str(row["role"]) for row in rows if row["value"]}
+    roles = [role for role in tested if role in existing][:_ROLES]
     if not roles:
         return
+    absent = ", ".join(role for role in tested if role not in existing)
     # labelled in rows of their own: roles may have different thresholds
     rows = [row for row in rows if row["role"] in roles]
     first = quantities[0]
@@ -46,7 +49,7 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
             f"{counted.about}: the share of all heads to which it applies, by sparsity, with a"
             " panel per role and a line per technique, mean and standard deviation over seeds. A"
             f" head may have several roles; pruned heads have none.{axis_note(scene)} The dashed"
-            " line is the dense model."
+            f" line is the dense model.{f' No head of any model has: {absent}.' if absent else ''}"
         )
         yield draw_curves(counted, "by-sparsity", caption, scene)
     for model in _last(whole.models(scene)):

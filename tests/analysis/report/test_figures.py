@@ -167,6 +167,19 @@ def test_shares_of_heads_count_those_to_which_a_role_applies():
     ]  # fmt: skip
 
 
+def test_roles_that_no_head_has_are_named_and_not_drawn(undrawn):
+    parts = [
+        rows(statistic="has-role", places=[{"role": role, **place} for place in HEADS],
+             value=lambda place, cell, own=own: own)
+        for role, own in (("local", 1), ("block", 0))
+    ]  # fmt: skip
+    found = drawn(sweep(*parts))
+    lines = values_in(found["m-roles-by-sparsity"])
+    assert {row["part"] for row in lines} == {"local"}
+    assert found["m-roles-by-sparsity"].caption.endswith("No head of any model has: block.")
+    assert not drawn(sweep(parts[1]))
+
+
 def test_probes_are_relative_to_the_dense_model_of_the_same_seed():
     place = {"task": "pos", "part": "encoder", "statistic": "accuracy"}
     values = {
