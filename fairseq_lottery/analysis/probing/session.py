@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq_lottery.analysis.probing.labels.column_files import LAST
-from fairseq_lottery.analysis.probing.labels.label_file import LabelFile, read_labels
+from fairseq_lottery.analysis.labels.column_files import LAST
+from fairseq_lottery.analysis.labels.label_file import LabelFile, read_labels
 from fairseq_lottery.analysis.probing.probe import Portion, Portions
 from fairseq_lottery.analysis.probing.split import PORTIONS, split_sentences
 from fairseq_lottery.analysis.probing.task import BOTH, Task, make_tasks

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_lottery.analysis.probing.labels.label_file import ARC, LabelFile, Labels, Pair
-from fairseq_lottery.analysis.probing.labels.matching import match_labels
+from fairseq_lottery.analysis.labels.label_file import ARC, LabelFile, Labels, Pair
+from fairseq_lottery.analysis.labels.matching import match_labels
 from fairseq_lottery.analysis.probing.spans import are_span_labels
 from fairseq_lottery.analysis.recording.recording import PARTS, Array, Recording
 from fairseq_lottery.errors import LotteryError
@@ -119,14 +119,14 @@ def make_tasks(
     Raises:
         LotteryError: the labels do not match the words, or a label of ``scores`` is not a number.
     """
-    labels = match_labels(recording, sides[0], file)
+    labels = match_labels(recording, sides, file)
     tasks = []
     for task in file.tasks:
         name = names[task]
-        if task in file.sentences[0][0].values:
+        if task in file.sentences[0].values:
             one = _words(recording, sides, labels, task, name)
         else:
-            one = _pairs(recording, sides, labels, task == ARC, name, file, seed)
+            one = _pairs(recording, sides, labels, task == ARC, name, seed)
         tasks.append(_numbers(one, file) if name in scores else one)
     return tasks
 
@@ -156,7 +156,6 @@ def _pairs(
     labels: Sequence[Labels],
     is_prediction: bool,
     name: str,
-    file: LabelFile,
     seed: int,
 ) -> Task:
     sides = sides if len(sides) == 2 else (sides[0], sides[0])
@@ -164,13 +163,6 @@ def _pairs(
     rows, numbers, values, types = [], [], [], []
     for place, (number, one) in enumerate(zip(recording.record.sentences, labels)):
         words = [recording.words(side)[place] for side in sides]
-        for i, j, _ in one.pairs:
-            if i >= len(words[0]) or j >= len(words[1]):
-                raise LotteryError(
-                    f"{file.path} has the pair {i} {j} for sentence {number} of"
-                    f" {recording.record.subset}, which has {len(words[0])} and {len(words[1])}"
-                    " words; words count from 0"
-                )
         pairs = one.pairs
         if is_prediction:
             key = f"probe-negatives|{seed}|{name}|{number}"

@@ -16,7 +16,11 @@ import numpy as np
 from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, Recording
 from fairseq_lottery.analysis.roles.labels.alignments import alignment_of_attention, read_alignment
 from fairseq_lottery.analysis.roles.labels.blocks import blocks_by_separator, read_boundaries
-from fairseq_lottery.analysis.roles.labels.dependencies import read_arcs, select_relations
+from fairseq_lottery.analysis.roles.labels.dependencies import (
+    has_relation,
+    read_arcs,
+    select_relations,
+)
 from fairseq_lottery.analysis.roles.sieve_keys import (
     block_keys,
     delimiter_keys,
@@ -165,9 +169,9 @@ def _syntactic(recording: Recording, settings: SieveSettings) -> list[Sieve]:
                 kind: [
                     np.array(
                         [
-                            (arc.head, arc.dependent) if is_reverse else (arc.dependent, arc.head)
-                            for arc in sentence
-                            if any(arc.has_relation(name) for name in names)
+                            (head, dependent) if is_reverse else (dependent, head)
+                            for dependent, head, label in sentence
+                            if any(has_relation(label, name) for name in names)
                         ],
                         dtype=np.int64,
                     ).reshape(-1, 2)

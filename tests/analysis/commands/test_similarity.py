@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from analysis.written_recordings import write_random
 from small import MATRICES, save_checkpoint, weights
-from small_recording import write_recording
 
 from fairseq_lottery.analysis.results import Results
 from fairseq_lottery.analysis.similarity.summary import summary
@@ -17,7 +17,7 @@ from fairseq_lottery.cli.main import main
 def folders(tmp_path):
     names = ("dense", "slt", "random")
     for seed, name in enumerate(names):
-        write_recording(tmp_path / name, seed=seed)
+        write_random(tmp_path / name, seed=seed)
     return [str(tmp_path / name) for name in names]
 
 
@@ -80,7 +80,7 @@ def test_one_recording_compares_its_first_layer(folders, capsys):
 
 
 def test_measures_that_do_not_apply_are_named(tmp_path, capsys):
-    folder = str(write_recording(tmp_path / "short", lengths=(5, 5)).folder)
+    folder = str(write_random(tmp_path / "short", lengths=(5, 5)).folder)
     assert main(["similarity", folder]) == 0
     printed = capsys.readouterr()
     assert [line.split(":")[1].strip() for line in printed.err.splitlines()] == [
@@ -125,7 +125,7 @@ def test_complexity_of_a_recording(tmp_path, capsys):
     centred = chance.normal(size=(32, 3))
     variates = np.linalg.qr(centred - centred.mean(axis=0))[0]
     x = variates @ directions[:3] * 2 + directions[3] * 5
-    folder = write_recording(tmp_path / "recording", activations_encoder_1=x).folder
+    folder = write_random(tmp_path / "recording", activations_encoder_1=x).folder
     assert main(["complexity", str(folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     found = {

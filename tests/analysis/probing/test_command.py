@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from analysis.probing.recordings import make_recording
+from analysis.written_recordings import write_activations
 
 from fairseq_lottery.analysis.probing.session import LabelSource
 from fairseq_lottery.cli.main import main
@@ -23,7 +23,7 @@ def folders(tmp_path):
     clear, noise = 3 * np.eye(3)[numbers], chance.normal(size=(900, 3))
     for name, second in (("dense", clear), ("pruned", noise)):
         layers = {"encoder": [clear + 0.1 * noise, second], "decoder": [noise, noise]}
-        make_recording(tmp_path / name, sentences, layers, weights=name)
+        write_activations(tmp_path / name, sentences, layers, weights=name)
     pos = [f"{word}\t{KINDS[n]}\n" for word, n in zip(words, numbers)]
     for subset in ("valid", "test"):
         lines = ["".join(pos[start : start + 9]) for start in range(0, 900, 9)]
@@ -85,7 +85,7 @@ def test_separate_recordings(folders, capsys):
     words = [["noun1", "verb1", "det1"]] * 4
     vectors = 3 * np.eye(3)[[0, 1, 2] * 4]
     layers = {"encoder": [vectors, -vectors], "decoder": [vectors, vectors]}
-    make_recording(folders / "test", words, layers, weights="dense", subset="test")
+    write_activations(folders / "test", words, layers, weights="dense", subset="test")
     sentence = "noun1\tNOUN\nverb1\tVERB\ndet1\tDET\n\n"
     (folders / "test.pos").write_text(sentence * 4)
     arguments = [folders / "dense", "--labels", f"pos={folders}/{{subset}}.pos", "--seeds", "1"]

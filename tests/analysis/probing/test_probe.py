@@ -5,7 +5,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from analysis.probing.recordings import make_recording
+from analysis.written_recordings import write_activations
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from fairseq_lottery.analysis.probing.controls import control_labels, majority, word_majority
@@ -197,7 +197,7 @@ def make_portions(tmp_path, vectors, labels, words):
     """Sentences of 10 words of a recording, divided into three parts."""
     sentences = [words[start : start + 10] for start in range(0, len(words), 10)]
     layers = {"encoder": [vectors], "decoder": [vectors]}
-    recording = make_recording(tmp_path / "recording", sentences, layers)
+    recording = write_activations(tmp_path / "recording", sentences, layers)
     task = Task(
         "t", ("encoder",), np.arange(len(words))[:, None], np.arange(len(words)) // 10,
         np.array(labels, dtype=object if isinstance(labels[0], str) else float),

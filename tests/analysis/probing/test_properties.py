@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from small import PROPERTY
 
+from fairseq_lottery.analysis.labels.label_file import read_labels
 from fairseq_lottery.analysis.probing.exact_probe import fit_logistic, fit_ridge
-from fairseq_lottery.analysis.probing.labels.label_file import read_labels
 from fairseq_lottery.analysis.probing.spans import span_f1, spans
 
 FEW = settings(PROPERTY, max_examples=30)
@@ -38,7 +38,8 @@ def test_columns_are_read_back(sentences):
         path = Path(folder) / "labels"
         path.write_text(f"-DOCSTART-\t-X-\n\nx\tY\n\n{text}", encoding="utf-8")
         file = read_labels(path, format="columns")
-    found = [tuple(zip(one[0].words, one[0].values["last"])) for one in file.sentences[1:]]
+    divided = [one.divide(one.divisions[0]) for one in file.sentences[1:]]
+    found = [tuple(zip(one.words, one.values["last"])) for one in divided]
     assert found == [
         tuple((word, None if label == "_" else label) for word, label in one) for one in sentences
     ]

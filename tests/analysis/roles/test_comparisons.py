@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from recordings import write_recording
+from analysis.written_recordings import write_maps
 from scipy.stats import hypergeom
 from sklearn.metrics import cohen_kappa_score
 
-from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.roles.comparisons import (
     agreement_rows,
     change_rows,
@@ -102,8 +101,7 @@ def choice(pruned, heads=2):
 
 
 def test_survivors_of_a_choice_and_of_a_recording(tmp_path):
-    path = write_recording(tmp_path / "r", ["a b"], pruned=[("dec_self", 1, 2)])
-    recording = Recording.open(path)
+    recording = write_maps(tmp_path / "r", ["a b"], pruned=[("dec_self", 1, 2)])
     (tmp_path / "c.json").write_text(json.dumps(choice({"decoder.layers.0.encoder_attn": [0, 1]})))
     assert survivors_of_choice(tmp_path / "c.json", recording) == {
         ("enc_self", 1, 1), ("enc_self", 1, 2), ("dec_self", 1, 1), ("dec_self", 1, 2),

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from recordings import even, random_maps, write_recording
+from analysis.written_recordings import even, random_maps, write_maps
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import registered_measures
 from fairseq_lottery.analysis.roles.role_tests import THRESHOLDS
 from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
@@ -22,7 +21,7 @@ SETTINGS = SieveSettings()
 
 
 def opened(tmp_path, name="r", **more):
-    return Recording.open(write_recording(tmp_path / name, SOURCE, TARGET, **more))
+    return write_maps(tmp_path / name, SOURCE, TARGET, **more)
 
 
 def standard(recording):
@@ -77,7 +76,7 @@ def test_the_local_score_of_a_recording_by_hand(tmp_path):
     def maps(kind, layer, place, heads, queries, keys):
         return np.eye(queries, keys + 1)[None] * np.ones((heads, 1, 1))
 
-    recording = Recording.open(write_recording(tmp_path / "r", ["a b c", "a b"], maps=maps))
+    recording = write_maps(tmp_path / "r", ["a b c", "a b"], maps=maps)
     rows = list(sieve_rows(recording, standard(recording)))
     # all keys are in a window of 2: 4 keys / 3 in the first sentence, 3 / 2 in the second
     expected = pytest.approx([(4 / 3 + 3 / 2) / 2] * 2)
@@ -189,8 +188,7 @@ def test_measures_need_a_recording_only(tmp_path):
 def test_five_percent_of_random_heads_pass_the_test_at_one_without_correction(tmp_path):
     # keys of a random row are exchangeable, so the expected score is 1 for every sieve
     words = [" ".join("abcdef"[: 4 + place % 3]) for place in range(30)]
-    path = write_recording(tmp_path / "r", words, maps=random_maps(8), heads=200)
-    recording = Recording.open(path)
+    recording = write_maps(tmp_path / "r", words, maps=random_maps(8), heads=200)
     sieves = [one for one in standard(recording) if one.role != "delimiter"]
     rows = list(sieve_rows(recording, sieves, RoleRule(threshold=1.0)))
     p = np.array(values(rows, statistic="p", threshold=1.0))
@@ -205,8 +203,7 @@ def test_five_percent_of_random_heads_pass_the_test_at_one_without_correction(tm
         near = np.pad(near, ((0, 0), (0, 1))) / near.sum(axis=1, keepdims=True)
         return 0.8 * maps + 0.2 * near
 
-    path = write_recording(tmp_path / "l", words, maps=a_fifth_local, heads=20)
-    recording = Recording.open(path)
+    recording = write_maps(tmp_path / "l", words, maps=a_fifth_local, heads=20)
     rows = list(sieve_rows(recording, standard(recording), RoleRule(threshold=1.0)))
     for kind in ("enc_self", "dec_self"):
         assert values(rows, part=kind, role="local", statistic="has-role") == [1] * 20

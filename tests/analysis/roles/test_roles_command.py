@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from recordings import random_maps, write_recording
+from analysis.written_recordings import random_maps, write_maps
 
 from fairseq_lottery.cli.main import main
 
@@ -14,7 +14,7 @@ TARGET = ["u v w x", "v u", "x w v u u y", "w y", "y x w"]
 
 @pytest.fixture
 def recording(tmp_path):
-    return write_recording(tmp_path / "r", SOURCE, TARGET, random_maps(1), layers=2)
+    return write_maps(tmp_path / "r", SOURCE, TARGET, random_maps(1), layers=2).folder
 
 
 def run(capsys, *words, code=0):
@@ -59,10 +59,10 @@ def test_labels_choose_the_sieves(recording, capsys, tmp_path):
 
 
 def test_before_after_and_survivors(recording, capsys, tmp_path):
-    after = write_recording(
+    after = write_maps(
         tmp_path / "after", SOURCE, TARGET, random_maps(2), layers=2, weights="b",
         pruned=[("enc_self", 1, 1), ("enc_dec", 2, 2)],
-    )  # fmt: skip
+    ).folder  # fmt: skip
     rows = json.loads(run(capsys, after, "--before", recording, "--json"))["rows"]
     before = json.loads(run(capsys, recording, "--json"))["rows"]
 
@@ -92,7 +92,7 @@ def test_before_after_and_survivors(recording, capsys, tmp_path):
 
 
 def test_the_agreement_of_seeds(recording, capsys, tmp_path):
-    other = write_recording(tmp_path / "o", SOURCE, TARGET, random_maps(5), layers=2, weights="b")
+    other = write_maps(tmp_path / "o", SOURCE, TARGET, random_maps(5), layers=2, weights="b").folder
     rows = json.loads(run(capsys, recording, other, recording, "--json"))["rows"]
     assert {r["measure"] for r in rows} == {"role-agreement"}
     assert {r["value"] for r in rows if r["statistic"] == "models"} <= {0, 1 / 3, 2 / 3, 1}
@@ -102,7 +102,7 @@ def test_the_agreement_of_seeds(recording, capsys, tmp_path):
 
 def test_grids_have_a_dash_for_every_pruned_head(capsys, tmp_path):
     pruned = [("dec_self", 1, 1), ("dec_self", 1, 2), ("dec_self", 2, 2), ("enc_dec", 2, 1)]
-    path = write_recording(tmp_path / "p", SOURCE, TARGET, layers=2, pruned=pruned)
+    path = write_maps(tmp_path / "p", SOURCE, TARGET, layers=2, pruned=pruned).folder
     text = run(capsys, path, "--sieves", "delimiter").replace("W", ".")  # of ties in even rows
     lines = [one.split() for one in text.splitlines()[:10]]
     assert lines[1:10] == [
@@ -126,12 +126,12 @@ def test_grids_have_a_dash_for_every_pruned_head(capsys, tmp_path):
         (["RECORDING", "WORDS"], "different source words"),
         (["RECORDING", "--choice", "RECORDING/record.json"], "is not a choice"),
         (["RECORDING", "--alignment", "RECORDING"], "same model"),
-        (["RECORDING", "--source-conllu", "RECORDING/words.source.txt"], "is not CoNLL-U"),
+        (["RECORDING", "--source-conllu", "RECORDING/words.source.txt"], "expected the 10"),
     ],
 )
 def test_bad_input_is_one_sentence(recording, capsys, tmp_path, words, sentence):
-    other = write_recording(tmp_path / "wide", SOURCE, TARGET, heads=4)
-    words_of_others = write_recording(tmp_path / "words", TARGET, SOURCE, layers=2)
+    other = write_maps(tmp_path / "wide", SOURCE, TARGET, heads=4).folder
+    words_of_others = write_maps(tmp_path / "words", TARGET, SOURCE, layers=2).folder
     names = {"RECORDING": str(recording), "OTHER": str(other), "WORDS": str(words_of_others)}
     given = []
     for word in words:

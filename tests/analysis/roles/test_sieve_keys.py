@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from recordings import write_recording
+from analysis.written_recordings import write_maps
 
-from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.roles.sieve_keys import (
     block_keys,
     delimiter_keys,
@@ -68,7 +67,7 @@ TREE = """# text = the old man sleeps
 def recording(tmp_path):
     source = ["the old man sleeps", "the old man sleeps"]
     target = ["er schläft ||| sie", "ja ||| nein doch"]
-    return Recording.open(write_recording(tmp_path / "r", source, target))
+    return write_maps(tmp_path / "r", source, target)
 
 
 def test_sieves_of_all_names_are_built_from_their_settings(recording, tmp_path):

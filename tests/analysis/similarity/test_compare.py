@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from analysis.written_recordings import random_attention, write_random
 from scipy.stats import pearsonr
-from small_recording import attention, write_recording
 
 from fairseq_lottery.analysis.recording.recording import KINDS
 from fairseq_lottery.analysis.registry import registered_measures
@@ -24,7 +24,7 @@ ALL = [
 
 @pytest.fixture
 def dense(tmp_path):
-    return write_recording(tmp_path / "dense")
+    return write_random(tmp_path / "dense")
 
 
 def values(results, measure, **columns):
@@ -36,7 +36,7 @@ def values(results, measure, **columns):
 
 
 def test_every_measure_has_a_row_for_each_pair_of_layers(dense, tmp_path):
-    results = compare_models(dense, write_recording(tmp_path / "other", seed=1))
+    results = compare_models(dense, write_random(tmp_path / "other", seed=1))
     assert list(dict.fromkeys(row["measure"] for row in results.rows)) == ALL
     assert set(ALL) == set(registered_measures("similarity", "recording", 2))
     pairs = {(layer, other) for layer in (1, 2) for other in (1, 2)}
@@ -50,7 +50,7 @@ def test_every_measure_has_a_row_for_each_pair_of_layers(dense, tmp_path):
 
 
 def test_values_are_those_of_the_arrays(dense, tmp_path):
-    other = write_recording(tmp_path / "other", seed=1)
+    other = write_random(tmp_path / "other", seed=1)
     results = compare_models(dense, other, measures=["linear-cka", "neuron-sim", "head-sim"])
     x = dense.activations("decoder", 2).astype(float)
     y = other.activations("decoder", 1).astype(float)
@@ -84,7 +84,7 @@ def test_a_recording_without_others_compares_its_own_layers(dense):
 
 
 def test_localization_is_neuron_sim_minus_each_layer_sim(dense, tmp_path):
-    results = compare_models(dense, write_recording(tmp_path / "other", seed=1))
+    results = compare_models(dense, write_random(tmp_path / "other", seed=1))
     single = values(results, "neuron-sim")
     for statistic, name in (("minus-svcca", "svcca"), ("minus-cka", "linear-cka")):
         whole = values(results, name)
@@ -109,17 +109,17 @@ def test_sums_are_computed_once_for_all_measures(dense, tmp_path, monkeypatch):
     monkeypatch.setattr(Moments, "of", counted("moments", Moments.of))
     for name, attribute in (("cross", "cross_products"), ("canonical", "canonical")):
         monkeypatch.setattr(recorded, attribute, counted(name, getattr(recorded, attribute)))
-    others = [write_recording(tmp_path / f"other{seed}", seed=seed) for seed in (1, 2)]
+    others = [write_random(tmp_path / f"other{seed}", seed=seed) for seed in (1, 2)]
     compare_models(dense, *others)
     # 2 parts x 2 layers x 3 recordings; 2 parts x 2 pairs of models; 4 pairs of layers of each
     assert counts == {"moments": 12, "cross": 4, "canonical": 16}
 
 
 def test_several_models_are_named_and_have_extremes_over_them(dense, tmp_path):
-    near = write_recording(
+    near = write_random(
         tmp_path / "near", seed=2, activations_encoder_1=dense.activations("encoder", 1)
     )
-    far = write_recording(tmp_path / "far", seed=3)
+    far = write_random(tmp_path / "far", seed=3)
     results = compare_models(dense, near, far)
     place = ("encoder", 1, 1)
     one = values(results, "neuron-sim", other=str(near.folder))[place]
@@ -143,8 +143,8 @@ def test_random_controls_are_less_similar_than_a_model_with_noise(dense, tmp_pat
         for part in ("encoder", "decoder")
         for layer in (1, 2)
     }
-    pruned = write_recording(tmp_path / "pruned", seed=4, **noisy)
-    control = write_recording(tmp_path / "control", seed=5)
+    pruned = write_random(tmp_path / "pruned", seed=4, **noisy)
+    control = write_random(tmp_path / "control", seed=5)
     results = compare_models(dense, pruned, control)
     for name in ("neuron-sim", "neuron-matches", "mixed-sim", "linear-cka", "svcca", "pwcca"):
         one, two = (values(results, name, other=str(o.folder)) for o in (pruned, control))
@@ -153,7 +153,7 @@ def test_random_controls_are_less_similar_than_a_model_with_noise(dense, tmp_pat
 
 def test_pruned_heads_are_not_compared(dense, tmp_path):
     maps = [np.array(one) for one in dense.attention("enc_self", 1)]
-    pruned = write_recording(
+    pruned = write_random(
         tmp_path / "pruned", seed=1, pruned=[("enc_self", 1, 2)], attention_enc_self_1=maps
     )
     names = ["head-sim", "head-matches", "same-head-sim", "best-head", "map-cka"]
@@ -176,7 +176,7 @@ def test_pruned_heads_are_not_compared(dense, tmp_path):
 
 
 def test_a_layer_whose_heads_are_all_pruned_has_no_rows(dense, tmp_path):
-    dead = write_recording(tmp_path / "dead", pruned=[("dec_self", 2, head) for head in (1, 2, 3)])
+    dead = write_random(tmp_path / "dead", pruned=[("dec_self", 2, head) for head in (1, 2, 3)])
     results = compare_models(dense, dead, measures=["head-sim", "map-cka", "head-matches"])
     for name in ("head-sim", "map-cka", "head-matches"):
         places = values(results, name)
@@ -184,7 +184,7 @@ def test_a_layer_whose_heads_are_all_pruned_has_no_rows(dense, tmp_path):
 
 
 def test_a_layer_of_constants_has_no_rows(dense, tmp_path):
-    dead = write_recording(tmp_path / "dead", activations_encoder_2=np.ones((32, 6)))
+    dead = write_random(tmp_path / "dead", activations_encoder_2=np.ones((32, 6)))
     results = compare_models(dense, dead)
     for name in ALL[:8]:
         assert {key for key in values(results, name) if key[0] == "encoder"} == {
@@ -194,7 +194,7 @@ def test_a_layer_of_constants_has_no_rows(dense, tmp_path):
 
 
 def test_models_of_other_sizes_are_compared_but_have_no_common_numbers(dense, tmp_path):
-    wide = write_recording(tmp_path / "wide", width=8, heads=5, layers=3)
+    wide = write_random(tmp_path / "wide", width=8, heads=5, layers=3)
     results = compare_models(dense, wide)
     assert len(values(results, "linear-cka")) == 12
     assert values(results, "neuron-matches") == {}
@@ -203,7 +203,7 @@ def test_models_of_other_sizes_are_compared_but_have_no_common_numbers(dense, tm
 
 def test_few_words_leave_measures_out_unless_they_are_named(tmp_path):
     a, b = (
-        write_recording(tmp_path / str(seed), seed=seed, lengths=(5, 5), width=6) for seed in (1, 2)
+        write_random(tmp_path / str(seed), seed=seed, lengths=(5, 5), width=6) for seed in (1, 2)
     )
     results = compare_models(a, b)
     assert set(results.inputs["left_out"]) == {"svcca", "pwcca", "localization"}
@@ -214,7 +214,7 @@ def test_few_words_leave_measures_out_unless_they_are_named(tmp_path):
 
 
 def test_bad_inputs_are_refused(dense, tmp_path):
-    other = write_recording(tmp_path / "other", lengths=(5, 9, 7, 12))
+    other = write_random(tmp_path / "other", lengths=(5, 9, 7, 12))
     with pytest.raises(LotteryError, match="different source words"):
         compare_models(dense, other)
     with pytest.raises(LotteryError, match="unknown"):
@@ -225,17 +225,17 @@ def test_bad_inputs_are_refused(dense, tmp_path):
         compare_models(dense, other, other)
     broken = np.array(dense.activations("encoder", 1))
     broken[3, 2] = np.nan
-    nan = write_recording(tmp_path / "nan", activations_encoder_1=broken)
+    nan = write_random(tmp_path / "nan", activations_encoder_1=broken)
     with pytest.raises(LotteryError, match="encoder 1 of .*NaN"):
         compare_models(dense, nan, measures=["linear-cka"])
 
 
 def test_half_precision_changes_little(tmp_path):
     chance = np.random.default_rng(0)
-    maps = [attention(chance, "enc_self", n, n, 3) for n in (5, 9, 7, 11)]
-    one = write_recording(tmp_path / "one", attention_enc_self_1=maps)
+    maps = [random_attention(chance, "enc_self", n, n, 3) for n in (5, 9, 7, 11)]
+    one = write_random(tmp_path / "one", attention_enc_self_1=maps)
     half = [np.float16(a) for a in maps]
-    two = write_recording(tmp_path / "two", attention_enc_self_1=half)
+    two = write_random(tmp_path / "two", attention_enc_self_1=half)
     results = compare_models(one, two, measures=["head-sim", "head-sim-js"])
     for name in ("head-sim", "head-sim-js"):
         assert values(results, name)["enc_self", 1, 1] == pytest.approx(1, abs=1e-4)

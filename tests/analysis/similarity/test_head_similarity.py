@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from analysis.written_recordings import random_attention
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import pearsonr
-from small_recording import attention
 
 from fairseq_lottery.analysis.similarity.alignment import alignment
 from fairseq_lottery.analysis.similarity.heads import (
@@ -22,7 +22,7 @@ LENGTHS = ((4, 6), (1, 3), (7, 5))
 def sentences(kind, seed=0, heads=(3, 2)):
     chance = np.random.default_rng(seed)
     lengths = [(n, n) for n, _ in LENGTHS] if kind == "dec_self" else LENGTHS
-    return [tuple(attention(chance, kind, q, k, h) for h in heads) for q, k in lengths]
+    return [tuple(random_attention(chance, kind, q, k, h) for h in heads) for q, k in lengths]
 
 
 def rows_of(kind, pairs):
@@ -94,7 +94,7 @@ def test_rows_without_variance_are_ignored():
 
 def test_equal_heads_are_the_best_match_and_pruned_ones_are_left_out():
     chance = np.random.default_rng(0)
-    first = attention(chance, "enc_self", 20, 20, 4)
+    first = random_attention(chance, "enc_self", 20, 20, 4)
     similarities = row_correlations([(first, first[[2, 0, 1, 3]])])
     whole = [(0, 1), (1, 2), (2, 0), (3, 3)]
     assert [pair[:2] for pair in best_heads(similarities, range(4), range(4))] == whole

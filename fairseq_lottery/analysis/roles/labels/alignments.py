@@ -1,4 +1,4 @@
-"""Word alignments: read from a Pharaoh file, or taken from the attention of another model."""
+"""Word alignments: read from a file, or taken from the attention of another model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.labels.label_file import read_labels
+from fairseq_lottery.analysis.labels.matching import match_labels
 from fairseq_lottery.analysis.recording.recording import Recording, refuse_other_words
-from fairseq_lottery.analysis.roles.labels.label_lines import (
-    label_lines,
-    select_recorded,
-    whole_number,
-)
 from fairseq_lottery.errors import LotteryError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -21,8 +18,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def read_alignment(path: Union[str, Path], recording: Recording) -> list[Array]:
     """Read a file with lines of ``i-j``: source word i is aligned to target word j, from 0.
 
-    fast_align, eflomal and awesome-align write it.
-
     Returns:
         Pairs of target word and source word, (pairs, 2), for each recorded sentence.
 
@@ -30,24 +25,11 @@ def read_alignment(path: Union[str, Path], recording: Recording) -> list[Array]:
         LotteryError: the file cannot be read, its lines do not pair with the sentences, or a number
             is not that of a word.
     """
-    lines = select_recorded(path, label_lines(path), recording)
-    sides = recording.lengths("source"), recording.lengths("target")
-    alignment = []
-    for place, (line, source, target) in enumerate(zip(lines, *sides)):
-        pairs = []
-        for pair in line.split():
-            first, second = map(whole_number, pair.partition("-")[::2])
-            if first is None or second is None:
-                raise LotteryError(f"{path}: {pair[:40]!r} is not a pair such as 0-1")
-            if first >= source or second >= target:
-                raise LotteryError(
-                    f"{path} aligns words {pair} of sentence"
-                    f" {recording.record.sentences[place] + 1}, which has {source} source and"
-                    f" {target} target words; align the words of the recording, from 0"
-                )
-            pairs.append((second, first))
-        alignment.append(np.array(sorted(set(pairs)), dtype=np.int64).reshape(-1, 2))
-    return alignment
+    file = read_labels(path, format="alignment")
+    return [
+        np.array(sorted((j, i) for i, j, _ in labels.pairs), dtype=np.int64).reshape(-1, 2)
+        for labels in match_labels(recording, ("source", "target"), file)
+    ]
 
 
 def alignment_of_attention(

@@ -8,12 +8,9 @@ from typing import Any, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.labels.label_lines import label_lines, whole_number
+from fairseq_lottery.analysis.labels.matching import select_recorded
 from fairseq_lottery.analysis.recording.recording import Recording
-from fairseq_lottery.analysis.roles.labels.label_lines import (
-    label_lines,
-    select_recorded,
-    whole_number,
-)
 from fairseq_lottery.errors import LotteryError
 
 Array = np.ndarray[Any, np.dtype[Any]]

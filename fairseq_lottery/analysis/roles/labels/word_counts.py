@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Union
 
+from fairseq_lottery.analysis.labels.label_lines import label_lines, whole_number
 from fairseq_lottery.analysis.recording.recording import PARTS, Recording
-from fairseq_lottery.analysis.roles.labels.label_lines import label_lines, whole_number
 from fairseq_lottery.errors import LotteryError
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from fairseq_lottery.analysis.probing.labels.label_file import (
+from fairseq_lottery.analysis.labels.label_file import (
     ARC,
     RELATION,
-    Alternatives,
-    Labels,
     Pair,
+    Sentence,
     refuse_unknown,
 )
+from fairseq_lottery.analysis.labels.label_lines import whole_number
 from fairseq_lottery.errors import LotteryError
 
 _DOCUMENT = "-DOCSTART-"
@@ -22,29 +22,30 @@ _DOCUMENT = "-DOCSTART-"
 _NONE = ("", "_")
 #: name of the task if the last column is read
 LAST = "last"
-_LINK = re.compile(r"(\d+)-(\d+)")
+_LINK = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
 def read_columns(
     path: Path, lines: Iterable[str], tasks: Sequence[str]
-) -> tuple[list[Alternatives], tuple[str, ...]]:
+) -> tuple[list[Sentence], tuple[str, ...]]:
     """Read columns: the word, then labels; a blank line ends a sentence.
 
     Columns are separated by tabs, or by spaces as in CoNLL-2000 and CoNLL-2003. Lines that start
     with ``-DOCSTART-`` are skipped. ``_`` is no label.
     """
     for task in tasks:
-        if not (task.isdecimal() and int(task) > 1):
+        if (whole_number(task) or 0) < 2:
             raise LotteryError(f"{path} has no label {task!r}; give the number of a column from 2")
     wanted = tuple(tasks) or (LAST,)
-    sentences: list[Alternatives] = []
+    sentences: list[Sentence] = []
     words: list[str] = []
     values: dict[str, list[Optional[str]]] = {name: [] for name in wanted}
 
     def end() -> None:
         if words:
             labels = {name: tuple(column) for name, column in values.items()}
-            sentences.append((Labels(tuple(words), labels),))
+            division = tuple((word, (number,)) for number, word in enumerate(words))
+            sentences.append(Sentence((division,), labels))
         words.clear()
         for column in values.values():
             column.clear()
@@ -65,7 +66,7 @@ def read_columns(
                 values[name].append(None if label in _NONE else label)
     end()
     if sentences and all(
-        value is None for one in sentences for v in one[0].values.values() for value in v
+        value is None for one in sentences for v in one.values.values() for value in v
     ):
         raise LotteryError(f"{path} has words without labels; give a file with word TAB label")
     return sentences, wanted
@@ -73,37 +74,41 @@ def read_columns(
 
 def read_pairs(
     path: Path, lines: Iterable[str], tasks: Sequence[str]
-) -> tuple[list[Alternatives], tuple[str, ...]]:
+) -> tuple[list[Sentence], tuple[str, ...]]:
     """Read lines ``i TAB j TAB label``; words count from 0, each sentence ends with a blank line.
 
     A sentence without pairs is a blank line.
     """
-    sentences: list[Alternatives] = []
+    sentences: list[Sentence] = []
     pairs: list[Pair] = []
     is_open = False
     for number, line in enumerate(lines, 1):
         is_open = bool(line.strip())
         if not is_open:
-            sentences.append((Labels(None, pairs=tuple(pairs)),))
+            sentences.append(Sentence(pairs=tuple(pairs)))
             pairs = []
             continue
         cells = line.split("\t")
-        if len(cells) != 3 or not (cells[0].isdecimal() and cells[1].isdecimal()):
+        first, second = (*map(whole_number, cells[:2]), None)[:2]
+        if len(cells) != 3 or first is None or second is None:
             raise LotteryError(
                 f"{path}, line {number} is {line[:80]!r}, expected two numbers of words and a"
                 " label, separated by tabs"
             )
-        pairs.append((int(cells[0]), int(cells[1]), cells[2].strip()))
+        pairs.append((first, second, cells[2].strip()))
     if is_open:
-        sentences.append((Labels(None, pairs=tuple(pairs)),))
+        sentences.append(Sentence(pairs=tuple(pairs)))
     return sentences, _pair_tasks(path, sentences, tasks)
 
 
 def read_alignment(
     path: Path, lines: Iterable[str], tasks: Sequence[str]
-) -> tuple[list[Alternatives], tuple[str, ...]]:
-    """Read a line of links ``i-j`` for each sentence: source word, target word, from 0."""
-    sentences: list[Alternatives] = []
+) -> tuple[list[Sentence], tuple[str, ...]]:
+    """Read a line of links ``i-j`` for each sentence: source word, target word, from 0.
+
+    fast_align, eflomal and awesome-align write it (Pharaoh).
+    """
+    sentences: list[Sentence] = []
     for number, line in enumerate(lines, 1):
         links = [(link, _LINK.fullmatch(link)) for link in line.split()]
         for link, match in links:
@@ -111,15 +116,13 @@ def read_alignment(
                 raise LotteryError(
                     f"{path}, line {number} has {link[:40]!r}, expected links i-j of word numbers"
                 )
-        pairs = tuple((int(m[1]), int(m[2]), ARC) for _, m in links if m is not None)
-        sentences.append((Labels(None, pairs=pairs),))
+        pairs = dict.fromkeys((int(m[1]), int(m[2]), ARC) for _, m in links if m is not None)
+        sentences.append(Sentence(pairs=tuple(pairs)))
     return sentences, _pair_tasks(path, sentences, tasks)
 
 
-def _pair_tasks(
-    path: Path, sentences: Sequence[Alternatives], tasks: Sequence[str]
-) -> tuple[str, ...]:
-    labels = {pair[2] for one in sentences for pair in one[0].pairs}
+def _pair_tasks(path: Path, sentences: Sequence[Sentence], tasks: Sequence[str]) -> tuple[str, ...]:
+    labels = {pair[2] for one in sentences for pair in one.pairs}
     if not labels:
         raise LotteryError(f"{path} has no pair of words; give a file with pairs")
     known = (ARC, RELATION) if len(labels) > 1 else (ARC,)
