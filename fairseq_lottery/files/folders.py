@@ -31,7 +31,7 @@ def replacing_folder(
     """
     target = Path(os.path.abspath(path))
     try:
-        _refuse(target, marker, overwrite)
+        refuse_folder(target, marker, overwrite)
         private = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
     except OSError as error:
         raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
@@ -56,7 +56,9 @@ def replacing_folder(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _refuse(target: Path, marker: Optional[str], overwrite: bool) -> None:
+def refuse_folder(path: Union[str, Path], marker: Optional[str], overwrite: bool = False) -> None:
+    """Raise ``LotteryError`` if ``replacing_folder`` would refuse a path."""
+    target = Path(os.path.abspath(path))
     if not os.path.isdir(target.parent):
         raise LotteryError(f"the folder {target.parent} does not exist; create it first")
     if not os.path.lexists(target):

@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from fairseq_lottery.analysis.command_output import (
+    add_measures,
     add_output,
     deliver,
     list_measures,
     names_of,
-    refuse_existing,
+    refuse_output,
 )
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="A", help="recording, for activations, or file of a model, for"
         " its weight matrices")  # fmt: skip
+    add_measures(parser)
     add_output(parser)
     add_user_dir(parser)
 
@@ -33,6 +35,6 @@ def run(args: argparse.Namespace) -> None:
     if args.list:
         list_measures("complexity", args.model, 1)
         return
-    refuse_existing(args)
+    refuse_output(args)
     results = measure_complexity(args.model, measures=names_of(args))
-    deliver(results, args, summary)
+    deliver(results, args, summary(results))

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
+from fairseq_lottery.analysis.command_output import add_output, deliver, refuse_output
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import refuse_missing
@@ -37,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " models keep the weights that either mask keeps")  # fmt: skip
     add("--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)")
     add("--cpu", action="store_true", help="do not use a GPU")
-    add("--json", action="store_true", help="print lines and barriers as JSON")
-    add("--out", type=Path, metavar="DIR", help="write lines and barriers into a new folder")
+    add_output(parser)
     add_user_dir(parser)
 
 
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(
             f"{args.a} is not a folder of a run; give a second checkpoint, or such a folder"
         )
-    if args.out is not None and args.out.exists():
-        raise LotteryError(f"{args.out} exists already; remove it or choose another name")
+    refuse_output(args)
     import fairseq  # noqa: F401 - before the plugin, which registers with it
     from tqdm import tqdm
 
@@ -73,9 +72,7 @@ def run(args: argparse.Namespace) -> None:
             pairs, rows = [_facts(one, args.a, args.b)], list(one.rows())
             lines = _line(one, args.subset)
     results = Results("connect", {"subset": args.subset, "pairs": pairs}, rows)
-    if args.out is not None:
-        results.save(args.out)
-    print(results.as_json() if args.json else "\n".join(lines))
+    deliver(results, args, lines)
 
 
 def _facts(connection: Connection, a: object, b: object) -> dict[str, Any]:

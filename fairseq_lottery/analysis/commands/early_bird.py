@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fairseq_lottery.analysis.command_output import add_output, deliver, refuse_output
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 
 EXAMPLE = "fairseq-lottery early-bird dense --sparsity 0.7"
@@ -24,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " masks of an early-bird ticket (0.1)")  # fmt: skip
     add("--masks", type=int, default=5, metavar="N", help="number of successive masks that must be"
         " close (5)")  # fmt: skip
-    add("--json", action="store_true", help="print the distances as JSON")
-    add("--out", type=Path, metavar="DIR", help="write the distances and their record into a new"
-        " folder")  # fmt: skip
+    add_output(parser)
     add_user_dir(parser)
 
 
@@ -36,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.masks < 2:
         raise LotteryError(f"--masks {args.masks} compares nothing; give at least 2")
+    refuse_output(args)
     import_user_module(args.user_dir)
     from fairseq_lottery.analysis.results import Results
     from fairseq_lottery.analysis.weights.early_bird import (
@@ -54,16 +54,12 @@ def run(args: argparse.Namespace) -> None:
         "epsilon": args.epsilon, "masks": args.masks, "early_bird": early_bird,
     }  # fmt: skip
     results = Results("early-bird", inputs, rows)
-    if args.out is not None:
-        results.save(args.out)
-    if args.json:
-        print(results.as_json())
-        return
     values = {(row["component"], row["statistic"]): row["value"] for row in rows}
-    print(f"{'update':>8}  {'previous':>8}  {'last':>8}  {'by chance':>9}")
+    lines = [f"{'update':>8}  {'previous':>8}  {'last':>8}  {'by chance':>9}"]
     for one in drawn:
         cells = [values.get((one.update, name)) for name in ("previous", "last", "expected")]
         texts = ["-" if cell is None else f"{cell:.4f}" for cell in cells]
-        print(f"{one.update:>8}  {texts[0]:>8}  {texts[1]:>8}  {texts[2]:>9}")
+        lines.append(f"{one.update:>8}  {texts[0]:>8}  {texts[1]:>8}  {texts[2]:>9}")
     found = "none" if early_bird is None else f"the mask of update {early_bird}"
-    print(f"early-bird ticket ({args.masks} masks within {args.epsilon:g}): {found}")
+    lines.append(f"early-bird ticket ({args.masks} masks within {args.epsilon:g}): {found}")
+    deliver(results, args, lines)

@@ -1,10 +1,9 @@
 """Probe recordings: how well a linear model predicts labels of words from each layer."""
 
 import argparse
-import os
-from pathlib import Path
 from typing import Any
 
+from fairseq_lottery.analysis.command_output import add_output, deliver, refuse_output, settings_of
 from fairseq_lottery.errors import LotteryError
 
 EXAMPLE = "fairseq-lottery probe dense/recording slt/recording --labels valid.en.conllu:upos,arc"
@@ -46,16 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-control", action="store_true", help="do not train on control labels")
     add("--group", action="append", default=[], metavar="NAME=TASK,...", help="also average the"
         " scores of these tasks, as percentages from the mean of each task")  # fmt: skip
-    add("--out", type=Path, metavar="DIR", help="also save the rows as CSV, into a new folder")
-    add("--json", action="store_true", help="print the rows as JSON")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Probe all layers, and print the scores."""
     if not (args.labels or args.target_labels or args.alignment):
         raise LotteryError("there are no labels; give --labels, --target-labels or --alignment")
-    if args.out is not None and os.path.lexists(args.out):
-        raise LotteryError(f"{args.out} exists already; remove it or choose another name")
+    refuse_output(args)
     from tqdm import tqdm
 
     from fairseq_lottery.analysis.probing.groups import relative_scores
@@ -95,21 +92,11 @@ def run(args: argparse.Namespace) -> None:
             one.train.task.name: dict(zip(("train", "dev", "test"), map(len, one.tasks)))
             for one in next(iter(by_model.values()))
         },
-        "settings": {
-            name: value
-            for name, value in vars(args).items()
-            if name not in ("recordings", "run", "command", "debug", "json", "out")
-        },
+        "settings": settings_of(args, "recordings"),
     }
     results = Results("probe", inputs, [*rows, *relative])
-    if args.out is not None:
-        results.save(args.out)
-    if args.json:
-        print(results.as_json())
-        return
-    print(*score_lines(rows), sep="\n")
-    if relative:
-        print("", *group_lines(relative), sep="\n")
+    groups_text = ["", *group_lines(relative)] if relative else []
+    deliver(results, args, [*score_lines(rows), *groups_text])
 
 
 def _settings(args: argparse.Namespace) -> Any:

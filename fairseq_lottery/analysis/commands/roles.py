@@ -1,9 +1,9 @@
 """Find the roles of attention heads in a recording: local, syntactic, alignment, ..."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from fairseq_lottery.analysis.command_output import add_output, deliver, refuse_output, settings_of
 from fairseq_lottery.errors import LotteryError
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--before", metavar="RECORDING", help="recording before pruning or fine-tuning: which heads"
         " gained, kept and lost roles, and the roles of survivors")  # fmt: skip
     add("--choice", metavar="FILE", help="choice of heads choose: the roles of survivors")
-    add("--out", type=Path, metavar="DIR", help="folder for roles.csv and its record")
-    add("--overwrite", action="store_true", help="replace an existing --out")
-    add("--json", action="store_true", help="print JSON")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,26 +65,20 @@ def run(args: argparse.Namespace) -> None:
 
     if len(args.recordings) > 1 and (args.before or args.choice):
         raise LotteryError("--before and --choice take one recording, not several; give one")
+    refuse_output(args)
     recordings = [Recording.open(path) for path in args.recordings]
     others = [Recording.open(args.before)] if args.before else []
     _refuse_unlike([*recordings, *others])
     rows, lines = _compare_seeds(args, recordings) if len(recordings) > 1 else _describe(
         args, recordings[0], others[0] if others else None
     )  # fmt: skip
-    flags = {k: v for k, v in vars(args).items() if k not in _NOT_RECORDED and v is not None}
+    settings = settings_of(args, "recordings", "before")
     inputs = {
         "recordings": [str(one.folder) for one in [*recordings, *others]],
         "weights": [one.record.weights for one in [*recordings, *others]],
-        "settings": flags,
+        "settings": {name: value for name, value in settings.items() if value is not None},
     }
-    results = Results("roles", inputs, rows)
-    if args.out is not None:
-        results.save(args.out, args.overwrite)
-    print(results.as_json() if args.json else "\n".join(lines))
-
-
-#: arguments that are recorded elsewhere, or do not change the rows
-_NOT_RECORDED = ("run", "command", "debug", "out", "overwrite", "json", "recordings", "before")
+    deliver(Results("roles", inputs, rows), args, lines)
 
 
 def _describe(

@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from fairseq_lottery.analysis.command_output import (
+    add_measures,
     add_output,
     deliver,
     list_measures,
     names_of,
-    refuse_existing,
+    refuse_output,
 )
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.environment import require
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("others", type=Path, nargs="*", metavar="B", help="recordings or files to compare it to,"
         " such as a pruned model and its random controls; without any, the layers of the recording"
         " A are compared to each other")  # fmt: skip
+    add_measures(parser)
     add_output(parser)
     add_user_dir(parser)
 
@@ -38,6 +40,6 @@ def run(args: argparse.Namespace) -> None:
     if args.list:
         list_measures("similarity", args.first, 2)
         return
-    refuse_existing(args)
+    refuse_output(args)
     results = compare_models(args.first, *args.others, measures=names_of(args))
-    deliver(results, args, summary)
+    deliver(results, args, summary(results))

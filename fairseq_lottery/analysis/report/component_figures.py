@@ -37,7 +37,7 @@ def component_curves(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
         own = [row for row in rows if row.get("part", "") == part]
         shown = quantity.only(own)
         layers = sorted({int(row["layer"]) for row in own if "layer" in row})
-        if any("technique" in row for row in own):
+        if any("sparsity" in row for row in own):
             drawing = _component_sweep(shown, part, sorted({layers[0], layers[-1]}), scene)
         else:
             drawing = _component_layers(shown, part, layers, scene)

@@ -55,7 +55,7 @@ def layer_curves(
         None without rows of layers, parts or models at a sparsity.
     """
     own = [row for row in quantity.rows if is_of_layer(row)]
-    pruned = [row for row in own if row.get("technique", DENSE) != DENSE]
+    pruned = [row for row in own if row.get("technique", DENSE) != DENSE and "sparsity" in row]
     if not pruned:
         return None
     shown = quantity.only(own)
@@ -106,45 +106,6 @@ def draw_curves(
     )
 
 
-def layer_lines(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
-    """Plot a quantity of a single model by layer, with a line per part; None for other rows."""
-    own = [
-        row
-        for row in quantity.rows
-        if "layer" in row and "other_layer" not in row and "technique" not in row
-        if is_of_layer(row)
-    ]
-    if not own:
-        return None
-    shown = quantity.only(own)
-    caption = f"{shown.about} by layer, from 1, with a line per part."
-    return figure(shown, "by-layer", caption, scene, lambda size: _lines(shown, size))
-
-
-def _lines(quantity: Quantity, page: Size) -> Figure:
-    from matplotlib.ticker import MaxNLocator
-
-    values = values_of(quantity.rows, "part", "layer")
-    parts = list(dict.fromkeys(part for part, _ in _places(quantity.rows)))
-    labels = [part_text(part) or "model" for part in parts]
-    height = min(0.5 * page.width, 3) + (3 + page.legend_of(labels)[0]) * page.line
-    figure_ = page.new_figure(height)
-    axes = figure_.add_subplot()
-    factor = 100 if quantity.is_share else 1
-    handles = []
-    for part, look in looks(parts).items():
-        points = sorted(
-            (layer, factor * mean_of(own)) for (_, p, layer), own in values.items() if p == part
-        )
-        handles += axes.plot(*zip(*points), markeredgecolor="white", **look)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(limits([factor * value for own in values.values() for value in own]))
-    axes.set_xlabel("layer")
-    axes.set_ylabel(axis_text(quantity.axis, height, page))
-    legend_outside(figure_, handles, labels, page)
-    return figure_
-
-
 def axis_note(scene: Scene) -> str:
     """Return a sentence on the axis of sparsities."""
     return " The axis is logarithmic in the density." if scene.axis[1] else ""
@@ -159,6 +120,11 @@ def is_of_layer(row: Row) -> bool:
     ) == row.get("part")
 
 
+def part_order(part: str) -> tuple[int, str]:
+    """Return the place of a part among others."""
+    return _ORDER.index(part) if part in _ORDER else len(_ORDER), part
+
+
 def _places(rows: Sequence[Row]) -> list[Place]:
     places = {
         (str(row.get("part", "")), int(row["layer"]) if "layer" in row else None) for row in rows
@@ -166,8 +132,7 @@ def _places(rows: Sequence[Row]) -> list[Place]:
 
     def order(place: Place) -> tuple[int, str, int]:
         part, layer = place
-        number = _ORDER.index(part) if part in _ORDER else len(_ORDER)
-        return number, part, -1 if layer is None else layer
+        return (*part_order(part), -1 if layer is None else layer)
 
     return sorted(places, key=order)[:_PANELS]
 

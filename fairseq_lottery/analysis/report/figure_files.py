@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Optional, Union
 
 from fairseq_lottery.analysis.registry import Row, registered_measures
+from fairseq_lottery.analysis.report.command_rows import labelled_rows
 from fairseq_lottery.analysis.report.component_figures import component_curves
-from fairseq_lottery.analysis.report.curve_figures import layer_curves, layer_lines
+from fairseq_lottery.analysis.report.curve_figures import layer_curves
 from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
+from fairseq_lottery.analysis.report.line_figures import (
+    CONNECT,
+    MASK_DISTANCE,
+    connection_lines,
+    distance_lines,
+    layer_lines,
+)
 from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
-from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, probe_figures
+from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, SHOWN, probe_figures
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, quantities
-from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, role_figures
+from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, MODELS, role_figures
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord
 from fairseq_lottery.errors import LotteryError
@@ -34,7 +42,7 @@ def plot(
 
     ``layer`` and ``other_layer``: a heat map of all pairs of layers. ``layer`` with ``sparsity``:
     curves by sparsity, of the same layer of two models. ``layer`` alone: a
-    line by layer. ``component``: curves of variance.
+    line by layer. ``alpha``: a line between two models. ``component``: curves of variance.
     ``layer`` and ``head``: a grid of heads. ``matrix``: a map by matrix and layer.
 
     Args:
@@ -42,6 +50,7 @@ def plot(
         page: size of the figures; 16 cm and 9 points by default.
         techniques: name -> title of the techniques, in their order; by default as in the rows.
     """
+    rows = labelled_rows(rows)
     scene = Scene(techniques or _techniques(rows), page or size("16cm", 9))
     return list(figures_of(Sweep(rows, _measures_of(rows)), scene))
 
@@ -61,7 +70,7 @@ def _measures_of(rows: Sequence[Row]) -> dict[str, MeasureRecord]:
 
 def write_plots(rows: Sequence[Row], folder: Union[str, Path], page: Optional[Size] = None) -> None:
     """Write the figures of ``plot`` into a folder, as PDF, SVG, PNG and CSV."""
-    write_figures(Sweep(rows, _measures_of(rows)), folder, page)
+    write_figures(Sweep(labelled_rows(rows), _measures_of(rows)), folder, page)
 
 
 def _techniques(rows: Sequence[Row]) -> dict[str, str]:
@@ -83,22 +92,29 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     the plots of X or of the measure; deviations by chance are in the tables only.
     """
     roles: dict[tuple[str, str], list[Quantity]] = {}
+    singles: dict[str, list[Quantity]] = {}
     every = list(quantities(sweep))
     chances = {(one.key, one.relation): one for one in every if one.key[2].endswith(EXPECTED)}
     for quantity in every:
         measure, task, statistic, role, threshold = quantity.key
+        if measure in (CONNECT, MASK_DISTANCE) and not quantity.has("sparsity"):
+            singles.setdefault(measure, []).append(quantity)
+            continue
         if statistic.endswith((EXPECTED, DEVIATION)):
             continue
-        if measure == PROBE and statistic not in SCORES:
+        if measure == PROBE and statistic not in (SCORES if quantity.has("sparsity") else SHOWN):
             continue
         own = (f"{statistic}-{EXPECTED}", EXPECTED)
         keys = [((measure, task, name, role, threshold), quantity.relation) for name in own]
         chance = next((chances[key] for key in keys if key in chances), None)
-        if role and statistic == HAS_ROLE:
+        if role and statistic in (HAS_ROLE, MODELS):
             roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
         elif not role and not threshold:
             for drawing in figures_of_quantity(quantity, scene, chance):
                 yield quantity, drawing
+    for measure, draw in ((CONNECT, connection_lines), (MASK_DISTANCE, distance_lines)):
+        for drawing in draw(singles.get(measure, []), scene):
+            yield singles[measure][0], drawing
     probes = [one for one in every if one.key[0] == PROBE]
     for drawing in probe_figures(probes, scene):
         yield probes[0], drawing

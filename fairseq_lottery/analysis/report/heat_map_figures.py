@@ -179,14 +179,16 @@ def draw_panels(
     has_numbers: bool = True,
     row_height: Optional[float] = None,
     may_be_logarithmic: bool = False,
+    ends: Optional[tuple[float, float]] = None,
 ) -> Drawing:
     """Draw panels of a quantity on one scale; further arguments are as in ``heat_maps``.
 
     Args:
         may_be_logarithmic: whether shares that differ much have a logarithmic scale.
+        ends: ends of the scale; by default round numbers around the values.
     """
     values = [v for _, cells in panels.cells for row in cells for v in row if not math.isnan(v)]
-    low, high = scale(values, quantity.is_share)
+    low, high = ends or scale(values, quantity.is_share)
     logarithmic = quantity.is_share and may_be_logarithmic and is_wide(values)
     if logarithmic:
         low = min(value for value in values if value > 0)
@@ -208,6 +210,7 @@ def draw_panels(
             in_percent=quantity.is_share,
             is_spaced=is_spaced,
             has_numbers=has_numbers,
+            has_edges=is_spaced and not has_numbers,
             row_height=row_height,
             logarithmic=logarithmic,
         ),

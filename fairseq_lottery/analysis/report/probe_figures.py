@@ -15,6 +15,8 @@ from fairseq_lottery.report.plots.drawings import Drawing
 PROBE = "probe"
 #: statistics of probes that are scores
 SCORES = ("accuracy", "span-f1", "pearson")
+#: statistics that figures of a single command show
+SHOWN = (*SCORES, "control", "selectivity", "percent-of-mean")
 
 
 def probe_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawing]:
@@ -50,6 +52,7 @@ def relative_rows(rows: Sequence[Row]) -> list[Row]:
 
     A row per task, model and seed has the mean over layers of 100 (score - dense) / dense.
     """
+    rows = [row for row in rows if "sparsity" in row]
     pruned = [row for row in rows if row.get("technique", DENSE) != DENSE]
     dense = {_place(row): float(row["value"]) for row in rows if row.get("technique") == DENSE}
     values: dict[tuple[Any, ...], list[float]] = {}

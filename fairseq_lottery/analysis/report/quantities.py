@@ -180,7 +180,7 @@ def quantities(sweep: Sweep) -> Iterator[Quantity]:
         groups.setdefault((_key(row), _relation(row)), []).append(row)
     for (key, relation), rows in groups.items():
         measure = sweep.measures[key[0]]
-        title = " ".join((measure.title, *(text for text in key[1:] if text)))
+        title = ", ".join((measure.title, *(text for text in key[1:] if text)))
         words = sweep.words if measure.over in ("activations", "attention") else ""
         yield Quantity(key, title, (measure.low, measure.high), relation, rows, words)
 

@@ -21,6 +21,8 @@ from fairseq_lottery.records.cells import DENSE
 
 #: statistic of rows that say whether a head has a role, 1 or 0
 HAS_ROLE = "has-role"
+#: statistic of rows that have the share of models in which a head has a role
+MODELS = "models"
 #: most roles of a figure
 _ROLES = 24
 
@@ -43,7 +45,7 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
     first = quantities[0]
     measure = (first.key[0], "", "roles", "", "")
     whole = Quantity(measure, "heads with a role", (0.0, 1.0), first.relation, rows, first.words)
-    if any(row.get("technique", DENSE) != DENSE for row in rows):
+    if any(row.get("technique", DENSE) != DENSE and "sparsity" in row for row in rows):
         counted = whole.only(shares(rows))
         caption = (
             f"{counted.about}: the share of all heads to which it applies, by sparsity, with a"
@@ -67,7 +69,8 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
             " from 1; white where no head is, where it is pruned, or where the role does not apply."
         )
         name = "-".join(filter(None, ("heads", model[0], f"{model[1]:g}" if model[1] else "")))
-        yield draw_panels(own, name, caption, scene, Panels(grids, columns, ticks), True, False)
+        panels = Panels(grids, columns, ticks)
+        yield draw_panels(own, name, caption, scene, panels, True, False, ends=(0.0, 1.0))
 
 
 def shares(rows: Sequence[Row]) -> list[Row]:

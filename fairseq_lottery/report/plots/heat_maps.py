@@ -43,6 +43,7 @@ def heat_maps(
     lines: Sequence[float] = (),
     is_spaced: bool = False,
     has_numbers: bool = True,
+    has_edges: bool = False,
 ) -> Figure:
     """Return a figure of panels of one shape and one scale.
 
@@ -57,6 +58,7 @@ def heat_maps(
         lines: positions of lines between rows.
         is_spaced: whether panels are far apart, as they have empty columns inside.
         has_numbers: whether cells have numbers where they fit.
+        has_edges: whether white lines divide the cells.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
@@ -80,6 +82,11 @@ def heat_maps(
         panel.grid(False)
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
+        if has_edges:
+            panel.set_xticks([n - 0.5 for n in range(1, len(cells[0]))], minor=True)
+            panel.set_yticks([n - 0.5 for n in range(1, len(cells))], minor=True)
+            panel.grid(True, which="minor", axis="both", color="white", linewidth=0.06 * page.font)
+            panel.tick_params(which="minor", length=0)
         for line in lines:
             panel.axhline(line, color="white", linewidth=0.06 * page.font)
         if numbers:
