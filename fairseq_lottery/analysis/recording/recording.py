@@ -6,79 +6,28 @@ layer and attention module, which is mapped into memory.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.recording.array_headers import map_array
+from fairseq_lottery.analysis.recording.record import FORMAT as FORMAT
+from fairseq_lottery.analysis.recording.record import KINDS, PARTS, SIDES, Head, Record, problem_of
+from fairseq_lottery.analysis.recording.record import PRECISIONS as PRECISIONS
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import read_lines
+from fairseq_lottery.files import read_bytes
 from fairseq_lottery.records.json_files import read_file
-from fairseq_lottery.records.schema import Count, Size, Text, one_of
 
-FORMAT = "fairseq_lottery recording 1"
-#: side of the corpus -> part of the model that has an activation for each of its words
-PARTS = {"source": "encoder", "target": "decoder"}
-#: part of the model -> side of the corpus
-SIDES = {part: side for side, part in PARTS.items()}
-#: kind of attention -> sides of its queries and of its keys
-KINDS = {
-    "enc_self": ("source", "source"),
-    "dec_self": ("target", "target"),
-    "enc_dec": ("target", "source"),
-}
-PRECISIONS = ("float32", "float16")
-#: most bytes of the words of a side
-_LARGEST = 1 << 28
+#: most bytes of the words of a side, and most words of a sentence
+_LARGEST, _LONGEST = 1 << 28, 1 << 20
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Head:
-    """An attention head; layers and heads count from 1."""
-
-    kind: Annotated[str, one_of(tuple(KINDS))]
-    layer: Size
-    head: Size
-
-
-@dataclass(frozen=True)
-class Record:
-    """Content of ``record.json``.
-
-    Attributes:
-        checkpoint, weights: file of the model, and digest of its weights.
-        data, subset, sentences, of: data folder, its subset, the numbers of the recorded sentences
-            in it, and the number of all its sentences.
-        subwords: side -> rule by which subwords were merged to words.
-        words: side -> SHA-256 of its words.
-        counts: side -> number of its words.
-        width: part -> number of activations of a word in each layer.
-        layers: part -> number of its layers.
-        heads: kind of attention -> heads of each layer.
-        pruned_heads: heads that contribute nothing, because their value or output matrix is zero.
-    """
-
-    format: Annotated[str, one_of((FORMAT,))]
-    checkpoint: Text
-    weights: Text
-    data: Text
-    subset: Text
-    sentences: tuple[Count, ...]
-    of: Count
-    subwords: dict[Text, Text]
-    words: dict[Text, Text]
-    counts: dict[Text, Size]
-    precision: Annotated[str, one_of(PRECISIONS)]
-    layers: dict[Text, Size]
-    width: dict[Text, Size]
-    heads: dict[Text, Size]
-    pruned_heads: tuple[Head, ...]
-    version: Text
 
 
 class Attention(Sequence[Array]):
@@ -116,10 +65,12 @@ class Recording:
 
     @classmethod
     def open(cls, folder: Union[str, Path]) -> Recording:
-        """Open a recording.
+        """Open a recording, and check its files against its record.
 
         Raises:
-            LotteryError: the folder is not a complete recording.
+            LotteryError: the folder is not a complete recording; a number in its record is out of
+                range; or a file is missing, is not a regular file, or has another shape or other
+                words than the record says.
         """
         folder = Path(folder)
         record = read_file(folder / "record.json", Record)
@@ -130,7 +81,13 @@ class Recording:
                     " resume it"
                 )
             raise LotteryError(f"{folder} is not a recording; make one with fairseq-lottery record")
-        return cls(folder, record)
+        problem = problem_of(record)
+        if problem is not None:
+            raise LotteryError(f"{folder}/record.json is malformed ({problem}); record it again")
+        recording = cls(folder, record)
+        for name, part_or_kind, layer in record.arrays:
+            recording._load(name, part_or_kind, layer)
+        return recording
 
     @cached_property
     def shared(self) -> dict[Any, Any]:
@@ -139,21 +96,28 @@ class Recording:
 
     @cached_property
     def _sentences(self) -> dict[str, list[list[str]]]:
-        sentences = {}
-        for side in PARTS:
-            try:
-                lines = read_lines(self.folder / f"words.{side}.txt", _LARGEST)
-                sentences[side] = [line.split(" ") for line in lines]
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise LotteryError(f"{self.folder}/words.{side}.txt: {reason}") from error
-            count = sum(map(len, sentences[side]))
-            shape = len(sentences[side]), count
-            if shape != (len(self.record.sentences), self.record.counts.get(side)):
-                raise LotteryError(
-                    f"{self.folder}/words.{side}.txt has {shape[0]} sentences and {shape[1]} words,"
-                    " which does not match record.json; record it again"
-                )
+        return {side: self._read_words(side) for side in PARTS}
+
+    def _read_words(self, side: str) -> list[list[str]]:
+        path = self.folder / f"words.{side}.txt"
+        try:
+            content = read_bytes(path, _LARGEST)
+            text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+            sentences = [line.rstrip("\n").split(" ") for line in text]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise LotteryError(f"{path} cannot be read ({reason}); record it again") from error
+        shape = len(sentences), sum(map(len, sentences))
+        if shape != (len(self.record.sentences), self.record.counts[side]):
+            raise LotteryError(
+                f"{path} has {shape[0]} sentences and {shape[1]} words, which does not match"
+                " record.json; record it again"
+            )
+        if hashlib.sha256(content).hexdigest() != self.record.words[side]:
+            raise LotteryError(f"{path} has other words than record.json says; record it again")
+        longest = max(map(len, sentences))
+        if longest > _LONGEST:
+            raise LotteryError(f"{path} has a sentence of {longest} words, more than {_LONGEST}")
         return sentences
 
     def words(self, side: str) -> list[list[str]]:
@@ -174,8 +138,7 @@ class Recording:
             part: ``encoder``, for source words, or ``decoder``, for target words.
             layer: number of the layer, from 1.
         """
-        shape = self.record.counts[SIDES[part]], self.record.width[part]
-        return self._load(f"activations.{part}.{layer}.npy", shape)
+        return self._load("activations", part, layer)
 
     def attention(self, kind: str, layer: int, weighted: bool = False) -> Attention:
         """Return the attention weights of all heads of a layer.
@@ -191,10 +154,9 @@ class Recording:
                 output matrix (Kobayashi et al. 2020).
         """
         queries, keys = map(self.lengths, KINDS[kind])
-        heads = self.record.heads[kind]
         name = "weighted" if weighted else "attention"
-        shape = (int(heads * (queries * (keys + 1)).sum()),)
-        return Attention(self._load(f"{name}.{kind}.{layer}.npy", shape), heads, queries, keys)
+        entries = self._load(name, kind, layer)
+        return Attention(entries, self.record.heads[kind], queries, keys)
 
     def norms(self, kind: str, layer: int) -> list[Array]:
         """Return the norms of value vectors after the output matrix, (heads, keys + 1) a sentence.
@@ -202,7 +164,7 @@ class Recording:
         A word of several subwords has their mean; the last key is ``</s>``.
         """
         heads, keys = self.record.heads[kind], self.lengths(KINDS[kind][1]) + 1
-        stored = self._load(f"norms.{kind}.{layer}.npy", (int(heads * keys.sum()),))
+        stored = self._load("norms", kind, layer)
         ends = np.cumsum(heads * keys)
         return [stored[end - heads * n : end].reshape(heads, n) for end, n in zip(ends, keys)]
 
@@ -212,21 +174,20 @@ class Recording:
 
     def layers(self, part_or_kind: str) -> range:
         """Return the numbers of the layers, from 1, of a part or of a kind of attention."""
-        part = "encoder" if part_or_kind in ("encoder", "enc_self") else "decoder"
-        return range(1, self.record.layers[part] + 1)
+        return self.record.layers_of(part_or_kind)
 
-    def _load(self, name: str, shape: tuple[int, ...]) -> Array:
-        path = self.folder / name
-        try:
-            stored: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise LotteryError(f"{path} cannot be read ({error}); record it again") from error
-        if stored.shape != shape or stored.dtype != self.record.precision:
-            raise LotteryError(
-                f"{path} has shape {stored.shape} and type {stored.dtype}, expected {shape} and"
-                f" {self.record.precision}; record it again"
-            )
-        return stored
+    def _load(self, name: str, part_or_kind: str, layer: int) -> Array:
+        """Map an array of ``Record.arrays`` into memory, with the shape that it must have."""
+        shape: tuple[int, ...]
+        if name == "activations":
+            side = SIDES[part_or_kind]
+            shape = self.record.counts[side], self.record.width[part_or_kind]
+        else:
+            queries, keys = map(self.lengths, KINDS[part_or_kind])
+            rows = keys + 1 if name == "norms" else queries * (keys + 1)
+            shape = (self.record.heads[part_or_kind] * int(rows.sum()),)
+        path = self.folder / f"{name}.{part_or_kind}.{layer}.npy"
+        return map_array(path, shape, self.record.precision)
 
 
 def blocks(array: Array, rows: int = 4096) -> Iterator[Array]:

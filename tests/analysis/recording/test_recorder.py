@@ -261,7 +261,7 @@ def test_pruned_heads_are_named(tmp_path):
             lambda folder: np.save(
                 folder / "activations.encoder.1.npy", np.array([{}], object), allow_pickle=True
             ),
-            "cannot be read",
+            "has shape",
         ),
         (lambda folder: (folder / "record.json").write_text("{}"), "malformed"),
     ],

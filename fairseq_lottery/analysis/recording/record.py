@@ -1,0 +1,116 @@
+"""``Record``: the content of a recording's ``record.json``, and the limits of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Optional
+
+from fairseq_lottery.records.schema import Count, Rule, Text, one_of, short
+
+FORMAT = "fairseq_lottery recording 1"
+#: side of the corpus -> part of the model that has an activation for each of its words
+PARTS = {"source": "encoder", "target": "decoder"}
+#: part of the model -> side of the corpus
+SIDES = {part: side for side, part in PARTS.items()}
+#: kind of attention -> sides of its queries and of its keys
+KINDS = {
+    "enc_self": ("source", "source"),
+    "dec_self": ("target", "target"),
+    "enc_dec": ("target", "source"),
+}
+PRECISIONS = ("float32", "float16")
+#: largest number of layers, of heads of a layer, of activations of a word, of words of a side, and
+#: of sentences of a subset; products of them fit 64 bits
+LAYERS, HEADS, WIDTH, WORDS, SUBSET = 1000, 1024, 1 << 20, 1 << 28, 1 << 28
+
+
+def _up_to(most: int) -> Rule:
+    return Rule(f"an integer from 1 to {most}", lambda value: 1 <= value <= most)
+
+
+@dataclass(frozen=True)
+class Head:
+    """An attention head; layers and heads count from 1."""
+
+    kind: Annotated[str, one_of(tuple(KINDS))]
+    layer: Annotated[int, _up_to(LAYERS)]
+    head: Annotated[int, _up_to(HEADS)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Content of ``record.json``.
+
+    Attributes:
+        checkpoint, weights: file of the model, and digest of its weights.
+        data, subset, sentences, of: data folder, its subset, the numbers of the recorded sentences
+            in it, and the number of all its sentences.
+        subwords: side -> rule by which subwords were merged to words.
+        words: side -> SHA-256 of its words.
+        counts: side -> number of its words.
+        width: part -> number of activations of a word in each layer.
+        layers: part -> number of its layers.
+        heads: kind of attention -> heads of each layer.
+        pruned_heads: heads that contribute nothing, because their value or output matrix is zero.
+    """
+
+    format: Annotated[str, one_of((FORMAT,))]
+    checkpoint: Text
+    weights: Text
+    data: Text
+    subset: Text
+    sentences: tuple[Count, ...]
+    of: Annotated[int, _up_to(SUBSET)]
+    subwords: dict[Text, Text]
+    words: dict[Text, Text]
+    counts: dict[Text, Annotated[int, _up_to(WORDS)]]
+    precision: Annotated[str, one_of(PRECISIONS)]
+    layers: dict[Text, Annotated[int, _up_to(LAYERS)]]
+    width: dict[Text, Annotated[int, _up_to(WIDTH)]]
+    heads: dict[Text, Annotated[int, _up_to(HEADS)]]
+    pruned_heads: tuple[Head, ...]
+    version: Text
+
+    def layers_of(self, part_or_kind: str) -> range:
+        """Return the numbers of the layers, from 1, of a part or of a kind of attention."""
+        part = "encoder" if part_or_kind in ("encoder", "enc_self") else "decoder"
+        return range(1, self.layers[part] + 1)
+
+    @property
+    def arrays(self) -> Iterator[tuple[str, str, int]]:
+        """All arrays of the recording: what they have, the part or kind, and the layer."""
+        for part in SIDES:
+            for layer in self.layers_of(part):
+                yield "activations", part, layer
+        for kind in KINDS:
+            for layer in self.layers_of(kind):
+                for name in ("attention", "weighted", "norms"):
+                    yield name, kind, layer
+
+
+def problem_of(record: Record) -> Optional[str]:
+    """Return why the entries of a record do not fit each other; None if they do."""
+    for name, keys in (
+        *((name, tuple(PARTS)) for name in ("subwords", "words", "counts")),
+        *((name, tuple(SIDES)) for name in ("layers", "width")),
+        ("heads", tuple(KINDS)),
+    ):
+        entries: dict[str, Any] = getattr(record, name)
+        if set(entries) != set(keys):
+            return f"{name} has {short(sorted(entries))}, expected {', '.join(keys)}"
+    if not record.sentences:
+        return "sentences is empty"
+    if len(set(record.sentences)) < len(record.sentences):
+        return "sentences has a number twice"
+    if max(record.sentences) >= record.of:
+        return f"sentences has {max(record.sentences)}, expected less than {record.of}, as in of"
+    if len(set(record.pruned_heads)) < len(record.pruned_heads):
+        return "pruned_heads has a head twice"
+    for one in record.pruned_heads:
+        if one.layer not in record.layers_of(one.kind) or one.head > record.heads[one.kind]:
+            return (
+                f"pruned_heads has head {one.head} of layer {one.layer} of {one.kind}, which the"
+                " model lacks"
+            )
+    return None
