@@ -44,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate the line, and print its points and barriers."""
+    refuse_output(args)
     refuse_missing(*([args.a, args.b] if args.b is not None else []))
     if args.b is None and not Path(args.a).is_dir():
         raise LotteryError(
             f"{args.a} is not a folder of a run; give a second checkpoint, or such a folder"
         )
-    refuse_output(args)
     import fairseq  # noqa: F401 - before the plugin, which registers with it
     from tqdm import tqdm
 

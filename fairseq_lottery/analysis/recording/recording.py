@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,8 +70,8 @@ class Recording:
 
         Raises:
             LotteryError: the folder is not a complete recording; a number in its record is out of
-                range; or a file is missing, is not a regular file, or has another shape or other
-                words than the record says.
+                range; or a file is not a regular file, or has another shape or other words than
+                the record says. A missing array is refused when it is read.
         """
         folder = Path(folder)
         record = read_file(folder / "record.json", Record)
@@ -86,7 +87,9 @@ class Recording:
             raise LotteryError(f"{folder}/record.json is malformed ({problem}); record it again")
         recording = cls(folder, record)
         for name, part_or_kind, layer in record.arrays:
-            recording._load(name, part_or_kind, layer)
+            if os.path.lexists(recording._path(name, part_or_kind, layer)):
+                recording._load(name, part_or_kind, layer)
+        recording.words("source")
         return recording
 
     @cached_property
@@ -186,8 +189,11 @@ class Recording:
             queries, keys = map(self.lengths, KINDS[part_or_kind])
             rows = keys + 1 if name == "norms" else queries * (keys + 1)
             shape = (self.record.heads[part_or_kind] * int(rows.sum()),)
-        path = self.folder / f"{name}.{part_or_kind}.{layer}.npy"
+        path = self._path(name, part_or_kind, layer)
         return map_array(path, shape, self.record.precision)
+
+    def _path(self, name: str, part_or_kind: str, layer: int) -> Path:
+        return self.folder / f"{name}.{part_or_kind}.{layer}.npy"
 
 
 def blocks(array: Array, rows: int = 4096) -> Iterator[Array]:

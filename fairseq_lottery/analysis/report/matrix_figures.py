@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from fairseq_lottery.analysis.matrix_places import MATRICES, matrix_place
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.report.heat_map_figures import (
     LAYERS,
@@ -17,15 +17,6 @@ from fairseq_lottery.analysis.report.heat_map_figures import (
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, mean_of, values_of
 from fairseq_lottery.report.plots.drawings import Drawing
 from fairseq_lottery.report.plots.heat_maps import Ticks
-
-_MATRIX = re.compile(
-    r"^(enc|dec)oder\.layers\.(\d{1,4})\.(?:(self|encoder)_attn\.(q|k|v|out)_proj|fc(\d))\.weight$"
-)
-#: rows of a map of matrices
-_KINDS = (
-    *(f"{name} {part}" for name in ("self", "cross") for part in ("q", "k", "v", "out")),
-    "fc1", "fc2",
-)  # fmt: skip
 
 
 def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
@@ -42,7 +33,7 @@ def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
     for place, row in found:
         for key, own in values_of([row]).items():
             values.setdefault((*key, *place), []).extend(own)
-    kinds = [kind for kind in _KINDS if any(place[2] == kind for place, _ in found)]
+    kinds = [kind for kind in MATRICES if any(place[2] == kind for place, _ in found)]
     columns = [
         (side, layer)
         for side in ("enc", "dec")
@@ -99,13 +90,3 @@ def _layer_labels(columns: Sequence[Optional[tuple[str, int]]]) -> Ticks:
             middle = (own[0] + own[-1]) / 2
             labels[middle] = side if len(own) > 2 else f"\n{side}"
     return labels
-
-
-def matrix_place(name: str) -> Optional[tuple[str, int, str]]:
-    """Return side, layer from 1, and row of a matrix in a map; None for embeddings and others."""
-    match = _MATRIX.match(name)
-    if match is None:
-        return None
-    side, layer, attention, part, fc = match.groups()
-    kind = f"fc{fc}" if fc else f"{'cross' if attention == 'encoder' else 'self'} {part}"
-    return side, int(layer) + 1, kind

@@ -68,7 +68,7 @@ def test_rows_of_matrices_stand_in_one_table():
     ]
     results = Results("similarity", {"first": {"file": "a"}, "others": {"b": {}}}, rows)
     assert [line.split() for line in summary(results)] == [
-        *(["matrix", "overlap", "chance"], ["a", "0.250", "0.125"], ["b", "0.500", "-"]),
+        *(["matrix", "a", "b"], ["overlap", "0.250", "0.500"], ["chance", "0.125", "-"]),
         *([], ["value"], ["overlap", "0.750"]),
     ]
 
@@ -162,8 +162,11 @@ def test_complexity_of_matrices(tmp_path, capsys):
     assert [row["value"] for row in one] == pytest.approx([1, 1, 1])
     assert [row["value"] for row in rows if row["matrix"] == dead] == [0, 0]
     assert main(["complexity", path]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert cells("\n".join(table), dead)[0][:3] == ["0.000", "0.000", "-"]
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    tables = {own.splitlines()[0]: own for own in text.split("\n\n")}
+    assert cells(tables["matrix-rank-99"], "layer")[0] == "enc 1 enc 2 dec 1 dec 2".split()
+    assert cells(tables["matrix-rank-99"], "self v")[0][2] == "0.000"
     parameters[name][0, 0] = float("nan")
     broken = save_checkpoint(tmp_path / "broken.pt", parameters)
     assert main(["complexity", broken]) == 2

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("matplotlib")
 from PIL import Image
 
+from fairseq_lottery.analysis.matrix_places import matrix_place
 from fairseq_lottery.analysis.report import curve_figures, heat_map_figures
 from fairseq_lottery.analysis.report.figure_files import figures_of, plot, write_figures
 from fairseq_lottery.analysis.report.heat_map_figures import (
@@ -18,7 +19,6 @@ from fairseq_lottery.analysis.report.heat_map_figures import (
     shown_models,
 )
 from fairseq_lottery.analysis.report.layer_tables import layer_table
-from fairseq_lottery.analysis.report.matrix_figures import matrix_place
 from fairseq_lottery.analysis.report.probe_figures import relative_rows
 from fairseq_lottery.analysis.report.quantities import Scene, quantities, values_of, wrapped
 from fairseq_lottery.analysis.report.role_figures import shares
