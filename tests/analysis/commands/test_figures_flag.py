@@ -3,8 +3,8 @@
 import csv
 
 import pytest
+from analysis.written_recordings import write_random
 from small import save_checkpoint, weights
-from small_recording import write_recording
 
 from fairseq_lottery.cli.main import main
 
@@ -19,7 +19,7 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    return str(write_recording(tmp_path / "dense").folder)
+    return str(write_random(tmp_path / "dense").folder)
 
 
 def names(out, ending="png"):
@@ -27,7 +27,7 @@ def names(out, ending="png"):
 
 
 def test_files_of_two_recordings(folder, tmp_path, capsys):
-    other, out = str(write_recording(tmp_path / "slt", seed=1).folder), tmp_path / "out"
+    other, out = str(write_random(tmp_path / "slt", seed=1).folder), tmp_path / "out"
     measures = ["--measures", "linear-cka,best-head", "--figures", "--out", str(out)]
     assert main(["similarity", folder, other, *measures]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
@@ -40,7 +40,7 @@ def test_files_of_two_recordings(folder, tmp_path, capsys):
 
 
 def test_several_models_are_told_apart(folder, tmp_path, capsys):
-    others = [str(write_recording(tmp_path / n, seed=s).folder) for s, n in ((1, "a"), (2, "b"))]
+    others = [str(write_random(tmp_path / n, seed=s).folder) for s, n in ((1, "a"), (2, "b"))]
     out = tmp_path / "out"
     measures = ["--measures", "linear-cka", "--figures", "--out", str(out)]
     assert main(["similarity", folder, *others, *measures]) == 0

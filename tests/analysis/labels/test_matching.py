@@ -129,9 +129,8 @@ def test_unknown_words_and_compatible_characters_match(tmp_path):
 
 
 def test_records_that_do_not_fit_themselves(tmp_path):
-    recording = write_maps(tmp_path / "r", ["a"] * 3, sentences=[0, 1, 9], of=3)
-    with pytest.raises(LotteryError, match="sentence 9 of 3"):
-        match_labels(recording, ("source",), labels_in(tmp_path, "a\tx\n\n" * 3))
+    with pytest.raises(LotteryError, match="sentences has 9, expected less than 3"):
+        write_maps(tmp_path / "r", ["a"] * 3, sentences=[0, 1, 9], of=3)
 
 
 @pytest.mark.parametrize("link, counts", [("0-2", "3 source and 2 target"), ("3-0", "3 source")])

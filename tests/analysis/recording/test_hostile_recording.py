@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from small_recording import write_recording
+from analysis.written_recordings import write_random
 
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.errors import LotteryError
@@ -13,7 +13,7 @@ from fairseq_lottery.errors import LotteryError
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_recording(tmp_path / "recording", pruned=[("enc_dec", 2, 3)]).folder
+    return write_random(tmp_path / "recording", pruned=[("enc_dec", 2, 3)]).folder
 
 
 def refused(folder):
