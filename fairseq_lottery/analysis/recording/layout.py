@@ -28,7 +28,9 @@ class Layout:
     """The layers and attention modules of a Transformer.
 
     Attributes:
-        layers: (part, layer from 1) -> module.
+        layers: (part, layer from 1) -> module whose output is that of the layer. For the last
+            layer of a part with a final norm, as in pre-norm models, it is this norm: the next
+            stage reads its output.
         attention: name of an attention module -> (kind, layer from 1).
         width: width of each part.
         heads: kind -> heads of each layer.
@@ -49,7 +51,9 @@ class Layout:
             while f"{part}.layers.{number}" in modules:
                 layers[part, number + 1] = modules[f"{part}.layers.{number}"]
                 number += 1
-        for (part, layer), _ in layers.items():
+            if number and modules.get(f"{part}.layer_norm") is not None:
+                layers[part, number] = modules[f"{part}.layer_norm"]
+        for part, layer in layers:
             for pattern, kind in _MODULES.items():
                 name = pattern.format(layer - 1)
                 if name in modules and name.startswith(part):
@@ -73,12 +77,15 @@ class Layout:
 
 
 def find_pruned_heads(module: Any) -> list[int]:
-    """Return the heads, from 0, whose values or whose part of the output matrix is zero."""
+    """Return the heads, from 0, whose attention has no effect.
+
+    Their value weights or their part of the output matrix are all zero. The value bias does not
+    count: a head with only a bias adds the same vector whatever it attends to, as a row of
+    attention sums to 1.
+    """
     heads = module.num_heads
     with torch.no_grad():
         value = module.v_proj.weight.reshape(heads, -1).abs().sum(dim=1)
-        if module.v_proj.bias is not None:
-            value = value + module.v_proj.bias.reshape(heads, -1).abs().sum(dim=1)
         output = module.out_proj.weight.abs().sum(dim=0).reshape(heads, -1).sum(dim=1)
     return [head for head in range(heads) if not value[head] or not output[head]]
 

@@ -52,7 +52,8 @@ class Record:
         width: part -> number of activations of a word in each layer.
         layers: part -> number of its layers.
         heads: kind of attention -> heads of each layer.
-        pruned_heads: heads that contribute nothing, because their value or output matrix is zero.
+        pruned_heads: heads whose attention has no effect, because their value weights or their
+            part of the output matrix are all zero.
     """
 
     format: Annotated[str, one_of((FORMAT,))]

@@ -232,20 +232,61 @@ def test_a_folder_with_other_files_is_left_alone(model, tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".lock", "notes.txt"]
 
 
-def test_pruned_heads_are_named(tmp_path):
+def test_the_last_layer_is_recorded_after_the_final_norm(tmp_path):
+    """In a pre-norm model, against fairseq's encoder output and the decoder's features."""
+    model = live.transformer(encoder_normalize_before=True, decoder_normalize_before=True)
+    with torch.no_grad():
+        for part in (model.encoder, model.decoder):
+            part.layer_norm.weight.normal_(1, 0.5)
+            part.layer_norm.bias.normal_(0, 0.5)
+    recording = made(tmp_path / "r", model)
+    words = loaded(SOURCE, TARGET, model).evaluation.dictionaries["source"]
+    for number in (0, 5, 11):
+        states, _ = run_alone(model, number)
+        source = torch.tensor([[*map(words.index, SOURCE[number]), 2]])
+        previous = torch.tensor([[2, *map(words.index, TARGET[number])]])
+        with torch.no_grad(), modules_are_used(model):
+            encoder = model.encoder(source, torch.tensor([source.shape[1]]))
+            features, _ = model.decoder(previous, encoder_out=encoder, features_only=True)
+        last = {"encoder": encoder["encoder_out"][0][:, 0].numpy(), "decoder": features[0].numpy()}
+        for part, lines, side, shift in (
+            ("encoder", SOURCE, "source", 0), ("decoder", TARGET, "target", 1)
+        ):  # fmt: skip
+            first = int(recording.lengths(side)[:number].sum())
+            for word, (start, end) in enumerate(spans(lines[number])):
+                for layer, expected in ((1, states[part][0]), (live.LAYERS, last[part])):
+                    mean = expected[start + shift : end + shift].mean(axis=0)
+                    stored = recording.activations(part, layer)[first + word]
+                    assert np.allclose(stored, mean, atol=1e-5)
+
+
+def test_pruned_heads_are_those_whose_attention_has_no_effect(tmp_path):
+    """A value bias does not count: it adds the same vector whatever the head attends to."""
     pruned = live.transformer()
     size = live.DIM // live.HEADS
     with torch.no_grad():
         values = pruned.encoder.layers[1].self_attn.v_proj
         values.weight[size : 2 * size] = 0
         values.bias[size : 2 * size] = 0
+        pruned.encoder.layers[0].self_attn.v_proj.bias[:] = 0  # its weights still contribute
         pruned.decoder.layers[0].encoder_attn.out_proj.weight[:, -size:] = 0
-        pruned.decoder.layers[0].self_attn.v_proj.weight[:size] = 0  # its bias still contributes
+        pruned.decoder.layers[0].self_attn.v_proj.weight[:size] = 0
     found = made(tmp_path / "r", pruned)
     heads = [(kind, n, h) for kind in KINDS for n in (1, 2) for h in range(1, live.HEADS + 1)]
     assert [head for head in heads if found.is_pruned(*head)] == [
-        ("enc_self", 2, 2), ("enc_dec", 1, live.HEADS)
+        ("enc_self", 2, 2), ("dec_self", 1, 1), ("enc_dec", 1, live.HEADS)
     ]  # fmt: skip
+    pairs = loaded(SOURCE, TARGET, pruned)
+    batch = pairs.evaluation.load("valid").collater(
+        [pairs.evaluation.load("valid")[n] for n in range(4)]
+    )["net_input"]
+    with torch.no_grad(), modules_are_used(pruned):
+        before = pruned(**batch)[0]
+        module = pruned.decoder.layers[0].self_attn
+        module.q_proj.weight[:size].normal_()
+        assert torch.allclose(pruned(**batch)[0], before, atol=1e-5)
+        module.q_proj.weight[size : 2 * size].normal_()
+        assert not torch.allclose(pruned(**batch)[0], before, atol=1e-3)
 
 
 @pytest.mark.parametrize(
