@@ -19,6 +19,9 @@ from fairseq_lottery.errors import LotteryError
 #: a row whose deviation is below this share of its norm is uniform up to single precision
 _UNIFORM = 1e-5
 
+#: fewest visible keys of a row that has a correlation
+_FEWEST_KEYS = 3
+
 #: pairs of arrays of the same sentence
 Sentences = Iterable[tuple[Array, Array]]
 
@@ -41,8 +44,9 @@ def row_correlations(sentences: Sentences, causal: bool = False) -> Array:
     """Return the mean over rows of Pearson's r between two heads' distributions.
 
     This is the similarity in "headsim" of Wu et al. 2020, section 3.2, and of Movva & Zhao 2020,
-    with ``</s>`` as a key of its own. Keys that a query cannot attend to are ignored, and so are
-    rows in which one of the two heads is uniform, where r is not defined.
+    with ``</s>`` as a key of its own. Keys that a query cannot attend to are ignored. So are rows
+    in which one of the two heads is uniform, where r is not defined, and rows with fewer than three
+    visible keys: with two, r is 1 or -1 whatever the heads do.
 
     Args:
         sentences: pairs of arrays, (heads, queries, keys + 1) and (other heads, queries, keys + 1).
@@ -54,23 +58,27 @@ def row_correlations(sentences: Sentences, causal: bool = False) -> Array:
     sums: Any = 0.0
     counts: Any = 0.0
     for first, second, visible in _visible(sentences, causal):
-        a, a_varies = _standardised(first, visible)
-        b, b_varies = _standardised(second, visible)
+        a, a_counts = _standardised(first, visible)
+        b, b_counts = _standardised(second, visible)
         sums = sums + a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
-        counts = counts + a_varies.astype(np.float64) @ b_varies.T
+        counts = counts + a_counts.astype(np.float64) @ b_counts.T
     with np.errstate(invalid="ignore"):
         means: Array = np.clip(sums / counts, -1.0, 1.0)
     return means
 
 
 def _standardised(rows: Array, visible: Array) -> tuple[Array, Array]:
-    """Return rows with mean 0 and norm 1 over the visible keys, and which rows are not uniform."""
-    means = rows.sum(axis=2, keepdims=True) / visible.sum(axis=1)[:, None]
+    """Return rows with mean 0 and norm 1 over the visible keys, and which rows count.
+
+    Rows that are uniform or have too few keys do not count, and are 0.
+    """
+    keys = visible.sum(axis=1)
+    means = rows.sum(axis=2, keepdims=True) / keys[:, None]
     centred = np.where(visible, rows - means, 0.0)
     norms = np.linalg.norm(centred, axis=2)
-    varies = norms > _UNIFORM * np.linalg.norm(rows, axis=2)
-    scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=varies)
-    return centred * scales[:, :, None], varies
+    counts = (norms > _UNIFORM * np.linalg.norm(rows, axis=2)) & (keys >= _FEWEST_KEYS)
+    scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=counts)
+    return centred * scales[:, :, None], counts
 
 
 def row_divergences(sentences: Sentences, causal: bool = False) -> Array:
