@@ -27,7 +27,8 @@ def fit_logistic(
 
     Args:
         vectors: (examples, width).
-        targets: classes, (examples,).
+        targets: classes, (examples,). If all are equal, as control labels of few words can be, the
+            function predicts this class.
         dev_vectors: (examples of the development part, width).
         dev_score: returns the score for the predicted classes of the development part. The penalty
             with the highest score is chosen, of several the largest penalty.
@@ -35,6 +36,8 @@ def fit_logistic(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    if (targets == targets[0]).all():
+        return lambda asked: np.full(len(asked), targets[0])
     best, chosen = -np.inf, None
     for inverse in INVERSE_PENALTIES:
         model: Any = LogisticRegression(C=inverse, max_iter=_ITERATIONS)

@@ -25,7 +25,9 @@ class Schedule:
         batch: examples of a batch, or sentences with ``by_sentence``.
         epochs: most epochs.
         patience: stop after so many epochs without a better score on the development part.
-        by_sentence: whether a batch has whole sentences, as in their toolkit.
+        by_sentence: whether a batch has whole sentences, as in their toolkit. Its loss is then the
+            mean over sentences of the mean over the examples of each (AllenNLP's
+            ``sequence_cross_entropy_with_logits`` with the average ``batch``).
     """
 
     learning_rate: float = 1e-3
@@ -164,10 +166,15 @@ def _batches(
         if groups is None:
             share = torch.full(chosen.shape, 1 / chosen.shape[1])
         else:
-            rows = [torch.cat([groups[n] for n in row]) for row in chosen.tolist()]
-            chosen = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            share = torch.nn.utils.rnn.pad_sequence(
-                [torch.full((len(row),), 1 / len(row)) for row in rows], batch_first=True
+            batch = [[groups[n] for n in row] for row in chosen.tolist()]
+            chosen, share = (
+                torch.nn.utils.rnn.pad_sequence([torch.cat(row) for row in rows], batch_first=True)
+                for rows in (batch, [_shares(sentences) for sentences in batch])
             )
         batches.append((chosen, share))
     return batches
+
+
+def _shares(sentences: Sequence[Tensor]) -> list[Tensor]:
+    """Return the share of each example in a loss in which each sentence has the same share."""
+    return [torch.full((len(one),), 1 / (len(sentences) * len(one))) for one in sentences]

@@ -165,7 +165,7 @@ def _pairs(
         words = [recording.words(side)[place] for side in sides]
         pairs = one.pairs
         if is_prediction:
-            key = f"probe-negatives|{seed}|{name}|{number}"
+            key = f"probe-negatives|{seed}|{name}|{recording.record.subset}|{number}"
             pairs = (
                 *((i, j, IS_ARC) for i, j, _ in pairs),
                 *negatives(pairs, len(words[1]), sides[0] == sides[1], key),

@@ -112,20 +112,35 @@ def test_batches_of_sentences_with_one_word_each_are_batches_of_words():
 
 
 def test_a_batch_of_all_sentences_is_full_gradient_descent():
-    """Of unequal lengths, to the mean over words; first step of Adam by hand."""
+    """Of unequal lengths, to the mean over sentences of means over words; Adam by hand."""
     train, labels = clusters(1, 40, 2, 3, 1.0)
-    sentences = np.repeat(np.arange(4), [1, 9, 10, 20])
-    schedule = Schedule(learning_rate=0.1, epochs=1, by_sentence=True)
+    lengths = [1, 9, 10, 20]
+    sentences = np.repeat(np.arange(4), lengths)
+    schedule = Schedule(learning_rate=0.1, epochs=3, by_sentence=True)
     probes = train_probes(
         train, labels[None], 2, train, labels[None], lambda _, p: 1.0, ["k"], schedule, sentences
     )
     generator = torch.Generator().manual_seed(torch_seed("probe-init|k"))
     start = torch.empty(3, 2).uniform_(-(3**-0.5), 3**-0.5, generator=generator).numpy()
     bias = torch.empty(2).uniform_(-(3**-0.5), 3**-0.5, generator=generator).numpy()
-    logits = train @ start + bias
-    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    gradient = train.T @ (softmax - np.eye(2)[labels]) / 40
-    np.testing.assert_allclose(probes.weights[0], start - 0.1 * np.sign(gradient), atol=1e-5)
+
+    def trained(shares):
+        weights, inputs = np.vstack([start, bias]), np.hstack([train, np.ones((40, 1))])
+        mean, square = np.zeros((2, 4, 2))
+        for step in range(1, 4):
+            logits = inputs @ weights
+            softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            gradient = inputs.T @ (shares[:, None] * (softmax - np.eye(2)[labels]))
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            root = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+            weights = weights - 0.1 * mean / (1 - 0.9**step) / root
+        return weights[:3]
+
+    assert probes.epochs.tolist() == [3]
+    by_sentence = trained(np.concatenate([np.full(n, 1 / (4 * n)) for n in lengths]))
+    np.testing.assert_allclose(probes.weights[0], by_sentence, atol=1e-5)
+    assert np.abs(by_sentence - trained(np.full(40, 1 / 40))).max() > 1e-3
 
 
 def test_exact_probes_are_those_of_scikit_learn():
@@ -147,6 +162,16 @@ def test_exact_probes_are_those_of_scikit_learn():
     best = max(candidates, key=lambda one: np.corrcoef(one, dev_scores)[0, 1])
     np.testing.assert_allclose(guess, best, rtol=1e-4)
     assert Ridge(alpha=1.0).fit(train, scores).score(dev, dev_scores) > 0.9
+
+
+def test_one_class_is_predicted_without_a_fit(tmp_path):
+    train, labels = clusters(1, 300, 3, 8, 2.0)
+    predict = fit_logistic(train, np.full(300, 2), train[:50], accuracy_on(labels[:50]))
+    assert predict(train[:7]).tolist() == [2] * 7
+    # the control label of the only word is a constant, though the labels of the task are not
+    portions = make_portions(tmp_path, train, [str(n) for n in labels], ["w"] * 300)
+    rows = list(probe(portions, ProbeSettings(seeds=(1,), solver="exact")))
+    assert statistics_of(rows, "control") == [1.0]
 
 
 def test_adam_and_exact_agree_if_adam_has_the_steps():

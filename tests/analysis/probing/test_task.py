@@ -82,6 +82,20 @@ def test_negatives_are_other_words():
     assert list(negatives(pairs, 5, True, "k")) == list(negatives(pairs, 5, True, "k"))
 
 
+def test_subsets_draw_their_negatives_apart(tmp_path):
+    """Sentences of the same number in train, dev and test share no random numbers."""
+    words = [[f"w{n}" for n in range(12)]] * 6
+    vectors = {part: [np.zeros((72, 2))] for part in ("encoder", "decoder")}
+    file = labels_in(tmp_path, "0\t1\tx\n5\t6\tx\n\n" * 6)
+    drawn = []
+    for name, subset in (("a", "train"), ("b", "valid"), ("c", "train")):
+        recording = make_recording(tmp_path / name, words, vectors, subset=subset)
+        tasks = make_tasks(recording, ("source",), file, named(file))
+        arc = next(one for one in tasks if "none" in one.labels.tolist())
+        drawn.append(arc.rows[arc.labels == "none"].tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 def test_all_sentences_of_the_subset_or_the_recorded_ones(tmp_path, recording):
     text = "zum\t1\nArzt,\t2\noder?\t3\n\n{}Nein!\t4\n\nEr\t5\nlacht.\t6\n"
     for more in ("", "unrecorded\t0\n\n"):
