@@ -47,8 +47,8 @@ def relative_scores(
         groups: group -> names of its tasks; by default each task is a group.
 
     Raises:
-        LotteryError: a task of a group has no rows, a task's mean is 0, or the tasks of a group
-            have no layer in common.
+        LotteryError: a task of a group has no rows, a task's mean is not above 0, or the tasks
+            of a group have no layer in common.
     """
     scores = mean_scores(rows)
     groups = groups or {task: (task,) for task in scores}
@@ -61,8 +61,10 @@ def relative_scores(
                     f" {', '.join(scores)}"
                 )
             mean = fmean(scores[task].values())
-            if mean == 0:
-                raise LotteryError(f"the mean score of {task} is 0, so it has no percentage")
+            if mean <= 0:
+                raise LotteryError(
+                    f"the mean score of {task} is {mean:.3g}, so it has no percentage; leave it out"
+                )
             relative[task] = {p: 100 * (v - mean) / mean for p, v in scores[task].items()}
     table: list[Row] = []
     for group, tasks in groups.items():

@@ -50,15 +50,16 @@ def probe_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Draw
 def relative_rows(rows: Sequence[Row]) -> list[Row]:
     """Return scores relative to the dense model of the same seed, in percent; ``part`` is the task.
 
-    A row per task, model and seed has the mean over layers of 100 (score - dense) / dense.
+    A row per task, model and seed has the mean over layers of 100 (score - dense) / dense. Layers
+    in which the dense model's score is not above 0, as Pearson's r can be, are left out.
     """
     rows = [row for row in rows if "sparsity" in row]
     pruned = [row for row in rows if row.get("technique", DENSE) != DENSE]
     dense = {_place(row): float(row["value"]) for row in rows if row.get("technique") == DENSE}
     values: dict[tuple[Any, ...], list[float]] = {}
     for row in pruned:
-        reference = dense.get(_place(row))
-        if "layer" in row and reference:
+        reference = dense.get(_place(row), 0.0)
+        if "layer" in row and reference > 0:
             model = tuple((name, row[name]) for name in ("technique", "sparsity", "seed"))
             share = 100 * (float(row["value"]) - reference) / reference
             values.setdefault((model, row["task"]), []).append(share)

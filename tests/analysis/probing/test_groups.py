@@ -69,6 +69,9 @@ def test_unknown_tasks_and_means_of_zero():
         relative_scores([*ROWS[:6], *other], {"both": ["ner", "upos"]})
     with pytest.raises(LotteryError, match="the mean score of upos is 0"):
         relative_scores([row("a", "upos", 1, 1, 0.0)])
+    worse = [row("a", "score", n, 1, value, "pearson") for n, value in ((1, -0.2), (2, 0.1))]
+    with pytest.raises(LotteryError, match="the mean score of score is -0.05, so it has no"):
+        relative_scores(worse)
 
 
 def test_text():

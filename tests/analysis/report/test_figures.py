@@ -194,6 +194,20 @@ def test_probes_are_relative_to_the_dense_model_of_the_same_seed():
     assert [row["value"] for row in found] == pytest.approx([(20 - 25) / 2, 0.0])
 
 
+def test_layers_without_a_positive_score_of_the_dense_model_are_left_out():
+    """A percentage of a negative score would change its sign."""
+    place = {"task": "score", "part": "encoder", "statistic": "pearson", "seed": 1}
+    found = relative_rows([
+        {"technique": name, "sparsity": 0.5 * (name == "slt"), "layer": layer, "value": value,
+         **place}
+        for name, layer, value in (
+            ("dense", 1, -0.1), ("dense", 2, 0.4), ("dense", 3, 0.0),
+            ("slt", 1, 0.1), ("slt", 2, 0.2), ("slt", 3, 0.2),
+        )
+    ])  # fmt: skip
+    assert [row["value"] for row in found] == pytest.approx([-50.0])
+
+
 def test_the_table_of_layers_has_means_of_the_same_layers():
     (quantity,) = quantities(sweep(rows(cells=CELLS[2:], places=PAIRS, against="dense")))
     table = layer_table(quantity, SCENE)
