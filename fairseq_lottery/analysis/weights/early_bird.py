@@ -29,10 +29,15 @@ _FILES = re.compile(r"snapshot_\d+\.safetensors|checkpoint(_\d+)?(_?\d+|_last)\.
 
 @dataclass(frozen=True)
 class DrawnMask:
-    """A mask drawn from the weights at an update."""
+    """A mask drawn from the weights at an update.
+
+    Attributes:
+        own: mask of the model itself, which keeps all that ``mask`` keeps; None for a dense model.
+    """
 
     update: int
     mask: Mask
+    own: Optional[Mask] = None
 
 
 def mask_distance(a: Mask, b: Mask) -> float:
@@ -48,13 +53,30 @@ def mask_distance(a: Mask, b: Mask) -> float:
     return (2 * a.prunable - a.pruned - b.pruned - 2 * shared) / a.prunable
 
 
-def distance_by_chance(a: Mask, b: Mask) -> float:
-    """Return the mean of ``mask_distance`` for independent masks that keep as much per matrix."""
+def distance_by_chance(
+    a: Mask, b: Mask, own_a: Optional[Mask] = None, own_b: Optional[Mask] = None
+) -> float:
+    """Return the mean of ``mask_distance`` for independent masks that keep as much per matrix.
+
+    Args:
+        own_a, own_b: masks of the models, from whose survivors a and b are drawn; by default from
+            all prunable weights. Without them, what the models have pruned already would count as
+            a coincidence.
+    """
+    common = own_a if own_b is None else own_b if own_a is None else own_a.intersection(own_b)
     differing = 0.0
     for name in a:
-        size, pruned_a, pruned_b = a.size(name), a.pruned_in(name), b.pruned_in(name)
-        differing += pruned_a * (size - pruned_b) / size + pruned_b * (size - pruned_a) / size
+        kept_a, kept_b = _kept(a, name), _kept(b, name)
+        from_a, from_b, from_both = (
+            a.size(name) if own is None else _kept(own, name) for own in (own_a, own_b, common)
+        )
+        shared = kept_a / max(from_a, 1) * (kept_b / max(from_b, 1)) * from_both
+        differing += kept_a + kept_b - 2 * shared
     return differing / a.prunable
+
+
+def _kept(mask: Mask, name: str) -> int:
+    return mask.size(name) - mask.pruned_in(name)
 
 
 def all_distances(masks: Sequence[Mask]) -> Array:
@@ -102,7 +124,7 @@ def draw_along(
     place = Path(folder)
     if not place.is_dir():
         raise LotteryError(f"{place} is not a folder; give the folder of a training")
-    drawn: dict[int, Mask] = {}
+    drawn: dict[int, DrawnMask] = {}
     for path in sorted(place.iterdir()):
         if not _FILES.fullmatch(path.name):
             continue
@@ -115,15 +137,16 @@ def draw_along(
         current = model.mask or full_mask(model.source.shapes, prunable)
         scores = {name: model.weights[name].abs() for name in current}
         try:
-            drawn[update] = select(scores, current, sparsity, scope)
+            mask = select(scores, current, sparsity, scope)
         except LotteryError as error:
             raise LotteryError(f"no mask can be drawn from {path}: {error}") from error
+        drawn[update] = DrawnMask(update, mask, model.mask)
     if len(drawn) < 2:
         raise LotteryError(
             f"{place} has snapshots or checkpoints of {len(drawn)} updates, expected at least 2;"
             " train with --snapshot-updates or --save-interval-updates"
         )
-    return [DrawnMask(update, drawn[update]) for update in sorted(drawn)]
+    return [drawn[update] for update in sorted(drawn)]
 
 
 def distance_rows(drawn: Sequence[DrawnMask], sparsity: float) -> Iterator[Row]:
@@ -137,7 +160,8 @@ def distance_rows(drawn: Sequence[DrawnMask], sparsity: float) -> Iterator[Row]:
             distance = mask_distance(before.mask, one.mask)
             yield {**row, "statistic": "previous", "value": distance}
         if one is not drawn[-1]:
-            distance = mask_distance(one.mask, drawn[-1].mask)
+            last = drawn[-1]
+            distance = mask_distance(one.mask, last.mask)
             yield {**row, "statistic": "last", "value": distance}
-            chance = distance_by_chance(one.mask, drawn[-1].mask)
+            chance = distance_by_chance(one.mask, last.mask, one.own, last.own)
             yield {**row, "statistic": "expected", "value": chance}

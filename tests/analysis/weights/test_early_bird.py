@@ -51,6 +51,28 @@ def test_a_worked_example():
     assert mask_distance(mask("xx.."), mask("..xx")) == 1
     assert distance_by_chance(mask("xx.."), mask("x.x.")) == 0.5
     assert distance_by_chance(mask("xxx."), mask("x...")) == (1 * 1 + 3 * 3) / 16
+    # of two of four weights each: half of the weights is pruned in both, the others differ by half
+    own = mask("xx..")
+    assert distance_by_chance(mask("x..."), mask(".x.."), own, own) == 2 * 0.5 * 0.5 * 2 / 4
+    assert distance_by_chance(mask("x..."), mask("..x."), own, mask("..xx")) == 2 / 4
+    assert distance_by_chance(mask("x..."), mask("xx.."), own) == (1 + 2 - 2 * 0.5 * 0.5 * 2) / 4
+
+
+def test_chance_under_a_shared_mask_is_that_of_independent_draws():
+    """To 70 % from the survivors of 50 %: 0.24 by numpy; 0.42 without the shared mask."""
+    chance = np.random.default_rng(0)
+    own = np.zeros(20000, dtype=bool)
+    own[chance.permutation(20000)[:10000]] = True
+
+    def draw():
+        kept = np.zeros(20000, dtype=bool)
+        kept[chance.choice(np.flatnonzero(own), 6000, replace=False)] = True
+        return Mask({"m": torch.from_numpy(kept)[None]})
+
+    a, b, shared = draw(), draw(), Mask({"m": torch.from_numpy(own)[None]})
+    assert distance_by_chance(a, b, shared, shared) == pytest.approx(0.24, abs=1e-12)
+    assert mask_distance(a, b) == pytest.approx(0.24, abs=0.01)
+    assert distance_by_chance(a, b) == pytest.approx(0.42, abs=1e-12)
 
 
 def test_it_is_numpys_count_and_padding_does_not_dilute_it(run):
@@ -124,5 +146,9 @@ def test_a_masked_training_only_prunes_more(tmp_path):
     for number in (0, 5):
         pruned = {n: w * own[n] if n in own else w for n, w in weights(number).items()}
         save_snapshot_of(tmp_path / f"snapshot_{number}.safetensors", pruned, number, own)
-    for one in draw_along(tmp_path, 0.5):
+    drawn = draw_along(tmp_path, 0.5)
+    for one in drawn:
         assert one.mask.is_subset_of(own) and one.mask.sparsity == pytest.approx(0.5, abs=1e-2)
+    expected = [r["value"] for r in distance_rows(drawn, 0.5) if r["statistic"] == "expected"]
+    assert expected == [distance_by_chance(drawn[0].mask, drawn[1].mask, own, own)]
+    assert expected[0] < distance_by_chance(drawn[0].mask, drawn[1].mask) - 1e-4
