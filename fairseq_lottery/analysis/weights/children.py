@@ -23,7 +23,7 @@ class Children:
         update: update t of the weights that they start from.
         sparsity: sparsity of their mask; 0 for dense children.
         seed: seed of the training that t belongs to.
-        models: ``--data-seed`` -> file of the model.
+        models: ``--data-seed`` -> last checkpoint of the training.
     """
 
     update: int
@@ -40,24 +40,25 @@ class Children:
 def find_children(folder: Union[str, Path]) -> list[Children]:
     """Return the children in a folder of ``fairseq-lottery run``, by update and sparsity.
 
-    Tickets of one group were drawn by the same command, so only the order differs.
+    Tickets of one group were drawn by the same command, so only the order differs. The models are
+    the ends of the trainings, which Frankle et al. 2020 compare, whichever checkpoint was
+    evaluated: the best ones are of different updates.
 
     Raises:
-        LotteryError: the folder cannot be read, a model is missing, or it has no two children.
+        LotteryError: the folder cannot be read, a last checkpoint is not kept, or it has no two
+            children.
     """
     run = read_run(folder)
     stages = {(stage.kind, stage.folder): stage for stage in run.plan.stages}
     groups: dict[tuple[object, ...], dict[int, Path]] = {}
-    for training, (sparsity, seed, file) in _models(run).items():
+    for training, (sparsity, seed) in _trained(run).items():
         drawn, trained = stages.get(("draw", training)), stages.get(("train", training))
         order = _value(trained, "--data-seed")
         start = re.search(r"snapshot_(\d+)\.", _value(drawn, "--start-from") or "")
         if drawn is None or start is None or order is None or not order.isdigit():
             continue
-        if not is_plain(file):
-            raise LotteryError(f"there is no model {file}; resume fairseq-lottery run")
         key = (int(start.group(1)), sparsity, seed, _without_output(drawn.command))
-        groups.setdefault(key, {})[int(order)] = file
+        groups.setdefault(key, {})[int(order)] = _last_checkpoint(run.folder / training)
     children = [
         Children(int(str(key[0])), float(str(key[1])), int(str(key[2])), models)
         for key, models in groups.items()
@@ -71,13 +72,20 @@ def find_children(folder: Union[str, Path]) -> list[Children]:
     return sorted(children, key=lambda one: (one.update, one.sparsity, one.seed))
 
 
-def _models(run: Run) -> dict[str, tuple[float, int, Path]]:
-    """Return training -> sparsity, seed and file of the model of its first evaluation."""
-    models: dict[str, tuple[float, int, Path]] = {}
-    for model in run.models:
-        file = run.folder / model.file
-        models.setdefault(model.training, (model.sparsity, model.seed, file))
-    return models
+def _trained(run: Run) -> dict[str, tuple[float, int]]:
+    """Return training -> sparsity and seed of its model, of the trainings that have ended."""
+    return {model.training: (model.sparsity, model.seed) for model in run.models}
+
+
+def _last_checkpoint(training: Path) -> Path:
+    """Return the model at the end of a training: as evaluated, or fairseq's own."""
+    for name in ("last.pt", "checkpoint_last.pt"):
+        if is_plain(training / name):
+            return training / name
+    raise LotteryError(
+        f"{training} has no last checkpoint; add checkpoint: last to evaluate, or checkpoints to"
+        " keep, in the configuration and resume fairseq-lottery run"
+    )
 
 
 def _value(stage: Optional[Stage], flag: str) -> Optional[str]:

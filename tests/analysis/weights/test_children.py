@@ -20,17 +20,19 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 CHILDREN = {"data_seed": [1, 2, 5], "sparsities": [0, 0.8], "rounds": [0, 0.8], "rewind": [0, 50]}
 
 
-def made(folder, *techniques, seeds=(1,)):
-    """A folder of a run whose models are all alike, but for two of them."""
-    work = Work(folder, *techniques, seeds=list(seeds), evaluate=[{"checkpoint": "last"}])
+def made(folder, *techniques, seeds=(1,), checkpoints=("last",)):
+    """A folder of a run whose models are all alike; the evaluations are of these checkpoints."""
+    evaluate = [{"checkpoint": one} for one in checkpoints]
+    work = Work(folder, *techniques, seeds=list(seeds), evaluate=evaluate)
     work.write_plan()
     models = []
     for cell in work.plan.cells:
-        file = cell.training.model("last")
-        (work.out / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(GOLDEN / "modern/trained/dense/checkpoint_last.pt", work.out / file)
-        place = cell.technique, float(cell.sparsity), cell.seed, cell.training.folder
-        models.append(Model(*place, file, "last"))
+        for checkpoint in checkpoints:
+            file = cell.training.model(checkpoint)
+            (work.out / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(GOLDEN / "modern/trained/dense/checkpoint_last.pt", work.out / file)
+            place = cell.technique, float(cell.sparsity), cell.seed, cell.training.folder
+            models.append(Model(*place, file, checkpoint))
     write_records(work.out, models)
     return work
 
@@ -49,6 +51,25 @@ def test_children_of_one_ticket_are_a_group(tmp_path):
             assert file == work.out / cell.training.model("last")
 
 
+def test_children_are_the_ends_of_trainings_whatever_is_evaluated_first(tmp_path):
+    few = {**CHILDREN, "data_seed": [1, 2], "rewind": 50}
+    for name in ("both", "best"):
+        (tmp_path / name).mkdir()
+    work = made(tmp_path / "both", {"children": few}, checkpoints=("best", "last"))
+    for one in find_children(work.out):
+        for order, file in one.models.items():
+            cell = work.cell(f"children-d{order}", one.sparsity)
+            assert file == work.out / cell.training.model("last")
+    work = made(tmp_path / "best", {"children": few}, checkpoints=("best",))
+    with pytest.raises(LotteryError, match="has no last checkpoint; add checkpoint: last to"):
+        find_children(work.out)
+    for cell in work.plan.cells:
+        best = work.out / cell.training.model("best")
+        shutil.copy(best, best.parent / "checkpoint_last.pt")
+    for one in find_children(work.out):
+        assert {file.name for file in one.models.values()} == {"checkpoint_last.pt"}
+
+
 def test_what_is_not_there_is_one_sentence(tmp_path):
     (tmp_path / "one").mkdir()
     work = made(tmp_path / "one", {"children": {**CHILDREN, "data_seed": 1}})
@@ -56,7 +77,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path):
         find_children(work.out)
     work = made(tmp_path, {"children": CHILDREN})
     (work.out / work.cell("children-d2-t50", 0.8).training.model("last")).unlink()
-    with pytest.raises(LotteryError, match="there is no model .*; resume fairseq-lottery run"):
+    with pytest.raises(LotteryError, match="has no last checkpoint; .* resume fairseq-lottery"):
         find_children(work.out)
 
 
