@@ -50,3 +50,13 @@ def torch_seed(key: str) -> int:
     for dropout. torch's generator on the CPU uses the lower 32 bits.
     """
     return 2**31 + int(raw_bits(key, 1)[0]) % 2**31
+
+
+def order_seed(data_seed: int) -> int:
+    """Return the seed that fairseq shuffles the training examples with, for a ``--data-seed``.
+
+    fairseq adds the epoch to it, so the orders of data seeds 1 and 2 would be the same, shifted by
+    an epoch, and a data seed near ``--seed`` would replay the orders of the training. It is from
+    2^30 to 2^31 - 1: far from usual seeds, and numpy accepts it with any epoch added.
+    """
+    return 2**30 + int(raw_bits(f"data-order|{data_seed}", 1)[0]) % 2**30

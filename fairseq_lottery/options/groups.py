@@ -156,7 +156,8 @@ class Run:
         None, metavar="UPDATES", places=_TRAINED,
     )  # fmt: skip
     data_seed: Optional[int] = option(
-        "seed of the order of the training examples; default: the seed of the training, --seed",
+        "seed of the order of the training examples; two seeds have unrelated orders, none of which"
+        " is that of a --seed; default: the order of --seed",
         None, metavar="N", places=_TRAINED,
     )  # fmt: skip
     no_save_masters: bool = option(

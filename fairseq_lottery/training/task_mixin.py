@@ -15,6 +15,7 @@ from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Dictionaries
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
 from fairseq_lottery.inference.sentence_lengths import has_learned_positions, refuse_too_long
+from fairseq_lottery.masks.streams import order_seed
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.training.lottery_run import LotteryRun
 from fairseq_lottery.training.processes.stop_signals import stop_on_signals
@@ -134,8 +135,8 @@ class LotteryTask:
 
         A training set gives the same batches in the same order wherever the training was resumed.
         In fairseq main and fairseq-fixed the batches depend on the epoch in which the process
-        started, and with ``--update-ordered-indices-seed`` their order does, too. ``--data-seed``
-        replaces the run's seed.
+        started, and with ``--update-ordered-indices-seed`` their order does, too. A seed drawn for
+        ``--data-seed`` replaces the run's seed.
         """
         bound = inspect.signature(super().get_batch_iterator).bind(  # type: ignore[misc]
             dataset, *args, **kwargs
@@ -195,11 +196,11 @@ class LotteryTask:
 
     @property
     def _seed_difference(self) -> int:
-        """Difference of ``--data-seed`` from the seed of the run; 0 without it."""
+        """Difference of the order's seed from the seed of the run; 0 without ``--data-seed``."""
         data_seed: Optional[int] = self.cfg.data_seed  # type: ignore[attr-defined]
         if data_seed is None:
             return 0
-        return data_seed - int(whole_config(self.cfg).common.seed)  # type: ignore[attr-defined]
+        return order_seed(data_seed) - int(whole_config(self.cfg).common.seed)  # type: ignore[attr-defined]
 
     def _is_training_set(self, dataset: Any) -> bool:
         if self.run is None:

@@ -8,7 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_lottery.masks.streams import permutation, raw_bits, signs, torch_seed, uniform
+from fairseq_lottery.masks.streams import (
+    order_seed,
+    permutation,
+    raw_bits,
+    signs,
+    torch_seed,
+    uniform,
+)
 
 
 def words(key, count):
@@ -37,6 +44,16 @@ def test_golden_values():
     """Tickets that were drawn are drawn again on other machines and by later versions."""
     assert raw_bits("random|1", 2).tolist() == [15034935495947903750, 16965686652929204662]
     assert torch_seed("random|1") == 3504530182
+    assert order_seed(1) == 1112834911
+
+
+def test_seeds_of_orders_are_far_from_each_other_and_from_usual_seeds():
+    """fairseq adds the epoch, and numpy takes 32 bits."""
+    for seed in (0, 1, 2, 2**31 - 1):
+        assert order_seed(seed) == 2**30 + words(f"data-order|{seed}", 1)[0] % 2**30
+    seeds = sorted(order_seed(seed) for seed in range(100))
+    assert min(b - a for a, b in zip(seeds, seeds[1:])) > 1000
+    assert 2**30 <= seeds[0] and seeds[-1] + 2**31 < 2**32
 
 
 @given(st.integers(0, 2**40), st.text(max_size=8))

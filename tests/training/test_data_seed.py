@@ -1,6 +1,7 @@
 """A seed of the order of the examples, apart from the seed of the weights."""
 
 import argparse
+from itertools import combinations
 
 import pytest
 
@@ -13,6 +14,7 @@ from toy import assert_same_training, kill_at, same, train_two
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import read_checkpoint
 from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.masks.streams import order_seed
 from fairseq_lottery.training.start.flag_checks import refuse_stray_flags
 
 FOUR = ("--update-freq", 4)
@@ -49,8 +51,8 @@ def test_it_is_absent_by_default():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--update-ordered-indices-seed",)], ids=["", "by epoch"])
-def test_the_order_is_that_of_a_run_with_this_seed_and_the_weights_are_not(start, more):
-    plain, other = start("plain", *more), start("other", "--seed", 7, *more)
+def test_the_order_is_that_of_a_run_with_its_hash_and_the_weights_are_not(start, more):
+    plain, other = start("plain", *more), start("other", "--seed", order_seed(7), *more)
     ordered = start("ordered", "--data-seed", 7, *more)
     initial = [one.state()["model"] for one in (plain, other, ordered)]
     orders = [[batches(one), batches(one)] for one in (plain, other, ordered)]
@@ -60,12 +62,23 @@ def test_the_order_is_that_of_a_run_with_this_seed_and_the_weights_are_not(start
 
 
 @pytest.mark.slow
-def test_the_runs_own_seed_changes_nothing_but_the_record(start):
+def test_no_order_is_another_one_shifted_by_epochs(start):
+    """fairseq shuffles epoch e with seed + e, so seeds 1 and 2 would share all orders but one."""
+    flags = {"plain": (), **{f"order {seed}": ("--data-seed", seed) for seed in (1, 2, 3)}}
+    runs = [start(name, *more) for name, more in flags.items()]
+    orders = [str(batches(run)) for run in runs for _ in range(4)]
+    assert len(set(orders)) == len(orders) == 16
+
+
+@pytest.mark.slow
+def test_the_checkpoint_has_the_data_seed_and_its_model_is_another_one(start):
+    """Even if it is the number of the run's own seed, which is 3 in toys."""
     plain, given = start("plain").run(6).state(), start("given", "--data-seed", 3).run(6).state()
-    stored = given["task"]["lottery"]
-    assert stored.pop("data_seed") == 3 and "data_seed" not in plain["task"]["lottery"]
-    assert same(plain, given)
-    assert not same(plain["model"], start("other", "--data-seed", 4).run(6).state()["model"])
+    assert given["task"]["lottery"]["data_seed"] == 3
+    assert "data_seed" not in plain["task"]["lottery"]
+    other = start("other", "--data-seed", 4).run(6).state()
+    models = [one["model"] for one in (plain, given, other)]
+    assert not any(same(a, b) for a, b in combinations(models, 2))
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from fairseq_lottery.options import (
 )
 from fairseq_lottery.options.nm_pattern import Pattern
 
-#: numpy accepts seeds of 32 bits, and fairseq adds the epoch
+#: largest seed of 31 bits
 _LARGEST_SEED = (1 << 31) - 1
 
 
