@@ -27,6 +27,8 @@ LEFT_OUT = (
     "fairseq-lottery doctor",
     "fairseq-lottery run table.yaml --",  # hours; tests/demo runs a table
     "fairseq-lottery report ",
+    "fairseq-lottery heads compare seed1/",  # searches and choices of several seeds
+    "fairseq-lottery heads combine seed1/",
 )
 #: flags and redirections before what a command writes
 _WRITES = re.compile(r"(?:--out|--save-dir|[^2]>)[ ]*([\w./-]+)")
@@ -91,7 +93,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(demo_folder, tmp_
     (tmp_path / "table.yaml").write_text(table)
     (tmp_path / "my_models").mkdir()
     for name in (
-        *("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py"),
+        *("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py", "my_analysis.py"),
         "my_models/__init__.py",
     ):
         own = blocks("docs/extending.md", "python")

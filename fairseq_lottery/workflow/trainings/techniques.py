@@ -203,7 +203,8 @@ def random_mask(v: Vocabulary) -> Cells:
 def random_mask_with_trained_values(v: Vocabulary, moments: str = Reset.moments) -> Cells:
     """Rewind the learning rate under random masks; survivors keep their trained values.
 
-    A control of the mask of ``lr-rewind``.
+    A control of the mask of ``lr-rewind``. With ``rewind: 50%`` and ``moments: keep`` it is the
+    control of Movva & Zhao 2020 (their ``train_lth_randomprune.py``).
     """
     return _rewind_learning_rate(v, moments, score="random")
 
@@ -217,7 +218,7 @@ def zero_shot(v: Vocabulary) -> Cells:
 
 @technique("random-zero-shot", "random mask, zero-shot")
 def random_zero_shot(v: Vocabulary) -> Cells:
-    """Prune as ``zero-shot`` under random masks: the control of Movva & Zhao 2020."""
+    """Prune as ``zero-shot`` under random masks, as a control of its mask."""
     for sparsity in v.sparsities:
         yield sparsity, v.prune_untrained(sparsity, score="random")
 
