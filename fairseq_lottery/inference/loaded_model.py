@@ -222,6 +222,15 @@ def examples(loaded: LoadedModel, subset: str, most: Optional[int]) -> Examples:
     return Examples(data, [int(number) for number in numbers])
 
 
+def refuse_small_batches(selected: Examples, tokens: int) -> None:
+    """Refuse batches that are too small for the longest example."""
+    if selected.longest > tokens:
+        raise LotteryError(
+            f"--max-tokens {tokens} is less than the {selected.longest} tokens of the longest"
+            f" example; give at least {selected.longest}"
+        )
+
+
 def batches(selected: Examples, tokens: int, device: torch.device) -> Iterator[dict[str, Any]]:
     """Yield every example once, in fairseq's batches of at most ``tokens`` tokens, on a device.
 
@@ -229,12 +238,7 @@ def batches(selected: Examples, tokens: int, device: torch.device) -> Iterator[d
         LotteryError: an example exceeds ``tokens``, or was not yielded exactly once.
     """
     dataset = selected.dataset
-    longest = selected.longest
-    if longest > tokens:
-        raise LotteryError(
-            f"--max-tokens {tokens} is less than the {longest} tokens of the longest example; give"
-            f" at least {longest}"
-        )
+    refuse_small_batches(selected, tokens)
     yielded: list[int] = []
     for numbers in batch_by_size(
         selected.ordered, dataset.num_tokens, max_tokens=tokens, required_batch_size_multiple=1

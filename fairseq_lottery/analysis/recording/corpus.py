@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: most bytes of a file of words
 _LARGEST = 1 << 30
+_UNKNOWN = "<unk>"
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ def read_corpus(
     loaded.source.adapter.refuse_unless_translating(loaded.source.path, "record")
     if subwords not in (None, *SUBWORDS):
         raise LotteryError(f"subwords {subwords!r} are unknown; choose from {', '.join(SUBWORDS)}")
+    if not subset or "/" in subset:
+        raise LotteryError(f"--subset {subset!r} is not the name of a subset, such as valid")
     for name, value in (("--sentences", sentences), ("--words", words)):
         if value is not None and value < 1:
             raise LotteryError(f"{name} {value} is out of range; give 1 or more")
@@ -175,9 +178,16 @@ def read_corpus(
         )
     if dropped:
         logger.warning(
-            "%d of %d sentences are dropped: one is empty, or a subword spans two words",
+            "%d of %d sentences dropped: they are empty, or their subwords do not match the words",
             dropped,
             dropped + len(pairs),
+        )
+    unknown = sum(_UNKNOWN in word for one in pairs for side in PARTS for word in one.words[side])
+    if unknown:
+        logger.warning(
+            "%d words have an unknown subword, so marks of words may be missing; give the words"
+            " with --source-words and --target-words",
+            unknown,
         )
     padding = dictionaries["source"].pad()
     return Corpus(subset, whole, pairs, rules, dropped, padding, selected)
@@ -205,7 +215,10 @@ def _merged(
 
 def _read(path: Union[str, Path]) -> list[str]:
     try:
-        return list(read_lines(path, _LARGEST))
+        lines = list(read_lines(path, _LARGEST))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise LotteryError(f"{path} cannot be read ({reason})") from error
+    if lines:
+        lines[0] = lines[0].lstrip("\ufeff")
+    return lines

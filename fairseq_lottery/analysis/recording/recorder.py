@@ -27,7 +27,7 @@ from fairseq_lottery.analysis.recording.recording import (
 from fairseq_lottery.analysis.recording.word_rows import word_rows
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import alone_in
-from fairseq_lottery.inference.loaded_model import LoadedModel, batches
+from fairseq_lottery.inference.loaded_model import LoadedModel, batches, refuse_small_batches
 from fairseq_lottery.records.json_files import read_file, write_file
 
 #: batches between two points from which a killed recording resumes
@@ -43,6 +43,8 @@ def record(
     advance: Callable[[int], Any] = lambda sentences: None,
 ) -> Recording:
     """Record a model on a corpus, or resume a recording with equal settings.
+
+    A finished recording with equal settings is returned at once.
 
     Files grow while the model runs, so memory does not depend on the number of sentences.
     ``record.json`` is written last.
@@ -64,8 +66,12 @@ def record(
     layout = Layout.of(loaded.model)
     content = _record(loaded, corpus, layout, precision)
     folder = Path(out)
-    if (folder / "record.json").is_file():
-        raise LotteryError(f"{folder} has a recording already; remove it or choose another name")
+    finished = read_file(folder / "record.json", Record)
+    if finished is not None:
+        if finished != content:
+            raise LotteryError(f"{folder} has another recording; remove it or choose another name")
+        return Recording.open(folder)
+    refuse_small_batches(corpus.examples_of(content.sentences), tokens)
     with alone_in(folder):
         pending = _start(folder, content, corpus)
         advance(int(len(corpus.sentences) - pending.sum()))

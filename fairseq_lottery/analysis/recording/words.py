@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 #: rules that say where a word starts
@@ -68,25 +69,30 @@ def merge(pieces: Sequence[str], starts: Sequence[int], subwords: str) -> list[s
 def match_words(pieces: Sequence[str], words: Sequence[str], subwords: str) -> Optional[list[int]]:
     """Return the number of the first piece of each given word; None if a piece spans two words.
 
-    With unknown pieces, whose characters are not known, the marks decide and the other words must
-    match.
+    An unknown piece, whose characters are not known, stands for one or more.
     """
-    if _UNKNOWN in pieces:
-        starts = word_starts(pieces, subwords)
-        merged = merge(pieces, starts, subwords)
-        fits = len(merged) == len(words) and all(
-            _UNKNOWN in one or one == word for one, word in zip(merged, words)
-        )
-        return starts if fits else None
-    starts, position = [], 0
+    texts = [None if piece == _UNKNOWN else surface(piece, subwords) for piece in pieces]
+    # number of pieces that the words so far can take -> starts of these words
+    ways: dict[int, list[int]] = {0: []}
     for word in words:
-        start, text = position, ""
-        while position < len(pieces) and len(text) < len(word):
-            text += surface(pieces[position], subwords)
-            position += 1
-        if not word or text != word:
-            return None
-        starts.append(start)
-    while position < len(pieces) and not surface(pieces[position], subwords):
-        position += 1
-    return starts if position == len(pieces) else None
+        longer: dict[int, list[int]] = {}
+        for start, starts in ways.items():
+            for end in _ends(texts, start, word):
+                longer.setdefault(end, [*starts, start])
+        ways = longer
+    for end, starts in ways.items():
+        if all(text == "" for text in texts[end:]):
+            return starts
+    return None
+
+
+def _ends(texts: Sequence[Optional[str]], start: int, word: str) -> Iterator[int]:
+    """Yield the ends of runs of pieces from ``start`` that can be a word, the shortest first."""
+    pattern, least = "", 0
+    for end, text in enumerate(texts[start:], start + 1):
+        pattern += ".+" if text is None else re.escape(text)
+        least += 1 if text is None else len(text)
+        if least > len(word):
+            return
+        if least and re.fullmatch(pattern, word, re.S):
+            yield end

@@ -38,8 +38,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(dense, tmp_path, capsys):
         (["--target-words", str(tmp_path / "words")], "1 lines"),
         (["--target-words", str(tmp_path / "missing")], "missing"),
         (["--max-tokens", "5"], "--max-tokens 5"),
+        (["--subset", "../bin/valid"], "../bin/valid"),
+        (["--hdf5", str(tmp_path / "words")], "words exists already"),
+        (["--hdf5", str(tmp_path / "no" / "file")], "no does not exist"),
     ):
         assert main(["record", model, *flags, "--out", str(out)]) == 2
         said = capsys.readouterr().err
         assert value in said and said.count("\n") == 1
-        assert not (out / "record.json").exists()
+        assert not out.exists()

@@ -89,7 +89,7 @@ def test_subsets_draw_their_negatives_apart(tmp_path):
     file = labels_in(tmp_path, "0\t1\tx\n5\t6\tx\n\n" * 6)
     drawn = []
     for name, subset in (("a", "train"), ("b", "valid"), ("c", "train")):
-        recording = make_recording(tmp_path / name, words, vectors, subset=subset)
+        recording = write_activations(tmp_path / name, words, vectors, subset=subset)
         tasks = make_tasks(recording, ("source",), file, named(file))
         arc = next(one for one in tasks if "none" in one.labels.tolist())
         drawn.append(arc.rows[arc.labels == "none"].tolist())

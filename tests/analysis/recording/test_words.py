@@ -99,7 +99,13 @@ def test_an_unknown_piece_stands_for_any_characters():
     assert merged(pieces, "sentencepiece") == ["the", "<unk>s", "sat"]
     assert match_words(pieces, ["the", "猫s", "sat"], "sentencepiece") == [0, 1, 4]
     assert match_words(pieces, ["a", "猫s", "sat"], "sentencepiece") is None
-    assert match_words(pieces, ["the", "猫", "s", "sat"], "sentencepiece") is None
+    assert match_words(pieces, ["the", "猫", "s", "sat"], "sentencepiece") == [0, 1, 3, 4]
+    assert match_words(pieces, ["the", "sat"], "sentencepiece") is None
+    # the mark of a word that continues is lost
+    assert match_words(["<unk>", "ty-nine", "<unk>"], ["Twenty-nine", "cats"], "subword_nmt") == [
+        0, 2
+    ]  # fmt: skip
+    assert match_words(["<unk>", "<unk>"], ["one"], "subword_nmt") == [0]
 
 
 def test_a_space_without_characters_belongs_to_the_next_word():

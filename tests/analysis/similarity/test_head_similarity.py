@@ -87,14 +87,14 @@ def test_a_row_worked_out_by_hand():
 def test_rows_of_two_keys_are_ignored():
     """Their correlation is 1 or -1 whatever the heads do."""
     chance = np.random.default_rng(0)
-    first, second = (attention(chance, "dec_self", 3, 3, 2) for _ in range(2))
+    first, second = (random_attention(chance, "dec_self", 3, 3, 2) for _ in range(2))
     found = row_correlations([(first, second)], causal=True)
     for a in range(2):
         for b in range(2):
             second_row = pearsonr(first[a, 1, [0, 1, 3]], second[b, 1, [0, 1, 3]])[0]
             third_row = pearsonr(first[a, 2], second[b, 2])[0]
             assert found[a, b] == pytest.approx((second_row + third_row) / 2, abs=1e-10)
-    two = attention(chance, "enc_self", 5, 1, 2)
+    two = random_attention(chance, "enc_self", 5, 1, 2)
     assert np.isnan(row_correlations([(two, two)])).all()
 
 
