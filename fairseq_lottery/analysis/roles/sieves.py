@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -224,10 +225,10 @@ def build_sieves(
     Raises:
         LotteryError: a name is unknown, or its settings are missing or malformed.
     """
-    builders = []
+    builders: list[Callable[[Recording, SieveSettings], list[Sieve]]] = []
     for name in dict.fromkeys(names):
         if ":" in name:
-            builders.append(load_own("sieve", name))
+            builders.append(partial(_own_sieves, name, load_own("sieve", name)))
         elif name not in SIEVES:
             raise LotteryError(
                 f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}, or your own as"
@@ -238,3 +239,18 @@ def build_sieves(
         else:
             builders.append(SIEVES[name][0])
     return [sieve for build in builders for sieve in build(recording, settings)]
+
+
+def _own_sieves(
+    name: str, build: Callable[..., Any], recording: Recording, settings: SieveSettings
+) -> list[Sieve]:
+    """Return the sieves of a user's function; refuse one that fails or returns something else."""
+    try:
+        sieves = list(build(recording, settings))
+    except LotteryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's function may raise any error
+        raise LotteryError(f"sieve {name} failed with {type(error).__name__}: {error}") from error
+    if not all(isinstance(sieve, Sieve) for sieve in sieves):
+        raise LotteryError(f"sieve {name} must return a list of sieves")
+    return sieves

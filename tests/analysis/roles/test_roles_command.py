@@ -141,3 +141,8 @@ def test_bad_input_is_one_sentence(recording, capsys, tmp_path, words, sentence)
     out = tmp_path / "nothing"
     assert sentence in run(capsys, *given, "--out", out, code=2)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["os:system", "os:getcwd", "json:dumps", "nothing:here"])
+def test_functions_that_give_no_sieves_are_refused(recording, capsys, name):
+    assert name in run(capsys, recording, "--sieves", name, code=2)
