@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,9 @@ def choose_measures(settings: Settings) -> dict[str, Measure]:
         for name in ROLES
         if name in known and inputs_of(name, settings)
     }
-    _refuse_unread(settings, known)
+    if inputs_of(ROLES[0], settings) and not set(ROLES) & set(known):
+        raise LotteryError("there are no measures of roles; leave sieves and their labels out")
+    _refuse_unknown(settings.sieves)
     if tasks_of(settings):
         complete[PROBE] = Measure(
             PROBE, "probe", "activations", 1, "probe", (-1.0, 1.0), partial(_probe, settings)
@@ -67,23 +67,12 @@ def tasks_of(settings: Settings) -> dict[str, str]:
     return {name: file for name, file in settings.labels.items() if name not in ROLE_LABELS}
 
 
-def _refuse_unread(settings: Settings, known: Mapping[str, Measure]) -> None:
-    """Refuse sieves, and labels of roles, that no measure reads."""
-    has_roles = settings.sieves or any(name in ROLE_LABELS for name in settings.labels)
-    if has_roles and not set(ROLES) & set(known):
-        raise LotteryError("there are no measures of roles; leave sieves and their labels out")
-    if tasks_of(settings) and find_spec("fairseq_lottery.analysis.probing") is None:
-        raise LotteryError(
-            f"labels {min(tasks_of(settings))} are of a probe, and there are no probes; choose from"
-            f" {', '.join(ROLE_LABELS)}"
-        )
-    if settings.sieves and set(ROLES) <= set(known):
-        sieves = importlib.import_module("fairseq_lottery.analysis.roles.sieves")
-        for name in settings.sieves:
-            if name not in sieves.SIEVES:
-                raise LotteryError(
-                    f"sieve {name!r} is unknown; choose from {', '.join(sieves.SIEVES)}"
-                )
+def _refuse_unknown(sieves: Iterable[str]) -> None:
+    from fairseq_lottery.analysis.roles.sieves import SIEVES
+
+    for name in sieves:
+        if name not in SIEVES:
+            raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
 
 
 def _probe(settings: Settings, recording: Any) -> Iterator[Row]:
@@ -92,15 +81,16 @@ def _probe(settings: Settings, recording: Any) -> Iterator[Row]:
     Words of the source are labelled; a name that starts with ``target.`` or ``alignment`` is of
     target words or of alignments.
     """
-    package = "fairseq_lottery.analysis.probing"
-    session, probe = (importlib.import_module(f"{package}.{n}") for n in ("session", "probe"))
+    from fairseq_lottery.analysis.probing.probe import probe
+    from fairseq_lottery.analysis.probing.session import LabelSource, ProbeSession
+
     sources = []
     for name, file in tasks_of(settings).items():
         kind = next((k for k in ("target", "alignment") if name.startswith(k)), "source")
-        sources.append(session.Source(file, kind, (), name))
+        sources.append(LabelSource(file, kind, (), name))
     values: dict[tuple[Any, ...], list[float]] = {}
-    for portions in session.ProbeSession(sources).portions([recording]):
-        for row in probe.probe(portions):
+    for portions in ProbeSession(sources).portions([recording]):
+        for row in probe(portions):
             place = tuple(item for item in row.items() if item[0] not in _OF_PROBE)
             values.setdefault(place, []).append(float(row["value"]))
     for place, own in values.items():
@@ -113,21 +103,19 @@ _OF_PROBE = ("measure", "seed", "value")
 
 def _roles(measure: str, settings: Settings, recording: Any) -> Iterator[Row]:
     """Yield the roles of heads by the sweep's sieves and labels."""
-    package = "fairseq_lottery.analysis.roles"
-    sieves = importlib.import_module(f"{package}.sieves")
+    from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
+    from fairseq_lottery.analysis.roles.rows.sieve_rows import sieve_rows
+    from fairseq_lottery.analysis.roles.sieves import SieveSettings, build_sieves
+
     labels: dict[str, Path] = {n: Path(f) for n, f in settings.labels.items() if n in ROLE_LABELS}
-    stated = sieves.SieveSettings(
+    stated = SieveSettings(
         parses={s: labels[f"{s}-conllu"] for s in _SIDES if f"{s}-conllu" in labels},
         boundaries={s: labels[f"{s}-boundaries"] for s in _SIDES if f"{s}-boundaries" in labels},
         alignment=labels.get("alignment"),
     )
-    built = sieves.build_sieves(recording, settings.sieves or stated.sieves, stated)
-    if measure == "sieve-bias":
-        rows = importlib.import_module(f"{package}.rows.sieve_rows")
-        yield from rows.sieve_rows(recording, built)
-    else:
-        rows = importlib.import_module(f"{package}.rows.argmax_rows")
-        yield from rows.argmax_rows(recording, built)
+    built = build_sieves(recording, settings.sieves or stated.sieves, stated)
+    rows = sieve_rows if measure == "sieve-bias" else argmax_rows
+    yield from rows(recording, built)
 
 
 _SIDES = ("source", "target")
