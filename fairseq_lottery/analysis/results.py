@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -17,6 +17,17 @@ from fairseq_lottery.files.folders import replacing_folder
 
 #: file of a folder of results that has its record
 RECORD = "analysis.json"
+
+
+def as_csv(rows: Sequence[Row], columns: Iterable[str]) -> str:
+    """Return rows as comma-separated values, with those of the columns that a row has."""
+    used = {name for row in rows for name in row}
+    text = io.StringIO()
+    names = [name for name in columns if name in used]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 @dataclass(frozen=True)
@@ -33,19 +44,9 @@ class Results:
     inputs: Mapping[str, Any]
     rows: Sequence[Row]
 
-    @property
-    def columns(self) -> list[str]:
-        """Return the columns that a row has, in the order of ``COLUMNS``."""
-        used = {name for row in self.rows for name in row}
-        return [name for name in COLUMNS if name in used]
-
     def as_csv(self) -> str:
         """Return the rows as comma-separated values."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return as_csv(self.rows, COLUMNS)
 
     def as_json(self) -> str:
         """Return record and rows as JSON."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Optional
 
 from fairseq_lottery.analysis.registry import Row
+from fairseq_lottery.analysis.results import as_csv
 from fairseq_lottery.analysis.sweep.settings import RECORD
 from fairseq_lottery.analysis.sweep.tasks import SWEEP_COLUMNS
 from fairseq_lottery.files import replacing
@@ -76,23 +75,11 @@ class SweepRecord:
     version: Text
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows as comma-separated values, with the columns that a row has."""
-    used = {name for row in rows for name in row}
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [name for name in SWEEP_COLUMNS if name in used], lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def write_tables(folder: Path, tables: Mapping[str, Sequence[Row]], record: SweepRecord) -> None:
     """Write ``COMMAND.csv`` for each command, each atomically, and then the record."""
     for command, rows in tables.items():
         with replacing(folder / f"{command}.csv") as temporary:
-            temporary.write_text(as_csv(rows), encoding="utf-8")
+            temporary.write_text(as_csv(rows, SWEEP_COLUMNS), encoding="utf-8")
     write_file(folder / RECORD, asdict(record), indent=1)
 
 
