@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.similarity.moments import RESOLUTION, Moments
 
 

@@ -31,7 +31,7 @@ def read_columns(
     """Read columns: the word, then labels; a blank line ends a sentence.
 
     Columns are separated by tabs, or by spaces as in CoNLL-2000 and CoNLL-2003. Lines that start
-    with ``-DOCSTART-`` are skipped. ``_`` is no label.
+    with ``-DOCSTART-`` are skipped. ``_`` marks a word without a label.
     """
     for task in tasks:
         if (whole_number(task) or 0) < 2:

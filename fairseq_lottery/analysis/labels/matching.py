@@ -79,7 +79,7 @@ def match_labels(recording: Recording, sides: Sequence[str], file: LabelFile) ->
 def find_division(
     words: Sequence[str], divisions: Sequence[Division], can_join: bool
 ) -> Optional[Division]:
-    """Return the division of a sentence into some words; None if there is none.
+    """Return the division of a sentence into the given words; None if no division fits.
 
     Words are compared in Unicode's compatibility form, which sentencepiece writes. A word with
     ``<unk>`` matches any word of a division with as many words.

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import KINDS, Array, Recording
+from fairseq_lottery.analysis.arrays import Array
+from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row, measure
 from fairseq_lottery.analysis.similarity.alignment import alignment
 from fairseq_lottery.analysis.similarity.heads import best_heads

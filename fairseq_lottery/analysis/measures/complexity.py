@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from fairseq_lottery.adapters import group_of
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.complexity.spectrum import (
     effective_rank,
     explained_variance,
@@ -16,7 +17,7 @@ from fairseq_lottery.analysis.complexity.spectrum import (
     variances_of,
 )
 from fairseq_lottery.analysis.model_file import ModelFile
-from fairseq_lottery.analysis.recording.recording import PARTS, Array, Recording
+from fairseq_lottery.analysis.recording.recording import PARTS, Recording
 from fairseq_lottery.analysis.registry import Row, measure
 from fairseq_lottery.analysis.similarity.canonical import directions_for
 from fairseq_lottery.analysis.similarity.recorded import moments

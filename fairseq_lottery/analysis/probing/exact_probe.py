@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 
 #: inverse penalties of logistic regression, and penalties of ridge regression
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 2))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.masks.streams import permutation, torch_seed
 
 

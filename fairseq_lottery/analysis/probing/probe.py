@@ -8,12 +8,13 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.probing.controls import control_labels, majority, word_majority
 from fairseq_lottery.analysis.probing.exact_probe import fit_logistic, fit_ridge, pearson
 from fairseq_lottery.analysis.probing.linear_probe import Schedule, train_probes
 from fairseq_lottery.analysis.probing.spans import span_f1
 from fairseq_lottery.analysis.probing.task import ACCURACY, PEARSON, SPAN_F1, Task
-from fairseq_lottery.analysis.recording.recording import Array, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.errors import LotteryError
 

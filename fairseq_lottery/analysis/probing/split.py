@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.streams import raw_bits
 

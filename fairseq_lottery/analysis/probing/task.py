@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.labels.label_file import ARC, LabelFile, Labels, Pair
 from fairseq_lottery.analysis.labels.matching import match_labels
 from fairseq_lottery.analysis.probing.spans import are_span_labels
-from fairseq_lottery.analysis.recording.recording import PARTS, Array, Recording
+from fairseq_lottery.analysis.recording.recording import PARTS, Recording
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.streams import raw_bits
 
@@ -186,10 +187,10 @@ def _pairs(
 
 
 def negatives(pairs: Sequence[Pair], count: int, is_same_side: bool, key: str) -> Iterator[Pair]:
-    """Yield a pair that is no arc for each arc: its first word with another random word.
+    """Yield a negative for each arc: its first word, and a random word that no arc joins with it.
 
-    As in Liu et al. 2019: the random word is neither the first word nor one that an arc joins with
-    it. Arcs for which there is none have no negative.
+    Liu et al. 2019 draw negatives in this way. The random word differs from the first word. An arc
+    whose first word is joined with every other word has no negative.
 
     Args:
         pairs: the arcs of a sentence: (dependent, head, label).

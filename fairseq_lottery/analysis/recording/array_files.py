@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.corpus import Corpus
 from fairseq_lottery.analysis.recording.layout import Layout
-from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, SIDES, Array
+from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, SIDES
 
 
 class ArrayFiles:

@@ -10,7 +10,8 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import PARTS, Array
+from fairseq_lottery.analysis.arrays import Array
+from fairseq_lottery.analysis.recording.recording import PARTS
 from fairseq_lottery.analysis.recording.words import (
     SUBWORDS,
     guess_subwords,

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairseq_lottery.analysis.recording.recording import PARTS, Array
+from fairseq_lottery.analysis.arrays import Array
+from fairseq_lottery.analysis.recording.recording import PARTS
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.inference.attention_weights import watched_heads
 

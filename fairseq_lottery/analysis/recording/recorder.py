@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fairseq_lottery import __version__
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.array_files import ArrayFiles
 from fairseq_lottery.analysis.recording.corpus import Corpus
 from fairseq_lottery.analysis.recording.layout import Layout, find_pruned_heads, watched_outputs
@@ -19,7 +20,6 @@ from fairseq_lottery.analysis.recording.recording import (
     FORMAT,
     PARTS,
     PRECISIONS,
-    Array,
     Head,
     Record,
     Recording,

@@ -17,6 +17,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.array_headers import map_array
 from fairseq_lottery.analysis.recording.record import FORMAT as FORMAT
 from fairseq_lottery.analysis.recording.record import KINDS, PARTS, SIDES, Head, Record, problem_of
@@ -27,8 +28,6 @@ from fairseq_lottery.records.json_files import read_file
 
 #: most bytes of the words of a side, and most words of a sentence
 _LARGEST, _LONGEST = 1 << 28, 1 << 20
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Attention(Sequence[Array]):

@@ -7,9 +7,10 @@ from typing import Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.corpus import Placement, Sentence
 from fairseq_lottery.analysis.recording.layout import Layout, Outputs
-from fairseq_lottery.analysis.recording.recording import KINDS, SIDES, Array
+from fairseq_lottery.analysis.recording.recording import KINDS, SIDES
 
 
 def word_rows(

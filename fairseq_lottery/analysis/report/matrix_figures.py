@@ -63,8 +63,8 @@ def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
     )
     caption = (
         f"{shown.about} by matrix and layer: a row per matrix and a column per layer, from 1, first"
-        f" of the encoder, then of the decoder, the mean over seeds; white where there is none."
-        f"{note}"
+        f" of the encoder, then of the decoder, the mean over seeds; cells without a matrix are"
+        f" white.{note}"
     )
     height = 0.9 * scene.page.line
     return draw_panels(

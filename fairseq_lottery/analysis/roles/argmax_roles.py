@@ -6,11 +6,10 @@ Voita et al. 2019 (arXiv 1905.09418), section 4. ``</s>`` is left out everywhere
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 #: share of largest weights at one relative position that makes a head positional
 POSITIONAL = 0.9

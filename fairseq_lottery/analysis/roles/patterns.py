@@ -7,11 +7,11 @@ three masses of the attention, so that anybody can recompute a class by hand.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 PATTERNS = ("vertical", "diagonal", "vertical+diagonal", "block", "heterogeneous")
 #: mass from which a pattern prevails, and that of each part of a mixture

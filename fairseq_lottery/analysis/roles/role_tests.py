@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 #: thresholds of the paper
 THRESHOLDS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 
 def local_keys(queries: int, keys: int, window: int = 2) -> Array:

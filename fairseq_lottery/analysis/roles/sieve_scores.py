@@ -7,11 +7,11 @@ even head scores 1, and no head scores more than n / |S|.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 #: shares of attention at which the bound of the score times the entropy is evaluated
 _SHARES = np.linspace(0, 1, 513)[1:]

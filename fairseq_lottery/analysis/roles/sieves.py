@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, Recording
 from fairseq_lottery.analysis.roles.labels.alignments import alignment_of_attention, read_alignment
 from fairseq_lottery.analysis.roles.labels.blocks import blocks_by_separator, read_boundaries
@@ -31,8 +32,6 @@ from fairseq_lottery.analysis.roles.sieve_keys import (
 )
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options.own_code import load_own
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

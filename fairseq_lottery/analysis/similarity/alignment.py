@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.similarity.moments import LayerPair, Moments
 from fairseq_lottery.errors import LotteryError
 

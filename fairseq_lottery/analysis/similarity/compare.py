@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.compute import (
     Input,
     compute,
@@ -17,7 +18,7 @@ from fairseq_lottery.analysis.compute import (
     select_measures,
 )
 from fairseq_lottery.analysis.model_file import ModelFile
-from fairseq_lottery.analysis.recording.recording import PARTS, Array, Recording
+from fairseq_lottery.analysis.recording.recording import PARTS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.results import Results
 from fairseq_lottery.analysis.similarity.neurons import best_matches

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.errors import LotteryError
 
 #: a row whose deviation is below this share of its norm is uniform up to single precision

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array, blocks
+from fairseq_lottery.analysis.arrays import Array
+from fairseq_lottery.analysis.recording.recording import blocks
 from fairseq_lottery.errors import LotteryError
 
 #: words of a block

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairseq_lottery.analysis.recording.recording import Array
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.similarity.moments import LayerPair
 from fairseq_lottery.errors import LotteryError
 

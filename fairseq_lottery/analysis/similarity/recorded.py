@@ -7,10 +7,10 @@ from typing import Callable, TypeVar
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import (
     KINDS,
     PARTS,
-    Array,
     Recording,
     refuse_other_words,
 )

@@ -5,11 +5,9 @@ A row holds the weights of an output, a column those of an input. A dead output 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from fairseq_lottery.analysis.arrays import Array
 
 
 def count_dead(keep: Array, axis: int) -> int:

@@ -11,16 +11,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.model_file import ModelFile
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, full_mask, select
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: largest distance between the masks of an early-bird ticket, and the number of masks (You et al.)
 EPSILON, MASKS = 0.1, 5

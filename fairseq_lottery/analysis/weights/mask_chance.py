@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.errors import LotteryError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: standard deviations on each side that are tabulated; the rest has less than 1e-30 of the mass
 _REACH = 12

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 from torch import Tensor
 
 from fairseq_lottery.adapters import group_of
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.model_file import ModelFile
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask, prunable_matrices, shapes_of
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _LAYER = re.compile(r"\blayers\.(\d{1,6})\b")
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.labels.label_file import read_labels
 from fairseq_lottery.analysis.labels.matching import match_labels
 from fairseq_lottery.analysis.recording.recording import Recording, refuse_other_words
 from fairseq_lottery.errors import LotteryError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_alignment(path: Union[str, Path], recording: Recording) -> list[Array]:

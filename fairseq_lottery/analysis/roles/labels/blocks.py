@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.labels.label_lines import label_lines, whole_number
 from fairseq_lottery.analysis.labels.matching import select_recorded
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.errors import LotteryError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def blocks_by_separator(words: Sequence[str], separator: str) -> Array:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Optional
 
-import numpy as np
-
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import argmax_roles
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
 from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
 from fairseq_lottery.analysis.roles.sieves import Sieve
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def argmax_rows(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import patterns
@@ -14,8 +15,6 @@ from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_
 from fairseq_lottery.analysis.roles.sieve_keys import diagonal_keys, local_keys
 from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
 from fairseq_lottery.analysis.roles.sieves import Sieve
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def pattern_rows(

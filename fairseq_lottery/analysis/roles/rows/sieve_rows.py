@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles.role_tests import THRESHOLDS, corrected, threshold_tests
@@ -19,8 +19,6 @@ from fairseq_lottery.analysis.roles.sieve_scores import (
 )
 from fairseq_lottery.analysis.roles.sieves import Sieve
 from fairseq_lottery.errors import LotteryError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
