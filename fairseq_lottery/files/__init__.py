@@ -8,6 +8,7 @@ from fairseq_lottery.files.atomic import (
     read_lines,
     read_text,
     refuse_missing,
+    refuse_target,
     replacing,
     sha256_of,
 )

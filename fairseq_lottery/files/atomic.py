@@ -20,6 +20,18 @@ from typing import Union
 from fairseq_lottery.errors import LotteryError
 
 
+def refuse_target(path: Union[str, Path], overwrite: bool = False) -> None:
+    """Refuse a file to write that exists and must not be replaced, or whose folder is missing.
+
+    Commands call it before a long computation; ``replacing`` calls it again.
+    """
+    target = Path(path)
+    if os.path.lexists(target) and not overwrite:
+        raise LotteryError(f"{target} exists already; remove it or choose another name")
+    if not os.path.isdir(target.parent):
+        raise LotteryError(f"the folder {target.parent} does not exist; create it first")
+
+
 @contextmanager
 def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which is synced and renamed to ``path`` on exit.
@@ -29,10 +41,7 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
             ``overwrite`` is false.
     """
     target = Path(path)
-    if os.path.lexists(target) and not overwrite:
-        raise LotteryError(f"{target} exists already; remove it or choose another name")
-    if not os.path.isdir(target.parent):
-        raise LotteryError(f"the folder {target.parent} does not exist; create it first")
+    refuse_target(target, overwrite)
     try:
         # a random name: process numbers repeat between containers
         number, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.environment import require
-from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import refuse_missing
+from fairseq_lottery.files import refuse_missing, refuse_target
 
 EXAMPLE = "fairseq-lottery record dense/checkpoint_best.pt --subset valid --out dense/recording"
 REQUIRES = ("torch", "numpy", "safetensors", "fairseq")
@@ -39,18 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_user_dir(parser)
 
 
-def _refuse_hdf5(path: Path) -> None:
-    if os.path.lexists(path):
-        raise LotteryError(f"{path} exists already; remove it or choose another name")
-    if not path.absolute().parent.is_dir():
-        raise LotteryError(f"the folder {path.parent} does not exist; create it first")
-
-
 def run(args: argparse.Namespace) -> None:
     """Record, and print the counts."""
     if args.hdf5 is not None:
         require("h5py")
-        _refuse_hdf5(args.hdf5)
+        refuse_target(args.hdf5)
     by_side = {"source": args.source_words, "target": args.target_words}
     files = {side: path for side, path in by_side.items() if path is not None}
     refuse_missing(args.file, *files.values())

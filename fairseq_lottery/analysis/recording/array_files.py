@@ -18,7 +18,7 @@ class ArrayFiles:
     """The files of a recording, written at the places of their sentences."""
 
     def __init__(self, folder: Path, layout: Layout, corpus: Corpus, dtype: np.dtype[Any]) -> None:
-        self._folder, self._dtype = folder, dtype
+        self.folder, self._dtype = folder, dtype
         self._open: dict[str, tuple[int, int]] = {}
         self._starts: dict[str, Array] = {}
         lengths = {
@@ -36,7 +36,7 @@ class ArrayFiles:
             self._create(f"norms.{kind}.{layer}", heads * (keys + 1), ())
 
     def _create(self, name: str, rows: Array, inner: tuple[int, ...]) -> None:
-        path = self._folder / f"{name}.npy"
+        path = self.folder / f"{name}.npy"
         shape = (int(rows.sum()), *inner)
         if not path.exists():
             np.lib.format.open_memmap(path, "w+", self._dtype, shape)

@@ -153,7 +153,7 @@ def _run(
     places = {one.number: place for place, one in enumerate(corpus.sentences)}
     numbers = [corpus.sentences[place].number for place in np.flatnonzero(pending).tolist()]
     recorded: list[int] = []
-    done = files._folder / "done.npy"
+    done = files.folder / "done.npy"
 
     def save() -> None:
         files.sync()

@@ -1,12 +1,12 @@
 """Steps that run a model on examples of its data folder."""
 
 import argparse
-import os
 from dataclasses import replace
 from itertools import product
 from typing import Any, Callable, TypeVar
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import refuse_target
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.commands.messages import record_of
@@ -30,8 +30,7 @@ Number = TypeVar("Number", int, float)
 
 def load_inputs(args: argparse.Namespace) -> tuple[LoadedHeads, Sample, ComponentMask]:
     """Load the model, its sentences, and the components that are kept at the start."""
-    if os.path.lexists(args.out) and not args.overwrite:  # before hours of measuring
-        raise LotteryError(f"{args.out} exists already; remove it or choose another name")
+    refuse_target(args.out, args.overwrite)  # before hours of measuring
     sample = Sample(args.subset, args.sentences, args.max_tokens)
     loaded = load_heads(args.file, args.data, args.cpu)
     start = (
