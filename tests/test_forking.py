@@ -1,5 +1,6 @@
 """The Python that forks behaves as one that starts: arguments, files, signals, exit codes."""
 
+import atexit
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 
-from forking import python
+from forking import folder, python
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +40,18 @@ def test_what_it_starts_is_forked_too():
     command = "[sys.executable, '-c', 'import sys; sys.exit(3)']"
     code = f"import subprocess, sys; sys.exit(subprocess.run({command}).returncode)"
     assert run("-c", code).returncode == 3
+
+
+def test_a_fork_of_the_tests_that_ends_as_python_does_leaves_the_server():
+    place = folder()
+    pid = os.fork()
+    if not pid:
+        try:
+            atexit._run_exitfuncs()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert (place / "python").exists() and run("-c", "import sys; sys.exit(3)").returncode == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
