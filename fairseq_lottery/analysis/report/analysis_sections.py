@@ -48,7 +48,8 @@ def section(group: Group, page: Size) -> list[Block]:
         Heading(3, "Inside the models"),
         Text(
             "What `fairseq-lottery analyze` computed of each model. Measures of two models compare"
-            f" each with the {sweep.against} model of the same seed, and two seeds of a technique."
+            f" each with the {sweep.against} model of the same seed, and two seeds of a technique;"
+            " those of weights also the start and the end of a training, if the start was kept."
             f"{recorded} All values are in `{FOLDER}/` of the run's folder, those of a figure in"
             " the CSV file of its name."
         ),

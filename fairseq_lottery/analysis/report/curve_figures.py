@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Optional
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.report.figures import figure
 from fairseq_lottery.analysis.report.quantities import (
+    SEEDS,
+    TECHNIQUES,
     Model,
     Quantity,
     Scene,
@@ -48,13 +50,14 @@ def layer_curves(
 ) -> Optional[Drawing]:
     """Plot a quantity of each layer by sparsity, with a line per technique.
 
-    Of two models the same layer is compared. Values of the dense model are a dashed line, those of
+    Of two models the same layer is compared; of two techniques the rows of all layers together
+    have a panel per second technique. Values of the dense model are a dashed line, those of
     ``chance`` a dotted one.
 
     Returns:
         None without rows of layers, parts or models at a sparsity.
     """
-    own = [row for row in quantity.rows if is_of_layer(row)]
+    own = rows_of_layers(quantity, scene)
     pruned = [row for row in own if row.get("technique", DENSE) != DENSE and "sparsity" in row]
     if not pruned:
         return None
@@ -64,18 +67,31 @@ def layer_curves(
     has_dense = any(row.get("technique") == DENSE for row in own)
     same = " of the same layer" if any("other_layer" in row for row in own) else ""
     dense = " The dashed line is the dense model" if has_dense else ""
-    dense += " of two seeds" if has_dense and quantity.relation == "seeds" else ""
+    dense += " of two seeds" if has_dense and quantity.relation == SEEDS else ""
+    panel = "layer, from 1,"
+    if quantity.relation == TECHNIQUES:
+        panel = "second technique (each pair is in one of the panels)"
     caption = (
-        f"{shown.about}{same} by sparsity, with a panel per layer, from 1, and a line per"
+        f"{shown.about}{same} by sparsity, with a panel per {panel} and a line per"
         f" technique{spread}.{axis_note(scene)}{dense}{'.' if has_dense else ''}"
     )
     by_chance: dict[tuple[Any, ...], list[float]] = {}
-    for row in chance.rows if chance is not None else ():
-        if is_of_layer(row) and row.get("technique", DENSE) != DENSE:
+    for row in rows_of_layers(chance, scene) if chance is not None else ():
+        if row.get("technique", DENSE) != DENSE:
             place = (row.get("part"), row.get("layer"), float(row["sparsity"]))
             by_chance.setdefault(place, []).append(float(row["value"]))
     caption += " The dotted line is what chance gives at these densities." if by_chance else ""
     return draw_curves(shown, "by-sparsity", caption, scene, by_chance)
+
+
+def rows_of_layers(quantity: Quantity, scene: Scene) -> list[Row]:
+    """Return the rows of layers, parts or models; of two techniques, the second is the part."""
+    own = [row for row in quantity.rows if is_of_layer(row)]
+    if quantity.relation != TECHNIQUES:
+        return own
+    return [
+        {**row, "part": scene.title_of(str(row["against"]))} for row in own if "part" not in row
+    ]
 
 
 def draw_curves(

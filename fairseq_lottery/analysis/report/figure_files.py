@@ -20,7 +20,13 @@ from fairseq_lottery.analysis.report.line_figures import (
 )
 from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
 from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, SHOWN, probe_figures
-from fairseq_lottery.analysis.report.quantities import Quantity, Scene, quantities
+from fairseq_lottery.analysis.report.quantities import (
+    SEEDS,
+    TECHNIQUES,
+    Quantity,
+    Scene,
+    quantities,
+)
 from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, MODELS, role_figures
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord
@@ -135,11 +141,12 @@ def figures_of_quantity(
         layer_curves(quantity, scene, chance),
         layer_lines(quantity, scene),
     ]
-    if quantity.relation != "seeds":  # heads and layers of two seeds are not the same ones
+    if quantity.relation != SEEDS:  # heads and layers of two seeds are not the same ones
         drawings += layer_maps(quantity, scene)
         drawings += [head_maps(quantity, scene)]
         drawings += component_curves(quantity, scene)
-    drawings += [matrix_maps(quantity, scene)]
+    if quantity.relation != TECHNIQUES:
+        drawings += [matrix_maps(quantity, scene)]
     yield from (drawing for drawing in drawings if drawing is not None)
 
 

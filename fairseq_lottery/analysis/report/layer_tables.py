@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any, Optional
 
-from fairseq_lottery.analysis.report.curve_figures import is_of_layer
+from fairseq_lottery.analysis.report.curve_figures import rows_of_layers
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, part_text, values_of
 from fairseq_lottery.report.reading.table_words import percent, slug
 from fairseq_lottery.report.tables.score_tables import deviation
@@ -17,7 +17,7 @@ _LAYERS = 24
 
 def layer_table(quantity: Quantity, scene: Scene) -> Optional[Table]:
     """Return the values of layers, those of the same layer of two models; None without any."""
-    values = values_of((row for row in quantity.rows if is_of_layer(row)), "part", "layer")
+    values = values_of(rows_of_layers(quantity, scene), "part", "layer")
     numbers = sorted({key[2] for key in values if key[2] is not None})[:_LAYERS]
     layers = [*([None] if any(key[2] is None for key in values) else []), *numbers]
     if not layers:

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
+from fairseq_lottery.analysis.sweep.cells import START
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Size
 from fairseq_lottery.report.reading.table_words import percent, slug
@@ -18,6 +19,8 @@ from fairseq_lottery.report.tables.score_tables import deviation
 
 #: technique and sparsity; of rows without them, as a single command's, both are empty
 Model = tuple[str, float]
+#: relations of two models
+SEEDS, TECHNIQUES = "seeds", "techniques"
 #: columns that name a quantity of a measure
 _KEY = ("measure", "task", "statistic", "role", "threshold")
 #: columns of places -> the words of a caption
@@ -71,8 +74,9 @@ class Quantity:
         key: the values of measure, task, statistic, role and threshold, where given.
         title: its name in captions and axes.
         limits: lower and upper end of its values; None where it has no bound.
-        relation: empty for one model, else the technique that the models are compared with, or
-            ``seeds`` for two seeds of one technique.
+        relation: empty for one model, else the technique that the models are compared with;
+            ``SEEDS`` for two seeds of one technique; ``TECHNIQUES`` for two techniques whose masks
+            are compared; or ``START``.
         rows: its rows.
         words: what was recorded; empty for measures of files.
     """
@@ -110,7 +114,9 @@ class Quantity:
         seeds = self.seeds
         compared = {
             "": "",
-            "seeds": " between two seeds of a technique",
+            SEEDS: " between two seeds of a technique",
+            TECHNIQUES: " between two techniques of the same seed",
+            START: " between the start and the end of a training",
         }.get(self.relation, f" with the {self.relation} model of the same seed")
         over = "one seed" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
         words = f", {self.words}" if self.words else ""
@@ -177,7 +183,7 @@ def quantities(sweep: Sweep) -> Iterator[Quantity]:
     """Yield the quantities of a sweep, in the order of its rows."""
     groups: dict[tuple[tuple[str, ...], str], list[Row]] = {}
     for row in sweep.rows:
-        groups.setdefault((_key(row), _relation(row)), []).append(row)
+        groups.setdefault((_key(row), _relation(row, sweep)), []).append(row)
     for (key, relation), rows in groups.items():
         measure = sweep.measures[key[0]]
         title = ", ".join((measure.title, *(text for text in key[1:] if text)))
@@ -191,7 +197,10 @@ def _key(row: Row) -> tuple[str, ...]:
     return (*named, "" if threshold is None else f"threshold {threshold:g}")
 
 
-def _relation(row: Row) -> str:
+def _relation(row: Row, sweep: Sweep) -> str:
     if "against" not in row:
         return ""
-    return "seeds" if row["against"] == row["technique"] else str(row["against"])
+    if row["against"] == row["technique"]:
+        return SEEDS
+    has_pairs = sweep.measures[str(row["measure"])].over == "masks"
+    return TECHNIQUES if has_pairs and row["against"] != sweep.against else str(row["against"])

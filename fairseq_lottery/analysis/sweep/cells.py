@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.records.plan import TrainedFacts
+from fairseq_lottery.records.schema import parse
 from fairseq_lottery.report.reading.records import Run, read_run
 from fairseq_lottery.report.reading.table_words import slug
+
+#: in place of a technique, the weights that a cell's training started from
+START = "start"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Cell:
         file: the selected model, that of the first evaluation.
         run: folder of the workflow that trained it.
         recipe: text that is equal for runs of one recipe.
+        start: file of the weights that its training started from; None if it was not kept.
     """
 
     technique: str
@@ -33,6 +39,7 @@ class Cell:
     file: Path
     run: Path
     recipe: str
+    start: Optional[Path] = None
 
     @property
     def name(self) -> str:
@@ -48,6 +55,13 @@ class Cell:
     def digest(self) -> str:
         """SHA-256 of its model."""
         return sha256_of(self.file)
+
+    @cached_property
+    def at_start(self) -> Optional[Cell]:
+        """The model at the start of its training; None if it was not kept."""
+        if self.start is None:
+            return None
+        return replace(self, technique=START, file=self.start, start=None)
 
 
 def find_cells(runs: Sequence[Union[str, Path]]) -> tuple[list[Cell], list[Cell]]:
@@ -91,5 +105,23 @@ def _cells_of(run: Run) -> list[Cell]:
     cells: dict[tuple[str, float, int], Cell] = {}
     for model in run.models:  # the first model of a cell is that of its first evaluation
         key = (model.technique, model.sparsity, model.seed)
-        cells.setdefault(key, Cell(*key, run.folder / model.file, run.folder, recipe))
+        if key not in cells:
+            start = _start_of(run, model.training)
+            cells[key] = Cell(*key, run.folder / model.file, run.folder, recipe, start)
     return list(cells.values())
+
+
+def _start_of(run: Run, training: str) -> Optional[Path]:
+    """Return the file of the weights that a training started from; None if it was not kept.
+
+    It is the training's own snapshot of its first update, or else its ticket. A model that is
+    pruned and not trained has no start.
+    """
+    for stage in run.plan.stages:
+        if stage.folder == training and stage.kind in ("train", "adopt"):
+            first = parse(TrainedFacts, stage.facts).first_update
+            files = (f"snapshot_{first}.safetensors", "ticket.safetensors")
+            return next(
+                (f for f in (run.folder / training / n for n in files) if is_plain(f)), None
+            )
+    return None

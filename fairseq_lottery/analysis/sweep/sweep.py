@@ -125,7 +125,7 @@ def _compute_one(
 ) -> Optional[str]:
     """Compute a task and write its rows; return why it could not be computed, or None."""
     inputs = []
-    for cell in task.cells:
+    for cell in task.inputs:
         try:
             inputs.append(open_(cell))
         except LotteryError as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
 from fairseq_lottery.analysis.registry import COLUMNS, OVER, Measure, Row
-from fairseq_lottery.analysis.sweep.cells import Cell
+from fairseq_lottery.analysis.sweep.cells import START, Cell
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.table_words import slug
 
-#: columns of a sweep's tables. ``against`` and ``other_seed`` are empty for measures of one model
+#: columns of a sweep's tables. ``against`` and ``other_seed`` are empty for measures of one model;
+#: ``against`` is ``START`` if a model is compared with the start of its training
 SWEEP_COLUMNS = {
     "measure": str, "technique": str, "sparsity": float, "seed": int,
     "against": str, "other_seed": int,
@@ -34,6 +35,11 @@ class Task:
     def name(self) -> str:
         """Name in messages."""
         return f"{self.measure.name} of {' and '.join(cell.name for cell in self.cells)}"
+
+    @property
+    def inputs(self) -> tuple[Cell, ...]:
+        """The cells in the order in which the measure takes them: a start is the first model."""
+        return self.cells[::-1] if self.cells[-1].technique == START else self.cells
 
     @property
     def file(self) -> str:
@@ -98,15 +104,21 @@ def plan_tasks(
 
     A measure of two models compares each cell with the model ``against`` of the same seed (of the
     same sparsity, unless it is the dense model), and each two seeds of a technique at a sparsity.
-    Masks of dense models are not compared, for a dense model has none.
+    Measures of weights also compare each cell with the start of its training, if that was kept.
+    Measures of masks also compare each two techniques at a sparsity and seed. They do not compare
+    dense models, which have no masks.
     """
     for cell in cells:
-        partners = [other for other in cells if _is_partner(cell, other, against)]
+        starts = [cell.at_start] if cell.at_start is not None else []
+        groups: list[tuple[tuple[Cell, ...], Collection[str]]] = [((cell,), OVER)]
+        groups += [((cell, one), OVER) for one in cells if _is_partner(cell, one, against)]
+        groups += [((cell, one), ("weights",)) for one in starts]
+        groups += [((cell, o), ("masks",)) for o in cells if _is_technique(cell, o, against)]
         # measures of the same models are adjacent, for they share intermediate results
-        for group in ((cell,), *((cell, other) for other in partners)):
+        for group, kinds in groups:
             for measure in measures.values():
                 has_masks = measure.over != "masks" or all(c.technique != DENSE for c in group)
-                if measure.models == len(group) and has_masks:
+                if measure.models == len(group) and measure.over in kinds and has_masks:
                     yield Task(measure, group)
 
 
@@ -117,3 +129,11 @@ def _is_partner(cell: Cell, other: Cell, against: str) -> bool:
         return other.sparsity == cell.sparsity and other.seed > cell.seed
     has_sparsity = against == DENSE or other.sparsity == cell.sparsity
     return other.technique == against and has_sparsity and other.seed == cell.seed
+
+
+def _is_technique(cell: Cell, other: Cell, against: str) -> bool:
+    """Return whether the masks of two techniques are compared; true for one order of the two."""
+    if against in (cell.technique, other.technique) or cell.technique >= other.technique:
+        return False
+    places = [(one.recipe, one.sparsity, one.seed) for one in (cell, other)]
+    return places[0] == places[1]

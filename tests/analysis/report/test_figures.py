@@ -104,6 +104,23 @@ def test_two_seeds_are_compared_by_sparsity_only(undrawn):
     assert set(drawn(sweep(own))) == {"m-seeds-by-sparsity", "m-seeds-matrices"}
 
 
+def test_two_techniques_have_a_panel_per_second_one(undrawn):
+    cells = [("lr-rewind", 0.5, 1), ("lr-rewind", 0.5, 2)]
+    own = [
+        {**row, "against": other, "other_seed": row["seed"], "value": row["seed"] + len(other)}
+        for other in ("mp", "slt") for row in rows(cells=cells, places=[{}, *MATRICES])
+    ]  # fmt: skip
+    scene = Scene({**TECHNIQUES, "lr-rewind": "LR"}, PAGE)
+    swept = sweep(own, over="masks")
+    drawing = drawn(swept, scene)["m-techniques-by-sparsity"]
+    assert list(drawn(swept, scene)) == ["m-techniques-by-sparsity"]
+    assert {(r["part"], r["against"], float(r["mean"])) for r in values_in(drawing)} == {
+        ("MP", "mp", 3.5), ("SLT t = 5%", "slt", 4.5),
+    }  # fmt: skip
+    (quantity,) = quantities(swept)
+    assert [line[2] for line in layer_table(quantity, scene).rows] == ["MP", "SLT t = 5%"]
+
+
 def test_values_are_means_and_deviations_over_seeds(undrawn):
     (drawing,) = drawn(sweep(rows(places=[{"part": "encoder", "layer": 1}]))).values()
     found = values_in(drawing)

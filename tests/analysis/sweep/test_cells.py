@@ -30,6 +30,35 @@ def test_the_model_of_the_first_evaluation_is_selected(tmp_path):
     assert {cell.file.name for cell in cells} == {"best.pt"}
 
 
+def stage(kind, folder, first=0):
+    """The stage of a training, as a plan has it."""
+    return {"kind": kind, "folder": folder, "title": folder, "command": [], "needs": [],
+            "leaves": [], "facts": {"updates": 9, "first_update": first}}  # fmt: skip
+
+
+def test_a_cell_starts_from_its_first_snapshot_or_its_ticket(tmp_path):
+    made = Made(tmp_path / "run", ("slt", "mp"), (0.5, 0.9)).model()
+    made.plan["stages"] = [
+        stage("adopt", "seed1/dense-0"), stage("train", "seed1/slt-0.5", 5),
+        stage("train", "seed1/slt-0.9", 5), stage("train", "seed1/mp-0.5"),
+        stage("close", "seed1/mp-0.9"),
+    ]  # fmt: skip
+    run = made.write()
+    for file in (
+        "dense-0/snapshot_0", "slt-0.5/snapshot_0", "slt-0.5/snapshot_5", "slt-0.5/ticket",
+        "slt-0.9/snapshot_0", "slt-0.9/ticket", "mp-0.5/snapshot_5", "mp-0.9/ticket",
+    ):  # fmt: skip
+        (run / f"seed1/{file}.safetensors").touch()
+    starts = {cell.name: cell.start for cell in find_cells([run])[0]}
+    assert starts == {
+        "dense@0#1": run / "seed1/dense-0/snapshot_0.safetensors",
+        "slt@0.5#1": run / "seed1/slt-0.5/snapshot_5.safetensors",
+        "slt@0.9#1": run / "seed1/slt-0.9/ticket.safetensors",
+        "mp@0.5#1": None,  # its first snapshot is deleted
+        "mp@0.9#1": None,  # it is pruned and not trained
+    }
+
+
 def test_a_missing_model_is_told_apart(tmp_path):
     run = Made(tmp_path / "run", ("slt",), (0.5,)).model().write()
     (run / "seed1/slt-0.5/best.pt").unlink()

@@ -2,8 +2,10 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import live
+import numpy as np
 import pytest
 
 pytest.importorskip("fairseq")
@@ -11,7 +13,7 @@ import torch
 from analysis.recorded import loaded, sentences
 from analysis.toymeasures import register
 from report.made import Made
-from small import save_checkpoint, weights
+from small import save_checkpoint, save_snapshot_of, weights
 
 from fairseq_lottery.analysis.sweep import work_folder
 from fairseq_lottery.analysis.sweep.cells import find_cells
@@ -82,6 +84,41 @@ def test_rows_name_both_cells_and_have_the_values(cells, counted, tmp_path):
     assert stored["measures"]["kept"] == {
         "title": "toy kept", "command": "toy", "over": "weights", "low": 0.0, "high": None,
     }  # fmt: skip
+
+
+def test_weights_are_measured_from_start_to_end(cells, tmp_path):
+    start, end = weights(1), {name: w + 0.5 * weights(2)[name] for name, w in weights(1).items()}
+    end["encoder.layers.0.fc1.weight"] = -start["encoder.layers.0.fc1.weight"]
+    file = tmp_path / "snapshot_0.safetensors"
+    save_snapshot_of(file, start, 0)
+    save_checkpoint(cells[0].file, end)
+    dense = replace(cells[0], start=file)
+    names = ("sign-agreement", "weight-distance", "relative-weight-distance")
+    record, _ = analyze([dense, *cells[2:]], tmp_path / "out", Settings(measures=names))
+    rows = {(r["measure"], r["matrix"]): r for r in table(tmp_path / "out", "similarity")
+            if r["against"] == "start" and r["statistic"] == "all"}  # fmt: skip
+    assert {(r["technique"], r["seed"], r["other_seed"]) for r in rows.values()} == {
+        ("dense", "1", "1")
+    }  # cells without a start are not compared, which is no error
+    assert record.skipped == ()
+    name = "encoder.layers.0.fc2.weight"
+    a, b = start[name].numpy().astype(float), end[name].numpy().astype(float)
+    assert float(rows["sign-agreement", name]["value"]) == (a * b > 0).mean() < 1
+    distance = np.linalg.norm(b - a)
+    assert float(rows["weight-distance", name]["value"]) == pytest.approx(distance, rel=1e-12)
+    # the norm is that of the start, not of the end
+    relative = float(rows["relative-weight-distance", name]["value"])
+    assert relative == pytest.approx(distance / np.linalg.norm(a), rel=1e-12)
+    assert float(rows["sign-agreement", "encoder.layers.0.fc1.weight"]["value"]) == 0
+
+
+def test_another_start_is_compared_again(cells, counted, tmp_path):
+    file = tmp_path / "snapshot_0.safetensors"
+    for seed in (1, 1, 2):
+        save_snapshot_of(file, weights(seed), 0)
+        analyze([replace(cells[2], start=file), cells[0]], tmp_path / "out", FILES)
+    # of both cells, then again of the start alone
+    assert sorted(counted.calls) == ["kept"] * 2 + ["masked"] + ["same"] * 3
 
 
 def test_finished_tasks_are_not_computed_again(cells, counted, tmp_path):

@@ -9,8 +9,8 @@ from fairseq_lottery.analysis.sweep.cells import Cell
 from fairseq_lottery.analysis.sweep.tasks import plan_tasks, thin
 
 
-def cell(technique, sparsity, seed, recipe=""):
-    return Cell(technique, sparsity, seed, Path("m.pt"), Path("run"), recipe)
+def cell(technique, sparsity, seed, recipe="", start=None):
+    return Cell(technique, sparsity, seed, Path("m.pt"), Path("run"), recipe, start)
 
 
 def measure(name, over, models):
@@ -50,7 +50,43 @@ def test_another_technique_is_compared_at_equal_sparsity():
 
 def test_dense_models_have_no_masks_to_compare():
     assert names([measure("mask", "masks", 1)]) == [c.name for c in CELLS[2:]]
-    assert names([measure("masks", "masks", 2)]) == ["slt@0.5#1 slt@0.5#2"]
+    assert names([measure("masks", "masks", 2)]) == [
+        "slt@0.5#1 slt@0.5#2", "mp@0.5#1 slt@0.5#1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("against", ["dense", "slt", "mp"])
+def test_masks_of_each_two_techniques_are_compared_once(against):
+    cells = [cell(name, sparsity, seed, recipe) for name in ("slt", "mp", "clt", "dense")
+             for sparsity in (0.5, 0.9) for seed in (1, 2) for recipe in "ab"]  # fmt: skip
+    tasks = list(plan_tasks(cells, {"masks": measure("masks", "masks", 2)}, against))
+    pairs = [frozenset(task.cells) for task in tasks]
+    assert len(set(pairs)) == len(pairs)
+    of_techniques = [pair for pair in pairs if len({one.technique for one in pair}) == 2]
+    # three pairs of techniques at each sparsity, seed and recipe, and two seeds of each technique
+    assert len(of_techniques) == 3 * 8 and len(pairs) == 3 * 8 + 3 * 4
+    for pair in of_techniques:
+        assert len({(one.sparsity, one.seed, one.recipe) for one in pair}) == 1
+    reverse = list(plan_tasks(cells[::-1], {"masks": measure("masks", "masks", 2)}, against))
+    assert {task.cells for task in reverse} == {task.cells for task in tasks}
+
+
+def test_weights_are_compared_with_the_start_of_the_training():
+    cells = [cell("dense", 0.0, 1, start=Path("a")), cell("slt", 0.5, 1, start=Path("b")),
+             cell("mp", 0.5, 1)]  # fmt: skip
+    measures = [measure("w", "weights", 2), measure("m", "masks", 2), measure("r", "attention", 2)]
+    tasks = [t for t in plan_tasks(cells, {m.name: m for m in measures})
+             if t.columns["against"] == "start"]  # fmt: skip
+    assert [(t.measure.name, t.cells[0].name) for t in tasks] == [
+        ("w", "dense@0#1"), ("w", "slt@0.5#1"),
+    ]  # fmt: skip
+    assert [[c.file for c in t.inputs] for t in tasks] == [
+        [Path("a"), Path("m.pt")], [Path("b"), Path("m.pt")],
+    ]  # fmt: skip
+    assert tasks[1].columns == {
+        "technique": "slt", "sparsity": 0.5, "seed": 1, "against": "start", "other_seed": 1,
+    }  # fmt: skip
+    assert tasks[1].file == "slt-0.5-seed1/w.start-0.5-seed1.json"
 
 
 def test_measures_of_the_same_models_are_adjacent():
