@@ -48,6 +48,8 @@ class Measure:
         limits: lower and upper end of its values; None where it has no bound.
         function: takes one or two ``Recording`` or ``ModelFile``, and yields rows without the
             column ``measure``.
+        same_seed: whether a sweep compares only models of one seed, as heads and layers of
+            different seeds have no common numbers.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Measure:
     title: str
     limits: tuple[Optional[float], Optional[float]]
     function: Callable[..., Iterable[Row]]
+    same_seed: bool = False
 
     def rows(self, *inputs: Any) -> Iterator[Row]:
         """Compute the measure and yield its rows.
@@ -95,13 +98,16 @@ def measure(
     title: str,
     models: int = 1,
     limits: tuple[Optional[float], Optional[float]] = (0.0, 1.0),
+    same_seed: bool = False,
 ) -> Callable[[Callable[..., Iterable[Row]]], Callable[..., Iterable[Row]]]:
     """Register a function as a measure; see ``Measure`` for the arguments."""
     if over not in OVER:
         raise ValueError(f"over={over!r} is unknown; choose one of {', '.join(OVER)}")
 
     def register(function: Callable[..., Iterable[Row]]) -> Callable[..., Iterable[Row]]:
-        _registry[name] = Measure(name, command, over, models, title, limits, function)
+        _registry[name] = Measure(
+            name, command, over, models, title, limits, function, same_seed
+        )  # fmt: skip
         return function
 
     return register

@@ -132,23 +132,14 @@ def _compare_seeds(
 def _rows(args: argparse.Namespace, recording: "Recording") -> list["Row"]:
     """Return the rows of one recording."""
     from fairseq_lottery.analysis.roles.labels.word_counts import read_frequencies
-    from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
-    from fairseq_lottery.analysis.roles.rows.pattern_rows import pattern_rows
-    from fairseq_lottery.analysis.roles.rows.sieve_rows import sieve_rows
+    from fairseq_lottery.analysis.roles.rows.role_rows import role_rows
     from fairseq_lottery.analysis.roles.sieves import build_sieves
 
     settings = _settings(args)
     names = args.sieves.split(",") if args.sieves else settings.sieves
     sieves = build_sieves(recording, names, settings)
     frequencies = read_frequencies(args.frequencies, recording) if args.frequencies else None
-    blocks = next((sieve for sieve in sieves if sieve.role == "block"), None)
-    parts: dict[str, Any] = {
-        "sieve-bias": sieve_rows(recording, sieves, _rule(args), args.weighted),
-        "argmax-roles": argmax_rows(recording, sieves, frequencies),
-        "attention-patterns": (
-            row for weighted in (False, True) for row in pattern_rows(recording, blocks, weighted)
-        ),
-    }
+    parts = role_rows(recording, sieves, _rule(args), args.weighted, frequencies)
     return [{"measure": name, **row} for name, rows in parts.items() for row in rows]
 
 

@@ -27,7 +27,13 @@ from fairseq_lottery.analysis.report.quantities import (
     Scene,
     quantities,
 )
-from fairseq_lottery.analysis.report.role_figures import HAS_ROLE, MODELS, role_figures
+from fairseq_lottery.analysis.report.role_figures import (
+    CHANGES,
+    HAS_ROLE,
+    MODELS,
+    change_figures,
+    role_figures,
+)
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord
 from fairseq_lottery.errors import LotteryError
@@ -93,7 +99,7 @@ def figures_of(sweep: Sweep, scene: Scene) -> Iterator[Drawing]:
 def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, Drawing]]:
     """Yield all figures of a sweep, each with the quantity that it shows.
 
-    Of roles only the rows are shown that say which heads have them; scores, tests and their
+    Of roles only the rows are shown that say which heads have or keep them; scores, tests and their
     p-values are in the tables. A statistic ``X-expected`` or ``expected``, by chance, is a line in
     the plots of X or of the measure; deviations by chance are in the tables only.
     """
@@ -113,7 +119,7 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
         own = (f"{statistic}-{EXPECTED}", EXPECTED)
         keys = [((measure, task, name, role, threshold), quantity.relation) for name in own]
         chance = next((chances[key] for key in keys if key in chances), None)
-        if role and statistic in (HAS_ROLE, MODELS):
+        if measure == CHANGES or (role and statistic in (HAS_ROLE, MODELS)):
             roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
         elif not role and not threshold:
             for drawing in figures_of_quantity(quantity, scene, chance):
@@ -125,7 +131,8 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     for drawing in probe_figures(probes, scene):
         yield probes[0], drawing
     for of_measure in roles.values():
-        for drawing in role_figures(of_measure, scene):
+        draw_roles = change_figures if of_measure[0].key[0] == CHANGES else role_figures
+        for drawing in draw_roles(of_measure, scene):
             yield of_measure[0], drawing
 
 

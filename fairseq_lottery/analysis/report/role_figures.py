@@ -18,16 +18,19 @@ from fairseq_lottery.analysis.report.heat_map_figures import (
 )
 from fairseq_lottery.analysis.report.quantities import Model, Quantity, Scene, values_of
 from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.report.plots.drawings import Drawing
 
 #: statistic of rows that say whether a head has a role, 1 or 0
 HAS_ROLE = "has-role"
 #: statistic of rows that have the share of models in which a head has a role
 MODELS = "models"
+#: measure of the roles that heads gain, keep and lose
+CHANGES = "role-changes"
 #: most roles of a figure
 _ROLES = 24
 
 
-def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
+def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawing]:
     """Yield the figures of the roles of one measure.
 
     Args:
@@ -71,6 +74,45 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Any]:
         name = "-".join(filter(None, ("heads", model[0], f"{model[1]:g}" if model[1] else "")))
         panels = Panels(grids, columns, ticks)
         yield draw_panels(own, name, caption, scene, panels, True, False, ends=(0.0, 1.0))
+
+
+def change_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawing]:
+    """Yield the figure of the heads that keep their roles, by sparsity, if there are any.
+
+    Args:
+        quantities: the quantities of ``CHANGES`` against one technique.
+    """
+    kept = kept_shares([row for one in quantities for row in one.rows])
+    if not any("sparsity" in row for row in kept):
+        return
+    first = quantities[0]
+    title = f"heads that keep a role of the {first.relation} model"
+    key = (CHANGES, "", "kept", "", "")
+    whole = Quantity(key, title, (0.0, 1.0), first.relation, kept, first.words)
+    caption = (
+        f"{whole.about}: their share of the heads that had the role, by sparsity, with a panel per"
+        " role and a line per technique, mean and standard deviation over seeds. A pruned head has"
+        f" lost its roles.{axis_note(scene)}"
+    )
+    yield draw_curves(whole, "by-sparsity", caption, scene)
+
+
+def kept_shares(rows: Sequence[Row]) -> list[Row]:
+    """Return the share of heads that keep each role, of each model and seed; ``part`` is the role.
+
+    It is of the heads that had the role before; a role that no head had is left out.
+    """
+    counts: dict[tuple[Any, ...], list[bool]] = {}
+    for row in rows:
+        if row["statistic"] in ("kept", "lost"):
+            model = tuple((n, row[n]) for n in ("technique", "sparsity", "seed") if n in row)
+            counts.setdefault((model, row["role"]), []).append(row["statistic"] == "kept")
+    shown = list(dict.fromkeys(role for _, role in counts))[:_ROLES]
+    return [
+        {"part": role, **dict(model), "value": sum(own) / len(own)}
+        for (model, role), own in counts.items()
+        if role in shown
+    ]
 
 
 def shares(rows: Sequence[Row]) -> list[Row]:

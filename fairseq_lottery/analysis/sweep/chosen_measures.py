@@ -7,15 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairseq_lottery.analysis.registry import Measure, Row, find_measure, registered_measures
 from fairseq_lottery.analysis.sweep.settings import ROLE_LABELS, Settings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 
+if TYPE_CHECKING:
+    from fairseq_lottery.analysis.roles.rows.role_rows import RoleSieves
+
 #: measures of roles, which read sieves and their labels
-ROLES = ("sieve-bias", "argmax-roles")
+ROLES = (
+    *("sieve-bias", "argmax-roles", "attention-patterns"),
+    *("role-counts", "role-changes", "role-survivors", "role-agreement"),
+)
 #: measure that reads labels of probing tasks
 PROBE = "probe"
 
@@ -31,7 +37,9 @@ def choose_measures(settings: Settings) -> dict[str, Measure]:
             raise LotteryError(f"there is no file {file}, which labels has as {name}")
     known = registered_measures()
     complete = {
-        name: replace(known[name], function=partial(_roles, name, settings))
+        name: replace(
+            known[name], function=partial(known[name].function, sieves=_role_sieves(settings))
+        )
         for name in ROLES
         if name in known and inputs_of(name, settings)
     }
@@ -101,11 +109,10 @@ def _probe(settings: Settings, recording: Any) -> Iterator[Row]:
 _OF_PROBE = ("measure", "seed", "value")
 
 
-def _roles(measure: str, settings: Settings, recording: Any) -> Iterator[Row]:
-    """Yield the roles of heads by the sweep's sieves and labels."""
-    from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
-    from fairseq_lottery.analysis.roles.rows.sieve_rows import sieve_rows
-    from fairseq_lottery.analysis.roles.sieves import SieveSettings, build_sieves
+def _role_sieves(settings: Settings) -> RoleSieves:
+    """Return the sieves of a sweep, with its labels."""
+    from fairseq_lottery.analysis.roles.rows.role_rows import RoleSieves
+    from fairseq_lottery.analysis.roles.sieves import SieveSettings
 
     labels: dict[str, Path] = {n: Path(f) for n, f in settings.labels.items() if n in ROLE_LABELS}
     stated = SieveSettings(
@@ -113,9 +120,7 @@ def _roles(measure: str, settings: Settings, recording: Any) -> Iterator[Row]:
         boundaries={s: labels[f"{s}-boundaries"] for s in _SIDES if f"{s}-boundaries" in labels},
         alignment=labels.get("alignment"),
     )
-    built = build_sieves(recording, settings.sieves or stated.sieves, stated)
-    rows = sieve_rows if measure == "sieve-bias" else argmax_rows
-    yield from rows(recording, built)
+    return RoleSieves(stated, settings.sieves)
 
 
 _SIDES = ("source", "target")

@@ -117,9 +117,15 @@ def plan_tasks(
         # measures of the same models are adjacent, for they share intermediate results
         for group, kinds in groups:
             for measure in measures.values():
-                has_masks = measure.over != "masks" or all(c.technique != DENSE for c in group)
-                if measure.models == len(group) and measure.over in kinds and has_masks:
+                fits = measure.models == len(group) and measure.over in kinds
+                if fits and not _is_excluded(measure, group):
                     yield Task(measure, group)
+
+
+def _is_excluded(measure: Measure, group: Sequence[Cell]) -> bool:
+    if measure.same_seed and len({cell.seed for cell in group}) > 1:
+        return True
+    return measure.over == "masks" and any(cell.technique == DENSE for cell in group)
 
 
 def _is_partner(cell: Cell, other: Cell, against: str) -> bool:

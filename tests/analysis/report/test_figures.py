@@ -121,6 +121,26 @@ def test_two_techniques_have_a_panel_per_second_one(undrawn):
     assert [line[2] for line in layer_table(quantity, scene).rows] == ["MP", "SLT t = 5%"]
 
 
+def test_roles_that_heads_keep_are_shares_of_those_that_had_them(undrawn):
+    found = [
+        {"measure": "role-changes", "technique": name, "sparsity": 0.5, "seed": 1,
+         "part": "enc_self", "layer": 1, "head": head, "role": role,
+         "statistic": statistic, "value": 1, "against": "dense", "other_seed": 1}
+        for name, role, statistic, heads in (
+            ("slt", "local", "kept", (1, 2, 3)), ("slt", "local", "lost", (4,)),
+            ("slt", "local", "gained", (5,)), ("mp", "local", "lost", (1,)),
+            ("mp", "diagonal", "gained", (2,)),
+        )
+        for head in heads
+    ]  # fmt: skip
+    found_figures = drawn(sweep(found, over="attention"))
+    (drawing,) = found_figures.values()
+    assert drawing.slug == "role-changes-kept-dense-by-sparsity"
+    assert [(r["part"], r["technique"], float(r["mean"])) for r in values_in(drawing)] == [
+        ("local", "slt", 0.75), ("local", "mp", 0.0),
+    ]  # fmt: skip
+
+
 def test_values_are_means_and_deviations_over_seeds(undrawn):
     (drawing,) = drawn(sweep(rows(places=[{"part": "encoder", "layer": 1}]))).values()
     found = values_in(drawing)

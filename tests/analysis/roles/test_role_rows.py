@@ -173,11 +173,11 @@ def test_every_head_has_one_pattern(tmp_path):
 def test_measures_need_a_recording_only(tmp_path):
     recording = opened(tmp_path, maps=random_maps(3))
     found = registered_measures("roles", models=1)
-    assert list(found) == ["argmax-roles", "attention-patterns", "sieve-bias"]
+    assert list(found) == ["argmax-roles", "attention-patterns", "role-counts", "sieve-bias"]
     for one in found.values():
         rows = list(one.rows(recording))
         assert rows and all(row["measure"] == one.name for row in rows)
-    (pairs,) = registered_measures("roles", models=2).values()
+    pairs = registered_measures("roles", models=2)["role-agreement"]
     same = list(pairs.rows(recording, recording))
     assert set(values(same, statistic="same")) == {1}
     other = opened(tmp_path, "o", maps=random_maps(4))

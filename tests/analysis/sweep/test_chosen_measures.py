@@ -1,11 +1,14 @@
 """The measures of a sweep that have settings: probes and roles, on recordings written by hand."""
 
+import json
+
 import numpy as np
 import pytest
 from analysis.written_recordings import random_maps, write_activations, write_maps
 
-from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
+from fairseq_lottery.analysis.sweep.chosen_measures import ROLES, choose_measures
 from fairseq_lottery.analysis.sweep.settings import Settings
+from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
 
 #: of the three words of every sentence
@@ -28,6 +31,45 @@ def test_labels_make_a_probe_of_every_layer(tmp_path):
         ("pos", "encoder", 1), ("pos", "encoder", 2)
     ]  # fmt: skip
     assert min(row["value"] for row in rows) > 0.9
+
+
+@pytest.mark.parametrize("sieves", [(), ("alignment",), ("local", "block")])
+def test_roles_of_a_sweep_are_those_of_the_command(tmp_path, capsys, sieves):
+    words = ["a b c d", "b a d c f", "h g f e d c b a", "c d e", "d e f a"]
+    before = write_maps(tmp_path / "before", words, maps=random_maps(1), layers=2)
+    after = write_maps(
+        tmp_path / "after", words, maps=random_maps(2), layers=2, weights="b",
+        pruned=[("enc_self", 1, 1), ("enc_dec", 2, 2)],
+    )  # fmt: skip
+    (tmp_path / "align").write_text("0-0 1-1\n0-0\n0-0 1-1\n0-0\n2-1\n")
+    (tmp_path / "blocks").write_text("0 2\n0 3\n0 4\n0\n0 1\n")
+    labels = {"alignment": tmp_path / "align", "source-boundaries": tmp_path / "blocks"}
+    measures = choose_measures(Settings(labels={n: str(f) for n, f in labels.items()},
+                                        sieves=sieves))  # fmt: skip
+    flags = [f"--{name}={file}" for name, file in labels.items()]
+    flags += [f"--sieves={','.join(sieves)}"] if sieves else []
+
+    def command(*words):
+        capsys.readouterr()
+        assert main(["roles", *map(str, words), *flags, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["rows"]
+
+    rows = [*command(after.folder, "--before", before.folder),
+            *command(after.folder, before.folder)]  # fmt: skip
+    for name in ROLES:
+        models = (after, before)[: measures[name].models]
+        own = json.loads(json.dumps(list(measures[name].rows(*models))))
+        assert own == [row for row in rows if row["measure"] == name] != []
+    roles = {row["role"] for row in measures["role-agreement"].rows(after, before)}
+    assert ("argmax-alignment" in roles) == ("local" not in sieves) and "pattern-block" in roles
+
+
+def test_without_pruned_heads_there_are_no_survivors(tmp_path):
+    recording = write_maps(tmp_path / "r", ["a b c d", "b a d c f"], maps=random_maps(1))
+    measures = choose_measures(Settings())
+    assert list(measures["role-survivors"].rows(recording, recording)) == []
+    changes = list(measures["role-changes"].rows(recording, recording))
+    assert changes and {row["statistic"] for row in changes} == {"kept"}
 
 
 def test_sieves_are_those_of_the_sweep(tmp_path):

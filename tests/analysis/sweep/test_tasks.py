@@ -13,8 +13,8 @@ def cell(technique, sparsity, seed, recipe="", start=None):
     return Cell(technique, sparsity, seed, Path("m.pt"), Path("run"), recipe, start)
 
 
-def measure(name, over, models):
-    return Measure(name, "toy", over, models, name, (None, None), lambda *_: [])
+def measure(name, over, models, **more):
+    return Measure(name, "toy", over, models, name, (None, None), lambda *_: [], **more)
 
 
 CELLS = [
@@ -39,6 +39,12 @@ def test_a_measure_of_two_compares_with_dense_and_with_later_seeds():
         "slt@0.5#2 dense@0#2",
         "mp@0.5#1 dense@0#1",
         "mp@0.9#1 dense@0#1",
+    ]  # fmt: skip
+
+
+def test_heads_of_two_seeds_are_not_compared():
+    assert names([measure("two", "attention", 2, same_seed=True)]) == [
+        "slt@0.5#1 dense@0#1", "slt@0.5#2 dense@0#2", "mp@0.5#1 dense@0#1", "mp@0.9#1 dense@0#1",
     ]  # fmt: skip
 
 
