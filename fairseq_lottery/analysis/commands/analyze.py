@@ -8,12 +8,11 @@ an analysis that was killed.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fairseq_lottery.analysis.sweep.settings import FOLDER, Settings
+from fairseq_lottery.analysis.sweep.settings import FOLDER, Device, Settings
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
@@ -59,7 +58,6 @@ def run(args: argparse.Namespace) -> None:
     import_user_module(args.user_dir)
     from fairseq_lottery.analysis.sweep.cells import find_cells
     from fairseq_lottery.analysis.sweep.sweep import analyze, split_by_run
-    from fairseq_lottery.analysis.sweep.work_folder import Device
 
     cells, missing = find_cells(args.runs)
     if not cells:
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     for out, own, others in parts:
         with _Progress() as progress:
             record, tables = analyze(own, out, settings, device, others, progress.show)
-        figures = _figures(tables, record, out, args.measures) if args.figures else []
+        figures = _figures(tables, record, out, settings) if args.figures else []
         records.append(record)
         if not args.json:
             _print(out, record, len(figures))
@@ -110,13 +108,13 @@ def read_settings(args: argparse.Namespace) -> Settings:
         raise LotteryError(f"--{dotted(error.place)} {error.problem}") from error
 
 
-def _figures(tables: Any, record: Any, out: Path, measures: Sequence[str]) -> list[str]:
+def _figures(tables: Any, record: Any, out: Path, settings: Settings) -> list[str]:
     """Write the figures of all measures or of some, and return their names."""
-    from fairseq_lottery.analysis.registry import find_measure
     from fairseq_lottery.analysis.report.figure_files import write_figures
     from fairseq_lottery.analysis.report.sweep_rows import sweep_of
+    from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
 
-    names = {find_measure(name).name for name in measures} or set(record.measures)
+    names = choose_measures(settings) if settings.measures else record.measures
     chosen = {
         command: [row for row in rows if row["measure"] in names]
         for command, rows in tables.items()

@@ -113,9 +113,7 @@ def _all_children(
             between = connection(a, b)
             place = {"update": one.update, "sparsity": one.sparsity, "seed": one.seed}
             pairs.append({**place, "orders": list(orders), **_facts(between, a, b)})
-            name = f"seed {one.seed}, orders {orders[0]} and {orders[1]}"
-            columns: Row = {"component": one.update, "threshold": one.sparsity, "pair": name}
-            rows += [{**columns, **row} for row in between.rows()]
+            rows += [{**one.columns(orders), **row} for row in between.rows()]
             cells = [
                 f"{one.update:8}", f"{one.sparsity:8g}", f"{one.seed:4}",
                 f"{f'{orders[0]}, {orders[1]}':>6}", f"{between.loss.barrier:12.4f}",

@@ -109,7 +109,7 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     chances = {(one.key, one.relation): one for one in every if one.key[2].endswith(EXPECTED)}
     for quantity in every:
         measure, task, statistic, role, threshold = quantity.key
-        if measure in (CONNECT, MASK_DISTANCE) and not quantity.has("sparsity"):
+        if measure in (CONNECT, MASK_DISTANCE):
             singles.setdefault(measure, []).append(quantity)
             continue
         if statistic.endswith((EXPECTED, DEVIATION)):

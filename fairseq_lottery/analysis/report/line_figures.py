@@ -78,7 +78,9 @@ def connection_lines(quantities: Iterable[Quantity], scene: Scene) -> Iterator[D
             continue
         bounds = (0.0, 1.0) if is_share else (0.0, None)
         key = (CONNECT, "", statistic, "", "")
-        shown = replace(of_statistic[0], key=key, title=title, limits=bounds, rows=rows)
+        shown = replace(
+            of_statistic[0], key=key, title=title, limits=bounds, relation="", rows=rows
+        )
         if column == "alpha":
             lines = _collect(rows, _pair, column)
             caption = (

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_lottery.analysis.registry import Measure, Row, find_measure, registered_measures
-from fairseq_lottery.analysis.sweep.settings import ROLE_LABELS, Settings
+from fairseq_lottery.analysis.sweep.connections import CONNECT, connect_measure
+from fairseq_lottery.analysis.sweep.settings import ROLE_LABELS, Device, Settings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain, sha256_of
 
@@ -26,7 +27,10 @@ ROLES = (
 PROBE = "probe"
 
 
-def choose_measures(settings: Settings) -> dict[str, Measure]:
+def choose_measures(
+    settings: Settings,
+    device: Device = Device(),  # noqa: B008 - it is frozen
+) -> dict[str, Measure]:
     """Return the measures of a sweep by name.
 
     Raises:
@@ -46,6 +50,7 @@ def choose_measures(settings: Settings) -> dict[str, Measure]:
     if inputs_of(ROLES[0], settings) and not set(ROLES) & set(known):
         raise LotteryError("there are no measures of roles; leave sieves and their labels out")
     _refuse_unknown(settings.sieves)
+    complete[CONNECT] = connect_measure(settings.subset, device)
     if tasks_of(settings):
         complete[PROBE] = Measure(
             PROBE, "probe", "activations", 1, "probe", (-1.0, 1.0), partial(_probe, settings)

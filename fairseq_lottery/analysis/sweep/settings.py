@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Optional
 
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.schema import Rule, Size, Text
@@ -52,3 +52,18 @@ class Settings:
     discard: bool = False
     labels: dict[Text, Text] = field(default_factory=dict)
     sieves: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True)
+class Device:
+    """How models are run.
+
+    Attributes:
+        data: data folder; None for that of the training.
+        tokens: maximum tokens of a batch.
+        cpu: whether GPUs are not used.
+    """
+
+    data: Optional[str] = None
+    tokens: int = 4096
+    cpu: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -13,7 +14,8 @@ from fairseq_lottery.analysis.model_file import ModelFile
 from fairseq_lottery.analysis.registry import Measure, Row
 from fairseq_lottery.analysis.sweep.cells import Cell
 from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
-from fairseq_lottery.analysis.sweep.settings import Settings
+from fairseq_lottery.analysis.sweep.connections import CONNECT, connection_tasks
+from fairseq_lottery.analysis.sweep.settings import Device, Settings
 from fairseq_lottery.analysis.sweep.tables import (
     FORMAT,
     CellRecord,
@@ -24,7 +26,7 @@ from fairseq_lottery.analysis.sweep.tables import (
     write_tables,
 )
 from fairseq_lottery.analysis.sweep.tasks import Task, plan_tasks, thin
-from fairseq_lottery.analysis.sweep.work_folder import Device, WorkFolder
+from fairseq_lottery.analysis.sweep.work_folder import WorkFolder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import alone_in
 
@@ -60,26 +62,32 @@ def analyze(
         LotteryError: a measure is unknown, no cell is ``settings.against``, or nothing could be
             computed.
     """
-    chosen = choose_measures(settings)
+    chosen = choose_measures(settings, device)
     if settings.against not in {cell.technique for cell in (*cells, *others)}:
         raise LotteryError(
             f"--against {settings.against}: no such technique has a model; name one of"
             f" {', '.join(sorted({cell.technique for cell in (*cells, *others)}))}"
         )
     own = set(cells)
-    known = {**choose_measures(Settings(labels=settings.labels, sieves=settings.sieves)), **chosen}
+    known = {**choose_measures(replace(settings, measures=()), device), **chosen}
     tasks = [
         task
         for task in plan_tasks([*cells, *others], known, settings.against)
         if task.cells[0] in own
     ]
+    failures = []
+    try:
+        tasks += connection_tasks(cells, known[CONNECT])
+    except LotteryError as error:
+        failures = [SkippedTask(CONNECT, str(error))] if CONNECT in chosen else []
     with alone_in(out):
         folder = WorkFolder(out, settings, device, cells[0])
         skipped = _compute(folder, [t for t in tasks if t.measure.name in chosen], progress)
+        skipped += failures
         stored = [
             (task, folder.read_rows(task))
             for task in tasks
-            if folder.has_data or not task.reads_recordings
+            if folder.has_data or not task.reads_data
         ]
         finished = [(task, rows) for task, rows in stored if rows]
         if not finished:
@@ -148,12 +156,13 @@ def _record(
 ) -> SweepRecord:
     measures = {task.measure.name: task.measure for task in tasks}
     is_recorded = any(task.reads_recordings for task in tasks)
+    reads_data = any(task.reads_data for task in tasks)
     return SweepRecord(
         format=FORMAT,
         against=folder.settings.against,
         subset=folder.settings.subset,
         words=folder.settings.words,
-        data=str(folder.data) if is_recorded else "",
+        data=str(folder.data) if reads_data else "",
         counts=folder.counts if is_recorded else {},
         measures={name: _of_measure(measure) for name, measure in measures.items()},
         cells=tuple(

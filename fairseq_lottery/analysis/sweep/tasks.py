@@ -11,6 +11,8 @@ from fairseq_lottery.analysis.sweep.cells import START, Cell
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.table_words import slug
 
+#: what the measure ``connect`` of children runs over: files of models and examples of the data
+LOSS = "loss"
 #: columns of a sweep's tables. ``against`` and ``other_seed`` are empty for measures of one model;
 #: ``against`` is ``START`` if a model is compared with the start of its training
 SWEEP_COLUMNS = {
@@ -50,7 +52,12 @@ class Task:
     @property
     def reads_recordings(self) -> bool:
         """Whether it reads recordings; else files of models."""
-        return OVER[self.measure.over] == "recording"
+        return OVER.get(self.measure.over) == "recording"
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether its rows depend on the data."""
+        return self.reads_recordings or self.measure.over == LOSS
 
     @property
     def columns(self) -> Mapping[str, Union[str, int, float]]:

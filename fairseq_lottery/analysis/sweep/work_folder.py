@@ -15,7 +15,7 @@ from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.sweep.cells import Cell
 from fairseq_lottery.analysis.sweep.chosen_measures import inputs_of
-from fairseq_lottery.analysis.sweep.settings import Settings
+from fairseq_lottery.analysis.sweep.settings import Device, Settings
 from fairseq_lottery.analysis.sweep.tasks import Task
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
@@ -38,21 +38,6 @@ class Counts:
     """Side -> number of recorded words."""
 
     counts: dict[Text, Count]
-
-
-@dataclass(frozen=True)
-class Device:
-    """How models are run.
-
-    Attributes:
-        data: data folder; None for that of the training.
-        tokens: maximum tokens of a batch.
-        cpu: whether GPUs are not used.
-    """
-
-    data: Optional[str] = None
-    tokens: int = 4096
-    cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,10 +78,20 @@ class WorkFolder:
     @cached_property
     def label(self) -> str:
         """Name of the settings and the data of recordings, for folders."""
-        subset, half = self.settings.subset, "-half" if self.settings.half else ""
-        files = sorted(self.data.glob(f"{subset}.*"))
-        digest = "".join(sha256_of(file)[:4] for file in files if file.suffix in (".bin", ".idx"))
-        return f"{subset}-{self.settings.words}{half}-{digest}"
+        half = "-half" if self.settings.half else ""
+        return f"{self.settings.subset}-{self.settings.words}{half}-{self._digest}"
+
+    @cached_property
+    def _digest(self) -> str:
+        """Start of the SHA-256 of each file of the subset."""
+        files = sorted(self.data.glob(f"{self.settings.subset}.*"))
+        return "".join(sha256_of(file)[:4] for file in files if file.suffix in (".bin", ".idx"))
+
+    def _label_of(self, task: Task) -> str:
+        """Return the name of what a task reads besides models, for folders."""
+        if task.reads_recordings:
+            return self.label
+        return f"{self.settings.subset}-{self._digest}" if task.reads_data else "files"
 
     @cached_property
     def has_data(self) -> bool:
@@ -109,8 +104,8 @@ class WorkFolder:
     def inputs(self, task: Task) -> dict[str, str]:
         """Return what determines the rows of a task."""
         inputs = {f"model {n}": cell.digest for n, cell in enumerate(task.cells, 1)}
-        if task.reads_recordings:
-            inputs["words"] = self.label
+        if task.reads_data:
+            inputs["words"] = self._label_of(task)
         return {**inputs, **inputs_of(task.measure.name, self.settings)}
 
     def read_rows(self, task: Task) -> Optional[Sequence[Row]]:
@@ -125,8 +120,7 @@ class WorkFolder:
         write_file(path, {"inputs": self.inputs(task), "rows": list(map(dict, rows))})
 
     def _rows_file(self, task: Task) -> Path:
-        name = self.label if task.reads_recordings else "files"
-        return self.path / "rows" / name / task.file
+        return self.path / "rows" / self._label_of(task) / task.file
 
     def recording(self, cell: Cell, advance: Callable[[int], Any] = lambda _: None) -> Recording:
         """Return the recording of a cell's model; record it, unless it exists already.

@@ -62,6 +62,18 @@ def test_children_have_barriers_by_update(painted):
     assert painted[1] == ("update", False, {"50 % sparsity": {0: [2, 4], 100: [3, 5]}})
 
 
+def test_children_of_a_sweep_are_in_the_same_figures(painted):
+    rows = [
+        {"measure": "connect", "technique": "children-d1", "sparsity": 0.5, "seed": seed,
+         "against": f"children-d{order}", "other_seed": seed, "component": 40, "threshold": 0.5,
+         "pair": f"seed {seed}, orders 1 and {order}", "statistic": "loss-barrier",
+         "value": seed / 4 + order}
+        for seed in (1, 2) for order in (2, 4)
+    ]  # fmt: skip
+    assert names(plot(rows)) == ["connect-loss-barrier-by-update"]
+    assert painted == [("update", False, {"50 % sparsity": {40: [2.25, 2.5, 4.25, 4.5]}})]
+
+
 def test_distances_of_masks_are_in_one_figure(painted):
     row = {"measure": "mask-distance", "threshold": 0.7}
     rows = [
