@@ -23,6 +23,7 @@ _UNDATED: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "png": {},
 }
+FORMATS = tuple(_UNDATED)
 #: colours for all common kinds of colour vision (Okabe and Ito 2008), without yellow, which is too
 #: faint for lines on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -134,17 +135,28 @@ def looks(techniques: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def draw(slug: str, caption: str, page: Size, paint: Callable[[Size], Figure]) -> Drawing:
-    """Paint a plot and return it in every format; equal plots have equal bytes."""
+def draw(
+    slug: str,
+    caption: str,
+    page: Size,
+    paint: Callable[[Size], Figure],
+    formats: Iterable[str] = FORMATS,
+) -> Drawing:
+    """Paint a plot and return it in some formats; equal plots have equal bytes."""
     import matplotlib
 
     files = {}
     settings: Any = {**_FIXED, **{name: share * page.font for name, share in _OF_FONT.items()}}
     with matplotlib.rc_context(settings):
         figure = paint(page)
-        for format_, metadata in _UNDATED.items():
+        engine = figure.get_layout_engine()
+        if engine is not None:  # lay out once: each savefig would do it again, and draw twice
+            figure.set_dpi(PNG_DPI)  # at low resolutions, widths of text are rounded
+            engine.execute(figure)
+            figure.set_layout_engine(None)
+        for format_ in formats:
             out = io.BytesIO()
-            figure.savefig(out, format=format_, dpi=PNG_DPI, metadata=metadata)
+            figure.savefig(out, format=format_, dpi=PNG_DPI, metadata=_UNDATED[format_])
             files[format_] = out.getvalue()
     return Drawing(slug, caption, page.width, files)
 
