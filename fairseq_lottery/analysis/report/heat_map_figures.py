@@ -17,22 +17,27 @@ from fairseq_lottery.analysis.report.quantities import (
     part_text,
     values_of,
 )
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing
 from fairseq_lottery.report.plots.heat_maps import Cells, Ticks, heat_maps
 
 #: most panels of a figure; of more models, some sparsities are left out
-_PANELS = 16
+MOST_PANELS = 16
 #: most layers of a map
 LAYERS = 200
+#: what columns and rows of a grid of heads are
+HEAD_AXES = ("heads of each kind of attention", "layer")
 
 
 @dataclass(frozen=True)
 class Panels:
-    """Panels of one shape, with the labels of their axes."""
+    """Panels of one shape, with the labels and the names of their axes."""
 
     cells: Sequence[tuple[str, Cells]]
     columns: Ticks
     rows: Ticks
+    names: tuple[str, str] = ("", "")
+    texts: Sequence[Sequence[Sequence[str]]] = ()
 
 
 def layer_maps(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
@@ -60,15 +65,27 @@ def layer_maps(quantity: Quantity, scene: Scene) -> Iterator[Drawing]:
             for part in parts
             for model in models
         ]
-        second = f"layer of the {quantity.relation} model" if quantity.relation else "other layer"
+        first, second = _layer_names(quantity.relation)
         caption = (
-            f"{shown.about}, all pairs of layers: a row per layer and a column per {second}, from"
+            f"{shown.about}, all pairs of layers: a row per {first} and a column per {second}, from"
             f" 1, the mean over seeds; the diagonal compares the same layers.{note}"
         )
         name = "-".join(("layers", *(parts if len(by_shape) > 1 else ())))
         yield draw_panels(
-            shown, name, caption, scene, Panels(panels, _numbers(wide), _numbers(deep))
+            shown,
+            name,
+            caption,
+            scene,
+            Panels(panels, _numbers(wide), _numbers(deep), (second, first)),
         )
+
+
+def _layer_names(relation: str) -> tuple[str, str]:
+    """Return what the layers of rows and of columns are, for the technique of a comparison."""
+    if not relation:
+        return "layer of the first model", "layer of the second model"
+    first = "sparse model" if relation == DENSE else "model in the title"
+    return f"layer of the {first}", f"layer of the {relation} model"
 
 
 def _is_of_pair(row: Row) -> bool:
@@ -106,6 +123,7 @@ def head_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
     panels = Panels(
         [(scene.label_of(m), head_grid(values, m, places, own)) for m in models],
         *head_ticks(places, own),
+        HEAD_AXES,
     )
     caption = (
         f"{shown.about}: a row per layer and a column per head, from 1, for"
@@ -158,11 +176,11 @@ def shown_models(models: Sequence[Model], each: int = 1) -> tuple[Sequence[Model
     Args:
         each: number of panels of a model.
     """
-    if len(models) * each <= _PANELS:
+    if len(models) * each <= MOST_PANELS:
         return models, ""
     sparsities = sorted({sparsity for _, sparsity in models if sparsity})
     techniques = len({technique for technique, sparsity in models if sparsity}) or 1
-    count = max(1, (_PANELS // each - 1) // techniques)
+    count = max(1, (MOST_PANELS // each - 1) // techniques)
     last = len(sparsities) - 1
     kept = {sparsities[last - round(n * last / max(count - 1, 1))] for n in range(count)}
     shown = [model for model in models if not model[1] or model[1] in kept]
@@ -210,9 +228,11 @@ def draw_panels(
             in_percent=quantity.is_share,
             is_spaced=is_spaced,
             has_numbers=has_numbers,
-            has_edges=is_spaced and not has_numbers,
+            has_edges=is_spaced and (not has_numbers or bool(panels.texts)),
             row_height=row_height,
             logarithmic=logarithmic,
+            names=panels.names,
+            texts=panels.texts,
         ),
     )
 

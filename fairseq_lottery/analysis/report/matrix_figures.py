@@ -60,6 +60,7 @@ def matrix_maps(quantity: Quantity, scene: Scene) -> Optional[Drawing]:
         ],
         _layer_labels(spaced),
         dict(enumerate(kinds)),
+        ("layer", "matrix"),
     )
     caption = (
         f"{shown.about} by matrix and layer: a row per matrix and a column per layer, from 1, first"

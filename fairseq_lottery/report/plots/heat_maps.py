@@ -44,6 +44,8 @@ def heat_maps(
     is_spaced: bool = False,
     has_numbers: bool = True,
     has_edges: bool = False,
+    names: tuple[str, str] = ("", ""),
+    texts: Sequence[Sequence[Sequence[str]]] = (),
 ) -> Figure:
     """Return a figure of panels of one shape and one scale.
 
@@ -59,13 +61,20 @@ def heat_maps(
         is_spaced: whether panels are far apart, as they have empty columns inside.
         has_numbers: whether cells have numbers where they fit.
         has_edges: whether white lines divide the cells.
+        names: what columns and rows are, below and beside the panels.
+        texts: texts of the cells of each panel, instead of numbers.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
     upright = _is_upright(columns, len(panels[0][1][0]))
-    down, beside, height, numbers = _layout(panels, columns, rows, page, row_height, has_numbers)
-    figure = page.new_figure(height)
+    inner = Size(page.width - (1.3 * page.line if names[1] else 0.0), page.font)
+    down, beside, height, numbers = _layout(panels, columns, rows, inner, row_height, has_numbers)
+    figure = page.new_figure(height + (1.3 * page.line if names[0] else 0.0))
+    if names[0]:
+        figure.supxlabel(names[0], fontsize=page.font)
+    if names[1]:
+        figure.supylabel(names[1], fontsize=page.font)
     axes, grid = panels_of(figure, len(panels), down, beside)
     if is_spaced:
         figure.get_layout_engine().set(w_pad=1.2 * page.line)  # type: ignore[union-attr, call-arg]
@@ -74,7 +83,8 @@ def heat_maps(
     if logarithmic:
         colours = colours.with_extremes(under=_NOTHING, bad=empty)
     image: Any = None
-    for (title, cells), panel in zip(panels, axes):
+    text_of = _percent_text if in_percent else value_text
+    for number, ((title, cells), panel) in enumerate(zip(panels, axes)):
         image = panel.imshow(cells, aspect="auto", norm=norm, cmap=colours, interpolation="none")
         panel.set_title(title)
         panel.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
@@ -90,7 +100,8 @@ def heat_maps(
         for line in lines:
             panel.axhline(line, color="white", linewidth=0.06 * page.font)
         if numbers:
-            _write(panel, cells, norm, _SMALL * page.font, in_percent)
+            own = texts[number] if texts else [[*map(text_of, row)] for row in cells]
+            _write(panel, cells, own, norm, _SMALL * page.font)
     if numbers:
         figure.suptitle(label, x=0.01, ha="left", fontsize=page.font)
         return figure
@@ -146,21 +157,27 @@ def _is_upright(columns: Ticks, count: int) -> bool:
     return len(columns) == count and max(map(len, columns.values())) > 2
 
 
-def _write(axes: Axes, cells: Cells, norm: Any, font: float, in_percent: bool) -> None:
-    text_of = _percent_text if in_percent else value_text
+def _write(
+    axes: Axes, cells: Cells, texts: Sequence[Sequence[str]], norm: Any, font: float
+) -> None:
     for y, row in enumerate(cells):
         for x, value in enumerate(row):
             if not math.isnan(value):
                 colour = "white" if norm(value) < 0.5 else "black"
-                axes.text(x, y, text_of(value), color=colour, size=font, ha="center", va="center")
+                text = axes.text(x, y, texts[y][x], color=colour, size=font)
+                text.set(ha="center", va="center", in_layout=False)  # it is inside its axes
 
 
 def _percent_text(share: float) -> str:
+    if math.isnan(share):
+        return ""
     return f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1) + 0.0:g}"
 
 
 def value_text(value: float) -> str:
     """Return a number in at most four characters where it fits, as ``.93``, ``-.10``, ``2.4``."""
+    if math.isnan(value):
+        return ""
     if abs(value) < 0.005:
         return "0"
     if abs(value) < 0.995:
