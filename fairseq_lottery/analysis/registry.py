@@ -12,7 +12,7 @@ import functools
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
@@ -26,7 +26,8 @@ OVER = {"activations": "recording", "attention": "recording", "weights": "file",
 #: columns of rows, in the order of tables. Layers and heads count from 1, as in the papers;
 #: ``other`` is the second model, where one is compared to several
 COLUMNS = {
-    "measure": str, "model": str, "other": str, "pair": str, "task": str, "part": str, "layer": int,
+    "measure": str, "model": str, "other": str, "pair": str, "task": str, "label": str, "part": str,
+    "layer": int,
     "head": int, "matrix": str, "other_part": str, "other_layer": int, "other_head": int,
     "statistic": str, "seed": int, "role": str, "threshold": float, "component": int,
     "alpha": float, "value": float,
@@ -50,6 +51,7 @@ class Measure:
             column ``measure``.
         same_seed: whether a sweep compares only models of one seed, as heads and layers of
             different seeds have no common numbers.
+        in_report: statistics whose figures a report shows, empty for all; None if it shows none.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Measure:
     limits: tuple[Optional[float], Optional[float]]
     function: Callable[..., Iterable[Row]]
     same_seed: bool = False
+    in_report: Optional[tuple[str, ...]] = None
 
     def rows(self, *inputs: Any) -> Iterator[Row]:
         """Compute the measure and yield its rows.
@@ -99,14 +102,22 @@ def measure(
     models: int = 1,
     limits: tuple[Optional[float], Optional[float]] = (0.0, 1.0),
     same_seed: bool = False,
+    in_report: Union[bool, Sequence[str]] = False,
 ) -> Callable[[Callable[..., Iterable[Row]]], Callable[..., Iterable[Row]]]:
-    """Register a function as a measure; see ``Measure`` for the arguments."""
+    """Register a function as a measure; see ``Measure`` for the arguments.
+
+    Args:
+        in_report: whether a report shows the figures of the measure; or the statistics that it
+            shows, such as ``("centred",)``.
+    """
     if over not in OVER:
         raise ValueError(f"over={over!r} is unknown; choose one of {', '.join(OVER)}")
 
+    shown: Optional[tuple[str, ...]] = () if in_report is True else tuple(in_report or ()) or None
+
     def register(function: Callable[..., Iterable[Row]]) -> Callable[..., Iterable[Row]]:
         _registry[name] = Measure(
-            name, command, over, models, title, limits, function, same_seed
+            name, command, over, models, title, limits, function, same_seed, shown
         )  # fmt: skip
         return function
 

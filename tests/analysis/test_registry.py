@@ -33,6 +33,14 @@ def test_a_decorator_is_enough(counted):
     assert "counted" not in others
 
 
+@pytest.mark.parametrize(("asked", "shown"), [
+    (False, None), (True, ()), (("centred",), ("centred",)), ((), None),
+])  # fmt: skip
+def test_a_measure_asks_for_figures_in_reports(registered, asked, shown):
+    measure("m", command="c", over="weights", title="M", in_report=asked)(lambda model: [])
+    assert find_measure("m").in_report == shown
+
+
 def test_the_number_of_models_is_checked(counted):
     with pytest.raises(LotteryError, match="compares 2 models, not 1"):
         next(counted.rows(2))

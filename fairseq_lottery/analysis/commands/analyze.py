@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)")
     add("--cpu", action="store_true", help="do not use a GPU")
     add("--figures", action="store_true", help="draw the measures as PDF, SVG, PNG and CSV (with"
-        " --measures only these); fairseq-lottery report shows all of them too")  # fmt: skip
+        " --measures only these); fairseq-lottery report shows some of them")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="folder of the analysis of all runs (by default"
         f" {FOLDER} in the folder of each)")  # fmt: skip
     add("--json", action="store_true", help="print the records as JSON")

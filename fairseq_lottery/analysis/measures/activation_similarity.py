@@ -25,7 +25,7 @@ def _rows(
                 yield {"part": part, "layer": layer, "other_layer": other, "value": value(pair)}
 
 
-@_similarity("neuron-sim", title="NeuronSim")
+@_similarity("neuron-sim", title="NeuronSim", in_report=True)
 def neuron_sim(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield the mean of each neuron's best absolute correlation (MaxCorr)."""
     return _rows(first, second, neurons.neuron_sim)
@@ -49,7 +49,7 @@ def mixed_sim(first: Recording, second: Recording) -> Iterator[Row]:
     return _rows(first, second, neurons.mixed_sim)
 
 
-@_similarity("linear-cka", title="LayerSim (linear CKA)")
+@_similarity("linear-cka", title="LayerSim (linear CKA)", in_report=True)
 def linear_cka(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield linear CKA."""
     return _rows(first, second, alignment.linear_cka)

@@ -50,7 +50,7 @@ def _means(first: Recording, second: Recording, method: str) -> Iterator[Row]:
             yield {**place, "value": float(np.mean([value for _, _, value in matches]))}
 
 
-@_similarity("head-sim", title="HeadSim", limits=(-1.0, 1.0))
+@_similarity("head-sim", title="HeadSim", limits=(-1.0, 1.0), in_report=True)
 def head_sim(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield the mean over heads of the best match's row-wise correlation."""
     return _means(first, second, "pearson")

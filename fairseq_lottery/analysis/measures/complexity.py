@@ -42,7 +42,7 @@ def _spectra(recording: Recording) -> Iterator[tuple[Row, dict[str, Array]]]:
             yield {"part": part, "layer": layer}, recording.shared[key]
 
 
-@_complexity("variance", title="cumulative variance")
+@_complexity("variance", title="cumulative variance", in_report=("centred",))
 def variance(recording: Recording) -> Iterator[Row]:
     """Yield the share of variance that the first k directions hold; ``component`` is k."""
     for place, spectra in _spectra(recording):
@@ -51,8 +51,8 @@ def variance(recording: Recording) -> Iterator[Row]:
                 yield {**place, "statistic": statistic, "component": k, "value": float(share)}
 
 
-@_complexity("effective-rank", title="effective rank",
-         limits=(0.0, None))  # fmt: skip
+@_complexity("effective-rank", title="effective rank", limits=(0.0, None),
+             in_report=("centred",))  # fmt: skip
 def activation_rank(recording: Recording) -> Iterator[Row]:
     """Yield the effective rank by Roy & Vetterli."""
     for place, spectra in _spectra(recording):

@@ -45,7 +45,9 @@ def head_densities(
             yield module, ALL, [number / sizes for number in kept]
 
 
-@measure("head-density", command="complexity", over="masks", title="density of heads")
+@measure(
+    "head-density", command="complexity", over="masks", title="density of heads", in_report=True
+)
 def head_density(model: ModelFile) -> Iterator[Row]:
     """Yield the density of each head, in each of its matrices and in all four together."""
     if model.mask is None:

@@ -29,6 +29,7 @@ def _overlaps(a: ModelFile, b: ModelFile) -> Iterator[tuple[Row, MaskOverlap]]:
     over="masks",
     models=2,
     title="overlap of masks",
+    in_report=("jaccard",),
 )
 def mask_overlap(a: ModelFile, b: ModelFile) -> Iterator[Row]:
     """Yield the overlap of two masks with mean and deviation of independent masks.

@@ -23,6 +23,7 @@ _DEFAULT = RoleSieves()
     over="attention",
     title="Sieve bias score",
     limits=(None, None),  # t and d may be negative
+    in_report=("has-role",),
 )
 def sieve_bias(recording: Recording, sieves: RoleSieves = _DEFAULT) -> Iterator[Row]:
     """Yield the scores of sieves of Pande et al. 2021 and their tests."""
@@ -35,13 +36,20 @@ def sieve_bias(recording: Recording, sieves: RoleSieves = _DEFAULT) -> Iterator[
     over="attention",
     title="Roles by the largest weight",
     limits=(None, None),  # relative positions may be negative
+    in_report=("has-role",),
 )
 def largest_weights(recording: Recording, sieves: RoleSieves = _DEFAULT) -> Iterator[Row]:
     """Yield positional and rare-word heads, and confidence, of Voita et al. 2019."""
     yield from sieves.rows(recording, "argmax-roles")
 
 
-@measure("attention-patterns", command="roles", over="attention", title="Patterns of attention")
+@measure(
+    "attention-patterns",
+    command="roles",
+    over="attention",
+    title="Patterns of attention",
+    in_report=("has-role",),
+)
 def attention_patterns(recording: Recording, sieves: RoleSieves = _DEFAULT) -> Iterator[Row]:
     """Yield the pattern of each head, from raw attention and weighted by norms of values."""
     yield from sieves.rows(recording, "attention-patterns")
@@ -66,6 +74,7 @@ def role_counts(recording: Recording, sieves: RoleSieves = _DEFAULT) -> Iterator
     models=2,
     title="Roles gained, kept and lost",
     same_seed=True,
+    in_report=True,
 )
 def role_changes(
     after: Recording, before: Recording, sieves: RoleSieves = _DEFAULT
@@ -82,6 +91,7 @@ def role_changes(
     models=2,
     title="Share of heads with a role",
     same_seed=True,
+    in_report=True,
 )
 def role_survivors(
     after: Recording, before: Recording, sieves: RoleSieves = _DEFAULT

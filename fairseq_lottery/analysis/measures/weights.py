@@ -85,6 +85,7 @@ def _compare(start: ModelFile, end: ModelFile) -> Iterator[tuple[Row, dict[str, 
     over="weights",
     title="magnitude of the survivors",
     limits=(0.0, None),
+    in_report=("mean",),
 )
 def survivor_norm(model: ModelFile) -> Iterator[Row]:
     """Yield mean magnitude, root mean square and Euclidean norm of the survivors.

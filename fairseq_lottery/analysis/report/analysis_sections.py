@@ -42,7 +42,8 @@ def section(group: Group, page: Size) -> list[Block]:
     sweep = _of_group(merge(sweeps), group)
     if not any(row.get("technique") in group.techniques for row in sweep.rows):
         return []
-    scene = Scene(group.techniques, page, group.slug, (group.words.axis, group.rows == WEIGHTS))
+    axis = (group.words.axis, group.rows == WEIGHTS)
+    scene = Scene(group.techniques, page, group.slug, axis, is_report=True)
     recorded = f" Representations and attention are of {sweep.words}." if sweep.words else ""
     blocks: list[Block] = [
         Heading(3, "Inside the models"),
@@ -51,7 +52,9 @@ def section(group: Group, page: Size) -> list[Block]:
             f" each with the {sweep.against} model of the same seed, and two seeds of a technique;"
             " those of weights also the start and the end of a training, if the start was kept."
             f"{recorded} All values are in `{FOLDER}/` of the run's folder, those of a figure in"
-            " the CSV file of its name."
+            " the CSV file of its name. Only figures that answer questions of the papers are below:"
+            " to draw all measures, repeat the command with `--figures`, which computes nothing"
+            f" again and writes PDF, SVG and PNG files into `{FOLDER}/figures/`."
         ),
     ]
     commands: dict[str, list[Block]] = {}

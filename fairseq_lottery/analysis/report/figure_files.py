@@ -97,7 +97,9 @@ def figures_of(sweep: Sweep, scene: Scene) -> Iterator[Drawing]:
 
 
 def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, Drawing]]:
-    """Yield all figures of a sweep, each with the quantity that it shows.
+    """Yield the figures of a sweep, each with the quantity that it shows.
+
+    In a report these are the figures of measures and statistics that are ``in_report``.
 
     Of roles only the rows are shown that say which heads have or keep them; scores, tests and their
     p-values are in the tables. A statistic ``X-expected`` or ``expected``, by chance, is a line in
@@ -109,6 +111,8 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
     chances = {(one.key, one.relation): one for one in every if one.key[2].endswith(EXPECTED)}
     for quantity in every:
         measure, task, statistic, role, threshold = quantity.key
+        if scene.is_report and not sweep.measures[measure].is_in_report(statistic):
+            continue
         if measure in (CONNECT, MASK_DISTANCE):
             singles.setdefault(measure, []).append(quantity)
             continue

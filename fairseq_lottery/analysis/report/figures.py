@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, summary
 from fairseq_lottery.analysis.sweep.tasks import SWEEP_COLUMNS
-from fairseq_lottery.report.plots.drawings import Drawing, Size, draw
+from fairseq_lottery.report.plots.drawings import FORMATS, Drawing, Size, draw
 from fairseq_lottery.report.reading.table_words import slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: format of the figures in the pages of a report
+PAGE_FORMAT = "svg"
+
 
 def figure(
     quantity: Quantity, name: str, caption: str, scene: Scene, paint: Callable[[Size], Figure]
 ) -> Drawing:
-    """Return a plot of a quantity as PDF, SVG and PNG, and its values as CSV.
+    """Return a plot of a quantity as PDF, SVG and PNG (SVG in a report), and its values as CSV.
 
     Args:
         quantity: the rows that it shows.
@@ -30,7 +33,8 @@ def figure(
         paint: returns the plot for a size.
     """
     file = slug("-".join(filter(None, (scene.prefix, quantity.slug, name))))
-    drawing = draw(file, caption[:1].upper() + caption[1:], scene.page, paint)
+    formats = (PAGE_FORMAT,) if scene.is_report else FORMATS
+    drawing = draw(file, caption[:1].upper() + caption[1:], scene.page, paint, formats)
     return replace(drawing, files={**drawing.files, "csv": values_csv(quantity).encode()})
 
 

@@ -47,12 +47,14 @@ class Scene:
         page: size of the page.
         prefix: prefix of file names.
         axis: label of an axis of sparsities, and whether it is logarithmic in the density.
+        is_report: whether to draw only the figures that a report shows, and only as SVG.
     """
 
     techniques: Mapping[str, str]
     page: Size
     prefix: str = ""
     axis: tuple[str, bool] = ("sparsity, %", True)
+    is_report: bool = False
 
     def title_of(self, technique: str) -> str:
         """Return the title of a technique."""

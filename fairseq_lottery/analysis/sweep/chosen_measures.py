@@ -53,8 +53,9 @@ def choose_measures(
     complete[CONNECT] = connect_measure(settings.subset, device)
     if tasks_of(settings):
         complete[PROBE] = Measure(
-            PROBE, "probe", "activations", 1, "probe", (-1.0, 1.0), partial(_probe, settings)
-        )
+            PROBE, "probe", "activations", 1, "probe", (-1.0, 1.0), partial(_probe, settings),
+            in_report=("relative",),
+        )  # fmt: skip
     if not settings.measures:
         return {**known, **complete}
     chosen = {}

@@ -176,8 +176,9 @@ def _record(
 
 
 def _of_measure(measure: Measure) -> MeasureRecord:
-    low, high = measure.limits
-    return MeasureRecord(measure.title, measure.command, measure.over, low, high)
+    return MeasureRecord(
+        measure.title, measure.command, measure.over, *measure.limits, measure.in_report
+    )
 
 
 def split_by_run(cells: Sequence[Cell]) -> Iterator[tuple[Path, list[Cell], list[Cell]]]:

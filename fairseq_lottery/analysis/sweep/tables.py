@@ -25,13 +25,23 @@ Command = Annotated[
 
 @dataclass(frozen=True)
 class MeasureRecord:
-    """A measure in the tables: its title, what it runs over, and the ends of its values."""
+    """A measure in the tables: its title, what it runs over, and the ends of its values.
+
+    Attributes:
+        in_report: statistics whose figures a report shows, empty for all; None if it shows none.
+            Files of earlier versions lack it: a report shows all of their figures.
+    """
 
     title: Line
     command: Command
     over: Text
     low: Optional[float] = None
     high: Optional[float] = None
+    in_report: Optional[tuple[Text, ...]] = ()
+
+    def is_in_report(self, statistic: str) -> bool:
+        """Return whether a report shows the figures of a statistic."""
+        return self.in_report is not None and (not self.in_report or statistic in self.in_report)
 
 
 @dataclass(frozen=True)

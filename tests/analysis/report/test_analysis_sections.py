@@ -38,7 +38,7 @@ ROWS = {
 
 @pytest.fixture
 def group_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint: Drawing(
+    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: Drawing(
         name, caption, page.width, {}))  # fmt: skip
 
     def made(techniques=("slt",), folders=("a",), counts=None, rows=ROWS):

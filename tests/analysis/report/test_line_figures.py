@@ -17,7 +17,7 @@ from fairseq_lottery.report.plots.drawings import Drawing
 def painted(monkeypatch):
     """Lines that were painted: their axis, and label -> points."""
     calls = []
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint: (
+    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: (
         paint(page), Drawing(name, caption, page.width, {}))[1])  # fmt: skip
     monkeypatch.setattr(line_figures, "_paint", lambda quantity, lines, axis, page: calls.append(
         (axis, quantity.is_share, lines)))  # fmt: skip

@@ -91,6 +91,17 @@ def test_tables_that_do_not_fit_their_record_are_refused(tmp_path, monkeypatch):
         read_sweep(tmp_path)
 
 
+def test_a_record_of_an_earlier_version_shows_all_figures(tmp_path):
+    write_tables(tmp_path, {"toy": ROWS}, record())
+    path = tmp_path / "analysis.json"
+    content = json.loads(path.read_text())
+    content["measures"]["cka"]["in_report"] = None
+    del content["measures"]["rank"]["in_report"]
+    path.write_text(json.dumps(content))
+    measures = read_sweep(tmp_path).measures
+    assert measures["rank"].is_in_report("a") and not measures["cka"].is_in_report("")
+
+
 @pytest.mark.parametrize("change", [
     {"rows": {"../toy": 2}}, {"rows": {"toy": -1}}, {"format": "2"}, {"measures": []},
     {"cells": [{}]}, {"subset": 1},

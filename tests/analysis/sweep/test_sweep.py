@@ -83,6 +83,7 @@ def test_rows_name_both_cells_and_have_the_values(cells, counted, tmp_path):
     assert stored["cells"][0]["sha256"] == cells[0].digest and stored["skipped"] == []
     assert stored["measures"]["kept"] == {
         "title": "toy kept", "command": "toy", "over": "weights", "low": 0.0, "high": None,
+        "in_report": None,
     }  # fmt: skip
 
 
