@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
@@ -27,8 +27,14 @@ from fairseq_lottery.analysis.report.quantities import (
     Scene,
     quantities,
 )
-from fairseq_lottery.analysis.report.role_figures import (
+from fairseq_lottery.analysis.report.role_bars import (
     CHANGES,
+    COUNTS,
+    SURVIVORS,
+    count_figures,
+    survivor_figures,
+)
+from fairseq_lottery.analysis.report.role_figures import (
     HAS_ROLE,
     MODELS,
     change_figures,
@@ -41,6 +47,14 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing, Size, size
 
+#: measure -> its figures, which show several statistics or roles
+_OF_MEASURE: dict[str, Callable[[Sequence[Quantity], Scene], Iterator[Drawing]]] = {
+    CONNECT: connection_lines,
+    MASK_DISTANCE: distance_lines,
+    COUNTS: count_figures,
+    CHANGES: change_figures,
+    SURVIVORS: survivor_figures,
+}
 #: ends of the names of statistics by chance
 EXPECTED, DEVIATION = "expected", "deviation"
 
@@ -113,7 +127,7 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
         measure, task, statistic, role, threshold = quantity.key
         if scene.is_report and not sweep.measures[measure].is_in_report(statistic):
             continue
-        if measure in (CONNECT, MASK_DISTANCE):
+        if measure in _OF_MEASURE:
             singles.setdefault(measure, []).append(quantity)
             continue
         if statistic.endswith((EXPECTED, DEVIATION)):
@@ -123,20 +137,19 @@ def figures_by_quantity(sweep: Sweep, scene: Scene) -> Iterator[tuple[Quantity, 
         own = (f"{statistic}-{EXPECTED}", EXPECTED)
         keys = [((measure, task, name, role, threshold), quantity.relation) for name in own]
         chance = next((chances[key] for key in keys if key in chances), None)
-        if measure == CHANGES or (role and statistic in (HAS_ROLE, MODELS)):
+        if role and statistic in (HAS_ROLE, MODELS):
             roles.setdefault((quantity.key[0], quantity.relation), []).append(quantity)
         elif not role and not threshold:
             for drawing in figures_of_quantity(quantity, scene, chance):
                 yield quantity, drawing
-    for measure, draw in ((CONNECT, connection_lines), (MASK_DISTANCE, distance_lines)):
-        for drawing in draw(singles.get(measure, []), scene):
-            yield singles[measure][0], drawing
+    for measure, own_quantities in singles.items():
+        for drawing in _OF_MEASURE[measure](own_quantities, scene):
+            yield own_quantities[0], drawing
     probes = [one for one in every if one.key[0] == PROBE]
     for drawing in probe_figures(probes, scene):
         yield probes[0], drawing
     for of_measure in roles.values():
-        draw_roles = change_figures if of_measure[0].key[0] == CHANGES else role_figures
-        for drawing in draw_roles(of_measure, scene):
+        for drawing in role_figures(of_measure, scene):
             yield of_measure[0], drawing
 
 

@@ -10,13 +10,24 @@ from typing import Any
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.report.curve_figures import axis_note, draw_curves
 from fairseq_lottery.analysis.report.heat_map_figures import (
+    HEAD_AXES,
+    MOST_PANELS,
     Panels,
     draw_panels,
     head_grid,
     head_places,
     head_ticks,
 )
-from fairseq_lottery.analysis.report.quantities import Model, Quantity, Scene, values_of
+from fairseq_lottery.analysis.report.quantities import (
+    Model,
+    Quantity,
+    Scene,
+    mean_of,
+    model_of,
+    values_of,
+)
+from fairseq_lottery.analysis.report.role_bars import CHANGES, change_bars, last_models
+from fairseq_lottery.analysis.roles.role_table import role_signs
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing
 
@@ -24,8 +35,6 @@ from fairseq_lottery.report.plots.drawings import Drawing
 HAS_ROLE = "has-role"
 #: statistic of rows that have the share of models in which a head has a role
 MODELS = "models"
-#: measure of the roles that heads gain, keep and lose
-CHANGES = "role-changes"
 #: most roles of a figure
 _ROLES = 24
 
@@ -57,31 +66,95 @@ def role_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawi
             f" line is the dense model.{f' No head of any model has: {absent}.' if absent else ''}"
         )
         yield draw_curves(counted, "by-sparsity", caption, scene)
-    for model in _last(whole.models(scene)):
-        own = whole.only(row for row in rows if _is_of(row, model))
-        places, values = head_places(own.rows), values_of(own.rows, "role", "part", "layer", "head")
-        grids = []
-        for role in roles:
-            by_head = {(m, *place): v for (m, r, *place), v in values.items() if r == role}
-            grids.append((role, head_grid(by_head, model, places, own.rows)))
-        columns, ticks = head_ticks(places, own.rows)
-        title = scene.label_of(model) or "the model"
-        caption = (
-            f"{replace(own, title=f'Heads of {title} that have a role').about}, a panel per role:"
-            " the share of seeds in which a head has it; a row per layer and a column per head,"
-            " from 1; white where no head is, where it is pruned, or where the role does not apply."
-        )
-        name = "-".join(filter(None, ("heads", model[0], f"{model[1]:g}" if model[1] else "")))
-        panels = Panels(grids, columns, ticks)
-        yield draw_panels(own, name, caption, scene, panels, True, False, ends=(0.0, 1.0))
+    yield from _sign_maps(whole, scene)
+    if scene.is_report:
+        return
+    for model in last_models(whole.models(scene)):
+        yield _role_maps(whole.only(row for row in rows if model_of(row) == model), roles, scene)
+
+
+def _sign_maps(whole: Quantity, scene: Scene) -> Iterator[Drawing]:
+    """Yield a grid of the heads of all models, each with the signs of its roles."""
+    signs = role_signs(dict.fromkeys(str(row["role"]) for row in whole.rows))
+    shown = whole.only(row for row in whole.rows if row["role"] in signs)
+    models = last_models(shown.models(scene))[:MOST_PANELS]
+    if not signs or not models:
+        return
+    places = head_places(shown.rows)
+    by_role = values_of(shown.rows, "part", "layer", "head", "role")
+    counted: dict[tuple[Any, ...], list[float]] = {}
+    having: dict[tuple[Any, ...], str] = {}
+    for role, sign in signs.items():
+        for (*head, of_role), values in by_role.items():
+            if of_role == role:
+                share = mean_of(values)
+                key = tuple(head)
+                counted[key] = [counted.get(key, [0.0])[0] + share]
+                having[key] = having.get(key, "") + (sign if share >= 0.5 else "")
+    grids, texts = [], []
+    for model in models:
+        grids.append((scene.label_of(model), head_grid(counted, model, places, shown.rows)))
+        texts.append(_texts(having, model, places, len(grids[-1][1])))
+    columns, ticks = head_ticks(places, shown.rows)
+    words = ", ".join(f"{sign} {role}" for role, sign in signs.items())
+    caption = (
+        f"{shown.about}: how many roles each head has (colour, the mean over seeds), and which"
+        f" (letters, in at least half of the seeds): {words}. A row per layer and a column per"
+        " head, from 1; white where no head is, or where it is pruned."
+    )
+    if any(sparsity for _, sparsity in models):
+        caption += " Each technique is shown at its highest sparsity."
+    whole_scale = (0.0, max(2.0, *(own[0] for own in counted.values())))
+    counts = replace(shown, title="number of roles", limits=(0.0, None))
+    panels = Panels(grids, columns, ticks, HEAD_AXES, texts)
+    height = 0.9 * scene.page.line
+    yield draw_panels(
+        counts, "signs", caption, scene, panels, True, row_height=height, ends=whole_scale
+    )
+
+
+def _texts(
+    having: Mapping[tuple[Any, ...], str],
+    model: Model,
+    places: Mapping[str, tuple[int, int]],
+    layers: int,
+) -> list[list[str]]:
+    """Return the signs of the heads of a model, in the cells of ``head_grid``."""
+    wide = 1 + max(last for _, last in places.values())
+    cells = [[""] * wide for _ in range(layers)]
+    for (own, part, layer, head), text in having.items():
+        if own == model:
+            short = text if len(text) <= 3 else f"{text[:2]}+"
+            cells[layer - 1][places[part][0] + head - 1] = short
+    return cells
+
+
+def _role_maps(own: Quantity, roles: Sequence[str], scene: Scene) -> Drawing:
+    """Plot the heads of a model, with a panel per role."""
+    model = model_of(own.rows[0])
+    places, values = head_places(own.rows), values_of(own.rows, "role", "part", "layer", "head")
+    grids = []
+    for role in roles:
+        by_head = {(m, *place): v for (m, r, *place), v in values.items() if r == role}
+        grids.append((role, head_grid(by_head, model, places, own.rows)))
+    title = scene.label_of(model) or "the model"
+    caption = (
+        f"{replace(own, title=f'Heads of {title} that have a role').about}, a panel per role:"
+        " the share of seeds in which a head has it; a row per layer and a column per head,"
+        " from 1; white where no head is, where it is pruned, or where the role does not apply."
+    )
+    name = "-".join(filter(None, ("heads", model[0], f"{model[1]:g}" if model[1] else "")))
+    panels = Panels(grids, *head_ticks(places, own.rows), HEAD_AXES)
+    return draw_panels(own, name, caption, scene, panels, True, False, ends=(0.0, 1.0))
 
 
 def change_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawing]:
-    """Yield the figure of the heads that keep their roles, by sparsity, if there are any.
+    """Yield bars of all changes, and in a sweep the share of heads that keep roles by sparsity.
 
     Args:
         quantities: the quantities of ``CHANGES`` against one technique.
     """
+    yield from change_bars(quantities, scene)
     kept = kept_shares([row for one in quantities for row in one.rows])
     if not any("sparsity" in row for row in kept):
         return
@@ -130,13 +203,3 @@ def shares(rows: Sequence[Row]) -> list[Row]:
         {"part": role, **dict(model), "value": math.fsum(own) / len(heads[role])}
         for (model, role), own in counts.items()
     ]
-
-
-def _is_of(row: Mapping[str, Any], model: Model) -> bool:
-    return (row.get("technique", ""), row.get("sparsity", 0.0)) == model
-
-
-def _last(models: Sequence[Model]) -> list[Model]:
-    """Return each technique at its highest sparsity, and the dense model."""
-    highest = {technique: sparsity for technique, sparsity in sorted(models, key=lambda m: m[1])}
-    return [model for model in models if highest[model[0]] == model[1]]

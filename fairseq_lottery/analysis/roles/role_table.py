@@ -19,15 +19,22 @@ SIGNS = {
 PATTERN_SIGNS = dict(zip(PATTERNS, ("v", "d", "m", "b", "h")))
 
 
+def role_signs(roles: Iterable[str]) -> dict[str, str]:
+    """Return role -> its sign in grids; patterns and single relations have none."""
+    roles = list(roles)
+    signs = {role: sign for role, sign in SIGNS.items() if role in roles}
+    own = (role for role in roles if role not in SIGNS and not is_detail(role))
+    signs.update({role: str(number) for number, role in enumerate(own, 1)})
+    return signs
+
+
 def role_grids(labels: RoleLabels, heads: Iterable[Head]) -> Iterator[str]:
     """Yield a grid for each kind of attention: a row for each layer, and the roles of each head.
 
     Args:
         heads: all heads of the model, also those that are pruned, which have a dash.
     """
-    shown = {role: sign for role, sign in SIGNS.items() if role in labels.roles}
-    own = (role for role in labels.roles if role not in SIGNS and not is_detail(role))
-    shown.update({role: str(number) for number, role in enumerate(own, 1)})
+    shown = role_signs(labels.roles)
     signs: dict[Head, str] = {head: "" for head in labels.heads}
     for role, sign in shown.items():
         for head in labels.roles[role][1]:

@@ -20,7 +20,10 @@ CONNECT = "connect"
 def connect_measure(subset: str, device: Device) -> Measure:
     """Return the measure of the line between two models; see ``fairseq-lottery connect``."""
     function = partial(_connection_rows, subset=subset, device=device)
-    return Measure(CONNECT, CONNECT, LOSS, 2, "linear mode connectivity", (0.0, None), function)
+    return Measure(
+        CONNECT, CONNECT, LOSS, 2, "linear mode connectivity", (0.0, None), function,
+        in_report=("loss-barrier", "error-barrier"),
+    )  # fmt: skip
 
 
 def _connection_rows(a: ModelFile, b: ModelFile, subset: str, device: Device) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 
 from fairseq_lottery.analysis.matrix_places import matrix_place
-from fairseq_lottery.analysis.report import curve_figures, heat_map_figures
+from fairseq_lottery.analysis.report import curve_figures, heat_map_figures, role_figures
 from fairseq_lottery.analysis.report.figure_files import figures_of, plot, write_figures
 from fairseq_lottery.analysis.report.heat_map_figures import (
     head_grid,
@@ -55,7 +56,7 @@ def undrawn(monkeypatch):
     """Figures have their names, captions and values, and are not painted."""
     from fairseq_lottery.analysis.report import figures
 
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint: Drawing(
+    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: Drawing(
         name, caption, page.width, {}))  # fmt: skip
 
 
@@ -90,7 +91,7 @@ COMPONENTS = [{**place, "component": n} for place in LAYERS for n in (1, 2, 8)]
     (
         [{"role": "local", "statistic": "has-role", **place} for place in HEADS], {},
         {"m-roles-by-sparsity", "m-roles-heads-dense", "m-roles-heads-slt-0-9",
-         "m-roles-heads-mp-0-9"},
+         "m-roles-heads-mp-0-9", "m-roles-signs"},
     ),
 ])  # fmt: skip
 def test_the_columns_decide_what_is_drawn(undrawn, places, more, expected):
@@ -134,8 +135,8 @@ def test_roles_that_heads_keep_are_shares_of_those_that_had_them(undrawn):
         for head in heads
     ]  # fmt: skip
     found_figures = drawn(sweep(found, over="attention"))
-    (drawing,) = found_figures.values()
-    assert drawing.slug == "role-changes-kept-dense-by-sparsity"
+    assert [*found_figures] == ["role-changes-dense-bars", "role-changes-kept-dense-by-sparsity"]
+    drawing = found_figures["role-changes-kept-dense-by-sparsity"]
     assert [(r["part"], r["technique"], float(r["mean"])) for r in values_in(drawing)] == [
         ("local", "slt", 0.75), ("local", "mp", 0.0),
     ]  # fmt: skip
@@ -174,8 +175,15 @@ def test_statistics_by_chance_are_lines_not_figures(undrawn, monkeypatch):
         return Drawing(quantity.slug, caption, 1.0, {"csv": b""})
 
     monkeypatch.setattr(curve_figures, "draw_curves", kept)
-    parts = [rows(statistic=name, value=lambda place, cell, v=v: v) for name, v in (
-        ("jaccard", 0.5), ("jaccard-expected", 0.25), ("jaccard-deviation", 0.1), ("shared", 0.5))]
+    parts = [
+        rows(statistic=name, value=lambda place, cell, v=v: v)
+        for name, v in (
+            ("jaccard", 0.5),
+            ("jaccard-expected", 0.25),
+            ("jaccard-deviation", 0.1),
+            ("shared", 0.5),
+        )
+    ]
     drawn(sweep(*parts))
     assert set(seen) == {"jaccard", "shared"}
     assert seen["jaccard"] == {(None, None, 0.5): [0.25] * 4, (None, None, 0.9): [0.25] * 4}
@@ -202,6 +210,65 @@ def test_shares_of_heads_count_those_to_which_a_role_applies():
     assert [(row["technique"], row["part"], row["value"]) for row in shares(dense + pruned)] == [
         ("dense", "local", 0.5), ("slt", "local", 0.25),
     ]  # fmt: skip
+
+
+def test_heads_have_the_signs_of_their_roles(undrawn, monkeypatch):
+    seen = []
+
+    def kept(quantity, name, caption, scene, panels, *_, **__):
+        seen.append((name, panels))
+        return Drawing(name, caption, 1.0, {})
+
+    monkeypatch.setattr(role_figures, "draw_panels", kept)
+    # seed 2 has only the local role
+    parts = [
+        rows(statistic="has-role", cells=CELLS[:2],
+             places=[{"role": role, **place} for place in HEADS[:4]],
+             value=lambda place, cell, role=role: int(
+                 place["head"] == 1 and (role == "local" or cell[2] == 1)))
+        for role in ("local", "delimiter", "syntactic:obj")
+    ]  # fmt: skip
+    drawn(sweep(*parts))
+    panels = dict(seen)["signs"]
+    ((_, cells),) = panels.cells
+    assert panels.texts == [[["LE", ""], ["LE", ""]]]
+    assert cells == [[1.5, 0.0], [1.5, 0.0]]
+
+
+def test_a_report_has_the_figures_that_measures_ask_for(undrawn):
+    parts = [rows(name, places=LAYERS, statistic=statistic)
+             for name in ("all", "one", "none") for statistic in ("a", "b")]  # fmt: skip
+    swept = sweep(*parts)
+    shown = {"all": (), "one": ("b",), "none": None}
+    measures = {n: replace(swept.measures[n], in_report=own) for n, own in shown.items()}
+    swept = replace(swept, measures=measures)
+    assert set(drawn(swept, replace(SCENE, is_report=True))) == {
+        "all-a-by-sparsity", "all-b-by-sparsity", "one-b-by-sparsity",
+    }  # fmt: skip
+    assert len(drawn(swept)) == 6
+
+
+def test_pages_of_a_report_need_svg_only():
+    swept = sweep(rows(places=LAYERS[:1]))
+    (whole,) = drawn(swept).values()
+    (page,) = drawn(swept, replace(SCENE, is_report=True)).values()
+    assert set(whole.files) == {"pdf", "svg", "png", "csv"}
+    assert set(page.files) == {"svg", "csv"}
+    assert page.files["svg"] == whole.files["svg"] and page.files["csv"] == whole.files["csv"]
+
+
+@pytest.mark.parametrize("relation, names", [
+    ("dense", ("layer of the dense model", "layer of the sparse model")),
+    ("mp", ("layer of the mp model", "layer of the model in the title")),
+    (None, ("layer of the second model", "layer of the first model")),
+])  # fmt: skip
+def test_maps_of_layers_name_their_axes(undrawn, monkeypatch, relation, names):
+    seen = []
+    monkeypatch.setattr(heat_map_figures, "draw_panels", lambda *values: seen.append(values[4])
+                        or Drawing("", "", 1, {}))  # fmt: skip
+    against = {} if relation is None else {"against": relation}
+    drawn(sweep(rows(cells=CELLS[2:4], places=PAIRS, **against)))
+    assert [panels.names for panels in seen] == [names]
 
 
 def test_roles_that_no_head_has_are_named_and_not_drawn(undrawn):
