@@ -6,8 +6,11 @@ from typing import Any
 from fairseq_lottery.analysis.command_output import add_output, deliver, refuse_output, settings_of
 from fairseq_lottery.errors import LotteryError
 
-EXAMPLE = "fairseq-lottery probe dense/recording slt/recording --labels valid.en.conllu:upos,arc"
+EXAMPLE = """fairseq-lottery probe dense/recording slt/recording --labels valid.en.conllu:upos,arc
+  fairseq-lottery probe dense/recording --labels valid.en.entities --f1 PER --f1 LOC"""
 REQUIRES = ("torch", "numpy", "sklearn", "tqdm")
+#: most labels of a message
+_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="links i-j of source and target words, a line for each sentence")  # fmt: skip
     add("--scores", action="append", default=[], metavar="TASK",
         help="the labels of this task are numbers: ridge regression, Pearson's r")  # fmt: skip
+    add("--f1", action="append", default=[], metavar="LABEL", help="also print the F1 of this"
+        " label, or type of spans; --out and --json have it of all labels")  # fmt: skip
     add("--format", help="format of label files: conllu, columns or pairs (found by their lines)")
     add("--dev", nargs="+", default=[], metavar="RECORDING", help="recordings for early stopping,"
         " in the order of the models; with --test")  # fmt: skip
@@ -73,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
     models = _recordings(args)
     by_model = {name: session.portions(recordings) for name, recordings in models.items()}
     _refuse_groups(groups, next(iter(by_model.values())))
+    _refuse_labels(args.f1, next(iter(by_model.values())))
     total = sum(
         len(one.train.recording.layers(one.train.task.part))
         for portions in by_model.values()
@@ -96,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     }
     results = Results("probe", inputs, [*rows, *relative])
     groups_text = ["", *group_lines(relative)] if relative else []
-    deliver(results, args, [*score_lines(rows), *groups_text])
+    deliver(results, args, [*score_lines(rows, args.f1), *groups_text])
 
 
 def _settings(args: argparse.Namespace) -> Any:
@@ -158,6 +164,20 @@ def _refuse_groups(groups: dict[str, list[str]], portions: Any) -> None:
         if len({parts[task] for task in tasks}) > 1:
             raise LotteryError(
                 f"--group {name} has tasks of encoder and decoder; name a group for each"
+            )
+
+
+def _refuse_labels(labels: list[str], portions: Any) -> None:
+    """Refuse labels without an F1, before hours of training."""
+    from fairseq_lottery.analysis.probing.label_scores import labels_of
+
+    known = sorted({label for one in portions for label in labels_of(one.test.task)})
+    for label in labels:
+        if label not in known:
+            more = ", ..." if len(known) > _SHOWN else ""
+            raise LotteryError(
+                f"--f1 {label} is not a label of the test sentences; choose from"
+                f" {', '.join(known[:_SHOWN]) or 'none'}{more}"
             )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.probing.controls import control_labels, majority, word_majority
 from fairseq_lottery.analysis.probing.exact_probe import fit_logistic, fit_ridge, pearson
+from fairseq_lottery.analysis.probing.label_scores import F1, by_sentence, label_f1, labels_of
 from fairseq_lottery.analysis.probing.linear_probe import Schedule, train_probes
 from fairseq_lottery.analysis.probing.spans import span_f1
 from fairseq_lottery.analysis.probing.task import ACCURACY, PEARSON, SPAN_F1, Task
@@ -91,7 +92,8 @@ def probe(
 
     The rows of a layer and seed have the score on the test part (``accuracy``, ``span-f1`` or
     ``pearson``), the score of control labels (``control``), and ``selectivity``, their difference
-    (Hewitt & Liang 2019); with ``adam`` also the epoch that was kept (``epochs``). Control labels
+    (Hewitt & Liang 2019); with ``adam`` also the epoch that was kept (``epochs``). Each label of
+    the test part, or type of spans, has its ``f1``, with the column ``label``. Control labels
     of BIO tasks are scored by accuracy, and so is selectivity, with ``token-accuracy``.
     Baselines (``majority``, and ``word-majority`` by the first word of an example) have no layer.
 
@@ -105,14 +107,16 @@ def probe(
     place = {"measure": "probe", "task": train.name, "part": train.part}
     for statistic, value in _baselines(train, test):
         yield {**place, "statistic": statistic, "value": value}
+    labels = labels_of(test)
     for layer in layers or portions.train.recording.layers(train.part):
-        values = _probe_layer(portions, settings, layer)
-        for seed, by_statistic in zip(settings.seeds, values):
+        values, predictions = _probe_layer(portions, settings, layer)
+        for seed, by_statistic, predicted in zip(settings.seeds, values, predictions):
+            of_seed: Row = {**place, "layer": layer, "seed": seed}
             for statistic, value in by_statistic.items():
-                yield {
-                    **place, "layer": layer, "seed": seed, "statistic": statistic,
-                    "value": float(value),
-                }  # fmt: skip
+                yield {**of_seed, "statistic": statistic, "value": float(value)}
+            for label in labels if train.score != PEARSON else ():
+                f1 = label_f1(test, predicted, label, train.score)
+                yield {**of_seed, "label": label, "statistic": F1, "value": f1}
         advance()
 
 
@@ -128,10 +132,7 @@ def score(task: Task, predicted: Array, statistic: Optional[str] = None) -> floa
         return pearson(task.labels, np.asarray(predicted, dtype=np.float64))
     if statistic == ACCURACY:
         return float((task.labels == predicted).mean())
-    cuts = np.flatnonzero(np.diff(task.sentences)) + 1
-    return span_f1(
-        *([one.tolist() for one in np.split(labels, cuts)] for labels in (task.labels, predicted))
-    )
+    return span_f1(by_sentence(task, task.labels), by_sentence(task, predicted))
 
 
 def _baselines(train: Task, test: Task) -> Iterator[tuple[str, float]]:
@@ -145,8 +146,10 @@ def _baselines(train: Task, test: Task) -> Iterator[tuple[str, float]]:
         yield statistic, score(test, predicted, train.score)
 
 
-def _probe_layer(portions: Portions, settings: ProbeSettings, layer: int) -> list[dict[str, float]]:
-    """Return statistic -> value for each seed."""
+def _probe_layer(
+    portions: Portions, settings: ProbeSettings, layer: int
+) -> tuple[list[dict[str, float]], list[Array]]:
+    """Return statistic -> value for each seed, and the predictions for the test part."""
     parts = (portions.train, portions.dev, portions.test)
     vectors = [one.task.vectors(one.recording, layer) for one in parts]
     variants = [portions.tasks]
@@ -158,7 +161,8 @@ def _probe_layer(portions: Portions, settings: ProbeSettings, layer: int) -> lis
             for own, dev, _ in variants
         ]
         scores = [score(test, p) for (_, _, test), p in zip(variants, predictions)]
-        return _by_seed(PEARSON, [scores[0]] * len(settings.seeds), scores[1:])
+        count = len(settings.seeds)
+        return _by_seed(PEARSON, [scores[0]] * count, scores[1:]), predictions[:1] * count
     statistic = portions.train.task.score
     if settings.solver == "exact":
         epochs: list[float] = []
@@ -182,7 +186,7 @@ def _probe_layer(portions: Portions, settings: ProbeSettings, layer: int) -> lis
             own[SPAN_F1] = score(test, predicted, SPAN_F1)
     for own, epoch in zip(values, epochs):
         own[EPOCHS] = epoch
-    return values
+    return values, of_labels
 
 
 def _by_seed(

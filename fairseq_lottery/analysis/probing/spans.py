@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Optional
 
 _SPAN_LABEL = re.compile(r"O|[BIES]-.+")
 #: first number, last number, type
@@ -34,16 +35,23 @@ def spans(labels: Sequence[str]) -> set[Span]:
     return found
 
 
-def span_f1(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
+def span_f1(
+    gold: Iterable[Sequence[str]],
+    predicted: Iterable[Sequence[str]],
+    kind: Optional[str] = None,
+) -> float:
     """Return the F1 of exact spans with types, over all sentences; 0 if none is correct.
 
     Args:
         gold: labels of each sentence.
         predicted: predicted labels of each sentence.
+        kind: count only spans of this type.
     """
     correct = total = 0
     for labels, guesses in zip(gold, predicted):
-        expected, found = spans(labels), spans(guesses)
+        expected, found = (
+            {span for span in spans(own) if kind in (None, span[2])} for own in (labels, guesses)
+        )
         correct += len(expected & found)
         total += len(expected) + len(found)
     return 2 * correct / total if total else 0.0

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean, stdev
 
 from fairseq_lottery.analysis.probing.groups import SCORES
+from fairseq_lottery.analysis.probing.label_scores import F1
 from fairseq_lottery.analysis.probing.probe import CONTROL, MAJORITY, SELECTIVITY, WORD_MAJORITY
 from fairseq_lottery.analysis.registry import Row
 
 
-def score_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield a table of each model and task: mean and deviation over seeds by layer."""
+def score_lines(rows: Iterable[Row], labels: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a table of each model and task: mean and deviation over seeds by layer.
+
+    Args:
+        labels: labels whose F1 has a column in the tables of their tasks.
+    """
     tables: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         tables[str(row.get("model", "")), str(row["task"])].append(row)
@@ -21,7 +26,8 @@ def score_lines(rows: Iterable[Row]) -> Iterator[str]:
             yield ""
         values: dict[tuple[int, str], list[float]] = defaultdict(list)
         for row in own:
-            values[int(row.get("layer", 0)), str(row["statistic"])].append(float(row["value"]))
+            name = f"{F1} {row['label']}" if "label" in row else str(row["statistic"])
+            values[int(row.get("layer", 0)), name].append(float(row["value"]))
         statistic = next(name for _, name in values if name in SCORES)
         baselines = ", ".join(
             f"{name} {values[0, name][0]:.3f}"
@@ -30,7 +36,8 @@ def score_lines(rows: Iterable[Row]) -> Iterator[str]:
         )
         title = f"{model}: {task}" if model else task
         yield f"{title} ({statistic}{f'; {baselines}' if baselines else ''})"
-        columns = [c for c in (statistic, CONTROL, SELECTIVITY) if any(c == n for _, n in values)]
+        columns = [statistic, CONTROL, SELECTIVITY, *(f"{F1} {label}" for label in labels)]
+        columns = [column for column in columns if any(column == name for _, name in values)]
         yield "layer    " + "".join(f"{column:<18}" for column in columns).rstrip()
         for layer in sorted({layer for layer, _ in values if layer}):
             cells = (mean_and_deviation(values[layer, column]) for column in columns)
