@@ -8,37 +8,42 @@ from typing import Optional, Union
 
 from fairseq_lottery.analysis.registry import Row, registered_measures
 from fairseq_lottery.analysis.report.command_rows import labelled_rows
-from fairseq_lottery.analysis.report.component_figures import component_curves
-from fairseq_lottery.analysis.report.curve_figures import layer_curves
-from fairseq_lottery.analysis.report.heat_map_figures import head_maps, layer_maps
-from fairseq_lottery.analysis.report.line_figures import (
+from fairseq_lottery.analysis.report.figures.component_figures import component_curves
+from fairseq_lottery.analysis.report.figures.curve_figures import layer_curves
+from fairseq_lottery.analysis.report.figures.heat_map_figures import head_maps, layer_maps
+from fairseq_lottery.analysis.report.figures.line_figures import (
     CONNECT,
     MASK_DISTANCE,
     connection_lines,
     distance_lines,
     layer_lines,
 )
-from fairseq_lottery.analysis.report.matrix_figures import matrix_maps
-from fairseq_lottery.analysis.report.probe_figures import PROBE, SCORES, SHOWN, probe_figures
-from fairseq_lottery.analysis.report.quantities import (
-    SEEDS,
-    TECHNIQUES,
-    Quantity,
-    Scene,
-    quantities,
+from fairseq_lottery.analysis.report.figures.matrix_figures import matrix_maps
+from fairseq_lottery.analysis.report.figures.probe_figures import (
+    PROBE,
+    SCORES,
+    SHOWN,
+    probe_figures,
 )
-from fairseq_lottery.analysis.report.role_bars import (
+from fairseq_lottery.analysis.report.figures.role_bars import (
     CHANGES,
     COUNTS,
     SURVIVORS,
     count_figures,
     survivor_figures,
 )
-from fairseq_lottery.analysis.report.role_figures import (
+from fairseq_lottery.analysis.report.figures.role_figures import (
     HAS_ROLE,
     MODELS,
     change_figures,
     role_figures,
+)
+from fairseq_lottery.analysis.report.quantities import (
+    SEEDS,
+    TECHNIQUES,
+    Quantity,
+    Scene,
+    quantities,
 )
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any, Optional
 
-from fairseq_lottery.analysis.report.curve_figures import rows_of_layers
+from fairseq_lottery.analysis.report.figures.curve_figures import rows_of_layers
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, part_text, values_of
 from fairseq_lottery.report.reading.table_words import percent, slug
 from fairseq_lottery.report.tables.score_tables import deviation

@@ -94,7 +94,7 @@ def test_an_existing_folder_is_refused_before_anything_is_read(command, tmp_path
 
 
 def test_nothing_is_written_if_a_figure_fails(folder, tmp_path, capsys, monkeypatch):
-    from fairseq_lottery.analysis.report import heat_map_figures
+    from fairseq_lottery.analysis.report.figures import heat_map_figures
 
     def fail(*_, **__):
         raise ValueError("no figure")

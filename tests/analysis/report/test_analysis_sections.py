@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 from analysis.report.test_sweep_rows import record
 from report.made import Made
 
-from fairseq_lottery.analysis.report import figures, section
+from fairseq_lottery.analysis.report import section
+from fairseq_lottery.analysis.report.figures import quantity_figure
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord, write_tables
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.report import gather, read_run, size
@@ -38,7 +39,7 @@ ROWS = {
 
 @pytest.fixture
 def group_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: Drawing(
+    monkeypatch.setattr(quantity_figure, "draw", lambda name, caption, page, *_: Drawing(
         name, caption, page.width, {}))  # fmt: skip
 
     def made(techniques=("slt",), folders=("a",), counts=None, rows=ROWS):

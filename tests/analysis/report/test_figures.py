@@ -11,18 +11,18 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 
 from fairseq_lottery.analysis.matrix_places import matrix_place
-from fairseq_lottery.analysis.report import curve_figures, heat_map_figures, role_figures
 from fairseq_lottery.analysis.report.figure_files import figures_of, plot, write_figures
-from fairseq_lottery.analysis.report.heat_map_figures import (
+from fairseq_lottery.analysis.report.figures import curve_figures, heat_map_figures, role_figures
+from fairseq_lottery.analysis.report.figures.heat_map_figures import (
     head_grid,
     head_places,
     scale,
     shown_models,
 )
+from fairseq_lottery.analysis.report.figures.probe_figures import relative_rows
+from fairseq_lottery.analysis.report.figures.role_figures import shares
 from fairseq_lottery.analysis.report.layer_tables import layer_table
-from fairseq_lottery.analysis.report.probe_figures import relative_rows
 from fairseq_lottery.analysis.report.quantities import Scene, quantities, values_of, wrapped
-from fairseq_lottery.analysis.report.role_figures import shares
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord
 from fairseq_lottery.report.plots.drawings import Drawing, size
@@ -54,9 +54,9 @@ def sweep(*parts, limits=(0.0, 1.0), over="activations"):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures have their names, captions and values, and are not painted."""
-    from fairseq_lottery.analysis.report import figures
+    from fairseq_lottery.analysis.report.figures import quantity_figure
 
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: Drawing(
+    monkeypatch.setattr(quantity_figure, "draw", lambda name, caption, page, *_: Drawing(
         name, caption, page.width, {}))  # fmt: skip
 
 

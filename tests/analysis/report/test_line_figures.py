@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from fairseq_lottery.analysis.report import figures, line_figures
 from fairseq_lottery.analysis.report.command_rows import labelled_rows, short_names
 from fairseq_lottery.analysis.report.figure_files import plot
+from fairseq_lottery.analysis.report.figures import line_figures, quantity_figure
 from fairseq_lottery.report.plots.drawings import Drawing
 
 
@@ -17,7 +17,7 @@ from fairseq_lottery.report.plots.drawings import Drawing
 def painted(monkeypatch):
     """Lines that were painted: their axis, and label -> points."""
     calls = []
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: (
+    monkeypatch.setattr(quantity_figure, "draw", lambda name, caption, page, paint, formats: (
         paint(page), Drawing(name, caption, page.width, {}))[1])  # fmt: skip
     monkeypatch.setattr(line_figures, "_paint", lambda quantity, lines, axis, page: calls.append(
         (axis, quantity.is_share, lines)))  # fmt: skip

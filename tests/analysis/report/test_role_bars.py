@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from fairseq_lottery.analysis.report import figures, heat_map_figures, role_bars
 from fairseq_lottery.analysis.report.figure_files import plot
+from fairseq_lottery.analysis.report.figures import heat_map_figures, quantity_figure, role_bars
 from fairseq_lottery.report.plots.drawings import Drawing
 
 
@@ -13,7 +13,7 @@ from fairseq_lottery.report.plots.drawings import Drawing
 def painted(monkeypatch):
     """What was painted: the bars of each figure, and the panels of maps."""
     calls = []
-    monkeypatch.setattr(figures, "draw", lambda name, caption, page, paint, formats: (
+    monkeypatch.setattr(quantity_figure, "draw", lambda name, caption, page, paint, formats: (
         paint(page), Drawing(name, caption, page.width, {}))[1])  # fmt: skip
     monkeypatch.setattr(role_bars, "_paint", lambda bars, *_: calls.append(bars))
     monkeypatch.setattr(heat_map_figures, "heat_maps", lambda panels, columns, rows, *_, **more:

@@ -8,9 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.curve_figures import part_order
-from fairseq_lottery.analysis.report.figures import figure
-from fairseq_lottery.analysis.report.heat_map_figures import MOST_PANELS, Panels, draw_panels
+from fairseq_lottery.analysis.report.figures.curve_figures import part_order
+from fairseq_lottery.analysis.report.figures.heat_map_figures import (
+    MOST_PANELS,
+    Panels,
+    draw_panels,
+)
+from fairseq_lottery.analysis.report.figures.quantity_figure import figure
 from fairseq_lottery.analysis.report.quantities import (
     Model,
     Quantity,

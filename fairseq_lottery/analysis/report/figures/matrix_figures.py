@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.analysis.matrix_places import MATRICES, matrix_place
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.heat_map_figures import (
+from fairseq_lottery.analysis.report.figures.heat_map_figures import (
     LAYERS,
     Panels,
     draw_panels,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.figures import figure
+from fairseq_lottery.analysis.report.figures.quantity_figure import figure
 from fairseq_lottery.analysis.report.quantities import (
     SEEDS,
     TECHNIQUES,

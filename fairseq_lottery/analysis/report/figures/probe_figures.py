@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.curve_figures import axis_note, draw_curves
+from fairseq_lottery.analysis.report.figures.curve_figures import axis_note, draw_curves
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing

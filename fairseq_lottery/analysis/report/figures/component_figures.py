@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.curve_figures import axis_text
-from fairseq_lottery.analysis.report.figures import figure
+from fairseq_lottery.analysis.report.figures.curve_figures import axis_text
+from fairseq_lottery.analysis.report.figures.quantity_figure import figure
 from fairseq_lottery.analysis.report.quantities import (
     Model,
     Quantity,

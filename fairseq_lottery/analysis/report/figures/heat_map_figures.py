@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.figures import figure
+from fairseq_lottery.analysis.report.figures.quantity_figure import figure
 from fairseq_lottery.analysis.report.quantities import (
     Model,
     Quantity,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.curve_figures import axis_note, draw_curves
-from fairseq_lottery.analysis.report.heat_map_figures import (
+from fairseq_lottery.analysis.report.figures.curve_figures import axis_note, draw_curves
+from fairseq_lottery.analysis.report.figures.heat_map_figures import (
     HEAD_AXES,
     MOST_PANELS,
     Panels,
@@ -18,6 +18,7 @@ from fairseq_lottery.analysis.report.heat_map_figures import (
     head_places,
     head_ticks,
 )
+from fairseq_lottery.analysis.report.figures.role_bars import CHANGES, change_bars, last_models
 from fairseq_lottery.analysis.report.quantities import (
     Model,
     Quantity,
@@ -26,7 +27,6 @@ from fairseq_lottery.analysis.report.quantities import (
     model_of,
     values_of,
 )
-from fairseq_lottery.analysis.report.role_bars import CHANGES, change_bars, last_models
 from fairseq_lottery.analysis.roles.role_table import role_signs
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing

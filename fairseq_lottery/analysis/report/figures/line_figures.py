@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.analysis.registry import Row
-from fairseq_lottery.analysis.report.curve_figures import axis_text, is_of_layer, part_order
-from fairseq_lottery.analysis.report.figures import figure
+from fairseq_lottery.analysis.report.figures.curve_figures import axis_text, is_of_layer, part_order
+from fairseq_lottery.analysis.report.figures.quantity_figure import figure
 from fairseq_lottery.analysis.report.quantities import Quantity, Scene, mean_of, part_text
 from fairseq_lottery.report.plots.drawings import (
     GREY,

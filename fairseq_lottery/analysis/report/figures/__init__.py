@@ -1,0 +1,1 @@
+"""Figures of quantities, a module for each kind."""
