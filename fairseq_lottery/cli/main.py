@@ -7,12 +7,14 @@ import os
 import sys
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Optional
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, Callable, Optional, TextIO, TypeVar, cast
 
 from fairseq_lottery import __version__
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
+
+T = TypeVar("T")
 
 #: name -> module, relative to the package
 COMMANDS = {
@@ -99,14 +101,55 @@ def quiet_libraries() -> Iterator[None]:
             logger.setLevel(level)
 
 
+class _Output:
+    """The standard output, whose errors are one sentence; a reader that stops is no error of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._attempt(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except OSError as error:
+            # flushing the rest of the buffer at exit would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise LotteryError(f"the output cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """Raise ``LotteryError`` if the standard output cannot be written, and flush it at the end."""
+    if sys.stdout is None:  # it was closed before Python started
+        yield
+        return
+    with redirect_stdout(cast(TextIO, _Output(sys.stdout))):
+        try:
+            yield
+        except BaseException:
+            with suppress(LotteryError, BrokenPipeError):  # that error is the first
+                sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+
+
 def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand, and return the exit code (0: success, 2: bad input)."""
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     try:
-        with quiet_libraries():
+        with quiet_libraries(), checked_output():
             execute(args)
-        sys.stdout.flush()
     except LotteryError as error:
         if args.debug:
             raise
@@ -115,8 +158,6 @@ def main(argv: Optional[list[str]] = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # flushing the rest of the buffer at exit would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0
 

@@ -107,9 +107,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, case):
         main([*arguments, "--debug"])
 
 
-def run(*arguments, **kwargs):
+def run(*arguments, unbuffered="", **kwargs):
     command = [sys.executable, "-m", "fairseq_lottery.cli.main", *map(str, arguments)]
-    environment = alone(PYTHONUNBUFFERED="")
+    environment = alone(PYTHONUNBUFFERED=unbuffered)
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, **kwargs)
 
 
@@ -132,6 +132,20 @@ def test_a_reader_that_stops_early_is_no_error():
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "while printing"])
+def test_an_output_that_cannot_be_written_is_one_sentence(unbuffered):
+    with open("/dev/full", "w") as full:
+        done = run("user-dir", stdout=full, unbuffered=unbuffered)
+    said = "fairseq-lottery: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_closed_output_is_no_error():
+    done = run("user-dir", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_interrupt_is_quiet(capsys, monkeypatch):
