@@ -4,9 +4,10 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Callable, Optional, TextIO, TypeVar, cast
 
@@ -101,6 +102,17 @@ def quiet_libraries() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an argument without a character: in a script it is a variable that is not set."""
+    for number, word in enumerate(words):
+        if not word:
+            raise LotteryError(
+                f"the argument after {words[number - 1]} is empty; give a value, or omit the option"
+            )
+        if re.fullmatch(r"--[\w-]+=", word):
+            raise LotteryError(f"{word} has no value; give one, or omit the option")
+
+
 class _Output:
     """The standard output, whose errors are one sentence; a reader that stops is no error of it."""
 
@@ -149,6 +161,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     args = build_parser(words).parse_args(words)
     try:
         with quiet_libraries(), checked_output():
+            refuse_empty(words)
             execute(args)
     except LotteryError as error:
         if args.debug:

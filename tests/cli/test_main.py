@@ -167,6 +167,20 @@ def test_help_shows_an_example(capsys, command):
     assert "--debug" in text
 
 
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["roles", "r", "--sieves", ""], "the argument after --sieves is empty"),
+        (["similarity", "a", "", "b"], "the argument after a is empty"),
+        (["roles", "r", "--choice="], "--choice= has no value"),
+    ],
+)
+def test_an_empty_argument_is_refused(capsys, words, sentence):
+    """A variable of a script that is not set must not become a default."""
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(f"fairseq-lottery: {sentence}; give ")
+
+
 def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

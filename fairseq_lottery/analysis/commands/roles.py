@@ -136,7 +136,7 @@ def _rows(args: argparse.Namespace, recording: "Recording") -> list["Row"]:
     from fairseq_lottery.analysis.roles.sieves import build_sieves
 
     settings = _settings(args)
-    names = args.sieves.split(",") if args.sieves else settings.sieves
+    names = settings.sieves if args.sieves is None else args.sieves.split(",")
     sieves = build_sieves(recording, names, settings)
     frequencies = read_frequencies(args.frequencies, recording) if args.frequencies else None
     parts = role_rows(recording, sieves, _rule(args), args.weighted, frequencies)
@@ -157,7 +157,7 @@ def _settings(args: argparse.Namespace) -> Any:
         separator=args.separator,
         boundaries=by_side("boundaries"),
         parses=by_side("conllu"),
-        relations=tuple(args.relations.split(",")) if args.relations else (),
+        relations=() if args.relations is None else tuple(args.relations.split(",")),
         alignment=args.alignment,
         alignment_layer=args.alignment_layer,
     )

@@ -24,8 +24,12 @@ def summary(results: Results) -> list[str]:
     def label(row: Row) -> str:
         return f"{measured(row)} {numbers.get(str(row.get('other')), 'all')}"
 
+    # the values of a quantity below each other, in the order of the models
+    measures = list(dict.fromkeys(row["measure"] for row in rows))
+    quantities = list(dict.fromkeys(measured(row) for row in rows))
+    rows.sort(key=lambda row: (measures.index(row["measure"]), quantities.index(measured(row))))
     legend = [f"{number} {name}" for name, number in numbers.items()]
-    return [*legend, "", *by_place(sorted(rows, key=lambda row: str(row["measure"])), label)]
+    return [*legend, "", *by_place(rows, label)]
 
 
 def _is_shown(row: Row, within: bool) -> bool:

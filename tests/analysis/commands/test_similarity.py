@@ -45,6 +45,19 @@ def test_the_table_has_the_same_layers_and_the_files_all_pairs(folders, tmp_path
     assert len(lines) == 1 + len(rows) == 1 + 8 * 8 + 8 + 6 * 12 + 36
 
 
+def test_tables_are_in_one_order_for_two_models_and_for_three(folders, capsys):
+    order = []
+    for models in (folders[:2], folders):
+        assert main(["similarity", *models]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        order.append([line.split(",")[0] for line in lines if ", layer " in line])
+    assert order[0] == order[1] == ["encoder", "decoder", "enc_self", "dec_self", "enc_dec"]
+    labels = [line.split("  ")[0] for line in lines if line.startswith("localization")]
+    statistics = ("minus-svcca", "minus-cka")
+    both = [f"localization {name} [{n}]" for name in statistics for n in (1, 2)]
+    assert labels == [label for label in both if label in labels] * 2 and labels
+
+
 def test_several_models_stand_below_each_other(folders, capsys):
     assert main(["similarity", *folders, "--measures", "neuron-sim,svcca"]) == 0
     printed = capsys.readouterr().out
