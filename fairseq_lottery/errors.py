@@ -22,6 +22,10 @@ class LotteryError(ValueError):
         super().__init__(_printable(sentence))
 
 
+class CannotWriteError(LotteryError):
+    """Error for files that cannot be written: no other input would help."""
+
+
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

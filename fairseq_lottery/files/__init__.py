@@ -11,4 +11,5 @@ from fairseq_lottery.files.atomic import (
     refuse_target,
     replacing,
     sha256_of,
+    writing_in,
 )

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Union
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import CannotWriteError, LotteryError
 
 
 def refuse_target(path: Union[str, Path], overwrite: bool = False) -> None:
@@ -26,10 +26,19 @@ def refuse_target(path: Union[str, Path], overwrite: bool = False) -> None:
     Commands call it before a long computation; ``replacing`` calls it again.
     """
     target = Path(path)
+    refuse_device(target)
     if os.path.lexists(target) and not overwrite:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if not os.path.isdir(target.parent):
         raise LotteryError(f"the folder {target.parent} does not exist; create it first")
+
+
+def refuse_device(path: Path) -> None:
+    """Refuse a device, pipe or socket, such as /dev/null: root could replace it by a file."""
+    with suppress(OSError):  # it does not exist
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise LotteryError(f"{path} is a device, a pipe or a socket; choose another name")
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         # a random name: process numbers repeat between containers
         number, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
     except OSError as error:
-        raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
+        raise CannotWriteError(f"{target} cannot be written: {error.strerror}") from error
     os.close(number)
     temporary = Path(name)
     try:
@@ -59,7 +68,7 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         reason = getattr(error, "strerror", None) or error
-        raise LotteryError(f"{target} cannot be written: {reason}") from error
+        raise CannotWriteError(f"{target} cannot be written: {reason}") from error
     finally:
         with suppress(OSError):  # it was renamed
             temporary.unlink()
@@ -68,6 +77,17 @@ def replacing(path: Union[str, Path], overwrite: bool = True) -> Iterator[Path]:
         os.fsync(folder)  # the rename itself survives a power cut
     finally:
         os.close(folder)
+
+
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Raise one sentence if a file in ``folder`` cannot be written, such as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWriteError(
+            f"{error.filename or folder} cannot be written: {error.strerror or error}"
+        ) from error
 
 
 def is_plain(path: Union[str, Path]) -> bool:
@@ -154,7 +174,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")  # noqa: SIM115 - open until the work ends
     except OSError as error:
-        raise LotteryError(
+        raise CannotWriteError(
             f"{folder} cannot be written ({error.strerror}); give another --out"
         ) from error
     with lock:
@@ -173,7 +193,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock = open(path, "w")  # noqa: SIM115 - open until the work ends
     except OSError as error:
-        raise LotteryError(f"{path} cannot be written ({error.strerror})") from error
+        raise CannotWriteError(f"{path} cannot be written ({error.strerror})") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

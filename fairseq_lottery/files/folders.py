@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional, Union
 
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import CannotWriteError, LotteryError
+from fairseq_lottery.files.atomic import refuse_device
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def replacing_folder(
         refuse_folder(target, marker, overwrite)
         private = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
     except OSError as error:
-        raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
+        raise CannotWriteError(f"{target} cannot be written: {error.strerror}") from error
     new, old = private / "new", private.with_suffix(".old")
     try:
         new.mkdir()
@@ -50,7 +51,7 @@ def replacing_folder(
         if old.exists() and not target.exists():
             os.rename(old, target)
         reason = getattr(error, "strerror", None) or error
-        raise LotteryError(f"{target} cannot be written: {reason}") from error
+        raise CannotWriteError(f"{target} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(private, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -63,6 +64,7 @@ def refuse_folder(path: Union[str, Path], marker: Optional[str], overwrite: bool
         raise LotteryError(f"the folder {target.parent} does not exist; create it first")
     if not os.path.lexists(target):
         return
+    refuse_device(target)
     if not overwrite:
         raise LotteryError(f"{target} exists already; remove it or choose another name")
     if target.is_symlink() or not target.is_dir():

@@ -1,9 +1,8 @@
 """A disk that fills up leaves the last good files, and the training goes on once there is room."""
 
-import subprocess
-
 import pytest
 from crash.kinds import PRUNING, SAVING, UPDATES
+from disks import small_disk
 from toy import Toy, assert_same_training, drawing
 
 from fairseq_lottery.formats import read_checkpoint, read_source
@@ -27,18 +26,8 @@ def whole(toy_data, tmp_path_factory, dense):
 @pytest.fixture
 def disk(toy, tmp_path):
     """``run`` of the toy is a disk of its own; returns what sets its size in kilobytes."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-
-    def mount(*options):
-        words = ["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)]
-        return subprocess.run(words, capture_output=True, text=True, check=False)
-
-    done = mount("-o", "size=1m")
-    if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
-    yield lambda size: mount("-o", f"remount,size={size}k")
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "run") as resize:
+        yield resize
 
 
 def kilobytes(*paths):

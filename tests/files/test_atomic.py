@@ -3,12 +3,14 @@ import resource
 import signal
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import alone_in, is_plain, locked, read_bytes, read_text, replacing
+from fairseq_lottery.files.folders import refuse_folder
 
 
 @pytest.fixture
@@ -112,6 +114,18 @@ def test_nothing_is_overwritten_unless_asked(old):
     with replacing(old.with_name("other"), overwrite=False) as temporary:
         temporary.write_bytes(b"new")
     assert old.with_name("other").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_pipe_or_device_is_neither_replaced_nor_to_be_removed(tmp_path, overwrite):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(LotteryError, match="is a device, a pipe or a socket; choose another"):
+            with replacing(path, overwrite):
+                raise AssertionError("nothing is written")
+        with pytest.raises(LotteryError, match="is a device, a pipe or a socket; choose another"):
+            refuse_folder(path, None, overwrite)
+    assert not any(one.suffix == ".tmp" for one in tmp_path.iterdir())
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -15,11 +15,18 @@ from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, SIDES
 
 
 class ArrayFiles:
-    """The files of a recording, written at the places of their sentences."""
+    """The files of a recording, written at the places of their sentences.
 
-    def __init__(self, folder: Path, layout: Layout, corpus: Corpus, dtype: np.dtype[Any]) -> None:
-        self.folder, self._dtype = folder, dtype
-        self._open: dict[str, tuple[int, int]] = {}
+    Args:
+        is_new: create the files; those of a start that was killed while it created them are
+            overwritten.
+    """
+
+    def __init__(
+        self, folder: Path, layout: Layout, corpus: Corpus, dtype: np.dtype[Any], is_new: bool
+    ) -> None:
+        self.folder, self._dtype, self._is_new = folder, dtype, is_new
+        self._open: dict[str, int] = {}
         self._starts: dict[str, Array] = {}
         lengths = {
             side: np.array([len(one.words[side]) for one in corpus.sentences], dtype=np.int64)
@@ -38,29 +45,30 @@ class ArrayFiles:
     def _create(self, name: str, rows: Array, inner: tuple[int, ...]) -> None:
         path = self.folder / f"{name}.npy"
         shape = (int(rows.sum()), *inner)
-        if not path.exists():
+        if self._is_new:
             np.lib.format.open_memmap(path, "w+", self._dtype, shape)
         offset = np.load(path, mmap_mode="r").offset
         size = self._dtype.itemsize * int(np.prod(inner, dtype=np.int64))
         self._starts[name] = offset + size * (np.cumsum(rows) - rows)
-        self._open[name] = os.open(path, os.O_WRONLY), size * int(rows.sum())
 
     def write(self, name: str, sentence: int, values: Array) -> None:
         """Write the values of a sentence; ``sentence`` is its place in the corpus."""
         data = memoryview(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
         place = int(self._starts[name][sentence])
         while len(data):
-            written = os.pwrite(self._open[name][0], data, place)
+            written = os.pwrite(self._open[name], data, place)
             data, place = data[written:], place + written
 
     def sync(self) -> None:
         """Write everything to the disk."""
-        for number, _ in self._open.values():
+        for number in self._open.values():
             os.fsync(number)
 
     def __enter__(self) -> ArrayFiles:
+        for name in self._starts:
+            self._open[name] = os.open(self.folder / f"{name}.npy", os.O_WRONLY)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, _ in self._open.values():
+        for number in self._open.values():
             os.close(number)

@@ -26,10 +26,12 @@ from fairseq_lottery.analysis.recording.recording import (
 )
 from fairseq_lottery.analysis.recording.word_rows import word_rows
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import alone_in
+from fairseq_lottery.files import alone_in, replacing, writing_in
 from fairseq_lottery.inference.loaded_model import LoadedModel, batches, refuse_small_batches
 from fairseq_lottery.records.json_files import read_file, write_file
 
+#: which sentences are recorded; written once all other files have their sizes
+_DONE = "done.npy"
 #: batches between two points from which a killed recording resumes
 _BATCHES = 16
 
@@ -72,13 +74,17 @@ def record(
             raise LotteryError(f"{folder} has another recording; remove it or choose another name")
         return Recording.open(folder)
     refuse_small_batches(corpus.examples_of(content.sentences), tokens)
-    with alone_in(folder):
-        pending = _start(folder, content, corpus)
-        advance(int(len(corpus.sentences) - pending.sum()))
-        with ArrayFiles(folder, layout, corpus, np.dtype(precision)) as files:
+    with alone_in(folder), writing_in(folder):
+        _start(folder, content)
+        is_new = not (folder / _DONE).exists()
+        with ArrayFiles(folder, layout, corpus, np.dtype(precision), is_new) as files:
+            if is_new:
+                _write_words(folder, corpus)
+            pending: Array = ~np.load(folder / _DONE, allow_pickle=False)
+            advance(int(len(corpus.sentences) - pending.sum()))
             _run(loaded, corpus, layout, files, tokens, pending, advance)
-        (folder / "done.npy").unlink()
         os.replace(folder / "draft.json", folder / "record.json")
+        (folder / _DONE).unlink()
     return Recording.open(folder)
 
 
@@ -115,20 +121,17 @@ def _text(corpus: Corpus, side: str) -> str:
     return "".join(" ".join(one.words[side]) + "\n" for one in corpus.sentences)
 
 
-def _start(folder: Path, content: Record, corpus: Corpus) -> Array:
-    """Write the draft and the words, or check those of a killed recording; return what is left."""
+def _start(folder: Path, content: Record) -> None:
+    """Write the draft of the record, or compare it with that of a killed recording."""
     draft = read_file(folder / "draft.json", Record)
-    done = folder / "done.npy"
     if draft is None:
-        others = [path.name for path in folder.iterdir() if path.name != ".lock"]
+        # hidden are the lock, and temporary files of a killed start
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if others:
             raise LotteryError(
-                f"{folder} has files ({', '.join(sorted(others)[:3])}) but no recording; choose"
-                " another name"
+                f"{folder} has files ({', '.join(others[:3])}) but no recording; choose another"
+                " name"
             )
-        np.save(done, np.zeros(len(corpus.sentences), dtype=bool))
-        for side in PARTS:
-            (folder / f"words.{side}.txt").write_text(_text(corpus, side), encoding="utf-8")
         write_file(folder / "draft.json", asdict(content))
     elif draft != content:
         before, now = asdict(draft), asdict(content)
@@ -137,8 +140,14 @@ def _start(folder: Path, content: Record, corpus: Corpus) -> Array:
             f"{folder} has an incomplete recording with other {', '.join(differing)}; repeat its"
             " command, or remove the folder"
         )
-    pending: Array = ~np.load(done, allow_pickle=False)
-    return pending
+
+
+def _write_words(folder: Path, corpus: Corpus) -> None:
+    """Write the words, and that no sentence has been recorded."""
+    for side in PARTS:
+        (folder / f"words.{side}.txt").write_text(_text(corpus, side), encoding="utf-8")
+    with replacing(folder / _DONE) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.zeros(len(corpus.sentences), dtype=bool))
 
 
 def _run(
@@ -153,7 +162,7 @@ def _run(
     places = {one.number: place for place, one in enumerate(corpus.sentences)}
     numbers = [corpus.sentences[place].number for place in np.flatnonzero(pending).tolist()]
     recorded: list[int] = []
-    done = files.folder / "done.npy"
+    done = files.folder / _DONE
 
     def save() -> None:
         files.sync()

@@ -47,8 +47,7 @@ from fairseq_lottery.analysis.report.quantities import (
 )
 from fairseq_lottery.analysis.report.sweep_rows import Sweep
 from fairseq_lottery.analysis.sweep.tables import MeasureRecord
-from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import replacing
+from fairseq_lottery.files import replacing, writing_in
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.plots.drawings import Drawing, Size, size
 
@@ -191,10 +190,8 @@ def write_figures(
         LotteryError: the folder cannot be written.
     """
     target = Path(folder)
-    try:
+    with writing_in(target):
         target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LotteryError(f"{target} cannot be written: {error.strerror}") from error
     scene = Scene(techniques or _techniques(sweep.rows), page or size("16cm", 9))
     names = []
     for drawing in figures_of(sweep, scene):

@@ -27,7 +27,7 @@ from fairseq_lottery.analysis.sweep.tables import (
 )
 from fairseq_lottery.analysis.sweep.tasks import Task, plan_tasks, thin
 from fairseq_lottery.analysis.sweep.work_folder import WorkFolder
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import CannotWriteError, LotteryError
 from fairseq_lottery.files import alone_in
 
 #: called with a task, the number of finished tasks, and the number of all
@@ -82,15 +82,15 @@ def analyze(
         failures = [SkippedTask(CONNECT, str(error))] if CONNECT in chosen else []
     with alone_in(out):
         folder = WorkFolder(out, settings, device, cells[0])
-        skipped = _compute(folder, [t for t in tasks if t.measure.name in chosen], progress)
-        skipped += failures
+        selected = [task for task in tasks if task.measure.name in chosen]
+        skipped = [*_compute(folder, selected, progress), *failures]
         stored = [
             (task, folder.read_rows(task))
             for task in tasks
             if folder.has_data or not task.reads_data
         ]
         finished = [(task, rows) for task, rows in stored if rows]
-        if not finished:
+        if not finished or len(skipped) == len(selected) + len(failures):  # others are of earlier starts
             why = f": {skipped[0].reason}" if skipped else ""
             raise LotteryError(f"no measure could be computed{why}")
         tables = by_command(
@@ -136,6 +136,8 @@ def _compute_one(
     for cell in task.inputs:
         try:
             inputs.append(open_(cell))
+        except CannotWriteError:
+            raise
         except LotteryError as error:
             failures[cell] = str(error)
             return str(error)

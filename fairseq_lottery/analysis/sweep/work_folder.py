@@ -18,7 +18,7 @@ from fairseq_lottery.analysis.sweep.chosen_measures import inputs_of
 from fairseq_lottery.analysis.sweep.settings import Device, Settings
 from fairseq_lottery.analysis.sweep.tasks import Task
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import sha256_of
+from fairseq_lottery.files import sha256_of, writing_in
 from fairseq_lottery.formats import read_source
 from fairseq_lottery.inference.loaded_model import load_for_evaluation
 from fairseq_lottery.records.json_files import read_file, write_file
@@ -116,7 +116,8 @@ class WorkFolder:
     def write_rows(self, task: Task, rows: Sequence[Row]) -> None:
         """Write the rows of a task atomically."""
         path = self._rows_file(task)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing_in(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, {"inputs": self.inputs(task), "rows": list(map(dict, rows))})
 
     def _rows_file(self, task: Task) -> Path:
@@ -136,8 +137,9 @@ class WorkFolder:
             shutil.rmtree(folder, ignore_errors=True)  # of a model that was trained again
         elif (folder / "record.json").is_file():
             return self._counted(Recording.open(folder))
-        folder.mkdir(parents=True, exist_ok=True)
-        _note_file(folder).write_text(cell.digest, encoding="utf-8")
+        with writing_in(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _note_file(folder).write_text(cell.digest, encoding="utf-8")
         loaded = load_for_evaluation(cell.file, self.device.data, self.device.cpu)
         corpus = read_corpus(loaded, self.settings.subset, words=self.settings.words)
         precision = "float16" if self.settings.half else "float32"

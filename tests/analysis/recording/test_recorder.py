@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import live
 import numpy as np
 import pytest
 import torch
 from analysis.recorded import loaded, sentences
+from disks import small_disk
 
 from fairseq_lottery.analysis.recording.corpus import read_corpus
 from fairseq_lottery.analysis.recording.recorder import record
@@ -217,6 +219,52 @@ def test_a_killed_recording_resumes_to_the_same_bytes(recording, model, tmp_path
     assert not again  # it is complete
     with pytest.raises(LotteryError, match="another recording"):
         made(tmp_path / "r", model, precision="float16")
+
+
+@pytest.mark.parametrize("place", ["draft.json", "done.npy", "activations.decoder.2.npy"])
+def test_a_recording_that_was_killed_while_it_started_resumes(
+    recording, model, tmp_path, monkeypatch, place
+):
+    """Some files exist then, and the last one is empty."""
+    folder = tmp_path / "r"
+    replace, create = os.replace, np.lib.format.open_memmap
+
+    def killed(name, target):
+        if Path(target).name == place:
+            Path(name).write_bytes(b"")
+            raise Killed
+
+    def dying_replace(source, target):
+        killed(source, target)
+        replace(source, target)
+
+    def dying_create(path, mode="r", *args, **options):
+        if mode == "w+":
+            killed(path, path)
+        return create(path, mode, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying_replace)
+        patch.setattr(np.lib.format, "open_memmap", dying_create)
+        with pytest.raises(Killed):
+            made(folder, model, tokens=11)
+    made(folder, model, tokens=11)
+    assert content(folder) == content(made(tmp_path / "whole", model, tokens=11).folder)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_recording_on_a_full_disk_resumes_once_there_is_room(recording, model, tmp_path, share):
+    sizes = [path.stat().st_size for path in recording.folder.iterdir()]
+    pages = sum(-(-size // 4096) for size in sizes)
+    with small_disk(tmp_path / "disk", f"{int(4 * pages * share)}k") as resize:
+        folder = tmp_path / "disk" / "r"
+        with pytest.raises(LotteryError, match="cannot be written: No space left on device"):
+            made(folder, model, tokens=11)
+        assert not (folder / "record.json").exists()
+        assert not [path for path in folder.glob(".*") if path.name != ".lock"]
+        resize(4 * pages + 1000)
+        made(folder, model, tokens=11)
+        assert content(folder) == content(made(tmp_path / "whole", model, tokens=11).folder)
 
 
 def test_nan_is_refused_and_nothing_is_called_complete(tmp_path):

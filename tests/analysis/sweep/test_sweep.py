@@ -12,6 +12,7 @@ pytest.importorskip("fairseq")
 import torch
 from analysis.recorded import loaded, sentences
 from analysis.toymeasures import register
+from disks import small_disk
 from report.made import Made
 from small import save_checkpoint, save_snapshot_of, weights
 
@@ -142,6 +143,33 @@ def test_a_killed_analysis_resumes(cells, counted, tmp_path):
     assert len(counted.calls) == 10 - 3
     analyze(cells, tmp_path / "whole", FILES)
     assert (tmp_path / "out/toy.csv").read_text() == (tmp_path / "whole/toy.csv").read_text()
+
+
+def test_a_start_that_computes_nothing_fails_whatever_was_computed_before(cells, counted, tmp_path):
+    out = tmp_path / "out"
+    analyze(cells, out, FILES)
+    before = (out / "analysis.json").read_text()
+    counted.error = (0, LotteryError("the labels do not match"))
+    other = Settings(measures=("kept",), labels={}, words=30)
+    for path in out.glob("rows/*/*/kept*.json"):
+        path.unlink()
+    with pytest.raises(LotteryError, match="no measure could be computed: the labels do not"):
+        analyze(cells, out, other)
+    assert (out / "analysis.json").read_text() == before
+
+
+def test_a_full_disk_ends_an_analysis(cells, counted, recorded, tmp_path):
+    """A model that cannot be recorded is left out, but not because of the disk."""
+    with small_disk(tmp_path / "disk", "60k") as resize:
+        out = tmp_path / "disk/out"
+        with pytest.raises(LotteryError, match="cannot be written: No space left on device"):
+            analyze(cells, out, RECORDED)
+        assert len(recorded) == 1
+        assert not (out / "analysis.json").exists()
+        resize(10_000)
+        recorded.clear()
+        record, _ = analyze(cells, out, RECORDED)
+        assert record.skipped == () and len(recorded) == 4
 
 
 def test_only_measures_of_a_changed_model_are_computed_again(cells, counted, tmp_path):
