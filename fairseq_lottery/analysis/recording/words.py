@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
@@ -11,6 +12,8 @@ SUBWORDS = ("sentencepiece", "subword_nmt", "none")
 #: sentencepiece's mark of a space (U+2581), and subword-nmt's mark of a word that continues
 _SPACE, _CONTINUES = "\u2581", "@@"
 _UNKNOWN = "<unk>"
+#: a byte of a character that is not in the vocabulary (``--byte_fallback`` of sentencepiece)
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def guess_subwords(symbols: Iterable[str]) -> str:
@@ -24,13 +27,25 @@ def guess_subwords(symbols: Iterable[str]) -> str:
     return "sentencepiece" if spaces >= continues else "subword_nmt"
 
 
-def surface(piece: str, subwords: str) -> str:
-    """Return the characters of a piece without its mark."""
-    if subwords == "sentencepiece":
-        return piece.replace(_SPACE, "")
-    if subwords == "subword_nmt" and piece.endswith(_CONTINUES):
-        return piece[: -len(_CONTINUES)]
-    return piece
+def surfaces(pieces: Sequence[str], subwords: str) -> list[str]:
+    """Return the characters of each piece without its mark.
+
+    Of the bytes of a character, the last one has the character, and the others have none.
+    """
+    if subwords == "subword_nmt":
+        return [piece.removesuffix(_CONTINUES) for piece in pieces]
+    if subwords == "none":
+        return list(pieces)
+    texts = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece, following in zip(pieces, [*pieces[1:], ""]):
+        byte = _BYTE.fullmatch(piece)
+        if byte is None:
+            texts.append(piece.replace(_SPACE, ""))
+        else:
+            is_last = _BYTE.fullmatch(following) is None
+            texts.append(decoder.decode(bytes.fromhex(byte[1]), final=is_last))
+    return texts
 
 
 def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
@@ -41,8 +56,9 @@ def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
     """
     if subwords == "none":
         return list(range(len(pieces)))
+    texts = surfaces(pieces, subwords)
     starts = [0] if pieces else []
-    filled = bool(pieces) and surface(pieces[0], subwords) != ""
+    filled = bool(pieces) and texts[0] != ""
     for number in range(1, len(pieces)):
         if subwords == "sentencepiece":
             is_start = pieces[number].startswith(_SPACE)
@@ -51,7 +67,7 @@ def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
         if is_start and filled:
             starts.append(number)
             filled = False
-        filled = filled or surface(pieces[number], subwords) != ""
+        filled = filled or texts[number] != ""
     if len(starts) > 1 and not filled:
         starts.pop()
     return starts
@@ -59,11 +75,8 @@ def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
 
 def merge(pieces: Sequence[str], starts: Sequence[int], subwords: str) -> list[str]:
     """Return the words whose first pieces are ``starts``."""
-    ends = [*starts[1:], len(pieces)]
-    return [
-        "".join(surface(piece, subwords) for piece in pieces[start:end])
-        for start, end in zip(starts, ends)
-    ]
+    texts = surfaces(pieces, subwords)
+    return ["".join(texts[start:end]) for start, end in zip(starts, [*starts[1:], len(pieces)])]
 
 
 def match_words(pieces: Sequence[str], words: Sequence[str], subwords: str) -> Optional[list[int]]:
@@ -71,7 +84,10 @@ def match_words(pieces: Sequence[str], words: Sequence[str], subwords: str) -> O
 
     An unknown piece, whose characters are not known, stands for one or more.
     """
-    texts = [None if piece == _UNKNOWN else surface(piece, subwords) for piece in pieces]
+    texts = [
+        None if piece == _UNKNOWN else text
+        for piece, text in zip(pieces, surfaces(pieces, subwords))
+    ]
     # number of pieces that the words so far can take -> starts of these words
     ways: dict[int, list[int]] = {0: []}
     for word in words:

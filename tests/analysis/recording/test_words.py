@@ -52,6 +52,32 @@ def test_pieces_of_sentencepiece_give_its_words(sentencepiece, line):
     )
 
 
+@pytest.mark.parametrize("flags", [{}, {"byte_fallback": True}, {"character_coverage": 1.0}])
+@pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
+def test_pieces_of_other_models_of_sentencepiece_give_the_words(model_type, flags):
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT * 5), model_writer=model, model_type=model_type,
+        vocab_size=320 if "byte_fallback" in flags else 40, hard_vocab_limit=False, minloglevel=2,
+        **flags,
+    )  # fmt: skip
+    encoder = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    for line in [*TEXT, "\u20ac 5 caf\u00e9s \U0001f600\u4f60 x\u20ac", "\u65e5\u672c"]:
+        pieces = encoder.encode(line, out_type=str)
+        words = merged(pieces, "sentencepiece")
+        assert words == line.split()
+        starts = word_starts(pieces, "sentencepiece")
+        assert match_words(pieces, line.split(), "sentencepiece") == starts
+    assert any(piece.startswith("<0x") for piece in pieces) == ("byte_fallback" in flags)
+
+
+def test_bytes_that_are_no_character_are_one_each():
+    pieces = [f"{SPACE}a", "<0xE2>", "<0x82>", f"{SPACE}b", "<0xFF>", "<0xC3>", "<0xA9>"]
+    assert merged(pieces, "sentencepiece") == ["a\ufffd", "b\ufffd\u00e9"]
+
+
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=3), st.booleans()), min_size=1))
 def test_marks_of_subword_nmt_give_the_words_of_fairseq(drawn):
     pieces = [text + "@@" * continues for text, continues in drawn[:-1]] + [drawn[-1][0]]
