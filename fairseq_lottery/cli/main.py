@@ -87,7 +87,7 @@ def quiet_libraries() -> Iterator[None]:
     """Hide what libraries log below warnings, and warnings of Python about fairseq's code.
 
     fairseq logs each file that it reads, and makes other libraries log too. Python warns each time
-    it compiles a file.
+    it compiles a file, and torch about the masks that fairseq's decoder passes.
     """
     loggers = [logging.getLogger(name) for name in ("fairseq", "h5py", "matplotlib", "fontTools")]
     levels = [logger.level for logger in loggers]
@@ -96,6 +96,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\]fairseq[/\\]")
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             yield
     finally:
         for logger, level in zip(loggers, levels):

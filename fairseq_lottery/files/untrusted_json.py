@@ -58,6 +58,8 @@ def read_json(text: str, allow_nan: bool = False) -> Any:
 
     if len(text) > _LONGEST or sum(map(text.count, ",[{")) > _MOST_PARTS:
         raise ValueError("it is larger than any file of fairseq-lottery")
+    if not text.strip():
+        raise ValueError("it is empty")
     try:
         value = json.loads(
             text,

@@ -40,7 +40,8 @@ def test_what_json_writes_is_read(value, ascii_only):
         ('"\\ud800"', "surrogates not allowed"),
         ('{"\\uDFFF": 1}', "surrogates not allowed"),
         ("{", "Expecting"),
-        ("", "Expecting"),
+        ("", "it is empty"),
+        (" \n", "it is empty"),
     ],
 )
 def test_what_two_readers_could_take_for_two_things_is_refused(text, why):

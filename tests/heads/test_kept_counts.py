@@ -138,3 +138,6 @@ def test_choices_are_combined_by_the_command(tmp_path, capsys):
     assert main([*words, "--survivors", "super", "--share", "0.5", "--overwrite"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert json.loads((tmp_path / "out.json").read_text())["closed"].keys() == set(KINDS)
+    paths[1].write_text("")
+    assert main([*words, "--survivors", "super", "--overwrite"]) == 2
+    assert capsys.readouterr().err == f"fairseq-lottery: {paths[1]} cannot be read: it is empty\n"

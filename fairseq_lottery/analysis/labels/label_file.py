@@ -131,8 +131,9 @@ def read_labels(
         "conllu": conllu.read, "columns": column_files.read_columns,
         "pairs": column_files.read_pairs, "alignment": column_files.read_alignment,
     }  # fmt: skip
+    is_blank = format is None and not any(line.strip() for line in lines)
     format = format or find_format(lines)
-    sentences, names = readers[format](path, lines, tasks)
+    sentences, names = ([], ()) if is_blank else readers[format](path, lines, tasks)
     if not sentences:
         raise LotteryError(f"{path} has no sentence; give a file of labels")
     return LabelFile(path, format, sentences, names)

@@ -139,6 +139,7 @@ def test_alignments(tmp_path):
     "text, tasks, format, sentence",
     [
         ("", [], None, "has no sentence"),
+        ("\n\n", ["upos"], None, "has no sentence"),
         ("a\n", [], None, "words without labels"),
         (TREEBANK, ["Gendre"], None, "has no label 'Gendre'; choose from upos, xpos, deprel, arc"),
         (TREEBANK.replace("3-4\tzum\t_", "3-4\tzum"), [], None, "line 6 has 9 columns"),
