@@ -21,7 +21,10 @@ PACKAGE = Path(fairseq_lottery.__file__).parent
 
 def loaded_by(code):
     """Top-level modules that are loaded after ``code``, out of those that are heavy."""
-    heavy = ("fairseq", "torch", "numpy", "safetensors", "omegaconf", "hydra", "sacrebleu")
+    heavy = (
+        *("fairseq", "torch", "numpy", "safetensors", "omegaconf", "hydra", "sacrebleu"),
+        *("scipy", "sklearn", "statsmodels", "pandas", "h5py", "matplotlib", "sentencepiece"),
+    )
     report = f"import sys; print(*(m for m in {heavy} if m in sys.modules), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
@@ -41,7 +44,15 @@ EXAMPLE = Path(__file__).parent.parent / "examples/wmt14/en-de.yaml"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["ticket", "--help"], ["--version"], ["run", str(EXAMPLE), "-n"]]
+    "arguments",
+    [
+        ["--help"],
+        ["ticket", "--help"],
+        ["probe", "--help"],
+        ["analyze", "--help"],
+        ["--version"],
+        ["run", str(EXAMPLE), "-n"],
+    ],
 )
 def test_the_command_starts_without_torch_and_fairseq(arguments):
     code = f"""

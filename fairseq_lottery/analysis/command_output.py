@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
-from fairseq_lottery.analysis.results import RECORD, Results
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files.folders import refuse_folder
+
+if TYPE_CHECKING:
+    from fairseq_lottery.analysis.results import Results
 
 #: arguments that do not change the rows
 _NOT_SETTINGS = ("run", "command", "debug", "out", "overwrite", "figures", "json")
@@ -65,6 +66,9 @@ def refuse_output(args: argparse.Namespace) -> None:
             raise LotteryError("--figures requires --out; name a folder for the figures")
         require("matplotlib")
     if args.out is not None:
+        from fairseq_lottery.analysis.results import RECORD
+        from fairseq_lottery.files.folders import refuse_folder
+
         refuse_folder(args.out, RECORD, args.overwrite)
 
 

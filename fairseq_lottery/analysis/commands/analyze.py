@@ -5,17 +5,21 @@ a technique, and writes a table per command and its figures. Start the same comm
 an analysis that was killed.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairseq_lottery.analysis.sweep.settings import FOLDER, Device, Settings
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
+
+if TYPE_CHECKING:
+    from fairseq_lottery.analysis.sweep.settings import Settings
 
 EXAMPLE = "fairseq-lottery analyze runs/en-de --against dense --words 10000"
 REQUIRES = ("torch", "numpy", "safetensors", "fairseq", "scipy")
@@ -23,6 +27,8 @@ REQUIRES = ("torch", "numpy", "safetensors", "fairseq", "scipy")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``analyze``."""
+    from fairseq_lottery.analysis.sweep.settings import FOLDER, Settings
+
     add = parser.add_argument
     defaults = Settings()
     add("runs", nargs="+", metavar="RUN", help="output folder of fairseq-lottery run")
@@ -57,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     import_user_module(args.user_dir)
     from fairseq_lottery.analysis.sweep.cells import find_cells
+    from fairseq_lottery.analysis.sweep.settings import FOLDER, Device
     from fairseq_lottery.analysis.sweep.sweep import analyze, split_by_run
 
     cells, missing = find_cells(args.runs)
@@ -89,6 +96,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
     Raises:
         LotteryError: an argument is invalid.
     """
+    from fairseq_lottery.analysis.sweep.settings import Settings
     from fairseq_lottery.records.schema import Malformed, dotted, parse
 
     labels = {}
@@ -142,7 +150,7 @@ def _print(out: Path, record: Any, figures: int) -> None:
 class _Progress:
     """A bar on a terminal; else a line per cell, for logs."""
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> _Progress:
         from tqdm import tqdm
 
         self._bar: Any = tqdm(unit=" measures", disable=None)
