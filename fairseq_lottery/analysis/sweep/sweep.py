@@ -90,7 +90,8 @@ def analyze(
             if folder.has_data or not task.reads_data
         ]
         finished = [(task, rows) for task, rows in stored if rows]
-        if not finished or len(skipped) == len(selected) + len(failures):  # others are of earlier starts
+        # finished ones may be of earlier starts
+        if not finished or len(skipped) == len(selected) + len(failures):
             why = f": {skipped[0].reason}" if skipped else ""
             raise LotteryError(f"no measure could be computed{why}")
         tables = by_command(
