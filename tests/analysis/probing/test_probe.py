@@ -288,13 +288,14 @@ def test_rows_and_equal_seeds(tmp_path):
         *(
             (name, seed)
             for seed in (5, 7)
-            for name in ("accuracy", "control", "selectivity", "epochs")
+            for name in ("accuracy", "control", "selectivity", "epochs", "f1", "f1")
         ),
     ]  # fmt: skip
     alone = list(probe(portions, ProbeSettings((7,), schedule=Schedule(epochs=5))))
-    assert alone[2:] == rows[6:]
+    assert alone[2:] == rows[8:]
+    assert [row["label"] for row in alone[6:]] == ["a", "b"]
     bare = list(probe(portions, ProbeSettings((7,), schedule=Schedule(epochs=5), control=False)))
-    assert bare == [*alone[:3], alone[5]]
+    assert bare == [*alone[:3], *alone[5:]]
 
 
 def test_spans_are_scored_by_spans_and_their_control_by_words(tmp_path):
