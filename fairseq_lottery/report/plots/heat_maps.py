@@ -85,7 +85,10 @@ def heat_maps(
     image: Any = None
     text_of = _percent_text if in_percent else value_text
     for number, ((title, cells), panel) in enumerate(zip(panels, axes)):
-        image = panel.imshow(cells, aspect="auto", norm=norm, cmap=colours, interpolation="none")
+        # rectangles, not an image, which some viewers of PDF and SVG blur
+        edges = ([n - 0.5 for n in range(length + 1)] for length in (len(cells[0]), len(cells)))
+        image = panel.pcolormesh(*edges, cells, norm=norm, cmap=colours, edgecolors="face")
+        panel.invert_yaxis()
         panel.set_title(title)
         panel.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
         panel.set_yticks([*rows], [*rows.values()])
