@@ -1,4 +1,5 @@
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ from report.made import Made, score_record
 
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
-from matplotlib import rcParams  # noqa: E402
+from matplotlib import colormaps, rcParams  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -149,6 +150,22 @@ def test_small_maps_have_numbers_and_large_ones_a_bar(side, written):
     figure = heat_maps([("a", [[0.5] * side] * side)], labels, labels, COLUMN, "density, %")
     assert len(figure.axes[0].texts) == written
     assert len(figure.axes) == (1 if written else 2) or not figure.axes[-1].get_visible()
+
+
+def test_the_first_row_of_a_map_is_on_top_and_empty_cells_have_no_colour():
+    cells = [[0.0, 0.25], [0.5, math.nan], [1.0, 1.0]]
+    labels = {n: f"row {n}" for n in range(3)}
+    figure = heat_maps(
+        [("a", cells), ("b", cells)], {0: "x", 1: "y"}, labels, COLUMN, "share", empty="white"
+    )
+    for panel in figure.axes[:2]:
+        (mesh,) = panel.collections
+        assert panel.get_ylim() == (2.5, -0.5) and panel.get_xlim() == (-0.5, 1.5)
+        figure.draw_without_rendering()
+        colours = mesh.get_facecolors().reshape(3, 2, 4).tolist()
+        assert colours[1][1] == [1, 1, 1, 1]
+        assert colours[2] == [list(colormaps["cividis"](1.0))] * 2
+        assert colours[0][0] == list(colormaps["cividis"](0.0))
 
 
 def test_pairs_of_masks_share_a_technique_or_a_seed(group, masks):

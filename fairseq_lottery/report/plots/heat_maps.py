@@ -87,8 +87,10 @@ def heat_maps(
     for number, ((title, cells), panel) in enumerate(zip(panels, axes)):
         # rectangles, not an image, which some viewers of PDF and SVG blur
         edges = ([n - 0.5 for n in range(length + 1)] for length in (len(cells[0]), len(cells)))
-        image = panel.pcolormesh(*edges, cells, norm=norm, cmap=colours, edgecolors="face")
-        panel.invert_yaxis()
+        image = panel.pcolormesh(
+            *edges, cells, norm=norm, cmap=colours, edgecolors="face", zorder=0
+        )  # fmt: skip
+        panel.set_ylim(len(cells) - 0.5, -0.5)
         panel.set_title(title)
         panel.set_xticks([*columns], [*columns.values()], rotation=90 if upright else 0)
         panel.set_yticks([*rows], [*rows.values()])
