@@ -27,6 +27,6 @@ def run(args: argparse.Namespace) -> None:
     files = write_report(args.runs, args.out, size(args.width, args.font_size))
     for name in ("report.html", "report.md", "results.csv"):
         print(f"{args.out}/{name}")
-    plots = sum(name.endswith(".pdf") for name in files)
+    plots = sum(name.endswith(".svg") for name in files)
     tables = sum(name.endswith(".tex") for name in files)
     print(f"{tables} tables in {args.out}/tables, {plots} plots in {args.out}/figures")
