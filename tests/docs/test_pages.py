@@ -10,7 +10,8 @@ from docs.wrap_pages import GENERATED, WIDTH
 markdown_it = pytest.importorskip("markdown_it")
 
 PAGES = [
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/wmt14/README.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md")),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 #: a page that is longer has contents
