@@ -119,7 +119,7 @@ class Quantity:
             SEEDS: " between two seeds of a technique",
             TECHNIQUES: " between two techniques of the same seed",
             START: " between the start and the end of a training",
-        }.get(self.relation, f" with the {self.relation} model of the same seed")
+        }.get(self.relation, f" compared with the {self.relation} model of the same seed")
         over = "one seed" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
         words = f", {self.words}" if self.words else ""
         return f"{self.title}{compared} ({over}{words})" if seeds else f"{self.title}{words}"

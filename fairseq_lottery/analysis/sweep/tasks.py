@@ -132,7 +132,7 @@ def plan_tasks(
 def _is_excluded(measure: Measure, group: Sequence[Cell]) -> bool:
     if measure.same_seed and len({cell.seed for cell in group}) > 1:
         return True
-    return measure.over == "masks" and any(cell.technique == DENSE for cell in group)
+    return measure.over == "masks" and any(cell.sparsity == 0 for cell in group)
 
 
 def _is_partner(cell: Cell, other: Cell, against: str) -> bool:

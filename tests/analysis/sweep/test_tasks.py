@@ -32,6 +32,17 @@ def test_a_measure_of_one_model_is_of_every_cell():
     assert names([measure("one", "weights", 1)]) == [c.name for c in CELLS]
 
 
+def test_masks_of_dense_children_are_not_compared():
+    cells = [cell("dense", 0.0, 1)]
+    cells += [cell(f"children-d{n}", sparsity, 1) for sparsity in (0.0, 0.8) for n in (1, 2)]
+    tasks = plan_tasks(cells, {"two": measure("two", "masks", 2)})
+    assert [[one.name for one in task.cells] for task in tasks] == [
+        ["children-d1@0.8#1", "children-d2@0.8#1"]
+    ]
+    tasks = plan_tasks(cells, {"one": measure("one", "masks", 1)})
+    assert {one.sparsity for task in tasks for one in task.cells} == {0.8}
+
+
 def test_a_measure_of_two_compares_with_dense_and_with_later_seeds():
     assert names([measure("two", "activations", 2)]) == [
         "dense@0#1 dense@0#2",
@@ -64,7 +75,8 @@ def test_dense_models_have_no_masks_to_compare():
 @pytest.mark.parametrize("against", ["dense", "slt", "mp"])
 def test_masks_of_each_two_techniques_are_compared_once(against):
     cells = [cell(name, sparsity, seed, recipe) for name in ("slt", "mp", "clt", "dense")
-             for sparsity in (0.5, 0.9) for seed in (1, 2) for recipe in "ab"]  # fmt: skip
+             for sparsity in ((0.0,) if name == "dense" else (0.5, 0.9))
+             for seed in (1, 2) for recipe in "ab"]  # fmt: skip
     tasks = list(plan_tasks(cells, {"masks": measure("masks", "masks", 2)}, against))
     pairs = [frozenset(task.cells) for task in tasks]
     assert len(set(pairs)) == len(pairs)

@@ -105,7 +105,7 @@ def change_bars(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Drawin
     rows = [row for one in quantities for row in one.rows if row.get("statistic") in _CHANGES]
     if not rows:
         return
-    shown = _of_measure(quantities[0], "heads that lost, kept and gained a role", rows, None)
+    shown = _of_measure(quantities[0], "changes of roles", rows, None)
     bars = _bars(shown, scene)
     by = "a panel per role and a bar per model" if shown.has("sparsity") else (
         "a panel per kind of attention and a bar per role")  # fmt: skip

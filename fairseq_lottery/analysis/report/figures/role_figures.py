@@ -159,7 +159,7 @@ def change_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Dra
     if not any("sparsity" in row for row in kept):
         return
     first = quantities[0]
-    title = f"heads that keep a role of the {first.relation} model"
+    title = "heads that keep a role"
     key = (CHANGES, "", "kept", "", "")
     whole = Quantity(key, title, (0.0, 1.0), first.relation, kept, first.words)
     caption = (
