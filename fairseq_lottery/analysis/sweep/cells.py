@@ -86,7 +86,7 @@ def find_cells(runs: Sequence[Union[str, Path]]) -> tuple[list[Cell], list[Cell]
                 )
     if not cells:
         raise LotteryError(
-            f"{', '.join(map(str, runs))}: no model is trained yet; resume fairseq-lottery run"
+            f"{', '.join(map(str, runs))}: no model is evaluated yet; resume fairseq-lottery run"
         )
     techniques = list(dict.fromkeys(cell.technique for cell in cells.values()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ def choose_measures(
     """Return the measures of a sweep by name.
 
     Raises:
-        LotteryError: a name is unknown, or a file of labels is missing.
+        LotteryError: a name is unknown, or labels are missing.
     """
     for name, file in settings.labels.items():
         if not is_plain(file):
@@ -49,7 +49,7 @@ def choose_measures(
     }
     if inputs_of(ROLES[0], settings) and not set(ROLES) & set(known):
         raise LotteryError("there are no measures of roles; leave sieves and their labels out")
-    _refuse_unknown(settings.sieves)
+    _refuse_sieves(settings)
     complete[CONNECT] = connect_measure(settings.subset, device)
     if tasks_of(settings):
         complete[PROBE] = Measure(
@@ -81,12 +81,18 @@ def tasks_of(settings: Settings) -> dict[str, str]:
     return {name: file for name, file in settings.labels.items() if name not in ROLE_LABELS}
 
 
-def _refuse_unknown(sieves: Iterable[str]) -> None:
+def _refuse_sieves(settings: Settings) -> None:
+    """Refuse unknown sieves, and those whose labels are missing, before anything is recorded."""
     from fairseq_lottery.analysis.roles.sieves import SIEVES
 
-    for name in sieves:
+    complete = _role_sieves(settings).settings.sieves
+    for name in settings.sieves:
         if name not in SIEVES:
             raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
+        if name not in complete:
+            flags = SIEVES[name][1].replace("--", "").split(" or ")
+            labels = [f"{flag}=FILE" for flag in flags if flag in ROLE_LABELS]
+            raise LotteryError(f"the sieve {name} requires labels: {' or '.join(labels)}")
 
 
 def _probe(settings: Settings, recording: Any) -> Iterator[Row]:

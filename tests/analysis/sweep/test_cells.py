@@ -85,7 +85,7 @@ def test_bad_input_is_one_sentence(tmp_path):
     for runs, value in (
         ([run, run], "given twice"),
         ([run, twin], "dense@0#1"),
-        ([empty], "no model is trained"),
+        ([empty], "no model is evaluated"),
         ([tmp_path / "none"], "none"),
     ):
         with pytest.raises(LotteryError, match=value):

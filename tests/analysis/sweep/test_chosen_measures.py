@@ -81,3 +81,17 @@ def test_sieves_are_those_of_the_sweep(tmp_path):
         choose_measures(Settings(sieves=("nothing",)))
     with pytest.raises(LotteryError, match="missing"):
         choose_measures(Settings(labels={"pos": str(tmp_path / "missing")}))
+
+
+@pytest.mark.parametrize(
+    ("sieve", "labels"),
+    [
+        ("alignment", "alignment=FILE"),
+        ("block", "source-boundaries=FILE"),
+        ("syntactic", "source-conllu=FILE or target-conllu=FILE"),
+    ],
+)
+def test_a_sieve_without_its_labels_is_refused_before_the_recordings(sieve, labels):
+    with pytest.raises(LotteryError) as refused:
+        choose_measures(Settings(sieves=("local", sieve)))
+    assert str(refused.value) == f"the sieve {sieve} requires labels: {labels}"
