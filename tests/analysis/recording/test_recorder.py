@@ -1,5 +1,6 @@
 """A recording, against fairseq's own hidden states and a computation piece by piece."""
 
+import copy
 import json
 import os
 import shutil
@@ -176,6 +177,21 @@ def test_the_batch_does_not_matter(recording, model, tmp_path):
         assert np.allclose(alone.activations(part, 2), recording.activations(part, 2), atol=1e-5)
     pairs = zip(alone.attention("enc_dec", 2), recording.attention("enc_dec", 2))
     assert all(np.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+
+@pytest.mark.cuda
+def test_a_gpu_records_the_values_of_the_cpu(recording, model, tmp_path):
+    file = loaded(SOURCE, TARGET, copy.deepcopy(model).cuda())
+    file.device = torch.device("cuda")
+    own = record(file, read_corpus(file), tmp_path / "gpu", 60)
+    assert own.record.counts == recording.record.counts
+    for part in ("encoder", "decoder"):
+        for layer in (1, 2):
+            values = own.activations(part, layer)
+            assert np.allclose(values, recording.activations(part, layer), atol=1e-4)
+    for kind in KINDS:
+        pairs = zip(own.attention(kind, 2), recording.attention(kind, 2))
+        assert all(np.allclose(a, b, atol=1e-4) for a, b in pairs)
 
 
 def test_half_precision_halves_the_files(recording, model, tmp_path):
