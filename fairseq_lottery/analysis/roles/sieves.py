@@ -201,14 +201,14 @@ def _linked(role: str, links: Mapping[str, Sequence[Array]]) -> Sieve:
     return Sieve(role, tuple(links), keys_of, is_linked=True)
 
 
-#: name -> function that builds the sieves of that name, and the flags that it requires
-SIEVES: dict[str, tuple[Callable[[Recording, SieveSettings], list[Sieve]], str]] = {
-    "local": (_local, ""),
-    "delimiter": (_delimiter, ""),
-    "diagonal": (_diagonal, ""),
-    "block": (_block, "--separator or --source-boundaries"),
-    "syntactic": (_syntactic, "--source-conllu or --target-conllu"),
-    "alignment": (_alignment, "--alignment"),
+#: name -> function that builds the sieves of that name, and the inputs one of which it requires
+SIEVES: dict[str, tuple[Callable[[Recording, SieveSettings], list[Sieve]], tuple[str, ...]]] = {
+    "local": (_local, ()),
+    "delimiter": (_delimiter, ()),
+    "diagonal": (_diagonal, ()),
+    "block": (_block, ("separator", "source-boundaries")),
+    "syntactic": (_syntactic, ("source-conllu", "target-conllu")),
+    "alignment": (_alignment, ("alignment",)),
 }
 
 
@@ -234,7 +234,8 @@ def build_sieves(
                 " package.module:function"
             )
         elif name not in settings.sieves:
-            raise LotteryError(f"the sieve {name} requires {SIEVES[name][1]}")
+            flags = " or ".join(f"--{one}" for one in SIEVES[name][1])
+            raise LotteryError(f"the sieve {name} requires {flags}")
         else:
             builders.append(SIEVES[name][0])
     return [sieve for build in builders for sieve in build(recording, settings)]

@@ -90,8 +90,7 @@ def _refuse_sieves(settings: Settings) -> None:
         if name not in SIEVES:
             raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
         if name not in complete:
-            flags = SIEVES[name][1].replace("--", "").split(" or ")
-            labels = [f"{flag}=FILE" for flag in flags if flag in ROLE_LABELS]
+            labels = [f"{one}=FILE" for one in SIEVES[name][1] if one in ROLE_LABELS]
             raise LotteryError(f"the sieve {name} requires labels: {' or '.join(labels)}")
 
 
