@@ -115,7 +115,7 @@ def refuse_empty(words: Sequence[str]) -> None:
 
 
 class _Output:
-    """The standard output, whose errors are one sentence; a reader that stops is no error of it."""
+    """The standard output: raises ``LotteryError``, or ``BrokenPipeError`` if its reader stops."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -98,7 +98,7 @@ def role_survivors(
 ) -> Iterator[Row]:
     """Yield the roles that the surviving heads had before, and those of all heads.
 
-    Without a head that was pruned between the models, there are no rows.
+    There are no rows if no head was pruned between the models.
     """
     refuse_other_words(after, before)
     labels = sieves.labels(before)

@@ -101,7 +101,7 @@ def test_weights_are_measured_from_start_to_end(cells, tmp_path):
             if r["against"] == "start" and r["statistic"] == "all"}  # fmt: skip
     assert {(r["technique"], r["seed"], r["other_seed"]) for r in rows.values()} == {
         ("dense", "1", "1")
-    }  # cells without a start are not compared, which is no error
+    }  # cells without a start are not compared
     assert record.skipped == ()
     name = "encoder.layers.0.fc2.weight"
     a, b = start[name].numpy().astype(float), end[name].numpy().astype(float)

@@ -173,7 +173,7 @@ def change_figures(quantities: Sequence[Quantity], scene: Scene) -> Iterator[Dra
 def kept_shares(rows: Sequence[Row]) -> list[Row]:
     """Return the share of heads that keep each role, of each model and seed; ``part`` is the role.
 
-    It is of the heads that had the role before; a role that no head had is left out.
+    Heads without the role before do not count. A role that no head had has no row.
     """
     counts: dict[tuple[Any, ...], list[bool]] = {}
     for row in rows:
