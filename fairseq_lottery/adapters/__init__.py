@@ -17,12 +17,14 @@ from fairseq_lottery.adapters.adapter import (
 )
 from fairseq_lottery.adapters.masked_lm import MASKED_LM
 from fairseq_lottery.adapters.parameter_groups import GROUPS, group_of
+from fairseq_lottery.adapters.sentence_prediction import SENTENCE_PREDICTION
 from fairseq_lottery.adapters.translation import TRANSLATION
 
 __all__ = [
     "ADAPTERS",
     "GROUPS",
     "MASKED_LM",
+    "SENTENCE_PREDICTION",
     "TRANSLATION",
     "DataFolder",
     "Preprocessing",

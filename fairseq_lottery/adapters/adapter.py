@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 from fairseq_lottery.adapters.parameter_groups import register_groups
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
+
+T = TypeVar("T")
 
 #: task of a file that does not name its task
 DEFAULT = "translation"
@@ -109,6 +111,13 @@ class TaskAdapter:
             translations, and by the loss on pairs of sentences.
         examples: pattern of the task's settings that define its examples.
         criterion: fairseq's name of the criterion whose loss evaluates a model on examples.
+        head: pattern of the parameters that belong to the task, such as a classifier of sentences;
+            the default matches none. They are initialised by ``--head-seed`` in each training,
+            never pruned, and not part of masks, tickets, snapshots and comparisons.
+        metrics: name of a metric that evaluates a model -> whether a larger value is better.
+
+    Raises:
+        LotteryError: the head is not a pattern, or contains an embedding; or a metric is malformed.
     """
 
     name: str
@@ -122,6 +131,39 @@ class TaskAdapter:
     translates: bool = False
     examples: str = r"(?!)"
     criterion: str = "cross_entropy"
+    head: str = r"(?!)"
+    metrics: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
+
+    def __post_init__(self) -> None:
+        try:
+            pattern = re.compile(self.head)
+        except (re.error, TypeError) as error:
+            raise LotteryError(
+                f"the head of task {self.name} is {self.head!r}, expected a regular expression:"
+                f" {error}"
+            ) from error
+        for vocabulary in self.vocabularies.values():
+            if pattern.search(vocabulary.embedding):
+                raise LotteryError(
+                    f"the head of task {self.name} contains {vocabulary.embedding}, the embedding"
+                    " of a dictionary; name only parameters that no other task has"
+                )
+        if not self.metrics:
+            raise LotteryError(f"task {self.name} has no metric; name at least 'loss'")
+        for name, is_larger_better in self.metrics.items():
+            if not re.fullmatch(r"\w+", str(name)) or type(is_larger_better) is not bool:
+                raise LotteryError(
+                    f"metric {name!r} of task {self.name} is {is_larger_better!r}, expected a name"
+                    " and whether a larger value is better (True or False)"
+                )
+
+    def is_head(self, name: str) -> bool:
+        """Return whether a parameter belongs to the head of the task."""
+        return re.search(self.head, name) is not None
+
+    def without_head(self, named: Mapping[str, T]) -> dict[str, T]:
+        """Return the entries of ``named`` (parameter -> value) that do not belong to the head."""
+        return {name: value for name, value in named.items() if not self.is_head(name)}
 
     @property
     def lottery_task(self) -> str:

@@ -12,10 +12,12 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
+from fairseq_lottery.adapters import adapter_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
 from fairseq_lottery.formats.checkpoints.checkpoint import refuse_not_finite
 from fairseq_lottery.formats.checkpoints.checkpoint_entries import refuse_malformed_state
+from fairseq_lottery.formats.checkpoints.settings import settings_of
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.json_values import from_json, to_json
 from fairseq_lottery.formats.mask_state import (
@@ -45,7 +47,8 @@ def from_state(
     """
     weights, ties = untie(state["model"])
     rest = {n: t for n, t in state["model"].items() if n not in weights and n not in ties}
-    mask = mask if mask is not None else mask_of_zeros(weights, _is_kept)
+    adapter = adapter_of(settings_of((state.get("cfg") or {}).get("task")).get("_name"))
+    mask = mask if mask is not None else mask_of_zeros(adapter.without_head(weights), _is_kept)
     tensors, layout = mask_to_file(mask)
     tensors.update({f"buffer/{name}": tensor for name, tensor in rest.items()})
     for name, tensor in weights.items():

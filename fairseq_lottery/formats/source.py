@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -49,11 +49,11 @@ class Source:
     Attributes:
         path: path of the file.
         kind: ``checkpoint``, ``snapshot``, ``ticket``, or ``model`` (a compact checkpoint).
-        weights: name -> full tensor, each tied tensor once.
+        weights: name -> full tensor, each tied tensor once; without the head of the task.
         update: number of updates of the weights; None if the file does not store it.
         masters: whether the weights have full precision: fp32 weights, or the fp32 masters of a
             half-precision run. Otherwise rounding causes ties in ranks.
-        mask: mask of the training; None for a dense run.
+        mask: mask of the training, without the head of the task; None for a dense run.
         architecture: command-line arguments that shape the model.
         in_file: the dictionaries in the file, or None.
         adapter: adapter of the task in the file.
@@ -195,11 +195,22 @@ def source_of(
 
 
 def _validated(source: Source) -> Source:
+    source = _without_head(source)
     for tensors in source.groups.values():
         refuse_not_finite(tensors, source.path)
     if source.mask is not None:
         source.mask.check(source.shapes)
     return source
+
+
+def _without_head(source: Source) -> Source:
+    """Return a source without the head of its task; files of a user's own task may have one."""
+    adapter, mask = source.adapter, source.mask
+    if mask is not None and any(map(adapter.is_head, mask)):
+        mask = Mask(adapter.without_head(mask), adapter.without_head(mask.protected))
+    moments = {moment: adapter.without_head(m) for moment, m in source.moments.items()}
+    weights, rounded = (adapter.without_head(part) for part in (source.weights, source.rounded))
+    return replace(source, weights=weights, mask=mask, moments=moments, rounded=rounded)
 
 
 def _from_ticket(path: Any, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Source:

@@ -210,14 +210,17 @@ def _configuration(
             ignored[name] = value
     cfg.criterion = CRITERION_DATACLASS_REGISTRY[adapter.criterion]()
     cfg.criterion._name = adapter.criterion
+    for name in [field.name for field in fields(CRITERION_DATACLASS_REGISTRY[adapter.criterion])]:
+        if name in defaults and name in settings and re.fullmatch(adapter.examples, name):
+            cfg.criterion[name] = cfg.task[name]
     return cfg, ignored
 
 
 def _is_harmless(value: Any) -> bool:
-    """Return whether a setting is a number of at most ``_LARGEST``, or a word."""
+    """Return whether a setting is a number of at most ``_LARGEST``, or words between commas."""
     if type(value) in (bool, int, float):
         return abs(value) <= _LARGEST
-    return re.fullmatch(r"\w{1,50}", str(value)) is not None
+    return re.fullmatch(r"[\w,]{1,50}", str(value)) is not None
 
 
 Evaluation = Union[PairsOfSentences, ExamplesOfTask]

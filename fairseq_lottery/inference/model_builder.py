@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,9 +87,9 @@ def arguments_of(source: Source) -> Namespace:
     arch = source.architecture.get("arch") or source.architecture.get("_name")
     _refuse_unregistered(arch, source.path)
     values = {k: v for k, v in source.architecture.items() if not re.fullmatch(_FILE, k)}
-    choices = _choices(str(arch))
+    declared = _declared(str(arch))
     for key, value in values.items():
-        if not _is_harmless(key, value, choices.get(key, ())):
+        if not _is_harmless(key, value, declared.get(key, ())):
             raise LotteryError(
                 f"the architecture of {source.path} has {key} {str(value)[:50]!r}, which fairseq"
                 " might run as a program; use a file whose settings are words and numbers"
@@ -97,22 +98,26 @@ def arguments_of(source: Source) -> Namespace:
     return complete_arguments(Namespace(**{**values, "arch": arch}), source.path)
 
 
-def _is_harmless(key: str, value: Any, choices: Sequence[str]) -> bool:
+def _is_harmless(key: str, value: Any, declared: Sequence[str]) -> bool:
     """Return whether a setting is a number, a list of numbers, or a declared word."""
     if isinstance(value, str):
         is_text = is_plain_value if key in _NAMES else is_numbers
-        return is_text(value) or value in choices
+        return is_text(value) or value in declared
     return all(
         isinstance(item, (bool, int, float, type(None)))
         for item in (value if isinstance(value, list) else [value])
     )
 
 
-def _choices(arch: str) -> dict[str, Sequence[str]]:
-    """Return setting -> valid values, for flags of the model that declare choices."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    ARCH_MODEL_REGISTRY[arch].add_args(parser)
-    return {action.dest: list(action.choices) for action in parser._actions if action.choices}
+def _declared(arch: str) -> dict[str, list[Any]]:
+    """Return setting -> values that the model's own code declares: choices and the default."""
+    parser, model = ArgumentParser(add_help=False, allow_abbrev=False), ARCH_MODEL_REGISTRY[arch]
+    model.add_args(parser)
+    declared = {action.dest: list(action.choices or ()) for action in parser._actions}
+    config = getattr(model, "__dataclass", None)
+    for setting in fields(config) if config else ():
+        declared.setdefault(setting.name, []).append(setting.default)
+    return declared
 
 
 def _refuse_unregistered(arch: Any, path: object) -> None:

@@ -160,6 +160,11 @@ class Run:
         " is that of a --seed; default: the order of --seed",
         None, metavar="N", places=_TRAINED,
     )  # fmt: skip
+    head_seed: Optional[int] = option(
+        "seed of the start values of the task's head, such as a classifier; runs with the same seed"
+        " start from the same head; default: the value of --seed",
+        None, metavar="N", places=_TRAINED,
+    )  # fmt: skip
     no_save_masters: bool = option(
         "do not store the fp32 masters of half-precision runs in checkpoints",
         False, places=_TRAINED,

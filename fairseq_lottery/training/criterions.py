@@ -1,5 +1,7 @@
-"""fairseq's losses, extended to log metrics of the mask and the survivors."""
+"""fairseq's losses, extended to log metrics of the mask, the survivors and the predictions."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fairseq.criterions import register_criterion
@@ -8,7 +10,19 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
-from fairseq.logging import metrics
+from fairseq.criterions.sentence_prediction import (
+    SentencePredictionConfig,
+    SentencePredictionCriterion,
+)
+from fairseq.logging import meters, metrics
+
+from fairseq_lottery.inference.predictions import (
+    Predictions,
+    captured_output,
+    join,
+    positive_class,
+    predict,
+)
 
 
 class LogsMetrics:
@@ -39,3 +53,65 @@ class LabelSmoothedCrossEntropyLottery(LogsMetrics, LabelSmoothedCrossEntropyCri
 @register_criterion("masked_lm_lottery", dataclass=MaskedLmConfig)
 class MaskedLmLottery(LogsMetrics, MaskedLmLoss):
     """Loss of masked tokens; see ``LogsMetrics``."""
+
+
+class _PredictionsMeter(meters.Meter):
+    """Predictions of a validation; its name in the log starts with ``_``, which hides it."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._batches: list[Predictions] = []
+        self._scores: dict[str, float] = {}
+
+    def update(self, batches: Sequence[Predictions]) -> None:
+        self._batches += batches
+        self._scores = {}
+
+    def score(self, metric: str) -> float:
+        if not self._scores:
+            scores = join(self._batches).scores()
+            self._scores = {name: score or 0.0 for name, score in scores.items()}
+        return self._scores[metric]
+
+
+@register_criterion("sentence_prediction_lottery", dataclass=SentencePredictionConfig)
+class SentencePredictionLottery(LogsMetrics, SentencePredictionCriterion):
+    """Loss of sentence classification and regression; see ``LogsMetrics``.
+
+    A validation also logs the scores of ``Predictions`` over all its examples, so each of them can
+    select the best checkpoint. An undefined correlation counts as 0. fairseq 0.12.2 logs only the
+    accuracy.
+    """
+
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
+        """Return fairseq's loss; in a validation, also log the predictions."""
+        if model.training:
+            return super().forward(model, sample, reduce)
+        with captured_output(model) as outputs:
+            loss, size, logged = super().forward(model, sample, reduce)
+        positive = positive_class(self.task.label_dictionary, self.task.cfg.num_classes)
+        predictions = predict(outputs[-1], sample, self.regression_target, positive)
+        return loss, size, {**logged, "predictions": predictions}
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: Sequence[dict[str, Any]]) -> None:
+        """Aggregate the logged values of all processes."""
+        batches = [log["predictions"] for log in logging_outputs if "predictions" in log]
+        if batches:
+            metrics.log_custom(_PredictionsMeter, "_predictions", batches)
+        for metric in batches[0].metrics if batches else ():
+            if metric != "accuracy":  # fairseq logs it
+                metrics.log_derived(metric, partial(_read_score, metric=metric))
+        SentencePredictionCriterion.reduce_metrics(logging_outputs)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Return False: predictions of several processes are joined, not summed."""
+        return False
+
+
+def _read_score(meters: Any, metric: str) -> float:
+    score: float = meters["_predictions"].score(metric)
+    return score

@@ -49,7 +49,7 @@ class LotteryRun:
     Attributes:
         model: the model without wrappers.
         architecture: settings that shape the model.
-        shapes: name -> shape of every parameter of the model.
+        shapes: name -> shape of every parameter of the model, without the task's head.
         mask: mask that is enforced now; None if the run never prunes.
         pruning: pruning steps; None if the mask does not change.
         restored: checkpoint from which the run resumes; None for a fresh run.
@@ -69,8 +69,9 @@ class LotteryRun:
     ) -> None:
         self._training = whole_config(cfg)
         self.model = model
+        self._adapter, self._dictionaries = adapter, dictionaries
         self.architecture = architecture_of({**settings_of(self._training), "model": model_cfg})
-        self.shapes = shapes_of(trainable(model))
+        self.shapes = shapes_of(self._parameters)
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
         start = decide_start(cfg, self._training, self.shapes, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
@@ -78,7 +79,6 @@ class LotteryRun:
         self.ema_exists = start.restored is not None or start.rewound_to > 0
         self._ticket, self._provenance = start.ticket, start.provenance
         self._snapshots = start.snapshots
-        self._adapter, self._dictionaries = adapter, dictionaries
         self._save_masters = not cfg.no_save_masters
         self._log_interval = self._training.common.log_interval
         self._tensors: Optional[MasterTensors] = None
@@ -99,14 +99,19 @@ class LotteryRun:
             self._start_weights = {name: weight.clone() for name, weight in weights.items()}
         if start.ticket is not None:
             with torch.no_grad():
-                for name, parameter in trainable(model).items():
+                for name, parameter in self._parameters.items():
                     parameter.copy_(start.ticket.values[name])
         if start.rewound_to and is_first():
             write_prepared(self._training, model, start.rewound_to, self.state())
         if self.mask is not None and is_first():
-            share = PrunableShare.of(self.mask, trainable(model))
+            share = PrunableShare.of(self.mask, self._parameters)
             logger.log(logging.WARNING if share.is_small else logging.INFO, "%s", share)
         require_same(self.mask.digest() if self.mask is not None else "dense", "mask")
+
+    @property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters of the model without the task's head, each tied tensor once."""
+        return self._adapter.without_head(trainable(self.model))
 
     def state(self) -> dict[str, Any]:
         """Return the state of the run for checkpoints, as plain tensors and numbers."""
@@ -184,7 +189,7 @@ class LotteryRun:
             return {}
         is_due = not training or (self._update + 1) % self._log_interval == 0
         if not self._metrics[1] or (is_due and self._metrics[0] != self._update):
-            metrics = compute_metrics(self.mask, trainable(self.model), self._start_signs)
+            metrics = compute_metrics(self.mask, self._parameters, self._start_signs)
             if self.pruning is not None and not self.pruning.pruner.only_shrinks:
                 del metrics["sign_flips"]  # a regrown weight has no sign at the start
             self._metrics = (self._update, metrics)
@@ -206,13 +211,13 @@ class LotteryRun:
         if tensors.has_masters and self.restored and not self._masked.masters_restored:
             logger.warning("no fp32 masters were restored; the run starts from rounded weights")
         if self._ticket is not None:
-            load_exact_values(self._masked, tensors, self.model, self._ticket)
+            load_exact_values(self._masked, tensors, self._parameters, self._ticket)
             self._ticket = None  # frees its values
         if self.mask is None:
             return
         tensors.refuse_unpruned(self.mask)
         if not self._start_signs:
-            weights = trainable(self.model)
+            weights = self._parameters
             self._start_signs = {name: signs_of(weights[name]) for name in self.mask}
         if self.pruning is not None and self.pruning.needs_start and not self._start_weights:
             views = tensors.views
@@ -269,6 +274,6 @@ class LotteryRun:
             **self._adapter.record,
             **({"pruner": pruner} if pruner else {}),
         }
-        weights = {name: views[name] for name in trainable(self.model)}
+        weights = {name: views[name] for name in self._parameters}
         folder = Path(self._training.checkpoint.save_dir)
         write_snapshot(folder, update, weights, self.mask, self._dictionaries, record)

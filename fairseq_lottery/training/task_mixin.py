@@ -9,13 +9,13 @@ from typing import Any, Optional
 import torch
 
 from fairseq_lottery.adapters import TaskAdapter, adapter_of
-from fairseq_lottery.compat import whole_config
-from fairseq_lottery.errors import one_sentence
+from fairseq_lottery.compat import numpy_has_compat, whole_config
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Dictionaries
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
 from fairseq_lottery.inference.sentence_lengths import has_learned_positions, refuse_too_long
-from fairseq_lottery.masks.streams import order_seed
+from fairseq_lottery.masks.streams import order_seed, torch_seed
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.training.lottery_run import LotteryRun
 from fairseq_lottery.training.processes.stop_signals import stop_on_signals
@@ -56,14 +56,41 @@ class LotteryTask:
                 components().cut_model(model, cfg)
         if not from_checkpoint:
             with one_sentence():
+                self._initialise_head(model)
                 symbols = dictionaries_of(self, self.adapter)
                 self.run = LotteryRun(self.cfg, cfg, model, self.adapter, symbols)  # type: ignore[attr-defined]
         return model
+
+    def build_head(self, model: torch.nn.Module) -> None:
+        """Build the head of ``model`` anew; each task whose adapter has a head defines this."""
+        raise LotteryError(
+            f"task {self.adapter.name} has the head {self.adapter.head}, but no method build_head;"
+            " define one in its class"
+        )
+
+    def _initialise_head(self, model: torch.nn.Module) -> None:
+        """Initialise the head of ``model`` from the stream of ``--head-seed``.
+
+        torch's global generator is preserved, so the training continues as without a head.
+        """
+        if not any(map(self.adapter.is_head, dict(model.named_parameters()))):
+            return
+        seed: Optional[int] = self.cfg.head_seed  # type: ignore[attr-defined]
+        if seed is None:
+            seed = int(whole_config(self.cfg).common.seed)  # type: ignore[attr-defined]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(f"head|{seed}"))
+            self.build_head(model)
 
     @property
     def adapter(self) -> TaskAdapter:
         """Adapter of the task."""
         return adapter_of(self.cfg._name)  # type: ignore[attr-defined]
+
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> Any:
+        """Load a data set as fairseq's task does, also under numpy 2."""
+        with numpy_has_compat():
+            return super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
 
     def build_generator(self, models: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
         """Build the task's generator; ``--sparse-decode`` makes the models' matrices sparse."""

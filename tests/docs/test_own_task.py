@@ -11,16 +11,18 @@ from forking import python
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import load_ticket, read_checkpoint
+from fairseq_lottery.masks import count_to_prune
 
 pytest.importorskip("fairseq")
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
 FLAGS = (
-    "--task sentence_prediction_lottery --criterion sentence_prediction --num-classes 2"
-    " --init-token 0 --max-positions 64 --arch roberta --encoder-layers 1 --encoder-embed-dim 16"
-    " --encoder-ffn-embed-dim 32 --encoder-attention-heads 2 --optimizer masked_adam --lr 1e-3"
-    " --batch-size 16 --max-update 5 --num-workers 0 --no-epoch-checkpoints --seed 3"
+    "--task language_modeling_lottery --tokens-per-sample 32 --sample-break-mode eos"
+    " --arch transformer_lm --decoder-layers 2 --decoder-embed-dim 16 --decoder-ffn-embed-dim 32"
+    " --decoder-attention-heads 2 --share-decoder-input-output-embed --optimizer masked_adam"
+    " --lr 1e-3 --batch-size 16 --max-update 5 --num-workers 0 --no-epoch-checkpoints --seed 3"
 ).split()
+TABLE = "decoder.embed_tokens.weight"
 
 
 def command(folder, *words):
@@ -32,18 +34,14 @@ def command(folder, *words):
 
 
 @pytest.mark.slow
-def test_the_task_of_the_page_trains_a_classifier_under_a_ticket(tmp_path):
+def test_the_task_of_the_page_trains_a_language_model_under_a_ticket(tmp_path):
     code = re.findall(r"^```python\n(# my_tasks/.*?)^```$", PAGE.read_text(), re.M | re.S)
     (tmp_path / "my_tasks").mkdir()
     (tmp_path / "my_tasks/__init__.py").write_text(*code)
     toy.write_text(tmp_path)
-    for split in ("train", "valid"):
-        lengths = [len(line.split()) for line in (tmp_path / f"{split}.en").open()]
-        (tmp_path / f"{split}.label").write_text("".join(f"{n % 2}\n" for n in lengths))
-    for name, end in (("input0", "en"), ("label", "label")):
-        files = [x for s in ("train", "valid") for x in (f"--{s}pref", f"{s}.{end}")]
-        flags = ["--only-source", *files, "--destdir", f"data/{name}"]
-        toy.call("fairseq_cli.preprocess", flags, tmp_path).ok()
+    files = [x for s in ("train", "valid") for x in (f"--{s}pref", f"{s}.en")]
+    flags = ["--only-source", *files, "--destdir", "data"]
+    toy.call("fairseq_cli.preprocess", flags, tmp_path).ok()
     train = ["data", "--user-dir", "my_tasks", *FLAGS]
     dense = ["--save-dir", "dense", "--snapshot-updates", "0"]
     toy.call("fairseq_cli.train", [*train, *dense], tmp_path).ok()
@@ -57,21 +55,22 @@ def test_the_task_of_the_page_trains_a_classifier_under_a_ticket(tmp_path):
     draw = ["ticket", *files, "--sparsity", "0.5", "--out", "half.safetensors"]
     done = command(tmp_path, *draw)
     assert done.returncode == 2
-    assert "has the task 'sentence_prediction', for which no adapter is" in done.stderr
+    assert "has the task 'language_modeling', for which no adapter is" in done.stderr
     done = command(tmp_path, *draw, "--user-dir", "my_tasks")
     assert done.returncode == 0, done.stderr
     fresh = [*draw[:-1], "fresh.safetensors", "--reset", "random", "--user-dir", "my_tasks"]
     done = command(tmp_path, *fresh)
-    assert done.returncode == 2 and "which the reset does not have" in done.stderr
-    with pytest.raises(LotteryError, match="'sentence_prediction'"):
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(LotteryError, match="'language_modeling'"):
         load_ticket(tmp_path / "half.safetensors")
 
     half = ["--save-dir", "half", "--ticket", "half.safetensors"]
     log = toy.call("fairseq_cli.train", [*train, *half], tmp_path).ok()
     state = read_checkpoint(tmp_path / "half/checkpoint_last.pt")
-    head = "classification_heads.sentence_classification_head.dense.weight"
-    share = float((state["model"][head] == 0).float().mean())
-    assert state["task_state"]["lottery"]["task"] == "sentence_prediction" and share == 0.5
+    rows = [row for number, row in enumerate(state["model"][TABLE]) if number != 1]
+    zeros = sum(int((row == 0).sum()) for row in rows)
+    assert state["task_state"]["lottery"]["task"] == "language_modeling"
+    assert zeros == count_to_prune(0.5, sum(row.numel() for row in rows))
     done = command(tmp_path, "inspect", "half", "--check", "--user-dir", "my_tasks")
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import Ticket, is_parameter, trainable
+from fairseq_lottery.formats import Ticket
 from fairseq_lottery.training.optimizers.master_tensors import MasterTensors, unwrap
 
 
 def load_exact_values(
-    optimizer: Any, tensors: MasterTensors, model: nn.Module, ticket: Ticket
+    optimizer: Any, tensors: MasterTensors, parameters: Mapping[str, nn.Parameter], ticket: Ticket
 ) -> None:
     """Copy the ticket's values to masters, because half precision rounded those of the model.
+
+    Args:
+        parameters: name -> parameter of the model, those that a ticket has.
 
     Raises:
         LotteryError: the model no longer has the ticket's values, or the ticket lacks moments.
     """
     views = tensors.views
-    for name, parameter in trainable(model).items():
+    for name, parameter in parameters.items():
         value = ticket.values[name].to(parameter.device, parameter.dtype)
         if not torch.equal(parameter.data, value):
             raise LotteryError(
@@ -31,7 +34,8 @@ def load_exact_values(
             )
         if tensors.has_masters:
             views[name].copy_(ticket.values[name])
-    set_moments(optimizer, tensors, ticket.moments, ticket.record["moment_numbers"])
+    numbers = ticket.record["moment_numbers"]
+    set_moments(optimizer, tensors, ticket.moments, numbers, parameters)
 
 
 def set_moments(
@@ -39,14 +43,17 @@ def set_moments(
     tensors: MasterTensors,
     moments: Mapping[str, Mapping[str, Tensor]],
     numbers: Mapping[str, Any],
+    names: Collection[str],
 ) -> None:
     """Set the optimizer state to that of a ticket.
 
-    Untrained copies of weights in official fairseq 0.12.2 get no state, or zeros in a flat state.
+    Other parameters get no state, or zeros in a flat state: the head of a task, and untrained
+    copies of weights in official fairseq 0.12.2.
 
     Args:
         moments: moment -> parameter -> tensor; empty to keep the state.
         numbers: name -> number, or mapping with ``tensor`` for a number in a tensor.
+        names: parameters that a ticket has.
 
     Raises:
         LotteryError: a moment lacks a parameter.
@@ -55,14 +62,14 @@ def set_moments(
         return
     full: dict[str, list[Tensor]] = {}
     for moment, by_name in moments.items():
-        missing = [name for name in tensors.names if is_parameter(name) and name not in by_name]
+        missing = [name for name in names if name not in by_name]
         if missing:
             raise LotteryError(f"the ticket has {moment}, but not for {missing[0]}")
         zeros = {n: torch.zeros(shape) for n, shape in zip(tensors.names, tensors.shapes)}
         full[moment] = tensors.lay_out({**zeros, **by_name})
     state = unwrap(optimizer).optimizer.state
     for index, own in enumerate(tensors.own):
-        if len(tensors.own) == len(tensors.names) and not is_parameter(tensors.names[index]):
+        if len(tensors.own) == len(tensors.names) and tensors.names[index] not in names:
             continue
         # some optimizers store their step in a tensor of its own
         counts = {
