@@ -232,13 +232,21 @@ def register_adapter(adapter: TaskAdapter) -> TaskAdapter:
     return adapter
 
 
+#: task of fairseq that pre-trained released models -> task with an adapter for the same model
+_PRETRAINING = {
+    "multilingual_masked_lm": "masked_lm",  # XLM-R
+    "multilingual_denoising": "translation_from_pretrained_bart",  # mBART
+}
+
+
 def adapter_of(task: Optional[object]) -> TaskAdapter:
     """Return the adapter of a fairseq task; without one, return the adapter of translation.
 
     Args:
         task: registered name, such as ``masked_lm`` or ``masked_lm_lottery``.
     """
-    return ADAPTERS.get(re.sub("_lottery$", "", str(task)), ADAPTERS[DEFAULT])
+    name = re.sub("_lottery$", "", str(task))
+    return ADAPTERS.get(_PRETRAINING.get(name, name), ADAPTERS[DEFAULT])
 
 
 def stored_adapter(record: Mapping[str, Any], path: object) -> TaskAdapter:

@@ -41,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Convert the file, and print how to load the result."""
-    from fairseq_lottery.files import refuse_missing
+    from fairseq_lottery.files import model_file, refuse_missing
 
+    args.file = str(model_file(args.file))
     refuse_missing(args.file)
     is_ctranslate2 = args.to == "ctranslate2"
     for flag in ("quantization", "data", "check_on"):

@@ -87,6 +87,7 @@ def _table(summary: dict[str, Any]) -> str:
 
     lines = [
         f"{summary['file']}: {summary['kind']} at update {summary['update']}",
+        *([f"SHA-256 of the file {summary['sha256']}"] if summary["sha256"] else []),
         f"sparsity {summary['sparsity']:.4f}: {summary['pruned']} of {summary['prunable']} prunable"
         f" weights ({summary['parameters']} parameters in all)",
         *filter(None, [_rounding(summary)]),

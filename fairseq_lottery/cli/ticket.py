@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw and write the ticket, and print its signature."""
-    from fairseq_lottery.files import refuse_missing
+    from fairseq_lottery.files import model_file, refuse_missing
 
-    refuse_missing(args.mask_from, args.start_from)
+    refuse_missing(model_file(args.mask_from), model_file(args.start_from))
     from fairseq_lottery.formats import save_ticket
     from fairseq_lottery.masks import PrunableShare
     from fairseq_lottery.tickets import DrawPlan, draw

@@ -1,5 +1,6 @@
 """Read and write files safely: atomically, within limits, without running code."""
 
+from fairseq_lottery.files.archives import model_file
 from fairseq_lottery.files.atomic import (
     alone_in,
     is_plain,

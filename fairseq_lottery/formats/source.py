@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from fairseq_lottery.adapters import TaskAdapter, adapter_of, stored_adapter
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import refuse_missing
+from fairseq_lottery.files import model_file, refuse_missing, sha256_of
 from fairseq_lottery.formats import container
+from fairseq_lottery.formats.checkpoints.archive_dictionaries import read_beside
 from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
@@ -35,6 +37,7 @@ from fairseq_lottery.formats.mask_leaks import (
     stored_masters,
 )
 from fairseq_lottery.formats.mask_state import mask_from_state
+from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.ticket import refuse_other_types, ticket_of
 from fairseq_lottery.formats.ticket_record import refuse_malformed
 from fairseq_lottery.masks import Mask, shapes_of
@@ -88,6 +91,11 @@ class Source:
         return shapes_of(self.weights)
 
     @property
+    def structure(self) -> dict[str, int]:
+        """Return the known depth, width and heads of the model."""
+        return structure_of(self.shapes, self.architecture, self.adapter)
+
+    @property
     def lottery(self) -> Mapping[str, Any]:
         """Return the entries of this plugin in the task state of a checkpoint."""
         return stored_entries(self.state)
@@ -99,21 +107,33 @@ class Source:
             return "|closed-" in str(self.record.get("ticket"))  # a signature
         return bool(self.record.get("parts") or self.record.get("closes"))
 
+    @cached_property
+    def sha256(self) -> Optional[str]:
+        """SHA-256 of the file if another program wrote it; None for files of this plugin."""
+        return sha256_of(self.path) if self.kind == "checkpoint" and not self.lottery else None
+
+    @cached_property
+    def own_dictionaries(self) -> Optional[Dictionaries]:
+        """The dictionaries in the file, or beside the model in a released archive, or None."""
+        if self.in_file is not None or self.kind != "checkpoint":
+            return self.in_file
+        return read_beside(Path(self.path), self.adapter, self.settings.task, self.weights)
+
     def find_dictionaries(self) -> Dictionaries:
-        """Return the dictionaries in the file, or else those in its data folder.
+        """Return the dictionaries in the file or beside it, or else those in its data folder.
 
         Raises:
-            LotteryError: neither contains them.
+            LotteryError: none of them exist, or those beside the file belong to another model.
         """
-        if self.in_file is not None:
-            return self.in_file
+        if self.own_dictionaries is not None:
+            return self.own_dictionaries
         try:
             folder = self.adapter.find_folder(self.settings.task)
             dictionaries = read_dictionaries(folder)
         except LotteryError as error:
             raise LotteryError(
                 f"the dictionaries of {self.path} are not known: {error}; run this in the folder"
-                " of the training, or restore the data folder"
+                " of the training, restore the data folder, or put dict.txt beside a released model"
             ) from error
         logger.warning("the dictionaries are read from %s", folder.path.resolve())
         return dictionaries
@@ -171,11 +191,14 @@ class Source:
 def read_source(path: Union[str, Path]) -> Source:
     """Read a fairseq checkpoint, a snapshot, a ticket or a compact model.
 
+    Args:
+        path: the file, or the folder of a released archive of fairseq.
+
     Raises:
         LotteryError: the file is missing, unreadable, malformed, not finite or of another kind, or
             its mask does not fit the model.
     """
-    file = Path(path)
+    file = Path(model_file(path))
     refuse_missing(file)
     if file.suffix != ".safetensors":
         state = read_checkpoint(file)

@@ -17,6 +17,7 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import MOMENTS
 from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.mask_leaks import count_leaks
 from fairseq_lottery.formats.mask_state import mask_from_state, mask_to_file, scatter, survivors
+from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.ticket_record import refuse_malformed, refuse_other_mask
 from fairseq_lottery.masks import Mask, shapes_of
 from fairseq_lottery.options.axes import UPDATE_COUNTER
@@ -66,6 +67,12 @@ class Ticket:
     def adapter(self) -> TaskAdapter:
         """Return the adapter of its task."""
         return stored_adapter(self.record, "the ticket")
+
+    @property
+    def structure(self) -> dict[str, int]:
+        """Return the known depth, width and heads of the model."""
+        architecture = self.record.get("architecture") or {}
+        return structure_of(shapes_of(self.values), architecture, self.adapter)
 
     @property
     def first_update(self) -> int:

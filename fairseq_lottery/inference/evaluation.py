@@ -115,8 +115,8 @@ class ExamplesOfTask:
                 f"the data folder of {source.path} is unknown: {error}; give it with --data"
             ) from None
         self.symbols, self.folder = read_dictionaries(data_folder), data_folder.path
-        if source.in_file is not None:
-            source.in_file.refuse_other(self.symbols, source.path)
+        if source.own_dictionaries is not None:
+            source.own_dictionaries.refuse_other(self.symbols, source.path)
         self._adapter, self._source, self._settings = adapter, source, settings
         self.contents = f"examples of {adapter.name}"
         with self._one_sentence("the settings of the task are malformed"):

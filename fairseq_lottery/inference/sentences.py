@@ -72,7 +72,7 @@ def text_of(source: Source, data: Optional[str], needed: bool) -> Text:
     Raises:
         LotteryError: there are no dictionaries, or those of the folder and the file differ.
     """
-    stored, task = source.in_file, source.settings.task
+    stored, task = source.own_dictionaries, source.settings.task
     try:
         folder = source.adapter.find_folder(task, data)
     except LotteryError as error:

@@ -87,8 +87,8 @@ def draw(
         "values_update": files.weights_source.update,
         "masters": trained.masters and files.weights_source.masters,
         "sources": {
-            "mask_from": {"digest": trained.digest(), "update": trained.update},
-            "start_from": {"digest": start.digest(), "update": start.update},
+            "mask_from": _identity(trained),
+            "start_from": _identity(start),
         },
         "architecture": trained.architecture,
         "dictionaries": dictionaries.digests(),
@@ -101,6 +101,12 @@ def draw(
             f"{start.path} has no update number, which --update-counter rewind requires"
         )
     return Ticket(mask, values, record, dictionaries, moments)
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    """Return the record's entry for a file that the ticket was drawn from."""
+    identity = {"digest": source.digest(), "update": source.update}
+    return {**identity, "sha256": source.sha256} if source.sha256 else identity
 
 
 def _values(

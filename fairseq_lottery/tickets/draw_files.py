@@ -13,6 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
 from fairseq_lottery.formats.container import read_tensors
 from fairseq_lottery.formats.dictionaries import Dictionaries
+from fairseq_lottery.formats.model_structure import refuse_other_structure
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
 from fairseq_lottery.tickets.draw_plan import DrawPlan
@@ -69,8 +70,11 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
     gradients = read_tensors(plan.gradients, "--gradients") if plan.gradients else None
 
-    if start.in_file is not None:
-        dictionaries.refuse_other(start.in_file, trained.path)
+    if start.own_dictionaries is not None:
+        dictionaries.refuse_other(start.own_dictionaries, trained.path)
+    refuse_other_structure(
+        start.structure, trained.structure, f"--start-from {start.path}", trained.path
+    )
     refuse_other_shapes(start.shapes, trained.shapes, f"--start-from {start.path}")
     if initial is not None:
         refuse_other_shapes(initial.shapes, start.shapes, f"--initial {initial.path}")

@@ -22,6 +22,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     Keys, besides those of ``size.sizes``:
 
     * ``file``, ``kind``, ``update``, ``masters``;
+    * ``sha256``: SHA-256 of a checkpoint that another program wrote, such as a released model;
+      otherwise None;
     * ``parameters``: number of all weights of the model;
     * ``sparsity``: ``pruned`` / ``prunable``. For a dense file the zeros of all matrices are
       counted;
@@ -62,6 +64,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "kind": source.kind,
         "update": source.update,
         "masters": source.masters,
+        "sha256": source.sha256,
         "parameters": sum(tensor.numel() for tensor in source.weights.values()),
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,

@@ -15,6 +15,7 @@ from fairseq_lottery.compat import forget_best, whole_config
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
+from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -73,7 +74,8 @@ class LotteryRun:
         self.architecture = architecture_of({**settings_of(self._training), "model": model_cfg})
         self.shapes = shapes_of(self._parameters)
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
-        start = decide_start(cfg, self._training, self.shapes, adapter, dictionaries)
+        structure = structure_of(self.shapes, self.architecture, adapter)
+        start = decide_start(cfg, self._training, self.shapes, structure, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
         self.is_finished = start.is_finished
         self.ema_exists = start.restored is not None or start.rewound_to > 0

@@ -143,6 +143,8 @@ def test_both_formats_of_torch_are_read(path, zipped):
             "w has entries that are NaN or infin",
         ),
         ({"model": {"w": torch.tensor([-float("inf")])}}, "w has entries that are NaN or infinite"),
+        ({"model": {"w": torch.tensor([[1.0], [float("inf")]])}}, "w has entries that are NaN or"),
+        ({"model": {"w": torch.tensor([float("nan")] * 99)}}, "w has entries that are NaN or inf"),
     ],
 )
 def test_files_that_are_no_checkpoint_are_refused(path, content, sentence):

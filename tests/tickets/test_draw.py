@@ -261,6 +261,12 @@ def test_keeping_weights_that_are_pruned_is_refused(run, pruned, save):
 def test_a_source_of_another_architecture_is_refused_by_its_first_difference(run, tmp_path):
     fewer = {n: w for n, w in weights().items() if not n.startswith("decoder.layers.1.")}
     start = save_snapshot_of(tmp_path / "small.safetensors", fewer)
+    with pytest.raises(
+        LotteryError, match="small.* has 1 decoder layers, but .*last.pt has 2; use"
+    ):
+        run.draw(start_from=start)
+    unbiased = {n: w for n, w in weights().items() if not n.endswith("1.encoder_attn.k_proj.bias")}
+    start = save_snapshot_of(tmp_path / "unbiased.safetensors", unbiased)
     with pytest.raises(LotteryError, match="decoder.layers.1.encoder_attn.k_proj.bias"):
         run.draw(start_from=start)
 

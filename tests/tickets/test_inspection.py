@@ -28,6 +28,7 @@ def test_a_ticket(tmp_path):
     assert {key: found[key] for key in found if key not in ("matrices", "record")
             and not key.endswith("bytes")} == {
         "file": str(path), "kind": "ticket", "update": 5, "masters": True, "sparsity": 0.5,
+        "sha256": None,
         "pruned": 310, "prunable": PRUNABLE, "mask_digest": ticket.mask.digest(),
         "agrees": True, "dead": [], "parameters": 624 + 24 * 4 + 6 * 4 + 4 * 6,
         "patterns": {"2:4": 4, "3:4": 18}, "negative_zeros": 0,

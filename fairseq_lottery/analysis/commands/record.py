@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.environment import require
-from fairseq_lottery.files import refuse_missing, refuse_target
+from fairseq_lottery.files import model_file, refuse_missing, refuse_target
 
 EXAMPLE = "fairseq-lottery record dense/checkpoint_best.pt --subset valid --out dense/recording"
 REQUIRES = ("torch", "numpy", "safetensors", "fairseq")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         refuse_target(args.hdf5)
     by_side = {"source": args.source_words, "target": args.target_words}
     files = {side: path for side, path in by_side.items() if path is not None}
-    refuse_missing(args.file, *files.values())
+    refuse_missing(model_file(args.file), *files.values())
     import fairseq  # noqa: F401 - before the plugin, which registers with it
     from tqdm import tqdm
 

@@ -11,8 +11,9 @@ import warnings
 from argparse import Namespace
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
+import torch
 from torch import Tensor
 
 from fairseq_lottery.compat import fairseq_module
@@ -22,6 +23,7 @@ from fairseq_lottery.formats.checkpoints.settings import settings_of
 #: weights that fairseq renames or splits on loading
 _OLD_NAME = re.compile(
     r"_attn\.in_proj_weight$|\.layers\.\d+\.layer_norms\.\d+\.|^decoder\.embed_out$"
+    r"|^decoder\.(sentence_encoder|lm_head)\.|\.emb_layer_norm\."
 )
 _LAYER = re.compile(r"^((?:en|de)coder)\.layers\.(\d{1,3})\.")
 #: strings that fairseq's conversion does not interpret: without quotes and references
@@ -40,7 +42,7 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     if _has_old_names(state["model"]):
         model = settings_of((state.get("cfg") or {}).get("model"))
         if is_old or _is_own_model(model):
-            state = {**state, "model": _upgraded_weights(state["model"])}
+            state = {**state, "model": _upgraded_weights(state["model"], _class_of(model))}
     return state
 
 
@@ -90,11 +92,17 @@ def _is_own_model(model: Mapping[str, Any]) -> bool:
     Other classes may use names that only old versions of fairseq used, as
     ``torch.nn.MultiheadAttention`` does.
     """
-    arch = model.get("arch") or model.get("_name")
-    model_class = _fairseq("models").ARCH_MODEL_REGISTRY.get(str(arch))
-    return arch is None or (
+    model_class = _class_of(model)
+    return not (model.get("arch") or model.get("_name")) or (
         model_class is not None and model_class.__module__.startswith("fairseq.")
     )
+
+
+def _class_of(model: Mapping[str, Any]) -> Optional[type]:
+    """Return the class that the settings of a model name; None if fairseq does not have it."""
+    arch = model.get("arch") or model.get("_name")
+    found: Optional[type] = _fairseq("models").ARCH_MODEL_REGISTRY.get(str(arch))
+    return found
 
 
 def _has_old_names(weights: Mapping[str, Tensor]) -> bool:
@@ -102,12 +110,18 @@ def _has_old_names(weights: Mapping[str, Tensor]) -> bool:
     return any(map(_OLD_NAME.search, weights))
 
 
-def _upgraded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of an old Transformer under today's names."""
+def _upgraded_weights(
+    weights: Mapping[str, Tensor], model_class: Optional[type]
+) -> dict[str, Tensor]:
+    """Return the weights of an old Transformer or RoBERTa under today's names."""
     upgraded = dict(weights)
+    roberta = _fairseq("models.roberta").RobertaModel
     try:
         _split_attention(upgraded)
-        _rename_layers(upgraded)
+        if model_class is not None and issubclass(model_class, roberta):
+            _rename_encoder(upgraded, roberta)
+        else:
+            _rename_layers(upgraded)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise LotteryError(f"fairseq cannot upgrade its weights ({error})") from error
     return upgraded
@@ -136,6 +150,17 @@ def _rename_layers(weights: dict[str, Tensor]) -> None:
     module = SimpleNamespace(num_layers=count, layers=[], embed_positions=None)
     module.share_input_output_embed = "decoder.embed_out" not in weights
     decoder.upgrade_state_dict_named(module, weights, "decoder")
+
+
+def _rename_encoder(weights: dict[str, Tensor], roberta: Any) -> None:
+    """Rename ``decoder.*`` to ``encoder.*``, as the first RoBERTa called its encoder."""
+    model = roberta.__new__(roberta)  # without layers, so that only RoBERTa's own names change
+    torch.nn.Module.__init__(model)
+    # fairseq drops heads that the model does not have
+    heads = [name for name in weights if name.startswith("classification_heads.")]
+    kept = {name: weights.pop(name) for name in heads}
+    model.upgrade_state_dict_named(weights, "")
+    weights.update(kept)
 
 
 def _fairseq(module: str) -> Any:

@@ -202,10 +202,11 @@ def _add_out(step: argparse.ArgumentParser, content: str) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the step."""
     from fairseq_lottery.environment import require
-    from fairseq_lottery.files import refuse_missing
+    from fairseq_lottery.files import model_file, refuse_missing
 
     module = STEPS[args.action][0]
-    refuse_missing(*(getattr(args, name, None) for name in ("before", "file", "control")))
+    models = (getattr(args, name, None) for name in ("before", "file", "control"))
+    refuse_missing(*map(model_file, models))
     require("torch", "numpy", "safetensors", "zstandard")
     if module != "choice":
         require("fairseq", "sacrebleu")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Optional
 
 from fairseq_lottery.adapters import TaskAdapter, stored_adapter
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import is_plain, sha256_of
+from fairseq_lottery.files import is_plain, model_file, sha256_of
 from fairseq_lottery.formats import Dictionaries, Ticket, ticket_digest
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.masks import read_pruner
@@ -74,7 +74,8 @@ def _files(cfg: Any) -> Optional[dict[str, dict[str, str]]]:
     """Return path and SHA-256 of each file of the draw; None if ``cfg`` draws no ticket."""
     if not cfg.mask_from:
         return None
-    paths = {file.name: str(getattr(cfg, file.name)) for file in _FILES if getattr(cfg, file.name)}
+    named = {file.name: getattr(cfg, file.name) for file in _FILES if getattr(cfg, file.name)}
+    paths = {name: str(model_file(path)) for name, path in named.items()}
     return {name: {"path": path, "sha256": sha256_of(path)} for name, path in paths.items()}
 
 

@@ -62,6 +62,7 @@ def decide_start(
     cfg: Any,
     training: Any,
     shapes: Mapping[str, tuple[int, ...]],
+    structure: Mapping[str, int],
     adapter: TaskAdapter,
     dictionaries: Dictionaries,
 ) -> Start:
@@ -71,6 +72,7 @@ def decide_start(
         cfg: the task's section of ``training``.
         training: fairseq's complete configuration.
         shapes: name -> shape of every parameter of the model.
+        structure: depth, width and heads of the model.
 
     Raises:
         LotteryError: the run cannot be carried out as configured.
@@ -90,7 +92,7 @@ def decide_start(
         stored = restored.state.get("mask")
         mask = mask_from_state(stored) if stored else None
     elif cfg.ticket or cfg.mask_from:
-        ticket = find_ticket(cfg, training, shapes, dictionaries)
+        ticket = find_ticket(cfg, training, shapes, structure, dictionaries)
         mask = ticket.mask
     if mask is not None:
         mask.check(shapes)

@@ -18,6 +18,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
+from fairseq_lottery.formats.model_structure import refuse_other_structure
 from fairseq_lottery.inference.model_builder import initial_weights
 from fairseq_lottery.options import TRAINING, values
 from fairseq_lottery.tickets import DrawPlan, draw
@@ -33,7 +34,11 @@ _STATELESS = (
 
 
 def find_ticket(
-    cfg: Any, training: Any, shapes: Mapping[str, tuple[int, ...]], dictionaries: Dictionaries
+    cfg: Any,
+    training: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    structure: Mapping[str, int],
+    dictionaries: Dictionaries,
 ) -> Ticket:
     """Load the ticket of a fresh run, or draw it and save it in the save-dir.
 
@@ -41,6 +46,7 @@ def find_ticket(
         cfg: the task's section of ``training``.
         training: fairseq's complete configuration.
         shapes: name -> shape of every parameter of the model.
+        structure: depth, width and heads of the model.
 
     Raises:
         LotteryError: the ticket does not match model or data, or cannot start this run.
@@ -52,6 +58,7 @@ def find_ticket(
     ticket.dictionaries.refuse_other(
         dictionaries, "the ticket" if cfg.ticket else "the drawn ticket"
     )
+    refuse_other_structure(ticket.structure, structure, "the ticket", "the model")
     ticket.refuse_model(shapes)
     if ticket.first_update:
         refuse_rewind(training, ticket.first_update)
