@@ -115,6 +115,8 @@ class TaskAdapter:
             the default matches none. They are initialised by ``--head-seed`` in each training,
             never pruned, and not part of masks, tickets, snapshots and comparisons.
         metrics: name of a metric that evaluates a model -> whether a larger value is better.
+        masks_tokens: whether inputs of examples are masked; the target then has the token at each
+            masked position, and padding elsewhere.
 
     Raises:
         LotteryError: the head is not a pattern, or contains an embedding; or a metric is malformed.
@@ -133,6 +135,7 @@ class TaskAdapter:
     criterion: str = "cross_entropy"
     head: str = r"(?!)"
     metrics: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
+    masks_tokens: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -36,6 +36,7 @@ MASKED_LM = register_adapter(
             r"|(leave_unmasked|random_token)_prob|freq_weighted_replacement"
         ),
         criterion="masked_lm",
+        masks_tokens=True,
         groups={
             "output": r"^encoder\.lm_head\.weight$",
             "classifier": r"^encoder\.lm_head\.dense\.|^classification_heads\.",

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset
 
+from fairseq_lottery.adapters import TRANSLATION
+
 #: pieces of the dictionary; half of them start a word
 PIECES = [f"\u2581{k}" if k % 2 else f"{k}" for k in range(live.WORDS - 4)]
 
@@ -46,7 +48,7 @@ def loaded(source, target, model=None, symbols=PIECES):
         source=SimpleNamespace(
             path="toy.pt",
             digest=lambda: "0" * 64,
-            adapter=SimpleNamespace(refuse_unless_translating=lambda *_: None),
+            adapter=TRANSLATION,
         ),
         evaluation=SimpleNamespace(
             dictionaries={"source": words, "target": words},

@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 
+from fairseq_lottery.analysis.recording.record import CLS, SEP
 from fairseq_lottery.analysis.recording.recording import FORMAT, KINDS, PARTS, Recording
 
 
 def write_recording(folder, words, arrays, layers=1, heads=2, pruned=(), width=None, **record):
-    """Write a recording.
+    """Write a recording; with words of the source only, that of an encoder.
 
     Args:
-        words: side -> words of each sentence.
+        words: side -> words of each sentence; of an encoder also its delimiters.
         arrays: name of a file -> array, or arrays of the sentences, which are joined.
         pruned: (kind, layer, head) of pruned heads.
         width: part -> width of its activations.
@@ -23,6 +24,9 @@ def write_recording(folder, words, arrays, layers=1, heads=2, pruned=(), width=N
     for side, text in texts.items():
         (folder / f"words.{side}.txt").write_text(text, encoding="utf-8")
     count = len(words["source"])
+    parts = [PARTS[side] for side in words]
+    kinds = [kind for kind, sides in KINDS.items() if set(sides) <= set(words)]
+    delimiters = () if len(words) > 1 else (CLS, SEP)
     record = {
         "format": FORMAT,
         "checkpoint": f"{folder}/model.pt",
@@ -31,13 +35,16 @@ def write_recording(folder, words, arrays, layers=1, heads=2, pruned=(), width=N
         "subset": "valid",
         "sentences": list(range(count)),
         "of": count,
-        "subwords": dict.fromkeys(PARTS, "none"),
+        "subwords": dict.fromkeys(words, "none"),
         "words": {side: hashlib.sha256(text.encode()).hexdigest() for side, text in texts.items()},
-        "counts": {side: sum(map(len, own)) for side, own in words.items()},
+        "counts": {
+            side: sum(token not in delimiters for one in own for token in one)
+            for side, own in words.items()
+        },
         "precision": "float32",
-        "layers": dict.fromkeys(PARTS.values(), layers),
-        "width": width or dict.fromkeys(PARTS.values(), 4),
-        "heads": dict.fromkeys(KINDS, heads),
+        "layers": dict.fromkeys(parts, layers),
+        "width": width or dict.fromkeys(parts, 4),
+        "heads": dict.fromkeys(kinds, heads),
         "pruned_heads": [dict(zip(("kind", "layer", "head"), one)) for one in pruned],
         "version": "0",
         **record,
@@ -108,6 +115,25 @@ def write_maps(
                 arrays[f"{name}.{kind}.{layer}"] = [
                     function(kind, layer, place, heads, *size) for place, size in enumerate(sizes)
                 ]
+    return write_recording(folder, words, arrays, layers, heads=heads, **record)
+
+
+def write_encoder_maps(folder, source, maps, layers=1, heads=2, weighted=None, **record):
+    """Write a recording of an encoder without activations.
+
+    Args:
+        source: tokens of each sentence, separated by spaces, with <s> and </s>.
+        maps, weighted: as in ``write_maps``, of shape (heads, tokens, tokens).
+    """
+    words = {"source": [one.split() for one in source]}
+    arrays = {
+        f"{name}.enc_self.{layer}": [
+            function("enc_self", layer, place, heads, len(one), len(one))
+            for place, one in enumerate(words["source"])
+        ]
+        for layer in range(1, layers + 1)
+        for name, function in (("attention", maps), ("weighted", weighted or maps))
+    }
     return write_recording(folder, words, arrays, layers, heads=heads, **record)
 
 

@@ -1,5 +1,6 @@
 """fairseq's masked_lm, a 2-layer RoBERTa, through all of it: tickets, pruning, resuming, export."""
 
+import csv
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import toy
 from forking import folder
 from torch.nn.functional import cross_entropy
 
+from fairseq_lottery.analysis import Recording
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source, untie
 from fairseq_lottery.masks import count_to_prune
@@ -464,3 +466,46 @@ def test_an_order_of_examples_and_the_line_between_two_models(runs):
                 total, count = total + float(loss), count + tokens
         assert line.loss.values[end] == total / count
         assert line.tokens == count
+
+
+def test_recordings_of_it_are_compared_probed_and_have_roles(runs, capsys):
+    """Words of the encoder's input without masks; what has no counterpart there is refused."""
+    model, lines = "pruned/checkpoint_last.pt", (runs.folder / "valid.en").read_text().splitlines()
+    for name, file in (("before", "dense/checkpoint_last.pt"), ("after", model)):
+        assert main(["record", runs.path(file), "--out", runs.path(name)]) == 0
+    assert (
+        f"51 sentences, {sum(len(x.split()) for x in lines)} source words"
+        in capsys.readouterr().out
+    )
+    recording = Recording.open(runs.path("after"))
+    assert [" ".join(one) for one in recording.words("source")] == lines
+    assert {(one[0], one[-1]) for one in recording.tokens("source")} == {("<s>", "</s>")}
+    labels = runs.folder / "valid.labels"
+    tagged = (
+        "".join(f"{w}\t{'odd' if int(w[1:]) % 2 else 'even'}\n" for w in x.split()) for x in lines
+    )
+    labels.write_text("\n".join(tagged))
+    out = runs.path("roles")
+    for line in (
+        ["roles", runs.path("after"), "--before", runs.path("before"), "--out", out],
+        ["similarity", runs.path("after"), runs.path("before"), "--out", runs.path("similar")],
+        ["complexity", runs.path("after"), "--measures", "effective-rank"],
+        ["probe", runs.path("after"), "--labels", f"odd={labels}", "--epochs", "1"],
+    ):
+        assert main(line) == 0, line
+    roles, similar = (
+        list(csv.DictReader((runs.folder / name).read_text().splitlines()))
+        for name in ("roles/roles.csv", "similar/similarity.csv")
+    )
+    assert {row["part"] for row in roles} == {"enc_self"}
+    assert {"local", "delimiter", "cls", "sep"} <= {row["role"] for row in roles}
+    measures = {row["measure"] for row in similar}
+    assert {"linear-cka", "head-sim", "map-cka", "neuron-sim"} <= measures
+    capsys.readouterr()
+    for flags, what in (
+        (["record", runs.path(model), "--target-words", str(labels)], "leave --target-words out"),
+        (["probe", runs.path("after"), "--target-labels", str(labels)], "has no target words"),
+        (["roles", runs.path("after"), "--sieves", "diagonal"], "a model with a decoder"),
+    ):
+        assert main([*flags, "--out", runs.path("refused")]) == 2
+        assert what in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Record activations and attention of a translation model on a corpus, word by word."""
+"""Record activations and attention of a model on a corpus, word by word."""
 
 import argparse
 import json
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(asdict(recording.record)))
         return
-    counts = recording.record.counts
+    counts = " and ".join(f"{count} {side}" for side, count in recording.record.counts.items())
     print(
-        f"{args.out}: {len(corpus.sentences)} sentences, {counts['source']} source and"
-        f" {counts['target']} target words, {corpus.dropped} sentences dropped"
+        f"{args.out}: {len(corpus.sentences)} sentences, {counts} words, {corpus.dropped} sentences"
+        " dropped"
     )

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("recordings", nargs="+", metavar="RECORDING", help="folder of fairseq-lottery record;"
         " several, of different seeds, for their agreement")  # fmt: skip
     add("--sieves", metavar="S,S", help="local, delimiter, diagonal, block, syntactic, alignment,"
-        " or your own as package.module:function (all for which there are labels)")  # fmt: skip
+        " cls and sep (of an encoder), or your own as package.module:function (all for which there"
+        " are labels)")  # fmt: skip
     add("--window", type=int, default=2, metavar="N", help="words on each side in the local sieve"
         " (2)")  # fmt: skip
     add("--diagonal", type=float, default=0.1, metavar="S", help="distance of relative positions in"
@@ -136,7 +137,7 @@ def _rows(args: argparse.Namespace, recording: "Recording") -> list["Row"]:
     from fairseq_lottery.analysis.roles.sieves import build_sieves
 
     settings = _settings(args)
-    names = settings.sieves if args.sieves is None else args.sieves.split(",")
+    names = () if args.sieves is None else args.sieves.split(",")
     sieves = build_sieves(recording, names, settings)
     frequencies = read_frequencies(args.frequencies, recording) if args.frequencies else None
     parts = role_rows(recording, sieves, _rule(args), args.weighted, frequencies)
@@ -144,7 +145,7 @@ def _rows(args: argparse.Namespace, recording: "Recording") -> list["Row"]:
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    from fairseq_lottery.analysis.roles.sieves import SieveSettings
+    from fairseq_lottery.analysis.roles.sieve_settings import SieveSettings
 
     def by_side(name: str) -> dict[str, str]:
         paths = {side: getattr(args, f"{side}_{name}") for side in ("source", "target")}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Callable
 
-from fairseq_lottery.analysis.recording.recording import PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row, measure
 from fairseq_lottery.analysis.similarity import alignment, neurons
 from fairseq_lottery.analysis.similarity.moments import LayerPair
@@ -19,7 +19,7 @@ def _rows(
     first: Recording, second: Recording, value: Callable[[LayerPair], float]
 ) -> Iterator[Row]:
     """Yield a row for each pair of layers; a layer whose neurons are all constant has none."""
-    for part in PARTS.values():
+    for part in first.record.parts:
         for (layer, other), pair in layer_pairs(first, second, part).items():
             if pair.varies:
                 yield {"part": part, "layer": layer, "other_layer": other, "value": value(pair)}
@@ -34,7 +34,7 @@ def neuron_sim(first: Recording, second: Recording) -> Iterator[Row]:
 @_similarity("neuron-matches", title="neurons whose best match has their number")
 def neuron_matches(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield the share of neurons whose best match has the same number, for equal widths."""
-    for part in PARTS.values():
+    for part in first.record.parts:
         if first.record.width[part] != second.record.width[part]:
             continue
         for (layer, other), pair in layer_pairs(first, second, part).items():
@@ -64,7 +64,7 @@ def debiased_cka(first: Recording, second: Recording) -> Iterator[Row]:
 @_similarity("svcca", title="LayerSim (SVCCA)")
 def svcca(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield the mean canonical correlation of the directions that hold 99 % of the variance."""
-    for part in PARTS.values():
+    for part in first.record.parts:
         for (layer, other), one in canonical_pairs(first, second, part).items():
             yield {"part": part, "layer": layer, "other_layer": other, "value": one.svcca}
 
@@ -72,7 +72,7 @@ def svcca(first: Recording, second: Recording) -> Iterator[Row]:
 @_similarity("pwcca", title="LayerSim (PWCCA)")
 def pwcca(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield the projection-weighted canonical correlation, by weights of the first layer."""
-    for part in PARTS.values():
+    for part in first.record.parts:
         for (layer, other), one in canonical_pairs(first, second, part).items():
             yield {"part": part, "layer": layer, "other_layer": other, "value": one.pwcca}
 
@@ -80,7 +80,7 @@ def pwcca(first: Recording, second: Recording) -> Iterator[Row]:
 @_similarity("localization", title="localization", limits=(-1.0, 1.0))
 def localization(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield NeuronSim minus SVCCA, as Movva & Zhao's notebook, and minus linear CKA."""
-    for part in PARTS.values():
+    for part in first.record.parts:
         pairs = layer_pairs(first, second, part)
         for layers, one in canonical_pairs(first, second, part).items():
             place: Row = {"part": part, "layer": layers[0], "other_layer": layers[1]}

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
-from fairseq_lottery.analysis.recording.recording import KINDS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row, measure
 from fairseq_lottery.analysis.similarity.alignment import alignment
 from fairseq_lottery.analysis.similarity.heads import best_heads
@@ -21,7 +21,7 @@ def _blocks(
     first: Recording, second: Recording, method: str
 ) -> Iterator[tuple[Row, Array, list[int], list[int]]]:
     """Yield the similarities of two layers' heads, and the heads that are not pruned."""
-    for kind in KINDS:
+    for kind in first.record.kinds:
         stacked = head_similarities(first, second, kind, method)
         for place, rows, columns, kept, others in _layers(first, second, kind):
             yield place, stacked[rows, columns], kept, others
@@ -92,7 +92,7 @@ def best_head(first: Recording, second: Recording) -> Iterator[Row]:
 @_similarity("map-cka", title="linear CKA of attention maps")
 def map_cka(first: Recording, second: Recording) -> Iterator[Row]:
     """Yield linear CKA of the maps of a layer's heads."""
-    for kind in KINDS:
+    for kind in first.record.kinds:
         for place, value in _map_alignments(first, second, kind):
             yield {**place, "value": value}
 
@@ -102,7 +102,7 @@ def attention_localization(first: Recording, second: Recording) -> Iterator[Row]
     """Yield HeadSim minus the linear CKA of the maps, as Movva & Zhao's notebook."""
     wholes = {
         tuple(place.values()): value
-        for kind in KINDS
+        for kind in first.record.kinds
         for place, value in _map_alignments(first, second, kind)
     }
     for row in _means(first, second, "pearson"):

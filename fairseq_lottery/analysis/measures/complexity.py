@@ -17,7 +17,7 @@ from fairseq_lottery.analysis.complexity.spectrum import (
     variances_of,
 )
 from fairseq_lottery.analysis.model_file import ModelFile
-from fairseq_lottery.analysis.recording.recording import PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row, measure
 from fairseq_lottery.analysis.similarity.canonical import directions_for
 from fairseq_lottery.analysis.similarity.recorded import moments
@@ -32,7 +32,7 @@ _CENTRED = {"centred": True, "not-centred": False}
 
 def _spectra(recording: Recording) -> Iterator[tuple[Row, dict[str, Array]]]:
     """Yield each layer, and its variances by statistic."""
-    for part in PARTS.values():
+    for part in recording.record.parts:
         for layer, one in enumerate(moments(recording, part), 1):
             key = "variances", part, layer
             if key not in recording.shared:

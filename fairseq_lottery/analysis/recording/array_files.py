@@ -11,7 +11,7 @@ import numpy as np
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.corpus import Corpus
 from fairseq_lottery.analysis.recording.layout import Layout
-from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, SIDES
+from fairseq_lottery.analysis.recording.recording import KINDS, SIDES
 
 
 class ArrayFiles:
@@ -28,19 +28,26 @@ class ArrayFiles:
         self.folder, self._dtype, self._is_new = folder, dtype, is_new
         self._open: dict[str, int] = {}
         self._starts: dict[str, Array] = {}
-        lengths = {
-            side: np.array([len(one.words[side]) for one in corpus.sentences], dtype=np.int64)
-            for side in PARTS
-        }
+        words, tokens = (
+            {
+                side: np.array([len(by_side[side]) for by_side in sentences], dtype=np.int64)
+                for side in corpus.sides
+            }
+            for sentences in (
+                [one.words for one in corpus.sentences],
+                [one.tokens for one in corpus.sentences],
+            )
+        )
         for part, layer in layout.layers:
             width = layout.width[part]
-            self._create(f"activations.{part}.{layer}", lengths[SIDES[part]], (width,))
+            self._create(f"activations.{part}.{layer}", words[SIDES[part]], (width,))
         for kind, layer in layout.attention.values():
-            queries, keys = (lengths[side] for side in KINDS[kind])
+            own, other = KINDS[kind]
+            queries, keys = tokens[own], tokens[other] + (0 if corpus.is_encoder else 1)
             heads = layout.heads[kind]
             for name in ("attention", "weighted"):
-                self._create(f"{name}.{kind}.{layer}", heads * queries * (keys + 1), ())
-            self._create(f"norms.{kind}.{layer}", heads * (keys + 1), ())
+                self._create(f"{name}.{kind}.{layer}", heads * queries * keys, ())
+            self._create(f"norms.{kind}.{layer}", heads * keys, ())
 
     def _create(self, name: str, rows: Array, inner: tuple[int, ...]) -> None:
         path = self.folder / f"{name}.npy"

@@ -10,8 +10,16 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.analysis.arrays import Array
+from fairseq_lottery.analysis.recording.encoder_input import (
+    delimited_words,
+    is_encoder,
+    plain_input,
+    plain_tokens,
+)
 from fairseq_lottery.analysis.recording.recording import PARTS
+from fairseq_lottery.analysis.recording.sentence import Placement, Sentence
 from fairseq_lottery.analysis.recording.words import (
     SUBWORDS,
     guess_subwords,
@@ -31,38 +39,6 @@ _UNKNOWN = "<unk>"
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """A pair of sentences.
-
-    Attributes:
-        number: its number in the subset.
-        words: side -> its words.
-        starts: side -> the number of the first subword of each word.
-        pieces: side -> number of its subwords.
-    """
-
-    number: int
-    words: Mapping[str, list[str]]
-    starts: Mapping[str, list[int]]
-    pieces: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the subwords of a pair are in the padded inputs of the model.
-
-    Attributes:
-        inputs: side -> positions at which its subwords are inputs.
-        end: side -> position of ``</s>``: after the source, and before the target.
-        predictions: positions at which the decoder predicts the target's subwords.
-    """
-
-    inputs: Mapping[str, Array]
-    end: Mapping[str, int]
-    predictions: Array
-
-
-@dataclass(frozen=True)
 class Corpus:
     """Sentences of a model's data folder.
 
@@ -73,6 +49,7 @@ class Corpus:
         subwords: side -> a name of ``SUBWORDS``.
         dropped: number of sentences with a subword that spans two given words.
         padding: number of the padding token.
+        is_encoder: whether the model is an encoder without a decoder.
     """
 
     subset: str
@@ -81,16 +58,28 @@ class Corpus:
     subwords: Mapping[str, str]
     dropped: int
     padding: int
+    is_encoder: bool
     _examples: Examples
+    _adapter: TaskAdapter
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Sides of the sentences."""
+        return tuple(self.subwords)
 
     @property
     def counts(self) -> dict[str, int]:
         """Side -> number of words."""
-        return {side: sum(len(one.words[side]) for one in self.sentences) for side in PARTS}
+        words = [one.words for one in self.sentences]
+        return {side: sum(len(one[side]) for one in words) for side in self.sides}
 
     def examples_of(self, numbers: Sequence[int]) -> Examples:
         """Return fairseq's examples of some sentences."""
         return Examples(self._examples.dataset, numbers)
+
+    def model_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs of the model for a batch, without masks over tokens."""
+        return plain_input(self._adapter, batch, self.padding)
 
     def place(self, sentence: Sentence, inputs: Mapping[str, Array]) -> Placement:
         """Return where a pair's subwords are in its rows of the padded inputs.
@@ -100,11 +89,14 @@ class Corpus:
         """
         positions = {side: np.flatnonzero(row != self.padding) for side, row in inputs.items()}
         for side, found in positions.items():
-            if len(found) != sentence.pieces[side] + 1:
+            expected = sentence.pieces[side] + (0 if self.is_encoder else 1)
+            if len(found) != expected:
                 raise LotteryError(
                     f"the {side} of sentence {sentence.number} of {self.subset} has {len(found)}"
-                    f" tokens in the model, expected {sentence.pieces[side] + 1}"
+                    f" tokens in the model, expected {expected}"
                 )
+        if self.is_encoder:
+            return Placement(positions, {}, np.zeros(0, dtype=np.int64))
         source, target = positions["source"], positions["target"]
         return Placement(
             {"source": source[:-1], "target": target[1:]},
@@ -124,7 +116,7 @@ def read_corpus(
     """Read sentences of a model's data folder, and merge their subwords to words.
 
     Args:
-        loaded: a translation model.
+        loaded: a translation model, or an encoder without a decoder.
         subset: subset of the data folder.
         sentences: number of sentences, evenly spread; None for all.
         words: stop after the sentence with which this number of source words is reached.
@@ -133,10 +125,17 @@ def read_corpus(
             Sentences with a subword that spans two of them are dropped, as in Liu et al. 2019.
 
     Raises:
-        LotteryError: the model does not translate, the subset is missing, a file has another number
+        LotteryError: the model is of another kind, the subset is missing, a file has another number
             of lines, or no sentence is left.
     """
-    loaded.source.adapter.refuse_unless_translating(loaded.source.path, "record")
+    adapter = loaded.source.adapter
+    encodes = is_encoder(adapter, loaded.source.path)
+    sides = ("source",) if encodes else tuple(PARTS)
+    if not set(files or {}) <= set(sides):
+        raise LotteryError(
+            f"the task of {loaded.source.path} is {adapter.name}, which has no target sentences;"
+            " leave --target-words out"
+        )
     if subwords not in (None, *SUBWORDS):
         raise LotteryError(f"subwords {subwords!r} are unknown; choose from {', '.join(SUBWORDS)}")
     if not subset or "/" in subset:
@@ -145,7 +144,7 @@ def read_corpus(
         if value is not None and value < 1:
             raise LotteryError(f"{name} {value} is out of range; give 1 or more")
     selected = examples(loaded, subset, sentences)
-    dictionaries = dict(zip(PARTS, loaded.evaluation.dictionaries.values()))
+    dictionaries = dict(zip(sides, loaded.evaluation.dictionaries.values()))
     rules = {
         side: subwords or guess_subwords(symbols.symbols) for side, symbols in dictionaries.items()
     }
@@ -156,20 +155,26 @@ def read_corpus(
             raise LotteryError(
                 f"{(files or {})[side]} has {len(lines)} lines, but {subset} has {whole} sentences"
             )
+    padding = dictionaries["source"].pad()
     pairs, dropped, count = [], 0, 0
     for number in selected.numbers:
         example: Any = selected.dataset[number]
-        pieces = {
-            side: [dictionaries[side][index] for index in example[side].tolist()[:-1]]
-            for side in PARTS
-        }
         given = {side: lines[number].split() for side, lines in texts.items()}
-        pair = _merged(number, pieces, rules, given)
+        if encodes:
+            tokens = plain_tokens(adapter, example, padding)
+            symbols = [dictionaries["source"][index] for index in tokens]
+            pair = _delimited(number, symbols, rules["source"], given.get("source"))
+        else:
+            pieces = {
+                side: [dictionaries[side][index] for index in example[side].tolist()[:-1]]
+                for side in PARTS
+            }
+            pair = _merged(number, pieces, rules, given)
         if pair is None:
             dropped += 1
             continue
         pairs.append(pair)
-        count += len(pair.words["source"])
+        count += int(pair.are_words("source").sum())
         if words is not None and count >= words:
             break
     if not pairs:
@@ -183,15 +188,25 @@ def read_corpus(
             dropped,
             dropped + len(pairs),
         )
-    unknown = sum(_UNKNOWN in word for one in pairs for side in PARTS for word in one.words[side])
+    unknown = sum(_UNKNOWN in word for one in pairs for side in sides for word in one.tokens[side])
     if unknown:
         logger.warning(
             "%d words have an unknown subword, so marks of words may be missing; give the words"
             " with --source-words and --target-words",
             unknown,
         )
-    padding = dictionaries["source"].pad()
-    return Corpus(subset, whole, pairs, rules, dropped, padding, selected)
+    return Corpus(subset, whole, pairs, rules, dropped, padding, encodes, selected, adapter)
+
+
+def _delimited(
+    number: int, pieces: list[str], rule: str, given: Optional[list[str]]
+) -> Optional[Sentence]:
+    merged = delimited_words(pieces, rule, given)
+    if merged is None:
+        return None
+    tokens, starts, delimiters = merged
+    by_side = {"source": tokens}, {"source": starts}, {"source": len(pieces)}
+    return Sentence(number, *by_side, delimiters)
 
 
 def _merged(

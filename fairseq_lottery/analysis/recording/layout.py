@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fairseq_lottery.adapters import Stack
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import PARTS
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.inference.attention_weights import watched_heads
 
-#: attention module of a layer -> kind of attention
+#: part -> attention module of a layer -> kind of attention
 _MODULES = {
-    "encoder.layers.{}.self_attn": "enc_self",
-    "decoder.layers.{}.self_attn": "dec_self",
-    "decoder.layers.{}.encoder_attn": "enc_dec",
+    "encoder": {"self_attn": "enc_self"},
+    "decoder": {"self_attn": "dec_self", "encoder_attn": "enc_dec"},
 }
 
 
@@ -43,37 +43,38 @@ class Layout:
     heads: Mapping[str, int]
 
     @classmethod
-    def of(cls, model: Any) -> Layout:
-        """Return the layout of fairseq's Transformer; refuse other models."""
+    def of(cls, model: Any, stacks: Mapping[str, Stack]) -> Layout:
+        """Return the layout of fairseq's Transformer; refuse other models.
+
+        Args:
+            stacks: stacks of layers of the model's task.
+        """
         modules = dict(model.named_modules())
-        layers, attention, heads = {}, {}, {}
-        for part in PARTS.values():
+        prefixes = {part: stacks[part].prefix for part in PARTS.values() if part in stacks}
+        layers, attention, heads, width = {}, {}, {}, {}
+        for part, prefix in prefixes.items():
             number = 0
-            while f"{part}.layers.{number}" in modules:
-                layers[part, number + 1] = modules[f"{part}.layers.{number}"]
+            while f"{prefix}.layers.{number}" in modules:
+                layers[part, number + 1] = modules[f"{prefix}.layers.{number}"]
                 number += 1
-            if number and modules.get(f"{part}.layer_norm") is not None:
-                layers[part, number] = modules[f"{part}.layer_norm"]
-        for part, layer in layers:
-            for pattern, kind in _MODULES.items():
-                name = pattern.format(layer - 1)
-                if name in modules and name.startswith(part):
-                    attention[name] = kind, layer
-                    heads[kind] = modules[name].num_heads
-        counts = {part: sum(one == part for one, _ in layers) for part in PARTS.values()}
-        expected = {"enc_self": "encoder", "dec_self": "decoder", "enc_dec": "decoder"}
-        for kind, part in expected.items():
-            if not counts[part] or sum(k == kind for k, _ in attention.values()) != counts[part]:
-                raise LotteryError(
-                    f"the model has no {kind} attention in each of its {counts[part]} {part}"
-                    " layers; only fairseq's Transformers for translation can be recorded"
-                )
-        if getattr(model.decoder, "cross_self_attention", False):
+            if number and modules.get(f"{prefix}.layer_norm") is not None:
+                layers[part, number] = modules[f"{prefix}.layer_norm"]
+            for ending, kind in _MODULES[part].items():
+                names = [f"{prefix}.layers.{layer}.{ending}" for layer in range(number)]
+                if not names or not modules.keys() >= set(names):
+                    raise LotteryError(
+                        f"the model has no {kind} attention in each of its {number} {part} layers;"
+                        " only fairseq's Transformers for translation and its encoders can be"
+                        " recorded"
+                    )
+                attention.update({name: (kind, layer) for layer, name in enumerate(names, 1)})
+                heads[kind] = modules[names[0]].num_heads
+                width[part] = modules[names[0]].embed_dim
+        if getattr(getattr(model, "decoder", None), "cross_self_attention", False):
             raise LotteryError(
                 "its decoder attends to source and target at once (--cross-self-attention), which"
                 " cannot be recorded"
             )
-        width = {part: modules[f"{part}.layers.0.self_attn"].embed_dim for part in PARTS.values()}
         return cls(layers, attention, width, heads)
 
 

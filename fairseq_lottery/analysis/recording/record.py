@@ -20,6 +20,8 @@ KINDS = {
     "enc_dec": ("target", "source"),
 }
 PRECISIONS = ("float32", "float16")
+#: delimiters of the inputs of an encoder model: at the start, and at the end of each sentence
+CLS, SEP = "<s>", "</s>"
 #: largest number of layers, of heads of a layer, of activations of a word, of words of a side, and
 #: of sentences of a subset; products of them fit 64 bits
 LAYERS, HEADS, WIDTH, WORDS, SUBSET = 1000, 1024, 1 << 20, 1 << 28, 1 << 28
@@ -42,12 +44,15 @@ class Head:
 class Record:
     """Content of ``record.json``.
 
+    The record of an encoder, such as a RoBERTa, has entries for the side ``source``, the part
+    ``encoder`` and the kind ``enc_self`` only.
+
     Attributes:
         checkpoint, weights: file of the model, and digest of its weights.
         data, subset, sentences, of: data folder, its subset, the numbers of the recorded sentences
             in it, and the number of all its sentences.
         subwords: side -> rule by which subwords were merged to words.
-        words: side -> SHA-256 of its words.
+        words: side -> SHA-256 of its file of words.
         counts: side -> number of its words.
         width: part -> number of activations of a word in each layer.
         layers: part -> number of its layers.
@@ -73,6 +78,26 @@ class Record:
     pruned_heads: tuple[Head, ...]
     version: Text
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Sides of the corpus."""
+        return tuple(side for side in PARTS if side in self.words)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of the model."""
+        return tuple(PARTS[side] for side in self.sides)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of attention of the model."""
+        return tuple(kind for kind, sides in KINDS.items() if set(sides) <= set(self.sides))
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the model is an encoder without a decoder."""
+        return self.parts == ("encoder",)
+
     def layers_of(self, part_or_kind: str) -> range:
         """Return the numbers of the layers, from 1, of a part or of a kind of attention."""
         part = "encoder" if part_or_kind in ("encoder", "enc_self") else "decoder"
@@ -81,10 +106,10 @@ class Record:
     @property
     def arrays(self) -> Iterator[tuple[str, str, int]]:
         """All arrays of the recording: what they have, the part or kind, and the layer."""
-        for part in SIDES:
+        for part in self.parts:
             for layer in self.layers_of(part):
                 yield "activations", part, layer
-        for kind in KINDS:
+        for kind in self.kinds:
             for layer in self.layers_of(kind):
                 for name in ("attention", "weighted", "norms"):
                     yield name, kind, layer
@@ -92,10 +117,13 @@ class Record:
 
 def problem_of(record: Record) -> Optional[str]:
     """Return why the entries of a record do not fit each other; None if they do."""
+    sides = ("source",) if set(record.words) == {"source"} else tuple(PARTS)
+    parts = tuple(PARTS[side] for side in sides)
+    kinds = tuple(kind for kind, of_kind in KINDS.items() if set(of_kind) <= set(sides))
     for name, keys in (
-        *((name, tuple(PARTS)) for name in ("subwords", "words", "counts")),
-        *((name, tuple(SIDES)) for name in ("layers", "width")),
-        ("heads", tuple(KINDS)),
+        *((name, sides) for name in ("subwords", "words", "counts")),
+        *((name, parts) for name in ("layers", "width")),
+        ("heads", kinds),
     ):
         entries: dict[str, Any] = getattr(record, name)
         if set(entries) != set(keys):

@@ -18,7 +18,6 @@ from fairseq_lottery.analysis.recording.corpus import Corpus
 from fairseq_lottery.analysis.recording.layout import Layout, find_pruned_heads, watched_outputs
 from fairseq_lottery.analysis.recording.recording import (
     FORMAT,
-    PARTS,
     PRECISIONS,
     Head,
     Record,
@@ -32,6 +31,8 @@ from fairseq_lottery.records.json_files import read_file, write_file
 
 #: which sentences are recorded; written once all other files have their sizes
 _DONE = "done.npy"
+#: side -> input of fairseq's models that has its tokens
+_INPUTS = {"source": "src_tokens", "target": "prev_output_tokens"}
 #: batches between two points from which a killed recording resumes
 _BATCHES = 16
 
@@ -52,7 +53,7 @@ def record(
     ``record.json`` is written last.
 
     Args:
-        loaded: translation model of fairseq's Transformer.
+        loaded: translation model of fairseq's Transformer, or its encoder, such as a RoBERTa.
         corpus: sentences of its data folder, and their words.
         out: folder to write.
         tokens: maximum tokens of a batch, with padding.
@@ -60,12 +61,12 @@ def record(
         advance: called with the number of sentences that were recorded since its last call.
 
     Raises:
-        LotteryError: the model is not a Transformer for translation, ``out`` has another
-            recording, or an activation is not finite.
+        LotteryError: the model is not such a Transformer, ``out`` has another recording, or an
+            activation is not finite.
     """
     if precision not in PRECISIONS:
         raise LotteryError(f"precision {precision!r} is unknown; choose from {PRECISIONS}")
-    layout = Layout.of(loaded.model)
+    layout = Layout.of(loaded.model, loaded.source.adapter.stacks)
     content = _record(loaded, corpus, layout, precision)
     folder = Path(out)
     finished = read_file(folder / "record.json", Record)
@@ -99,12 +100,13 @@ def _record(loaded: LoadedModel, corpus: Corpus, layout: Layout, precision: str)
         sentences=tuple(one.number for one in corpus.sentences),
         of=corpus.of,
         subwords=dict(corpus.subwords),
-        words={side: hashlib.sha256(_text(corpus, side).encode()).hexdigest() for side in PARTS},
+        words={
+            side: hashlib.sha256(_text(corpus, side).encode()).hexdigest() for side in corpus.sides
+        },
         counts=corpus.counts,
         precision=precision,
         layers={
-            part: max(layer for one, layer in layout.layers if one == part)
-            for part in PARTS.values()
+            part: max(layer for one, layer in layout.layers if one == part) for part in layout.width
         },
         width=dict(layout.width),
         heads=dict(layout.heads),
@@ -118,7 +120,7 @@ def _record(loaded: LoadedModel, corpus: Corpus, layout: Layout, precision: str)
 
 
 def _text(corpus: Corpus, side: str) -> str:
-    return "".join(" ".join(one.words[side]) + "\n" for one in corpus.sentences)
+    return "".join(" ".join(one.tokens[side]) + "\n" for one in corpus.sentences)
 
 
 def _start(folder: Path, content: Record) -> None:
@@ -144,7 +146,7 @@ def _start(folder: Path, content: Record) -> None:
 
 def _write_words(folder: Path, corpus: Corpus) -> None:
     """Write the words, and that no sentence has been recorded."""
-    for side in PARTS:
+    for side in corpus.sides:
         (folder / f"words.{side}.txt").write_text(_text(corpus, side), encoding="utf-8")
     with replacing(folder / _DONE) as temporary, open(temporary, "wb") as file:
         np.save(file, np.zeros(len(corpus.sentences), dtype=bool))
@@ -174,11 +176,9 @@ def _run(
     with watched_outputs(loaded.model, layout) as outputs, torch.no_grad():
         selected = corpus.examples_of(numbers)
         for count, batch in enumerate(batches(selected, tokens, loaded.device), 1):
-            loaded.model(**batch["net_input"], features_only=True)  # without the output layer
-            inputs = {
-                "source": batch["net_input"]["src_tokens"].cpu().numpy(),
-                "target": batch["net_input"]["prev_output_tokens"].cpu().numpy(),
-            }
+            given = corpus.model_inputs(batch)
+            loaded.model(**given, features_only=True)  # without the output layer
+            inputs = {side: given[_INPUTS[side]].cpu().numpy() for side in corpus.sides}
             for row, number in enumerate(batch["id"].tolist()):
                 place = places[number]
                 sentence = corpus.sentences[place]

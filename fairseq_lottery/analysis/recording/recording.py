@@ -19,8 +19,17 @@ import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.array_headers import map_array
+from fairseq_lottery.analysis.recording.record import (
+    CLS,
+    KINDS,
+    PARTS,
+    SEP,
+    SIDES,
+    Head,
+    Record,
+    problem_of,
+)
 from fairseq_lottery.analysis.recording.record import FORMAT as FORMAT
-from fairseq_lottery.analysis.recording.record import KINDS, PARTS, SIDES, Head, Record, problem_of
 from fairseq_lottery.analysis.recording.record import PRECISIONS as PRECISIONS
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_bytes
@@ -36,17 +45,20 @@ class Attention(Sequence[Array]):
     Item n has shape (heads, query words, key words + 1); the last key is ``</s>``, which is the
     end of the source sentence, and the first input of the decoder for keys of the target. A row
     sums to 1 unless it is weighted. Rows of decoder self-attention are zero for later words.
+
+    In an encoder without a decoder, item n has shape (heads, tokens, tokens): words, ``<s>`` and
+    ``</s>`` are queries and keys, in their order.
     """
 
     def __init__(self, entries: Array, heads: int, queries: Array, keys: Array) -> None:
         self.heads, self._entries, self._queries, self._keys = heads, entries, queries, keys
-        self._ends = np.cumsum(heads * queries * (keys + 1))
+        self._ends = np.cumsum(heads * queries * keys)
 
     def __len__(self) -> int:
         return len(self._queries)
 
     def __getitem__(self, number: Any) -> Any:
-        end, queries, keys = self._ends[number], self._queries[number], self._keys[number] + 1
+        end, queries, keys = self._ends[number], self._queries[number], self._keys[number]
         start = end - self.heads * queries * keys
         return self._entries[start:end].reshape(self.heads, queries, keys)
 
@@ -97,10 +109,10 @@ class Recording:
         return {}
 
     @cached_property
-    def _sentences(self) -> dict[str, list[list[str]]]:
-        return {side: self._read_words(side) for side in PARTS}
+    def _tokens(self) -> dict[str, list[list[str]]]:
+        return {side: self._read_tokens(side) for side in self.record.sides}
 
-    def _read_words(self, side: str) -> list[list[str]]:
+    def _read_tokens(self, side: str) -> list[list[str]]:
         path = self.folder / f"words.{side}.txt"
         try:
             content = read_bytes(path, _LARGEST)
@@ -109,7 +121,8 @@ class Recording:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise LotteryError(f"{path} cannot be read ({reason}); record it again") from error
-        shape = len(sentences), sum(map(len, sentences))
+        words = sum(len(one) - sum(self._are_delimiters(one)) for one in sentences)
+        shape = len(sentences), words
         if shape != (len(self.record.sentences), self.record.counts[side]):
             raise LotteryError(
                 f"{path} has {shape[0]} sentences and {shape[1]} words, which does not match"
@@ -117,18 +130,64 @@ class Recording:
             )
         if hashlib.sha256(content).hexdigest() != self.record.words[side]:
             raise LotteryError(f"{path} has other words than record.json says; record it again")
+        if any(all(self._are_delimiters(one)) for one in sentences):
+            raise LotteryError(f"{path} has a sentence without words; record it again")
         longest = max(map(len, sentences))
         if longest > _LONGEST:
             raise LotteryError(f"{path} has a sentence of {longest} words, more than {_LONGEST}")
         return sentences
 
+    def _are_delimiters(self, tokens: Sequence[str]) -> list[bool]:
+        return [self.record.is_encoder and token in (CLS, SEP) for token in tokens]
+
+    def tokens(self, side: str) -> list[list[str]]:
+        """Return the queries and keys of each sentence: its words, and an encoder's delimiters.
+
+        Delimiters are ``<s>`` and ``</s>``, at their places. Only encoders without a decoder have
+        them; in other models ``</s>`` is a key after the words.
+
+        Raises:
+            LotteryError: the model has no such side.
+        """
+        if side not in self.record.sides:
+            raise LotteryError(
+                f"{self.folder} has no {side} words, because its model is an encoder; leave labels"
+                f" and files of the {side} out"
+            )
+        return self._tokens[side]
+
+    def token_counts(self, side: str) -> Array:
+        """Return the number of tokens of each sentence, int64."""
+        return np.array([len(tokens) for tokens in self.tokens(side)], dtype=np.int64)
+
+    @cached_property
+    def _words(self) -> dict[str, list[list[str]]]:
+        return {
+            side: [
+                [token for token, is_word in zip(tokens, own) if is_word]
+                for tokens, own in zip(self.tokens(side), self.are_words(side))
+            ]
+            for side in self.record.sides
+        }
+
     def words(self, side: str) -> list[list[str]]:
-        """Return the words of each sentence of ``source`` or ``target``."""
-        return self._sentences[side]
+        """Return the words of each sentence of ``source`` or ``target``; see ``tokens``."""
+        words = self.tokens(side)
+        return self._words[side] if self.record.is_encoder else words
+
+    def are_words(self, side: str) -> list[Array]:
+        """Return which tokens of each sentence are words, bool; the others are delimiters."""
+        tokens = self.tokens(side)
+        return [~np.array(self._are_delimiters(one), dtype=bool) for one in tokens]
 
     def lengths(self, side: str) -> Array:
         """Return the number of words of each sentence, int64."""
         return np.array([len(words) for words in self.words(side)], dtype=np.int64)
+
+    @property
+    def ends(self) -> int:
+        """Number of keys after the tokens: ``</s>`` of a model with a decoder."""
+        return 0 if self.record.is_encoder else 1
 
     def activations(self, part: str, layer: int) -> Array:
         """Return the outputs of a layer, (words, width), mapped into memory.
@@ -155,17 +214,17 @@ class Recording:
             weighted: multiply each weight by the norm of the value that it multiplies, after the
                 output matrix (Kobayashi et al. 2020).
         """
-        queries, keys = map(self.lengths, KINDS[kind])
+        queries, keys = map(self.token_counts, KINDS[kind])
         name = "weighted" if weighted else "attention"
         entries = self._load(name, kind, layer)
-        return Attention(entries, self.record.heads[kind], queries, keys)
+        return Attention(entries, self.record.heads[kind], queries, keys + self.ends)
 
     def norms(self, kind: str, layer: int) -> list[Array]:
-        """Return the norms of value vectors after the output matrix, (heads, keys + 1) a sentence.
+        """Return the norms of value vectors after the output matrix, (heads, keys) a sentence.
 
-        A word of several subwords has their mean; the last key is ``</s>``.
+        The keys are those of ``attention``. A word of several subwords has their mean.
         """
-        heads, keys = self.record.heads[kind], self.lengths(KINDS[kind][1]) + 1
+        heads, keys = self.record.heads[kind], self.token_counts(KINDS[kind][1]) + self.ends
         stored = self._load("norms", kind, layer)
         ends = np.cumsum(heads * keys)
         return [stored[end - heads * n : end].reshape(heads, n) for end, n in zip(ends, keys)]
@@ -185,8 +244,9 @@ class Recording:
             side = SIDES[part_or_kind]
             shape = self.record.counts[side], self.record.width[part_or_kind]
         else:
-            queries, keys = map(self.lengths, KINDS[part_or_kind])
-            rows = keys + 1 if name == "norms" else queries * (keys + 1)
+            queries, keys = map(self.token_counts, KINDS[part_or_kind])
+            keys = keys + self.ends
+            rows = keys if name == "norms" else queries * keys
             shape = (self.record.heads[part_or_kind] * int(rows.sum()),)
         path = self._path(name, part_or_kind, layer)
         return map_array(path, shape, self.record.precision)
@@ -208,7 +268,7 @@ def refuse_other_words(first: Recording, second: Recording, side: Optional[str] 
         side: the only side that must agree; by default both.
     """
     for one in [side] if side else PARTS:
-        if first.record.words[one] != second.record.words[one]:
+        if first.record.words.get(one) != second.record.words.get(one):
             raise LotteryError(
                 f"{first.folder} and {second.folder} have different {one} words; record both on the"
                 " same sentences, with the same --subwords or files of words"

@@ -8,9 +8,9 @@ from typing import Union
 import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
-from fairseq_lottery.analysis.recording.corpus import Placement, Sentence
 from fairseq_lottery.analysis.recording.layout import Layout, Outputs
 from fairseq_lottery.analysis.recording.recording import KINDS, SIDES
+from fairseq_lottery.analysis.recording.sentence import Placement, Sentence
 
 
 def word_rows(
@@ -18,13 +18,17 @@ def word_rows(
 ) -> Iterator[tuple[str, Array]]:
     """Yield the files and the values of a sentence, by words."""
     for (part, layer), states in outputs.layers.items():
-        pieces = states[row][placement.inputs[SIDES[part]]].astype(np.float64)
-        yield f"activations.{part}.{layer}", _mean(pieces, sentence.starts[SIDES[part]], 0)
+        side = SIDES[part]
+        pieces = states[row][placement.inputs[side]].astype(np.float64)
+        of_tokens = _mean(pieces, sentence.starts[side], 0)
+        yield f"activations.{part}.{layer}", of_tokens[sentence.are_words(side)]
     for name, (kind, layer) in layout.attention.items():
         queries, keys = KINDS[kind]
         rows = placement.predictions if kind == "enc_dec" else placement.inputs[queries]
-        columns = np.append(placement.inputs[keys], placement.end[keys])
-        starts = np.append(sentence.starts[keys], len(columns) - 1)
+        columns, starts = placement.inputs[keys], np.array(sentence.starts[keys])
+        if keys in placement.end:
+            starts = np.append(starts, len(columns))
+            columns = np.append(columns, placement.end[keys])
         weights = outputs.weights[name][row][:, rows][:, :, columns].astype(np.float64)
         norms = outputs.norms[name][row][:, columns].astype(np.float64)
         for title, values in (("attention", weights), ("weighted", weights * norms[:, None])):

@@ -85,7 +85,7 @@ def count_rows(labels: RoleLabels) -> Iterator[Row]:
 
     The statistic ``several-roles`` of a kind is the number of heads with two roles or more.
     """
-    for kind in KINDS:
+    for kind in [kind for kind in KINDS if any(head[0] == kind for head in labels.heads)]:
         count = sum(head[0] == kind for head in labels.several())
         yield {"part": kind, "statistic": "several-roles", "value": count}
     for role in labels.roles:
@@ -101,7 +101,7 @@ def heads_of_recording(recording: Recording) -> frozenset[Head]:
     """Return all heads of a recorded model."""
     return frozenset(
         (kind, layer, head)
-        for kind in KINDS
+        for kind in recording.record.kinds
         for layer in recording.layers(kind)
         for head in range(1, recording.record.heads[kind] + 1)
     )
@@ -138,7 +138,7 @@ def survivors_of_choice(path: Union[str, Path], recording: Recording) -> frozens
         ) from None
     expected = {
         (kind, layer): recording.record.heads[kind]
-        for kind in KINDS
+        for kind in recording.record.kinds
         for layer in recording.layers(kind)
     }
     if sizes != expected:

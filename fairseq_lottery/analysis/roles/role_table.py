@@ -11,7 +11,8 @@ from fairseq_lottery.analysis.roles.role_labels import Head, RoleLabels, is_deta
 
 #: role -> its sign in grids; a single relation has no sign
 SIGNS = {
-    "local": "L", "delimiter": "E", "diagonal": "D", "block": "B", "alignment": "A",
+    "local": "L", "delimiter": "E", "cls": "C", "sep": "Z", "diagonal": "D", "block": "B",
+    "alignment": "A",
     "syntactic": "S", "syntactic-reverse": "R", "positional": "P", "rare-word": "W",
     "argmax-syntactic": "s", "argmax-syntactic-reverse": "r", "argmax-alignment": "a",
 }  # fmt: skip

@@ -17,19 +17,20 @@ from fairseq_lottery.analysis.arrays import Array
 _SHARES = np.linspace(0, 1, 513)[1:]
 
 
-def visible_keys(kind: str, queries: int, keys: int) -> Array:
-    """Return which keys each query word can attend to, bool (queries, keys + 1).
+def visible_keys(kind: str, queries: int, keys: int, ends: int = 1) -> Array:
+    """Return which keys each query word can attend to, bool (queries, keys + ends).
 
-    The last key is ``</s>``, which all queries see. In decoder self-attention a word sees itself
-    and the words before it.
+    Keys after the words are seen by all queries: ``</s>`` of a model with a decoder. In decoder
+    self-attention a word sees itself and the words before it.
 
     Args:
         kind: ``enc_self``, ``dec_self`` or ``enc_dec``.
         queries, keys: number of query words and of key words.
+        ends: number of keys after the words, as in ``Recording.ends``.
     """
-    visible = np.ones((queries, keys + 1), dtype=bool)
+    visible = np.ones((queries, keys + ends), dtype=bool)
     if kind == "dec_self":
-        visible[:, :-1] = np.tri(queries, keys, dtype=bool)
+        visible[:, :keys] = np.tri(queries, keys, dtype=bool)
     return visible
 
 

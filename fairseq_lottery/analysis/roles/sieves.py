@@ -1,23 +1,27 @@
 """Sieves: for each query word, the set of keys whose attention makes a head local, syntactic, ...
 
 A sieve is a function from a sentence to a bool matrix, (query words, key words + 1), whose last
-column is ``</s>``. ``SIEVES`` maps the names of the command to functions that build them.
+column is ``</s>``. In the recording of an encoder without a decoder it is (tokens, tokens): words,
+``<s>`` and ``</s>``. ``SIEVES`` maps the names of the command to functions that build them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable
 
 import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
-from fairseq_lottery.analysis.recording.recording import KINDS, PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import CLS, KINDS, SEP, Recording
 from fairseq_lottery.analysis.roles.labels.alignments import alignment_of_attention, read_alignment
-from fairseq_lottery.analysis.roles.labels.blocks import blocks_by_separator, read_boundaries
+from fairseq_lottery.analysis.roles.labels.blocks import (
+    blocks_between,
+    delimited_blocks,
+    read_boundaries,
+)
 from fairseq_lottery.analysis.roles.labels.dependencies import (
     has_relation,
     read_arcs,
@@ -25,91 +29,41 @@ from fairseq_lottery.analysis.roles.labels.dependencies import (
 )
 from fairseq_lottery.analysis.roles.sieve_keys import (
     block_keys,
-    delimiter_keys,
     diagonal_keys,
     linked_keys,
     local_keys,
+    marked_keys,
 )
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve, SieveSettings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options.own_code import load_own
 
 
-@dataclass(frozen=True)
-class Sieve:
-    """The sieve of one role.
-
-    Attributes:
-        role: name of the role.
-        kinds: kinds of attention that have it.
-        keys_of: kind, number of the sentence, number of query words, number of key words -> bool
-            (query words, key words + 1).
-        entropy: whether the score is multiplied by the entropy of the row.
-        is_linked: whether it links single words, so that the largest weight can be right or wrong.
-    """
-
-    role: str
-    kinds: tuple[str, ...]
-    keys_of: Callable[[str, int, int, int], Array]
-    entropy: bool = False
-    is_linked: bool = False
-
-
-@dataclass(frozen=True)
-class SieveSettings:
-    """What sieves are built from.
-
-    Attributes:
-        window: words on each side of the query word in the local sieve, which includes itself.
-        diagonal: largest distance of relative positions in the diagonal sieve.
-        entropy: whether block scores are multiplied by the entropy of the row, as published.
-        separator: word between the sentences of an example.
-        boundaries: side -> file of ``read_boundaries``.
-        parses: side -> CoNLL-U file.
-        relations: relations of the syntactic sieves; by default those of the papers that occur.
-        alignment: Pharaoh file, or folder of a recording of another model.
-        alignment_layer: see ``alignment_of_attention``.
-    """
-
-    window: int = 2
-    diagonal: float = 0.1
-    entropy: bool = False
-    separator: Optional[str] = None
-    boundaries: Mapping[str, Union[str, Path]] = field(default_factory=dict)
-    parses: Mapping[str, Union[str, Path]] = field(default_factory=dict)
-    relations: tuple[str, ...] = ()
-    alignment: Optional[Union[str, Path]] = None
-    alignment_layer: Optional[int] = None
-
-    def __post_init__(self) -> None:
-        if self.window < 0:
-            raise LotteryError(f"--window {self.window} is negative; 2 is two words on each side")
-        if not 0 < self.diagonal <= 1:
-            raise LotteryError(f"--diagonal {self.diagonal:g} is outside (0, 1]; 0.1 is a tenth")
-
-    @property
-    def sieves(self) -> tuple[str, ...]:
-        """Return the names of the sieves for which there are settings."""
-        has_blocks = self.separator is not None or self.boundaries
-        return (
-            *("local", "delimiter", "diagonal"),
-            *(("block",) if has_blocks else ()),
-            *(("syntactic",) if self.parses else ()),
-            *(("alignment",) if self.alignment is not None else ()),
-        )
-
-
 def _local(recording: Recording, settings: SieveSettings) -> list[Sieve]:
     def keys_of(kind: str, place: int, queries: int, keys: int) -> Array:
-        return local_keys(queries, keys, settings.window)
+        return local_keys(queries, keys, settings.window, recording.ends)
 
-    return [Sieve("local", ("enc_self", "dec_self"), keys_of)]
+    kinds = tuple(kind for kind in ("enc_self", "dec_self") if kind in recording.record.kinds)
+    return [Sieve("local", kinds, keys_of)]
 
 
-def _delimiter(recording: Recording, settings: SieveSettings) -> list[Sieve]:
+def _delimiter(
+    recording: Recording, settings: SieveSettings, role: str = "delimiter", text: str = ""
+) -> list[Sieve]:
+    """Return the sieve of all delimiters, or of those with a text."""
+    marks = {
+        side: [
+            np.append([token == text if text else not is_word for token, is_word in zip(*one)],
+                      [True] * recording.ends).astype(bool)
+            for one in zip(recording.tokens(side), recording.are_words(side))
+        ]
+        for side in recording.record.sides
+    }  # fmt: skip
+
     def keys_of(kind: str, place: int, queries: int, keys: int) -> Array:
-        return delimiter_keys(queries, keys)
+        return marked_keys(queries, marks[KINDS[kind][1]][place])
 
-    return [Sieve("delimiter", tuple(KINDS), keys_of)]
+    return [Sieve(role, recording.record.kinds, keys_of)]
 
 
 def _diagonal(recording: Recording, settings: SieveSettings) -> list[Sieve]:
@@ -120,18 +74,27 @@ def _diagonal(recording: Recording, settings: SieveSettings) -> list[Sieve]:
 
 
 def block_numbers(recording: Recording, settings: SieveSettings) -> dict[str, list[Array]]:
-    """Return side -> the number of the sentence of each word, for each example.
+    """Return side -> the number of the sentence of each token, for each example.
 
     A side without any example of two sentences is left out.
 
     Raises:
         LotteryError: no example has two sentences, or a file of boundaries is malformed.
     """
-    numbers = {side: read_boundaries(p, recording, side) for side, p in settings.boundaries.items()}
-    for side in PARTS:
-        if settings.separator is not None and side not in numbers:
-            words = recording.words(side)
-            numbers[side] = [blocks_by_separator(one, settings.separator) for one in words]
+    numbers = {
+        side: read_boundaries(path, recording, side) for side, path in settings.boundaries.items()
+    }
+    for side in recording.record.sides:
+        if side in numbers:
+            continue
+        if settings.separator is not None:
+            tokens = recording.tokens(side)
+            numbers[side] = [
+                blocks_between(np.array([token == settings.separator for token in one], dtype=bool))
+                for one in tokens
+            ]
+        elif recording.record.is_encoder:
+            numbers[side] = delimited_blocks(recording)
     blocks = {
         side: sentences
         for side, sentences in numbers.items()
@@ -139,8 +102,8 @@ def block_numbers(recording: Recording, settings: SieveSettings) -> dict[str, li
     }
     if not blocks:
         raise LotteryError(
-            "no example has two sentences by --separator or the boundaries; leave the sieve block"
-            " out"
+            "no example has two sentences by its delimiters, --separator or the boundaries; leave"
+            " the sieve block out"
         )
     return blocks
 
@@ -150,14 +113,15 @@ def _block(recording: Recording, settings: SieveSettings) -> list[Sieve]:
 
     def keys_of(kind: str, place: int, queries: int, keys: int) -> Array:
         own, other = KINDS[kind]
-        return block_keys(numbers[own][place], numbers[other][place])
+        return block_keys(numbers[own][place], numbers[other][place], recording.ends)
 
-    kinds = tuple(kind for kind, sides in KINDS.items() if set(sides) <= set(numbers))
+    kinds = tuple(kind for kind in recording.record.kinds if set(KINDS[kind]) <= set(numbers))
     return [Sieve("block", kinds, keys_of, entropy=settings.entropy)]
 
 
 def _syntactic(recording: Recording, settings: SieveSettings) -> list[Sieve]:
     arcs = {side: read_arcs(path, recording, side) for side, path in settings.parses.items()}
+    places = {side: list(map(np.flatnonzero, recording.are_words(side))) for side in arcs}
     kinds = {kind: own for kind, (own, other) in KINDS.items() if own == other and own in arcs}
     pooled = select_relations([one for by_side in arcs.values() for one in by_side],
                               settings.relations)  # fmt: skip
@@ -167,20 +131,22 @@ def _syntactic(recording: Recording, settings: SieveSettings) -> list[Sieve]:
             names = pooled if relation is None else [relation]
             links = {
                 kind: [
-                    np.array(
-                        [
-                            (head, dependent) if is_reverse else (dependent, head)
-                            for dependent, head, label in sentence
-                            if any(has_relation(label, name) for name in names)
-                        ],
-                        dtype=np.int64,
-                    ).reshape(-1, 2)
-                    for sentence in arcs[side]
+                    words[
+                        np.array(
+                            [
+                                (head, dependent) if is_reverse else (dependent, head)
+                                for dependent, head, label in sentence
+                                if any(has_relation(label, name) for name in names)
+                            ],
+                            dtype=np.int64,
+                        ).reshape(-1, 2)
+                    ]
+                    for sentence, words in zip(arcs[side], places[side])
                 ]
                 for kind, side in kinds.items()
             }
             name = role if relation is None else f"{role}:{relation}"
-            sieves.append(_linked(name, links))
+            sieves.append(_linked(recording, name, links))
     return sieves
 
 
@@ -191,25 +157,40 @@ def _alignment(recording: Recording, settings: SieveSettings) -> list[Sieve]:
         links = alignment_of_attention(teacher, recording, settings.alignment_layer)
     else:
         links = read_alignment(path, recording)
-    return [_linked("alignment", {"enc_dec": links})]
+    return [_linked(recording, "alignment", {"enc_dec": links})]
 
 
-def _linked(role: str, links: Mapping[str, Sequence[Array]]) -> Sieve:
+def _linked(recording: Recording, role: str, links: Mapping[str, Sequence[Array]]) -> Sieve:
     def keys_of(kind: str, place: int, queries: int, keys: int) -> Array:
-        return linked_keys(queries, keys, links[kind][place])
+        return linked_keys(queries, keys, links[kind][place], recording.ends)
 
     return Sieve(role, tuple(links), keys_of, is_linked=True)
 
 
+#: names of sieves, in the order of the default: of models with a decoder, and of encoders
+_WITH_DECODER = ("local", "delimiter", "diagonal", "block", "syntactic", "alignment")
+_ENCODER = ("local", "delimiter", "cls", "sep", "block", "syntactic")
 #: name -> function that builds the sieves of that name, and the inputs one of which it requires
 SIEVES: dict[str, tuple[Callable[[Recording, SieveSettings], list[Sieve]], tuple[str, ...]]] = {
     "local": (_local, ()),
     "delimiter": (_delimiter, ()),
+    "cls": (partial(_delimiter, role="cls", text=CLS), ()),
+    "sep": (partial(_delimiter, role="sep", text=SEP), ()),
     "diagonal": (_diagonal, ()),
     "block": (_block, ("separator", "source-boundaries")),
     "syntactic": (_syntactic, ("source-conllu", "target-conllu")),
     "alignment": (_alignment, ("alignment",)),
 }
+
+
+def possible_sieves(recording: Recording, settings: SieveSettings) -> tuple[str, ...]:
+    """Return the names of the sieves that a recording can have with some settings."""
+    complete = {name for name, (_, inputs) in SIEVES.items() if not inputs} | {*settings.labelled}
+    if not recording.record.is_encoder:
+        return tuple(name for name in _WITH_DECODER if name in complete)
+    if any(one.max(initial=-1) > 0 for one in delimited_blocks(recording)):
+        complete.add("block")
+    return tuple(name for name in _ENCODER if name in complete)
 
 
 def build_sieves(
@@ -219,13 +200,14 @@ def build_sieves(
 
     Args:
         names: keys of ``SIEVES``, or functions of the user as ``package.module:function``, which
-            take the recording and the settings and return sieves.
+            take the recording and the settings and return sieves. Empty for all that are possible.
 
     Raises:
         LotteryError: a name is unknown, or its settings are missing or malformed.
     """
     builders: list[Callable[[Recording, SieveSettings], list[Sieve]]] = []
-    for name in dict.fromkeys(names):
+    possible = possible_sieves(recording, settings)
+    for name in dict.fromkeys(names or possible):
         if ":" in name:
             builders.append(partial(_own_sieves, name, load_own("sieve", name)))
         elif name not in SIEVES:
@@ -233,12 +215,21 @@ def build_sieves(
                 f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}, or your own as"
                 " package.module:function"
             )
-        elif name not in settings.sieves:
-            flags = " or ".join(f"--{one}" for one in SIEVES[name][1])
-            raise LotteryError(f"the sieve {name} requires {flags}")
+        elif name not in possible:
+            raise LotteryError(_why_impossible(recording, name))
         else:
             builders.append(SIEVES[name][0])
     return [sieve for build in builders for sieve in build(recording, settings)]
+
+
+def _why_impossible(recording: Recording, name: str) -> str:
+    is_encoder = recording.record.is_encoder
+    if name not in (_ENCODER if is_encoder else _WITH_DECODER):
+        kind = "a model with a decoder" if is_encoder else "an encoder without a decoder"
+        return f"the sieve {name} requires {kind}, unlike the model of {recording.folder}"
+    flags = " or ".join(f"--{one}" for one in SIEVES[name][1])
+    pairs = "examples of two sentences, or " if is_encoder and name == "block" else ""
+    return f"the sieve {name} requires {pairs}{flags}"
 
 
 def _own_sieves(

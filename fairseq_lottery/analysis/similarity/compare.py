@@ -18,7 +18,7 @@ from fairseq_lottery.analysis.compute import (
     select_measures,
 )
 from fairseq_lottery.analysis.model_file import ModelFile
-from fairseq_lottery.analysis.recording.recording import PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.results import Results
 from fairseq_lottery.analysis.similarity.neurons import best_matches
@@ -93,7 +93,7 @@ def _labels(models: Sequence[Input]) -> list[str]:
 
 def _collect_bests(model: Input, other: Input, bests: Bests) -> None:
     assert isinstance(model, Recording) and isinstance(other, Recording)
-    for part in PARTS.values():
+    for part in model.record.parts:
         for (layer, other_layer), pair in layer_pairs(model, other, part).items():
             if layer == other_layer and pair.varies:
                 bests.setdefault((part, layer), []).append(best_matches(pair).correlations)

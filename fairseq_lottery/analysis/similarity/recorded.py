@@ -10,7 +10,7 @@ import numpy as np
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import (
     KINDS,
-    PARTS,
+    SIDES,
     Recording,
     refuse_other_words,
 )
@@ -49,8 +49,7 @@ def layer_pairs(first: Recording, second: Recording, part: str) -> dict[tuple[in
     Raises:
         LotteryError: the recordings have different words, or activations are not finite.
     """
-    side = next(side for side, of in PARTS.items() if of == part)
-    refuse_other_words(first, second, side)
+    refuse_other_words(first, second, SIDES[part])
 
     def compute() -> dict[tuple[int, int], LayerPair]:
         own, others = moments(first, part), moments(second, part)

@@ -85,11 +85,11 @@ def _refuse_sieves(settings: Settings) -> None:
     """Refuse unknown sieves, and those whose labels are missing, before anything is recorded."""
     from fairseq_lottery.analysis.roles.sieves import SIEVES
 
-    complete = _role_sieves(settings).settings.sieves
+    labelled = _role_sieves(settings).settings.labelled
     for name in settings.sieves:
         if name not in SIEVES:
             raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
-        if name not in complete:
+        if SIEVES[name][1] and name not in labelled:
             labels = [f"{one}=FILE" for one in SIEVES[name][1] if one in ROLE_LABELS]
             raise LotteryError(f"the sieve {name} requires labels: {' or '.join(labels)}")
 
@@ -123,7 +123,7 @@ _OF_PROBE = ("measure", "seed", "value")
 def _role_sieves(settings: Settings) -> RoleSieves:
     """Return the sieves of a sweep, with its labels."""
     from fairseq_lottery.analysis.roles.rows.role_rows import RoleSieves
-    from fairseq_lottery.analysis.roles.sieves import SieveSettings
+    from fairseq_lottery.analysis.roles.sieve_settings import SieveSettings
 
     labels: dict[str, Path] = {n: Path(f) for n, f in settings.labels.items() if n in ROLE_LABELS}
     stated = SieveSettings(

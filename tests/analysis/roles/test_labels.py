@@ -5,7 +5,7 @@ import pytest
 from analysis.written_recordings import write_maps
 
 from fairseq_lottery.analysis.roles.labels.alignments import alignment_of_attention, read_alignment
-from fairseq_lottery.analysis.roles.labels.blocks import blocks_by_separator, read_boundaries
+from fairseq_lottery.analysis.roles.labels.blocks import blocks_between, read_boundaries
 from fairseq_lottery.analysis.roles.labels.dependencies import (
     has_relation,
     read_arcs,
@@ -116,9 +116,10 @@ def test_the_alignment_of_another_model_is_the_largest_mean_of_its_heads(tmp_pat
 
 
 def test_separators_belong_to_no_block_and_empty_blocks_do_not_count():
-    assert blocks_by_separator("a b | c".split(), "|").tolist() == [0, 0, -1, 1]
-    assert blocks_by_separator("| a | | b |".split(), "|").tolist() == [-1, 0, -1, -1, 1, -1]
-    assert blocks_by_separator(["a"], "|").tolist() == [0]
+    assert blocks_between(np.array([0, 0, 1, 0], dtype=bool)).tolist() == [0, 0, -1, 1]
+    marks = np.array([1, 0, 1, 1, 0, 1], dtype=bool)
+    assert blocks_between(marks).tolist() == [-1, 0, -1, -1, 1, -1]
+    assert blocks_between(np.zeros(1, dtype=bool)).tolist() == [0]
 
 
 def test_boundaries_are_first_words(tmp_path):

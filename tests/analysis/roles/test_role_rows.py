@@ -12,7 +12,8 @@ from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
 from fairseq_lottery.analysis.roles.rows.pattern_rows import pattern_rows
 from fairseq_lottery.analysis.roles.rows.sieve_rows import RoleRule, sieve_rows, sieve_scores_of
 from fairseq_lottery.analysis.roles.sieve_keys import linked_keys
-from fairseq_lottery.analysis.roles.sieves import Sieve, SieveSettings, build_sieves
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve, SieveSettings
+from fairseq_lottery.analysis.roles.sieves import build_sieves
 from fairseq_lottery.errors import LotteryError
 
 SOURCE = ["a b c d e f g h", "b a d c f", "h g f e d c b a a", "c d", "d e f a"]
@@ -25,7 +26,7 @@ def opened(tmp_path, name="r", **more):
 
 
 def standard(recording):
-    return build_sieves(recording, SETTINGS.sieves, SETTINGS)
+    return build_sieves(recording, (), SETTINGS)
 
 
 def values(rows, **columns):

@@ -8,12 +8,13 @@ from analysis.written_recordings import write_maps
 
 from fairseq_lottery.analysis.roles.sieve_keys import (
     block_keys,
-    delimiter_keys,
     diagonal_keys,
     linked_keys,
     local_keys,
+    marked_keys,
 )
-from fairseq_lottery.analysis.roles.sieves import Sieve, SieveSettings, build_sieves
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve, SieveSettings
+from fairseq_lottery.analysis.roles.sieves import build_sieves
 from fairseq_lottery.errors import LotteryError
 
 
@@ -22,8 +23,8 @@ def test_the_default_window_has_five_words_and_no_end():
     assert local_keys(7, 7)[0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
 
 
-def test_the_delimiter_is_the_last_key_only():
-    assert delimiter_keys(2, 3).tolist() == [[0, 0, 0, 1]] * 2
+def test_marked_keys_are_those_of_every_query():
+    assert marked_keys(2, [1, 0, 0, 1]).tolist() == [[1, 0, 0, 1]] * 2
 
 
 def test_the_diagonal_follows_relative_positions():
@@ -78,7 +79,7 @@ def test_sieves_of_all_names_are_built_from_their_settings(recording, tmp_path):
         parses={"source": tmp_path / "tree"}, alignment=tmp_path / "align",
     )  # fmt: skip
     (tmp_path / "b").write_text("0 3\n0 1 2\n")
-    sieves = {one.role: one for one in build_sieves(recording, settings.sieves, settings)}
+    sieves = {one.role: one for one in build_sieves(recording, (), settings)}
     assert list(sieves) == [
         *("local", "delimiter", "diagonal", "block"),
         *("syntactic", "syntactic:nsubj", "syntactic:amod"),
@@ -116,7 +117,7 @@ def test_a_sieve_of_the_user_is_imported(recording, monkeypatch):
     [
         (["global"], {}, "sieve 'global' is unknown"),
         (["syntactic"], {}, "requires --source-conllu"),
-        (["block"], {"separator": "###"}, "no example has two sentences by --separator"),
+        (["block"], {"separator": "###"}, "no example has two sentences by"),
         ([], {"window": -1}, "--window -1"),
         ([], {"diagonal": 0.0}, "--diagonal 0"),
     ],

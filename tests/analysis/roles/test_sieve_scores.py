@@ -11,10 +11,10 @@ from small import PROPERTY
 
 from fairseq_lottery.analysis.roles.sieve_keys import (
     block_keys,
-    delimiter_keys,
     diagonal_keys,
     linked_keys,
     local_keys,
+    marked_keys,
 )
 from fairseq_lottery.analysis.roles.sieve_scores import (
     reachable_score,
@@ -66,7 +66,7 @@ def test_a_dependent_does_not_see_a_later_head_in_the_decoder():
 
 SIEVES = {
     "local": lambda q, k: local_keys(q, k),
-    "delimiter": lambda q, k: delimiter_keys(q, k),
+    "delimiter": lambda q, k: marked_keys(q, [0] * k + [1]),
     "diagonal": lambda q, k: diagonal_keys(q, k),
     "block": lambda q, k: block_keys(np.arange(q) * 2 // q, np.arange(k) * 2 // k),
     "linked": lambda q, k: linked_keys(q, k, np.array([[q - 1, 0], [q // 2, k // 2]])),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Union
 
@@ -15,14 +14,25 @@ from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.errors import LotteryError
 
 
-def blocks_by_separator(words: Sequence[str], separator: str) -> Array:
-    """Return the number of the sentence of each word, from 0; -1 for separators."""
-    is_separator = np.array([word == separator for word in words], dtype=bool)
-    blocks = np.full(len(words), -1)
+def blocks_between(is_separator: Array) -> Array:
+    """Return the number of the sentence of each token, from 0; -1 for separators.
+
+    Args:
+        is_separator: which tokens separate sentences, bool.
+    """
+    blocks = np.full(len(is_separator), -1)
     blocks[~is_separator] = np.unique(np.cumsum(is_separator)[~is_separator], return_inverse=True)[
         1
     ]
     return blocks
+
+
+def delimited_blocks(recording: Recording) -> list[Array]:
+    """Return the number of the sentence of each token of an encoder's examples; -1 of delimiters.
+
+    Sentences are what ``<s>`` and ``</s>`` separate.
+    """
+    return [blocks_between(~are_words) for are_words in recording.are_words("source")]
 
 
 def read_boundaries(path: Union[str, Path], recording: Recording, side: str) -> list[Array]:
@@ -31,7 +41,7 @@ def read_boundaries(path: Union[str, Path], recording: Recording, side: str) -> 
     ``0 7 15`` says that an example has three sentences, the second one from its eighth word.
 
     Returns:
-        The number of the sentence of each word, for each recorded example.
+        The number of the sentence of each token, for each recorded example; -1 for delimiters.
 
     Raises:
         LotteryError: the file cannot be read, its lines do not pair with the examples, or a number
@@ -39,7 +49,8 @@ def read_boundaries(path: Union[str, Path], recording: Recording, side: str) -> 
     """
     lines = select_recorded(path, label_lines(path), recording)
     blocks = []
-    for place, (line, count) in enumerate(zip(lines, recording.lengths(side).tolist())):
+    for place, (line, are_words) in enumerate(zip(lines, recording.are_words(side))):
+        count = int(are_words.sum())
         numbers = [whole_number(field) for field in line.split()]
         starts = [number for number in numbers if number is not None]
         if starts != numbers or starts != sorted({0, *starts}) or starts[-1] >= count:
@@ -47,5 +58,7 @@ def read_boundaries(path: Union[str, Path], recording: Recording, side: str) -> 
                 f"{path}: {line[:60]!r} of example {recording.record.sentences[place] + 1} must be"
                 f" increasing numbers of words, from 0 to at most {count - 1}"
             )
-        blocks.append(np.searchsorted(starts, np.arange(count), side="right") - 1)
+        of_tokens = np.full(len(are_words), -1)
+        of_tokens[are_words] = np.searchsorted(starts, np.arange(count), side="right") - 1
+        blocks.append(of_tokens)
     return blocks

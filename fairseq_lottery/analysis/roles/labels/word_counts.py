@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Union
 
 from fairseq_lottery.analysis.labels.label_lines import label_lines, whole_number
-from fairseq_lottery.analysis.recording.recording import PARTS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.errors import LotteryError
 
 
@@ -24,7 +24,7 @@ def read_frequencies(path: Union[str, Path], recording: Recording) -> dict[str, 
         if not word or frequency is None:
             raise LotteryError(f"{path}: line {number} is {line[:40]!r}, expected WORD COUNT")
         counts[word] = frequency
-    for side in PARTS:
+    for side in recording.record.sides:
         words = {word for sentence in recording.words(side) for word in sentence}
         if 2 * len(words & counts.keys()) >= len(words):
             return counts

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
+import numpy as np
+
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import argmax_roles
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
 from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
-from fairseq_lottery.analysis.roles.sieves import Sieve
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve
 
 
 def argmax_rows(
@@ -28,7 +30,8 @@ def argmax_rows(
     Args:
         frequencies: word -> how often it occurs; by default in the words of the recording.
     """
-    for kind, (own, other) in KINDS.items():
+    for kind in recording.record.kinds:
+        own, other = KINDS[kind]
         causal = kind == "dec_self"
         words = recording.words(other)
         counts = argmax_roles.word_frequencies(words) if frequencies is None else frequencies
@@ -42,7 +45,7 @@ def argmax_rows(
             if sieve.is_linked and kind in sieve.kinds
         }
         for layer in recording.layers(kind):
-            maps = recording.attention(kind, layer)
+            maps = _word_maps(recording, kind, layer)
             best = [argmax_roles.largest_keys(one) for one in maps]
             heads = head_rows(recording, kind, layer)
             values = argmax_roles.confidence(maps)
@@ -91,9 +94,30 @@ def _linked_rows(
         yield has_role(row, bool(shares[head] >= baseline + argmax_roles.LINKED))
 
 
+def _word_maps(recording: Recording, kind: str, layer: int) -> Sequence[Array]:
+    """Return the attention of each sentence, (heads, query words, key words + 1).
+
+    The last key is ``</s>``; in a model without a decoder, all delimiters together.
+    """
+    maps = recording.attention(kind, layer)
+    if not recording.record.is_encoder:
+        return maps
+    own, other = map(recording.are_words, KINDS[kind])
+    return [
+        np.concatenate(
+            [one[:, rows][:, :, columns], one[:, rows][:, :, ~columns].sum(axis=2, keepdims=True)],
+            axis=2,
+        )
+        for one, rows, columns in zip(maps, own, other)
+    ]
+
+
 def _links(recording: Recording, kind: str, sieve: Sieve) -> list[Array]:
     links = []
+    sides = [recording.are_words(side) for side in KINDS[kind]]
     for place, (queries, keys) in enumerate(sentence_sizes(recording, kind)):
-        cells = sieve.keys_of(kind, place, queries, keys) & visible_keys(kind, queries, keys)
-        links.append(cells[:, :-1])
+        cells = sieve.keys_of(kind, place, queries, keys)
+        cells = cells & visible_keys(kind, queries, keys, recording.ends)
+        rows, columns = (one[place] for one in sides)
+        links.append(cells[:, :keys][rows][:, columns])
     return links

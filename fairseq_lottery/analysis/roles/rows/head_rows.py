@@ -26,9 +26,9 @@ def head_rows(recording: Recording, kind: str, layer: int) -> list[tuple[int, Ro
 
 
 def sentence_sizes(recording: Recording, kind: str) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of query words and of key words of each sentence."""
+    """Yield the numbers of query tokens and of key tokens of each sentence."""
     own, other = KINDS[kind]
-    yield from zip(recording.lengths(own).tolist(), recording.lengths(other).tolist())
+    yield from zip(recording.token_counts(own).tolist(), recording.token_counts(other).tolist())
 
 
 def has_role(row: Row, has_it: bool, threshold: Optional[float] = None) -> Row:

@@ -8,13 +8,13 @@ from typing import Optional
 import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
-from fairseq_lottery.analysis.recording.recording import KINDS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles import patterns
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, head_rows, sentence_sizes
 from fairseq_lottery.analysis.roles.sieve_keys import diagonal_keys, local_keys
 from fairseq_lottery.analysis.roles.sieve_scores import visible_keys
-from fairseq_lottery.analysis.roles.sieves import Sieve
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve
 
 
 def pattern_rows(
@@ -30,7 +30,7 @@ def pattern_rows(
         blocks: the block sieve; None for single sentences.
         weighted: take weights multiplied by the norms of their values.
     """
-    for kind in KINDS:
+    for kind in recording.record.kinds:
         sizes = list(sentence_sizes(recording, kind))
         for layer in recording.layers(kind):
             total = np.zeros((3, recording.record.heads[kind]))
@@ -41,8 +41,8 @@ def pattern_rows(
                     block = blocks.keys_of(kind, place, queries, keys)
                 total += patterns.pattern_masses(
                     maps[place],
-                    visible_keys(kind, queries, keys),
-                    band_of(kind, queries, keys),
+                    visible_keys(kind, queries, keys, recording.ends),
+                    band_of(kind, queries, keys, recording.ends),
                     block,
                 )
             masses = total / len(sizes)
@@ -60,8 +60,8 @@ def _pattern_rows(row: Row, masses: Sequence[float], weighted: bool) -> Iterator
         yield has_role(role, name == own)
 
 
-def band_of(kind: str, queries: int, keys: int) -> Array:
-    """Return the cells of the diagonal: at most one word away, (queries, keys + 1)."""
+def band_of(kind: str, queries: int, keys: int, ends: int = 1) -> Array:
+    """Return the cells of the diagonal: at most one token away, (queries, keys + ends)."""
     if kind == "enc_dec":
         return diagonal_keys(queries, keys, 1 / keys)
-    return local_keys(queries, keys, 1)
+    return local_keys(queries, keys, 1, ends)

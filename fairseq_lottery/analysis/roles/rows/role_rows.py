@@ -13,7 +13,8 @@ from fairseq_lottery.analysis.roles.role_labels import RoleLabels
 from fairseq_lottery.analysis.roles.rows.argmax_rows import argmax_rows
 from fairseq_lottery.analysis.roles.rows.pattern_rows import pattern_rows
 from fairseq_lottery.analysis.roles.rows.sieve_rows import RoleRule, sieve_rows
-from fairseq_lottery.analysis.roles.sieves import Sieve, SieveSettings, build_sieves
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve, SieveSettings
+from fairseq_lottery.analysis.roles.sieves import build_sieves
 
 
 def role_rows(
@@ -56,7 +57,7 @@ class RoleSieves:
         """Return the rows of a measure of ``role_rows``, which measures share."""
         key = "roles", repr(self), measure
         if key not in recording.shared:
-            sieves = build_sieves(recording, self.names or self.settings.sieves, self.settings)
+            sieves = build_sieves(recording, self.names, self.settings)
             recording.shared[key] = list(role_rows(recording, sieves)[measure])
         rows: Sequence[Row] = recording.shared[key]
         return rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairseq_lottery.analysis.arrays import Array
-from fairseq_lottery.analysis.recording.recording import KINDS, Recording
+from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
 from fairseq_lottery.analysis.roles.role_tests import THRESHOLDS, corrected, threshold_tests
 from fairseq_lottery.analysis.roles.rows.head_rows import SCORE, has_role, sentence_sizes
@@ -17,7 +17,7 @@ from fairseq_lottery.analysis.roles.sieve_scores import (
     sentence_scores,
     visible_keys,
 )
-from fairseq_lottery.analysis.roles.sieves import Sieve
+from fairseq_lottery.analysis.roles.sieve_settings import Sieve
 from fairseq_lottery.errors import LotteryError
 
 
@@ -77,7 +77,7 @@ def sieve_scores_of(
         LotteryError: a sieve is empty in all sentences.
     """
     results = []
-    for kind in KINDS:
+    for kind in recording.record.kinds:
         own = [sieve for sieve in sieves if kind in sieve.kinds]
         if not own:
             continue
@@ -85,7 +85,7 @@ def sieve_scores_of(
         scores: list[dict[int, list[Array]]] = [{n: [] for n in layers} for _ in own]
         reachable: list[list[float]] = [[] for _ in own]
         for place, (queries, keys) in enumerate(sentence_sizes(recording, kind)):
-            visible = visible_keys(kind, queries, keys)
+            visible = visible_keys(kind, queries, keys, recording.ends)
             for number, sieve in enumerate(own):
                 cells = sieve.keys_of(kind, place, queries, keys)
                 bound = reachable_score(cells, visible, sieve.entropy)
