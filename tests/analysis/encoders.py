@@ -66,8 +66,9 @@ def pair_task(folder, first, second=None, labels=None):
         if lines is not None:
             write_lines(folder / name / "valid", lines, symbols)
     cfg = SentencePredictionConfig(
-        data=str(folder), num_classes=2, init_token=0, separator_token=2, max_positions=62
-    )
+        data=str(folder), num_classes=2, init_token=0, separator_token=2, max_positions=62,
+        regression_target=False, classification_head_name="sentence_classification_head",
+    )  # fmt: skip
     cfg.seed = 1
     task = SentencePredictionTask.setup_task(cfg)
     task.load_dataset("valid")

@@ -43,7 +43,7 @@ def test_the_weights_are_the_softmax_of_queries_and_keys():
 
 def test_confidence_is_the_mean_of_the_largest_weight():
     model, batch, seen = transformer(), sentences(4), {}
-    found = confidence(model, anatomy(model), [batch], eos=2, pad=1)["heads"]
+    found = confidence(model, anatomy(model), [batch], ignored=(0, 2, 1))["heads"]
     with watched_heads(model, anatomy(model).heads, seen.__setitem__):
         source, previous = run(model, batch)
     for name, weights in seen.items():
@@ -67,7 +67,7 @@ def test_an_even_head_has_the_confidence_of_its_length():
     gates = Gates(model, anatomy(model))
     gates.set(ComponentMask(anatomy(model), {"heads": {NAME: [2]}}, "uniform"))
     with gates.attached():
-        found = confidence(model, anatomy(model), [batch], eos=2, pad=1)["heads"]
+        found = confidence(model, anatomy(model), [batch], ignored=(0, 2, 1))["heads"]
     length = int((batch["net_input"]["src_tokens"] != 1).sum())
     assert float(found[NAME][2]) == pytest.approx(1 / length, abs=1e-6)
     assert float(found[NAME][1]) > 1 / length
@@ -76,7 +76,7 @@ def test_an_even_head_has_the_confidence_of_its_length():
 def test_no_data():
     model = copy.deepcopy(transformer())
     with pytest.raises(LotteryError, match="no examples"):
-        confidence(model, anatomy(model), [], eos=2, pad=1)
+        confidence(model, anatomy(model), [], ignored=(0, 2, 1))
 
 
 def test_a_decoder_that_looks_at_both_sides_at_once_is_refused():
@@ -84,4 +84,4 @@ def test_a_decoder_that_looks_at_both_sides_at_once_is_refused():
     with pytest.raises(
         LotteryError, match="decoder.layers.0.self_attn attends to source and target"
     ):
-        confidence(model, anatomy(model), [sentences()], eos=2, pad=1)
+        confidence(model, anatomy(model), [sentences()], ignored=(0, 2, 1))

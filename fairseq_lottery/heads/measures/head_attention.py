@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Optional
 
 import torch
@@ -49,13 +49,16 @@ def mean_over_queries(anatomy: Anatomy, rows: Iterable[tuple[str, Tensor, Tensor
 
 
 def confidence(
-    model: nn.Module, anatomy: Anatomy, batches: Iterable[Any], eos: int, pad: int
+    model: nn.Module, anatomy: Anatomy, batches: Iterable[Any], ignored: Collection[int]
 ) -> Scores:
     """Return the mean over query tokens of a head's largest attention weight.
 
-    It is the confidence of Voita et al. 2019, section 4. Queries and keys that are ``</s>`` do not
-    count, including the first ones of fairseq's decoder inputs; nor do queries that attend to no
-    other key.
+    It is the confidence of Voita et al. 2019, section 4. Queries and keys that are ``<s>`` or
+    ``</s>`` do not count, including the first ones of fairseq's decoder inputs; nor do queries that
+    attend to no other key.
+
+    Args:
+        ignored: numbers of ``<s>``, ``</s>`` and padding.
 
     Raises:
         LotteryError: there are no examples, or a decoder attends to source and target at once.
@@ -64,7 +67,7 @@ def confidence(
     def largest() -> Iterator[tuple[str, Tensor, Tensor]]:
         for batch in batches:
             latest, tokens = attention_of(model, anatomy, batch)
-            real = {side: (one != eos) & (one != pad) for side, one in tokens.items()}
+            real = {side: _is_none_of(one, ignored) for side, one in tokens.items()}
             for name, weights in latest.items():
                 queries = real[name.partition(".")[0]]
                 keys = real["encoder"] if name.endswith("encoder_attn") else queries
@@ -77,3 +80,7 @@ def confidence(
                 yield name, best, queries & (best > 0).any(dim=0)
 
     return mean_over_queries(anatomy, largest())
+
+
+def _is_none_of(tokens: Tensor, ignored: Collection[int]) -> Tensor:
+    return torch.stack([tokens != number for number in ignored]).all(dim=0)

@@ -41,10 +41,10 @@ class LoadedHeads(LoadedModel):
         return gates
 
     @property
-    def ignored(self) -> tuple[int, int]:
-        """Numbers of ``</s>`` and padding, which are the same in all dictionaries of fairseq."""
+    def ignored(self) -> tuple[int, int, int]:
+        """Numbers of ``<s>``, ``</s>`` and padding, the same in all dictionaries of fairseq."""
         dictionary = next(iter(self.evaluation.dictionaries.values()))
-        return dictionary.eos(), dictionary.pad()
+        return dictionary.bos(), dictionary.eos(), dictionary.pad()
 
     def learned(self) -> Mapping[str, Tensor]:
         """Return the parameters of the learned gates in a checkpoint, by kind."""

@@ -82,7 +82,7 @@ def measure_changes(
     if measure == "importance":
         both = (measure_importance(one, sample, per=per, normalise=True) for one in (after, before))
         return difference(*({"heads": scores["heads"]} for scores in both))
-    models, pad = (before.model, after.model), after.ignored[1]
+    models, pad = (before.model, after.model), after.ignored[-1]
     return attention_change(*models, after.anatomy, sample.batches(after), pad)
 
 

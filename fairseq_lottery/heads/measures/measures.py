@@ -36,7 +36,7 @@ class MeasureInput:
             ``gates.attached()``.
         batches: () -> fairseq's batches of all examples, on the model's device.
         loss: (model, batch) -> summed loss, its tokens, its sentences.
-        ignored: tokens that ``confidence`` ignores: ``</s>`` and padding.
+        ignored: tokens that ``confidence`` ignores: ``<s>``, ``</s>`` and padding.
         per: a name of ``PER``, for gradients.
         learned: () -> kind -> parameter of each learned gate, in the anatomy's order.
     """
@@ -47,7 +47,7 @@ class MeasureInput:
     gates: Gates
     batches: Callable[[], Iterator[Any]]
     loss: Loss
-    ignored: tuple[int, int]
+    ignored: tuple[int, ...]
     per: str
     learned: Callable[[], Mapping[str, Tensor]]
 
@@ -63,7 +63,7 @@ def gradient(inputs: MeasureInput) -> Scores:
 def confidence(inputs: MeasureInput) -> Scores:
     """Score heads by confidence, see ``head_attention.confidence``: Voita et al. 2019."""
     with inputs.gates.attached():
-        return attention_confidence(inputs.model, inputs.anatomy, inputs.batches(), *inputs.ignored)
+        return attention_confidence(inputs.model, inputs.anatomy, inputs.batches(), inputs.ignored)
 
 
 def gates(inputs: MeasureInput) -> Scores:
