@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from forking import python
-from preparation.sources import OFFICIAL, load_sources
+from preparation.wmt14.pair_sources import OFFICIAL, load_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "wmt14"

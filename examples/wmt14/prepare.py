@@ -9,22 +9,22 @@ Broken off at any point, the same command goes on with what is missing.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Optional
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of the shared modules
+
+from preparation.command import add_common, parser_of, positive, require, versions
 from preparation.download import Downloads
 from preparation.ledger import FILE, Ledger
-from preparation.plan import RESULTS, Job
-from preparation.sources import OFFICIAL, load_sources
+from preparation.wmt14.pair_sources import OFFICIAL, load_sources
+from preparation.wmt14.plan import RESULTS, Job
 
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.files import alone_in
 
 PAIRS = ("en-de", "en-fr")
-PACKAGES = ("fairseq", "fairseq-fixed", "fairseq-lottery", "sacremoses", "sentencepiece", "torch")
 
 
 def main(arguments: Optional[list[str]] = None) -> None:
@@ -46,7 +46,7 @@ def prepare(args: argparse.Namespace) -> None:
         raise LotteryError(f"Google has no archive for {args.pair}; use --bpe sentencepiece")
     if args.archive and not google:
         raise LotteryError("--archive is Google's archive; add --bpe google")
-    _require("fairseq", *(() if google else ("sacremoses", "sentencepiece")))
+    require("fairseq", *(() if google else ("sacremoses", "sentencepiece")))
     settings = {"pair": args.pair, "bpe": args.bpe, "sources": sources.digest}
     if not google:
         settings |= {"vocabulary": args.vocabulary, "sample": args.sample}
@@ -55,7 +55,7 @@ def prepare(args: argparse.Namespace) -> None:
         downloads = args.out / "downloads"
         downloads.mkdir(exist_ok=True)
         local = ((sources.google["train"].name, args.archive),) if args.archive else ()
-        ledger = Ledger(out, settings, _versions())
+        ledger = Ledger(out, settings, versions())
         source, target = args.pair.split("-")
         job = Job(
             out=out,
@@ -79,64 +79,26 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("pair", choices=PAIRS)
-    parser.add_argument("--out", type=Path, required=True, help="folder of all that is written")
+    add_common(parser, OFFICIAL)
     parser.add_argument("--bpe", choices=("sentencepiece", "google"), default="sentencepiece")
-    parser.add_argument("--mirror", metavar="URL", help="a folder with the same archives")
-    parser.add_argument(
-        "--sources",
-        metavar="FILE",
-        default=str(OFFICIAL),
-        help="description of the archives, a file or an address (default: sources.json)",
-    )
     parser.add_argument("--archive", type=Path, metavar="FILE", help="Google's wmt16_en_de.tar.gz")
     parser.add_argument(
         "--vocabulary",
-        type=_positive,
+        type=positive,
         default=33000,
         metavar="N",
         help="types of the joined dictionary, of sentencepiece (default: 33000)",
     )
     parser.add_argument(
         "--sample",
-        type=_positive,
+        type=positive,
         default=10_000_000,
         metavar="N",
         help="sentences to learn word pieces on (default: ten million)",
     )
-    parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return number
-
-
-def _require(*packages: str) -> None:
-    from importlib.util import find_spec
-
-    for package in packages:
-        if find_spec(package) is None:
-            raise LotteryError(
-                f"{package} is not installed in {sys.executable}; install it with: pip install"
-                f" {package}"
-            )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import tarfile
 
 import pytest
 from preparation.archives import extract, extract_corpus
-from preparation.references import write_references
-from preparation.sgml import read_segments
 from preparation.sources import Archive, Corpus
+from preparation.wmt14.references import write_references
+from preparation.wmt14.sgml import read_segments
 from wmt14_mirror import Text, official, plain, sgml, tar, write_archives
 
 from fairseq_lottery.errors import LotteryError

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from preparation import transfer
 from preparation.download import Downloads, checksums
-from preparation.sources import Archive, load_sources
+from preparation.sources import Archive
+from preparation.wmt14.pair_sources import load_sources
 from small import PROPERTY
 from wmt14_mirror import Fault, Mirror
 

@@ -6,11 +6,11 @@ from unicodedata import category
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from preparation.google import same_sentence
 from preparation.normalise import normalise
 from preparation.pairs import AHEAD, ordered, read_pairs, writing_pairs
 from preparation.subwords import cut_pairs, cut_training, learn, unfit
 from preparation.text import clean_pairs, clean_set, clean_training, count_duplicates
+from preparation.wmt14.google import same_sentence
 from small import PROPERTY
 from wmt14_mirror import Text, plain
 

@@ -30,6 +30,11 @@ class Stage:
     work: Callable[[Path], dict[str, Any]]
 
 
+def by_name(*stages: Stage) -> dict[str, Stage]:
+    """Return name -> stage."""
+    return {stage.name: stage for stage in stages}
+
+
 class Ledger:
     """``prepare.json`` of one folder: settings, versions, and the stages that are finished."""
 

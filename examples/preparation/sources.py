@@ -1,18 +1,20 @@
-"""Which archives there are, what is in them, and what their checksums should be."""
+"""Descriptions of archives: where they are, what is in them, and what their checksums should be."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from fairseq_lottery.errors import LotteryError
 
-OFFICIAL = Path(__file__).resolve().parent.parent / "sources.json"
 LARGEST = 1 << 20  # bytes of a description that is read from a web address
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -52,48 +54,45 @@ class Corpus:
         return self.archive.name
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What one pair of languages is made of.
+def read_description(
+    place: str, subject: str, parse: Callable[[dict[str, Any], dict[str, Archive]], Parsed]
+) -> Parsed:
+    """Read a description of archives from a file or a web address.
 
-    Attributes:
-        train: corpora of training text.
-        sets: "valid" and "test" as SGML.
-        google: "train", "valid" and "test" as Google's 32k BPE; empty where there is none.
-        digest: SHA-256 of the description of this pair.
-    """
-
-    train: tuple[Corpus, ...]
-    sets: dict[str, Corpus]
-    google: dict[str, Corpus]
-    digest: str
-
-
-def load_sources(place: str, pair: str) -> Sources:
-    """Read the description of ``pair`` from a file or a web address.
+    Args:
+        subject: what the description is of, for messages.
+        parse: turns the content of the file, and its archives by name, into the result.
 
     Raises:
-        LotteryError: it cannot be read, or is no description of this pair.
+        LotteryError: it cannot be read, or does not describe the subject.
     """
     try:
         data = json.loads(_read(place))
-        archives = {n: _archive(n, found) for n, found in data["archives"].items()}
-        part = {kind: data[kind][pair] for kind in ("train", "sets")}
-        part["google"] = data.get("google", {}).get(pair, {})
-        sources = Sources(
-            train=tuple(_corpus(found, archives, pair) for found in part["train"]),
-            sets={n: _corpus(part["sets"][n], archives, pair) for n in ("valid", "test")},
-            google={n: _corpus(found, archives, pair) for n, found in part["google"].items()},
-            digest=sha256(json.dumps(part, sort_keys=True).encode()).hexdigest(),
-        )
+        archives = {name: _archive(name, found) for name, found in data["archives"].items()}
+        return parse(data, archives)
     except OSError as error:
         raise LotteryError(f"{place} cannot be read: {error}; name another --sources") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LotteryError(
-            f"{place} does not describe the sources of {pair} ({type(error).__name__}: {error});"
-            f" write it like {OFFICIAL.name}"
+            f"{place} does not describe the sources of {subject} ({type(error).__name__}: {error});"
+            " write it like the example's own sources.json"
         ) from error
-    return sources
+
+
+def digest_of(part: Any) -> str:
+    """Return the SHA-256 of a part of a description."""
+    return sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+def corpus_of(
+    found: Mapping[str, Any], archives: Mapping[str, Archive], languages: Iterable[str]
+) -> Corpus:
+    """Return the parallel text that an entry of a description names."""
+    return Corpus(
+        archive=archives[found["archive"]],
+        members={language: found["members"][language] for language in languages},
+        sentences=found.get("sentences"),
+    )
 
 
 def _read(place: str) -> str:
@@ -109,12 +108,3 @@ def _archive(name: str, found: dict[str, Any]) -> Archive:
     if Path(archive.file).name != archive.file or archive.file.startswith("."):
         raise ValueError(f"{archive.file!r} is no name of a file")
     return archive
-
-
-def _corpus(found: dict[str, Any], archives: dict[str, Archive], pair: str) -> Corpus:
-    languages = pair.split("-")
-    return Corpus(
-        archive=archives[found["archive"]],
-        members={language: found["members"][language] for language in languages},
-        sentences=found.get("sentences"),
-    )

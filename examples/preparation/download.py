@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -47,6 +47,12 @@ class Downloads:
         """What ``prepare.json`` says of an archive that ``fetch`` gave."""
         seen = _read_ledger(self.folder / LEDGER).get(archive.file, {})
         return {"file": str(path.name), "size": path.stat().st_size, **seen}
+
+    def records(
+        self, archives: Iterable[Archive], paths: Mapping[str, Path]
+    ) -> dict[str, dict[str, Any]]:
+        """Name -> what ``prepare.json`` says, for all archives that ``fetch`` gave."""
+        return {archive.name: self.record(archive, paths[archive.name]) for archive in archives}
 
     def _obtain(self, archive: Archive) -> Path:
         given = dict(self.local).get(archive.name)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from preparation.archives import check_parallel, extract
 from preparation.pairs import Pair
-from preparation.sgml import read_segments
 from preparation.sources import Corpus
+from preparation.wmt14.sgml import read_segments
 
 
 def write_references(

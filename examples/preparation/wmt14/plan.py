@@ -9,13 +9,14 @@ from typing import Any
 from preparation.archives import extract_corpus
 from preparation.binary import binarise
 from preparation.download import Downloads
-from preparation.google import TYPES, unpack_google
-from preparation.ledger import Ledger, Stage
+from preparation.ledger import Ledger, Stage, by_name
 from preparation.pairs import Pair
-from preparation.references import write_references
-from preparation.sources import Corpus, Sources
+from preparation.sources import Corpus
 from preparation.subwords import cut_set, cut_training, learn
 from preparation.text import clean_set, clean_training
+from preparation.wmt14.google import TYPES, unpack_google
+from preparation.wmt14.pair_sources import Sources
+from preparation.wmt14.references import write_references
 
 SETS = ("valid", "test")
 RESULTS = ("references", "data-bin")  # what trainings read; the rest may be deleted
@@ -41,7 +42,7 @@ class Job:
 
     def stages_of_sentencepiece(self) -> dict[str, Stage]:
         """Clean the raw corpora, learn word pieces on them, cut, binarise."""
-        return _by_name(
+        return by_name(
             Stage("references", (), self._references),
             Stage("raw", ("references",), self._raw),
             Stage("text", ("references", "raw"), self._text),
@@ -52,7 +53,7 @@ class Job:
 
     def stages_of_google(self) -> dict[str, Stage]:
         """Take the archive's own pieces, compare its sets with the references, binarise."""
-        return _by_name(
+        return by_name(
             Stage("references", (), self._references),
             Stage("pieces", ("references",), self._google),
             Stage("data-bin", ("pieces",), self._google_data),
@@ -116,9 +117,4 @@ class Job:
         return self.downloads.fetch(corpus.archive for corpus in corpora)
 
     def _origins(self, corpora: Any, archives: dict[str, Path]) -> dict[str, Any]:
-        wanted = {corpus.name: corpus.archive for corpus in corpora}
-        return {n: self.downloads.record(wanted[n], path) for n, path in archives.items()}
-
-
-def _by_name(*stages: Stage) -> dict[str, Stage]:
-    return {stage.name: stage for stage in stages}
+        return self.downloads.records((corpus.archive for corpus in corpora), archives)

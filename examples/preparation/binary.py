@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,6 +13,8 @@ from fairseq_lottery.errors import LotteryError
 from preparation.pairs import Pair
 from preparation.subwords import SPECIAL
 
+#: set -> flag of fairseq-preprocess
+PREFIXES = {"train": "--trainpref", "valid": "--validpref", "test": "--testpref"}
 MAGIC = b"MMIDIDX\x00\x00"  # of an index of fairseq's "mmap" form: magic, version, type, length
 
 
@@ -39,33 +42,51 @@ def binarise(
         LotteryError: fairseq-preprocess failed, or a set is not complete.
     """
     source, target = pair
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", "--joined-dictionary"]
-    command += ["--source-lang", source, "--target-lang", target, "--destdir", str(folder)]
-    command += ["--workers", str(workers)]
-    for name, flag in (("train", "--trainpref"), ("valid", "--validpref"), ("test", "--testpref")):
-        command += [flag, str(pieces / name)]
+    flags = ["--joined-dictionary", "--source-lang", source, "--target-lang", target]
+    flags += ["--destdir", str(folder), "--workers", str(workers)]
+    for name, flag in PREFIXES.items():
+        if name in sentences:
+            flags += [flag, str(pieces / name)]
     if dictionary is not None:
-        command += ["--srcdict", str(dictionary)]
+        flags += ["--srcdict", str(dictionary)]
     if types is not None:
-        command += ["--nwordssrc", str(types), "--nwordstgt", str(types)]
-    with open(log, "w", encoding="utf-8") as file:
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-    # fairseq can end with an error code after all work is done, so its files decide
-    for name, count in sentences.items():
-        for language in pair:
-            found = count_sentences(folder / f"{name}.{source}-{target}.{language}.idx")
-            if found != count:
-                raise LotteryError(
-                    f"fairseq-preprocess ended with code {code} and {found:,} of {count:,}"
-                    f" sentences of {name}.{language} ({_last_line(log)}); see {log}, and run"
-                    " the same command again"
-                )
+        flags += ["--nwordssrc", str(types), "--nwordstgt", str(types)]
+    expected = {
+        f"{name}.{source}-{target}.{language}": count
+        for name, count in sentences.items()
+        for language in pair
+    }
+    preprocess(flags, folder, expected, log)
     sizes = {len((folder / f"dict.{language}.txt").read_bytes().splitlines()) for language in pair}
     if len(sizes) != 1:
         raise LotteryError(f"the dictionaries of {source} and {target} differ; see {log}")
     size = sizes.pop() + SPECIAL
     print(f"dictionary: {size:,} types, joined")
     return {"dictionary": size}
+
+
+def preprocess(flags: Sequence[str], folder: Path, expected: dict[str, int], log: Path) -> None:
+    """Run fairseq-preprocess, and count what it wrote.
+
+    Args:
+        expected: name of a set in ``folder``, without its ending -> number of its sentences.
+        log: file for its output.
+
+    Raises:
+        LotteryError: a set is not complete.
+    """
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", *flags]
+    with open(log, "w", encoding="utf-8") as file:
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    # fairseq can end with an error code after all work is done, so its files decide
+    for name, count in expected.items():
+        found = count_sentences(folder / f"{name}.idx")
+        if found != count:
+            raise LotteryError(
+                f"fairseq-preprocess ended with code {code} and {found:,} of {count:,}"
+                f" sentences of {name} ({_last_line(log)}); see {log}, and run the same command"
+                " again"
+            )
 
 
 def count_sentences(index: Path) -> int:

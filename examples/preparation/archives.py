@@ -1,10 +1,12 @@
-"""Text out of tar archives: wanted members only, to paths of our own choosing."""
+"""Text out of tar and ZIP archives: wanted members only, to paths of our own choosing."""
 
 from __future__ import annotations
 
 import gzip
 import posixpath
+import stat
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +16,11 @@ from preparation.download import check_room
 from preparation.sources import Corpus
 
 BLOCK = 1 << 20
+_CORRUPTED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
-    """Copy members of a tar archive; one that ends in ``.gz`` is decompressed.
+    """Copy members of a tar or ZIP archive; one that ends in ``.gz`` is decompressed.
 
     A member is found by its name and must be a plain file. Where it goes is what ``wanted``
     says: names, links, owners and modes of the archive decide nothing.
@@ -29,17 +32,12 @@ def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
         LotteryError: a member is missing or is not a plain file, the archive is corrupted, or the
             disk has no room for a member.
     """
-    lines: dict[str, int] = {}
     try:
-        with _decompressed(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                for member in tar:
-                    name = posixpath.normpath(member.name)
-                    if name in wanted and name not in lines:
-                        lines[name] = _extract_member(tar, member, wanted[name], archive)
-            while stream.read(BLOCK):  # gzip's own checksum stands at the end
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if zipfile.is_zipfile(archive):
+            lines = _extract_zip(archive, wanted)
+        else:
+            lines = _extract_tar(archive, wanted)
+    except _CORRUPTED as error:
         raise LotteryError(
             f"{archive} is corrupted ({error}); remove it and run the same command again"
         ) from error
@@ -50,6 +48,43 @@ def extract(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
             " remove it and name another --mirror, or correct the description (--sources)"
         )
     return lines
+
+
+def _extract_tar(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    with _decompressed(archive) as stream:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                name = posixpath.normpath(member.name)
+                if name in wanted and name not in lines:
+                    _refuse_special(member.isreg(), member.name, archive)
+                    content = tar.extractfile(member)
+                    assert content is not None  # so it is for plain files
+                    lines[name] = _extract(content, member.size, wanted[name], member.name)
+        while stream.read(BLOCK):  # gzip's own checksum stands at the end
+            pass
+    return lines
+
+
+def _extract_zip(archive: Path, wanted: dict[str, Path]) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    with zipfile.ZipFile(archive) as members:
+        for info in members.infolist():
+            name = posixpath.normpath(info.filename)
+            if name in wanted and name not in lines:
+                kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where no system is named
+                _refuse_special(not info.is_dir() and kind in (0, stat.S_IFREG), name, archive)
+                with members.open(info) as content:
+                    lines[name] = _extract(content, info.file_size, wanted[name], name)
+    return lines
+
+
+def _refuse_special(is_plain: bool, name: str, archive: Path) -> None:
+    if not is_plain:
+        raise LotteryError(
+            f"{name} in {archive.name} is no plain file: the archive is not the one"
+            " described; remove it and name another --mirror"
+        )
 
 
 def extract_corpus(corpus: Corpus, archive: Path, targets: dict[str, Path]) -> int:
@@ -94,18 +129,9 @@ def _decompressed(archive: Path) -> IO[bytes]:
     return stream
 
 
-def _extract_member(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive: Path
-) -> int:
-    if not member.isreg():
-        raise LotteryError(
-            f"{member.name} in {archive.name} is no plain file: the archive is not the one"
-            " described; remove it and name another --mirror"
-        )
-    check_room(target.parent, member.size, member.name)
-    stream = tar.extractfile(member)
-    assert stream is not None  # so it is for plain files
-    return _copy(stream, target, member.name.endswith(".gz"))
+def _extract(content: IO[bytes], size: int, target: Path, name: str) -> int:
+    check_room(target.parent, size, name)
+    return _copy(content, target, name.endswith(".gz"))
 
 
 def _copy(stream: IO[bytes], target: Path, compressed: bool) -> int:
