@@ -13,23 +13,11 @@ from fairseq.models.roberta.model import base_architecture
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
-from fairseq_lottery.adapters import MASKED_LM, Stack, TaskAdapter, Vocabulary
+from fairseq_lottery.adapters import MASKED_LM, SENTENCE_PREDICTION
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.formats import trainable
 
 LAYERS, DIM, HEADS = 2, 16, 4
-
-#: the task of pairs, as far as recordings read it
-PAIRS = TaskAdapter(
-    name="sentence_prediction",
-    vocabularies={
-        "source": Vocabulary(
-            ("source_dictionary",), "encoder.sentence_encoder.embed_tokens.weight", ("<mask>",)
-        )
-    },
-    stacks={"encoder": Stack("encoder.sentence_encoder", "max_positions")},
-    dictionary_files=lambda folder, settings: {"source": "input0/dict.txt"},
-)
 
 
 def write_lines(path: Path, lines, symbols):
@@ -98,7 +86,7 @@ def loaded(task, model=None):
         source=SimpleNamespace(
             path="toy.pt",
             digest=lambda: "0" * 64,
-            adapter=MASKED_LM if isinstance(task, MaskedLMTask) else PAIRS,
+            adapter=MASKED_LM if isinstance(task, MaskedLMTask) else SENTENCE_PREDICTION,
         ),
         evaluation=SimpleNamespace(
             dictionaries={"source": task.source_dictionary},

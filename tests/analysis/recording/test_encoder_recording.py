@@ -9,6 +9,7 @@ from analysis import encoders
 from analysis.encoders import HEADS, LAYERS, loaded, marked, masked_task, pair_task, roberta
 from analysis.written_recordings import write_recording
 
+from fairseq_lottery.adapters import SENTENCE_PREDICTION
 from fairseq_lottery.analysis import Recording, read_corpus, record
 from fairseq_lottery.analysis.recording.encoder_input import delimited_words
 from fairseq_lottery.analysis.recording.record import CLS, SEP
@@ -184,8 +185,8 @@ def test_tokens_of_an_example(pieces, given, expected):
 
 def test_a_task_without_encoder_inputs_is_refused(pairs):
     file = loaded(pairs)
-    stacks = {"decoder": encoders.PAIRS.stacks["encoder"]}
-    file.source.adapter = dataclasses.replace(encoders.PAIRS, stacks=stacks)
+    stacks = {"decoder": SENTENCE_PREDICTION.stacks["encoder"]}
+    file.source.adapter = dataclasses.replace(SENTENCE_PREDICTION, stacks=stacks)
     with pytest.raises(LotteryError, match="neither translate nor are encoders"):
         read_corpus(file)
 
