@@ -34,6 +34,7 @@ class PairsOfSentences:
     """Pairs of sentences, and the cross-entropy of the target sides under teacher forcing.
 
     Attributes:
+        adapter: adapter of the task of the examples.
         symbols: symbols of the model's dictionaries, by name.
         folder: data folder; None if it is missing.
         dictionaries: fairseq's dictionaries, by name.
@@ -43,11 +44,12 @@ class PairsOfSentences:
 
     task: Any = None
 
-    def __init__(self, text: Text, path: object) -> None:
+    def __init__(self, text: Text, source: Source) -> None:
         self.text, self.symbols, self.folder = text, text.dictionaries, text.folder
+        self.adapter = source.adapter
         self.dictionaries: Mapping[str, Dictionary] = text.fairseq_dictionaries
-        source, target, self._path = text.source, text.target, path
-        self.contents = f"pairs of sentences in {source}-{target} or {target}-{source}"
+        self._path, pair = source.path, (text.source, text.target)
+        self.contents = "pairs of sentences in {0}-{1} or {1}-{0}".format(*pair)
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
         """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""
@@ -117,7 +119,7 @@ class ExamplesOfTask:
         self.symbols, self.folder = read_dictionaries(data_folder), data_folder.path
         if source.own_dictionaries is not None:
             source.own_dictionaries.refuse_other(self.symbols, source.path)
-        self._adapter, self._source, self._settings = adapter, source, settings
+        self.adapter, self._source, self._settings = adapter, source, settings
         self.contents = f"examples of {adapter.name}"
         with self._one_sentence("the settings of the task are malformed"):
             self._cfg, self._ignored = _configuration(adapter, settings, self.folder)
@@ -126,14 +128,14 @@ class ExamplesOfTask:
     def task(self) -> Any:
         """fairseq's task."""
         with self._one_sentence("the task cannot be set up"):
-            return TASK_REGISTRY[self._adapter.name].setup_task(self._cfg.task)
+            return TASK_REGISTRY[self.adapter.name].setup_task(self._cfg.task)
 
     @property
     def dictionaries(self) -> Mapping[str, Dictionary]:
         """The dictionaries as fairseq has them, by name."""
         return {
             name: getattr(self.task, vocabulary.attributes[0])
-            for name, vocabulary in self._adapter.vocabularies.items()
+            for name, vocabulary in self.adapter.vocabularies.items()
         }
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
@@ -141,7 +143,7 @@ class ExamplesOfTask:
         if not self._settings:
             raise LotteryError(
                 f"{self._source.path} is a {self._source.kind} without settings of the task"
-                f" {self._adapter.name}, which examples require; give a checkpoint"
+                f" {self.adapter.name}, which examples require; give a checkpoint"
             )
         with self._one_sentence(f"the examples called {subset} cannot be read"), numpy_has_compat():
             try:
@@ -157,7 +159,7 @@ class ExamplesOfTask:
 
     @cached_property
     def _criterion(self) -> Any:
-        with self._one_sentence(f"the criterion {self._adapter.criterion} cannot be built"):
+        with self._one_sentence(f"the criterion {self.adapter.criterion} cannot be built"):
             return build_criterion(self._cfg.criterion, self.task).eval()
 
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
@@ -234,5 +236,5 @@ def evaluation_of(source: Source, data: Optional[str] = None) -> Evaluation:
         data: folder that replaces that of the training.
     """
     if source.adapter.translates:
-        return PairsOfSentences(text_of(source, data, needed=True), source.path)
+        return PairsOfSentences(text_of(source, data, needed=True), source)
     return ExamplesOfTask(source, data)

@@ -54,7 +54,10 @@ class LoadedModel:
 
 
 def load_for_evaluation(
-    path: Union[str, Path], data: Optional[str] = None, cpu: bool = False
+    path: Union[str, Path],
+    data: Optional[str] = None,
+    cpu: bool = False,
+    examples_of: Optional[Union[str, Path]] = None,
 ) -> LoadedModel:
     """Load a checkpoint, compact file, ticket or snapshot as a model in evaluation mode.
 
@@ -62,17 +65,44 @@ def load_for_evaluation(
         path: the file.
         data: data folder that replaces that of the training.
         cpu: use the CPU even if there is a GPU, as fairseq's ``--cpu`` does.
+        examples_of: file of another model, whose task makes the examples. The loaded model then has
+            no head, so it has activations and attention on these examples, but no loss.
+
+    Raises:
+        LotteryError: the weights do not match the architecture or the dictionaries of the examples;
+            or ``examples_of`` is a model of another kind.
     """
     source = read_source(path)
     # the optimizer state is twice as large as the model, and evaluation does not need it
     state = {name: part for name, part in source.state.items() if name != "last_optimizer_state"}
     source = replace(source, state=state)
     weights = stored_weights(source)
-    evaluation = evaluation_of(source, data)
-    model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.task)
+    if examples_of is None:
+        evaluation = evaluation_of(source, data)
+        model = build_with_weights(source, weights, evaluation.dictionaries, evaluation.task)
+    else:
+        evaluation = _evaluation_of_other(source, examples_of, data)
+        weights = source.adapter.without_head(weights)
+        model = build_with_weights(source, weights, evaluation.dictionaries)
     if torch.cuda.is_available() and not cpu:
         model = model.cuda()
     return LoadedModel(source, weights, model, evaluation)
+
+
+def _evaluation_of_other(
+    source: Source, examples_of: Union[str, Path], data: Optional[str]
+) -> Evaluation:
+    """Return the evaluation of another model, whose inputs ``source`` takes, too."""
+    evaluation = evaluation_of(read_source(examples_of), data)
+    own, other = source.adapter, evaluation.adapter
+    if own.translates != other.translates or set(own.stacks) != set(other.stacks):
+        raise LotteryError(
+            f"the task of {source.path} is {own.name}, whose models do not take examples of"
+            f" {other.name}, the task of {examples_of}; name a model of the same kind"
+        )
+    if source.in_file is not None:
+        source.in_file.refuse_other(evaluation.symbols, source.path)
+    return evaluation
 
 
 def stored_weights(source: Source) -> Mapping[str, Tensor]:

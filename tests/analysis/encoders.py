@@ -80,15 +80,17 @@ def roberta(symbols, seed=1, **changes):
 
 def loaded(task, model=None):
     """A stand-in for a loaded file: fairseq's model and the subset ``valid`` of a task."""
+    adapter = MASKED_LM if isinstance(task, MaskedLMTask) else SENTENCE_PREDICTION
     return SimpleNamespace(
         model=roberta(task.source_dictionary) if model is None else model,
         device=torch.device("cpu"),
         source=SimpleNamespace(
             path="toy.pt",
             digest=lambda: "0" * 64,
-            adapter=MASKED_LM if isinstance(task, MaskedLMTask) else SENTENCE_PREDICTION,
+            adapter=adapter,
         ),
         evaluation=SimpleNamespace(
+            adapter=adapter,
             dictionaries={"source": task.source_dictionary},
             folder="data",
             contents="examples",

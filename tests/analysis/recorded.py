@@ -51,6 +51,7 @@ def loaded(source, target, model=None, symbols=PIECES):
             adapter=TRANSLATION,
         ),
         evaluation=SimpleNamespace(
+            adapter=TRANSLATION,
             dictionaries={"source": words, "target": words},
             folder="data",
             contents="pairs",

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="CHECKPOINT", help="checkpoint, compact file, ticket or snapshot")
     add("--data", metavar="FOLDER", help="data folder (that of the training)")
+    add("--examples-of", metavar="CHECKPOINT", help="record the examples of this model's task, such"
+        " as a fine-tuned model's in its start (those of CHECKPOINT)")  # fmt: skip
     add("--subset", default="valid", help="subset of the data (valid)")
     add("--sentences", type=int, metavar="N", help="number of sentences, evenly spread (all)")
     add("--words", type=int, metavar="N", help="stop after N source words (no limit)")
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         refuse_target(args.hdf5)
     by_side = {"source": args.source_words, "target": args.target_words}
     files = {side: path for side, path in by_side.items() if path is not None}
-    refuse_missing(model_file(args.file), *files.values())
+    refuse_missing(*map(model_file, (args.file, args.examples_of)), *files.values())
     import fairseq  # noqa: F401 - before the plugin, which registers with it
     from tqdm import tqdm
 
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.analysis.recording.recorder import record
     from fairseq_lottery.inference.loaded_model import load_for_evaluation
 
-    loaded = load_for_evaluation(args.file, args.data, args.cpu)
+    loaded = load_for_evaluation(args.file, args.data, args.cpu, args.examples_of)
     corpus = read_corpus(loaded, args.subset, args.sentences, args.words, args.subwords, files)
     precision = "float16" if args.half else "float32"
     with tqdm(total=len(corpus.sentences), unit=" sentences", disable=None) as bar:

@@ -128,7 +128,7 @@ def read_corpus(
         LotteryError: the model is of another kind, the subset is missing, a file has another number
             of lines, or no sentence is left.
     """
-    adapter = loaded.source.adapter
+    adapter = loaded.evaluation.adapter
     encodes = is_encoder(adapter, loaded.source.path)
     sides = ("source",) if encodes else tuple(PARTS)
     if not set(files or {}) <= set(sides):

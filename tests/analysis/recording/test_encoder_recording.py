@@ -186,7 +186,7 @@ def test_tokens_of_an_example(pieces, given, expected):
 def test_a_task_without_encoder_inputs_is_refused(pairs):
     file = loaded(pairs)
     stacks = {"decoder": SENTENCE_PREDICTION.stacks["encoder"]}
-    file.source.adapter = dataclasses.replace(SENTENCE_PREDICTION, stacks=stacks)
+    file.evaluation.adapter = dataclasses.replace(SENTENCE_PREDICTION, stacks=stacks)
     with pytest.raises(LotteryError, match="neither translate nor are encoders"):
         read_corpus(file)
 
