@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +35,20 @@ def whole_config(task_cfg: Any) -> Any:
     ``fairseq-generate`` reads True. Removable when fairseq passes a task the whole configuration.
     """
     return task_cfg._get_root()
+
+
+def readable_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's configuration in the form in which fairseq builds its model.
+
+    BART reads the name of the task from the settings of its model. fairseq passes on settings that
+    its Transformers do not declare from a Namespace, but not from a mapping. Removable when BART
+    does not read ``args.task``.
+    """
+    models, bart = fairseq_module("models"), fairseq_module("models.bart")
+    model = cfg.get("model") or {}
+    kind = models.ARCH_MODEL_REGISTRY.get(model.get("arch"), object)
+    is_bart = issubclass(kind, bart.BARTModel)
+    return {**cfg, "model": Namespace(**model)} if is_bart else dict(cfg)
 
 
 def scale_steps_apart(adafactor: Any) -> None:

@@ -16,6 +16,7 @@ from fairseq_lottery.adapters.adapter import (
     stored_adapter,
 )
 from fairseq_lottery.adapters.masked_lm import MASKED_LM
+from fairseq_lottery.adapters.multilingual import MULTILINGUAL, PRETRAINED_BART
 from fairseq_lottery.adapters.parameter_groups import GROUPS, group_of
 from fairseq_lottery.adapters.sentence_prediction import SENTENCE_PREDICTION
 from fairseq_lottery.adapters.translation import TRANSLATION
@@ -24,6 +25,8 @@ __all__ = [
     "ADAPTERS",
     "GROUPS",
     "MASKED_LM",
+    "MULTILINGUAL",
+    "PRETRAINED_BART",
     "SENTENCE_PREDICTION",
     "TRANSLATION",
     "DataFolder",

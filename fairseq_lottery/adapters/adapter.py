@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar, Union
 
 from fairseq_lottery.adapters.parameter_groups import register_groups
 from fairseq_lottery.errors import LotteryError
@@ -27,12 +27,17 @@ class Vocabulary:
         attributes: attributes of fairseq's task that contain the dictionary. A model that is built
             without the task reads them from a stand-in, which has all of them.
         embedding: parameter that has a row for each symbol.
-        added: symbols that the task adds to those of the dictionary's file.
+        added: symbols that the task adds to those of the dictionary's file; or a function of the
+            task's settings that returns them, or raises LotteryError if they are unknown.
     """
 
     attributes: tuple[str, ...]
     embedding: str
-    added: tuple[str, ...] = ()
+    added: Union[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[str, ...]]] = ()
+
+    def added_to(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the symbols that the task adds under its settings."""
+        return self.added(settings) if callable(self.added) else self.added
 
 
 @dataclass(frozen=True)
@@ -204,10 +209,10 @@ class TaskAdapter:
         """Return a data folder with the dictionaries for the settings of the task.
 
         Raises:
-            LotteryError: the dictionary files cannot be inferred.
+            LotteryError: the dictionaries cannot be inferred.
         """
         files = self.dictionary_files(path, settings)
-        added = {name: vocabulary.added for name, vocabulary in self.vocabularies.items()}
+        added = {name: one.added_to(settings) for name, one in self.vocabularies.items()}
         return DataFolder(path, self.name, files, added)
 
     def refuse_unless_translating(self, path: object, purpose: str) -> None:

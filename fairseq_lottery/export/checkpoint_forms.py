@@ -12,7 +12,7 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
 from fairseq_lottery import options
-from fairseq_lottery.compat import PHANTOM_PARAMETER
+from fairseq_lottery.compat import PHANTOM_PARAMETER, readable_settings
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import Cut, components, load_plugins
 from fairseq_lottery.files import replacing
@@ -127,7 +127,7 @@ def own_architecture(path: Union[str, Path]) -> Optional[str]:
 def _save_checkpoint(state: dict[str, Any], out: Union[str, Path], overwrite: bool) -> None:
     _, ties = untie(state["model"])  # a tied embedding is stored once
     model = {name: state["model"][ties.get(name, name)] for name in state["model"]}
-    state = {**state, "model": model}
+    state = {**state, "model": model, "cfg": readable_settings(state["cfg"])}
     with replacing(out, overwrite) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)
 

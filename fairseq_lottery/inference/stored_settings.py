@@ -50,9 +50,8 @@ def _harmless_texts() -> set[str]:
     so all sections are included, and those of tokenizers and subwords.
     """
     sections: list[Any] = [cfg for cfg in vars(FairseqConfig()).values() if is_dataclass(cfg)]
-    sections += [
-        TASK_DATACLASS_REGISTRY[task] for task in ADAPTERS if task in TASK_DATACLASS_REGISTRY
-    ]
+    tasks = [task for name in ADAPTERS for task in (name, f"{name}_lottery")]
+    sections += [TASK_DATACLASS_REGISTRY[task] for task in tasks if task in TASK_DATACLASS_REGISTRY]
     for name in ("tokenizer", "bpe"):
         sections += [cfg for cfg in REGISTRIES[name]["dataclass_registry"].values() if cfg]
     return {

@@ -7,9 +7,14 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation_from_pretrained_bart import TranslationFromPretrainedBARTTask
+from fairseq.tasks.translation_multi_simple_epoch import TranslationMultiSimpleEpochTask
 
 from fairseq_lottery.compat import unshared_buffer
+from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.inference.flag_config import with_flags
 from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.training.multilingual_task import MultilingualTask
 from fairseq_lottery.training.task_mixin import LotteryTask
 
 
@@ -59,3 +64,46 @@ class SentencePredictionLotteryTask(LotteryTask, SentencePredictionTask):
         name = self.cfg.classification_head_name
         del model.classification_heads[name]
         model.register_classification_head(name, num_classes=self.cfg.num_classes)
+
+
+@with_flags(TranslationFromPretrainedBARTTask)
+class TranslationFromPretrainedBARTLotteryConfig(LotteryConfig, TranslationConfig):
+    """Flags of fine-tuning a model like mBART, and of the lottery."""
+
+
+@register_task(
+    "translation_from_pretrained_bart_lottery",
+    dataclass=TranslationFromPretrainedBARTLotteryConfig,
+)
+class TranslationFromPretrainedBARTLotteryTask(LotteryTask, TranslationFromPretrainedBARTTask):
+    """Fine-tuning of a model like mBART under a mask."""
+
+    cfg: TranslationFromPretrainedBARTLotteryConfig
+
+    def __init__(self, cfg: Any, *dictionaries: Any) -> None:
+        self.args = cfg  # fairseq's task reads this attribute and does not set it
+        super().__init__(cfg, *dictionaries)
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
+        """Set up the task; refuse to guess the languages of the pre-training."""
+        with one_sentence():
+            if not cfg.langs:
+                raise LotteryError(
+                    f"--task {cfg._name} requires --langs with the languages of the pre-training"
+                )
+        return super().setup_task(cfg, **kwargs)
+
+
+@with_flags(TranslationMultiSimpleEpochTask)
+class TranslationMultiSimpleEpochLotteryConfig(LotteryConfig):
+    """Flags of multilingual translation and of the lottery."""
+
+
+@register_task(
+    "translation_multi_simple_epoch_lottery", dataclass=TranslationMultiSimpleEpochLotteryConfig
+)
+class TranslationMultiSimpleEpochLotteryTask(LotteryTask, MultilingualTask):
+    """Multilingual translation under a mask."""
+
+    cfg: TranslationMultiSimpleEpochLotteryConfig

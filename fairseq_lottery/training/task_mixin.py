@@ -7,6 +7,7 @@ import logging
 from typing import Any, Optional
 
 import torch
+from fairseq.tasks import FairseqTask
 
 from fairseq_lottery.adapters import TaskAdapter, adapter_of
 from fairseq_lottery.compat import numpy_has_compat, whole_config
@@ -34,6 +35,11 @@ class LotteryTask:
     run: Optional[LotteryRun] = None
     is_building = False
     has_learned_positions = False
+
+    @classmethod
+    def add_args(cls, parser: Any) -> None:
+        """Add the flags of the configuration, also if fairseq's task has flags without one."""
+        FairseqTask.add_args.__func__(cls, parser)
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,8 @@ from small import DICTIONARIES, PROPERTY, Run, full_mask, save_checkpoint, weigh
 from fairseq_lottery.adapters import (
     ADAPTERS,
     MASKED_LM,
+    MULTILINGUAL,
+    PRETRAINED_BART,
     TRANSLATION,
     Stack,
     TaskAdapter,
@@ -41,6 +43,8 @@ TEXT = Dictionaries({"source": ("a", "b", "<mask>")})
         ("translation_lottery", TRANSLATION),
         ("masked_lm", MASKED_LM),
         ("masked_lm_lottery", MASKED_LM),
+        ("translation_multi_simple_epoch_lottery", MULTILINGUAL),
+        ("translation_from_pretrained_bart", PRETRAINED_BART),
         ("my_lottery", TRANSLATION),
         (None, TRANSLATION),
     ],
@@ -68,7 +72,7 @@ def test_every_registered_task_has_its_adapter():
     for name, adapter in ADAPTERS.items():
         assert name == adapter.name and name in tasks.TASK_REGISTRY
         task = tasks.TASK_REGISTRY[adapter.lottery_task]
-        settings = vars(task.cfg if hasattr(task, "cfg") else tasks.TASK_DATACLASS_REGISTRY[name]())
+        settings = vars(tasks.TASK_DATACLASS_REGISTRY[adapter.lottery_task]())
         assert {flag[2:].replace("-", "_") for flag in adapter.data_flags.values()} <= set(settings)
         for vocabulary in adapter.vocabularies.values():
             for attribute in vocabulary.attributes:
