@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -63,13 +62,11 @@ def _folder(path: Path, adapter: TaskAdapter, settings: Mapping[str, Any]) -> Op
             return None
         return folder if all(is_plain(path / file) for file in folder.files.values()) else None
     files = dict.fromkeys(adapter.vocabularies, _FILE)
-    folder = DataFolder(
-        path, adapter.name, files, {n: v.added for n, v in adapter.vocabularies.items()}
-    )
     if re.sub("_lottery$", "", str(settings.get("_name"))) in _WITH_LANGUAGES:
-        added = (*_language_symbols(settings), "<mask>")
-        folder = replace(folder, added=dict.fromkeys(adapter.vocabularies, added))
-    return folder
+        symbols = (*_language_symbols(settings), "<mask>")
+        return DataFolder(path, adapter.name, files, dict.fromkeys(files, symbols))
+    added = {name: one.added_to(settings) for name, one in adapter.vocabularies.items()}
+    return DataFolder(path, adapter.name, files, added)
 
 
 def _language_symbols(settings: Mapping[str, Any]) -> tuple[str, ...]:
