@@ -11,6 +11,7 @@ from wmt14_mirror import (
     official,
     plain,
     prepare,
+    refused,
     tar,
     write_archives,
 )
@@ -80,14 +81,6 @@ def prepare_ok(place, *more, **kwargs):
     done = place.prepare(*more, **kwargs)
     assert done.returncode == 0, done.stderr + done.stdout
     return done
-
-
-def refused(done):
-    """The one sentence of a run that was refused."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = done.stderr.strip().split("\n")
-    assert len(lines) == 1 and lines[0].startswith("fairseq-lottery: "), done.stderr
-    return lines[0]
 
 
 def decoded(folder, name, language, pair):
