@@ -16,6 +16,12 @@ SIZES = {"en-de": 240, "en-fr": 120}
 PAIRS = "en-de,en-fr,de-en,fr-en"
 
 MODEL = toy.MODEL
+MBART = (
+    "--arch mbart_base --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 32"
+    " --decoder-embed-dim 32 --encoder-ffn-embed-dim 64 --decoder-ffn-embed-dim 64"
+    " --encoder-attention-heads 2 --decoder-attention-heads 2 --max-source-positions 64"
+    " --max-target-positions 64"
+).split()
 TRAIN = (
     "--lr 3e-3 --lr-scheduler inverse_sqrt --warmup-updates 10 --label-smoothing 0.1"
     " --max-tokens 500 --clip-norm 1.0 --log-interval 10 --log-format simple --num-workers 0"
@@ -96,3 +102,13 @@ class Runs:
 
     def path(self, *parts):
         return str(self.folder.joinpath(*parts))
+
+
+class Tuning(Runs):
+    """Trainings of a small mBART on en-de."""
+
+    task = "--task translation_from_pretrained_bart_lottery --langs en,de,fr --prepend-bos".split()
+
+    def arguments(self, save_dir, updates, *extra):
+        flags = ["-s", "en", "-t", "de", *MBART, *TRAIN, *self.task, "--max-update", updates]
+        return [self.folder / "bin", *flags, "--save-dir", self.folder / save_dir, *extra]

@@ -7,6 +7,7 @@ adapter in the user directory that registers the task.
 from fairseq_lottery.adapters.adapter import (
     ADAPTERS,
     DataFolder,
+    PairTokens,
     Preprocessing,
     Stack,
     TaskAdapter,
@@ -30,6 +31,7 @@ __all__ = [
     "SENTENCE_PREDICTION",
     "TRANSLATION",
     "DataFolder",
+    "PairTokens",
     "Preprocessing",
     "Stack",
     "TaskAdapter",

@@ -54,6 +54,20 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class PairTokens:
+    """Symbols that a task adds to the sentences of a pair of languages.
+
+    Attributes:
+        before: side, ``source`` or ``target`` -> symbol before its sentences.
+        after: side -> symbol after the ``</s>`` of its sentences; the decoder starts with that of
+            the target instead of ``</s>``.
+    """
+
+    before: Mapping[str, str] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DataFolder:
     """A folder that ``fairseq-preprocess`` wrote, with its dictionaries.
 
@@ -115,6 +129,10 @@ class TaskAdapter:
         translates: whether models translate sentences. If so, they are evaluated by their
             translations, and by the loss on pairs of sentences.
         examples: pattern of the task's settings that define its examples.
+        pairs: settings of the task -> pairs of languages that a model translates; None if a model
+            translates the only pair of its data folder.
+        pair_tokens: (settings, source, target) -> symbols that the task adds to sentences; None if
+            it adds none.
         criterion: fairseq's name of the criterion whose loss evaluates a model on examples.
         head: pattern of the parameters that belong to the task, such as a classifier of sentences;
             the default matches none. They are initialised by ``--head-seed`` in each training,
@@ -137,6 +155,8 @@ class TaskAdapter:
     preprocessing: Optional[Preprocessing] = None
     translates: bool = False
     examples: str = r"(?!)"
+    pairs: Optional[Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]]] = None
+    pair_tokens: Optional[Callable[[Mapping[str, Any], str, str], PairTokens]] = None
     criterion: str = "cross_entropy"
     head: str = r"(?!)"
     metrics: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
@@ -226,6 +246,14 @@ class TaskAdapter:
             raise LotteryError(
                 f"{purpose} requires a model that translates, but the task of {path} is"
                 f" {self.name}; use a model of the task {DEFAULT}"
+            )
+
+    def refuse_language_tokens(self, path: object, purpose: str) -> None:
+        """Refuse models whose sentences have tokens of languages."""
+        if self.pair_tokens is not None:
+            raise LotteryError(
+                f"{purpose} does not support the language tokens of {path}, whose task is"
+                f" {self.name}; translate with fairseq-generate"
             )
 
 

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from fairseq_lottery.adapters.adapter import TaskAdapter, register_adapter
+from fairseq_lottery.adapters.adapter import PairTokens, TaskAdapter, register_adapter
 from fairseq_lottery.adapters.translation import TRANSLATION
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text
@@ -80,6 +81,55 @@ def added_tokens(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return (*tokens, *([_MASK] if style == "mbart" or is_denoised else []))
 
 
+def tokens_of_pair(settings: Mapping[str, Any], source: str, target: str) -> PairTokens:
+    """Return the tokens that ``translation_multi_simple_epoch`` puts before sentences.
+
+    Raises:
+        LotteryError: the tokens replace ``</s>``, or are described by a malformed setting.
+    """
+    if settings.get("lang_tok_replacing_bos_eos") is True:
+        raise LotteryError(
+            "--lang-tok-replacing-bos-eos is supported by fairseq's commands only; evaluate with"
+            " fairseq-validate or fairseq-generate"
+        )
+    specs = _specs(settings.get("langtoks"))
+    if specs is None:
+        decoder = "tgt" if settings.get("decoder_langtok") is True else None
+        specs = settings.get("encoder_langtok"), decoder
+    style = TOKENS[str(settings.get("lang_tok_style") or "multilingual")]
+    before = {}
+    for side, spec in zip(("source", "target"), specs):
+        if spec:
+            is_source = side == "source" and str(spec).startswith("src")
+            language = source if is_source else target
+            before[side] = style.format(language + _data_suffix(str(spec)))
+    return PairTokens(before)
+
+
+def _specs(value: Any) -> Optional[Sequence[Any]]:
+    """Return the kinds of tokens of sources and targets in ``--langtoks``; None by default."""
+    try:
+        by_data = ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        by_data = value
+    specs = by_data.get("main") if isinstance(by_data, Mapping) else None
+    if by_data is None or (isinstance(by_data, Mapping) and specs is None):
+        return None
+    if not isinstance(specs, Sequence) or len(specs) != 2:
+        raise LotteryError(
+            f"the settings of the task have langtoks {str(value)[:50]!r}, expected a mapping such"
+            ' as {"main": ("src", "tgt")}'
+        )
+    return specs
+
+
+def mbart_tokens_of_pair(settings: Mapping[str, Any], source: str, target: str) -> PairTokens:
+    """Return the tokens that ``translation_from_pretrained_bart`` adds to sentences."""
+    sides = {"source": source, "target": target}
+    before = dict.fromkeys(sides, "<s>") if settings.get("prepend_bos") is True else {}
+    return PairTokens(before, {side: TOKENS["mbart"].format(name) for side, name in sides.items()})
+
+
 def _data_suffix(spec: str) -> str:
     """Return what fairseq appends to a language for a kind of data, such as ``_dae``."""
     kinds = [kind for kind in ("dae", "mined") if spec.endswith(kind)]
@@ -134,6 +184,8 @@ MULTILINGUAL = register_adapter(
         dictionary_files=dictionary_files,
         data_flags={"pairs": "--lang-pairs", "languages": "--langs"},
         translates=True,
+        pairs=pairs_of,
+        pair_tokens=tokens_of_pair,
     )
 )
 
@@ -147,5 +199,6 @@ PRETRAINED_BART = register_adapter(
         },
         data_flags={**TRANSLATION.data_flags, "languages": "--langs"},
         preprocessing=None,
+        pair_tokens=mbart_tokens_of_pair,
     )
 )

@@ -65,6 +65,7 @@ def deploy(
     with replacing_folder(out, _MARKER, overwrite) as (new, private):
         source = read_source(path)
         source.adapter.refuse_unless_translating(path, "--to ctranslate2")
+        source.adapter.refuse_language_tokens(path, "--to ctranslate2")
         source.refuse_leaks()
         weights, settings = stored_weights(source), source.settings.model
         text = text_of(source, data, check_on is None)

@@ -13,6 +13,8 @@ from fairseq.search import BeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
+from fairseq_lottery.adapters import PairTokens
+
 BEAM = 5
 #: longest translation in tokens; fairseq's default
 LIMIT = 200
@@ -39,14 +41,20 @@ class _BeamSearchWithSlack(BeamSearch):
     """Beam search that records the closest decision for each sentence.
 
     Args:
+        end: number of the symbol that ends a translation.
         renormalize: whether to give the probability of excluded tokens to the other tokens.
     """
 
     def __init__(
-        self, dictionary: Dictionary, sentences: int, renormalize: bool, device: torch.device
+        self,
+        dictionary: Dictionary,
+        end: int,
+        sentences: int,
+        renormalize: bool,
+        device: torch.device,
     ) -> None:
         super().__init__(dictionary)
-        self.renormalize = renormalize
+        self.renormalize, self.eos = renormalize, end
         self.slack = torch.full((sentences,), math.inf, device=device)
 
     def step(
@@ -94,43 +102,51 @@ def translate_with_fairseq(
     target: Dictionary,
     sentences: Sequence[Sequence[str]],
     renormalize: bool = False,
+    tokens: Optional[PairTokens] = None,
 ) -> list[Translation]:
     """Translate with fairseq's own beam search, as ``fairseq-generate --beam 5`` does.
 
     Args:
         model: fairseq model in evaluation mode; it translates on the device of its weights.
-        sentences: symbols of ``source`` without ``</s>``.
+        sentences: symbols of ``source`` without the last one, which is ``</s>`` unless ``tokens``
+            have another.
         renormalize: whether to give the probability of excluded tokens to the other tokens, as
             CTranslate2 does.
+        tokens: symbols that the task adds to sentences. A language token before the target is not
+            part of a translation.
     """
+    tokens = tokens or PairTokens()
+    last = source.index(tokens.after.get("source", source.eos_word))
+    end = target.index(tokens.after.get("target", target.eos_word))
+    # a model whose decoder starts with a language token produces the symbols after it by itself
+    first = None if tokens.after else tokens.before.get("target")
     translations: dict[int, Translation] = {}
     device = next(model.parameters()).device
     size = BATCH if device.type == "cpu" else _GPU_BATCH
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
     for start in range(0, len(order), size):
         numbers = order[start : start + size]
-        ids = [
-            torch.tensor([*map(source.index, sentences[number]), source.eos()])
-            for number in numbers
-        ]
-        search = _BeamSearchWithSlack(target, len(numbers), renormalize, device)
+        ids = [torch.tensor([*map(source.index, sentences[number]), last]) for number in numbers]
+        search = _BeamSearchWithSlack(target, end, len(numbers), renormalize, device)
         generator = SequenceGenerator(
-            [model], target, beam_size=BEAM, max_len_b=LIMIT, search_strategy=search
+            [model], target, beam_size=BEAM, max_len_b=LIMIT, search_strategy=search, eos=end
         )
-        tokens = data_utils.collate_tokens(ids, source.pad(), left_pad=True).to(device)
+        prefix = None
+        if first is not None:
+            prefix = torch.full((len(numbers), 1), target.index(first), device=device)
+        padded = data_utils.collate_tokens(ids, source.pad(), left_pad=True).to(device)
         lengths = torch.tensor([len(sentence) for sentence in ids], device=device)
         with torch.no_grad():
-            results = generator.generate(
-                [model], {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
-            )
+            sample = {"net_input": {"src_tokens": padded, "src_lengths": lengths}}
+            results = generator.generate([model], sample, prefix_tokens=prefix)
         for row, number in enumerate(numbers):
             hypotheses = results[row]
             best = hypotheses[0]
             # the last decision compares finished hypotheses by score per token
             lead = float(best["score"] - hypotheses[1]["score"]) if hypotheses[1:] else math.inf
             translations[number] = Translation(
-                [target[index] for index in best["tokens"].tolist()[:-1]],
-                best["positional_scores"].tolist(),
+                [target[index] for index in best["tokens"].tolist()[first is not None : -1]],
+                best["positional_scores"].tolist()[first is not None :],
                 min(float(search.slack[row]), lead / 2),
             )
     return [translations[number] for number in range(len(sentences))]

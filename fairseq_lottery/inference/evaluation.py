@@ -18,7 +18,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fairseq_lottery.adapters import TaskAdapter
+from fairseq_lottery.adapters import PairTokens, TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Source, read_dictionaries
@@ -48,8 +48,9 @@ class PairsOfSentences:
         self.text, self.symbols, self.folder = text, text.dictionaries, text.folder
         self.adapter = source.adapter
         self.dictionaries: Mapping[str, Dictionary] = text.fairseq_dictionaries
-        self._path, pair = source.path, (text.source, text.target)
-        self.contents = "pairs of sentences in {0}-{1} or {1}-{0}".format(*pair)
+        self._path = source.path
+        names = [*text.names, f"{text.target}-{text.source}"] if not text.tokens else text.names
+        self.contents = f"pairs of sentences in {' or '.join(names)}"
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
         """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""
@@ -60,6 +61,20 @@ class PairsOfSentences:
             )
         pairs = load_pairs(self.text, subset)
         return None if pairs is None or pairs.tgt is None else pairs
+
+    def tokens_of(self, subset: str) -> PairTokens:
+        """Return the symbols that the task adds to the sentences of a subset.
+
+        Raises:
+            LotteryError: the subset has several pairs of languages.
+        """
+        text, name = self.text.of_subset(subset)
+        if len(text.pairs) > 1:
+            raise LotteryError(
+                f"--metric bleu translates one pair of languages; give --subset"
+                f" {name}.{text.names[0]}, or another of {', '.join(text.names[1:])}"
+            )
+        return text.tokens.get(text.pairs[0], PairTokens())
 
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         """Return the summed loss in nats, the number of tokens, and the number of examples."""

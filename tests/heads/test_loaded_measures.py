@@ -29,7 +29,9 @@ def test_an_unknown_word_is_matched_by_nothing(made, monkeypatch):
     """BLEU of a model that says <unk> five times: 0 against unknown words, 100 against itself."""
     said = SimpleNamespace(tokens=["<unk>"] * 5)
     translate = "translate_with_fairseq"
-    monkeypatch.setattr(loaded_measures, translate, lambda m, s, t, given: [said] * len(given))
+    monkeypatch.setattr(
+        loaded_measures, translate, lambda m, s, t, given, tokens: [said] * len(given)
+    )
     judged = loaded_measures.Evaluator(made, loaded_measures.Sample(), "bleu")
     target = made.evaluation.dictionaries["target"]
     for word, expected in ((target.unk(), 0), (target.index("w7"), 100)):

@@ -86,6 +86,16 @@ def test_a_checkpoint_of_fairseqs_own_task_gives_the_same_ticket(runs, plain):
     assert drawn[0].adapter is drawn[1].adapter
 
 
+def test_the_control_with_new_weights_builds_the_model(runs):
+    line = ["--mask-from", runs.path("dense", LAST), "--sparsity", "0.5", "--reset", "random"]
+    assert main(["ticket", *line, "--out", runs.path("random.safetensors")]) == 0
+    random, ticket = (
+        load_ticket(runs.path(name)) for name in ("random.safetensors", "ticket.safetensors")
+    )
+    assert random.mask == ticket.mask
+    assert all(not random.values[n].equal(ticket.values[n]) for n in ticket.mask)
+
+
 def test_training_enforces_the_mask_and_prunes_on(runs):
     source = read_source(runs.path("pruned", LAST))
     expected = sum(count_to_prune(0.8, source.mask.size(name)) for name in source.mask)

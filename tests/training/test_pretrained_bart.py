@@ -4,7 +4,7 @@ import re
 
 import pytest
 import toy
-from languages import TRAIN, Runs
+from languages import MBART, TRAIN, Tuning
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source, untie
@@ -14,39 +14,21 @@ pytest.importorskip("fairseq")
 
 pytestmark = pytest.mark.slow
 
-MODEL = (
-    "--arch mbart_base --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 32"
-    " --decoder-embed-dim 32 --encoder-ffn-embed-dim 64 --decoder-ffn-embed-dim 64"
-    " --encoder-attention-heads 2 --decoder-attention-heads 2 --max-source-positions 64"
-    " --max-target-positions 64"
-).split()
-FLAGS = ["--langs", "en,de,fr"]
-TASK = ["--task", "translation_from_pretrained_bart_lottery", *FLAGS]
+FLAGS = ["--langs", "en,de,fr", "--prepend-bos"]
 PRUNE = "--prune-to 0.8 --prune-start 4 --prune-end 16 --prune-every 4".split()
 LAST = "checkpoint_last.pt"
-BOS = ["--prepend-bos"]
-
-
-class Tuning(Runs):
-    """Trainings on en-de, the second of which starts from the first: the pre-training."""
-
-    task = TASK
-
-    def arguments(self, save_dir, updates, *extra):
-        flags = ["-s", "en", "-t", "de", *MODEL, *TRAIN, *self.task, "--max-update", updates]
-        return [self.folder / "bin", *flags, "--save-dir", self.folder / save_dir, *extra]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A pre-training, a ticket of 40 % of it, and a fine-tuning that prunes on to 80 %."""
     runs = Tuning(tmp_path_factory.mktemp("bart"))
-    runs.train("dense", 15, *BOS).ok()
+    runs.train("dense", 15).ok()
     last = runs.path("dense", LAST)
     line = ["--mask-from", last, "--start-from", last, "--sparsity", "0.4"]
     assert main(["ticket", *line, "--out", runs.path("ticket.safetensors")]) == 0
     flags = ["--ticket", runs.path("ticket.safetensors"), *PRUNE, "--save-interval-updates", 5]
-    runs.train("pruned", 25, *BOS, *flags, "--snapshot-updates", "0,3").ok()
+    runs.train("pruned", 25, *flags, "--snapshot-updates", "0,3").ok()
     return runs
 
 
@@ -66,7 +48,7 @@ def test_a_dense_run_trains_as_fairseqs_own_task(runs):
     flags = ["--task", "translation_from_pretrained_bart", *FLAGS]
     own = [x for x in TRAIN if x not in ("--user-dir", str(toy.PACKAGE))]
     own = [x.replace("masked_adam", "adam").replace("_entropy_lottery", "_entropy") for x in own]
-    line = [runs.folder / "bin", "-s", "en", "-t", "de", *MODEL, *own, *flags, *BOS]
+    line = [runs.folder / "bin", "-s", "en", "-t", "de", *MBART, *own, *flags]
     line += ["--max-update", 15, "--save-dir", runs.path("plain")]
     toy.call("fairseq_cli.train", line, runs.folder, prelude=set_arguments).ok()
     states = [read_checkpoint(runs.path(name, LAST))["model"] for name in ("plain", "dense")]
@@ -82,7 +64,7 @@ def set_arguments():
 @pytest.mark.parametrize("update", [7, 21])
 def test_a_killed_run_resumes_bit_equal(runs, update):
     flags = ["--ticket", runs.path("ticket.safetensors"), *PRUNE, "--save-interval-updates", 5]
-    flags += [*BOS, "--snapshot-updates", "0,3"]
+    flags += ["--snapshot-updates", "0,3"]
     killed = runs.train(f"killed{update}", 25, *flags, prelude=lambda: toy.kill_at(update))
     assert killed.code == -9, killed.out[-2000:]
     runs.train(f"killed{update}", 25, *flags).ok()
@@ -92,7 +74,7 @@ def test_a_killed_run_resumes_bit_equal(runs, update):
 
 @pytest.mark.parametrize("way", ["two-processes", "fp16"])
 def test_other_ways_to_train(runs, way):
-    flags = ["--ticket", runs.path("ticket.safetensors"), *BOS, "--update-freq", 2]
+    flags = ["--ticket", runs.path("ticket.safetensors"), "--update-freq", 2]
     flags += "--prune-to 0.7 --prune-start 2 --prune-end 6 --prune-every 2".split()
     if way == "fp16":
         if not toy.half_precision_trains_on_cpu():
@@ -111,7 +93,7 @@ def test_a_snapshot_gives_the_next_ticket(runs):
     assert main(["ticket", *line, "--out", runs.path("next.safetensors")]) == 0
     ticket = load_ticket(runs.path("next.safetensors"))
     assert ticket.mask.is_subset_of(read_source(runs.path("pruned", LAST)).mask)
-    runs.train("next", 3, *BOS, "--ticket", runs.path("next.safetensors")).ok()
+    runs.train("next", 3, "--ticket", runs.path("next.safetensors")).ok()
     line = ["--mask-from", runs.path("pruned", LAST), "--sparsity", "0.9", "--reset", "random"]
     assert main(["ticket", *line, "--out", runs.path("random.safetensors")]) == 0
     assert load_ticket(runs.path("random.safetensors")).mask == ticket.mask
@@ -123,7 +105,7 @@ def test_it_translates_also_after_export(runs):
     assert main(["export", last, "--to", "compact", "--out", small]) == 0
     assert main(["export", small, "--out", runs.path("back.pt")]) == 0
     scores = [
-        dict(re.findall(r"^P-(\d+)\t(.*)$", runs.translate("en-de", name, *BOS).ok().out, re.M))
+        dict(re.findall(r"^P-(\d+)\t(.*)$", runs.translate("en-de", name).ok().out, re.M))
         for name in ("pruned/checkpoint_last.pt", "plain.pt", "back.pt")
     ]
     assert len(scores[0]) == 20 and scores[0] == scores[1] == scores[2]

@@ -21,9 +21,10 @@ _SECTIONS = {
     "decoder": "DecoderConfig",
     "quant_noise": "QuantNoiseConfig",
 }
-#: settings of fairseq's Transformers, even if another section has the same name
+#: settings of fairseq's Transformers, even if another section has the same name; the flags of
+#: language tokens look like them
 _KNOWN = re.compile(
-    r"^(arch|_name|encoder_.*|decoder_.*|share_.*|activation_.*|.*dropout|adaptive_.*"
+    r"^(arch|_name|(encoder|decoder)_(?!langtok$).*|share_.*|activation_.*|.*dropout|adaptive_.*"
     r"|layernorm_embedding|no_.*embeddings?|no_cross_attention|cross_self_attention"
     r"|max_(source|target)_positions|tie_adaptive.*|no_scale_embedding)$"
 )

@@ -17,6 +17,7 @@ from fairseq_lottery.heads.measures.importance import NO_TOKENS, Scores, normali
 from fairseq_lottery.heads.measures.loaded_heads import LoadedHeads, Sample
 from fairseq_lottery.heads.measures.measures import MeasureInput, measure
 from fairseq_lottery.inference.beam_search import translate_with_fairseq
+from fairseq_lottery.inference.evaluation import PairsOfSentences
 from fairseq_lottery.inference.loaded_model import batches, examples, masked
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import Gradients, Importance
@@ -105,9 +106,11 @@ class Evaluator:
             raise LotteryError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
         if metric == "bleu":
             loaded.source.adapter.refuse_unless_translating(loaded.source.path, "--metric bleu")
+            assert isinstance(loaded.evaluation, PairsOfSentences)
+            loaded.evaluation.tokens_of(sample.subset)
         self.loaded, self.metric, self.joins = loaded, metric, joins
         self.examples = examples(loaded, sample.subset, sample.sentences)
-        self.tokens = sample.tokens
+        self.subset, self.tokens = sample.subset, sample.tokens
 
     def __call__(self, kept: Union[ComponentMask, Mask]) -> float:
         """Return the metric of the model with only the components or weights in ``kept``."""
@@ -134,14 +137,21 @@ class Evaluator:
         return total / tokens
 
     def _bleu(self) -> float:
-        source, target = self.loaded.evaluation.dictionaries.values()
+        evaluation = self.loaded.evaluation
+        assert isinstance(evaluation, PairsOfSentences)
+        source, target = evaluation.dictionaries.values()
+        added = evaluation.tokens_of(self.subset)
+        ends = {target.index(symbol) for symbol in added.after.values()}
         sentences, references = [], []
         for number in range(len(self.examples)):
             pair = self.examples[number]
             sentences.append([source[k] for k in pair["source"].tolist()[:-1]])
             # as in fairseq: an unknown word of the reference does not match <unk>
-            references.append(target.string(pair["target"], self.joins, escape_unk=True))
-        outputs = translate_with_fairseq(self.loaded.model, source, target, sentences)
+            words = pair["target"][len(added.before.keys() & {"target"}) :]
+            references.append(
+                target.string(words, self.joins, escape_unk=True, extra_symbols_to_ignore=ends)
+            )
+        outputs = translate_with_fairseq(self.loaded.model, source, target, sentences, tokens=added)
         ids = (torch.tensor([*map(target.index, one.tokens)], dtype=torch.long) for one in outputs)
         translations = [target.string(one, self.joins) for one in ids]
         score = BLEU(tokenize="none", force=True).corpus_score(translations, [references]).score
