@@ -102,6 +102,23 @@ def unshared_buffer(size: int) -> int:
     return size if "default_rng" in inspect.getsource(module) else 0
 
 
+def gather_lists_on_cpu(size: int) -> None:
+    """Let fairseq gather lists of several processes on a machine without a GPU.
+
+    ``all_gather_list``, which collects logged values that cannot be summed, allocates its buffers
+    on a GPU. Removable when it allocates them on the device of the process group.
+
+    Args:
+        size: maximum size of a process's list in bytes, ``--all-gather-list-size``.
+    """
+    import torch
+
+    gather = importlib.import_module("fairseq.distributed.utils").all_gather_list
+    if not torch.cuda.is_available():
+        gather._buffer = torch.ByteTensor(size * torch.distributed.get_world_size())
+        gather._cpu_buffer = torch.ByteTensor(size)
+
+
 def forget_best() -> None:
     """Reset the best metric, so that the next validation is the best one so far.
 

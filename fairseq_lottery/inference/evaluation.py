@@ -22,7 +22,7 @@ from fairseq_lottery.adapters import PairTokens, TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Source, read_dictionaries
-from fairseq_lottery.inference.sentences import Text, load_pairs, text_of
+from fairseq_lottery.inference.sentences import Text, dictionary, load_pairs, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,17 +141,19 @@ class ExamplesOfTask:
 
     @cached_property
     def task(self) -> Any:
-        """fairseq's task."""
+        """fairseq's task; None for a ticket or snapshot, whose model has no head of the task."""
+        if not self._settings:
+            return None
         with self._one_sentence("the task cannot be set up"):
             return TASK_REGISTRY[self.adapter.name].setup_task(self._cfg.task)
 
     @property
     def dictionaries(self) -> Mapping[str, Dictionary]:
         """The dictionaries as fairseq has them, by name."""
-        return {
-            name: getattr(self.task, vocabulary.attributes[0])
-            for name, vocabulary in self.adapter.vocabularies.items()
-        }
+        vocabularies = self.adapter.vocabularies.items()
+        if self.task is None:
+            return {name: dictionary(self.symbols[name]) for name, _ in vocabularies}
+        return {name: getattr(self.task, v.attributes[0]) for name, v in vocabularies}
 
     def load(self, subset: str) -> Optional[FairseqDataset]:
         """Load a subset of the data folder as fairseq's task does; None if the folder lacks it."""

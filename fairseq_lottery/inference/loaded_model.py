@@ -137,6 +137,9 @@ def build_with_weights(
     try:
         model: Any = build_untrained(replace(source, weights=dict(weights)), task)
         parameters = trainable(model)
+        # heads that other programs added to the file are not those of its task
+        is_head = source.adapter.is_head
+        weights = {n: w for n, w in weights.items() if n in parameters or not is_head(n)}
         if set(parameters) != set(weights):
             name = min(set(parameters) ^ set(weights))
             raise LotteryError(f"only one of them has {name}")

@@ -55,13 +55,10 @@ class MaskedLmLottery(LogsMetrics, MaskedLmLoss):
     """Loss of masked tokens; see ``LogsMetrics``."""
 
 
-class _PredictionsMeter(meters.Meter):
-    """Predictions of a validation; its name in the log starts with ``_``, which hides it."""
+class _PredictionsMeter(meters.MetersDict._DerivedMeter):
+    """Predictions of a validation, from which fairseq derives each metric."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self._batches: list[Predictions] = []
         self._scores: dict[str, float] = {}
 
@@ -74,6 +71,34 @@ class _PredictionsMeter(meters.Meter):
             scores = join(self._batches).scores()
             self._scores = {name: score or 0.0 for name, score in scores.items()}
         return self._scores[metric]
+
+
+#: key of the predictions in the log; fairseq hides keys that start with ``_``
+_PREDICTIONS = "_predictions"
+
+
+def _log_predictions(batches: Sequence[Predictions]) -> None:
+    """Log predictions and their scores in the aggregators of this validation.
+
+    fairseq stores aggregators with a name in checkpoints and can load meters of its own classes
+    only, so these are left out.
+    """
+    named = [id(aggregator) for aggregator in metrics._aggregators.values()]
+    for aggregator in metrics.get_active_aggregators():
+        if id(aggregator) in named:
+            continue
+        if _PREDICTIONS not in aggregator:
+            aggregator.add_meter(_PREDICTIONS, _PredictionsMeter(), 20)
+            for metric in batches[0].metrics:
+                if metric != "accuracy":  # fairseq logs it
+                    meter = meters.MetersDict._DerivedMeter(partial(_read_score, metric=metric))
+                    aggregator.add_meter(metric, meter, 20)
+        aggregator[_PREDICTIONS].update(batches)
+
+
+def _read_score(aggregator: Any, metric: str) -> float:
+    score: float = aggregator[_PREDICTIONS].score(metric)
+    return score
 
 
 @register_criterion("sentence_prediction_lottery", dataclass=SentencePredictionConfig)
@@ -100,18 +125,10 @@ class SentencePredictionLottery(LogsMetrics, SentencePredictionCriterion):
         """Aggregate the logged values of all processes."""
         batches = [log["predictions"] for log in logging_outputs if "predictions" in log]
         if batches:
-            metrics.log_custom(_PredictionsMeter, "_predictions", batches)
-        for metric in batches[0].metrics if batches else ():
-            if metric != "accuracy":  # fairseq logs it
-                metrics.log_derived(metric, partial(_read_score, metric=metric))
+            _log_predictions(batches)
         SentencePredictionCriterion.reduce_metrics(logging_outputs)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         """Return False: predictions of several processes are joined, not summed."""
         return False
-
-
-def _read_score(meters: Any, metric: str) -> float:
-    score: float = meters["_predictions"].score(metric)
-    return score

@@ -80,6 +80,11 @@ class LotteryRun:
         self.is_finished = start.is_finished
         self.ema_exists = start.restored is not None or start.rewound_to > 0
         self._ticket, self._provenance = start.ticket, start.provenance
+        #: head that replaces the one that fairseq loads from a file to start from
+        self._head: dict[str, Tensor] = {}
+        if cfg.head_seed is not None and start.restored and not start.restored.keeps_counter:
+            parameters = trainable(model).items()
+            self._head = {n: p.detach().clone() for n, p in parameters if adapter.is_head(n)}
         self._snapshots = start.snapshots
         self._save_masters = not cfg.no_save_masters
         self._log_interval = self._training.common.log_interval
@@ -204,6 +209,11 @@ class LotteryRun:
         named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._tensors = tensors = MasterTensors(optimizer, named)
         self._optimizer = optimizer
+        with torch.no_grad():
+            for name, value in self._head.items():
+                for tensor in (named[name], tensors.views[name]):
+                    tensor.copy_(value)
+        self._head = {}
         if self.mask is None and not is_masked(optimizer):
             return
         self._masked = find_masked(optimizer)

@@ -10,15 +10,16 @@ import torch
 from fairseq.tasks import FairseqTask
 
 from fairseq_lottery.adapters import TaskAdapter, adapter_of
-from fairseq_lottery.compat import numpy_has_compat, whole_config
+from fairseq_lottery.compat import gather_lists_on_cpu, numpy_has_compat, whole_config
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.extensions import components
-from fairseq_lottery.formats import Dictionaries
+from fairseq_lottery.formats import Dictionaries, container
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
 from fairseq_lottery.inference.sentence_lengths import has_learned_positions, refuse_too_long
 from fairseq_lottery.masks.streams import order_seed, torch_seed
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.training.lottery_run import LotteryRun
+from fairseq_lottery.training.processes.ranks import is_distributed, require_same
 from fairseq_lottery.training.processes.stop_signals import stop_on_signals
 from fairseq_lottery.training.start.flag_checks import refuse_setup
 
@@ -53,6 +54,8 @@ class LotteryTask:
 
         Build the model of a slim checkpoint without the heads and units that were cut out.
         """
+        if is_distributed():
+            gather_lists_on_cpu(whole_config(self.cfg).common.all_gather_list_size)  # type: ignore[attr-defined]
         self.is_building = True
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         self.is_building = False
@@ -78,15 +81,27 @@ class LotteryTask:
         """Initialise the head of ``model`` from the stream of ``--head-seed``.
 
         torch's global generator is preserved, so the training continues as without a head.
+
+        Raises:
+            LotteryError: ``--head-seed`` is given but the model has no head, or the heads of the
+                processes differ.
         """
-        if not any(map(self.adapter.is_head, dict(model.named_parameters()))):
-            return
         seed: Optional[int] = self.cfg.head_seed  # type: ignore[attr-defined]
+        if not any(map(self.adapter.is_head, dict(model.named_parameters()))):
+            if seed is not None:
+                raise LotteryError(
+                    f"--head-seed {seed} initialises the head of a task, but {self.adapter.name}"
+                    " has none; leave it out"
+                )
+            return
         if seed is None:
             seed = int(whole_config(self.cfg).common.seed)  # type: ignore[attr-defined]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(f"head|{seed}"))
             self.build_head(model)
+        parameters = dict(model.named_parameters())
+        head = {n: p.detach() for n, p in parameters.items() if self.adapter.is_head(n)}
+        require_same(container.digest(head, {}), "head")
 
     @property
     def adapter(self) -> TaskAdapter:

@@ -329,7 +329,7 @@ def test_state_goes_by_name_through_a_ticket():
     assert set(moments) == {"exp_avg", "exp_avg_sq"}
     fresh = {name: torch.nn.Parameter(p.detach().clone()) for name, p in named.items()}
     other = bound("masked_adam", fresh)
-    set_moments(other, MasterTensors(other, fresh), moments, numbers, dict(fresh))
+    set_moments(other, MasterTensors(other, fresh), moments, numbers)
     update(optimizer, named, 9)
     update(other, fresh, 9)
     assert all(torch.equal(named[name], fresh[name]) for name in named)

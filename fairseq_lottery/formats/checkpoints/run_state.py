@@ -64,6 +64,7 @@ RUN = entries(
         "task": one_of(str),
         "choices": json_entries,
         "data_seed": count,
+        "head_seed": count,
         "files": _files,
         "ranking": json_entries,
         "growth": _pruner,

@@ -133,7 +133,7 @@ def _dense_mask(loaded: LoadedHeads) -> Mask:
     """Return the mask that prunes nothing; reject a model that no ticket can be drawn from."""
     source = loaded.source
     source.find_dictionaries()
-    if source.shapes != shapes_of(loaded.weights):
+    if source.shapes != shapes_of(source.adapter.without_head(loaded.weights)):
         raise LotteryError(
             f"heads or units were cut out of {source.path}; restore them with fairseq-lottery"
             " export --to dense, and search in that"

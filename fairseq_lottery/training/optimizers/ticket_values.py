@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def load_exact_values(
         if tensors.has_masters:
             views[name].copy_(ticket.values[name])
     numbers = ticket.record["moment_numbers"]
-    set_moments(optimizer, tensors, ticket.moments, numbers, parameters)
+    set_moments(optimizer, tensors, ticket.moments, numbers)
 
 
 def set_moments(
@@ -43,33 +43,32 @@ def set_moments(
     tensors: MasterTensors,
     moments: Mapping[str, Mapping[str, Tensor]],
     numbers: Mapping[str, Any],
-    names: Collection[str],
 ) -> None:
     """Set the optimizer state to that of a ticket.
 
-    Other parameters get no state, or zeros in a flat state: the head of a task, and untrained
-    copies of weights in official fairseq 0.12.2.
+    Parameters without moments get no state, or zeros in a flat state: the head of a task, those
+    that the source of the moments never updated, and copies of weights in official fairseq 0.12.2.
 
     Args:
         moments: moment -> parameter -> tensor; empty to keep the state.
         numbers: name -> number, or mapping with ``tensor`` for a number in a tensor.
-        names: parameters that a ticket has.
 
     Raises:
-        LotteryError: a moment lacks a parameter.
+        LotteryError: a moment lacks a parameter that another one has.
     """
     if not moments:
         return
     full: dict[str, list[Tensor]] = {}
+    updated = set().union(*moments.values())
     for moment, by_name in moments.items():
-        missing = [name for name in names if name not in by_name]
+        missing = updated - set(by_name)
         if missing:
-            raise LotteryError(f"the ticket has {moment}, but not for {missing[0]}")
+            raise LotteryError(f"the ticket has {moment}, but not for {min(missing)}")
         zeros = {n: torch.zeros(shape) for n, shape in zip(tensors.names, tensors.shapes)}
         full[moment] = tensors.lay_out({**zeros, **by_name})
     state = unwrap(optimizer).optimizer.state
     for index, own in enumerate(tensors.own):
-        if len(tensors.own) == len(tensors.names) and tensors.names[index] not in names:
+        if len(tensors.own) == len(tensors.names) and tensors.names[index] not in updated:
             continue
         # some optimizers store their step in a tensor of its own
         counts = {

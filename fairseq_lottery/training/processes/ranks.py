@@ -9,7 +9,7 @@ from fairseq_lottery.errors import LotteryError
 
 def is_first() -> bool:
     """Return whether this process is the first, the one that writes files."""
-    return not _is_distributed() or torch.distributed.get_rank() == 0
+    return not is_distributed() or torch.distributed.get_rank() == 0
 
 
 def require_same(digest: str, name: str) -> None:
@@ -18,7 +18,7 @@ def require_same(digest: str, name: str) -> None:
     Args:
         name: what the digest is of, for the message.
     """
-    if not _is_distributed():
+    if not is_distributed():
         return
     own = _to_tensor(list(digest.encode()[:64].ljust(64)), torch.uint8)
     digests = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
@@ -31,7 +31,7 @@ def require_same(digest: str, name: str) -> None:
 
 def max_over_processes(number: int) -> int:
     """Return the maximum of ``number`` over all processes; wait for all of them."""
-    if not _is_distributed():
+    if not is_distributed():
         return number
     maximum = _to_tensor([number], torch.int32)
     torch.distributed.all_reduce(maximum, torch.distributed.ReduceOp.MAX)
@@ -40,7 +40,7 @@ def max_over_processes(number: int) -> int:
 
 def wait_for_all() -> None:
     """Wait until every process of the training has called this function."""
-    if _is_distributed():
+    if is_distributed():
         torch.distributed.barrier()
 
 
@@ -49,7 +49,8 @@ def _to_tensor(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
     return tensor.cuda() if torch.distributed.get_backend() == "nccl" else tensor
 
 
-def _is_distributed() -> bool:
+def is_distributed() -> bool:
+    """Return whether the training has several processes."""
     return (
         torch.distributed.is_available()
         and torch.distributed.is_initialized()

@@ -115,10 +115,11 @@ def refuse_stray_flags(cfg: Any) -> None:
     """Refuse flags that would be ignored or contradict each other."""
     if cfg.sparse_decode:
         raise LotteryError("--sparse-decode applies only to translation; train without it")
-    if cfg.data_seed is not None and not 0 <= cfg.data_seed <= _LARGEST_SEED:
-        raise LotteryError(
-            f"--data-seed {cfg.data_seed} is out of range; give a number from 0 to {_LARGEST_SEED}"
-        )
+    for flag, seed in (("--data-seed", cfg.data_seed), ("--head-seed", cfg.head_seed)):
+        if seed is not None and not 0 <= seed <= _LARGEST_SEED:
+            raise LotteryError(
+                f"{flag} {seed} is out of range; give a number from 0 to {_LARGEST_SEED}"
+            )
     if cfg.ticket and cfg.mask_from:
         raise LotteryError("--ticket and --mask-from exclude each other; give one of them")
     prunes = cfg.prune_to is not None

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _DRAWN = options(Sources, Ranking, Prunable, Reset, Seed)
 _FILES = [option for option in _DRAWN if option.is_file]
 _CHOICES = [option for option in _DRAWN if not option.is_file]
+#: seed of a run, stored where given -> what another seed would change in the middle of it
+_SEEDS = {"data_seed": "the order of its examples", "head_seed": "its head"}
 
 
 def provenance_of(
@@ -46,17 +48,17 @@ def provenance_of(
         ticket: ticket of a fresh run.
         restored: checkpoint of a resumed run.
     """
-    order = {"data_seed": cfg.data_seed} if cfg.data_seed is not None else {}
+    seeds = {name: getattr(cfg, name) for name in _SEEDS if getattr(cfg, name) is not None}
     if restored:
         keys = ("ticket", "ticket_digest", "choices", "files")
         stored = {key: restored.state[key] for key in keys if key in restored.state}
-        return {"ticket": None, "ticket_digest": None, "choices": None, **stored, **order}
+        return {"ticket": None, "ticket_digest": None, "choices": None, **stored, **seeds}
     return {
         "ticket": ticket.record if ticket else None,
         "ticket_digest": ticket.digest() if ticket else None,
         "choices": _choices(cfg),
         "files": _files(cfg),
-        **order,
+        **seeds,
     }
 
 
@@ -89,22 +91,22 @@ def refuse_other_run(
         training: fairseq's complete configuration.
 
     Raises:
-        LotteryError: the checkpoint lacks state that the run needs; or task, dictionaries, data
-            seed, ticket, criterion or optimizer differ; or its schedule is unfinished and ``cfg``
+        LotteryError: the checkpoint lacks state that the run needs; or task, dictionaries, seeds,
+            ticket, criterion or optimizer differ; or its schedule is unfinished and ``cfg``
             has none.
     """
     _refuse_incomplete(restored)
     state, path = restored.state, restored.path
-    task = stored_adapter(state, path).name if state else adapter.name
-    if task != adapter.name and restored.is_same_run:
+    before = stored_adapter(state, path) if state else adapter
+    if before.name != adapter.name and restored.is_same_run:
         raise LotteryError(
-            f"{path} is from a run of the task {task}, not {adapter.name}; choose another"
+            f"{path} is from a run of the task {before.name}, not {adapter.name}; choose another"
             " --save-dir"
         )
-    if state.get("dictionaries") and task == adapter.name:
+    if state.get("dictionaries") and set(before.vocabularies) == set(adapter.vocabularies):
         stored = Dictionaries.from_tensors(state["dictionaries"], adapter.vocabularies)
         stored.refuse_other(dictionaries, str(path))
-    _refuse_other_data_seed(cfg, restored)
+    _refuse_other_seeds(cfg, restored)
     if cfg.ticket or cfg.mask_from:
         _refuse_other_ticket(cfg, restored)
     if training.ema.store_ema and not restored.has_ema:
@@ -118,19 +120,21 @@ def refuse_other_run(
         _refuse_other_trainer(training, restored)
 
 
-def _refuse_other_data_seed(cfg: Any, restored: Restored) -> None:
-    """Refuse to change the order of the examples in the middle of a run."""
-    then, now = restored.state.get("data_seed"), cfg.data_seed
-    if not restored.is_same_run or then == now:
-        return
-    if then is None:
-        raise LotteryError(
-            f"{restored.path} is from a run without --data-seed, so --data-seed {now} would change"
-            " the order of its examples; choose another --save-dir"
-        )
-    if now is None:
-        raise LotteryError(f"{restored.path} is from a run with --data-seed {then}; give it again")
-    refuse_other_value(restored, "--data-seed", then, now)
+def _refuse_other_seeds(cfg: Any, restored: Restored) -> None:
+    """Refuse to change the order of the examples, or the head, in the middle of a run."""
+    for name, changed in _SEEDS.items():
+        flag = f"--{name.replace('_', '-')}"
+        then, now = restored.state.get(name), getattr(cfg, name)
+        if not restored.is_same_run or then == now:
+            continue
+        if then is None:
+            raise LotteryError(
+                f"{restored.path} is from a run without {flag}, so {flag} {now} would change"
+                f" {changed}; choose another --save-dir"
+            )
+        if now is None:
+            raise LotteryError(f"{restored.path} is from a run with {flag} {then}; give it again")
+        refuse_other_value(restored, flag, then, now)
 
 
 def _refuse_incomplete(restored: Restored) -> None:
