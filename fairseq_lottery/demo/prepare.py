@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from fairseq_lottery.demo.labels import write_labels
+from fairseq_lottery.demo.stages import make_once, open_folder
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 
@@ -32,22 +29,15 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES, labels: bool
             failed.
     """
     target = out / CONFIGURATION
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "log").is_dir()):
-        raise LotteryError(f"{out} exists but is not a folder of this demo; choose another --out")
-    try:
-        (out / "log").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LotteryError(
-            f"{out} cannot be created ({error.strerror}); choose another --out"
-        ) from error
+    open_folder(out)
     if target.is_file() and f"seeds: [{seed}]" not in target.read_text(encoding="utf-8"):
         raise LotteryError(f"{out} was created with another seed; choose another --out")
     parts = [flag for part in sizes for flag in (f"--{part}pref", f"subwords/{part}")]
-    _once(out, "text", "fairseq_lottery.demo.language", "--seed", seed, "--sizes",
+    make_once(out, "text", "fairseq_lottery.demo.language", "--seed", seed, "--sizes",
           *(f"{part}={size}" for part, size in sizes.items()))  # fmt: skip
-    _once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
+    make_once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
           "--vocabulary", VOCABULARY)  # fmt: skip
-    _once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
+    make_once(out, "data", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de",
           "--joined-dictionary", *parts)  # fmt: skip
     if labels:
         write_labels(out / "text", seed, sizes)
@@ -55,23 +45,3 @@ def prepare(out: Path, seed: int, sizes: Mapping[str, int] = SIZES, labels: bool
     with replacing(target) as path:
         path.write_text(text.replace("seeds: [1]", f"seeds: [{seed}]"), encoding="utf-8")
     return target
-
-
-def _once(out: Path, folder: str, module: str, *words: object) -> None:
-    """Create ``folder`` with a module, unless it exists; it gets its name when it is complete."""
-    if (out / folder).is_dir():
-        return
-    half = f".{folder}"
-    shutil.rmtree(out / half, ignore_errors=True)
-    flag = "--destdir" if module == "fairseq_cli.preprocess" else "--out"
-    command = [sys.executable, "-m", module, *map(str, words), flag, half]
-    log = out / "log" / f"{folder}.log"
-    with open(log, "wb") as file:
-        code = subprocess.run(
-            command, cwd=out, env={**os.environ, "PYTHONUTF8": "1"}, stdout=file,
-            stderr=subprocess.STDOUT, check=False,
-        ).returncode  # fmt: skip
-    if code:
-        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise LotteryError(f"creating {out / folder} failed; its log {log} ends with: {last}")
-    os.replace(out / half, out / folder)

@@ -36,7 +36,7 @@ def test_bad_input_is_refused_in_a_sentence(words, sentence):
 def made(tmp_path, monkeypatch):
     """Makes the demo's configuration of a seed in ``demo``, but neither text nor data."""
     asked = []
-    monkeypatch.setattr(prepare, "_once", lambda out, *words: asked.append((out, *words)))
+    monkeypatch.setattr(prepare, "make_once", lambda out, *words: asked.append((out, *words)))
 
     def make(seed):
         asked.clear()
