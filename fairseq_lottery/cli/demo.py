@@ -10,12 +10,22 @@ from pathlib import Path
 from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 
+#: kind of data -> folders that a training reads
+KINDS = {
+    "translation": ("data", "text"),
+    "encoders": ("pretrain", "tasks"),
+    "languages": ("translation", "pretrain", "tasks"),
+}
 EXAMPLE = "fairseq-lottery demo --out demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``demo``."""
     add = parser.add_argument
+    add("--kind", choices=tuple(KINDS), default="translation",
+        help="kind of data: translation of one language pair, tasks for encoders, or translation"
+        " and entailment in six languages; the last two require --data-only"
+        " (default: translation)")  # fmt: skip
     add("--out", type=Path, default=Path("demo"), metavar="DIR",
         help="folder of the demo (default: demo)")  # fmt: skip
     add("--seed", type=int, default=1, metavar="N", help="seed of text and runs (default: 1)")
@@ -32,16 +42,37 @@ def run(args: argparse.Namespace) -> None:
         raise LotteryError(f"--jobs {args.jobs} is too small; give 1 or more")
     if args.seed < 0:
         raise LotteryError(f"--seed {args.seed} is negative; give 0 or more")
+    if args.kind != "translation":
+        if not args.data_only:
+            raise LotteryError(f"--kind {args.kind} requires --data-only")
+        if args.labels:
+            raise LotteryError(f"--kind {args.kind} has no --labels; remove the flag")
     require("torch", "fairseq", "sentencepiece")
     if not args.data_only:
         require("sacrebleu", "matplotlib", "scipy", "rich", "yaml", "snakemake")
-    from fairseq_lottery.demo.prepare import prepare
-
-    configuration = prepare(args.out, args.seed, labels=args.labels)
+    configuration = _prepare(args)
     if args.data_only:
-        print(f"{args.out / 'data'} and {args.out / 'text'} are ready")
+        *folders, last = (str(args.out / folder) for folder in KINDS[args.kind])
+        print(f"{', '.join(folders)} and {last} are ready")
     else:
         show(configuration, args.out, args.jobs)
+
+
+def _prepare(args: argparse.Namespace) -> Path:
+    """Create the data, and return the configuration of the demo, which only translation has."""
+    if args.kind == "encoders":
+        from fairseq_lottery.demo.encoders import prepare as encoders
+
+        encoders.prepare(args.out, args.seed)
+    elif args.kind == "languages":
+        from fairseq_lottery.demo.languages import prepare as languages
+
+        languages.prepare(args.out, args.seed)
+    else:
+        from fairseq_lottery.demo import prepare
+
+        return prepare.prepare(args.out, args.seed, labels=args.labels)
+    return args.out
 
 
 def show(configuration: Path, out: Path, jobs: int) -> None:

@@ -16,7 +16,7 @@ def parse(*words):
 
 def test_defaults():
     args = parse()
-    assert (str(args.out), args.seed, args.jobs) == ("demo", 1, 2)
+    assert (str(args.out), args.seed, args.jobs, args.kind) == ("demo", 1, 2, "translation")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ def test_defaults():
     [
         (("--jobs", "0"), "--jobs 0 is too small; give 1 or more"),
         (("--seed", "-1"), "--seed -1 is negative; give 0 or more"),
+        (("--kind", "encoders"), "--kind encoders requires --data-only"),
+        (
+            ("--kind", "languages", "--data-only", "--labels"),
+            "--kind languages has no --labels; remove the flag",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(words, sentence):
@@ -83,6 +88,23 @@ def test_the_data_can_be_made_alone(made, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "demo"
     assert capsys.readouterr().out == f"{folder}/data and {folder}/text are ready\n"
     assert (folder / "demo.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "kind, ready",
+    [
+        ("encoders", "{0}/pretrain and {0}/tasks are ready\n"),
+        ("languages", "{0}/translation, {0}/pretrain and {0}/tasks are ready\n"),
+    ],
+)
+def test_other_kinds_of_data(kind, ready, tmp_path, monkeypatch, capsys):
+    made = []
+    module = f"fairseq_lottery.demo.{kind}.prepare.prepare"
+    monkeypatch.setattr(module, lambda *given: made.append(given))
+    monkeypatch.setattr(demo, "require", lambda *packages: None)
+    demo.run(parse("--kind", kind, "--data-only", "--out", str(tmp_path), "--seed", "4"))
+    assert made == [(tmp_path, 4)]
+    assert capsys.readouterr().out == ready.format(tmp_path)
 
 
 #: as much of a report as the demo shows
