@@ -104,6 +104,8 @@ def signature(record: Mapping[str, Any]) -> str:
     the update counter starts if it rewinds.
     """
     reset = record["reset"] + (f"-{record['alpha']}" if record["alpha"] else "")
+    if record.get("noise_scale") is not None:
+        reset += f"-{record['noise_scale']:g}"
     more = {o.key(): o for o in options(Ranking) if o.name not in ("score", "scope")}
     scope = record["scope"] + "".join(
         f"-{key}{record[key]:g}" if option.kind is float else f"-{key}{record[key]}"

@@ -32,6 +32,15 @@ def uniform(key: str, count: int) -> Tensor:
     return torch.from_numpy((halves >> np.uint32(8)).astype(np.float32) * np.float32(2**-24))
 
 
+def normal(key: str, count: int) -> Tensor:
+    """Return ``count`` numbers of the standard normal distribution in fp32.
+
+    They are quantiles of 53 random bits each, so software versions may differ in the last bit.
+    """
+    shares = (raw_bits(key, count) >> np.uint64(11)).astype(np.float64) + 0.5
+    return torch.special.ndtri(torch.from_numpy(shares * 2**-53)).float()
+
+
 def signs(key: str, count: int) -> Tensor:
     """Return ``count`` fair signs, -1.0 or 1.0 in fp32."""
     octets = raw_bits(key, (count + 63) // 64).view("u1")

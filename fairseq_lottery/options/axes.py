@@ -116,6 +116,7 @@ RESET = Axis(
         "random-sign": "a random sign times alpha of the matrix",
         "shuffle": "their values in start-from, permuted within each matrix",
         "shuffle-layers": "the values of another layer in start-from",
+        "noise": "their values in start-from plus normal noise, see noise-scale",
     },
 )
 ALPHA = Axis(

@@ -88,6 +88,11 @@ class Reset:
 
     reset: str = option("start values of survivors", "rewind", axis=axes.RESET, places=_DRAWN)
     alpha: str = option("magnitude of sign resets", "glorot", axis=axes.ALPHA, places=_DRAWN)
+    noise_scale: Optional[float] = option(
+        "standard deviation of the noise of reset noise, as a share of that of the matrix's"
+        " survivors",
+        None, metavar="K", places=_DRAWN,
+    )  # fmt: skip
     update_counter: str = option(
         "where the update counter starts", "restart", axis=axes.UPDATE_COUNTER, stored="clock"
     )

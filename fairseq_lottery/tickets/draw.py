@@ -80,7 +80,7 @@ def draw(
         "sparsity": mask.sparsity,
         "pruned": mask.pruned,
         "denominator": mask.prunable,
-        **stored_values(plan, Reset, Seed),
+        **{n: v for n, v in stored_values(plan, Reset, Seed).items() if v is not None},
         "alpha": plan.alpha if plan.reset in ("sign", "random-sign") else None,
         "moment_numbers": files.moment_numbers,
         "update": start.update,
@@ -120,6 +120,7 @@ def _values(
         start=files.start.weights,
         seed=plan.seed,
         alpha=plan.alpha,
+        noise_scale=plan.noise_scale,
         initial=files.initial,
         initialise=(lambda seed: initialise(trained, seed)) if initialise else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional
 
@@ -30,6 +31,7 @@ class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
         for option in options(Reset):
             if option.axis is not None:
                 option.axis.refuse_unknown(getattr(self, option.name))
+        self._check_noise()
         if self.mask_file is None:
             check_scope(**values(self, Scope))
             if self.target_sparsity is not None:
@@ -46,6 +48,18 @@ class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
                     raise LotteryError(f"--mask-file excludes {flag}; leave {flag} out")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError(f"--score-file excludes --score {self.score}; give one of them")
+
+    def _check_noise(self) -> None:
+        """Refuse a reset with noise without its scale, and a scale that nothing uses."""
+        scale = self.noise_scale
+        if self.reset == "noise" and scale is None:
+            raise LotteryError("--reset noise requires --noise-scale, such as 0.1; give it")
+        if scale is None:
+            return
+        if self.reset != "noise":
+            raise LotteryError(f"--noise-scale requires --reset noise, not {self.reset}; omit it")
+        if not 0 < scale < math.inf:
+            raise LotteryError(f"--noise-scale {scale:g} is not a positive number; 0.1 adds 10 %")
 
     @property
     def target_sparsity(self) -> Optional[float]:

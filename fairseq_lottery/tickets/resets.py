@@ -19,7 +19,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.mask_state import prunable_survivors
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.masks.streams import permutation, signs, torch_seed
+from fairseq_lottery.masks.streams import normal, permutation, signs, torch_seed
 from fairseq_lottery.options import Reset
 from fairseq_lottery.options.axes import ALPHA, RESET
 
@@ -36,6 +36,7 @@ class ResetInput:
         start: the weights at the rewind update.
         seed: seed of the draw.
         alpha: one of ``ALPHAS``, for resets that keep signs only.
+        noise_scale: standard deviation of added noise, as a share of that of the survivors.
         initial: the weights at update 0, for ``alpha == "std"``.
         initialise: seed of torch -> fresh weights by the model's own initialiser.
     """
@@ -45,6 +46,7 @@ class ResetInput:
     start: Weights
     seed: int = 1
     alpha: str = Reset.alpha
+    noise_scale: Optional[float] = None
     initial: Optional[Weights] = None
     initialise: Optional[Callable[[int], Weights]] = None
 
@@ -181,6 +183,25 @@ def shuffle_layers(inputs: ResetInput) -> Weights:
     return values
 
 
+def noise(inputs: ResetInput) -> Weights:
+    """Return the values at the rewind update plus normal noise: a control for these values.
+
+    The noise of a matrix has ``noise_scale`` times the standard deviation of its survivors.
+    Everything that is never pruned keeps its value.
+    """
+    assert inputs.noise_scale is not None
+    values = dict(inputs.start)
+    for name in inputs.mask:
+        alive = prunable_survivors(inputs.mask, name)
+        kept = inputs.start[name][alive]
+        if kept.numel():
+            added = normal(f"noise|{inputs.seed}|{name}", kept.numel())
+            spread = inputs.noise_scale * float(kept.double().std(unbiased=False))
+            values[name] = inputs.start[name].clone()
+            values[name][alive] = kept + spread * added
+    return values
+
+
 RESETS: dict[str, Callable[[ResetInput], Weights]] = RESET.registry(
     {
         "rewind": rewind,
@@ -190,5 +211,6 @@ RESETS: dict[str, Callable[[ResetInput], Weights]] = RESET.registry(
         "random-sign": random_sign,
         "shuffle": shuffle,
         "shuffle-layers": shuffle_layers,
+        "noise": noise,
     }
 )

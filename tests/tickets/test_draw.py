@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -210,6 +211,23 @@ def test_after_every_reset_exactly_the_mask_is_zero(run, reset):
         rows = [i for i in range(len(keep)) if (name, i) != (EMBEDDING, 1)]
         assert torch.equal(ticket.values[name][rows] != 0, keep[rows])
     assert not ticket.values[EMBEDDING][1].any(), "the padding row"
+
+
+def test_noise_scale_goes_with_its_reset_and_into_the_record(run):
+    ticket = run.draw(reset="noise", noise_scale=0.5)
+    plain = run.draw()
+    assert ticket.record["noise_scale"] == 0.5 and "noise_scale" not in plain.record
+    assert "|reset:noise-0.5@5|" in ticket.record["signature"]
+    assert torch.equal(ticket.mask[FC1], plain.mask[FC1])
+    assert not torch.equal(ticket.values[FC1], plain.values[FC1])
+    for plan, sentence in (
+        ({"reset": "noise"}, "--reset noise requires --noise-scale"),
+        ({"noise_scale": 0.1}, "--noise-scale requires --reset noise, not rewind"),
+        ({"reset": "noise", "noise_scale": 0.0}, "--noise-scale 0 is not a positive number"),
+        ({"reset": "noise", "noise_scale": math.nan}, "--noise-scale nan is not a positive"),
+    ):
+        with pytest.raises(LotteryError, match=sentence):
+            run.draw(**plan)
 
 
 # --- what cannot be drawn ------------------------------------------------------------------

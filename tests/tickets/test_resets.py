@@ -3,12 +3,13 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from small import EMBEDDING, SHAPES, full_mask, weights
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.masks.streams import torch_seed
+from fairseq_lottery.masks.streams import normal, raw_bits, torch_seed
 from fairseq_lottery.tickets import ALPHAS, RESETS, ResetInput
 
 #: an embedding of 4 words with its padding row, a matrix, a matrix kept dense, a bias
@@ -87,8 +88,8 @@ LARGE_START = {
 }
 
 
-def large(name, seed=1, mask=LARGE):
-    return RESETS[name](ResetInput(mask, LARGE_START, LARGE_START, seed=seed))
+def large(name, seed=1, mask=LARGE, **more):
+    return RESETS[name](ResetInput(mask, LARGE_START, LARGE_START, seed=seed, **more))
 
 
 def bits(tensor):
@@ -105,6 +106,33 @@ def test_random_signs_are_fair_and_seeded():
     assert torch.equal(large("random-sign")["w"], values["w"])
     for other in (large("random-sign", seed=2)["w"], large("sign")["w"]):
         assert 4700 < int((other != values["w"]).sum()) < 5300
+
+
+def test_noise_has_the_scale_of_the_survivors():
+    """Its size is that of another computation, its shape normal, and only survivors change."""
+    keep = torch.arange(LARGE["w"].numel()).reshape(LARGE["w"].shape) % 3 > 0
+    mask = Mask({**LARGE, "w": keep}, LARGE.protected)
+    start = LARGE_START["w"][keep]
+    spread = start.double().numpy().std()
+    added = {}
+    for scale in (0.01, 1.0):
+        values = large("noise", mask=mask, noise_scale=scale)
+        assert torch.equal(values["w"][~keep], LARGE_START["w"][~keep])
+        assert torch.equal(values[EMBEDDING][1], LARGE_START[EMBEDDING][1])
+        assert values.keys() == LARGE_START.keys()
+        added[scale] = (values["w"][keep].double() - start.double()).numpy() / (scale * spread)
+    noise = added[1.0]
+    assert scipy.stats.kstest(noise, "norm").pvalue > 1e-3
+    assert noise.std() == pytest.approx(1, rel=0.05)
+    assert np.allclose(added[0.01], noise, atol=1e-3), "the same draw at both scales"
+    other = large("noise", mask=mask, noise_scale=1.0, seed=2)["w"][keep] - start
+    assert abs(np.corrcoef(other.numpy(), noise)[0, 1]) < 0.1
+
+
+def test_quantiles_of_the_normal_draw():
+    bits = raw_bits("noise|1|w", 1000)
+    exact = scipy.stats.norm.ppf(((bits >> np.uint64(11)).astype(float) + 0.5) / 2**53)
+    assert np.array_equal(normal("noise|1|w", 1000).numpy(), exact.astype(np.float32))
 
 
 def test_shuffle_keeps_the_survivors_of_each_matrix():
