@@ -140,6 +140,7 @@ class TaskAdapter:
         metrics: name of a metric that evaluates a model -> whether a larger value is better.
         masks_tokens: whether inputs of examples are masked; the target then has the token at each
             masked position, and padding elsewhere.
+        folders: folders with binary data inside the data folder; ``""`` for the folder itself.
 
     Raises:
         LotteryError: the head is not a pattern, or contains an embedding; or a metric is malformed.
@@ -161,6 +162,7 @@ class TaskAdapter:
     head: str = r"(?!)"
     metrics: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
     masks_tokens: bool = False
+    folders: tuple[str, ...] = ("",)
 
     def __post_init__(self) -> None:
         try:

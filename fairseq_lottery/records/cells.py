@@ -30,7 +30,8 @@ class Score(CellRecord):
     """One metric of one evaluated cell.
 
     ``sparsity`` is the target; ``pruned`` is the counted number of pruned weights. ``closed`` is
-    kind -> pruned share of these components, if the technique prunes any.
+    kind -> pruned share of these components, if the technique prunes any. ``data`` is the data set
+    if the plan has several. ``maximise`` is whether larger scores are better, if this is known.
     """
 
     checkpoint: Text
@@ -50,6 +51,9 @@ class Score(CellRecord):
     references: Optional[Text] = None
     sentences: Optional[Count] = None
     closed: Optional[dict[Text, Share]] = None
+    data: Optional[Text] = None
+    maximise: Optional[bool] = None
+    examples: Optional[Count] = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Point:
 class Curve(Point, CellRecord):
     """One point of the training curve of a cell."""
 
+    data: Optional[Text] = None
+
 
 @dataclass(frozen=True)
 class Model(CellRecord):
@@ -74,6 +80,7 @@ class Model(CellRecord):
     file: Text
     checkpoint: Text
     matrices: Optional[dict[Text, Share]] = None
+    data: Optional[Text] = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Choice(CellRecord):
     """The choice of a cell: a file of ``fairseq_lottery.heads.save_choice``."""
 
     file: Text
+    data: Optional[Text] = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class Importance(CellRecord):
 
     measure: Text
     file: Text
+    data: Optional[Text] = None
 
     def __post_init__(self) -> None:
         """Refuse the importance of other models than the dense one."""

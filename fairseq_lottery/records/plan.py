@@ -51,21 +51,42 @@ Entry = Annotated[Any, Rule("texts and numbers", _is_entry)]
 
 @dataclass(frozen=True)
 class PlannedTechnique:
-    """A technique of a plan, and the unit of its sparsities."""
+    """A technique of a plan, and the unit of its sparsities.
+
+    Attributes:
+        source: data set whose masks it takes; None for those of the cell's own data set.
+    """
 
     name: Line
     title: Line
     rows: Annotated[str, one_of(ROWS)] = WEIGHTS
+    source: Optional[Text] = None
+
+
+@dataclass(frozen=True)
+class PlannedDataSet:
+    """A data set of a plan: its name, its task, and the recipe of its trainings."""
+
+    name: Text
+    task: Text
+    recipe: dict[Line, Entry]
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell of a plan, and the folder of its training."""
+    """A cell of a plan, and the folder of its training.
+
+    Attributes:
+        data: name of its data set; None if the plan has only one.
+        keeps_start: whether its survivors start from pre-trained weights as they are.
+    """
 
     technique: Line
     sparsity: Sparsity
     seed: Count
     training: Inside
+    data: Optional[Text] = None
+    keeps_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +143,7 @@ class Plan:
 
     Attributes:
         cells: empty if the plan does not list them; techniques may then have any sparsity.
+        data_sets: empty if the plan has one data set without a name.
         stages: empty in plans of early versions.
     """
 
@@ -133,6 +155,7 @@ class Plan:
     published: Optional[Text] = None
     cells: tuple[PlannedCell, ...] = ()
     stages: tuple[Stage, ...] = ()
+    data_sets: tuple[PlannedDataSet, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse trainings without their number of updates."""

@@ -88,6 +88,8 @@ class ScoreRow:
     sentences: Optional[Count] = None
     closed: Optional[dict[Text, Share]] = None
     signature_of_ticket: Optional[str] = None
+    maximise: Optional[bool] = None
+    examples: Optional[Count] = None
 
 
 def read_scores(path: Path) -> list[ScoreRow]:

@@ -16,6 +16,7 @@ from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
+from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import PruningSchedule, Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
@@ -28,6 +29,9 @@ TRAIN = (
 TABLE_1 = ("mp", "lt", "slt", "clt", "slt-mp", "mp-slt")
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
+
+#: without those that require several data sets or pre-trained weights
+ONE_SET = [name for name in TECHNIQUES if name not in ("transfer", "pruned-before")]
 
 #: of a configuration of masked language models, which nothing translates
 MASKED = {"task": "masked_lm", "references": None, "train": TRAIN.replace("transformer", "roberta")}

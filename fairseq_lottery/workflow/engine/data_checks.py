@@ -17,7 +17,7 @@ DATA = "data.json"
 
 
 def check_files(configuration: Configuration) -> dict[str, DataFile]:
-    """Check data, references and adopted runs.
+    """Check data, references, adopted runs and pre-trained weights of all data sets.
 
     Data are compared by content: after a change under the same name, a folder would mix trainings
     on different data.
@@ -28,9 +28,25 @@ def check_files(configuration: Configuration) -> dict[str, DataFile]:
     Raises:
         LotteryError: a file is missing, or the data differ from those of the folder.
     """
+    before = _noted(configuration)
+    checked = {}
+    for data_set in configuration.data_sets:
+        prefix = f"{data_set.data_name}/" if data_set.data_name else ""
+        own = {n[len(prefix) :]: file for n, file in before.items() if n.startswith(prefix)}
+        checked.update({prefix + n: file for n, file in _check_data_set(data_set, own).items()})
+    return checked
+
+
+def _check_data_set(
+    configuration: Configuration, before: dict[str, DataFile]
+) -> dict[str, DataFile]:
+    """Check one data set; return its files as ``check_files`` does.
+
+    Args:
+        before: files of the data set at the previous start.
+    """
     error = configuration.source.error
-    data = configuration.data
-    files = sorted(data.glob("dict*.txt")) + sorted(data.glob("*.bin")) if data.is_dir() else []
+    data, files = configuration.data, data_files(configuration)
     if not any(path.name.startswith("train.") for path in files):
         problem = "has no train.*.bin" if data.is_dir() else "does not exist"
         command = configuration.prepare or "fairseq-preprocess"
@@ -55,9 +71,11 @@ def check_files(configuration: Configuration) -> dict[str, DataFile]:
     for folder in configuration.adopted_folders:
         if not Path(folder, "checkpoint_last.pt").is_file():
             raise error(("adopt", "dense"), f"{folder} has no checkpoint_last.pt to adopt")
-    before = _noted(configuration)
-    used = [path for path in files if _is_used(path.name, configuration)]
-    now = {path.name: _identity(path, before.get(path.name)) for path in used}
+    if configuration.pretrained is not None and not configuration.pretrained.is_file():
+        raise error(("pretrained",), f"there is no checkpoint {configuration.pretrained}")
+    names = {path.relative_to(data).as_posix(): path for path in files}
+    used = {name: path for name, path in names.items() if _is_used(name, configuration)}
+    now = {name: _identity(path, before.get(name)) for name, path in used.items()}
     for name, then in before.items():
         if _is_used(name, configuration) and (name not in now or now[name].sha256 != then.sha256):
             raise error(
@@ -66,6 +84,13 @@ def check_files(configuration: Configuration) -> dict[str, DataFile]:
                 f" {configuration.out}; give another --out",
             )
     return now
+
+
+def data_files(configuration: Configuration) -> list[Path]:
+    """Return dictionaries, binary data and labels in the data folder; empty if it is missing."""
+    folders = [configuration.data / folder for folder in configuration.task.folders]
+    kinds = ("dict*.txt", "*.bin", "*.label")
+    return [path for folder in folders for kind in kinds for path in sorted(folder.glob(kind))]
 
 
 def note_data(configuration: Configuration, data: dict[str, DataFile]) -> None:
@@ -90,7 +115,7 @@ def _is_used(name: str, configuration: Configuration) -> bool:
         for flag in ("--train-subset", "--valid-subset")
         for subset in (flags.get(flag) or "").split(",")
     ]
-    stem = name.partition(".")[0]
+    stem = name.rpartition("/")[2].partition(".")[0]
     # fairseq reads train1, train2, ... along with train
     return stem in subsets or bool(re.fullmatch(r"dict|(train|valid)\d*", stem))
 

@@ -37,20 +37,28 @@ def write_plan(plan: Plan, stages: tuple[Stage, ...], work: Work, executor: str)
         "techniques": [
             {"name": DENSE, "title": DENSE},
             *(
-                {"name": request.name, "title": request.title, "rows": request.technique.rows}
-                for request in configuration.requests
+                {
+                    "name": request.name,
+                    "title": request.title,
+                    "rows": request.technique.rows,
+                    **({"source": request.source} if request.source is not None else {}),
+                }
+                for request in plan.requests.values()
             ),
         ],
         "sparsities": sorted({cell.sparsity for cell in plan.cells}),
         "seeds": sorted({cell.seed for cell in plan.cells}),
         "published": configuration.published,
-        "recipe": recipe(plan),
+        "recipe": recipe(configuration),
+        **_data_sets(configuration),
         "cells": [
             {
                 "technique": cell.technique,
                 "sparsity": cell.sparsity,
                 "seed": cell.seed,
                 "training": cell.training.folder,
+                **({"data": cell.data} if cell.data else {}),
+                **({"keeps_start": True} if cell.training.keeps_pretrained else {}),
             }
             for cell in plan.cells
         ],
@@ -86,6 +94,18 @@ def jobs_of(plan: Plan, work: Work, executor: str) -> list[dict[str, Any]]:
         }
         for stage in work.pending
     ]
+
+
+def _data_sets(configuration: Configuration) -> dict[str, Any]:
+    """Return the entry of ``plan.json`` for several data sets; empty for one without a name."""
+    if not configuration.data_name:
+        return {}
+    return {
+        "data_sets": [
+            {"name": data_set.data_name, "task": data_set.task.name, "recipe": recipe(data_set)}
+            for data_set in configuration.data_sets
+        ]
+    }
 
 
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:

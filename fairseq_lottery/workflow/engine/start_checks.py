@@ -91,13 +91,25 @@ def check_environment(plan: Plan, work: Work, executor: str) -> tuple[list[str],
 
     Returns:
         notes on adopted runs with other flags than the plan, and the number of parameters of the
-        model, None if the environment is not on this machine.
+        largest model, None if the environment is not on this machine.
 
     Raises:
         LotteryError: the environment does not start, or rejects a value of the configuration.
     """
-    configuration = plan.configuration
-    answer = _ask(configuration, _question(plan, work))
+    notes: list[str] = []
+    counts: list[int] = []
+    for configuration in plan.configuration.data_sets:
+        more, parameters = _check_data_set(configuration, plan, work, executor)
+        notes += [note for note in more if note not in notes]
+        counts += [] if parameters is None else [parameters]
+    return notes, max(counts, default=None)
+
+
+def _check_data_set(
+    configuration: Configuration, plan: Plan, work: Work, executor: str
+) -> tuple[list[str], Optional[int]]:
+    """Check the trainings of one data set, as ``check_environment`` does."""
+    answer = _ask(configuration, _question(configuration, plan, work))
     if answer.get("absent") and executor == "other":
         return [f"the plan was not checked: {answer['problem']}"], None
     if answer.get("problem"):
@@ -114,17 +126,18 @@ def check_environment(plan: Plan, work: Work, executor: str) -> tuple[list[str],
     return answer["notes"], answer["parameters"]
 
 
-def _question(plan: Plan, work: Work) -> dict[str, Any]:
+def _question(configuration: Configuration, plan: Plan, work: Work) -> dict[str, Any]:
     """Return the question for ``stages.preflight``, which describes its keys."""
-    configuration = plan.configuration
+    trainings = [t for t in plan.trainings if t.data == configuration.data_name]
+    choices = dict.fromkeys(t.components for t in trainings if t.components is not None)
     first_words = train_env.task_words(configuration)
     words = {"train": [*first_words, *configuration.train.words()]}
     if configuration.task.translates:
         generate = train_env.translation_flags(configuration)
         words["generate"] = [*first_words, "--path", "model.pt", *generate]
-    axes = [axis for training in plan.trainings for axis in (training.ticket, training.pruning)]
+    axes = [axis for training in trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
-    scheduled = [(t, t.pruning) for t in plan.trainings if t.pruning is not None]
+    scheduled = [(t, t.pruning) for t in trainings if t.pruning is not None]
     return {
         "task": configuration.task.name,
         "words": words,
@@ -136,9 +149,7 @@ def _question(plan: Plan, work: Work) -> dict[str, Any]:
         "masks": [mask for n, mask in enumerate(masks) if mask not in masks[:n]],
         "analysis": None if configuration.analysis is None else asdict(configuration.analysis),
         "component_choices": [
-            {**choice.content, "of": None}
-            for choice in plan.component_choices
-            if choice.share_pruned is not None
+            {**choice.content, "of": None} for choice in choices if choice.share_pruned is not None
         ],
         "tests": [
             {"subset": subset, "references": str(references), "where": key}

@@ -46,14 +46,15 @@ def make_stages(
             if keeps_moments:
                 states.add(drawn.mask_from)
             for weights in (drawn.start,) if keeps_moments else (ranked, drawn.start):
-                if weights.training.adopted is None or training in requested:
+                source = weights.training
+                if source.pretrained is None and (source.adopted is None or training in requested):
                     read[weights.training].add(weights.update)
     searched = {choice.of for choice in plan.component_choices}
-    evaluations = plan.configuration.evaluations
-    writer = _Writer(plan.configuration, executor)
+    writers = {c.data_name: _Writer(c, executor) for c in plan.configuration.data_sets}
     by_name: dict[str, Stage] = {}  # trainings may share stages
     for training in plan.trainings:
-        evaluated = evaluations if plan.cells_of(training) else ()
+        writer = writers[training.data]
+        evaluated = writer.configuration.evaluations if plan.cells_of(training) else ()
         models = [evaluation.checkpoint for evaluation in evaluated]
         models += ["last"] if training in searched else []
         snapshots = _snapshots(plan, training, read[training])
@@ -67,6 +68,7 @@ def make_stages(
             by_name.setdefault(stage.name, stage)
     stages = list(by_name.values())
     if plan.configuration.analysis is not None:
+        writer = writers[plan.configuration.data_name]
         stages.append(writer.analyze(plan, plan.configuration.analysis, stages))
     return tuple(stages)
 
@@ -75,13 +77,14 @@ def _snapshots(plan: Plan, training: Training, read: set[int]) -> list[int]:
     """Return the updates at which a training writes its weights."""
     if "snapshots" not in plan.configuration.keep or training.adopted is not None:
         return sorted(read)
-    rewinds = {t for request in plan.configuration.requests for t in request.rewinds}
+    requests = plan.configuration_of(training).requests
+    rewinds = {t for request in requests for t in request.rewinds}
     every = {*read, 0, *rewinds, training.updates} if training.updates else set()
     return sorted(u for u in every if training.first_update <= u <= training.updates)
 
 
 class _Writer:
-    """Writes command lines for one configuration."""
+    """Writes command lines for one data set."""
 
     def __init__(self, configuration: Configuration, executor: str) -> None:
         self.configuration = configuration
@@ -296,9 +299,14 @@ class _Writer:
     def digests(self, subset: str) -> dict[str, Optional[str]]:
         """Return the SHA-256 of each file of a test set."""
         if subset not in self.sentences:
-            files = sorted(self.configuration.data.glob(f"{subset}.*"))
-            kinds = (".bin", ".idx")
-            self.sentences[subset] = {p.name: _digest(p) for p in files if p.suffix in kinds}
+            data, kinds = self.configuration.data, (".bin", ".idx", ".label")
+            folders = [data / folder for folder in self.configuration.task.folders]
+            files = [path for folder in folders for path in sorted(folder.glob(f"{subset}.*"))]
+            self.sentences[subset] = {
+                path.relative_to(data).as_posix(): _digest(path)
+                for path in files
+                if path.suffix in kinds
+            }
         return self.sentences[subset]
 
     def lottery(self, *words: object) -> tuple[str, ...]:

@@ -4,43 +4,66 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
-from fairseq_lottery.options import Reset
+from fairseq_lottery.options import Prunable, Reset, options
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
-from fairseq_lottery.workflow.trainings.training import ComponentChoice, PruningSchedule, Training
+from fairseq_lottery.workflow.trainings.techniques import Cells
+from fairseq_lottery.workflow.trainings.train_flags import Flags
+from fairseq_lottery.workflow.trainings.training import (
+    ComponentChoice,
+    Draw,
+    PruningSchedule,
+    Training,
+    Weights,
+)
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the table: technique, sparsity and seed, and the training behind it."""
+    """One cell of a table: technique, sparsity and seed, and the training behind it.
+
+    Attributes:
+        data: name of the data set; empty if the plan has only one.
+    """
 
     technique: str
     sparsity: float
     seed: int
     training: Training
+    data: str = ""
 
     @property
     def name(self) -> str:
         """Name in ``--only`` and messages."""
-        return f"{self.technique}@{self.sparsity:g}#{self.seed}"
+        data_set = f"{self.data}:" if self.data else ""
+        return f"{data_set}{self.technique}@{self.sparsity:g}#{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells, and the distinct trainings behind them, parents first."""
+    """All cells, and the distinct trainings behind them, parents first.
+
+    Attributes:
+        configuration: that of the first data set, which has the settings of the whole plan.
+    """
 
     configuration: Configuration
     cells: tuple[Cell, ...]
     trainings: tuple[Training, ...]
+
+    def configuration_of(self, training: Training) -> Configuration:
+        """Return the configuration of a training's data set."""
+        sets = self.configuration.data_sets
+        return next((c for c in sets if c.data_name == training.data), self.configuration)
 
     @property
     def trained(self) -> int:
@@ -59,6 +82,12 @@ class Plan:
         choices = (training.components for training in self.trainings)
         return list(dict.fromkeys(choice for choice in choices if choice is not None))
 
+    @property
+    def requests(self) -> dict[str, Request]:
+        """Techniques of all data sets by name."""
+        sets = self.configuration.data_sets
+        return {request.name: request for data_set in sets for request in data_set.requests}
+
     def cells_of(self, training: Training) -> list[Cell]:
         """Return the cells of a training; empty if it is only an ancestor of others."""
         return [cell for cell in self.cells if cell.training == training]
@@ -70,37 +99,77 @@ def make_plan(configuration: Configuration) -> Plan:
     Raises:
         LotteryError: a technique fails, or has no cell at any sparsity.
     """
-    cells = [Cell(DENSE, 0.0, seed, _dense(configuration, seed)) for seed in configuration.seeds]
-    for request in configuration.requests:
-        for seed in request.seeds:
-            cells += _cells(configuration, request, seed)
+    cells = []
+    for data_set in configuration.data_sets:
+        name = data_set.data_name
+        cells += [Cell(DENSE, 0.0, n, _dense(data_set, n), name) for n in data_set.seeds]
+        for request in data_set.requests:
+            for seed in request.seeds:
+                cells += _cells(configuration, data_set, request, seed)
     ancestors = (training for cell in cells for training in cell.training.ancestors())
-    return Plan(configuration, tuple(cells), tuple(dict.fromkeys(ancestors)))
+    trainings = (training for training in ancestors if training.pretrained is None)
+    return Plan(configuration, tuple(cells), tuple(dict.fromkeys(trainings)))
 
 
 def _dense(configuration: Configuration, seed: int) -> Training:
     resources = configuration.resources
-    return Training(
+    dense = Training(
         flags=configuration.train,
         seed=seed,
         updates=configuration.updates,
         processes=resources.processes * resources.nodes,
         adopted=_adopted(configuration.adopt.format(seed=seed)) if configuration.adopt else None,
         task=configuration.task,
+        data=configuration.data_name,
     )
+    if configuration.pretrained is None:
+        return dense
+    start = pretrained_weights(str(configuration.pretrained))
+    prunable = {option.name: configuration.pruning[option.name] for option in options(Prunable)}
+    ticket = Draw(mask_from=start.training, start=start, sparsity=0.0, **prunable)
+    return replace(dense, ticket=ticket)
+
+
+def pretrained_weights(file: str) -> Weights:
+    """Return the weights of a checkpoint that exists before the plan."""
+    return Training(Flags(), seed=0, updates=0, pretrained=(file, _digest(file))).at(0)
 
 
 @cache
+def _digest(file: str) -> str:
+    """Return the SHA-256 of a file; empty if it is missing."""
+    try:
+        return sha256_of(Path(file))
+    except OSError:
+        return ""
+
+
 def _adopted(folder: str) -> tuple[str, str]:
     """Return a run's folder and the SHA-256 of its last checkpoint, empty if it is missing."""
-    try:
-        return folder, sha256_of(Path(folder) / "checkpoint_last.pt")
-    except OSError:
-        return folder, ""
+    return folder, _digest(f"{folder}/checkpoint_last.pt")
 
 
-def _cells(configuration: Configuration, request: Request, seed: int) -> list[Cell]:
-    vocabulary = Vocabulary(
+def _vocabulary(
+    whole: Configuration, configuration: Configuration, request: Request, seed: int
+) -> Vocabulary:
+    """Return the building blocks of a technique for a data set of the whole configuration."""
+
+    def plan_of(data: str, name: str) -> Cells:
+        data_set = next((c for c in whole.data_sets if c.data_name == data), None)
+        if data_set is None:
+            names = ", ".join(c.data_name for c in whole.data_sets)
+            raise LotteryError(f"data set {data!r} is unknown; choose one of {names}")
+        found = next((r for r in data_set.requests if r.name == name and seed in r.seeds), None)
+        if found is None:
+            raise LotteryError(
+                f"the techniques of data set {data} lack {name} with seed {seed}; add it"
+            )
+        if found.technique.takes_others:
+            raise LotteryError(f"{name} of {data} takes masks itself; name another technique")
+        inner = _vocabulary(whole, data_set, found, seed)
+        return found.technique.plan(inner, **found.options)
+
+    return Vocabulary(
         dense=_dense(configuration, seed),
         sparsities=request.sparsities,
         rounds=request.rounds,
@@ -109,7 +178,14 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
         rewind_source=request.rewind_source,
         update_counter=request.update_counter or Reset.update_counter,
         pruning=PruningSchedule(sparsity=0.0, **configuration.pruning),
+        plan_of=plan_of,
     )
+
+
+def _cells(
+    whole: Configuration, configuration: Configuration, request: Request, seed: int
+) -> list[Cell]:
+    vocabulary = _vocabulary(whole, configuration, request, seed)
 
     def error(message: str) -> LotteryError:
         return configuration.source.error(request.key, message)
@@ -137,7 +213,7 @@ def _cells(configuration: Configuration, request: Request, seed: int) -> list[Ce
             )
         row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
         if row is not None:
-            rows.append(Cell(request.name, row, seed, training))
+            rows.append(Cell(request.name, row, seed, training, configuration.data_name))
     if not rows:
         requested = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
         raise error(f"{request.name} has no cell at the sparsities {requested}; add others")
@@ -217,7 +293,7 @@ def choose_cells(
     Raises:
         LotteryError: a pattern matches no cell, or the configuration lacks a seed.
     """
-    unknown = set(seeds or ()) - set(plan.configuration.seeds)
+    unknown = set(seeds or ()) - {cell.seed for cell in plan.cells}
     if unknown:
         raise LotteryError(
             f"--seeds {min(unknown)} is not in {plan.configuration.source.path}; add it to its key"
@@ -231,13 +307,15 @@ def choose_cells(
 
 
 def _named(plan: Plan, pattern: str) -> list[Cell]:
-    """Return the cells that match one pattern in technique, sparsity and seed."""
-    name, _, seed = pattern.partition("#")
+    """Return the cells that match one pattern in data set, technique, sparsity and seed."""
+    data, colon, rest = pattern.rpartition(":")
+    name, _, seed = rest.partition("#")
     technique, _, sparsity = name.partition("@")
-    if not (technique or sparsity or seed):
+    if not (data or technique or sparsity or seed):
         raise LotteryError(f"--only {pattern!r} selects nothing; write technique@sparsity")
     matches = list(plan.cells)
     steps: list[tuple[str, Callable[[Cell], str], str]] = [
+        *([("data:technique", lambda cell: cell.data, data)] if colon else []),
         ("technique@sparsity", lambda cell: cell.technique, technique),
         (f"{technique or '*'}@sparsity", lambda cell: f"{cell.sparsity:g}", _plain(sparsity)),
         (f"{name}#seed", lambda cell: str(cell.seed), seed),
@@ -276,9 +354,8 @@ _RECIPE = {
 }
 
 
-def recipe(plan: Plan) -> dict[str, Any]:
+def recipe(configuration: Configuration) -> dict[str, Any]:
     """Return the settings that reports compare with other runs and published ones."""
-    configuration = plan.configuration
     flags = configuration.train
     pre_norm = "--encoder-normalize-before" in flags
     rewinds = sorted({t for request in configuration.requests for t in request.rewinds})
@@ -291,6 +368,7 @@ def recipe(plan: Plan) -> dict[str, Any]:
         "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
         "scope": configuration.pruning["scope"],
         "prunable": configuration.pruning["prunable"],
+        **({"start": "pre-trained weights"} if configuration.pretrained is not None else {}),
         "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
     }
     if configuration.translations:

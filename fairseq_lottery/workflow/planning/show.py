@@ -86,8 +86,9 @@ def rows(plan: Plan, work: Work) -> Iterator[Row]:
     """
     pending = {stage.folder for stage in work.pending if stage.kind == "train"}
     of_cells = {cell.training.folder for cell in plan.cells}
-    for name in dict.fromkeys(cell.technique for cell in plan.cells):
-        cells = [cell for cell in plan.cells if cell.technique == name]
+    for data, technique in dict.fromkeys((cell.data, cell.technique) for cell in plan.cells):
+        cells = [c for c in plan.cells if (c.data, c.technique) == (data, technique)]
+        name = f"{data}: {technique}" if data else technique
         own = {cell.training.folder for cell in cells} & pending
         yield Row(
             name=name,

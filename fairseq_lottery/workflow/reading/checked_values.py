@@ -23,6 +23,7 @@ class Values:
     Attributes:
         updates: number of updates of a training, which percentages refer to; 0 until known.
         pattern: N:M pattern of the scope, which fixes the sparsity; None until known.
+        data_names: names of all data sets of the file; empty if they have none.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -31,6 +32,7 @@ class Values:
         self.error = lines.error
         self.updates = 0
         self.pattern: Optional[Pattern] = None
+        self.data_names: tuple[str, ...] = ()
 
     def parse(self, key: Key, value: Any, kind: type[T]) -> T:
         """Return a value as a dataclass or an annotated type."""

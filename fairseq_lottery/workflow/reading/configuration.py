@@ -74,6 +74,12 @@ class Request:
     later_rewinds: tuple[tuple[float, int], ...] = ()
 
     @property
+    def source(self) -> Optional[str]:
+        """Data set whose masks are taken; None for those of the technique's own."""
+        option = self.technique.option_of_data_sets
+        return None if option is None else str(self.options[option])
+
+    @property
     def rewinds(self) -> tuple[int, ...]:
         """Every update that survivors are reset to."""
         return (self.rewind, *(update for _, update in self.later_rewinds))
@@ -108,7 +114,11 @@ class Resources:
 class Configuration:
     """A validated configuration, with absolute paths, and updates instead of percentages.
 
+    If the file lists several data sets, it is that of the first, and ``others`` has the rest.
+
     Attributes:
+        data_name: name of the data set; empty if the file does not name it.
+        pretrained: checkpoint whose weights every training starts from; None for new weights.
         references: None if the task does not translate.
         prepare: command that makes the data; it is shown in messages and never run.
         analysis: what is computed of the trained models; None without the key ``analyze``.
@@ -138,6 +148,14 @@ class Configuration:
     retries: int
     engine: tuple[str, ...]
     analysis: Optional[Settings] = None
+    data_name: str = ""
+    pretrained: Optional[Path] = None
+    others: tuple[Configuration, ...] = ()
+
+    @property
+    def data_sets(self) -> tuple[Configuration, ...]:
+        """Configurations of all data sets, in the order of the file."""
+        return (self, *self.others)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Configuration
+from fairseq_lottery.workflow.reading.data_sets import split_data_sets
 from fairseq_lottery.workflow.reading.evaluations import read_evaluations
 from fairseq_lottery.workflow.reading.file_keys import FileKeys
 from fairseq_lottery.workflow.reading.technique_requests import SETTINGS, read_requests
@@ -77,13 +78,26 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
     Raises:
         LotteryError: a value is invalid; the message names its line.
     """
-    values = Values(Lines(path))
+    sets = split_data_sets(Lines(path))
+    configurations = []
+    for name, lines in sets:
+        values = Values(lines)
+        values.data_names = tuple(name for name, _ in sets if name)
+        configurations.append(replace(_read_data_set(values, path, out), data_name=name))
+    first, *others = configurations
+    return replace(first, others=tuple(others))
+
+
+def _read_data_set(values: Values, path: Path, out: Optional[Path]) -> Configuration:
+    """Return the configuration of one data set."""
     settings = dict(values.lines.values)
     ranking = {
         option.name_in(WORKFLOW): settings.pop(option.name_in(WORKFLOW), None)
         for option in options(Ranking, Prunable, place=WORKFLOW)
     }
     common = {name: settings.pop(name) for name in SETTINGS if name in settings}
+    if settings.get("pretrained") is not None:
+        common.setdefault("rewind", 0)
     resources = settings.get("resources")
     if isinstance(resources, dict) and resources.get("gpus", 1):
         settings["resources"] = {"processes": resources.get("gpus", 1), **resources}
@@ -124,6 +138,7 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         train_env=keys.train_env,
         keep=keys.keep,
         adopt=str(values.read_path(("adopt", "dense"), keys.adopt.dense)) if keys.adopt else None,
+        pretrained=values.read_path(("pretrained",), keys.pretrained) if keys.pretrained else None,
         published=keys.published,
         cost={name: value for name, value in vars(keys.cost).items() if value is not None},
         retries=keys.retries,
@@ -131,6 +146,10 @@ def read_configuration(path: Path, out: Optional[Path] = None) -> Configuration:
         analysis=_read_analysis(values, keys, task),
     )
     seeds, adopt = configuration.seeds, configuration.adopt
+    if adopt and keys.pretrained:
+        raise values.error(
+            ("adopt",), "adopt and pretrained exclude each other; adopted runs start elsewhere"
+        )
     if adopt and len(seeds) > 1 and "{seed}" not in adopt:
         raise values.error(
             ("adopt",), f"adopt.dense lacks {{seed}}, and there are {len(seeds)} seeds; add it"

@@ -93,6 +93,7 @@ class FileKeys:
     train_env: str = ""
     keep: tuple[Annotated[str, one_of(("checkpoints", "snapshots", "tickets"))], ...] = ()
     adopt: Optional[AdoptKeys] = None
+    pretrained: Optional[str] = None
     published: Optional[str] = None
     cost: CostKeys = CostKeys()
     retries: Annotated[int, at_least(0)] = 2

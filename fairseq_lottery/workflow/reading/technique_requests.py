@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fairseq_lottery.heads.workflow.techniques import KINDS, OWN_NAMES
 from fairseq_lottery.options.axes import UPDATE_COUNTER
-from fairseq_lottery.records.schema import Rule, at_least, one_of
+from fairseq_lottery.records.schema import Positive, Rule, at_least, one_of
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Request
 from fairseq_lottery.workflow.reading.yaml_lines import Key
@@ -57,7 +57,7 @@ def read_requests(
             key = (*key, name)
         elif not isinstance(item, str):
             raise values.error(key, "a technique must be NAME, or NAME: {settings}")
-        for settings in _by_data_seed(values, key, name, changes or {}):
+        for settings in _each(values, key, name, changes or {}):
             requests += _variants(values, key, name, settings, defaults)
     names = [request.name for request in requests]
     for request in requests:
@@ -72,18 +72,67 @@ def read_requests(
     )
 
 
-def _by_data_seed(values: Values, key: Key, name: str, changes: Any) -> Iterator[Any]:
-    """Yield the settings of a technique once for each seed of the order of the examples."""
-    seeds = changes.get("data_seed") if isinstance(changes, dict) else None
-    if not isinstance(seeds, list) or "data_seed" not in getattr(
-        TECHNIQUES.get(name), "options", ()
-    ):
+@dataclass(frozen=True)
+class _Listed:
+    """A setting that a technique is planned for once for each of its listed values.
+
+    Attributes:
+        kind: type of a value.
+        name: end of the technique's name, and ``title`` of its title, with the value in braces.
+    """
+
+    kind: Any
+    name: str
+    title: str
+
+
+_LISTED = {
+    "data_seed": _Listed(Seed, "-d{}", ", order {}"),
+    "scale": _Listed(Positive, "-{:g}", ", k = {:g}"),
+}
+
+
+def _each(values: Values, key: Key, name: str, changes: Any) -> Iterator[Any]:
+    """Yield the settings of a technique once for each value of a listed setting."""
+    known = TECHNIQUES.get(name)
+    if known is None or not isinstance(changes, dict):
         yield changes
         return
-    own_name, title = changes.get("name", name), changes.get("title", TECHNIQUES[name].title)
-    for seed in values.read_numbers((*key, "data_seed"), seeds, Seed):
-        own = {"name": f"{own_name}-d{seed}", "title": f"{title}, order {seed}"}
-        yield {**changes, "data_seed": seed, **own}
+    own_name, title = changes.get("name", name), changes.get("title", known.title)
+    if known.option_of_data_sets is not None:
+        yield from _each_data_set(values, key, known, changes)
+        return
+    for setting, form in _LISTED.items():
+        listed = changes.get(setting)
+        if setting in known.options and isinstance(listed, list):
+            for value in values.read_numbers((*key, setting), listed, form.kind):
+                own = {"name": f"{own_name}{form.name}", "title": f"{title}{form.title}"}
+                yield {
+                    **changes,
+                    setting: value,
+                    **{n: text.format(value) for n, text in own.items()},
+                }
+            return
+    yield changes
+
+
+def _each_data_set(
+    values: Values, key: Key, known: Technique, changes: dict[str, Any]
+) -> Iterator[Any]:
+    """Yield the settings of a technique once for each data set that it takes masks of."""
+    setting = str(known.option_of_data_sets)
+    if not values.data_names:
+        raise values.error(key, f"{known.name} requires several data sets; write data as a list")
+    sources = changes.get(setting, list(values.data_names))
+    for source in _as_list(values, (*key, setting), sources):
+        if source not in values.data_names:
+            names = ", ".join(values.data_names)
+            raise values.error(
+                (*key, setting), f"data set {source!r} is unknown; choose one of {names}"
+            )
+        name, title = changes.get("name", known.name), changes.get("title", known.title)
+        own = {"name": f"{name}-{source}", "title": f"{title} {source}"}
+        yield {**changes, setting: source, **own}
 
 
 def _variants(
@@ -234,8 +283,8 @@ def _option(values: Values, key: Key, technique: Technique, name: str, value: An
         if not updates:
             raise values.error(key, f"{name} is {value!r}, expected at least one update")
         return updates
-    if name == "data_seed":
-        return values.parse(key, value, Seed)
+    if name in _LISTED:
+        return values.parse(key, value, _LISTED[name].kind)
     if name == "sparsity":
         return values.parse(key, value, Share)
     if name == "switch":

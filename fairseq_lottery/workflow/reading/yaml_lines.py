@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
 
@@ -36,6 +38,7 @@ class Lines:
         self.path = path
         self._lines: dict[Key, int] = {}
         self._texts: dict[Key, str] = {}
+        self._places: Mapping[str, Key] = {}
         try:
             text = read_text(path, _LARGEST)
         except FileNotFoundError:
@@ -71,6 +74,7 @@ class Lines:
         Args:
             near: a word in the value, to find its line if the value has several.
         """
+        key = self._place(key)
         while key and key not in self._lines:
             key = key[:-1]
         line = self._lines.get(key, 1)
@@ -86,7 +90,22 @@ class Lines:
 
         YAML 1.1 parses ``2:4`` without quotes as 124 seconds.
         """
-        return self._texts.get(key, "")
+        return self._texts.get(self._place(key), "")
+
+    def with_values(self, values: Mapping[str, Any], places: Mapping[str, Key]) -> Lines:
+        """Return the same file with other top-level values.
+
+        Args:
+            places: top-level key -> its place in the file, for values that are elsewhere.
+        """
+        changed = copy.copy(self)
+        changed.values, changed._places = dict(values), places
+        return changed
+
+    def _place(self, key: Key) -> Key:
+        if key and key[0] in self._places:
+            return (*self._places[str(key[0])], *key[1:])
+        return key
 
     def _note(self, node: Any, key: Key) -> None:
         if len(self._lines) > _MOST or len(key) > _DEEPEST:

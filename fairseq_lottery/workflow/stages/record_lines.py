@@ -38,16 +38,17 @@ def collect(out: Path, plan: StagePlan) -> list[cells.CellRecord]:
     ]
     records: list[cells.CellRecord] = []
     for cell in plan.cells:
+        fields = {name: value for name, value in asdict(cell).items() if name != "keeps_start"}
         training = trained.get(cell.training)
         if training is not None:
             for stage in finished:
                 if stage.kind == "score" and Path(stage.folder).parent == Path(cell.training):
-                    records += _scores(out, asdict(cell), stage, training)
-            records += _of_training(asdict(cell), training)
+                    records += _scores(out, fields, stage, training)
+            records += _of_training(fields, training)
         for stage in finished:
             if stage.kind == "rank" and stage.facts["of"] == cell.training:
                 measure, file = stage.facts["measure"], stage.leaves[0]
-                records.append(cells.Importance(**asdict(cell), measure=measure, file=file))
+                records.append(cells.Importance(**fields, measure=measure, file=file))
     return records
 
 

@@ -35,6 +35,8 @@ class Technique:
             ``blocks``; or the ``metric`` at which a search stops.
         options: settings of this technique only, with their defaults.
         has_dense_row: whether it may have a row of sparsity 0.
+        takes_others: whether it takes masks of other techniques.
+        option_of_data_sets: setting with the data set whose masks it takes; None for its own.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Technique:
     rows: str
     options: Mapping[str, Any]
     has_dense_row: bool = False
+    takes_others: bool = False
+    option_of_data_sets: Optional[str] = None
 
 
 TECHNIQUES: dict[str, Technique] = {}
@@ -54,6 +58,8 @@ def technique(
     rows: str = "weights",
     options: Optional[Mapping[str, Any]] = None,
     has_dense_row: bool = False,
+    takes_others: bool = False,
+    option_of_data_sets: Optional[str] = None,
 ) -> Callable[[Callable[..., Cells]], Callable[..., Cells]]:
     """Register the decorated function as a technique.
 
@@ -61,13 +67,17 @@ def technique(
         title: its name in tables.
         options: its settings with their defaults; by default the function's parameters.
         has_dense_row: whether it may have a row of sparsity 0.
+        takes_others: whether it takes masks of other techniques.
+        option_of_data_sets: parameter with the data set whose masks it takes.
     """
 
     def register(plan: Callable[..., Cells]) -> Callable[..., Cells]:
         parameters = list(inspect.signature(plan).parameters.values())[1:]
         own = {parameter.name: parameter.default for parameter in parameters}
         settings = own if options is None else options
-        TECHNIQUES[name] = Technique(name, title, plan, rows, settings, has_dense_row)
+        TECHNIQUES[name] = Technique(
+            name, title, plan, rows, settings, has_dense_row, takes_others, option_of_data_sets
+        )
         return plan
 
     return register
@@ -167,12 +177,15 @@ def one_shot(v: Vocabulary) -> Cells:
 
 
 @technique("imp", "global IMP")
-def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
+def iterative_global(v: Vocabulary, fraction: float = 0.2, of: str = "remaining") -> Cells:
     """Prune at most ``fraction`` of the survivors per round by global magnitude.
 
     Survivors are reset to update t of the dense run (Yu et al. 2020, Chen et al. 2020). The
-    rounds between two rows prune equal shares.
+    rounds between two rows prune equal shares. With ``of="original"``, as in the code of Chen et
+    al., ``fraction`` is a share of all prunable weights, and the rounds prune equal numbers.
     """
+    if of not in ("remaining", "original"):
+        raise LotteryError(f"of: {of!r} is unknown; choose remaining or original")
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise LotteryError(f"fraction of imp is {fraction}, expected a share between 0 and 1")
     if Pattern.parse(v.pruning.scope):
@@ -182,10 +195,16 @@ def iterative_global(v: Vocabulary, fraction: float = 0.2) -> Cells:
         )
     run, done = v.dense, 0.0
     for row in v.sparsities:
-        count = math.ceil(math.log((1 - row) / (1 - done)) / math.log(1 - fraction) - 1e-9)
+        if of == "original":
+            count = math.ceil((row - done) / fraction - 1e-9)
+        else:
+            count = math.ceil(math.log((1 - row) / (1 - done)) / math.log(1 - fraction) - 1e-9)
         share = ((1 - row) / (1 - done)) ** (1 / count)
         for step in range(1, count + 1):
-            sparsity = row if step == count else round(1 - (1 - done) * share**step, 6)
+            between = 1 - (1 - done) * share**step
+            if of == "original":
+                between = done + (row - done) * step / count
+            sparsity = row if step == count else round(between, 6)
             back = v.dense.at(v.rewind_at(sparsity))
             ticket = v.ticket(run, sparsity, back=back, scope="global")
             run = v.train(ticket)

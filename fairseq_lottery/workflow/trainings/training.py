@@ -27,7 +27,9 @@ class Weights:
 
     @property
     def file(self) -> str:
-        """Path of the snapshot."""
+        """Path of the snapshot, or of the pre-trained checkpoint."""
+        if self.training.pretrained is not None:
+            return self.training.pretrained[0]
         return f"{self.training.folder}/snapshot_{self.update}.safetensors"
 
 
@@ -146,6 +148,9 @@ class Training:
         processes: number of data-parallel processes, which multiplies the batch size.
         adopted: folder of an existing run that replaces this training, and the SHA-256 of its
             last checkpoint.
+        data: name of the data set; empty if it has none.
+        pretrained: for weights that exist before the plan, their checkpoint and its SHA-256; such
+            a training is never run.
     """
 
     flags: Flags
@@ -156,6 +161,8 @@ class Training:
     pruning: Optional[PruningSchedule] = None
     adopted: Optional[tuple[str, str]] = None
     task: TaskAdapter = TRANSLATION
+    data: str = ""
+    pretrained: Optional[tuple[str, str]] = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Training) and self.fingerprint == other.fingerprint
@@ -164,7 +171,12 @@ class Training:
         return hash(self.fingerprint)
 
     def at(self, update: int) -> Weights:
-        """Return the weights after ``update`` updates."""
+        """Return the weights after ``update`` updates.
+
+        Survivors of a run that starts from pre-trained weights have these at update 0.
+        """
+        if update == 0 and self.ticket is not None and self.keeps_pretrained:
+            return self.ticket.start
         return Weights(self, update)
 
     def model(self, checkpoint: str) -> str:
@@ -187,9 +199,23 @@ class Training:
         return self.ticket.first_update if self.ticket is not None else 0
 
     @property
+    def is_fine_tuning(self) -> bool:
+        """Whether it trains all weights of a pre-trained checkpoint."""
+        drawn = self.ticket
+        return drawn is not None and drawn.mask_from.pretrained is not None and not drawn.sparsity
+
+    @property
+    def keeps_pretrained(self) -> bool:
+        """Whether its survivors start from pre-trained weights as they are."""
+        drawn = self.ticket
+        if drawn is None or drawn.reset != "rewind":
+            return False
+        return drawn.start.training.pretrained is not None
+
+    @property
     def title(self) -> str:
         """Name in messages."""
-        return f"{self.label}, seed {self.seed}"
+        return f"{self.label}{f' on {self.data}' if self.data else ''}, seed {self.seed}"
 
     @property
     def sparsity(self) -> float:
@@ -245,6 +271,10 @@ class Training:
             "processes": self.processes,
             **self.task.record,
         }
+        if self.data:
+            content["data"] = self.data
+        if self.pretrained is not None:
+            content = {"pretrained": self.pretrained[1]}
         if self.adopted is not None:
             content["adopted"] = self.adopted[1]
         if self.ticket is not None:
@@ -269,11 +299,15 @@ class Training:
     def label(self) -> str:
         """Name in folders and messages, such as ``rewind5000-0.9``; not unique."""
         parts: list[str] = []
-        if self.ticket is not None:
+        if self.ticket is not None and not self.is_fine_tuning:
             drawn = self.ticket
             score = SCORE.stored_name(drawn.score)
             parts += [score.replace(":", ".")] if score != "magnitude" else []
             parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
+            if drawn.mask_from.pretrained is not None:
+                parts.append("pretrained")
+            elif drawn.mask_from.data != self.data:
+                parts.append(f"of-{drawn.mask_from.data}")
             if drawn.components is None:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "zeroshot"
                 parts += [trained, f"{drawn.sparsity:g}"]
@@ -287,8 +321,9 @@ class Training:
 
     @cached_property
     def folder(self) -> str:
-        """Path in the workflow's folder: seed, label and fingerprint."""
-        return f"seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
+        """Path in the workflow's folder: data set, seed, label and fingerprint."""
+        data_set = f"{self.data}/" if self.data else ""
+        return f"{data_set}seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
 
 
 def model_file(checkpoint: str) -> str:

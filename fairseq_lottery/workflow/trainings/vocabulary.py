@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -18,6 +18,9 @@ from fairseq_lottery.workflow.trainings.training import (
     Training,
     Weights,
 )
+
+#: (data set, technique) -> (sparsity, training)
+PlanOf = Callable[[str, str], Iterator[tuple[float, Training]]]
 
 #: training after components are pruned
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
@@ -38,6 +41,7 @@ class Vocabulary:
         later_rewinds: sparsities in increasing order, each with the t of draws from there on.
         rewind_source: run whose update t is used: ``latest`` for the run that was just pruned
             (Brix et al. 2020), or ``dense`` for the dense run (Frankle et al. 2019).
+        plan_of: (data set, technique) -> the trainings of that technique on that data set.
     """
 
     dense: Training
@@ -48,6 +52,19 @@ class Vocabulary:
     update_counter: str
     pruning: PruningSchedule
     later_rewinds: tuple[tuple[float, int], ...] = ()
+    plan_of: Optional[PlanOf] = None
+
+    @property
+    def pretrained(self) -> Weights:
+        """Pre-trained weights of the configuration.
+
+        Raises:
+            LotteryError: it has none.
+        """
+        if not self.dense.is_fine_tuning:
+            raise LotteryError("requires pre-trained weights; write pretrained: FILE")
+        assert self.dense.ticket is not None
+        return self.dense.ticket.start
 
     def rewind_at(self, sparsity: float) -> int:
         """Return the update t of draws at a sparsity."""

@@ -1,10 +1,10 @@
 from collections import Counter
 
 import pytest
-from workflow.made import MASKED, ROWS, TABLE_1, TRAIN, configure, plan_of
+from workflow.made import MASKED, ONE_SET, ROWS, TABLE_1, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan, recipe
+from fairseq_lottery.workflow.planning.plan import choose_cells, recipe
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 
@@ -89,7 +89,7 @@ def test_seeds_share_nothing(tmp_path):
 
 
 def test_all_techniques_together(tmp_path):
-    plan = plan_of(tmp_path, *TECHNIQUES, sparsities=[0.5, 0.9])
+    plan = plan_of(tmp_path, *ONE_SET, sparsities=[0.5, 0.9])
     needed = {}
     for cell in plan.cells:
         walk(cell.training, needed)
@@ -325,11 +325,9 @@ def test_an_empty_pattern_does_not_choose_all(tmp_path, only):
 
 def test_the_recipe(tmp_path):
     found = recipe(
-        make_plan(
-            configure(
-                tmp_path, "slt", {"clt": {"rewind": 20}}, evaluate=[{"beam": 4, "lenpen": 0.6}],
-                prunable="no-embeddings",
-            )
+        configure(
+            tmp_path, "slt", {"clt": {"rewind": 20}}, evaluate=[{"beam": 4, "lenpen": 0.6}],
+            prunable="no-embeddings",
         )
     )  # fmt: skip
     assert found == {
@@ -367,7 +365,7 @@ def test_a_mean_of_more_checkpoints_than_there_are(tmp_path, technique, every, c
 
 
 def test_the_recipe_of_a_task_that_does_not_translate(tmp_path):
-    before = recipe(plan_of(tmp_path, train=MASKED["train"]))
-    after = recipe(plan_of(tmp_path, **MASKED))
+    before = recipe(configure(tmp_path, train=MASKED["train"]))
+    after = recipe(configure(tmp_path, **MASKED))
     assert after.pop("task") == "masked_lm"
     assert set(before) - set(after) == {"beam", "length penalty"} and set(after) <= set(before)

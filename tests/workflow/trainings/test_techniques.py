@@ -48,12 +48,16 @@ def test_names_and_titles():
         "random-keep": "random mask, LR rewinding", "zero-shot": "zero-shot",
         "random-zero-shot": "random mask, zero-shot",
         "random-reinit": "random reinit", "random-sign": "random signs",
-        "children": "children of update t",
+        "children": "children of update t", "transfer": "mask of", "noise": "noise",
+        "shuffled-layers": "shuffled layers", "fresh-weights": "fresh weights",
+        "pruned-before": "pruned before fine-tuning",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in TECHNIQUES.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
     assert options == {
-        "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",), "imp": ("fraction",),
+        "slt-mp": ("switch",), "mp-slt": ("switch",), "fine-tune": ("lr",),
+        "imp": ("fraction", "of"), "transfer": ("source", "masks"), "noise": ("scale", "masks"),
+        "shuffled-layers": ("masks",), "fresh-weights": ("masks",),
         "lr-rewind": ("moments",), "random-keep": ("moments",),
         "children": ("data_seed",),
     }  # fmt: skip

@@ -162,6 +162,7 @@ OTHER_DRAWS = {
     "keep_dense": "decoder",
     "reset": "sign",
     "alpha": "mean",
+    "noise_scale": 0.1,
     "update_counter": "rewind",
     "moments": "keep",
     "components": ComponentChoice(dense(), "heads", 0.5),
@@ -207,7 +208,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, components=replace(OTHER_DRAWS["components"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_CHOICES) == set(ComponentChoice.__dataclass_fields__)
-    assert len(found) == 2 + 14 + 10 + 11
+    assert len(found) == 2 + 15 + 10 + 11
 
 
 def test_a_parent_changes_all_its_children():

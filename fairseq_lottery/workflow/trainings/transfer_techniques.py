@@ -1,0 +1,90 @@
+"""Techniques that take masks of other techniques: of other data sets, and with other start weights.
+
+They are the comparisons of Chen et al. 2020 for pre-trained weights, and need none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.techniques import Cells, technique
+from fairseq_lottery.workflow.trainings.training import Draw, Training, Weights
+from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
+
+
+def masked_runs(
+    v: Vocabulary, masks: str, data: Optional[str] = None
+) -> Iterator[tuple[float, Training]]:
+    """Yield the trainings of another technique at the rows of this one.
+
+    Args:
+        data: its data set, by default that of this technique.
+
+    Raises:
+        LotteryError: it does not have a row.
+    """
+    data = v.dense.data if data is None else data
+    assert v.plan_of is not None
+    runs: dict[float, Training] = {}
+    for sparsity, run in v.plan_of(data, masks):
+        runs.setdefault(round(sparsity, 6), run)
+    for row in v.sparsities:
+        if round(row, 6) not in runs:
+            raise LotteryError(
+                f"{masks}{f' of {data}' if data else ''} has no mask of sparsity {row:g}; add the"
+                " row there"
+            )
+        yield row, runs[round(row, 6)]
+
+
+def under_mask_of(v: Vocabulary, run: Training, back: Weights, **axes: Any) -> Draw:
+    """Describe a ticket with the mask of ``run`` and the weights ``back``."""
+    return v.ticket(run, back=back, takes_mask=True, **axes)
+
+
+@technique("transfer", "mask of", takes_others=True, option_of_data_sets="source")
+def transferred_mask(v: Vocabulary, source: str = "", masks: str = "imp") -> Cells:
+    """Train masks of another data set from this one's start weights (Chen et al. 2020, 4.3).
+
+    The workflow plans it once for each data set in ``source``, by default for all of them.
+    """
+    for sparsity, run in masked_runs(v, masks, source):
+        if source == v.dense.data:
+            yield sparsity, run
+        else:
+            start = v.dense.at(v.rewind_at(sparsity))
+            yield sparsity, v.train(under_mask_of(v, run, start))
+
+
+@technique("shuffled-layers", "shuffled layers", takes_others=True)
+def shuffled_layers(v: Vocabulary, masks: str = "imp") -> Cells:
+    """Train masks from start weights whose layers are permuted (Chen et al. 2020, table 2)."""
+    yield from _reset(v, masks, reset="shuffle-layers")
+
+
+@technique("fresh-weights", "fresh weights", takes_others=True)
+def fresh_weights(v: Vocabulary, masks: str = "imp") -> Cells:
+    """Train masks from new weights of the model's own initialiser (Chen et al. 2020, table 2)."""
+    yield from _reset(v, masks, reset="random")
+
+
+@technique("noise", "noise", takes_others=True)
+def noisy_weights(v: Vocabulary, scale: float = 0.1, masks: str = "imp") -> Cells:
+    """Train masks from start weights plus noise of ``scale`` times their standard deviation."""
+    yield from _reset(v, masks, reset="noise", noise_scale=scale)
+
+
+def _reset(v: Vocabulary, masks: str, **axes: Any) -> Cells:
+    for sparsity, run in masked_runs(v, masks):
+        start = v.dense.at(v.rewind_at(sparsity))
+        yield sparsity, v.train(under_mask_of(v, run, start, **axes))
+
+
+@technique("pruned-before", "pruned before fine-tuning")
+def pruned_before_fine_tuning(v: Vocabulary) -> Cells:
+    """Prune the pre-trained weights at once, and fine-tune the rest (Chen et al. 2020, 4.3)."""
+    start = v.pretrained
+    for sparsity in v.sparsities:
+        yield sparsity, v.train(v.ticket(start.training, sparsity, back=start))
