@@ -27,6 +27,7 @@ PRUNABLE_SETS: dict[str, Callable[[str], bool]] = PRUNABLE.registry(
         "no-embeddings": lambda name: group_of(name) not in ("embedding", "output"),
         "attention": lambda name: group_of(name) in _ATTENTION,
         "ffn": lambda name: group_of(name) in _FFN,
+        "layers": lambda name: group_of(name) in (*_ATTENTION, *_FFN),
     }
 )
 
