@@ -28,6 +28,7 @@ SENTENCE_PREDICTION = register_adapter(
             r"|no_shuffle|add_prev_output_tokens|regression_target|classification_head_name"
         ),
         criterion="sentence_prediction",
+        folders=("input0", "input1", "label"),
         head=r"^classification_heads\.",
         metrics={
             **dict.fromkeys(("accuracy", "f1", "f1_macro", "mcc", "pearson", "spearman"), True),

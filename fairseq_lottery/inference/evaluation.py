@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Union
 
+import numpy as np
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, build_criterion
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass.configs import FairseqConfig
@@ -22,6 +23,12 @@ from fairseq_lottery.adapters import PairTokens, TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Source, read_dictionaries
+from fairseq_lottery.inference.predictions import (
+    Predictions,
+    captured_output,
+    positive_class,
+    predict,
+)
 from fairseq_lottery.inference.sentences import Text, dictionary, load_pairs, text_of
 
 logger = logging.getLogger(__name__)
@@ -40,9 +47,11 @@ class PairsOfSentences:
         dictionaries: fairseq's dictionaries, by name.
         contents: description of the examples in a subset, for error messages.
         task: fairseq task that builds the model; None for a stand-in.
+        metrics: name of a metric of the model -> whether a larger value is better.
     """
 
     task: Any = None
+    metrics: Mapping[str, bool] = {"loss": False, "bleu": True}
 
     def __init__(self, text: Text, source: Source) -> None:
         self.text, self.symbols, self.folder = text, text.dictionaries, text.folder
@@ -180,9 +189,41 @@ class ExamplesOfTask:
             return build_criterion(self._cfg.criterion, self.task).eval()
 
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
-        """Return the summed loss in nats, the number of tokens, and the number of examples."""
+        """Return the summed loss in nats, the number of tokens, and the number of examples.
+
+        Raises:
+            LotteryError: the examples have no labels, as those of GLUE's test sets.
+        """
+        if "target" not in batch:
+            raise LotteryError(
+                f"the examples in {self.folder} have no labels; give another --subset"
+            )
         loss, size, _ = self._criterion(model, batch)
         return loss, int(size), len(batch["id"])
+
+    def predict(self, model: Any, batch: Mapping[str, Any]) -> Predictions:
+        """Return the predictions of a classifier, whose scores are the metrics except the loss."""
+        with captured_output(model) as outputs:
+            self.loss(model, batch)
+        return predict(outputs[-1], batch, *self._labels)
+
+    @property
+    def _labels(self) -> tuple[bool, Optional[int]]:
+        """Whether labels are numbers, and the class of the metric f1."""
+        is_regression = bool(self._cfg.criterion.get("regression_target", False))
+        labels = getattr(self.task, "label_dictionary", None)
+        if is_regression or labels is None:
+            return is_regression, None
+        return False, positive_class(labels, int(self._cfg.task.num_classes))
+
+    @property
+    def metrics(self) -> Mapping[str, bool]:
+        """Name of a metric of the model -> whether a larger value is better."""
+        if not self.adapter.metrics.keys() - {"loss"}:
+            return {"loss": False}
+        nothing = np.zeros(0)
+        scores = {"loss", *Predictions(nothing, nothing, *self._labels).metrics}
+        return {name: better for name, better in self.adapter.metrics.items() if name in scores}
 
     @contextmanager
     def _one_sentence(self, failure: str) -> Iterator[None]:

@@ -32,7 +32,7 @@ KINDS = (
 )
 #: kinds of stages that produce models: of an existing run, of a pruned one, of a training
 TRAINED = ("adopt", "close", "train")
-#: kinds of stages that run a model on sentences, on one GPU if there is one
+#: kinds of stages that always run a model on sentences
 RUNNING = ("rank", "search", "generate", "analyze")
 
 
@@ -107,6 +107,11 @@ class Stage:
     needs: tuple[Inside, ...]
     leaves: tuple[Inside, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs_model(self) -> bool:
+        """Return whether it runs a model on sentences, on one GPU if there is one."""
+        return self.kind in RUNNING or bool(self.facts.get("runs_model"))
 
     @property
     def name(self) -> str:

@@ -58,12 +58,12 @@ def _check_data_set(
     has_key = "evaluate" in configuration.source.values
     for number, evaluation in enumerate(configuration.translations):
         key: Key = ("evaluate", number, "subset") if has_key else ("data",)
-        subsets.append((evaluation.subset, key))
+        subsets.append((evaluation.files, key))
     for subset, key in subsets:
         if not any(path.name.startswith(f"{subset}.") for path in files):
             raise error(key, f"the data folder {data} has no {subset}.*.bin; give"
                         f" fairseq-preprocess --{subset}pref")  # fmt: skip
-    for (_, references), key in configuration.test_sets.items():
+    for (*_, references), key in configuration.test_sets.items():
         if not references.is_file():
             advice = f"; run {configuration.prepare} first" if configuration.prepare else ""
             raise error(key, f"there is no file {references} with references, the raw text of the"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fairseq_lottery.records.json_files import write_file
-from fairseq_lottery.records.plan import RUNNING, Stage
+from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_ahead
 from fairseq_lottery.workflow.planning.plan import DENSE, Plan, recipe
@@ -111,7 +111,7 @@ def _data_sets(configuration: Configuration) -> dict[str, Any]:
 def _threads(configuration: Configuration, stage: Stage, executor: str) -> int:
     """Return the cores of a stage; under Slurm, of each of its tasks."""
     resources = configuration.resources
-    if stage.kind in RUNNING:
+    if stage.runs_model:
         return resources.threads
     if stage.kind != "train":
         return 1
@@ -129,7 +129,7 @@ def _resources(configuration: Configuration, stage: Stage, executor: str) -> dic
             named |= {"mpi": "srun", "tasks": tasks, "nodes": resources.nodes}
             named |= {"tasks_per_gpu": 1} if gpus else {}
     else:
-        gpus = min(1, resources.gpus) if stage.kind in RUNNING else 0
+        gpus = min(1, resources.gpus) if stage.runs_model else 0
     named |= {"gpu": gpus} if gpus else {}
     named |= resources.train if stage.kind == "train" else resources.other
     if executor == "slurm" and stage.kind in ("train", "generate", "analyze"):

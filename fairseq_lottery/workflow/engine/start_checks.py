@@ -132,9 +132,9 @@ def _question(configuration: Configuration, plan: Plan, work: Work) -> dict[str,
     choices = dict.fromkeys(t.components for t in trainings if t.components is not None)
     first_words = train_env.task_words(configuration)
     words = {"train": [*first_words, *configuration.train.words()]}
-    if configuration.task.translates:
-        generate = train_env.translation_flags(configuration)
-        words["generate"] = [*first_words, "--path", "model.pt", *generate]
+    generate = [*first_words, "--path", "model.pt", *train_env.translation_flags(configuration)]
+    pairs = {test.pair: test.pair_words for test in configuration.translations}
+    words.update({f"generate {pair or ''}".strip(): [*generate, *p] for pair, p in pairs.items()})
     axes = [axis for training in trainings for axis in (training.ticket, training.pruning)]
     masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
     scheduled = [(t, t.pruning) for t in trainings if t.pruning is not None]
@@ -151,9 +151,10 @@ def _question(configuration: Configuration, plan: Plan, work: Work) -> dict[str,
         "component_choices": [
             {**choice.content, "of": None} for choice in choices if choice.share_pruned is not None
         ],
+        "pretrained": None if configuration.pretrained is None else str(configuration.pretrained),
         "tests": [
-            {"subset": subset, "references": str(references), "where": key}
-            for (subset, references), key in configuration.test_sets.items()
+            {"subset": subset, "pair": pair, "references": str(references), "where": key}
+            for (subset, pair, references), key in configuration.test_sets.items()
         ],
     }
 

@@ -220,17 +220,7 @@ class _Writer:
             words += [] if choice.share_pruned is None else ["--share", f"{choice.share:.10g}"]
         facts: dict[str, Any] = {"evaluation": {"name": evaluation.name, **evaluation.settings}}
         if not isinstance(evaluation, Translation):
-            yield Stage(
-                kind="score",
-                folder=folder,
-                title=f"read the validation of {training.title}, {evaluation.name}",
-                command=self.module(
-                    "fairseq_lottery.workflow.stages.validation", *words, "--out", folder
-                ),
-                needs=tuple(needs),
-                leaves=(f"{folder}/scores.jsonl",),
-                facts=facts,
-            )
+            yield self.measure(training, evaluation, words, needs, facts)
             return
         generate = self.generate(training, evaluation, folder)
         yield generate
@@ -258,6 +248,41 @@ class _Writer:
             },
         )
 
+    def measure(
+        self,
+        training: Training,
+        evaluation: Evaluation,
+        words: list[object],
+        needs: list[str],
+        facts: dict[str, Any],
+    ) -> Stage:
+        """Return the stage that measures a model on examples of its task.
+
+        Args:
+            words, needs, facts: those of every stage that scores the training.
+        """
+        folder, metrics = f"{training.folder}/{evaluation.name}", self.configuration.metrics
+        where = ["--data", self.configuration.data, "--subset", evaluation.subset, *self.device]
+        return Stage(
+            kind="score",
+            folder=folder,
+            title=f"measure {training.title}, {evaluation.name}",
+            command=self.module(
+                "fairseq_lottery.workflow.stages.score_examples",
+                *(*words, *where, "--metrics", *metrics, "--out", folder),
+            ),
+            needs=tuple(needs),
+            leaves=(f"{folder}/scores.jsonl",),
+            facts={
+                **facts,
+                "runs_model": True,
+                "settings": {
+                    "metrics": list(metrics),
+                    "sentences": self.digests(evaluation.subset),
+                },
+            },
+        )
+
     def generate(self, training: Training, evaluation: Translation, folder: str) -> Stage:
         model = training.model(evaluation.checkpoint)
         words: list[object] = [*train_env.task_words(self.configuration), "--path", model]
@@ -265,7 +290,8 @@ class _Writer:
         words += ["--beam", evaluation.beam, "--lenpen", f"{evaluation.lenpen:g}"]
         # by default fairseq drops sentences that do not fill a batch of a multiple of eight
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
-        words += [*train_env.translation_flags(self.configuration), *self.device]
+        words += [*train_env.translation_flags(self.configuration), *evaluation.pair_words]
+        words += self.device
         return Stage(
             kind="generate",
             folder=folder,
@@ -277,7 +303,7 @@ class _Writer:
             facts={
                 "settings": {
                     "flags": self.configuration.generate.words(),
-                    "sentences": self.digests(evaluation.subset),
+                    "sentences": self.digests(evaluation.files),
                 }
             },
         )

@@ -199,7 +199,7 @@ def _cells(
     rows = []
     for sparsity, training in planned:
         for problem in (
-            _untranslated(configuration, training),
+            _without_gates(configuration, training),
             _untrained(training),
             _unlike_pattern(training),
         ):
@@ -220,16 +220,14 @@ def _cells(
     return rows
 
 
-def _untranslated(configuration: Configuration, training: Training) -> str:
-    """Return the problem of gates or untrained models in a task that does not translate."""
+def _without_gates(configuration: Configuration, training: Training) -> str:
+    """Return the problem of learned gates in a task that does not translate."""
     choice, task = training.components, configuration.task
-    has_gates = choice is not None and choice.measure == "gates"
-    if task.translates or (training.updates and not has_gates):
+    if task.translates or choice is None or choice.measure != "gates":
         return ""
-    setting = "learned gates" if has_gates else "then: zero-shot" if choice else "zero-shot"
     return (
-        f"with {setting} requires a task that translates, and {task.name} does not; choose another"
-        " technique"
+        f"with learned gates requires a task that translates, and {task.name} does not; choose"
+        " another technique"
     )
 
 

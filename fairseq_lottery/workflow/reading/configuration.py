@@ -16,20 +16,30 @@ from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation of a trained cell by the last validation of a checkpoint."""
+    """An evaluation of a trained cell on examples of its task.
+
+    Attributes:
+        usual: subset of an evaluation whose name does not state its subset.
+    """
 
     checkpoint: str
     subset: str
+    usual: str
 
     @property
     def name(self) -> str:
         """Name of the evaluation's folder and rows."""
-        return self.checkpoint
+        return f"{self.checkpoint.replace(':', '')}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.subset == self.usual else f"-{self.subset}"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of the evaluation in its rows, by their names in records."""
-        return {name: value for name, value in asdict(self).items() if name != "references"}
+        omitted = ("references", "usual")
+        return {name: value for name, value in asdict(self).items() if name not in omitted}
 
     @property
     def averaged(self) -> int:
@@ -39,17 +49,41 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Translation(Evaluation):
-    """An evaluation of a trained cell by translations of a test set, against raw references."""
+    """An evaluation of a trained cell by translations of a test set, against raw references.
+
+    Attributes:
+        pair: languages of the test set, as ``en-de``, for a task with several pairs; else None.
+    """
 
     beam: int
     lenpen: float
     references: Path
+    pair: Optional[str] = None
 
     @property
     def name(self) -> str:
         """Name of the evaluation's folder and rows."""
-        subset = "" if self.subset == "test" else f"-{self.subset}"
-        return f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}{subset}"
+        name = f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}"
+        return f"{name}{self._suffix}{f'-{self.pair}' if self.pair else ''}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the evaluation in its rows; the subset names the pair of languages."""
+        settings = {n: value for n, value in super().settings.items() if n != "pair"}
+        return {**settings, "subset": self.files}
+
+    @property
+    def files(self) -> str:
+        """Start of the names of the test set's files, which ends before a dot."""
+        return f"{self.subset}.{self.pair}" if self.pair else self.subset
+
+    @property
+    def pair_words(self) -> list[str]:
+        """Flags of fairseq-generate that select the pair."""
+        if self.pair is None:
+            return []
+        source, target = self.pair.split("-")
+        return ["--source-lang", source, "--target-lang", target]
 
 
 @dataclass(frozen=True)
@@ -168,13 +202,13 @@ class Configuration:
         return [item for item in self.evaluations if isinstance(item, Translation)]
 
     @property
-    def test_sets(self) -> dict[tuple[str, Path], Key]:
-        """Map subset and references of every test set to the key that names the references."""
-        keys: dict[tuple[str, Path], Key] = {}
+    def test_sets(self) -> dict[tuple[str, Optional[str], Path], Key]:
+        """Map subset, pair and references of each test set to the key that names the references."""
+        keys: dict[tuple[str, Optional[str], Path], Key] = {}
         for number, evaluation in enumerate(self.translations):
             own_key: Key = ("evaluate", number, "references")
             key = ("references",) if evaluation.references == self.references else own_key
-            keys.setdefault((evaluation.subset, evaluation.references), key)
+            keys.setdefault((evaluation.subset, evaluation.pair, evaluation.references), key)
         return keys
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from fairseq_lottery.adapters import ADAPTERS, TaskAdapter
 from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import model_file
 from fairseq_lottery.options import (
     TRAINING,
     WORKFLOW,
@@ -138,7 +139,7 @@ def _read_data_set(values: Values, path: Path, out: Optional[Path]) -> Configura
         train_env=keys.train_env,
         keep=keys.keep,
         adopt=str(values.read_path(("adopt", "dense"), keys.adopt.dense)) if keys.adopt else None,
-        pretrained=values.read_path(("pretrained",), keys.pretrained) if keys.pretrained else None,
+        pretrained=_read_pretrained(values, keys.pretrained),
         published=keys.published,
         cost={name: value for name, value in vars(keys.cost).items() if value is not None},
         retries=keys.retries,
@@ -163,6 +164,11 @@ def _read_data_set(values: Values, path: Path, out: Optional[Path]) -> Configura
                 f" choose one of {', '.join(names)}",
             )
     return configuration
+
+
+def _read_pretrained(values: Values, name: Optional[str]) -> Optional[Path]:
+    """Return the file of pre-trained weights, which may be in a released archive's folder."""
+    return None if name is None else Path(model_file(values.read_path(("pretrained",), name)))
 
 
 def _read_analysis(values: Values, keys: FileKeys, task: TaskAdapter) -> Optional[Settings]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.workflow.reading.checked_values import Values
@@ -13,8 +13,8 @@ from fairseq_lottery.workflow.reading.yaml_lines import Key
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: keys that require a task that translates: at the top of the file, and in entries of ``evaluate``
-_TRANSLATION_KEYS = ("references", "generate", "metrics", "score_command", "published")
-_EVALUATE_KEYS = ("beam", "lenpen", "subset", "references")
+_TRANSLATION_KEYS = ("references", "generate", "score_command")
+_EVALUATE_KEYS = ("beam", "lenpen", "references", "pair")
 #: flag of fairseq-generate that the workflow sets or that would change a score's meaning -> advice
 _WORKFLOW_FLAGS = {
     **dict.fromkeys(
@@ -47,18 +47,22 @@ def read_evaluations(
         raise values.error(("evaluate",), "evaluate is empty; give at least one entry")
     evaluations: list[Evaluation] = []
     if task.translates:
-        if keys.references is None:
-            raise values.error((), "references is missing")
-        references = values.read_path(("references",), keys.references)
+        references = None
+        if keys.references is not None:
+            references = values.read_path(("references",), keys.references)
         for number, entry in enumerate(keys.evaluate):
-            evaluations.append(_translation(values, ("evaluate", number), entry, references))
+            key: Key = ("evaluate", number)
+            evaluations.append(_translation(values, key, entry, references, task))
         scoring = {"references": references, **_scoring(values, keys)}
     else:
         _refuse_translation_keys(values, task, (), keys, _TRANSLATION_KEYS)
         for number, entry in enumerate(keys.evaluate):
             _refuse_translation_keys(values, task, ("evaluate", number), entry, _EVALUATE_KEYS)
-            evaluations.append(Evaluation(entry.checkpoint, train.valid_subset))
-        scoring = {"references": None, "generate": Flags(), "metrics": (), "score_commands": {}}
+            subset = entry.subset or train.valid_subset
+            evaluations.append(Evaluation(entry.checkpoint, subset, train.valid_subset))
+        metrics = _metrics(values, keys, task, train)
+        scoring = {"references": None, "generate": Flags(), "metrics": metrics}
+        scoring["score_commands"] = {}
     names = [evaluation.name for evaluation in evaluations]
     for number, evaluation in enumerate(evaluations):
         if names.count(evaluation.name) > 1:
@@ -66,6 +70,45 @@ def read_evaluations(
             raise values.error(("evaluate",), message)
         _refuse_unsaved(values, ("evaluate", number), evaluation, task, train)
     return {"evaluations": tuple(evaluations), **scoring}
+
+
+def _metrics(
+    values: Values, keys: FileKeys, task: TaskAdapter, train: Flags
+) -> tuple[str, ...]:
+    """Return the metrics of models on examples, the first of which selects the best checkpoint.
+
+    Raises:
+        LotteryError: a metric is unknown, or the worst checkpoint would be selected as the best.
+    """
+    selecting = train.get("--best-checkpoint-metric") or "loss"
+    maximises = "--maximize-best-checkpoint-metric" in train
+    if selecting in task.metrics and maximises != task.metrics[selecting]:
+        better, remedy = ("larger", "add") if task.metrics[selecting] else ("smaller", "remove")
+        raise values.error(
+            ("train",),
+            f"train: {selecting} is better if it is {better}; {remedy}"
+            " --maximize-best-checkpoint-metric",
+            "--best-checkpoint-metric",
+        )
+    if keys.metrics is None:
+        return (selecting if selecting in task.metrics else next(iter(task.metrics)),)
+    if not keys.metrics:
+        raise values.error(("metrics",), "metrics is empty; give one, or omit it")
+    _refuse_unknown_metrics(values, keys.metrics, tuple(task.metrics))
+    return keys.metrics
+
+
+def _refuse_unknown_metrics(
+    values: Values, metrics: tuple[str, ...], known: tuple[str, ...]
+) -> None:
+    for number, name in enumerate(metrics):
+        if name not in known:
+            raise values.error(
+                ("metrics", number),
+                f"metrics[{number}] is {name!r}, expected one of {', '.join(known)}",
+            )
+        if metrics.count(name) > 1:
+            raise values.error(("metrics",), f"metrics has {name} twice; remove one")
 
 
 def _refuse_translation_keys(
@@ -79,16 +122,34 @@ def _refuse_translation_keys(
             )
 
 
-def _translation(values: Values, key: Key, entry: EvaluateKeys, references: Path) -> Translation:
-    subset = entry.subset or "test"
-    if entry.references is not None:
-        references = values.read_path(key, entry.references)
-    elif subset != "test":
+def _translation(
+    values: Values, key: Key, entry: EvaluateKeys, common: Optional[Path], task: TaskAdapter
+) -> Translation:
+    """Return an evaluation by translations.
+
+    Args:
+        common: references of the file for the test set of all entries.
+    """
+    subset, pair = entry.subset or "test", entry.pair
+    has_pairs = "pairs" in task.data_flags
+    if has_pairs and pair is None:
         raise values.error(
-            (*key, "subset"), f"subset {subset} requires its own references; add references: FILE"
+            key, f"{task.name} has several pairs of languages; add pair: SOURCE-TARGET"
         )
+    if pair is not None and not has_pairs:
+        raise values.error((*key, "pair"), f"{task.name} has one pair of languages; omit pair")
+    if entry.references is not None:
+        common = values.read_path(key, entry.references)
+    elif pair is not None or subset != "test":
+        what = f"pair {pair}" if pair is not None else f"subset {subset}"
+        place = "pair" if pair is not None else "subset"
+        raise values.error(
+            (*key, place), f"{what} requires its own references; add references: FILE"
+        )
+    if common is None:
+        raise values.error((), "references is missing")
     lenpen = 1.0 if entry.lenpen is None else entry.lenpen
-    return Translation(entry.checkpoint, subset, entry.beam or 5, lenpen, references)
+    return Translation(entry.checkpoint, subset, "test", entry.beam or 5, lenpen, common, pair)
 
 
 def _refuse_unsaved(
@@ -96,10 +157,7 @@ def _refuse_unsaved(
 ) -> None:
     """Raise an error if the training does not validate, save and keep the checkpoint."""
     checkpoint, count = evaluation.checkpoint, evaluation.averaged
-    if count and not task.translates:
-        raise values.error(key, f"{checkpoint} is never validated; write best or last")
-    is_validated = checkpoint == "best" or not task.translates
-    if is_validated and "--disable-validation" in train:
+    if checkpoint == "best" and "--disable-validation" in train:
         raise values.error(key, f"{checkpoint} requires validations; remove --disable-validation")
     if not count:
         return
@@ -121,6 +179,7 @@ def _refuse_unsaved(
 def _scoring(values: Values, keys: FileKeys) -> dict[str, Any]:
     """Return the settings of translation and scoring."""
     metrics = METRICS if keys.metrics is None else keys.metrics
+    _refuse_unknown_metrics(values, metrics, METRICS)
     commands = keys.score_command or {}
     if not metrics and not commands:
         raise values.error(("metrics",), "metrics is empty; give one, or a score_command")

@@ -40,6 +40,7 @@ _Checkpoint = Annotated[
     str, _is_like(r"best|last|average:[1-9][0-9]{0,8}", "best, last or average:5")
 ]
 #: name of a set of fairseq-preprocess
+_Pair = Annotated[str, _is_like(r"[\w@.]+-[\w@.]+", "a pair of languages, as en-de")]
 _Subset = Annotated[str, _is_like(r"\w+", "the name of a set, as test or test1")]
 
 
@@ -51,6 +52,7 @@ class EvaluateKeys:
     beam: Optional[Size] = None
     lenpen: Optional[Number] = None
     subset: Optional[_Subset] = None
+    pair: Optional[_Pair] = None
     references: Optional[str] = None
 
 
@@ -79,7 +81,7 @@ class FileKeys:
     task: Annotated[str, one_of(list(ADAPTERS))] = TRANSLATION.name
     references: Optional[str] = None
     generate: Optional[str] = None
-    metrics: Optional[tuple[Annotated[str, one_of(METRICS)], ...]] = None
+    metrics: Optional[tuple[str, ...]] = None
     score_command: Optional[
         dict[str, Annotated[str, _has_only("hypotheses", "references", "sources")]]
     ] = None

@@ -22,7 +22,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     Args:
         question: a mapping with these keys.
             ``task``: name of the task.
-            ``words``: arguments of the command ``train`` and, if the task translates, ``generate``.
+            ``words``: arguments of the command ``train`` and, if the task translates, ``generate``
+            or, for every pair of languages, ``generate PAIR``.
             ``weights``: the flags of ``train`` that decide the weights.
             ``adopt``: ``run``, ``updates`` and ``last`` of every run to adopt, and ``moments``
             if its optimizer state is read.
@@ -32,8 +33,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             ``masks``: scope and prunable set of every mask, which must fit the model.
             ``component_choices``: choices of components, which the model must have.
             ``analysis``: settings of the analysis, whose measures must exist; None without one.
-            ``tests``: ``subset`` and ``references`` of every test set, and ``where`` they are
-            in the configuration.
+            ``pretrained``: checkpoint that trainings start from; None without one.
+            ``tests``: ``subset``, ``pair`` and ``references`` of every test set, and ``where``
+            they are in the configuration.
     """
     from fairseq_lottery.environment import require
     from fairseq_lottery.errors import LotteryError
@@ -53,6 +55,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq_lottery.options import Prunable, options
     from fairseq_lottery.options.nm_pattern import Pattern
     from fairseq_lottery.workflow.stages.adopt import adoptable, dictionaries_in, differences
+    from fairseq_lottery.workflow.stages.pretrained import refuse_other_pretrained
 
     parsers = {
         "train": fairseq_options.get_training_parser,
@@ -65,12 +68,13 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     gpus = torch.cuda.device_count()
     task = ADAPTERS[question["task"]]
     parsed = {}
-    for kind, words in question["words"].items():
+    for name, words in question["words"].items():
+        kind = name.split()[0]
         output = io.StringIO()
         try:
             with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
                 parser = parsers[kind]()
-                parsed[kind] = fairseq_options.parse_args_and_arch(parser, input_args=words)
+                parsed[name] = fairseq_options.parse_args_and_arch(parser, input_args=words)
         except SystemExit:
             lines = output.getvalue().strip().splitlines() or ["fairseq rejects the flags"]
             text = re.sub(r"^.*?error: ", "", lines[-1])
@@ -111,9 +115,15 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a model may raise anything for its flags
         reason = f"{type(error).__name__}: {error}"
         return {"problem": f"train: the model cannot be built ({reason})", "where": "train"}
+    try:
+        if question["pretrained"] is not None:
+            refuse_other_pretrained(question["pretrained"], model, task, settings)
+    except LotteryError as error:
+        return {"problem": str(error), "where": "pretrained"}
     for test in question["tests"]:
         try:
-            _refuse_unfit(parsed["generate"], task.name, model.max_positions(), test)
+            command = parsed[f"generate {test['pair'] or ''}".strip()]
+            _refuse_unfit(command, task.name, model.max_positions(), test)
         except LotteryError as error:
             return {"problem": str(error), "where": test["where"]}
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -24,7 +24,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.launch import TORCHRUN_ENVIRONMENT
 from fairseq_lottery.records.json_files import write_file
-from fairseq_lottery.records.plan import RUNNING, Stage, read_stage_plan
+from fairseq_lottery.records.plan import Stage, read_stage_plan
 from fairseq_lottery.workflow.planning.folder_state import read_record
 from fairseq_lottery.workflow.planning.logs import tail
 from fairseq_lottery.workflow.stages.finish import clean, finish, update_of
@@ -199,7 +199,7 @@ def main() -> int:
             raise LotteryError(f"the plan of {Path.cwd()} has no stage {name}")
         gpus = 0
         if plan.executor == "local":  # a cluster assigns the GPUs itself
-            most = plan.gpus if stage.kind == "train" else int(stage.kind in RUNNING)
+            most = plan.gpus if stage.kind == "train" else int(stage.runs_model)
             gpus = min(plan.gpus, most)
         try:
             run_stage(stage, command, gpus, plan.threads)

@@ -363,8 +363,9 @@ def test_test_sets_are_checked_once_each(environment, tmp_path):
     assert f"small.yaml, line {text.index('  references: more.de') + 1}: so" in str(refusal.value)
     asked = json.loads((tmp_path / "question").read_text())
     assert asked["tests"] == [
-        {"subset": "test", "references": f"{tmp_path}/test.de", "where": ["references"]},
-        {"subset": "test1", "references": f"{tmp_path}/more.de",
+        {"subset": "test", "pair": None, "references": f"{tmp_path}/test.de",
+         "where": ["references"]},
+        {"subset": "test1", "pair": None, "references": f"{tmp_path}/more.de",
          "where": ["evaluate", 2, "references"]},
     ]  # fmt: skip
     # as the stage that translates

@@ -9,7 +9,6 @@ from workflow.made import MASKED, ONE_SET, TABLE_1, TRAIN, Work, plan_of
 
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
-from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import KINDS
 from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
@@ -233,11 +232,17 @@ def test_a_task_that_does_not_translate_has_no_translations(tmp_path):
     cell = work.cell("slt", 0.5).training.folder
     stage = work.stage("score", "slt", 0.5)
     assert line(stage) == (
-        f"{sys.executable} -m fairseq_lottery.workflow.stages.validation --model {cell}/best.pt"
-        f" --sparsity 0.5 --out {cell}/best"
+        f"{sys.executable} -m fairseq_lottery.workflow.stages.score_examples"
+        f" --model {cell}/best.pt --sparsity 0.5 --data {tmp_path}/data-bin --subset valid --cpu"
+        f" --metrics loss --out {cell}/best"
     )
     assert stage.needs == (f"{cell}/best.pt",) and stage.leaves == (f"{cell}/best/scores.jsonl",)
-    assert stage.facts == {"evaluation": {"name": "best", "checkpoint": "best", "subset": "valid"}}
+    assert stage.runs_model
+    assert stage.facts == {
+        "evaluation": {"name": "best", "checkpoint": "best", "subset": "valid"},
+        "runs_model": True,
+        "settings": {"metrics": ["loss"], "sentences": {}},
+    }
     work.finish()
     assert work.pending == []
 
@@ -410,8 +415,8 @@ def test_a_mask_without_training(tmp_path):
     assert close.needs == (ticket, f"{dense.folder}/best.pt", f"{dense.folder}/last.pt")
     assert close.leaves == (f"{draw.folder}/best.pt", f"{draw.folder}/last.pt")
     assert after(close, "--mask") == ticket
-    with pytest.raises(LotteryError, match="random-zero-shot with zero-shot requires a task"):
-        plan_of(tmp_path, "random-zero-shot", sparsities=[0.5], **MASKED)
+    masked = plan_of(tmp_path, "random-zero-shot", sparsities=[0.5], **MASKED)
+    assert masked.cells[-1].training.updates == 0
 
 
 def test_moments_of_an_adopted_run_are_read_where_it_lies(tmp_path):

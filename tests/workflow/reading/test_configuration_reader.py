@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from workflow.made import MASKED, ROWS, TRAIN, configure, write
 
-from fairseq_lottery.adapters import MASKED_LM, TRANSLATION
+from fairseq_lottery.adapters import ADAPTERS, MASKED_LM, TRANSLATION
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.configuration import Evaluation, Resources, Translation
@@ -101,8 +101,8 @@ def test_a_whole_configuration(read, tmp_path):
         "scope": "layer", "min_density": 0.0, "prunable": "all-matrices", "keep_dense": None,
     }  # fmt: skip
     assert found.evaluations == (
-        Translation("best", "test", 4, 1.0, tmp_path / "test.de"),
-        Translation("average:5", "test", 5, 0.6, tmp_path / "test.de"),
+        Translation("best", "test", "test", 4, 1.0, tmp_path / "test.de"),
+        Translation("average:5", "test", "test", 5, 0.6, tmp_path / "test.de"),
     )
     assert [e.name for e in found.evaluations] == ["best-beam4-lenpen1", "average5-beam5-lenpen0.6"]
     assert found.generate.words() == ["--remove-bpe"]
@@ -130,23 +130,89 @@ def test_what_need_not_be_said(tmp_path):
     assert (request.rewind, request.rewind_source, request.update_counter) == (5000, "latest", None)
     assert request.seeds == (1,)
     assert [found.pruning[n] for n in ("start", "end", "every")] == [0, 80000, 2000]
-    assert found.evaluations == (Translation("best", "test", 5, 1.0, tmp_path / "r"),)
+    assert found.evaluations == (Translation("best", "test", "test", 5, 1.0, tmp_path / "r"),)
     assert found.metrics == ("BLEU", "chrF", "TER")
     assert found.resources == Resources(1, 1, 1, 1)
 
 
-def test_a_task_that_does_not_translate_is_evaluated_by_validations(tmp_path):
+def test_a_task_that_does_not_translate_is_measured_on_examples(tmp_path):
     assert configure(tmp_path).task is TRANSLATION
     found = configure(tmp_path, **MASKED)
     assert found.task is MASKED_LM
-    assert found.evaluations == (Evaluation("best", "valid"),)
-    assert (found.references, found.metrics, found.score_commands) == (None, (), {})
+    assert found.evaluations == (Evaluation("best", "valid", "valid"),)
+    assert (found.references, found.metrics, found.score_commands) == (None, ("loss",), {})
     assert found.generate.words() == []
     train = f"{MASKED['train']} --valid-subset valid1,valid"
-    both = [{"checkpoint": "last"}, {"checkpoint": "best"}]
+    both = [{"checkpoint": "last"}, {"checkpoint": "best", "subset": "test"}]
     more = configure(tmp_path, **{**MASKED, "train": train, "evaluate": both})
-    assert more.evaluations == (Evaluation("last", "valid1"), Evaluation("best", "valid1"))
-    assert [e.name for e in more.evaluations] == ["last", "best"]
+    assert more.evaluations == (
+        Evaluation("last", "valid1", "valid1"), Evaluation("best", "test", "valid1")
+    )  # fmt: skip
+    assert [e.name for e in more.evaluations] == ["last", "best-test"]
+    averaged = configure(
+        tmp_path,
+        **{**MASKED, "train": f"{MASKED['train']} --save-interval-updates 100"},
+        evaluate=[{"checkpoint": "average:2"}],
+    )
+    assert [e.name for e in averaged.evaluations] == ["average2"]
+
+
+CLASSIFIED = {
+    **MASKED,
+    "task": "sentence_prediction",
+    "train": f"{MASKED['train']} --num-classes 2 --best-checkpoint-metric mcc"
+    " --maximize-best-checkpoint-metric",
+}
+
+
+def test_metrics_are_those_of_the_task(tmp_path):
+    assert configure(tmp_path, **CLASSIFIED).metrics == ("mcc",)
+    both = configure(tmp_path, **CLASSIFIED, metrics=["accuracy", "f1"])
+    assert both.metrics == ("accuracy", "f1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ["BLEU"]}, r"metrics\[0\] is 'BLEU', expected one of accuracy, f1"),
+        ({"metrics": []}, "metrics is empty; give one, or omit it"),
+        ({"metrics": ["mcc", "mcc"]}, "metrics has mcc twice; remove one"),
+        ({"train": CLASSIFIED["train"].replace(" --maximize-best-checkpoint-metric", "")},
+         "mcc is better if it is larger; add --maximize-best-checkpoint-metric"),
+        ({"train": f"{MASKED['train']} --maximize-best-checkpoint-metric"},
+         "loss is better if it is smaller; remove --maximize-best-checkpoint-metric"),
+    ],
+)  # fmt: skip
+def test_metrics_that_would_mislead_are_refused(tmp_path, changes, message):
+    with pytest.raises(LotteryError, match=rf"small.yaml, line \d+: .*{message}"):
+        configure(tmp_path, **{**CLASSIFIED, **changes})
+
+
+MULTILINGUAL = {"task": "translation_multi_simple_epoch", "references": None}
+
+
+@pytest.mark.skipif("translation_multi_simple_epoch" not in ADAPTERS, reason="no such adapter")
+def test_each_pair_of_languages_has_its_own_references(tmp_path):
+    evaluate = [{"pair": "a-b", "references": "test.b"}, {"pair": "b-a", "references": "test.a"}]
+    train = f"{TRAIN} --lang-pairs a-b,b-a"
+    found = configure(tmp_path, **MULTILINGUAL, train=train, evaluate=evaluate)
+    assert [e.name for e in found.evaluations] == [
+        "best-beam5-lenpen1-a-b", "best-beam5-lenpen1-b-a"
+    ]  # fmt: skip
+    assert [e.settings["subset"] for e in found.evaluations] == ["test.a-b", "test.b-a"]
+    assert found.evaluations[0].pair_words == ["--source-lang", "a", "--target-lang", "b"]
+    assert [key for *_, key in found.test_sets.items()] == [
+        ("evaluate", 0, "references"), ("evaluate", 1, "references")
+    ]  # fmt: skip
+    for entry, message in (
+        ({"pair": "a-b"}, "pair a-b requires its own references"),
+        ({"references": "test.b"}, "has several pairs of languages; add pair: SOURCE-TARGET"),
+        ({"pair": "ab", "references": "r"}, "expected a pair of languages, as en-de"),
+    ):
+        with pytest.raises(LotteryError, match=message):
+            configure(tmp_path, **MULTILINGUAL, train=train, evaluate=[entry])
+    with pytest.raises(LotteryError, match="translation has one pair of languages; omit pair"):
+        configure(tmp_path, evaluate=[{"pair": "a-b", "references": "r"}])
 
 
 DOES_NOT = "masked_lm does not; omit it"
@@ -157,19 +223,17 @@ DOES_NOT = "masked_lm does not; omit it"
     [
         ({"references": "test.de"}, "references: test.de", f"references requires .*{DOES_NOT}"),
         ({"generate": "--sacrebleu"}, "generate: --sacrebleu", "generate requires a task"),
-        ({"metrics": ["BLEU"]}, "metrics:", "metrics requires a task"),
         ({"score_command": {"a": "b"}}, "score_command:", "score_command requires a task"),
-        ({"published": "brix2020-en-de"}, "published: brix2020-en-de", "published requires a task"),
         ({"evaluate": [{"beam": 5}]}, "- beam: 5", f"beam requires .*{DOES_NOT}"),
         ({"evaluate": [{"lenpen": 1.0}]}, "- lenpen: 1.0", "lenpen requires a task"),
-        ({"evaluate": [{"subset": "test"}]}, "- subset: test", "subset requires a task"),
+        ({"evaluate": [{"pair": "a-b"}]}, "- pair: a-b", "pair requires a task"),
         ({"evaluate": [{"references": "r"}]}, "- references: r", "references requires a task"),
         ({"evaluate": [{"check": "r"}]}, "- check: r", "evaluate.0..check is unknown"),
         ({"evaluate": [{"checkpoint": "average:2"}]}, "- checkpoint: average:2",
-         "average:2 is never validated"),
-        ({"evaluate": [{"checkpoint": "last"}], "train": f"{TRAIN} --disable-validation"},
-         "- checkpoint: last", "last requires validations; remove --disable-validation"),
-        ({"task": "bart"}, "task: bart", "task is 'bart', expected one of masked_lm, tran"),
+         "average:2 requires --save-interval-updates in train; add it"),
+        ({"evaluate": [{"checkpoint": "best"}], "train": f"{TRAIN} --disable-validation"},
+         "- checkpoint: best", "best requires validations; remove --disable-validation"),
+        ({"task": "bart"}, "task: bart", "task is 'bart', expected one of masked_lm, "),
         ({"train": f"{TRAIN} --task masked_lm"}, f"train: {TRAIN} --task masked_lm",
          "train: remove --task: "),
     ],

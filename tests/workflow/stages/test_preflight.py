@@ -25,9 +25,9 @@ def ask(toy_data, monkeypatch):
             "weights": [], "adopt": [], "scores": scores, "scheduled": scores,
             "at_once": at_once,
             "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
-            "component_choices": list(choices), "analysis": analysis,
-            "tests": [{"subset": "test", "references": str(references), "where": ["references"]}]
-            if references else [],
+            "component_choices": list(choices), "analysis": analysis, "pretrained": None,
+            "tests": [{"subset": "test", "pair": None, "references": str(references),
+                       "where": ["references"]}] if references else [],
         })  # fmt: skip
 
     return asking
