@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -72,7 +73,7 @@ def _prepare_task(name: str, args: argparse.Namespace, downloads: Downloads) -> 
         encoder=BytePairs(*files),
         workers=args.workers,
         ledger=Ledger(out, settings, versions()),
-        write_text=lambda text: write_task(task, sources, downloads, text),
+        write_text=partial(write_task, task, sources, downloads),
     )
     sets = job.run()
     line = described(task.classes, sets, sources.published)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Optional
@@ -21,9 +22,9 @@ LONGEST, RATIO = 250, 1.5  # of clean-corpus-n, as in fairseq's preparation scri
 
 
 def learn(
-    text: Path, pair: Pair, vocabulary: int, sample: int, threads: int, folder: Path
+    texts: Iterable[Path], vocabulary: int, sample: int, threads: int, folder: Path
 ) -> dict[str, Any]:
-    """Learn ``spm.model`` on both languages, and write ``dict.txt`` for fairseq.
+    """Learn ``spm.model`` on the texts of all languages, and write ``dict.txt`` for fairseq.
 
     ``vocabulary`` counts the rows of the embedding: the pieces and fairseq's four symbols. The
     dictionary has all pieces and nothing else, so its size is known before the text is cut.
@@ -37,7 +38,7 @@ def learn(
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            input=[str(text / f"train.{language}") for language in pair],
+            input=[str(text) for text in texts],
             model_writer=model,
             model_type="bpe",
             vocab_size=vocabulary - SPECIAL + CONTROL,

@@ -52,18 +52,22 @@ def clean_training(
     return {**total, "duplicates": duplicates, "corpora": each}
 
 
-def clean_set(references: Path, name: str, pair: Pair, folder: Path) -> int:
+def clean_set(
+    references: Path, name: str, pair: Pair, folder: Path, has_entities: bool = True
+) -> int:
     """Normalise a validation or test set, every sentence of it.
 
-    Entities of the SGML are resolved: the training text has none.
+    Args:
+        has_entities: whether it comes from SGML, whose entities the training text does not have.
 
     Returns:
         the number of sentences.
     """
+    resolve = html.unescape if has_entities else str
     count = 0
     for language in pair:
         sentences = (references / f"{name}.{language}").read_text(encoding="utf-8").split("\n")[:-1]
-        lines = [normalise(html.unescape(sentence), language) + "\n" for sentence in sentences]
+        lines = [normalise(resolve(sentence), language) + "\n" for sentence in sentences]
         (folder / f"{name}.{language}").write_text("".join(lines), encoding="utf-8")
         count = len(lines)
     return count

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -71,9 +72,7 @@ def prepare(args: argparse.Namespace) -> None:
                 encoder=Pieces(*files),
                 workers=args.workers,
                 ledger=Ledger(out, settings, versions()),
-                write_text=lambda text, name=language, train=has_training: write_language(
-                    name, train, sources, downloads, text
-                ),
+                write_text=partial(write_language, language, has_training, sources, downloads),
             )
             line = described(len(INFERENCE), job.run(), sources.published)
             print(f"{out / RESULT}: {line}; {out / FILE} has the record", flush=True)

@@ -144,6 +144,10 @@ def test_lengths_are_those_of_clean_corpus_n(first, second, reason):
     assert unfit(first, second) == reason
 
 
+def texts_in(folder):
+    return [folder / f"train.{language}" for language in PAIR]
+
+
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
     """Clean text and word pieces of 120 types."""
@@ -151,7 +155,7 @@ def learnt(tmp_path_factory):
     lines = Text("en-de", seed=5).sentences(400)
     for language in PAIR:
         (folder / f"train.{language}").write_bytes(plain(lines[language]))
-    record = learn(folder, PAIR, 120, 10_000, 1, folder)
+    record = learn(texts_in(folder), 120, 10_000, 1, folder)
     characters = set("".join(map("".join, lines.values()))) - {" "} | {"\u2581"}
     assert record == {"pieces": 116, "characters": len(characters)}  # and fairseq's four symbols
     return folder
@@ -166,13 +170,13 @@ def test_the_dictionary_has_every_piece_and_none_of_fairseqs_own(learnt):
 
 
 def test_the_same_text_gives_the_same_pieces(learnt, tmp_path):
-    learn(learnt, PAIR, 120, 10_000, 1, tmp_path)
+    learn(texts_in(learnt), 120, 10_000, 1, tmp_path)
     assert (tmp_path / "spm.model").read_bytes() == (learnt / "spm.model").read_bytes()
 
 
 def test_too_many_types_are_refused(learnt, tmp_path):
     with pytest.raises(LotteryError, match="cannot learn 9,000 types .*smaller --vocabulary"):
-        learn(learnt, PAIR, 9000, 10_000, 1, tmp_path)
+        learn(texts_in(learnt), 9000, 10_000, 1, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

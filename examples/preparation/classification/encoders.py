@@ -13,13 +13,12 @@ from preparation.pairs import CHUNK, ordered
 
 
 class Encoder(Protocol):
-    """Cuts lines of text into subwords, in any process.
+    """Cuts lines of text into subwords, in any process."""
 
-    Attributes:
-        dictionary: fairseq's dictionary of the pre-trained model.
-    """
-
-    dictionary: Path
+    @property
+    def dictionary(self) -> Path:
+        """fairseq's dictionary of the pre-trained model."""
+        ...
 
     def encode(self, line: str) -> str:
         """Return the subwords of a line with spaces between."""

@@ -10,10 +10,10 @@ from typing import Any, Optional
 
 from preparation.archives import extract
 from preparation.classification.examples import Labels, write_examples
-from preparation.classification.tables import Rows
 from preparation.classification.tasks import GlueTask
 from preparation.download import Downloads
 from preparation.sources import Archive, digest_of, read_description
+from preparation.tables import Rows
 
 #: archives of the subwords: encoder, merges and dictionary
 SUBWORDS = ("gpt2-encoder", "gpt2-merges", "gpt2-dictionary")

@@ -10,10 +10,10 @@ from typing import Any
 from fairseq_lottery.errors import LotteryError
 from preparation.archives import extract
 from preparation.classification.examples import Labels, write_examples
-from preparation.classification.tables import Rows
 from preparation.classification.tasks import INFERENCE
 from preparation.download import Downloads
 from preparation.sources import Archive, digest_of, read_description
+from preparation.tables import Rows
 
 #: the translated training sets spell one label in another way
 LABELS = Labels(INFERENCE, spellings={"contradictory": "contradiction"})

@@ -80,8 +80,8 @@ class Job:
         return clean_training(self.out / "raw", corpora, self.pair, folder, self.workers)
 
     def _subwords(self, folder: Path) -> dict[str, Any]:
-        text = self.out / "text"
-        return learn(text, self.pair, self.vocabulary, self.sample, self.workers, folder)
+        texts = [self.out / "text" / f"train.{language}" for language in self.pair]
+        return learn(texts, self.vocabulary, self.sample, self.workers, folder)
 
     def _pieces(self, folder: Path) -> dict[str, Any]:
         text, model = self.out / "text", self.out / "subwords" / "spm.model"
