@@ -28,6 +28,7 @@ LEFT_OUT = (
     "fairseq-lottery run table.yaml --",  # hours; tests/demo runs a table
     "fairseq-lottery report ",
     "fairseq-lottery heads compare seed1/",  # searches and choices of several seeds
+    "fairseq-lottery heads compare cola=",  # and of several tasks
     "fairseq-lottery heads combine seed1/",
 )
 #: flags and redirections before what a command writes

@@ -165,16 +165,24 @@ def against_chance(table: Table, permutations: int = 1000, seed: int = 1) -> tup
     others. p is (1 + permutations with at least the index of ``table``) / (1 + permutations), so
     never 0 (Phipson & Smyth 2010). It is one-sided: it tests for more agreement than by chance.
     """
-    components, choices = table.shape
-    sizes = table.sum(axis=0)
     observed, total, as_high = mean_jaccard(table), 0.0, 0
     numbers = stream(f"permutation|{seed}")
     for _ in range(permutations):
-        raw = np.asarray(numbers.random_raw(choices * components)).reshape(choices, components)
-        shuffled = np.zeros((components, choices))
-        for choice, order in enumerate(raw.argsort(axis=1, kind="stable")):
-            shuffled[order[: sizes[choice]], choice] = 1
-        value = mean_jaccard(shuffled)
+        value = mean_jaccard(random_choices(table.sum(axis=0), len(table), numbers))
         total += value
         as_high += value >= observed - 1e-12  # equal sets, summed in another order
     return total / permutations, (1 + as_high) / (1 + permutations)
+
+
+def random_choices(sizes: Table, components: int, numbers: np.random.Philox) -> Table:
+    """Return a table of random choices of some sizes, independent of each other.
+
+    Args:
+        numbers: a stream, which the table advances.
+    """
+    choices = len(sizes)
+    raw = np.asarray(numbers.random_raw(choices * components)).reshape(choices, components)
+    shuffled = np.zeros((components, choices))
+    for choice, order in enumerate(raw.argsort(axis=1, kind="stable")):
+        shuffled[order[: sizes[choice]], choice] = 1
+    return shuffled

@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             _add_model(added[name])
     for name in ("ablate", "search", "curve"):
         step = added[name]
-        step.add_argument("--metric", default="loss", help="loss (nats per token) or bleu (beam 5)")
+        step.add_argument("--metric", default="loss", help="loss (nats per token), bleu (beam 5),"
+                          " or a metric of the task, such as accuracy")  # fmt: skip
         step.add_argument("--remove-bpe", metavar="NAME", help="for BLEU, as in fairseq-generate")
     for name in ("choose", "curve", "compare"):
         added[name].add_argument("--kind", default="heads", help="heads, units or blocks")
@@ -164,7 +165,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     step = added["compare"]
     step.add_argument("files", nargs="+", metavar="FILE", help="choices, two files of scores, or"
-                      " files NAME-importance.json of heads search")  # fmt: skip
+                      " files NAME-importance.json of heads search; choices of several tasks as"
+                      " TASK=FILE")  # fmt: skip
     step.add_argument("--types", metavar="T,T", help="for choices: compare only these types,"
                       " as given to heads choose; chance is computed over them, too")  # fmt: skip
     step.add_argument("--json", action="store_true", help="print JSON")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Optional
@@ -14,6 +15,7 @@ from fairseq_lottery.heads.choices.stability import agreement
 from fairseq_lottery.heads.choices.strategies import STRATEGIES
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
 from fairseq_lottery.heads.choices.survivors import combine as combine_choices
+from fairseq_lottery.heads.choices.task_agreement import TaskAgreement, task_agreement
 from fairseq_lottery.heads.commands.messages import record_of, show
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.components.choice_file import load_choice, save_choice
@@ -116,6 +118,11 @@ def prune(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> None:
     """Print the agreement of choices, of two measures, or of the importance in searches."""
     types = _types(args.types)
+    tasks = _tasks(args.files)
+    if tasks is not None:
+        choices = {task: [load_choice(p)[0] for p in paths] for task, paths in tasks.items()}
+        _print_tasks(task_agreement(choices, args.kind, types), args.json)
+        return
     if all(is_importance_steps(path) for path in args.files):
         if types is not None:
             raise LotteryError("--types applies to choices; leave it out for importance")
@@ -135,6 +142,43 @@ def compare(args: argparse.Namespace) -> None:
         return
     for name, value in asdict(result).items():
         print(f"{name:>12}  {value:.4f}" if isinstance(value, float) else f"{name:>12}  {value}")
+
+
+def _tasks(files: Sequence[str]) -> Optional[dict[str, list[str]]]:
+    """Return task -> its files, of arguments TASK=FILE; None if no argument names a task."""
+    tasks: dict[str, list[str]] = {}
+    for text in files:
+        task, equals, path = text.partition("=")
+        if equals and "/" not in task and not os.path.exists(text):
+            tasks.setdefault(task, []).append(path)
+    if not tasks:
+        return None
+    if sum(map(len, tasks.values())) < len(files) or len(tasks) < 2:
+        raise LotteryError("give every choice as TASK=FILE, of at least two tasks, or none")
+    return tasks
+
+
+def _print_tasks(result: TaskAgreement, as_json: bool) -> None:
+    if as_json:
+        within = {task: _plain(one) for task, one in result.within.items()}
+        print(
+            json.dumps({"within": within, "between": list(map(_plain, result.between))}, indent=2)
+        )
+        return
+    names = {name for one in result.between for name in (one.first, one.second)}
+    width = max(map(len, names))
+    print(f"{'within':<{2 * width + 2}}   kappa   alpha  jaccard  chance       p  all keep")
+    for task, one in result.within.items():
+        print(
+            f"{task:<{2 * width + 2}}  {one.kappa:>6.3f}  {one.alpha:>6.3f}  {one.jaccard:>7.3f}"
+            f"  {one.chance:>6.3f}  {one.jaccard_p:>6.4f}  {one.intersection:>8}"
+        )
+    print("between")
+    for pair in result.between:
+        print(
+            f"{pair.first:<{width}}  {pair.second:<{width}}{'':16}  {pair.jaccard:>7.3f}"
+            f"  {pair.chance:>6.3f}  {pair.jaccard_p:>6.4f}  {pair.shared:>8}"
+        )
 
 
 def _compare_searches(files: Sequence[str], kind: str, as_json: bool) -> None:

@@ -64,8 +64,11 @@ def ablate(args: argparse.Namespace) -> None:
     kinds = ("heads", "blocks") if args.blocks else ("heads",)
     effects = measure_ablation(evaluate, start, full, kinds, args.one_left)
     # scores are high for components that matter
-    sign = -1 if args.metric == "bleu" else 1
-    scores = {kind: {n: sign * v for n, v in modules.items()} for kind, modules in effects.items()}
+    sign = -1 if evaluate.is_larger_better else 1
+    scores = {  # + 0.0 turns -0.0 into 0.0
+        kind: {name: sign * values + 0.0 for name, values in modules.items()}
+        for kind, modules in effects.items()
+    }
     print(f"{args.metric} of the full model: {full:.4f}; it gets worse by:")
     _save(args, loaded, scores, full=full)
 
@@ -126,9 +129,11 @@ def changes(args: argparse.Namespace) -> None:
     if args.components:
         raise LotteryError("changes compares heads as they were trained; leave --components out")
     after, sample, _ = load_inputs(args)
-    before = load_heads(args.before, args.data, args.cpu)
+    # a start has no head of its task, which only importance requires
+    examples_of = None if args.of == "importance" else args.file
+    before = load_heads(args.before, args.data, args.cpu, examples_of)
     scores = measure_changes(before, after, sample, args.of, args.per)
     if args.control:
-        control = load_heads(args.control, args.data, args.cpu)
+        control = load_heads(args.control, args.data, args.cpu, examples_of)
         scores = difference(scores, measure_changes(before, control, sample, args.of, args.per))
     _save(args, after, scores, before_weights=before.source.digest())

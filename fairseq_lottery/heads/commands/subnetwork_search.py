@@ -6,11 +6,13 @@ tickets.
 
 import argparse
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
@@ -120,7 +122,7 @@ def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     for name, mask in weight_subnetworks(good, weights, args.seed).items():
         plan = DrawPlan(
             mask_from=args.file, sparsity=mask.sparsity, scope="global", prunable=_PRUNABLE,
-            reset="keep", seed=args.seed,
+            keep_dense=_unused_matrices(loaded), reset="keep", seed=args.seed,
         )  # fmt: skip
         how = {"score": f"m-pruning-{name}", "score_source": mask.digest(), "search": record}
         ticket = draw(plan, precomputed=PrecomputedMask(mask, how))
@@ -143,7 +145,18 @@ def _dense_mask(loaded: LoadedHeads) -> Mask:
             f"{source.path} is pruned already, but a search over weights requires a dense model;"
             " prune it further with fairseq-lottery ticket"
         )
-    return full_mask(source.shapes, _PRUNABLE)
+    return full_mask(source.shapes, _PRUNABLE, _unused_matrices(loaded))
+
+
+def _unused_matrices(loaded: LoadedHeads) -> Optional[str]:
+    """Return a pattern of the matrices that a model with a head of its task does not use.
+
+    Those of the head of ``masked_lm`` remain in a classifier, where pruning them has no effect.
+    """
+    if not any(map(loaded.source.adapter.is_head, loaded.weights)):
+        return None
+    names = (name for name in loaded.source.shapes if group_of(name) == "classifier")
+    return "|".join(f"^{re.escape(name)}$" for name in names if name.endswith(".weight")) or None
 
 
 def _survivors(steps: Iterator[Step[Choice]]) -> tuple[Choice, list[dict[str, Any]]]:

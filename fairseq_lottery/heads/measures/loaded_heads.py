@@ -66,10 +66,13 @@ class LoadedHeads(LoadedModel):
 
 
 def load_heads(
-    path: Union[str, Path], data: Optional[str] = None, cpu: bool = False
+    path: Union[str, Path],
+    data: Optional[str] = None,
+    cpu: bool = False,
+    examples_of: Optional[Union[str, Path]] = None,
 ) -> LoadedHeads:
-    """Load a file as a model, as ``inference.loaded_model`` does; reject a model without heads."""
-    loaded = load_for_evaluation(path, data, cpu)
+    """Load a file as a model, as ``load_for_evaluation`` does; reject a model without heads."""
+    loaded = load_for_evaluation(path, data, cpu, examples_of)
     shapes = shapes_of(loaded.weights)
     anatomy = Anatomy.of(shapes, vars(arguments_of(loaded.source)))
     return LoadedHeads(loaded.source, loaded.weights, loaded.model, loaded.evaluation, anatomy)

@@ -17,16 +17,15 @@ from fairseq_lottery.heads.measures.importance import NO_TOKENS, Scores, normali
 from fairseq_lottery.heads.measures.loaded_heads import LoadedHeads, Sample
 from fairseq_lottery.heads.measures.measures import MeasureInput, measure
 from fairseq_lottery.inference.beam_search import translate_with_fairseq
-from fairseq_lottery.inference.evaluation import PairsOfSentences
+from fairseq_lottery.inference.evaluation import ExamplesOfTask, PairsOfSentences
 from fairseq_lottery.inference.loaded_model import batches, examples, masked
+from fairseq_lottery.inference.predictions import join
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import Gradients, Importance
 from fairseq_lottery.options.axes import PER
 
 #: what is compared of a head before and after a training
 CHANGES = ("weights", "attention", "importance")
-#: metrics of a pruned model; of ``loss`` lower is better
-METRICS = ("loss", "bleu")
 
 
 def measure_importance(
@@ -93,21 +92,31 @@ class Evaluator:
     Args:
         loaded: the model; it is unchanged between two evaluations.
         sample: the sentences.
-        metric: ``loss``, in nats per token, of sentences under teacher forcing; or ``bleu`` (beam
-            5) against the target side of the data without its subword joins, tokens as they are.
+        metric: ``loss``, in nats per token, or per example of a classifier; of sentences under
+            teacher forcing. Or ``bleu`` (beam 5) against the target side of the data without its
+            subword joins, tokens as they are. Or a metric of the model's task, such as
+            ``accuracy``, in percent; an undefined one is 0.
         joins: fairseq's name of the subwords, such as ``subword_nmt`` or ``sentencepiece``, for
             BLEU.
+
+    Raises:
+        LotteryError: models of the task have no such metric.
     """
 
     def __init__(
         self, loaded: LoadedHeads, sample: Sample, metric: str = "loss", joins: Optional[str] = None
     ) -> None:
-        if metric not in METRICS:
-            raise LotteryError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
         if metric == "bleu":
             loaded.source.adapter.refuse_unless_translating(loaded.source.path, "--metric bleu")
             assert isinstance(loaded.evaluation, PairsOfSentences)
             loaded.evaluation.tokens_of(sample.subset)
+        known = loaded.evaluation.metrics
+        if metric not in known:
+            raise LotteryError(
+                f"metric {metric!r} is unknown for {loaded.source.path}; choose one of"
+                f" {', '.join(known)}"
+            )
+        self.is_larger_better = known[metric]
         self.loaded, self.metric, self.joins = loaded, metric, joins
         self.examples = examples(loaded, sample.subset, sample.sentences)
         self.subset, self.tokens = sample.subset, sample.tokens
@@ -120,12 +129,23 @@ class Evaluator:
         else:
             pruning = self.loaded.gates(kept).attached()
         with pruning, torch.no_grad():
-            return self._bleu() if self.metric == "bleu" else self._loss()
+            if self.metric == "loss":
+                return self._loss()
+            return self._bleu() if self.metric == "bleu" else self._task_score()
 
     def more_is_better(self, kept: Union[ComponentMask, Mask]) -> float:
         """Return the metric; for a loss exp(-loss), the inverse of the perplexity."""
         value = self(kept)
-        return value if self.metric == "bleu" else math.exp(-value)
+        return value if self.is_larger_better else math.exp(-value)
+
+    def _task_score(self) -> float:
+        loaded, evaluation = self.loaded, self.loaded.evaluation
+        assert isinstance(evaluation, ExamplesOfTask), "other evaluations have no such metric"
+        predictions = [
+            evaluation.predict(loaded.model, batch)
+            for batch in batches(self.examples, self.tokens, loaded.device)
+        ]
+        return join(predictions).scores()[self.metric] or 0.0
 
     def _loss(self) -> float:
         total = tokens = 0.0
