@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from workflow.made import TRAIN, Work
+from workflow.made import CLASSIFIED, TRAIN, Work
 
 from fairseq_lottery.cli.main import build_parser
 from fairseq_lottery.heads.workflow.techniques import SUBNETWORKS
@@ -218,3 +218,18 @@ def test_models_pruned_of_another_choice_of_the_best_are_pruned_again(tmp_path):
     assert [kind for kind, _ in other.pending] == [
         "train", "generate", "score", "close", "generate", "score",
     ]  # fmt: skip
+
+
+def test_a_search_keeps_a_share_of_the_metric_of_the_task(tmp_path):
+    train = CLASSIFIED["train"].replace("mcc", "accuracy")
+    for changes, flag, folder in (
+        ({"train": train}, ["--metric", "accuracy"], "search-s-0.9-accuracy-gradient-sentence"),
+        ({"train": train, "metrics": ["loss"]}, [], "search-s-0.9-gradient-sentence"),
+    ):
+        work = Work(tmp_path, "s-good", "heads-good", sparsities=[0.9], **{**CLASSIFIED, **changes})
+        searches = {stage.folder.split("/")[-1]: stage for stage in by_kind(work, "search")}
+        words = searches[folder].command
+        assert list(words[words.index("--enough") + 2 :][: len(flag)]) == flag
+        # a share of components has no use for a metric
+        (share,) = (s for name, s in searches.items() if name.startswith("search-heads"))
+        assert "--metric" not in share.command

@@ -37,6 +37,15 @@ ONE_SET = [name for name in TECHNIQUES if name not in ("transfer", "pruned-befor
 MASKED = {"task": "masked_lm", "references": None, "train": TRAIN.replace("transformer", "roberta")}
 
 
+#: of classifiers, whose metric is better if it is larger
+CLASSIFIED = {
+    **MASKED,
+    "task": "sentence_prediction",
+    "train": f"{MASKED['train']} --num-classes 2 --best-checkpoint-metric mcc"
+    " --maximize-best-checkpoint-metric",
+}
+
+
 def write(folder, *techniques, name="small.yaml", **settings):
     """Write a configuration; ``settings`` are further keys, or other values of the same ones."""
     values = {

@@ -108,6 +108,7 @@ def _search(choice: ComponentChoice, lottery: Lottery, where: tuple[str, ...]) -
     words += ["--kind", choice.kind] if choice.way != "phases" else []
     if choice.share_pruned is None:
         words += ["--enough", f"{choice.share:.10g}"]
+        words += ["--metric", choice.metric] if choice.metric else []
     else:
         words += ["--to", f"{choice.share:.10g}", "--enough", 0]
     if choice.kind != "weights":
@@ -128,7 +129,8 @@ def _search(choice: ComponentChoice, lottery: Lottery, where: tuple[str, ...]) -
 def _search_folder(choice: ComponentChoice) -> str:
     least = f"-least{choice.at_least}" if choice.at_least else ""
     scores = f"-{choice.scores}" if choice.measure is not None else ""
-    return f"{choice.of.folder}/search-{choice.family}-{choice.share:g}{scores}{least}"
+    metric = f"-{choice.metric}" if choice.metric else ""
+    return f"{choice.of.folder}/search-{choice.family}-{choice.share:g}{metric}{scores}{least}"
 
 
 def _search_output(choice: ComponentChoice, subnetwork: str = "") -> str:

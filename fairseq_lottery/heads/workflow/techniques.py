@@ -80,7 +80,8 @@ def _by_search(
 ) -> ComponentChoice:
     """Return a choice by a search, or by a control of the same size (Prasanna 2020)."""
     ranked = {**own, "measure": "gradient"}
-    return _choice(v, kind, share, ranked, strategy=subnetwork, way=way)
+    metric = v.metric if way == "phases" else ""
+    return _choice(v, kind, share, ranked, strategy=subnetwork, way=way, metric=metric)
 
 
 def _by_magnitude(subnetwork: str, v: Vocabulary, share: float, own: Own) -> ComponentChoice:
@@ -91,8 +92,9 @@ def _by_magnitude(subnetwork: str, v: Vocabulary, share: float, own: Own) -> Com
             " prunable and keep_dense out"
         )
     return ComponentChoice(
-        v.dense, "weights", share, "magnitude", subnetwork, subset=v.selection_subset
-    )
+        v.dense, "weights", share, "magnitude", subnetwork,
+        subset=v.selection_subset, metric=v.metric,
+    )  # fmt: skip
 
 
 def _choice(v: Vocabulary, kind: str, share: float, own: Own, **more: Any) -> ComponentChoice:

@@ -179,7 +179,14 @@ def _vocabulary(
         update_counter=request.update_counter or Reset.update_counter,
         pruning=PruningSchedule(sparsity=0.0, **configuration.pruning),
         plan_of=plan_of,
+        metric=_searched_metric(configuration),
     )
+
+
+def _searched_metric(configuration: Configuration) -> str:
+    """Return the first metric of the task if larger values are better; else an empty string."""
+    task, names = configuration.task, configuration.metrics
+    return names[0] if not task.translates and task.metrics[names[0]] else ""
 
 
 def _cells(

@@ -48,6 +48,7 @@ class ComponentChoice:
         types: the order of ``heads choose --types``, with commas; empty for the default order.
         measure, per, normalise: flags of ``heads importance``; a measure of None ranks nothing.
         at_least: minimum number of components that each module keeps.
+        metric: metric of the task at whose share a search stops; empty for exp(-loss).
     """
 
     of: Training
@@ -61,6 +62,7 @@ class ComponentChoice:
     at_least: int = 0
     subset: str = "valid"
     types: str = ""
+    metric: str = ""
 
     @property
     def label(self) -> str:
@@ -89,11 +91,12 @@ class ComponentChoice:
     @property
     def content(self) -> dict[str, Any]:
         """Everything that decides which components are pruned, under stored names."""
-        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", "types")}
-        types = {"types": self.types} if self.types else {}
+        later = ("types", "metric")  # fields since version 1 have no entry if they are empty
+        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", *later)}
+        added = {name: getattr(self, name) for name in later if getattr(self, name)}
         # version 1 drew it from the random stream of a random mask
         drawn = {"drawn": 2} if (self.way, self.strategy) == ("magnitude", "random") else {}
-        return {**own, **types, **drawn, "of": self.of.fingerprint}
+        return {**own, **added, **drawn, "of": self.of.fingerprint}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Vocabulary:
         rewind_source: run whose update t is used: ``latest`` for the run that was just pruned
             (Brix et al. 2020), or ``dense`` for the dense run (Frankle et al. 2019).
         plan_of: (data set, technique) -> the trainings of that technique on that data set.
+        metric: metric of the task that searches keep a share of; empty for exp(-loss).
     """
 
     dense: Training
@@ -53,6 +54,7 @@ class Vocabulary:
     pruning: PruningSchedule
     later_rewinds: tuple[tuple[float, int], ...] = ()
     plan_of: Optional[PlanOf] = None
+    metric: str = ""
 
     @property
     def pretrained(self) -> Weights:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from workflow.made import MASKED, ROWS, TRAIN, configure, write
+from workflow.made import CLASSIFIED, MASKED, ROWS, TRAIN, configure, write
 
 from fairseq_lottery.adapters import ADAPTERS, MASKED_LM, TRANSLATION
 from fairseq_lottery.errors import LotteryError
@@ -155,14 +155,6 @@ def test_a_task_that_does_not_translate_is_measured_on_examples(tmp_path):
         evaluate=[{"checkpoint": "average:2"}],
     )
     assert [e.name for e in averaged.evaluations] == ["average2"]
-
-
-CLASSIFIED = {
-    **MASKED,
-    "task": "sentence_prediction",
-    "train": f"{MASKED['train']} --num-classes 2 --best-checkpoint-metric mcc"
-    " --maximize-best-checkpoint-metric",
-}
 
 
 def test_metrics_are_those_of_the_task(tmp_path):

@@ -179,6 +179,7 @@ OTHER_CHOICES = {
     "at_least": 1,
     "subset": "test",
     "types": "enc_dec,enc_self,dec_self",
+    "metric": "accuracy",
 }
 SCHEDULE = PruningSchedule(0.9, 0, 800, 20)
 OTHER_SCHEDULES = {
@@ -208,7 +209,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, components=replace(OTHER_DRAWS["components"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_CHOICES) == set(ComponentChoice.__dataclass_fields__)
-    assert len(found) == 2 + 15 + 10 + 11
+    assert len(found) == 2 + 15 + 10 + 12
 
 
 def test_a_parent_changes_all_its_children():
