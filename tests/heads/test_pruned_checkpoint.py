@@ -27,6 +27,7 @@ from fairseq_lottery.heads.pruning.pruned_checkpoint import prune_weights
 from fairseq_lottery.masks import full_mask
 from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.tickets.folder_check import check_folder
+from fairseq_lottery.training.run_metrics import signs_of
 
 POSITIONS = {"max_source_positions": 64, "max_target_positions": 64}
 SIDES = {
@@ -255,6 +256,25 @@ def test_weights_that_a_ticket_prunes_are_zero_and_no_others(checkpoint, ticket,
     prune_weights(checkpoint, path, tmp_path / "alone" / "best.pt")
     (checked,) = check_folder(tmp_path / "alone")
     assert checked.problems == () and checked.pruned == mask.pruned
+
+
+def test_a_dense_model_that_trained_under_a_mask_of_other_matrices(model, checkpoint, tmp_path):
+    """As the fine-tuning of pre-trained weights: a ticket of sparsity 0, of attention only."""
+    shapes = {name: tuple(p.shape) for name, p in trainable(model).items()}
+    attention = full_mask(shapes, "attention")
+    state = read_checkpoint(checkpoint)
+    state["task_state"]["lottery"].update(
+        mask=mask_to_state(attention),
+        start_signs={
+            name: torch.from_numpy(signs_of(state["model"][name])) for name in attention
+        },
+    )
+    torch.save(state, tmp_path / "attention.pt")
+    ticket = draw(DrawPlan(mask_from=checkpoint, sparsity=0.5, reset="keep", prunable="ffn"))
+    save_ticket(tmp_path / "ffn.safetensors", ticket)
+    dense, out = tmp_path / "attention.pt", tmp_path / "pruned.pt"
+    assert prune_weights(dense, tmp_path / "ffn.safetensors", out) == ticket.mask
+    assert read_source(out).mask == ticket.mask
 
 
 def test_a_mask_that_a_model_cannot_be_pruned_by(checkpoint, ticket, tmp_path):

@@ -131,6 +131,9 @@ def _save(
     task_state = dict(state.get("task_state") or {})
     if mask is not None:
         entries = {n: v for n, v in task_state["lottery"].items() if n not in _RUN_ENTRIES}
+        # start signs belong to a mask: a dense run may have trained under one of other matrices
+        if set(entries.get("start_signs") or {}) != set(mask):
+            entries["start_signs"] = {}
         task_state["lottery"] = {**entries, "mask": mask_to_state(mask)}
     kept = ("args", "cfg", "criterion", "optimizer_history")
     checkpoint = {
