@@ -11,8 +11,8 @@ LANGUAGES = {
     "de": lambda words: words[::-1],
     "fr": lambda words: [*words[1:], words[0]],
 }
-#: pair in the data folder -> sentences of its training set
-SIZES = {"en-de": 240, "en-fr": 120}
+#: pair in the data folder -> sentences of its training set; the last pair has only a test set
+SIZES = {"en-de": 240, "en-fr": 120, "de-fr": 0}
 PAIRS = "en-de,en-fr,de-en,fr-en"
 
 MODEL = toy.MODEL
@@ -40,7 +40,8 @@ def write_text(folder: Path) -> None:
     chance = random.Random(5)
     words = [f"w{i}" for i in range(60)]
     for pair, size in SIZES.items():
-        for split, count in (("train", size), ("valid", 21), ("test", 20)):
+        splits = {"train": size, "valid": 21, "test": 20} if size else {"test": 20}
+        for split, count in splits.items():
             lines = [chance.choices(words, k=chance.randint(3, 9)) for _ in range(count)]
             for language in pair.split("-"):
                 text = "".join(" ".join(LANGUAGES[language](x)) + "\n" for x in lines)
@@ -51,9 +52,10 @@ def write_text(folder: Path) -> None:
 def preprocess(folder: Path, name: str = "bin") -> None:
     """Make the data folder ``name`` of all pairs."""
     write_text(folder)
-    for pair in SIZES:
+    for pair, size in SIZES.items():
         source, target = pair.split("-")
-        flags = [x for s in ("train", "valid", "test") for x in (f"--{s}pref", f"{s}.{pair}")]
+        splits = ("train", "valid", "test") if size else ("test",)
+        flags = [x for s in splits for x in (f"--{s}pref", f"{s}.{pair}")]
         flags += ["--srcdict", "dict.txt", "--tgtdict", "dict.txt", "--destdir", name]
         toy.call("fairseq_cli.preprocess", ["-s", source, "-t", target, *flags], folder).ok()
 

@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", choices=forms, default="dense", help="form of the output (default: dense)")
     add("--round", choices=("fp16", "bf16", "zeros"), dest="round_to", help="with --to compact:"
         " fp16 and bf16 round all values (lossy); zeros only replaces -0.0 by 0.0")  # fmt: skip
+    add("--pair", metavar="PAIR", help="for models with masks of pairs: the pair whose model is"
+        " written, such as en-de, or a combination such as union:fr-en,en-de")  # fmt: skip
     add("--out", required=True, metavar="PATH", help="file or folder to write")
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add_user_dir(parser)
@@ -76,7 +78,7 @@ def _deploy(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from fairseq_lottery.export.checkpoint_forms import export, own_architecture
 
-    cut = export(args.file, args.out, args.to, args.round_to, overwrite=args.overwrite)
+    cut = export(args.file, args.out, args.to, args.round_to, args.overwrite, args.pair)
     if args.out.endswith(".safetensors"):
         from fairseq_lottery.tickets.inspection import inspect_file
         from fairseq_lottery.tickets.size import advice, line

@@ -106,6 +106,7 @@ def _table(summary: dict[str, Any]) -> str:
             f" {row['negative']:>8.4f} {row['pattern'] or '-':>8}"
         )
     lines.append("")
+    lines += [f"sparsity of {pair}: {share:.4f}" for pair, share in summary["pairs"].items()]
     lines.append(f"dead matrices: {', '.join(summary['dead']) or 'none'}")
     for key, value in sorted((summary["record"] or {}).items()):
         if value is not None and not isinstance(value, (dict, list)):

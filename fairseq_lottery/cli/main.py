@@ -24,6 +24,7 @@ COMMANDS = {
     "ticket": "cli.ticket",
     "inspect": "cli.inspect",
     "compare": "cli.compare",
+    "pair-masks": "cli.pair_masks",
     "export": "cli.export",
     "average": "cli.average",
     "pack": "cli.pack",

@@ -23,8 +23,9 @@ from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
 from fairseq_lottery.formats.mask_leaks import refuse_leaking
+from fairseq_lottery.formats.pair_masks import pair_masks_from_state
 from fairseq_lottery.formats.source import source_of
-from fairseq_lottery.masks import shapes_of
+from fairseq_lottery.masks import Mask, shapes_of
 from fairseq_lottery.tickets.size import rounded, without_negative_zeros
 
 #: shorter types to which values may be rounded
@@ -39,6 +40,7 @@ def export(
     to: str = "dense",
     round_to: Optional[str] = None,
     overwrite: bool = False,
+    pair: Optional[str] = None,
 ) -> Optional[Cut]:
     """Write a checkpoint, ticket or snapshot in another form.
 
@@ -55,6 +57,8 @@ def export(
         round_to: with ``compact``, one of ``ROUNDINGS`` rounds each value to the shorter type, and
             ``ZEROS`` replaces -0.0 by 0.0 in a checkpoint.
         overwrite: whether to replace an existing ``out``.
+        pair: pair of languages, or a combination as ``--pair-mask`` has it; required for a model
+            with masks of pairs, and only for such a model.
 
     Returns:
         Description of the cut for ``slim``, otherwise None.
@@ -81,8 +85,10 @@ def export(
     if (Path(out).suffix == ".safetensors") != (suffix == ".safetensors"):
         form = "checkpoint" if suffix == ".pt" else kind or "compact model"
         raise LotteryError(f"--out {out} will be a {form}; give a name that ends in {suffix}")
+    if pair and kind is not None:
+        raise LotteryError(f"{path} is a {kind}, but --pair requires a checkpoint; leave it out")
     if is_model and to != "compact":
-        state = load_model(path)[0] if kind else plain_state(read_checkpoint(path), path)
+        state = load_model(path)[0] if kind else _plain_of_pair(path, pair)[0]
         state = whole_state(state, path)
         cut = None
         if to == "slim":
@@ -90,11 +96,10 @@ def export(
         _save_checkpoint(state, out, overwrite)
         return cut
     if kind is None:
-        kind, source = KIND, read_source(path)
-        state = plain_state(source.state, path)
+        kind, (state, mask) = KIND, _plain_of_pair(path, pair)
         if round_to == ZEROS:
             state["model"] = {n: without_negative_zeros(t) for n, t in state["model"].items()}
-        tensors, record = from_state(state, source.mask)
+        tensors, record = from_state(state, mask)
     else:
         tensors, record = container.load(path, kind)
         source_of(path, kind, tensors, record)  # validates the contents, not only the container
@@ -103,6 +108,29 @@ def export(
         record = {**record, "rounded": round_to}
     container.save(out, kind, tensors, record, overwrite, compact=to == "compact")
     return None
+
+
+def _plain_of_pair(
+    path: Union[str, Path], pair: Optional[str]
+) -> tuple[dict[str, Any], Optional[Mask]]:
+    """Return the plain state of a checkpoint and its mask; of masks of pairs, those of ``pair``."""
+    source = read_source(path)
+    state, stored = plain_state(source.state, path), source.lottery.get("pair_masks")
+    if not stored:
+        if pair:
+            raise LotteryError(f"{path} has no masks of pairs of languages; leave out --pair")
+        return state, source.mask
+    masks = pair_masks_from_state(stored)
+    if not pair:
+        raise LotteryError(
+            f"{path} has masks of the pairs {', '.join(masks)}; choose one of them with --pair"
+        )
+    mask = masks.find("", pair)
+    names = {**{name: name for name in mask}, **untie(source.state["model"])[1]}
+    for alias, name in names.items():
+        if name in mask:
+            state["model"][alias][~mask[name]] = 0
+    return state, mask
 
 
 def whole_state(state: dict[str, Any], path: Union[str, Path]) -> dict[str, Any]:

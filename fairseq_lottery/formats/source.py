@@ -181,6 +181,14 @@ class Source:
         if self.cut:
             refuse_cut(self.path)
 
+    def refuse_pair_masks(self) -> None:
+        """Refuse a model with masks of pairs of languages, which is a model for each pair."""
+        if self.lottery.get("pair_masks"):
+            raise LotteryError(
+                f"{self.path} has masks of pairs of languages; write the model of one pair with"
+                " fairseq-lottery export --pair, for instance --pair en-de"
+            )
+
     def digest(self) -> str:
         """Return the SHA-256 of weights and mask, which is the same for all kinds of files."""
         sha = hashlib.sha256(container.digest(self.weights, {}).encode())

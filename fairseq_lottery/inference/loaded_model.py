@@ -73,6 +73,7 @@ def load_for_evaluation(
             or ``examples_of`` is a model of another kind.
     """
     source = read_source(path)
+    source.refuse_pair_masks()
     # the optimizer state is twice as large as the model, and evaluation does not need it
     state = {name: part for name, part in source.state.items() if name != "last_optimizer_state"}
     source = replace(source, state=state)

@@ -6,6 +6,7 @@ turn ranks into a mask, and pruners change a mask during training.
 
 from fairseq_lottery.masks.mask import Mask, overlap
 from fairseq_lottery.masks.nm_selection import densest, pattern_of
+from fairseq_lottery.masks.pair_masks import PairMasks
 from fairseq_lottery.masks.prunable import (
     PAD_ROW,
     PRUNABLE_SETS,
@@ -51,6 +52,7 @@ __all__ = [
     "PAD_ROW",
     "PRUNABLE_SETS",
     "PRUNERS",
+    "PairMasks",
     "PrunableShare",
     "Pruner",
     "PrunerInput",

@@ -156,6 +156,16 @@ class Run:
     """Tickets, snapshots and decoding in fairseq's commands."""
 
     ticket: Optional[str] = option("ticket to train", None, is_file=True, places=_TRAINED)
+    pair_masks: Optional[str] = option(
+        "masks of pairs of languages under which a multilingual model is trained; the ticket must"
+        " have their union",
+        None, is_file=True, places=_TRAINED,
+    )  # fmt: skip
+    pair_mask: Optional[str] = option(
+        "mask under which a multilingual model with masks of pairs translates: a pair, or a"
+        " combination such as union:fr-en,en-de; default: that of the translated pair",
+        None, metavar="MASK", places=_TRAINED,
+    )  # fmt: skip
     snapshot_updates: Optional[str] = option(
         "write snapshots into the save-dir at these updates, such as 0,4000",
         None, metavar="UPDATES", places=_TRAINED,

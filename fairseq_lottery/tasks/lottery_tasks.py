@@ -103,7 +103,7 @@ class TranslationMultiSimpleEpochLotteryConfig(LotteryConfig):
 @register_task(
     "translation_multi_simple_epoch_lottery", dataclass=TranslationMultiSimpleEpochLotteryConfig
 )
-class TranslationMultiSimpleEpochLotteryTask(LotteryTask, MultilingualTask):
+class TranslationMultiSimpleEpochLotteryTask(LotteryTask, MultilingualTask):  # type: ignore[misc]
     """Multilingual translation under a mask."""
 
     cfg: TranslationMultiSimpleEpochLotteryConfig

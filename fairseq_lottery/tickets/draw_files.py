@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
 from fairseq_lottery.formats.container import read_tensors
 from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.model_structure import refuse_other_structure
+from fairseq_lottery.formats.pair_masks import is_pair_masks, load_pair_masks
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
 from fairseq_lottery.tickets.draw_plan import DrawPlan
@@ -32,7 +34,7 @@ class DrawFiles:
         start: ``--start-from``, or ``trained``.
         weights_source: the one of both whose weights the ticket starts from.
         dictionaries: those of ``trained``.
-        masked: ``--mask-file``, which has a mask of the model.
+        masked: ``--mask-file``, which has a mask of the model, or masks of its pairs.
         initial: ``--initial``, or ``start`` if these are the dense weights of update 0.
         scores: matrix -> scores of ``--score-file``.
         gradients: matrix -> sum of ``--gradients``.
@@ -60,7 +62,7 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     """
     trained = read_source(plan.mask_from)
     start = read_source(plan.start_from) if plan.start_from else trained
-    masked = read_source(plan.mask_file) if plan.mask_file else None
+    masked = _read_masked(plan.mask_file, trained) if plan.mask_file else None
     initial = read_source(plan.initial) if plan.initial else None
     weights_source = trained if plan.reset == "keep" else start
     for source in (trained, start):
@@ -103,6 +105,15 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
         moments=moments,
         moment_numbers=numbers,
     )
+
+
+def _read_masked(path: str, trained: Source) -> Source:
+    """Read a file with a mask; of masks of pairs of languages, their union counts."""
+    refuse_missing(path)
+    if not is_pair_masks(path):
+        return read_source(path)
+    union = load_pair_masks(path).union
+    return Source(path, "file", {}, None, True, union, {}, None, trained.adapter)
 
 
 def _refuse_rounding(scores: Mapping[str, Tensor], flag: str) -> None:

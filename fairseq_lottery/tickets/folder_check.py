@@ -17,6 +17,7 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_we
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import count_leaks
+from fairseq_lottery.formats.pair_masks import pair_masks_from_state
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.masks import Mask, has_sparsity, read_pruner, rounds_to
 from fairseq_lottery.masks.pruners import only_shrinks
@@ -129,6 +130,7 @@ class _Run:
             since = update - 1 if is_snapshot else update
             run = self._stored_at(update) if is_snapshot else stored
             problems += _sparsity_problems(mask, since, update, run)
+            problems += _pair_problems(mask, stored)
         elif _had_mask(source):
             problems.append("it was trained under a mask but contains none")
         # a run starts from its ticket, so the ticket counts as update 0, whichever update its
@@ -235,6 +237,14 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
         f"{count} pruned entries of {name} are not zero in its {group}"
         for name, count in count_leaks(tensors, mask).items()
     ]
+
+
+def _pair_problems(mask: Mask, stored: Mapping[str, Any]) -> list[str]:
+    """Compare the mask with the union of the masks of pairs."""
+    state = stored.get("pair_masks")
+    if not state or pair_masks_from_state(state).union == mask:
+        return []
+    return ["its mask is not the union of its masks of pairs"]
 
 
 def _had_mask(source: Source) -> bool:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery.formats.mask_state import mask_of_zeros, prunable_survivors
-from fairseq_lottery.formats.source import read_source
-from fairseq_lottery.masks import densest
+from fairseq_lottery.formats.pair_masks import pair_masks_from_state
+from fairseq_lottery.formats.source import Source, read_source
+from fairseq_lottery.masks import Mask, densest
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.size import negative_zeros, sizes
 
 #: consecutive weights that sparse tensor cores process together
 _GROUP = 4
+
+
+def _pair_masks(source: Source) -> Mapping[str, Mask]:
+    stored = source.lottery.get("pair_masks")
+    return pair_masks_from_state(stored) if stored else {}
 
 
 def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
@@ -34,7 +41,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     * ``dead``: matrices without a survivor;
     * ``patterns``: pattern -> number of matrices with it;
     * ``negative_zeros``: number of kept weights of matrices that are -0.0;
-    * ``record``: record of the ticket, or None.
+    * ``record``: record of the ticket, or None;
+    * ``pairs``: pair of languages -> sparsity of its mask; empty without masks of pairs.
 
     In a ``pattern`` N:M at most N of M consecutive weights of a row are kept, including those of a
     protected row. M is that of the ticket's scope, or 4 without such a scope. The pattern is None
@@ -76,5 +84,6 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "patterns": dict(Counter(row["pattern"] for row in matrices.values() if row["pattern"])),
         "negative_zeros": negative_zeros(source.weights, source.mask),
         "record": record,
+        "pairs": {pair: one.sparsity for pair, one in _pair_masks(source).items()},
         **sizes(path, source.weights, mask),
     }

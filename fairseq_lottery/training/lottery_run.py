@@ -16,6 +16,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.formats.model_structure import structure_of
+from fairseq_lottery.formats.pair_masks import pair_masks_to_state
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -25,6 +26,7 @@ from fairseq_lottery.training.optimizers import (
     load_exact_values,
     zero_pruned_parameters,
 )
+from fairseq_lottery.training.pair_weights import PairWeights
 from fairseq_lottery.training.processes.ranks import is_first, require_same
 from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
@@ -53,6 +55,7 @@ class LotteryRun:
         shapes: name -> shape of every parameter of the model, without the task's head.
         mask: mask that is enforced now; None if the run never prunes.
         pruning: pruning steps; None if the mask does not change.
+        pair_weights: the model under the masks of its pairs; None for other runs.
         restored: checkpoint from which the run resumes; None for a fresh run.
         is_finished: whether the training has already reached its end.
         ema_exists: whether the trainer has averaged weights. A fresh run's EMA starts from the
@@ -78,6 +81,9 @@ class LotteryRun:
         start = decide_start(cfg, self._training, self.shapes, structure, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
         self.is_finished = start.is_finished
+        self.pair_weights = None
+        if start.pair_masks is not None:
+            self.pair_weights = PairWeights(model, start.pair_masks)
         self.ema_exists = start.restored is not None or start.rewound_to > 0
         self._ticket, self._provenance = start.ticket, start.provenance
         #: head that replaces the one that fairseq loads from a file to start from
@@ -132,7 +138,14 @@ class LotteryRun:
             "dictionaries": self._dictionaries.to_tensors(),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
             **({"start_weights": self._start_weights} if self._start_weights else {}),
+            **self._pair_state,
         }
+
+    @property
+    def _pair_state(self) -> dict[str, Any]:
+        if self.pair_weights is None:
+            return {}
+        return {"pair_masks": pair_masks_to_state(self.pair_weights.masks)}
 
     # --- events of the training ------------------------------------------------------------
 

@@ -16,9 +16,11 @@ from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Dictionaries, container
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
 from fairseq_lottery.inference.sentence_lengths import has_learned_positions, refuse_too_long
+from fairseq_lottery.masks import PairMasks
 from fairseq_lottery.masks.streams import order_seed, torch_seed
 from fairseq_lottery.sparse import sparsify
 from fairseq_lottery.training.lottery_run import LotteryRun
+from fairseq_lottery.training.pair_weights import keep_translated_pair, masks_of_loaded
 from fairseq_lottery.training.processes.ranks import is_distributed, require_same
 from fairseq_lottery.training.processes.stop_signals import stop_on_signals
 from fairseq_lottery.training.start.flag_checks import refuse_setup
@@ -36,6 +38,8 @@ class LotteryTask:
     run: Optional[LotteryRun] = None
     is_building = False
     has_learned_positions = False
+    #: masks of pairs of languages in the checkpoint whose model is built next
+    pair_masks: Optional[PairMasks] = None
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
@@ -63,6 +67,8 @@ class LotteryTask:
         if from_checkpoint and has_cut(cfg):
             with one_sentence():
                 components().cut_model(model, cfg)
+        if from_checkpoint and self.pair_masks is not None:
+            model.pair_masks = self.pair_masks
         if not from_checkpoint:
             with one_sentence():
                 self._initialise_head(model)
@@ -116,6 +122,9 @@ class LotteryTask:
     def build_generator(self, models: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
         """Build the task's generator; ``--sparse-decode`` makes the models' matrices sparse."""
         # --eval-bleu builds a generator before the weights are loaded
+        if not self.is_building:
+            with one_sentence():
+                keep_translated_pair(models, self.cfg)  # type: ignore[attr-defined]
         if self.cfg.sparse_decode and not self.is_building:  # type: ignore[attr-defined]
             with one_sentence():
                 for model in models:
@@ -172,6 +181,8 @@ class LotteryTask:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the task's state without ``lottery``: pruned weights are already zero."""
+        with one_sentence():
+            self.pair_masks = masks_of_loaded(state_dict, self.adapter)
         rest = {key: value for key, value in state_dict.items() if key != "lottery"}
         super().load_state_dict(rest)  # type: ignore[misc]
 

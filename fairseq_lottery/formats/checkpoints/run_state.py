@@ -20,6 +20,7 @@ from fairseq_lottery.formats.entry_checks import (
     one_of,
     tensors,
 )
+from fairseq_lottery.formats.pair_masks import refuse_malformed_pair_masks
 from fairseq_lottery.formats.ticket_record import refuse_malformed
 from fairseq_lottery.masks import read_pruner
 
@@ -71,6 +72,7 @@ RUN = entries(
         "patience": entries({"best": one_of(float), "num_runs": count}, ("best", "num_runs")),
         "start_signs": tensors,
         "start_weights": tensors,
+        "pair_masks": refuse_malformed_pair_masks,
     }
 )
 #: entries of this plugin in an optimizer's state; names and shapes are in order
@@ -95,6 +97,9 @@ def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> Non
     for part in ("start_signs", "start_weights"):
         if run.get(part) and set(run[part]) != matrices:
             raise LotteryError(f"its {part} have other matrices than its mask")
+    pairs = run.get("pair_masks") or {}
+    if pairs and set(pairs.get("shapes") or ()) != matrices:
+        raise LotteryError("its masks of pairs have other matrices than its mask")
     for name, signs in (run.get("start_signs") or {}).items():
         weights = model[name].numel() if name in model else 8 * signs.numel()
         if signs.dtype != torch.uint8 or signs.shape != (-(-weights // 8),):

@@ -97,6 +97,7 @@ def _read_model(path: Union[str, Path], out: Union[str, Path]) -> tuple[Source, 
     if Path(out).suffix == ".safetensors":
         raise LotteryError(f"--out {out} will be a checkpoint; give a name that ends in .pt")
     source = read_source(path)
+    source.refuse_pair_masks()
     if source.kind not in ("checkpoint", KIND):
         raise LotteryError(
             f"{path} is a {source.kind}, expected a checkpoint; prune its components with"

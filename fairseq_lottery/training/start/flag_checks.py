@@ -41,6 +41,12 @@ def refuse_setup(cfg: Any) -> None:
     """
     if cfg.get("sparse_decode"):
         adapter_of(cfg.get("_name")).refuse_unless_translating("this command", "--sparse-decode")
+    for flag in ("pair_masks", "pair_mask"):
+        if cfg.get(flag) and adapter_of(cfg.get("_name")).pairs is None:
+            raise LotteryError(
+                f"--{flag.replace('_', '-')} requires a task with several pairs of languages; use"
+                " --task translation_multi_simple_epoch_lottery"
+            )
     training = whole_config(cfg)
     if "distributed_training" not in training:
         return  # only a task section, as from a checkpoint
@@ -115,6 +121,8 @@ def refuse_stray_flags(cfg: Any) -> None:
     """Refuse flags that would be ignored or contradict each other."""
     if cfg.sparse_decode:
         raise LotteryError("--sparse-decode applies only to translation; train without it")
+    if cfg.pair_mask:
+        raise LotteryError("--pair-mask applies only to translation; train without it")
     for flag, seed in (("--data-seed", cfg.data_seed), ("--head-seed", cfg.head_seed)):
         if seed is not None and not 0 <= seed <= _LARGEST_SEED:
             raise LotteryError(

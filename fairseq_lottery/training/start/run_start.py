@@ -12,7 +12,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, Ticket, mask_from_state
-from fairseq_lottery.masks import Mask, full_mask
+from fairseq_lottery.masks import Mask, PairMasks, full_mask
 from fairseq_lottery.options import Prunable, values
 from fairseq_lottery.training.optimizers import MaskedOptimizer
 from fairseq_lottery.training.processes.ranks import is_first, wait_for_all
@@ -25,6 +25,7 @@ from fairseq_lottery.training.start.pruning_plan import plan_pruning
 from fairseq_lottery.training.start.restored_checkpoint import Restored, find_restored
 from fairseq_lottery.training.start.resumed_pruner import resumed_pruner, stored_schedule
 from fairseq_lottery.training.start.run_end import restore_patience, stop_if_finished
+from fairseq_lottery.training.start.run_pair_masks import find_pair_masks
 from fairseq_lottery.training.start.ticket_start import find_ticket
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Start:
         ticket: given or drawn ticket of a fresh run; None for a resumed run.
         restored: checkpoint to resume from; None for a fresh run.
         pruning: pruning steps during training; None if the mask does not change.
+        pair_masks: masks of pairs of languages, whose union is ``mask``; None for other runs.
         snapshots: updates at which snapshots are written.
         provenance: provenance of the run, which every checkpoint stores.
         is_finished: whether the training has already reached its end.
@@ -48,6 +50,7 @@ class Start:
     ticket: Optional[Ticket]
     restored: Optional[Restored]
     pruning: Optional[PruningSteps]
+    pair_masks: Optional[PairMasks]
     snapshots: list[int]
     provenance: dict[str, Any]
     is_finished: bool
@@ -98,6 +101,7 @@ def decide_start(
         mask.check(shapes)
     elif cfg.prune_to is not None:
         mask = full_mask(shapes, **values(cfg, Prunable))
+    pair_masks = find_pair_masks(cfg, training, restored, mask)
     resumed = resumed_pruner(cfg, restored) if restored is not None else None
     schedule = stored_schedule(cfg, resumed, restored)
     pruning = None
@@ -113,7 +117,7 @@ def decide_start(
     provenance = {**provenance_of(cfg, ticket, restored), **schedule}
     if pruning is not None:
         provenance["growth"] = pruning.stored()
-    return Start(mask, ticket, restored, pruning, snapshots, provenance, is_finished)
+    return Start(mask, ticket, restored, pruning, pair_masks, snapshots, provenance, is_finished)
 
 
 def _refuse_unmasked(training: Any) -> None:
