@@ -12,6 +12,8 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
+from fairseq_lottery.formats import is_parameter
+
 #: names of one layer of a released RoBERTa, in the order of its file
 LAYER = (
     *("self_attn.in_proj_weight", "self_attn.in_proj_bias"),
@@ -93,6 +95,8 @@ def old_names(state):
     """The state of today's RoBERTa under the names of its release."""
     old = {}
     for name, tensor in state.items():
+        if not is_parameter(name):
+            continue
         name = name.replace("encoder.", "decoder.", 1)
         name = name.replace(".layernorm_embedding.", ".emb_layer_norm.")
         stem, part, kind = name.rpartition("self_attn.")[0], *name.split(".")[-2:]
@@ -100,7 +104,7 @@ def old_names(state):
             parts = [state[f"{stem}self_attn.{p}_proj.{kind}".replace("decoder.", "encoder.", 1)]
                      for p in "qkv"]  # fmt: skip
             old[f"{stem}self_attn.in_proj_{kind}"] = torch.cat(parts)
-        elif part not in ("k_proj", "v_proj") and not name.endswith(("version", "_float_tensor")):
+        elif part not in ("k_proj", "v_proj"):
             old[name] = tensor
     return old
 

@@ -10,20 +10,21 @@ from fairseq_lottery.analysis.model_file import ModelFile
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import OVER, Measure, Row, find_measure, registered_measures
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import model_file
 
 #: what a measure reads
 Input = Union[Recording, ModelFile]
 
 
 def open_input(path: Union[str, Path, Recording, ModelFile]) -> Input:
-    """Open a recording, which is a folder, or a file of a model.
+    """Open a recording, which is a folder, or a model: its file, or a released archive's folder.
 
     Raises:
         LotteryError: it is missing or cannot be read.
     """
     if isinstance(path, (Recording, ModelFile)):
         return path
-    path = Path(path)
+    path = Path(model_file(path))
     if not path.exists():
         raise LotteryError(f"{path} does not exist; give a recording or a file of a model")
     return Recording.open(path) if path.is_dir() else ModelFile.open(path)

@@ -115,7 +115,7 @@ class Source:
     @cached_property
     def own_dictionaries(self) -> Optional[Dictionaries]:
         """The dictionaries in the file, or beside the model in a released archive, or None."""
-        if self.in_file is not None or self.kind != "checkpoint":
+        if self.in_file is not None or not self.settings.task:
             return self.in_file
         return read_beside(Path(self.path), self.adapter, self.settings.task, self.weights)
 

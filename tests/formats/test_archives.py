@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tarfile
 
 import pytest
@@ -13,10 +14,11 @@ pytest.importorskip("fairseq")
 import released
 from fairseq import checkpoint_utils
 from fairseq.models.roberta import RobertaModel, XLMRModel
+from small import load
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import load_ticket, read_source, trainable
+from fairseq_lottery.formats import is_parameter, load_ticket, read_source, trainable
 from fairseq_lottery.formats.checkpoints.legacy_layouts import upgraded
 from fairseq_lottery.tickets import DrawPlan, draw
 
@@ -92,7 +94,7 @@ def test_every_name_and_shape_of_roberta_base():
     )  # fmt: skip
     found = upgraded({"model": weights, "args": args})["model"]
     small = released.build(released.roberta_args(encoder_layers=12), *released.WORDS, "<mask>")
-    assert found.keys() == {n for n in small.state_dict() if not n.endswith("version")}
+    assert found.keys() == set(filter(is_parameter, small.state_dict()))
     stack = "encoder.sentence_encoder"
     assert found[f"{stack}.layers.11.self_attn.k_proj.weight"].shape == (wide, wide)
     assert found[f"{stack}.layers.11.self_attn.v_proj.bias"].shape == (wide,)
@@ -104,7 +106,7 @@ def test_every_name_and_shape_of_roberta_base():
 
 def test_a_head_of_a_fine_tuned_archive_stays(tmp_path):
     folder, model = released.write_roberta(tmp_path / "mnli")
-    state = torch.load(folder / "model.pt", weights_only=False)
+    state = load(folder / "model.pt")
     model.register_classification_head("mnli", num_classes=3)
     heads = {n: t for n, t in model.state_dict().items() if n.startswith("classification_heads.")}
     state["model"].update(heads)
@@ -139,6 +141,20 @@ def test_commands_show_the_hash_of_the_archive(roberta, tmp_path, capsys):
     assert main(["inspect", out, "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["sha256"] is None and described["record"]["sources"]["mask_from"] == entry
+
+
+def test_other_commands_take_the_folder(roberta, tmp_path, capsys):
+    weights = read_source(roberta).weights
+    shutil.copy(roberta / "dict.txt", tmp_path)
+    for name, more in (("plain.pt", ()), ("small.safetensors", ("--to", "compact"))):
+        out = str(tmp_path / name)
+        assert main(["export", str(roberta), *more, "--out", out]) == 0
+        source = read_source(out)
+        assert all(torch.equal(source.weights[key], weight) for key, weight in weights.items())
+        assert source.find_dictionaries() == read_source(roberta).find_dictionaries()
+    assert main(["complexity", str(roberta), "--out", str(tmp_path / "results")]) == 0
+    assert main(["inspect", str(roberta), "--check"]) == 0
+    assert "model.pt: checkpoint, update 500000, dense" in capsys.readouterr().out
 
 
 def refused(words, capsys):
@@ -197,7 +213,7 @@ class Evil:
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("place", ["args", "extra_state"])
 def test_code_in_an_archive_is_refused_and_does_not_run(roberta, tmp_path, capsys, zipped, place):
-    state = torch.load(roberta / "model.pt", weights_only=False)
+    state = load(roberta / "model.pt")
     if place == "args":
         state["args"].tokenizer = Evil(tmp_path / "ran")
     else:
