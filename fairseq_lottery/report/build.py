@@ -26,6 +26,7 @@ from fairseq_lottery.report.pages import (
     as_markdown,
 )
 from fairseq_lottery.report.plots.drawings import Drawing, Size
+from fairseq_lottery.report.reading.families import title_of_plan
 from fairseq_lottery.report.reading.mask_tables import Masks, read_masks
 from fairseq_lottery.report.reading.recipe_groups import Group, gather
 from fairseq_lottery.report.reading.records import Run, read_run
@@ -82,8 +83,7 @@ def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: 
     if any(each.overlaps for each in masks):
         files["overlaps.csv"] = overlaps_csv(masks_of_groups)
 
-    has_one_recipe = len({group.number for group in groups}) == 1
-    title = groups[0].recipe_title if has_one_recipe else "Lottery tickets: several configurations"
+    title = _title(groups)
     blocks: list[Block] = [Heading(1, title), *outcomes(groups, tests), Contents()]
     blocks += how_to_read(groups)
     for each in zip(groups, tests, published, masks):
@@ -100,6 +100,12 @@ def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: 
     files["report.html"] = as_html(title, blocks)
     _write(target, files)
     return list(files)
+
+
+def _title(groups: Sequence[Group]) -> str:
+    if len({group.number for group in groups}) == 1:
+        return groups[0].recipe_title
+    return title_of_plan(groups) or "Lottery tickets: several configurations"
 
 
 def _tests(group: Group, key: Evaluation) -> tuple[list[Comparison], list[str]]:

@@ -10,12 +10,17 @@ from itertools import takewhile
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.plan import WEIGHTS
 from fairseq_lottery.report.pages import Block, Heading, Points, Text
-from fairseq_lottery.report.reading.recipe_groups import Group, differing_entries
+from fairseq_lottery.report.reading.families import title_of_plan
+from fairseq_lottery.report.reading.recipe_groups import Group
+from fairseq_lottery.report.reading.recipe_titles import differing_entries
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.sections import Tests
 from fairseq_lottery.report.statistics.significance import LEVEL, Comparison
 from fairseq_lottery.report.tables.score_tables import cell_text
 
+#: start of the explanation of a summary
+_EXPLANATION = "In brackets:"
+_AT_ONCE = "pruned before fine-tuning"
 #: term in titles of techniques -> its meaning
 _TERMS = {
     "MP": "magnitude pruning: one training, during which the smallest weights are pruned under a"
@@ -47,23 +52,35 @@ _TERMS = {
     "fine-tune": "training of the kept components continues at a small constant rate.",
     "rewind": "the kept components are reset to update t and retrained.",
     "scratch": "the kept components are trained from new random weights.",
+    "mask of": "masks of another data set, trained from this one's start weights.",
+    "shuffled layers": "control: the masks of a technique, with start weights of other layers.",
+    "fresh weights": "control: the masks of a technique, with new weights of the initialiser.",
+    "noise": "control: the masks of a technique, with start weights plus normal noise of k times"
+    " their standard deviation.",
+    _AT_ONCE: "control: the pre-trained weights are pruned by magnitude at once, without a task,"
+    " and the rest is fine-tuned.",
 }
 
 
 def outcomes(groups: Sequence[Group], tests: Sequence[Tests]) -> list[Block]:
     """Return a paragraph of results for each group, by BLEU if it has BLEU."""
     blocks: list[Block] = [Heading(2, "Summary")]
+    texts = []
     for group, group_tests in zip(groups, tests):
         first = next(iter(group_tests), None)
         key = next((key for key in group_tests if key.metric == "BLEU"), first)
         if key is not None:
             start = f"{group.title}. " if len(groups) > 1 else ""
-            blocks.append(Text(start + _outcome(group, key, group_tests[key][0])))
+            texts.append((group, start + _outcome(group, key, group_tests[key][0])))
+    last = max((n for n, (_, text) in enumerate(texts) if _EXPLANATION in text), default=0)
+    for number, (group, text) in enumerate(texts):
+        is_repeated = group.data_set is not None and number != last
+        blocks.append(Text(text.partition(f" {_EXPLANATION}")[0] if is_repeated else text))
     return blocks
 
 
 def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -> str:
-    """Return a paragraph: up to which share each technique matches the dense model."""
+    """Return a paragraph: up to which share each technique holds the dense model's score."""
     start, dense = f"{key.title}.", group.values(key, DENSE, 0.0)
     tests = [each for each in comparisons if DENSE in (each.a, each.b)]
     if not dense or not tests:
@@ -97,10 +114,11 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
             f"{start} The dense model has {cell_text(dense, len(dense), digits)}"
             f" ({len(dense)} {'seed' if len(dense) == 1 else 'seeds'}).",
             *(f"{reach}: {'; '.join(titles)}." for reach, titles in holds.items()),
-            "In brackets: the mean difference to the dense model in that row. A technique holds up"
-            " to a row if no test finds a drop below the dense model in it or in the rows before:"
-            f" {' or '.join(methods)} (p < {LEVEL:g}, adjusted for all pairs of a row). This does"
-            " not prove that there is no drop; the intervals below show how large it may be.",
+            f"{_EXPLANATION} the mean difference to the dense model in that row. A technique holds"
+            " up to a row if no test finds a drop below the dense model in it or in the rows"
+            f" before: {' or '.join(methods)} (p < {LEVEL:g}, adjusted for all pairs of a row)."
+            " This does not prove that there is no drop; the intervals below show how large it may"
+            " be.",
         ]
     )
 
@@ -121,27 +139,17 @@ def how_to_read(groups: Sequence[Group]) -> list[Block]:
     """Return the section that explains terms, and which runs have separate tables."""
     blocks: list[Block] = [Heading(2, "How to read it")]
     titles = "\n".join(title for group in groups for title in group.techniques.values())
+    other_titles = titles.replace(_AT_ONCE, "")  # it contains another term
     terms = [
         f"{term}: {meaning}"
         for term, meaning in _TERMS.items()
-        if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", titles)
+        if re.search(
+            rf"(?<!\w){re.escape(term)}(?!\w)", titles if term == _AT_ONCE else other_titles
+        )
     ]
     blocks += [Points(terms)] if terms else []
     recipes = list({group.number: group for group in groups}.values())
-    if len(recipes) > 1:
-        blocks.append(
-            Text("Runs of different recipes do not share a table. The recipes differ in:")
-        )
-        differences = differing_entries([each.recipe for each in recipes])
-        blocks.append(
-            Points(
-                [
-                    f"{each.recipe_title}: "
-                    + (entries or f"compared with {each.published or 'no published figures'}")
-                    for each, entries in zip(recipes, differences)
-                ]
-            )
-        )
+    blocks += _separate_recipes(recipes) if len(recipes) > 1 else []
     if len(recipes) < len(groups):
         kinds = ", ".join(dict.fromkeys(group.words.title for group in groups))
         blocks.append(
@@ -157,3 +165,24 @@ def how_to_read(groups: Sequence[Group]) -> list[Block]:
             " prunable weights."
         )
     return [*blocks, Text(text)]
+
+
+def _separate_recipes(recipes: Sequence[Group]) -> list[Block]:
+    """Return why there are several sections, and what differs between their recipes."""
+    text = "Runs of different recipes do not share a table. The recipes differ in:"
+    if title_of_plan(recipes) is not None:
+        text = (
+            "Each data set has a section of its own, with its own full model (dense). Scores of"
+            " different data sets are compared only as differences to these. The data sets are:"
+        )
+    settings = [
+        {k: value for k, value in each.recipe.items() if k != "task" or each.data_set is None}
+        for each in recipes
+    ]
+    items = []
+    for each, entries in zip(recipes, differing_entries(settings)):
+        about = entries or f"compared with {each.published or 'no published figures'}"
+        if each.data_set is not None:
+            about = "; ".join(filter(None, (f"task {each.data_set.task}", entries)))
+        items.append(f"{each.recipe_title}: {about}")
+    return [Text(text), Points(items)]

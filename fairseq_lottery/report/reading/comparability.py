@@ -15,8 +15,8 @@ def check(where: str, table: Mapping[Cell, Score]) -> None:
     """Check the scores of one table, which messages call ``where``.
 
     Raises:
-        LotteryError: signatures, numbers of sentences, references, or the prunable sets of a
-            technique differ.
+        LotteryError: signatures, numbers of sentences or examples, directions, references, or the
+            prunable sets of a technique differ.
     """
     signatures = [(score.signature, cell) for cell, score in table.items()]
     for (first, a), (second, b) in _differing(signatures):
@@ -29,6 +29,18 @@ def check(where: str, table: Mapping[Cell, Score]) -> None:
         raise LotteryError(
             f"{where} of {name_of(a)} is over {fewer:,} sentences and of {name_of(b)} over"
             f" {more:,}; a score over a part of the test set is not comparable"
+        )
+    examples = [(s.examples, cell) for cell, s in table.items() if s.examples is not None]
+    for (fewer, a), (more, b) in _differing(sorted(examples)):
+        raise LotteryError(
+            f"{where} of {name_of(a)} is over {fewer:,} examples and of {name_of(b)} over {more:,};"
+            " a score over a part of the data is not comparable"
+        )
+    known = [(s.maximise, cell) for cell, s in table.items() if s.maximise is not None]
+    for (_, a), (_, b) in _differing(known):
+        raise LotteryError(
+            f"{where} of {name_of(a)} and of {name_of(b)} have opposite directions; report them"
+            " apart"
         )
     files = {score.references for score in table.values() if score.references is not None}
     digests = {path: _digest(path) for path in files if is_plain(path)}

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.cells import DENSE, Curve, Model, Score
-from fairseq_lottery.records.plan import METRIC, ROWS, WEIGHTS, Plan, Stage
+from fairseq_lottery.records.plan import METRIC, WEIGHTS, Stage
 from fairseq_lottery.report.reading.comparability import check
-from fairseq_lottery.report.reading.records import Run
+from fairseq_lottery.report.reading.data_sets import split
+from fairseq_lottery.report.reading.planned_cells import (
+    cell_key,
+    is_of,
+    kinds_of,
+    planned_cells,
+)
+from fairseq_lottery.report.reading.recipe_titles import recipe_titles
+from fairseq_lottery.report.reading.records import DataSet, Run
 from fairseq_lottery.report.reading.table_words import (
     LOSSES,
     SACREBLEU,
@@ -27,7 +35,6 @@ from fairseq_lottery.report.reading.table_words import (
 
 #: preference of sections for the importance of heads
 _HOMES = ("heads", METRIC, "units", "blocks", WEIGHTS)
-_RECORDS = ("scores", "curves", "models", "choices")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class Group:
         importance: measure and seed -> file of the dense model's scores.
         trainings: cell -> folder of the workflow, and the name of its training.
         stages: folder of a workflow -> stages of its plan.
+        data_set: the group's data set, if its plan has several.
+        sources: technique -> data set whose masks it takes, for those that take any.
+        keeps_start: cells whose survivors start from pre-trained weights as they are.
     """
 
     number: int
@@ -71,6 +81,9 @@ class Group:
     importance: Mapping[tuple[str, int], Path]
     trainings: Mapping[Cell, tuple[Path, str]]
     stages: Mapping[Path, Sequence[Stage]]
+    data_set: Optional[DataSet] = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    keeps_start: frozenset[Cell] = frozenset()
 
     @property
     def words(self) -> RowWords:
@@ -104,65 +117,47 @@ class Group:
         return max(len(self.values(evaluation, *cell[:2])) for cell in self.tables[evaluation])
 
     def decimals(self, evaluation: Evaluation) -> int:
-        """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1."""
+        """Return 1 for metrics from 0 to 100, as sacreBLEU's; 3 for losses and metrics around 1.
+
+        Metrics with a known direction are losses, or in percent.
+        """
         if evaluation.metric in LOSSES:
             return 3
+        if evaluation.maximise is not None and evaluation.metric not in SACREBLEU:
+            return 1 if evaluation.maximise else 3
         scores = (abs(score.score) for score in self.tables[evaluation].values())
         return 3 if evaluation.metric not in SACREBLEU and max(scores) <= 1.5 else 1
 
 
 def gather(runs: Iterable[Run]) -> list[Group]:
-    """Group runs by recipe, and their techniques by the quantity of their shares.
+    """Group runs by recipe and data set, and their techniques by the quantity of their shares.
 
     The dense model is in each group of its recipe.
 
     Raises:
         LotteryError: two runs have different scores of one cell, or one table would mix
-            signatures, numbers of sentences, references, or prunable sets of a technique.
+            signatures, directions, numbers of sentences or examples, references, or prunable sets
+            of a technique.
     """
     recipes: dict[str, list[Run]] = {}
-    for run in runs:
-        key = json.dumps([run.plan.recipe, run.plan.published], sort_keys=True)
+    for run in (part for whole in runs for part in split(whole)):
+        own = [] if run.data_set is None else [run.data_set.plan, run.data_set.name]
+        key = json.dumps([run.plan.recipe, run.plan.published, own], sort_keys=True)
         recipes.setdefault(key, []).append(run)
-    titles = _titles([recipe_runs[0].plan for recipe_runs in recipes.values()])
+    titles = recipe_titles([recipe_runs[0].plan for recipe_runs in recipes.values()])
     groups = []
     for number, (recipe_runs, recipe) in enumerate(zip(recipes.values(), titles), 1):
-        kinds = _kinds(recipe_runs)
+        kinds = kinds_of(recipe_runs)
         home = min(kinds, key=_HOMES.index)
+        data_set = recipe_runs[0].data_set
+        prefix = f"{number}-{slug(recipe if data_set is None else data_set.name)}"
         for rows in kinds:
-            names = [f"{number}-{slug(recipe)}"] if len(recipes) > 1 else []
+            names = [prefix] if len(recipes) > 1 else []
             names += [rows] if len(kinds) > 1 else []
             title = f"{recipe}: {WORDS[rows].title}" if len(kinds) > 1 else recipe
             group = _group(recipe_runs, number, recipe, title, "-".join(names), rows)
             groups.append(group if rows == home else replace(group, importance={}))
     return groups
-
-
-def differing_entries(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return for each recipe the entries that differ between recipes, as text."""
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    differing = [k for k in keys if len({json.dumps(r.get(k)) for r in recipes}) > 1]
-    return [", ".join(f"{k} {r.get(k, 'not stated')}" for k in differing) for r in recipes]
-
-
-def _titles(plans: Sequence[Plan]) -> list[str]:
-    """Return the plans' titles, with the differing entries of recipes if titles are equal."""
-    titles = []
-    for plan in plans:
-        recipes = [candidate.recipe for candidate in plans if candidate.title == plan.title]
-        entries = differing_entries(recipes)[recipes.index(plan.recipe)]
-        titles.append(f"{plan.title} ({entries})" if entries else plan.title)
-    return titles
-
-
-def _kinds(runs: Sequence[Run]) -> list[str]:
-    """Return the quantities of the techniques' shares; weights if there is only the dense model."""
-    kinds = set()
-    for run in runs:
-        names = {record.technique for kind in _RECORDS for record in getattr(run, kind)}
-        names |= {technique.name for technique in run.plan.techniques}
-        kinds |= {run.plan.rows_of(name) for name in names - {DENSE}}
-    return [rows for rows in ROWS if rows in kinds] or [WEIGHTS]
 
 
 def _group(
@@ -175,11 +170,13 @@ def _group(
     importance: dict[tuple[str, int], Path] = {}
     trainings: dict[Cell, tuple[Path, str]] = {}
     planned: set[Cell] = set()
+    directions = _directions(runs)
     for run in runs:
-        fits = _is_of(run.plan, rows)
-        planned |= {cell for cell in _planned(run.plan) if fits(cell[0])}
+        fits = is_of(run.plan, rows)
+        planned |= {cell for cell in planned_cells(run.plan) if fits(cell[0])}
         for score in (each for each in run.scores if fits(each.technique)):
-            key, cell = Evaluation(score.subset, score.evaluation, score.metric), _cell(score)
+            key, cell = _evaluation(score), cell_key(score)
+            key = replace(key, maximise=directions.get(key))
             first = tables.setdefault(key, {}).setdefault(cell, _with_paths(score, run.folder))
             folder, _ = trainings.setdefault(cell, (run.folder, score.training))
             if first.score != score.score:
@@ -190,18 +187,18 @@ def _group(
                 )
         for curve in (each for each in run.curves if fits(each.technique)):
             points = curves.setdefault((curve.split, curve.metric), {})
-            points.setdefault(_cell(curve), {}).setdefault(curve.update, curve)
+            points.setdefault(cell_key(curve), {}).setdefault(curve.update, curve)
         for model in (each for each in run.models if fits(each.technique)):
-            models.setdefault(_cell(model), (run.folder / model.file, model))
+            models.setdefault(cell_key(model), (run.folder / model.file, model))
         for choice in (each for each in run.choices if fits(each.technique)):
-            choices.setdefault(_cell(choice), run.folder / choice.file)
+            choices.setdefault(cell_key(choice), run.folder / choice.file)
         for scores in run.importance:
             importance.setdefault((scores.measure, scores.seed), run.folder / scores.file)
     for key, table in tables.items():
         check(f"{key.metric} ({key.evaluation}, {key.subset})", table)
     measured = {cell for table in tables.values() for cell in table}
-    planned_techniques = (item for run in runs for item in run.plan.techniques)
-    techniques = {item.name: item.title for item in planned_techniques if item.rows == rows}
+    own = [item for run in runs for item in run.plan.techniques if item.rows == rows]
+    techniques = {item.name: item.title for item in own}
     techniques.update({cell[0]: cell[0] for cell in sorted(measured) if cell[0] not in techniques})
     techniques.pop(DENSE, None)
     cells = planned | measured | set(models) | set(choices)
@@ -228,16 +225,22 @@ def _group(
         importance=importance,
         trainings=trainings,
         stages={run.folder: run.plan.stages for run in runs},
+        data_set=runs[0].data_set,
+        sources={item.name: item.source for item in own if item.source is not None},
+        keeps_start=frozenset(
+            cell_key(cell) for run in runs for cell in run.plan.cells if cell.keeps_start
+        ),
     )
 
 
-def _is_of(plan: Plan, rows: str) -> Callable[[str], bool]:
-    """Return a function that recognises the dense model, and techniques of one kind of rows."""
-    return lambda technique: technique == DENSE or plan.rows_of(technique) == rows
+def _evaluation(score: Score) -> Evaluation:
+    return Evaluation(score.subset, score.evaluation, score.metric)
 
 
-def _cell(record: Any) -> Cell:
-    return record.technique, record.sparsity, record.seed
+def _directions(runs: Iterable[Run]) -> dict[Evaluation, bool]:
+    """Return whether larger scores are better, where a record states it."""
+    scores = (score for run in runs for score in run.scores)
+    return {_evaluation(s): s.maximise for s in scores if s.maximise is not None}
 
 
 def _with_paths(score: Score, folder: Path) -> Score:
@@ -245,12 +248,3 @@ def _with_paths(score: Score, folder: Path) -> Score:
         str(folder / path) if path else None for path in (score.hypotheses, score.references)
     )
     return replace(score, hypotheses=hypotheses, references=references)
-
-
-def _planned(plan: Plan) -> set[Cell]:
-    """Return the cells of a plan; old plans have every technique at every sparsity."""
-    if plan.cells:
-        return {_cell(cell) for cell in plan.cells}
-    pruned = [item.name for item in plan.techniques if item.name != DENSE]
-    cells = {(t, s, seed) for t in pruned for s in plan.sparsities if s for seed in plan.seeds}
-    return cells | {(DENSE, 0.0, seed) for seed in plan.seeds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.cells import Choice, Curve, Importance, Model, Score, read_records
@@ -12,8 +12,27 @@ from fairseq_lottery.records.plan import Plan, read_plan
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """One of several data sets of a plan.
+
+    Attributes:
+        title: title of the plan.
+        plan: text that is equal for plans with equal data sets, recipes and published figures.
+    """
+
+    name: str
+    task: str
+    title: str
+    plan: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """The contents of a workflow folder; paths in records are relative to ``folder``."""
+    """The contents of a workflow folder; paths in records are relative to ``folder``.
+
+    Attributes:
+        data_set: set if the contents are those of one of several data sets.
+    """
 
     folder: Path
     plan: Plan
@@ -22,6 +41,7 @@ class Run:
     models: tuple[Model, ...]
     choices: tuple[Choice, ...]
     importance: tuple[Importance, ...]
+    data_set: Optional[DataSet] = None
 
 
 def read_run(folder: Union[str, Path]) -> Run:
@@ -39,4 +59,5 @@ def read_run(folder: Union[str, Path]) -> Run:
     records: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for record in read_records(folder):
         records[type(record)].append(record)
-    return Run(folder, plan, *map(tuple, records.values()))
+    scores, curves, models, choices, importance = map(tuple, records.values())
+    return Run(folder, plan, scores, curves, models, choices, importance)

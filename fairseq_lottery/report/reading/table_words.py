@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Optional
 
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.plan import METRIC, WEIGHTS
@@ -64,15 +65,22 @@ WORDS = {
 
 @dataclass(frozen=True, order=True)
 class Evaluation:
-    """The evaluation and metric of one table."""
+    """The evaluation and metric of one table.
+
+    Attributes:
+        maximise: whether larger scores are better, if the records state it.
+    """
 
     subset: str
     evaluation: str
     metric: str
+    maximise: Optional[bool] = field(default=None, compare=False)
 
     @property
     def lower_is_better(self) -> bool:
         """Whether lower scores are better; of users' metrics this is not known."""
+        if self.maximise is not None:
+            return not self.maximise
         return self.metric == "TER" or self.metric in LOSSES
 
     @property

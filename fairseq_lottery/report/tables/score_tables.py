@@ -193,6 +193,8 @@ def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
     counts = sorted({s.sentences for s in table.values() if s.sentences is not None})
     if counts:
         notes.append(f"{', '.join(f'{count:,}' for count in counts)} sentences.")
+    examples = sorted({s.examples for s in table.values() if s.examples is not None})
+    notes += [f"{count:,} examples." for count in examples]
     if group.rows != METRIC:
         notes += _shares(group, table.values())
     if key.lower_is_better:

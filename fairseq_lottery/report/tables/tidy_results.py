@@ -15,13 +15,16 @@ _SCORE = (
     "technique sparsity seed subset evaluation checkpoint update beam lenpen metric score"
     " signature run pruned prunable denominator sentences training"
 ).split()
+#: further columns of runs with several data sets
+_DATA_SET = "data maximise examples".split()
 
 
 def results_csv(groups: Sequence[Group]) -> str:
     """Return a row for each run and metric, with everything that distinguishes rows."""
     has_components = any(group.rows != WEIGHTS for group in groups)
+    names = _SCORE + (_DATA_SET if any(group.data_set for group in groups) else [])
     rows = (
-        [group.title, *(getattr(score, name) for name in _SCORE)]
+        [group.title, *(getattr(score, name) for name in names)]
         + ([group.rows, *map((score.closed or {}).get, _COMPONENTS)] if has_components else [])
         for group in groups
         for table in group.tables.values()
@@ -29,7 +32,7 @@ def results_csv(groups: Sequence[Group]) -> str:
     )
     # "closed" is the name in results.csv of version 1
     header = ["rows", *(f"{kind} closed" for kind in _COMPONENTS)] if has_components else []
-    return csv_text(["configuration", *_SCORE, *header], rows)
+    return csv_text(["configuration", *names, *header], rows)
 
 
 def comparisons_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
