@@ -9,9 +9,11 @@ def test_every_publication_is_whole():
     assert names() == [
         "brix2020-en-de",
         "brix2020-en-fr",
+        "chen2020-bert-glue",
         "gale2019-en-de",
         "michel2019-en-fr",
         "movva2020-en-de-big",
+        "prasanna2020-bert-glue",
         "renda2020-gnmt",
         "voita2019-en-ru",
         "voita2019-en-ru-subtitles",
@@ -21,10 +23,13 @@ def test_every_publication_is_whole():
     for name in names():
         found = load(name)
         assert found.name == name and found.url.startswith("https://") and found.notes
-        assert ("BLEU", "dense", 0.0) in found.values or found.measures
-        assert {metric for metric, *_ in found.values} == set(found.computed)
-        assert all(0 < float(v) < 300 or v == "0.0" for v in found.values.values())
-        assert set(found.remarks) <= set(found.values)
+        assert ("BLEU", "dense", 0.0) in found.values or found.measures or found.data_sets
+        tables = [found, *found.data_sets.values()]
+        assert {metric for own in tables for metric, *_ in own.values} == set(found.computed)
+        for own in tables:
+            means = [value.partition(" ± ")[0] for value in own.values.values()]
+            assert all(0 < float(mean) < 300 or mean == "0.0" for mean in means)
+            assert set(own.remarks) <= set(own.values)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,40 @@ def test_shares_of_heads_are_the_heads_that_are_left():
             assert shares == [round(1 - count / 144, 6) for count in counts]
     (said,) = (note for note in load("voita2019-en-ru").notes if note.startswith("Heads kept"))
     assert "14, 31, 30 at 47.92 %; 12, 21, 25 at 59.72 %; 8, 13, 15 at 75.00 %" in said
-    assert {load(name).rows for name in names()} == {"weights", "heads"}
+    assert {load(name).rows for name in names()} == {"weights", "heads", "metric"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "metric", "technique", "sparsity", "value"),
+    [
+        ("chen2020-bert-glue", "CoLA", "mcc", "dense", 0, "54.5 ± 0.4"),
+        ("chen2020-bert-glue", "QQP", "accuracy", "imp", 0.9, "90.0 ± 0.2"),
+        ("chen2020-bert-glue", "SST-2", "accuracy", "shuffled-layers", 0.6, "82.6"),
+        ("chen2020-bert-glue", "STS-B", "pearson", "fresh-weights", 0.5, "9.2"),
+        ("chen2020-bert-glue", "MLM", "accuracy", "random", 0.7, "32.3"),
+        ("prasanna2020-bert-glue", "RTE", "accuracy", "s-good-rewind", 0.9, "58 ± 6"),
+        ("prasanna2020-bert-glue", "CoLA", "mcc", "m-bad-rewind", 0.9, "2"),
+        ("prasanna2020-bert-glue", "STS-B", "correlation", "dense", 0, "89"),
+    ],
+)
+def test_figures_of_data_sets(name, data, metric, technique, sparsity, value):
+    found = load(name)
+    assert found.values == {}
+    own = found.of_data_set(data.lower().replace("-", ""))
+    assert own.values[metric, technique, sparsity] == value
+    assert own.title == f"{found.title}: {data}" and own.name == name
+    assert found.of_data_set("agreement") is None
+
+
+def test_the_published_transfer_has_every_cell():
+    transfers = load("chen2020-bert-glue").transfers
+    cells = {(each.source, each.target): each.value for each in transfers}
+    assert len(cells) == len(transfers) == 12 * 11 and {each.sparsity for each in transfers} == {
+        0.7
+    }
+    assert cells["MLM", "CoLA"] == "-7.36" and cells["pruned-before", "QNLI"] == "-0.01"
+    assert {target for _, target in cells} == set(load("chen2020-bert-glue").data_sets)
+    assert all(load(name).transfers == () for name in names() if name != "chen2020-bert-glue")
 
 
 def test_an_unknown_name_lists_the_known_ones():

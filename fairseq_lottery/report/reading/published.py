@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import WEIGHTS
@@ -38,6 +39,21 @@ class PublishedMeasure:
 
 
 @dataclass(frozen=True)
+class PublishedTransfer:
+    """A published figure of masks of one data set (or of a control) on another.
+
+    Attributes:
+        source, target: data sets; ``source`` is the name of a technique for controls.
+        value: difference to the full model of the target as printed.
+    """
+
+    source: str
+    target: str
+    sparsity: float
+    value: str
+
+
+@dataclass(frozen=True)
 class Published:
     """The figures of one published table.
 
@@ -50,6 +66,8 @@ class Published:
         remarks: the same keys -> remark on that figure.
         rows: the quantity whose share a sparsity gives, one of ``plan.ROWS``.
         measures: figures of measures, in the order of their file.
+        data_sets: data set -> its figures, for publications of several data sets.
+        transfers: figures of masks of one data set on another.
     """
 
     name: str
@@ -63,6 +81,13 @@ class Published:
     remarks: Mapping[tuple[str, str, float], str]
     rows: str = WEIGHTS
     measures: tuple[PublishedMeasure, ...] = ()
+    data_sets: Mapping[str, Published] = field(default_factory=dict)
+    transfers: tuple[PublishedTransfer, ...] = ()
+
+    def of_data_set(self, name: str) -> Optional[Published]:
+        """Return the figures of a data set, whose name may differ in case and punctuation."""
+        wanted = _letters(name)
+        return next((own for n, own in self.data_sets.items() if _letters(n) == wanted), None)
 
 
 def names() -> list[str]:
@@ -82,14 +107,43 @@ def load(name: str) -> Published:
         raise LotteryError(f"published figures {name!r} are unknown; choose one of {choices}")
     about = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     about["notes"] = tuple(about["notes"])
-    values, remarks = {}, {}
+    figures: dict[str, dict[tuple[str, str, float], tuple[str, str]]] = {"": {}}
     with open(FOLDER / f"{name}.csv", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             key = (row["metric"], row["technique"], float(row["sparsity"]))
-            values[key] = row["value"]
-            if row["note"]:
-                remarks[key] = row["note"]
-    return Published(values=values, remarks=remarks, measures=_measures(name), **about)
+            figures.setdefault(row.get("data", ""), {})[key] = (row["value"], row["note"])
+    tables = {
+        data: Published(
+            values={key: value for key, (value, _) in own.items()},
+            remarks={key: remark for key, (_, remark) in own.items() if remark},
+            **about,
+        )
+        for data, own in figures.items()
+    }
+    whole = tables.pop("")
+    return replace(
+        whole,
+        measures=_measures(name),
+        data_sets={
+            data: replace(own, title=f"{own.title}: {data}") for data, own in tables.items()
+        },
+        transfers=_transfers(name),
+    )
+
+
+def _transfers(name: str) -> tuple[PublishedTransfer, ...]:
+    path = FOLDER / f"{name}.transfer.csv"
+    if not path.is_file():
+        return ()
+    with open(path, encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedTransfer(row["source"], row["target"], float(row["sparsity"]), row["value"])
+            for row in csv.DictReader(file)
+        )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _measures(name: str) -> tuple[PublishedMeasure, ...]:

@@ -17,7 +17,8 @@ def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
     """Return for each group its published figures, or None.
 
     In each recipe, they belong to the group with the same quantity of shares, else to the first
-    group, for the dense model's figure.
+    group, for the dense model's figure. A group of one of several data sets has the figures of this
+    data set.
     """
     figures: list[Optional[Published]] = []
     for group in groups:
@@ -26,6 +27,8 @@ def beside(groups: Sequence[Group]) -> list[Optional[Published]]:
             recipe = [each for each in groups if each.number == group.number]
             matching = [each for each in recipe if each.rows == published.rows]
             published = published if group is (matching or recipe)[0] else None
+        if published is not None and group.data_set is not None:
+            published = published.of_data_set(group.data_set.name)
         figures.append(published)
     return figures
 
