@@ -21,6 +21,7 @@ from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, Comparison
+from fairseq_lottery.report.tables.matching_tables import matching_table
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
 from fairseq_lottery.report.tables.published_measures import measure_tables
@@ -53,6 +54,8 @@ def section(
     for key, (comparisons, reasons) in tests.items():
         blocks += _scores(group, key, published, page)
         blocks += _orders(group, key, comparisons, reasons)
+        if group.data_set is not None or group.keeps_start:
+            blocks.append(matching_table(group, key, comparisons))
     if published is not None and published.measures:
         blocks.append(Heading(3, "Published figures of the inside of models"))
         blocks.append(Points(published.notes))
