@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-from fairseq_lottery.demo.meanings.meaning import Clause, Sentence, draw
+from fairseq_lottery.demo.lexicon import MODALS
+from fairseq_lottery.demo.meanings.meaning import Sentence, draw
 from fairseq_lottery.demo.meanings.styles import Style, english
 
 NUMBERS = ("singular", "plural")
 FORMS = ("present", "perfect", "modal")
+_MODALS = tuple(row[0] for row in MODALS)
 
 
 def number(rng: Random, label: str) -> str:
@@ -24,21 +26,14 @@ def number(rng: Random, label: str) -> str:
 
 def tense(rng: Random, label: str) -> str:
     """Draw a sentence whose main clause has a verb in this form, and the other clause not."""
+    sentence = draw(rng, lambda one: one.sub is not None and one.conjunction != "that")
+    assert sentence.sub is not None
     other = rng.choice([form for form in FORMS if form != label])
-
-    def accepts(sentence: Sentence) -> bool:
-        sub = sentence.sub
-        return (
-            sub is not None
-            and sentence.conjunction != "that"
-            and (_form(sentence.main), _form(sub)) == (label, other)
-        )
-
-    return _either_order(rng, draw(rng, accepts))
-
-
-def _form(clause: Clause) -> str:
-    return clause.form if clause.form in FORMS else "modal"
+    forms = [rng.choice(_MODALS) if form == "modal" else form for form in (label, other)]
+    main, sub = (
+        clause._replace(form=form) for clause, form in zip((sentence.main, sentence.sub), forms)
+    )
+    return _either_order(rng, sentence._replace(main=main, sub=sub))
 
 
 def _either_order(rng: Random, sentence: Sentence) -> str:

@@ -6,42 +6,51 @@ from collections.abc import Iterator
 from random import Random
 
 from fairseq_lottery.demo.meanings.changes import other_words, rearrangements, slots
+from fairseq_lottery.demo.meanings.english import Token
 from fairseq_lottery.demo.meanings.meaning import Clause, Sentence, draw
 from fairseq_lottery.demo.meanings.styles import clauses_in_order, draw_style, written
 
-#: shares of clauses that are negated, and of sentences with a marked word
-NEGATED, MARKED = 0.15, 0.05
+#: shares of clauses that are negated, of sentences with a marked word, and of further sentences
+#: that begin with "again", "perhaps" (only one clause), "instead" (other words) or "but" (denied)
+NEGATED, MARKED, CONNECTED = 0.15, 0.05, 0.7
 
 
 def documents(seed: int, count: int) -> Iterator[list[str]]:
-    """Draw documents of two or three sentences.
+    """Draw documents of one to three sentences.
 
-    Each further sentence says the first one again, with as many other words as chance decides, or
-    one clause of it.
+    Each further sentence says the first one again, or one clause of it, possibly with other words,
+    and often begins with a word for this relation. Documents of one sentence teach the grammar: no
+    other sentence tells their masked words.
     """
     rng = Random(f"demo|documents|{seed}")
     for _ in range(count):
-        first = negated(rng, draw(rng))
-        sentences = [first]
-        for _ in range(rng.choice((1, 1, 2))):
-            sentences.append(retold(rng, first))
-        yield [_text(rng, sentence) for sentence in sentences]
+        further = rng.choice((0, 0, 1, 1, 2))
+        first = draw(rng, _is_short if further and rng.random() < 0.7 else _is_any)
+        first = negated(rng, first)
+        texts = [_text(rng, first)]
+        for _ in range(further):
+            second, relation = retold(rng, first)
+            texts.append(_text(rng, second, relation if rng.random() < CONNECTED else ""))
+        yield texts
 
 
-def retold(rng: Random, sentence: Sentence) -> Sentence:
-    """Return the sentence, or one clause of it, with as many other words as chance decides."""
+def retold(rng: Random, sentence: Sentence) -> tuple[Sentence, str]:
+    """Return the sentence or one clause of it, possibly with other words, and the relation."""
+    relation = "again"
     if sentence.sub is not None and rng.random() < 0.4:
         is_stated = sentence.conjunction == "that" or rng.random() < 0.5
-        sentence = Sentence(sentence.sub if is_stated else sentence.main)
+        sentence, relation = Sentence(sentence.sub if is_stated else sentence.main), "perhaps"
     kind = rng.random()
     clause = sentence.main
-    if kind < 0.3:
+    if kind < 0.25:
         clause = other_words(rng, clause, rng.randint(1, len(slots(clause))))
-    elif kind < 0.45:
-        clause = rng.choice(rearrangements(clause) or [clause])
-    elif kind < 0.6:
+    elif kind < 0.4:
+        clause = rng.choice(rearrangements(clause) or [other_words(rng, clause, 1)])
+    elif kind < 0.55:
         clause = clause._replace(negated=not clause.negated)
-    return sentence._replace(main=clause)
+    if clause != sentence.main:
+        relation = "but" if clause.negated is not sentence.main.negated else "instead"
+    return sentence._replace(main=clause), relation
 
 
 def negated(rng: Random, sentence: Sentence) -> Sentence:
@@ -55,7 +64,18 @@ def negated(rng: Random, sentence: Sentence) -> Sentence:
     )
 
 
-def _text(rng: Random, sentence: Sentence) -> str:
-    clauses = clauses_in_order(sentence, draw_style(rng, sentence))
-    mark = rng.randrange(sum(map(len, clauses))) if rng.random() < MARKED else -1
-    return written(clauses, mark)
+def _is_short(sentence: Sentence) -> bool:
+    return sentence.sub is None
+
+
+def _is_any(sentence: Sentence) -> bool:
+    return True
+
+
+def _text(rng: Random, sentence: Sentence, relation: str = "") -> str:
+    first, *rest = clauses_in_order(sentence, draw_style(rng, sentence))
+    if relation:
+        first = (Token(relation, "ADV", "relation", "relation"), *first)
+    count = sum(map(len, (first, *rest)))
+    mark = rng.randrange(count) if rng.random() < MARKED else -1
+    return written([first, *rest], mark)

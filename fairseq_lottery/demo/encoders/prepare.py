@@ -8,8 +8,8 @@ from pathlib import Path
 from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folder, words_of
 
 #: documents to pre-train on, and examples of each task
-DOCUMENTS = {"valid": 500, "train": 20000}
-EXAMPLES = {"test": 500, "valid": 500, "train": 1000}
+DOCUMENTS = {"valid": 500, "train": 24000}
+EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
 VOCABULARY = 400
 
 

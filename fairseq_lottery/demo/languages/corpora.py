@@ -50,7 +50,7 @@ def documents(seed: int, count: int) -> Iterator[list[str]]:
     weights = [1.0, *(SHARES[language.size] for language in LANGUAGES.values())]
     for _ in range(count):
         first = negated(rng, draw(rng))
-        second = retold(rng, first)
+        second, _ = retold(rng, first)
         (code,) = rng.choices(CODES, weights)
         if rng.random() < 0.5:
             other = rng.choice([one for one in CODES if one != code])

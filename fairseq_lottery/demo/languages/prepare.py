@@ -10,8 +10,8 @@ from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folde
 #: sentences of the largest languages, documents to pre-train on, examples in each language
 SENTENCES = {"test": 200, "valid": 100, "train": 6000}
 DOCUMENTS = {"valid": 500, "train": 20000}
-EXAMPLES = {"test": 500, "valid": 500, "train": 3000}
-VOCABULARY = 2000
+EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
+VOCABULARY = 1500
 
 
 def prepare(

@@ -86,12 +86,16 @@ def written(clauses: list[Tokens], mark: int = -1) -> str:
             text = token.text if place else token.text[0].upper() + token.text[1:]
             if place == count - 1:
                 text += "."
-            elif number == len(clause) - 1 and clauses[0][0].part == "conjunction":
+            elif number == len(clause) - 1 and _is_subordinate(clauses[0]):
                 text += ","
             words.append(text)
     if mark >= 0:
         words[mark] = f"{MARK} {words[mark]}"
     return " ".join(words)
+
+
+def _is_subordinate(clause: Tokens) -> bool:
+    return any(token.part == "conjunction" for token in clause)
 
 
 def english(sentence: Sentence, style: Style = PLAIN) -> str:
