@@ -175,7 +175,7 @@ def mbart_args(langs="ar_AR,de_DE,en_XX", **changes):
 def write_mbart(folder, words=WORDS, half=False, zipped=False, **changes):
     """Write an mBART as released; return its folder and the model."""
     args = mbart_args(**changes)
-    symbols = [f"[{language}]" for language in args.langs.split(",")]
+    symbols = [f"[{name}]" for name in args.langs.split(",") if args.add_lang_token]
     model = build(Namespace(**vars(args)), *words, *symbols, "<mask>")
     weights = model.state_dict()
     del weights["decoder.output_projection.weight"]

@@ -166,7 +166,12 @@ def _refuse_other_ending(name: str) -> None:
 
 
 def added_mbart_tokens(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the symbols that ``translation_from_pretrained_bart`` adds to each dictionary."""
+    """Return the symbols that ``translation_from_pretrained_bart`` adds to each dictionary.
+
+    The task of the pre-training, ``multilingual_denoising``, may have no tokens of languages.
+    """
+    if settings.get("add_lang_token") is False:
+        return (_MASK,)
     languages = names_in(settings.get("langs"))
     if not languages:
         raise LotteryError("the settings of the task have no languages; give --langs")

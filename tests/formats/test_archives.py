@@ -39,13 +39,15 @@ def by_task(folder):
 
 XLMR = {"arch": "roberta_large", "task": "multilingual_masked_lm"}
 ROBERTA = "masked_lm", by_hub(RobertaModel)
+MBART = "translation_from_pretrained_bart", by_task
 #: how it is written, its settings, the task of its adapter, and fairseq's own loader
 ARCHIVES = {
     "roberta": (released.write_roberta, {}, *ROBERTA),
     "roberta-fp32-zip": (released.write_roberta, {"half": False, "zipped": True}, *ROBERTA),
     "xlmr": (released.write_roberta, XLMR, "masked_lm", by_hub(XLMRModel)),
-    "mbart": (released.write_mbart, {}, None, by_task),
-    "mbart-half-zip": (released.write_mbart, {"half": True, "zipped": True}, None, by_task),
+    "mbart": (released.write_mbart, {}, *MBART),
+    "mbart-half-zip": (released.write_mbart, {"half": True, "zipped": True}, *MBART),
+    "mbart-without-tokens": (released.write_mbart, {"add_lang_token": False}, *MBART),
 }
 
 
@@ -65,9 +67,9 @@ def test_tensors_and_dictionaries_are_those_that_fairseq_loads(name, tmp_path):
         assert source.masters == (name == "roberta-fp32-zip" and not source.settings.common["fp16"])
         for symbols in source.find_dictionaries().symbols.values():
             assert list(symbols) == task.source_dictionary.symbols[4:]
-    assert source.adapter.name == (task_name or source.adapter.name)
-    if task_name is None:
-        assert symbols[-4:] == ("[ar_AR]", "[de_DE]", "[en_XX]", "<mask>")
+    assert source.adapter.name == task_name and symbols[-1] == "<mask>"
+    if name == "mbart":
+        assert symbols[-4:-1] == ("[ar_AR]", "[de_DE]", "[en_XX]")
     assert source.sha256 == hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
 
 

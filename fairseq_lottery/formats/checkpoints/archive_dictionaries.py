@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
@@ -16,8 +15,6 @@ from fairseq_lottery.formats.dictionaries import SPECIAL, Dictionaries, read_dic
 
 #: the only dictionary of pre-trained models
 _FILE = "dict.txt"
-#: tasks of mBART, which add a symbol for each language and then a mask
-_WITH_LANGUAGES = ("multilingual_denoising", "translation_from_pretrained_bart")
 
 
 def read_beside(
@@ -62,16 +59,5 @@ def _folder(path: Path, adapter: TaskAdapter, settings: Mapping[str, Any]) -> Op
             return None
         return folder if all(is_plain(path / file) for file in folder.files.values()) else None
     files = dict.fromkeys(adapter.vocabularies, _FILE)
-    if re.sub("_lottery$", "", str(settings.get("_name"))) in _WITH_LANGUAGES:
-        symbols = (*_language_symbols(settings), "<mask>")
-        return DataFolder(path, adapter.name, files, dict.fromkeys(files, symbols))
     added = {name: one.added_to(settings) for name, one in adapter.vocabularies.items()}
     return DataFolder(path, adapter.name, files, added)
-
-
-def _language_symbols(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return mBART's symbol of each language, in the order of ``--langs``."""
-    if settings.get("_name") == "multilingual_denoising" and not settings.get("add_lang_token"):
-        return ()
-    languages = str(settings.get("langs") or "")
-    return tuple(f"[{language}]" for language in languages.split(",") if language)
