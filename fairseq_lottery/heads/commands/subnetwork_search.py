@@ -6,13 +6,11 @@ tickets.
 
 import argparse
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from fairseq_lottery.adapters import group_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import save_ticket
 from fairseq_lottery.heads.choices.strategy_input import StrategyInput
@@ -44,8 +42,6 @@ from fairseq_lottery.tickets.draw import PrecomputedMask
 _STEP = 0.1
 #: the file with the importance at every step, beside those of the subnetworks
 _IMPORTANCE = "importance"
-#: the prunable set of m-pruning: Prasanna et al. do not prune embeddings
-_PRUNABLE = "no-embeddings"
 
 
 def search(args: argparse.Namespace) -> None:
@@ -121,8 +117,8 @@ def _search_weights(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     record = record_of(args, weights=loaded.source.digest(), steps=rows)
     for name, mask in weight_subnetworks(good, weights, args.seed).items():
         plan = DrawPlan(
-            mask_from=args.file, sparsity=mask.sparsity, scope="global", prunable=_PRUNABLE,
-            keep_dense=_unused_matrices(loaded), reset="keep", seed=args.seed,
+            mask_from=args.file, sparsity=mask.sparsity, scope="global",
+            prunable=_prunable(loaded), reset="keep", seed=args.seed,
         )  # fmt: skip
         how = {"score": f"m-pruning-{name}", "score_source": mask.digest(), "search": record}
         ticket = draw(plan, precomputed=PrecomputedMask(mask, how))
@@ -145,18 +141,16 @@ def _dense_mask(loaded: LoadedHeads) -> Mask:
             f"{source.path} is pruned already, but a search over weights requires a dense model;"
             " prune it further with fairseq-lottery ticket"
         )
-    return full_mask(source.shapes, _PRUNABLE, _unused_matrices(loaded))
+    return full_mask(source.shapes, _prunable(loaded))
 
 
-def _unused_matrices(loaded: LoadedHeads) -> Optional[str]:
-    """Return a pattern of the matrices that a model with a head of its task does not use.
+def _prunable(loaded: LoadedHeads) -> str:
+    """Return the prunable set of m-pruning: Prasanna et al. do not prune embeddings.
 
-    Those of the head of ``masked_lm`` remain in a classifier, where pruning them has no effect.
+    A classifier does not use the matrix of the masked-LM head, so pruning it would have no effect.
     """
-    if not any(map(loaded.source.adapter.is_head, loaded.weights)):
-        return None
-    names = (name for name in loaded.source.shapes if group_of(name) == "classifier")
-    return "|".join(f"^{re.escape(name)}$" for name in names if name.endswith(".weight")) or None
+    is_classifier = any(map(loaded.source.adapter.is_head, loaded.weights))
+    return "layers" if is_classifier else "no-embeddings"
 
 
 def _survivors(steps: Iterator[Step[Choice]]) -> tuple[Choice, list[dict[str, Any]]]:
