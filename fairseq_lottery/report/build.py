@@ -13,6 +13,7 @@ import fairseq_lottery
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.records.plan import WEIGHTS
+from fairseq_lottery.report.data_set_sections import data_set_sections
 from fairseq_lottery.report.introduction import how_to_read, outcomes
 from fairseq_lottery.report.pages import (
     FIGURES,
@@ -86,6 +87,7 @@ def write_report(runs: Sequence[Union[str, Path]], out: Union[str, Path], page: 
     title = _title(groups)
     blocks: list[Block] = [Heading(1, title), *outcomes(groups, tests), Contents()]
     blocks += how_to_read(groups)
+    blocks += data_set_sections(groups, page)
     for each in zip(groups, tests, published, masks):
         blocks += section(*each, page)
     blocks += _provenance(groups, runs, out, page, list(files))

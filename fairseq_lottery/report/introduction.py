@@ -10,13 +10,14 @@ from itertools import takewhile
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.plan import WEIGHTS
 from fairseq_lottery.report.pages import Block, Heading, Points, Text
-from fairseq_lottery.report.reading.families import title_of_plan
+from fairseq_lottery.report.reading.families import families, title_of_plan, views
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.recipe_titles import differing_entries
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.sections import Tests
 from fairseq_lottery.report.statistics.significance import LEVEL, Comparison
 from fairseq_lottery.report.tables.score_tables import cell_text
+from fairseq_lottery.report.tables.transfer_tables import universal_text
 
 #: start of the explanation of a summary
 _EXPLANATION = "In brackets:"
@@ -65,6 +66,9 @@ _TERMS = {
 def outcomes(groups: Sequence[Group], tests: Sequence[Tests]) -> list[Block]:
     """Return a paragraph of results for each group, by BLEU if it has BLEU."""
     blocks: list[Block] = [Heading(2, "Summary")]
+    for family in families(groups):
+        universal = [universal_text(family, view) for view in views(family)[:1]]
+        blocks += [Text(f"{family.title}. {sentence}") for sentence in universal if sentence]
     texts = []
     for group, group_tests in zip(groups, tests):
         first = next(iter(group_tests), None)

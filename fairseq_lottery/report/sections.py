@@ -132,6 +132,10 @@ def _masks(group: Group, masks: Masks, page: Size) -> list[Block]:
             seed_overlaps(group, masks, page)
             or Text("Overlap of seeds is omitted: no two masks of one technique and sparsity."),
         ]
+    if group.sources:
+        blocks.append(
+            Text("Masks of other data sets are compared in the section across data sets.")
+        )
     if masks.missing:
         blocks.append(Text(f"{masks.missing} recorded checkpoints are not in the run's folder."))
     if masks.unlike:

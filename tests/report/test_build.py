@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from report.made import RECIPE, Made, score_record
+from report.made_data_sets import DATA_SETS, MadeDataSets
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
@@ -154,6 +155,69 @@ def test_published_figures_stand_beside_with_what_differs(tmp_path):
     assert "| sparsity, % | MP, here | MP, published | SLT, here | SLT, published |" in text
     assert "| updates | 500000 | 1000 |" in text
     assert "Brix et al. 2020, Table 1, WMT14 En-De has no chrF of these techniques." in text
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """A report of four data sets, two of them with names of GLUE."""
+    names = dict(zip(("CoLA", "sst2", "similarity", "masked-words"), DATA_SETS.values()))
+    made = MadeDataSets(
+        tmp_path_factory.mktemp("encoders") / "run", names, published="chen2020-bert-glue",
+        techniques=("imp", "fresh-weights", "pruned-before", "heads-lowest-fine-tune"),
+        rows={"heads-lowest-fine-tune": "heads"},
+    )  # fmt: skip
+    run = made.score().masks().choices().write()
+    files = write_report([run], run.parent / "out", PAGE)
+    return (run.parent / "out" / "report.md").read_text(encoding="utf-8"), files, run.parent / "out"
+
+
+def test_several_data_sets_stand_one_after_the_other(encoders):
+    text, files, out = encoders
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == set(
+        files
+    )
+    assert text.startswith("# Made tasks\n") and "Each data set has a section of its own" in text
+    headings = [line[3:] for line in text.split("\n") if line.startswith("## ")]
+    own = [f"Made tasks, {name}" for name in ("CoLA", "sst2", "similarity", "masked-words")]
+    kinds = ("pruned weights", "attention heads")
+    assert headings == [
+        "Summary", "How to read it", *(f"Across data sets: Made tasks, {kind}" for kind in kinds),
+        *(f"{name}: {kind}" for name in own for kind in kinds), "How this report was made",
+    ]  # fmt: skip
+    assert text.count("In brackets: the mean difference") == 1, "explained once"
+    assert "fine-tuning: the trained weights are kept" not in text, "part of another term"
+    page = Page()
+    page.feed((out / "report.html").read_text(encoding="utf-8"))
+    for link in page.links:
+        assert link[1:] in page.anchors if link.startswith("#") else (out / link).is_file()
+
+
+def test_what_data_sets_have_in_common_is_shown(encoders):
+    text, files, out = encoders
+    stems = {file.partition("/")[2].partition(".")[0] for file in files if "/" in file}
+    assert {
+        "weights-transfer-best", "weights-transfer-best-percent", "weights-transfer-best-loss",
+        "weights-universal-best", "weights-matching-best", "heads-matching-best",
+        "weights-overlap-data-sets", "weights-overlap-data-sets-imp", "weights-transfer-published",
+        "weights-published-data-sets", "1-cola-weights-mcc-valid-best-matching",
+    } <= stems  # fmt: skip
+    assert "Masks that match the full model on all 4 data sets" in text
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(r["data"], r["metric"], r["maximise"], r["examples"]) for r in rows} == {
+        ("CoLA", "mcc", "True", "400"), ("sst2", "accuracy", "True", "800"),
+        ("similarity", "pearson", "True", "300"), ("masked-words", "loss", "False", "5000"),
+    }  # fmt: skip
+
+
+def test_published_figures_stand_beside_data_sets_of_their_name(encoders):
+    text, _, _ = encoders
+    assert "beside Chen et al. 2020, BERT base, GLUE and SQuAD: CoLA." in text
+    assert "| 50 | 53.5 ± 1.0 | 53.8 ± 0.9 |" in text
+    assert "GLUE and SQuAD: SST-2." in text and "GLUE and SQuAD: STS-B" not in text
+    assert text.count("What differs from the published recipe") == 2 * 2, "contents and section"
+    assert text.count("### Published figures across data sets") == 1
+    assert "| CoLA | mcc | 50 | 54.5 ± 0.4 | 53.8 ± 0.9 | 9.6 | 0.0 | 4.0 |" in text
 
 
 def test_titles_cannot_break_the_pages(tmp_path):

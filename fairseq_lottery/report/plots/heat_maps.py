@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq_lottery.report.plots.drawings import CHARACTER, Size, panels_of
@@ -25,6 +26,21 @@ _HIGHEST = 11.0
 _SMALL = 0.75
 #: colour of shares of 0 on a logarithmic scale
 _NOTHING = "#D55E00"
+#: width of numbers in characters
+_LETTERS = 3.2
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Style of panels of differences: red is below 0, blue above, and cells may have frames.
+
+    Attributes:
+        framed: whether each cell of each panel has a frame.
+        letters: width of the longest text of a cell in characters.
+    """
+
+    framed: Sequence[Sequence[Sequence[bool]]]
+    letters: float = _LETTERS
 
 
 def heat_maps(
@@ -46,6 +62,7 @@ def heat_maps(
     has_edges: bool = False,
     names: tuple[str, str] = ("", ""),
     texts: Sequence[Sequence[Sequence[str]]] = (),
+    differences: Optional[Differences] = None,
 ) -> Figure:
     """Return a figure of panels of one shape and one scale.
 
@@ -63,13 +80,17 @@ def heat_maps(
         has_edges: whether white lines divide the cells.
         names: what columns and rows are, below and beside the panels.
         texts: texts of the cells of each panel, instead of numbers.
+        differences: style of differences; then cells of NaN always have their texts.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
     upright = _is_upright(columns, len(panels[0][1][0]))
     inner = Size(page.width - (1.3 * page.line if names[1] else 0.0), page.font)
-    down, beside, height, numbers = _layout(panels, columns, rows, inner, row_height, has_numbers)
+    letters = differences.letters if differences else _LETTERS
+    down, beside, height, numbers = _layout(
+        panels, columns, rows, inner, row_height, has_numbers, letters
+    )
     figure = page.new_figure(height + (1.3 * page.line if names[0] else 0.0))
     if names[0]:
         figure.supxlabel(names[0], fontsize=page.font)
@@ -79,7 +100,7 @@ def heat_maps(
     if is_spaced:
         figure.get_layout_engine().set(w_pad=1.2 * page.line)  # type: ignore[union-attr, call-arg]
     norm: Any = LogNorm(low, high) if logarithmic else Normalize(low, high)
-    colours = colormaps["cividis"].with_extremes(bad=empty)
+    colours = colormaps["RdBu" if differences else "cividis"].with_extremes(bad=empty)
     if logarithmic:
         colours = colours.with_extremes(under=_NOTHING, bad=empty)
     image: Any = None
@@ -88,7 +109,8 @@ def heat_maps(
         # rectangles, not an image, which some viewers of PDF and SVG blur
         edges = ([n - 0.5 for n in range(length + 1)] for length in (len(cells[0]), len(cells)))
         image = panel.pcolormesh(
-            *edges, cells, norm=norm, cmap=colours, edgecolors="face", zorder=0
+            *edges, cells, norm=norm, cmap=colours, edgecolors="white" if differences else "face",
+            zorder=0,
         )  # fmt: skip
         panel.set_ylim(len(cells) - 0.5, -0.5)
         panel.set_title(title)
@@ -104,9 +126,12 @@ def heat_maps(
             panel.tick_params(which="minor", length=0)
         for line in lines:
             panel.axhline(line, color="white", linewidth=0.06 * page.font)
+        own = texts[number] if texts else [[*map(text_of, row)] for row in cells]
         if numbers:
-            own = texts[number] if texts else [[*map(text_of, row)] for row in cells]
-            _write(panel, cells, own, norm, _SMALL * page.font)
+            _write(panel, cells, own, norm, _SMALL * page.font, differences is not None)
+        if differences:
+            _write_beside(panel, cells, own, _SMALL * page.font)
+            _frame(panel, differences.framed[number], 0.12 * page.font)
     if numbers:
         figure.suptitle(label, x=0.01, ha="left", fontsize=page.font)
         return figure
@@ -129,20 +154,21 @@ def _layout(
     page: Size,
     row_height: Optional[float],
     has_numbers: bool,
+    letters: float,
 ) -> tuple[int, int, float, bool]:
     """Return rows and columns of panels, the height in inches, and whether numbers fit."""
     deep, wide = len(panels[0][1]), len(panels[0][1][0])
-    letters = [len(text) for text in columns.values()]
-    labels, foot = page.character * (sum(letters) + len(letters)), 0.0
+    lengths = [_width_of(text) for text in columns.values()]
+    labels, foot = page.character * (sum(lengths) + len(lengths)), 0.0
     if _is_upright(columns, wide):
-        labels, foot = 0.9 * page.line * wide, page.character * max(letters)
-    side = page.character * max(map(len, rows.values())) + 2 * page.line
+        labels, foot = 0.9 * page.line * wide, page.character * max(lengths)
+    side = page.character * max(map(_width_of, rows.values())) + 2 * page.line
     inner = Size(max(page.width - side, 1), page.font)
     titles = [title.split("\n") for title, _ in panels]
     heading = (1.25 * max(map(len, titles)) + 0.05) * page.line
     title_width = CHARACTER * page.font / 72 * (1 + max(len(t) for lines in titles for t in lines))
     space = _HIGHEST - 5 * page.line - foot
-    number_width, number_height = 3.2 * CHARACTER * _SMALL * page.font / 72, _SMALL * page.line
+    number_width, number_height = letters * CHARACTER * _SMALL * page.font / 72, _SMALL * page.line
     for least in (number_width, _LEAST) if has_numbers else (_LEAST,):
         narrowest = max(wide * least, title_width, labels)
         down, beside = inner.grid_of(len(panels), narrowest)
@@ -157,20 +183,50 @@ def _layout(
     return down, beside, bar + foot + down * (deep * high + heading), numbers
 
 
+def _width_of(text: str) -> int:
+    return max(map(len, text.split("\n")))
+
+
 def _is_upright(columns: Ticks, count: int) -> bool:
     """Return whether labels are vertical: each has one column, and not all are short."""
     return len(columns) == count and max(map(len, columns.values())) > 2
 
 
 def _write(
-    axes: Axes, cells: Cells, texts: Sequence[Sequence[str]], norm: Any, font: float
+    axes: Axes,
+    cells: Cells,
+    texts: Sequence[Sequence[str]],
+    norm: Any,
+    font: float,
+    are_differences: bool,
 ) -> None:
     for y, row in enumerate(cells):
         for x, value in enumerate(row):
             if not math.isnan(value):
-                colour = "white" if norm(value) < 0.5 else "black"
+                is_dark = abs(norm(value) - 0.5) > 0.3 if are_differences else norm(value) < 0.5
+                colour = "white" if is_dark else "black"
                 text = axes.text(x, y, texts[y][x], color=colour, size=font)
                 text.set(ha="center", va="center", in_layout=False)  # it is inside its axes
+
+
+def _write_beside(axes: Axes, cells: Cells, texts: Sequence[Sequence[str]], font: float) -> None:
+    """Write the texts of cells of NaN, which may be wider than their column."""
+    for y, row in enumerate(cells):
+        for x, value in enumerate(row):
+            if math.isnan(value) and texts[y][x]:
+                axes.text(x, y, texts[y][x], size=font, ha="center", va="center")
+
+
+def _frame(axes: Axes, framed: Sequence[Sequence[bool]], width: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    for y, row in enumerate(framed):
+        for x, has_frame in enumerate(row):
+            if has_frame:
+                place = (x - 0.44, y - 0.42)
+                axes.add_patch(
+                    Rectangle(place, 0.88, 0.84, fill=False, edgecolor="black", linewidth=width)
+                )
 
 
 def _percent_text(share: float) -> str:

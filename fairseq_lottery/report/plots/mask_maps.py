@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Optional
 
 from fairseq_lottery.report.plots.drawings import Drawing, Size, draw
 from fairseq_lottery.report.plots.heat_maps import heat_maps
-from fairseq_lottery.report.reading.mask_tables import Masks
+from fairseq_lottery.report.reading.families import Family
+from fairseq_lottery.report.reading.mask_tables import Masks, Overlap
 from fairseq_lottery.report.reading.recipe_groups import Group
-from fairseq_lottery.report.reading.table_words import Cell, percent
+from fairseq_lottery.report.reading.table_words import Cell, percent, slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,8 @@ def density_map(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         if each_row
         else (" (in each layer self-attention k, v, q, out, then cross-attention, fc1, fc2)")
     )
-    even = [title for name, title in group.techniques.items() if name not in uneven]
+    shown = uneven | set(group.sources)
+    even = [title for name, title in group.techniques.items() if name not in shown]
     note = f" Omitted, as all matrices keep the same share: {', '.join(even)}." if even else ""
     return draw(
         group.file("densities"),
@@ -154,6 +156,52 @@ def technique_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawi
             panels,
             {n: group.title_of(name) for n, name in enumerate(names[:-1])},
             {n: group.title_of(name) for n, name in enumerate(names[1:])},
+            size,
+            "overlap above chance, %",
+        ),
+    )
+
+
+def data_set_overlaps(
+    family: Family, technique: str, overlaps: Sequence[Overlap], page: Size
+) -> Optional[Drawing]:
+    """Plot the overlap of the masks of all pairs of data sets; None without pairs.
+
+    Args:
+        overlaps: pairs of masks of the technique.
+    """
+    values: dict[float, dict[frozenset[str], list[float]]] = {}
+    for pair in overlaps:
+        by_data = values.setdefault(pair.a[1], {})
+        by_data.setdefault(frozenset(pair.data), []).append(pair.above_chance)
+    compared = set().union(*(pair.data for pair in overlaps))
+    names = [name for name in family.groups if name in compared]
+    if len(names) < 2:
+        return None
+    panels = []
+    for sparsity, by_data in values.items():
+        cells = [
+            [
+                statistics.fmean(by_data.get(frozenset((a, b)), [math.nan]))
+                if column <= row  # each pair once
+                else math.nan
+                for column, b in enumerate(names)
+            ]
+            for row, a in enumerate(names)
+        ]
+        panels.append((f"{percent(sparsity)} %", cells))
+    return draw(
+        family.file(f"overlap-data-sets-{slug(technique)}"),
+        f"Overlap of the weights that the masks of two data sets keep"
+        f" ({family.techniques[technique]}), in percent, with a panel per sparsity, the mean over"
+        " all pairs of seeds; on the diagonal, of two seeds of one data set. 0 is the overlap of"
+        " independent masks with these densities of each matrix, 100 is the same mask; above chance"
+        " means (Jaccard index - chance) / (1 - chance).",
+        page,
+        lambda size: heat_maps(
+            panels,
+            dict(enumerate(names)),
+            dict(enumerate(names)),
             size,
             "overlap above chance, %",
         ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Optional
 
 from fairseq_lottery.errors import LotteryError
@@ -12,18 +13,24 @@ from fairseq_lottery.files import is_plain
 from fairseq_lottery.formats import load_mask, read_source
 from fairseq_lottery.masks import Mask, overlap
 from fairseq_lottery.records.cells import DENSE, mask_file
+from fairseq_lottery.report.reading.families import Family
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Cell
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """The overlap of two masks: the Jaccard index of their survivors, and its chance value."""
+    """The overlap of two masks: the Jaccard index of their survivors, and its chance value.
+
+    Attributes:
+        data: data sets of the two masks, if they may differ.
+    """
 
     a: Cell
     b: Cell
     jaccard: float
     chance: float
+    data: tuple[str, str] = ("", "")
 
     @property
     def above_chance(self) -> float:
@@ -54,7 +61,8 @@ class Masks:
 def read_masks(group: Group) -> Masks:
     """Read the mask of every recorded model, with masks of only one sparsity in memory.
 
-    If a model has no mask file, as in older workflows, the model itself is read.
+    If a model has no mask file, as in older workflows, the model itself is read. Techniques with
+    masks of other data sets are omitted.
 
     Raises:
         LotteryError: an existing file cannot be read.
@@ -68,11 +76,10 @@ def read_masks(group: Group) -> Masks:
             path, model = group.models[cell]
             if model.matrices:
                 densities[cell] = dict(sorted(model.matrices.items()))
-            file = mask_file(path)
-            if not is_plain(file) and not is_plain(path):
+            if not _has_mask(path):
                 missing += 1
                 continue
-            mask = load_mask(file) if is_plain(file) else read_source(path).mask
+            mask = _read_mask(path)
             if mask is not None:
                 masks[cell] = mask
                 kept = {name: 1 - mask.sparsity_of(name) for name in mask}
@@ -85,11 +92,42 @@ def read_masks(group: Group) -> Masks:
     return Masks(densities, overlaps, missing, unlike)
 
 
+def overlaps_of_data_sets(family: Family, techniques: Sequence[str]) -> list[Overlap]:
+    """Return overlaps of the masks of a technique at one sparsity, of all data sets and seeds.
+
+    Raises:
+        LotteryError: an existing file cannot be read.
+    """
+    overlaps = []
+    for technique in techniques:
+        for sparsity in family.sparsities:
+            masks: dict[tuple[str, Cell], Mask] = {}
+            for name, group in family.groups.items():
+                for cell in _cells(group, sparsity):
+                    if cell[0] == technique and _has_mask(group.models[cell][0]):
+                        mask = _read_mask(group.models[cell][0])
+                        masks.update({(name, cell): mask} if mask is not None else {})
+            for a, b in combinations(masks, 2):
+                pair = _overlap(a[1], b[1], masks[a], masks[b])
+                overlaps += [replace(pair, data=(a[0], b[0]))] if pair is not None else []
+    return overlaps
+
+
 def _cells(group: Group, sparsity: float) -> Iterable[Cell]:
     for name in group.techniques:
         for seed in group.seeds:
-            if name != DENSE and (name, sparsity, seed) in group.models:
+            is_own = name != DENSE and name not in group.sources
+            if is_own and (name, sparsity, seed) in group.models:
                 yield name, sparsity, seed
+
+
+def _has_mask(model: Path) -> bool:
+    return is_plain(mask_file(model)) or is_plain(model)
+
+
+def _read_mask(model: Path) -> Optional[Mask]:
+    file = mask_file(model)
+    return load_mask(file) if is_plain(file) else read_source(model).mask
 
 
 def _overlap(a: Cell, b: Cell, mask_a: Mask, mask_b: Mask) -> Optional[Overlap]:
