@@ -16,6 +16,7 @@ TRAIN = (
     " --batch-size 16 --clip-norm 1.0 --log-interval 10 --log-format simple --num-workers 0"
     " --seed 3 --no-epoch-checkpoints"
 ).split()
+HEAD = "classification_heads.sentence_classification_head."
 USER_DIR = ["--user-dir", toy.PACKAGE]
 MASKED_LM = [
     *("--task", "masked_lm_lottery", "--criterion", "masked_lm_lottery"),
@@ -85,3 +86,62 @@ def write_labelled(folder, name, classes=2, pairs=False, names=str):
     if classes:
         preprocess(data, "label", data / "label")
     return data
+
+
+#: kinds of labels: flags of a training
+KINDS = {
+    "two": ["--num-classes", 2],
+    "three": ["--num-classes", 3],
+    "rated": ["--num-classes", 1, "--regression-target"],
+}
+
+
+class Runs:
+    """A folder with data of each kind, and trainings in it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        write_pretraining(folder)
+        write_labelled(folder, "two")
+        write_labelled(folder, "three", 3, pairs=True, names=lambda number: "cab"[number])
+        write_labelled(folder, "rated", 0, pairs=True)
+
+    def flags(self, kind, save_dir, *more, updates=20):
+        task = [*SENTENCES, *KINDS[kind]] if kind in KINDS else MASKED_LM
+        data = self.folder / (kind if kind in KINDS else "text")
+        end = ["--max-update", updates, "--save-dir", save_dir]
+        return [data, *ROBERTA, *TRAIN, *USER_DIR, *task, *end, *more]
+
+    def train(self, kind, save_dir, *more, prelude=None, updates=20):
+        flags = self.flags(kind, save_dir, *more, updates=updates)
+        return toy.call("fairseq_cli.train", flags, self.folder, prelude=prelude)
+
+    def start(self, kind, save_dir, *more):
+        """Checkpoint of the values that a training starts from."""
+        more = ["--lr", 0, *more]
+        self.train(kind, save_dir, *more, prelude=toy.pretend_cuda, updates=1).ok()
+        return self.load(save_dir)
+
+    def load(self, save_dir, name="checkpoint_last.pt"):
+        from fairseq_lottery.formats import read_checkpoint
+
+        return read_checkpoint(self.path(save_dir, name))
+
+    def path(self, *parts):
+        return str(self.folder.joinpath(*parts))
+
+    def draw(self, out, *flags):
+        from fairseq_lottery.cli.main import main
+        from fairseq_lottery.formats import load_ticket
+
+        words = [self.path(flag) if "/" in str(flag) else str(flag) for flag in flags]
+        assert main(["ticket", *words, "--out", self.path(out)]) == 0
+        return load_ticket(self.path(out))
+
+
+def head_of(state):
+    return {name: value for name, value in state["model"].items() if name.startswith(HEAD)}
+
+
+def encoder_of(state):
+    return {name: value for name, value in state["model"].items() if not name.startswith(HEAD)}

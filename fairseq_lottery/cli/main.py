@@ -27,6 +27,7 @@ COMMANDS = {
     "pair-masks": "cli.pair_masks",
     "export": "cli.export",
     "average": "cli.average",
+    "evaluate": "cli.evaluate",
     "pack": "cli.pack",
     "unpack": "cli.unpack",
     "heads": "heads.commands",

@@ -23,10 +23,17 @@ from fairseq_lottery.adapters import PairTokens, TaskAdapter
 from fairseq_lottery.compat import numpy_has_compat
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Source, read_dictionaries
-from fairseq_lottery.inference.predictions import (
+from fairseq_lottery.inference.scores.labels import (
+    class_names,
+    positive_class,
+    refuse_more_classes,
+    refuse_other_classes,
+    refuse_unlabelled,
+)
+from fairseq_lottery.inference.scores.predictions import (
+    METRICS,
     Predictions,
     captured_output,
-    positive_class,
     predict,
 )
 from fairseq_lottery.inference.sentences import Text, dictionary, load_pairs, text_of
@@ -88,6 +95,13 @@ class PairsOfSentences:
     def loss(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         """Return the summed loss in nats, the number of tokens, and the number of examples."""
         return self._loss(self._log_probs(model, batch), model, batch)
+
+    def loss_and_predictions(
+        self, model: Any, batch: Mapping[str, Any]
+    ) -> tuple[Tensor, int, Optional[Predictions]]:
+        """Return the summed loss in nats and the number of tokens; None for predictions."""
+        loss, tokens, _ = self.loss(model, batch)
+        return loss, tokens, None
 
     def loss_and_errors(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, int]:
         """Return the summed loss in nats, the number of wrong tokens, and the number of tokens.
@@ -153,7 +167,12 @@ class ExamplesOfTask:
         """fairseq's task; None for a ticket or snapshot, whose model has no head of the task."""
         if not self._settings:
             return None
+        settings = self._cfg.task
         with self._one_sentence("the task cannot be set up"):
+            if self._is_labelled:
+                refuse_unlabelled(
+                    str(self.folder), settings.num_classes, settings.regression_target
+                )
             return TASK_REGISTRY[self.adapter.name].setup_task(self._cfg.task)
 
     @property
@@ -174,12 +193,16 @@ class ExamplesOfTask:
         with self._one_sentence(f"the examples called {subset} cannot be read"), numpy_has_compat():
             try:
                 self.task.load_dataset(subset, combine=False)
-            except FileNotFoundError:
+            except (FileNotFoundError, AssertionError) as error:
+                if isinstance(error, AssertionError) and "could not find" not in str(error):
+                    raise
                 return None
         ignored = ", ".join(f"{name} {value}" for name, value in self._ignored.items())
         if ignored:
             logger.warning("examples ignore these settings of the training: %s", ignored)
         dataset: FairseqDataset = self.task.dataset(subset)
+        if self._is_labelled:
+            self._refuse_other_labels(dataset, subset)
         dataset.set_epoch(1)
         return dataset
 
@@ -201,29 +224,44 @@ class ExamplesOfTask:
         loss, size, _ = self._criterion(model, batch)
         return loss, int(size), len(batch["id"])
 
-    def predict(self, model: Any, batch: Mapping[str, Any]) -> Predictions:
-        """Return the predictions of a classifier, whose scores are the metrics except the loss."""
+    def loss_and_predictions(
+        self, model: Any, batch: Mapping[str, Any]
+    ) -> tuple[Tensor, int, Optional[Predictions]]:
+        """Return the summed loss and its divisor, and the predictions of labelled examples."""
+        if not self._is_labelled:
+            return (*self.loss(model, batch)[:2], None)
         with captured_output(model) as outputs:
-            self.loss(model, batch)
-        return predict(outputs[-1], batch, *self._labels)
+            loss, size, _ = self.loss(model, batch)
+        settings = self._cfg.task
+        positive = positive_class(class_names(self.task), settings.num_classes)
+        return loss, size, predict(outputs[-1], batch, settings.regression_target, positive)
 
     @property
-    def _labels(self) -> tuple[bool, Optional[int]]:
-        """Whether labels are numbers, and the class of the metric f1."""
-        is_regression = bool(self._cfg.criterion.get("regression_target", False))
-        labels = getattr(self.task, "label_dictionary", None)
-        if is_regression or labels is None:
-            return is_regression, None
-        return False, positive_class(labels, int(self._cfg.task.num_classes))
+    def _is_labelled(self) -> bool:
+        return not METRICS.isdisjoint(self.adapter.metrics)
+
+    def _refuse_other_labels(self, dataset: FairseqDataset, subset: str) -> None:
+        """Refuse examples without labels, or whose labels do not match the head of the model."""
+        if len(dataset) and "target" not in dataset[0]:
+            raise LotteryError(
+                f"the examples called {subset} in {self.folder} have no labels; give a --subset"
+                " with labels"
+            )
+        names, path = class_names(self.task), self._source.path
+        if not self._cfg.task.regression_target:
+            refuse_more_classes(names, self._cfg.task.num_classes, self.folder)
+            refuse_other_classes(names, self._source.lottery.get("classes"), self.folder, path)
 
     @property
     def metrics(self) -> Mapping[str, bool]:
         """Name of a metric of the model -> whether a larger value is better."""
-        if not self.adapter.metrics.keys() - {"loss"}:
-            return {"loss": False}
-        nothing = np.zeros(0)
-        scores = {"loss", *Predictions(nothing, nothing, *self._labels).metrics}
-        return {name: better for name, better in self.adapter.metrics.items() if name in scores}
+        names = {"loss"}
+        if self._is_labelled:
+            nothing, settings = np.zeros(0), self._cfg.task
+            positive = positive_class(class_names(self.task), settings.num_classes)
+            empty = Predictions(nothing, nothing, settings.regression_target, positive)
+            names |= set(empty.metrics)
+        return {name: better for name, better in self.adapter.metrics.items() if name in names}
 
     @contextmanager
     def _one_sentence(self, failure: str) -> Iterator[None]:

@@ -14,6 +14,11 @@ from fairseq_lottery.compat import unshared_buffer
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.inference.flag_config import with_flags
 from fairseq_lottery.inference.lottery_config import LotteryConfig
+from fairseq_lottery.inference.scores.labels import (
+    class_names,
+    refuse_more_classes,
+    refuse_unlabelled,
+)
 from fairseq_lottery.training.multilingual_task import MultilingualTask
 from fairseq_lottery.training.task_mixin import LotteryTask
 
@@ -58,6 +63,16 @@ class SentencePredictionLotteryTask(LotteryTask, SentencePredictionTask):
     """Sentence classification and regression under a mask; the mask never prunes the head."""
 
     cfg: SentencePredictionLotteryConfig
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
+        """Set up the task; refuse labels that do not match the number of classes."""
+        with one_sentence():
+            refuse_unlabelled(cfg.data, cfg.num_classes, cfg.regression_target)
+        task = super().setup_task(cfg, **kwargs)
+        with one_sentence():
+            refuse_more_classes(class_names(task), cfg.num_classes, cfg.data)
+        return task
 
     def build_head(self, model: Any) -> None:
         """Build the classification head anew."""

@@ -16,13 +16,10 @@ from fairseq.criterions.sentence_prediction import (
 )
 from fairseq.logging import meters, metrics
 
-from fairseq_lottery.inference.predictions import (
-    Predictions,
-    captured_output,
-    join,
-    positive_class,
-    predict,
-)
+from fairseq_lottery.environment import require
+from fairseq_lottery.errors import one_sentence
+from fairseq_lottery.inference.scores.labels import class_names, positive_class
+from fairseq_lottery.inference.scores.predictions import Predictions, captured_output, join, predict
 
 
 class LogsMetrics:
@@ -110,13 +107,18 @@ class SentencePredictionLottery(LogsMetrics, SentencePredictionCriterion):
     accuracy.
     """
 
+    def __init__(self, cfg: SentencePredictionConfig, task: Any) -> None:
+        super().__init__(cfg, task)
+        with one_sentence():
+            require("scipy", "sklearn")
+
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
         """Return fairseq's loss; in a validation, also log the predictions."""
         if model.training:
             return super().forward(model, sample, reduce)
         with captured_output(model) as outputs:
             loss, size, logged = super().forward(model, sample, reduce)
-        positive = positive_class(self.task.label_dictionary, self.task.cfg.num_classes)
+        positive = positive_class(class_names(self.task), self.task.cfg.num_classes)
         predictions = predict(outputs[-1], sample, self.regression_target, positive)
         return loss, size, {**logged, "predictions": predictions}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -17,6 +18,7 @@ from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.pair_masks import pair_masks_to_state
+from fairseq_lottery.inference.scores.labels import refuse_other_classes
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -48,6 +50,7 @@ class LotteryRun:
         model: new model, not yet on its device or in its precision.
         adapter: adapter of the task.
         dictionaries: dictionaries of the data.
+        classes: names of the classes in the data, in order; empty for other tasks.
 
     Attributes:
         model: the model without wrappers.
@@ -70,16 +73,20 @@ class LotteryRun:
         model: nn.Module,
         adapter: TaskAdapter,
         dictionaries: Dictionaries,
+        classes: Sequence[str] = (),
     ) -> None:
         self._training = whole_config(cfg)
         self.model = model
-        self._adapter, self._dictionaries = adapter, dictionaries
+        self._adapter, self._dictionaries, self._classes = adapter, dictionaries, list(classes)
         self.architecture = architecture_of({**settings_of(self._training), "model": model_cfg})
         self.shapes = shapes_of(self._parameters)
         dictionaries.to_tensors()  # refuses too large ones now, not at the first checkpoint
         structure = structure_of(self.shapes, self.architecture, adapter)
         start = decide_start(cfg, self._training, self.shapes, structure, adapter, dictionaries)
         self.mask, self.pruning, self.restored = start.mask, start.pruning, start.restored
+        if self.restored is not None and self.restored.is_same_run:
+            stored = self.restored.state.get("classes")
+            refuse_other_classes(self._classes, stored, cfg.data, self.restored.path)
         self.is_finished = start.is_finished
         self.pair_weights = None
         if start.pair_masks is not None:
@@ -136,6 +143,7 @@ class LotteryRun:
             **({"growth": self.pruning.stored()} if self.pruning is not None else {}),
             "patience": patience_state(),
             "dictionaries": self._dictionaries.to_tensors(),
+            **({"classes": self._classes} if self._classes else {}),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
             **({"start_weights": self._start_weights} if self._start_weights else {}),
             **self._pair_state,

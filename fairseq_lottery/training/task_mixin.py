@@ -15,6 +15,7 @@ from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.extensions import components
 from fairseq_lottery.formats import Dictionaries, container
 from fairseq_lottery.formats.checkpoints.cut_model import has_cut
+from fairseq_lottery.inference.scores.labels import class_names
 from fairseq_lottery.inference.sentence_lengths import has_learned_positions, refuse_too_long
 from fairseq_lottery.masks import PairMasks
 from fairseq_lottery.masks.streams import order_seed, torch_seed
@@ -73,7 +74,8 @@ class LotteryTask:
             with one_sentence():
                 self._initialise_head(model)
                 symbols = dictionaries_of(self, self.adapter)
-                self.run = LotteryRun(self.cfg, cfg, model, self.adapter, symbols)  # type: ignore[attr-defined]
+                task_cfg, classes = self.cfg, class_names(self)  # type: ignore[attr-defined]
+                self.run = LotteryRun(task_cfg, cfg, model, self.adapter, symbols, classes)
         return model
 
     def build_head(self, model: torch.nn.Module) -> None:

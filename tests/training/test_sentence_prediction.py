@@ -5,11 +5,10 @@ import math
 import re
 from pathlib import Path
 
-import labelled
 import pytest
 import torch
 import toy
-from labelled import MASKED_LM, ROBERTA, SENTENCES, TRAIN, USER_DIR
+from labelled import HEAD, KINDS, Runs, encoder_of, head_of
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import load_ticket, read_checkpoint, read_source
@@ -23,7 +22,6 @@ from fairseq.models.roberta.model import RobertaClassificationHead
 
 pytestmark = pytest.mark.slow
 
-HEAD = "classification_heads.sentence_classification_head."
 EMA = ["--store-ema", "--ema-decay", 0.6]
 #: from the 50 % of the ticket, over the end of the first epoch, which has 13 batches
 PRUNE = "--prune-to 0.8 --prune-start 6 --prune-end 18 --prune-every 6".split()
@@ -34,52 +32,6 @@ WAYS = {
     "fp16": (1, [*toy.HALF, "--memory-efficient-fp16", *EMA]),
     "two-processes": (2, ["--update-freq", 2]),
 }
-#: kinds of labels: flags of a training
-KINDS = {
-    "two": ["--num-classes", 2],
-    "three": ["--num-classes", 3],
-    "rated": ["--num-classes", 1, "--regression-target"],
-}
-
-
-class Runs:
-    """A folder with data of each kind, and trainings in it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        labelled.write_pretraining(folder)
-        labelled.write_labelled(folder, "two")
-        labelled.write_labelled(folder, "three", 3, pairs=True, names=lambda number: "cab"[number])
-        labelled.write_labelled(folder, "rated", 0, pairs=True)
-
-    def flags(self, kind, save_dir, *more, updates=20):
-        task = [*SENTENCES, *KINDS[kind]] if kind in KINDS else MASKED_LM
-        data = self.folder / (kind if kind in KINDS else "text")
-        end = ["--max-update", updates, "--save-dir", save_dir]
-        return [data, *ROBERTA, *TRAIN, *USER_DIR, *task, *end, *more]
-
-    def train(self, kind, save_dir, *more, prelude=None, updates=20):
-        flags = self.flags(kind, save_dir, *more, updates=updates)
-        return toy.call("fairseq_cli.train", flags, self.folder, prelude=prelude)
-
-    def start(self, kind, save_dir, *more):
-        """Checkpoint of the values that a training starts from."""
-        more = ["--lr", 0, *more]
-        self.train(kind, save_dir, *more, prelude=toy.pretend_cuda, updates=1).ok()
-        return self.load(save_dir)
-
-    def load(self, save_dir, name="checkpoint_last.pt"):
-        return read_checkpoint(self.path(save_dir, name))
-
-    def path(self, *parts):
-        return str(self.folder.joinpath(*parts))
-
-    def draw(self, out, *flags):
-        words = [self.path(flag) if "/" in str(flag) else str(flag) for flag in flags]
-        assert main(["ticket", *words, "--out", self.path(out)]) == 0
-        return load_ticket(self.path(out))
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A pre-training; dense trainings of two kinds of labels; a ticket of the pre-trained model."""
@@ -92,20 +44,12 @@ def runs(tmp_path_factory):
     return runs
 
 
-def head_of(state):
-    return {name: value for name, value in state["model"].items() if name.startswith(HEAD)}
-
-
 def own_head(seed, classes):
     """fairseq's head with the values of a seed, built without this package's task."""
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(f"head|{seed}"))
         head = RobertaClassificationHead(32, 32, classes, "tanh", 0.0)
     return {HEAD + name: value for name, value in head.state_dict().items()}
-
-
-def encoder_of(state):
-    return {name: value for name, value in state["model"].items() if not name.startswith(HEAD)}
 
 
 # --- start values of the head ------------------------------------------------------------------

@@ -60,6 +60,7 @@ RUN = entries(
     {
         "mask": _mask,
         "dictionaries": tensors,
+        "classes": list_of(one_of(str)),
         "ticket": _ticket,
         "ticket_digest": one_of(str),
         "task": one_of(str),

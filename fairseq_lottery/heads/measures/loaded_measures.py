@@ -17,9 +17,9 @@ from fairseq_lottery.heads.measures.importance import NO_TOKENS, Scores, normali
 from fairseq_lottery.heads.measures.loaded_heads import LoadedHeads, Sample
 from fairseq_lottery.heads.measures.measures import MeasureInput, measure
 from fairseq_lottery.inference.beam_search import translate_with_fairseq
-from fairseq_lottery.inference.evaluation import ExamplesOfTask, PairsOfSentences
+from fairseq_lottery.inference.evaluation import PairsOfSentences
 from fairseq_lottery.inference.loaded_model import batches, examples, masked
-from fairseq_lottery.inference.predictions import join
+from fairseq_lottery.inference.scores.predictions import join
 from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import Gradients, Importance
 from fairseq_lottery.options.axes import PER
@@ -139,13 +139,12 @@ class Evaluator:
         return value if self.is_larger_better else math.exp(-value)
 
     def _task_score(self) -> float:
-        loaded, evaluation = self.loaded, self.loaded.evaluation
-        assert isinstance(evaluation, ExamplesOfTask), "other evaluations have no such metric"
+        evaluation, model = self.loaded.evaluation, self.loaded.model
         predictions = [
-            evaluation.predict(loaded.model, batch)
-            for batch in batches(self.examples, self.tokens, loaded.device)
+            evaluation.loss_and_predictions(model, batch)[2]
+            for batch in batches(self.examples, self.tokens, self.loaded.device)
         ]
-        return join(predictions).scores()[self.metric] or 0.0
+        return join([one for one in predictions if one is not None]).scores()[self.metric] or 0.0
 
     def _loss(self) -> float:
         total = tokens = 0.0

@@ -6,12 +6,11 @@ Run in the training's environment as ``python -m fairseq_lottery.workflow.stages
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from fairseq_lottery.errors import one_sentence
-from fairseq_lottery.inference.example_scores import score_examples
 from fairseq_lottery.inference.loaded_model import load_for_evaluation
+from fairseq_lottery.inference.scores.task_scores import measure_scores
 from fairseq_lottery.records.json_files import write_lines
 from fairseq_lottery.records.stage_records import SCORES
 from fairseq_lottery.workflow.stages.selected_model import add_model_arguments, measure
@@ -29,8 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     measured = measure(args.model, args.sparsity, args.components, args.kind, args.share)
     loaded = load_for_evaluation(args.model, args.data, args.cpu)
-    scores = score_examples(loaded, args.subset, args.metrics)
-    write_lines(args.out / SCORES, [{**asdict(score), **measured.row} for score in scores])
+    scores = measure_scores(loaded, args.subset, args.metrics)
+    write_lines(args.out / SCORES, [{**score.row, **measured.row} for score in scores])
     for score in scores:
         print(f"{score.metric} {score.score:.3f} of {score.examples} examples {score.signature}")
 

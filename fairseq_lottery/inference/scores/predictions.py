@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: name of the positive class of the metric f1, as in GLUE's data
-POSITIVE = "1"
+from fairseq_lottery.environment import require
+
+#: metrics of labelled examples
+METRICS = frozenset({"accuracy", "f1", "f1_macro", "mcc", "pearson", "spearman"})
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Predictions:
         predicted: numbers of classes from 0, or real numbers of a regression.
         true: the labels, in the same form.
         is_regression: whether the values are real numbers.
-        positive: number of the class ``POSITIVE`` among two classes; None if there is none.
+        positive: number of the positive class of ``f1``; None if there is none.
     """
 
     predicted: np.ndarray
@@ -42,16 +44,16 @@ class Predictions:
     def scores(self) -> dict[str, Optional[float]]:
         """Return metric -> score in percent; None if the score is undefined.
 
-        Classification: ``accuracy``; ``f1`` of the class ``POSITIVE``, only if there are two
-        classes and one has this name; ``f1_macro``, the unweighted mean over the classes that
-        occur; and ``mcc``, the correlation coefficient of Matthews. As in scikit-learn, F1 is 0 for
-        a class that is never predicted right, and ``mcc`` is 0 if all predictions or all labels are
-        the same. Regression: ``pearson`` and ``spearman``, undefined if all predictions or all
-        labels are the same.
+        Classification: ``accuracy``; ``f1`` of the positive class, if there is one; ``f1_macro``,
+        the unweighted mean over the classes that occur; and ``mcc``, the correlation coefficient of
+        Matthews. As in scikit-learn, F1 is 0 for a class that is never predicted right, and ``mcc``
+        is 0 if all predictions or all labels are the same. Regression: ``pearson`` and
+        ``spearman``, undefined if all predictions or all labels are the same.
         """
         return self._correlations() if self.is_regression else self._agreement()
 
     def _agreement(self) -> dict[str, Optional[float]]:
+        require("sklearn")
         from sklearn.metrics import f1_score, matthews_corrcoef
 
         predicted, true = self.predicted, self.true
@@ -68,6 +70,7 @@ class Predictions:
         return scores
 
     def _correlations(self) -> dict[str, Optional[float]]:
+        require("scipy")
         from scipy.stats import pearsonr, spearmanr
 
         predicted, true = (values.astype(np.float64) for values in (self.predicted, self.true))
@@ -106,16 +109,3 @@ def join(batches: Sequence[Predictions]) -> Predictions:
     predicted = np.concatenate([batch.predicted for batch in batches])
     true = np.concatenate([batch.true for batch in batches])
     return replace(batches[0], predicted=predicted, true=true)
-
-
-def positive_class(labels: Any, classes: int) -> Optional[int]:
-    """Return the number of the class ``POSITIVE``; None unless it is one of two classes.
-
-    Args:
-        labels: fairseq's dictionary of the labels.
-        classes: number of classes of the model.
-    """
-    if classes != 2 or POSITIVE not in labels:
-        return None
-    number = int(labels.index(POSITIVE)) - int(labels.nspecial)
-    return number if 0 <= number < classes else None

@@ -13,17 +13,10 @@ from small import PROPERTY
 pytest.importorskip("sklearn")
 pytest.importorskip("fairseq")
 
-from fairseq.data import Dictionary
 from scipy import stats
 from sklearn import metrics
 
-from fairseq_lottery.inference.predictions import (
-    Predictions,
-    captured_output,
-    join,
-    positive_class,
-    predict,
-)
+from fairseq_lottery.inference.scores.predictions import Predictions, captured_output, join, predict
 
 
 def classes(predicted, true, positive=None):
@@ -112,18 +105,6 @@ def test_correlations_are_those_of_scipy_and_numpy():
 def test_correlations_of_constants_are_undefined(predicted, true, recwarn):
     assert numbers(predicted, true).scores() == {"pearson": None, "spearman": None}
     assert not recwarn.list
-
-
-@pytest.mark.parametrize(
-    ("lines", "count", "expected"),
-    [("01", 2, 1), ("10", 2, 0), ("ab", 2, None), ("012", 3, None), ("1", 2, 0), ("ab1", 2, None)],
-)
-def test_the_positive_class_is_called_1(lines, count, expected):
-    dictionary = Dictionary()
-    for label in lines:
-        dictionary.add_symbol(label)
-    dictionary.add_symbol("<mask>")
-    assert positive_class(dictionary, count) == expected
 
 
 def test_batches_are_joined_in_their_order():

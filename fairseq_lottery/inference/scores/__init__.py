@@ -1,0 +1,1 @@
+"""Scores of predictions and losses on labelled or masked examples."""
