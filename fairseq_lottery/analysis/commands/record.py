@@ -23,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--subset", default="valid", help="subset of the data (valid)")
     add("--sentences", type=int, metavar="N", help="number of sentences, evenly spread (all)")
     add("--words", type=int, metavar="N", help="stop after N source words (no limit)")
-    add("--subwords", help="how subwords are merged: sentencepiece, subword_nmt or none (by the"
-        " symbols of each dictionary)")  # fmt: skip
+    add("--subwords", help="how subwords are merged: sentencepiece, subword_nmt, gpt2 or none (by"
+        " the symbols of each dictionary)")  # fmt: skip
+    add("--gpt2-encoder", metavar="FILE", help="encoder.json of GPT-2, if the dictionary has the"
+        " numbers of its byte pairs, as that of roberta.base")  # fmt: skip
     add("--source-words", type=Path, metavar="FILE", help="words of the source sentences, separated"
         " by spaces; sentences whose subwords do not match are dropped")  # fmt: skip
     add("--target-words", type=Path, metavar="FILE", help="the same for target sentences")
@@ -46,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
         refuse_target(args.hdf5)
     by_side = {"source": args.source_words, "target": args.target_words}
     files = {side: path for side, path in by_side.items() if path is not None}
-    refuse_missing(*map(model_file, (args.file, args.examples_of)), *files.values())
+    models = map(model_file, (args.file, args.examples_of))
+    refuse_missing(*models, args.gpt2_encoder, *files.values())
     import fairseq  # noqa: F401 - before the plugin, which registers with it
     from tqdm import tqdm
 
@@ -57,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.inference.loaded_model import load_for_evaluation
 
     loaded = load_for_evaluation(args.file, args.data, args.cpu, args.examples_of)
-    corpus = read_corpus(loaded, args.subset, args.sentences, args.words, args.subwords, files)
+    corpus = read_corpus(
+        loaded, args.subset, args.sentences, args.words, args.subwords, files, args.gpt2_encoder
+    )
     precision = "float16" if args.half else "float32"
     with tqdm(total=len(corpus.sentences), unit=" sentences", disable=None) as bar:
         recording = record(loaded, corpus, args.out, args.max_tokens, precision, bar.update)

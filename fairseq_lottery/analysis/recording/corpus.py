@@ -18,6 +18,7 @@ from fairseq_lottery.analysis.recording.encoder_input import (
     plain_input,
     plain_tokens,
 )
+from fairseq_lottery.analysis.recording.gpt2_encoder import read_gpt2_encoder
 from fairseq_lottery.analysis.recording.recording import PARTS
 from fairseq_lottery.analysis.recording.sentence import Placement, Sentence
 from fairseq_lottery.analysis.recording.words import (
@@ -112,6 +113,7 @@ def read_corpus(
     words: Optional[int] = None,
     subwords: Optional[str] = None,
     files: Optional[Mapping[str, Union[str, Path]]] = None,
+    gpt2_encoder: Optional[Union[str, Path]] = None,
 ) -> Corpus:
     """Read sentences of a model's data folder, and merge their subwords to words.
 
@@ -123,6 +125,8 @@ def read_corpus(
         subwords: a name of ``SUBWORDS``; by default the rule that each dictionary's symbols follow.
         files: side -> text with the words of each sentence of the subset, separated by spaces.
             Sentences with a subword that spans two of them are dropped, as in Liu et al. 2019.
+        gpt2_encoder: ``encoder.json`` of GPT-2, with the byte pairs whose numbers are the symbols
+            of a dictionary, as in fairseq's released RoBERTa.
 
     Raises:
         LotteryError: the model is of another kind, the subset is missing, a file has another number
@@ -145,9 +149,12 @@ def read_corpus(
             raise LotteryError(f"{name} {value} is out of range; give 1 or more")
     selected = examples(loaded, subset, sentences)
     dictionaries = dict(zip(sides, loaded.evaluation.dictionaries.values()))
-    rules = {
-        side: subwords or guess_subwords(symbols.symbols) for side, symbols in dictionaries.items()
+    pieces_of = {} if gpt2_encoder is None else read_gpt2_encoder(gpt2_encoder)
+    symbols = {
+        side: [pieces_of.get(symbol, symbol) for symbol in dictionary.symbols]
+        for side, dictionary in dictionaries.items()
     }
+    rules = {side: subwords or guess_subwords(own) for side, own in symbols.items()}
     texts = {side: _read(path) for side, path in (files or {}).items()}
     whole = len(selected.dataset)
     for side, lines in texts.items():
@@ -162,11 +169,11 @@ def read_corpus(
         given = {side: lines[number].split() for side, lines in texts.items()}
         if encodes:
             tokens = plain_tokens(adapter, example, padding)
-            symbols = [dictionaries["source"][index] for index in tokens]
-            pair = _delimited(number, symbols, rules["source"], given.get("source"))
+            own = [symbols["source"][index] for index in tokens]
+            pair = _delimited(number, own, rules["source"], given.get("source"))
         else:
             pieces = {
-                side: [dictionaries[side][index] for index in example[side].tolist()[:-1]]
+                side: [symbols[side][index] for index in example[side].tolist()[:-1]]
                 for side in PARTS
             }
             pair = _merged(number, pieces, rules, given)

@@ -1,4 +1,4 @@
-"""Merge subwords to words: by the marks of sentencepiece or subword-nmt, or by given words."""
+"""Merge subwords to words: by the marks of their program, or by given words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
+from fairseq_lottery.analysis.recording.gpt2_encoder import SPACE, gpt2_surfaces
+
 #: rules that say where a word starts
-SUBWORDS = ("sentencepiece", "subword_nmt", "none")
+SUBWORDS = ("sentencepiece", "subword_nmt", "gpt2", "none")
 #: sentencepiece's mark of a space (U+2581), and subword-nmt's mark of a word that continues
 _SPACE, _CONTINUES = "\u2581", "@@"
 _UNKNOWN = "<unk>"
@@ -18,13 +20,13 @@ _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 def guess_subwords(symbols: Iterable[str]) -> str:
     """Return the rule of ``SUBWORDS`` that a dictionary's symbols follow."""
-    spaces = continues = 0
+    counts = dict.fromkeys(SUBWORDS, 0)
     for symbol in symbols:
-        spaces += symbol.startswith(_SPACE)
-        continues += symbol.endswith(_CONTINUES)
-    if not spaces and not continues:
-        return "none"
-    return "sentencepiece" if spaces >= continues else "subword_nmt"
+        counts["sentencepiece"] += symbol.startswith(_SPACE)
+        counts["gpt2"] += symbol.startswith(SPACE)
+        counts["subword_nmt"] += symbol.endswith(_CONTINUES)
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] else "none"
 
 
 def surfaces(pieces: Sequence[str], subwords: str) -> list[str]:
@@ -36,6 +38,8 @@ def surfaces(pieces: Sequence[str], subwords: str) -> list[str]:
         return [piece.removesuffix(_CONTINUES) for piece in pieces]
     if subwords == "none":
         return list(pieces)
+    if subwords == "gpt2":
+        return gpt2_surfaces(pieces)
     texts = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for piece, following in zip(pieces, [*pieces[1:], ""]):
@@ -52,7 +56,7 @@ def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
     """Return the number of the first piece of each word, by the marks of the pieces.
 
     A piece without characters belongs to the next word, or at the end of a sentence to the last
-    one. An unknown piece continues the word of sentencepiece that it follows.
+    one. An unknown piece continues the word of sentencepiece or GPT-2 that it follows.
     """
     if subwords == "none":
         return list(range(len(pieces)))
@@ -62,6 +66,8 @@ def word_starts(pieces: Sequence[str], subwords: str) -> list[int]:
     for number in range(1, len(pieces)):
         if subwords == "sentencepiece":
             is_start = pieces[number].startswith(_SPACE)
+        elif subwords == "gpt2":
+            is_start = pieces[number].startswith(SPACE)
         else:
             is_start = not pieces[number - 1].endswith(_CONTINUES)
         if is_start and filled:
