@@ -137,7 +137,8 @@ def problem_of(record: Record) -> Optional[str]:
     if len(set(record.pruned_heads)) < len(record.pruned_heads):
         return "pruned_heads has a head twice"
     for one in record.pruned_heads:
-        if one.layer not in record.layers_of(one.kind) or one.head > record.heads[one.kind]:
+        layers = record.layers_of(one.kind) if one.kind in kinds else ()
+        if one.layer not in layers or one.head > record.heads[one.kind]:
             return (
                 f"pruned_heads has head {one.head} of layer {one.layer} of {one.kind}, which the"
                 " model lacks"

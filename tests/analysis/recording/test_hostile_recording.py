@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from analysis.written_recordings import write_random
+from analysis.written_recordings import write_encoder_maps, write_random
 
 from fairseq_lottery.analysis.recording.recording import KINDS, Recording
 from fairseq_lottery.errors import LotteryError
@@ -72,6 +72,32 @@ def both(value, keys=("encoder", "decoder")):
 def test_numbers_and_names_of_the_record(folder, entries, names):
     change(folder, **entries)
     assert names in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "names"),
+    [
+        ({"pruned_heads": [{"kind": "dec_self", "layer": 1, "head": 1}]}, "pruned_heads"),
+        ({"pruned_heads": [{"kind": "enc_self", "layer": 2, "head": 1}]}, "pruned_heads"),
+        ({"words": {"target": "0" * 64}}, "words"),
+        ({"words": {}}, "words"),
+        ({"layers": both(1)}, "layers"),
+        ({"layers": {"decoder": 1}}, "layers"),
+        ({"heads": both(2, ("enc_self", "enc_dec"))}, "heads"),
+        ({"heads": {"enc_self": 3}}, "attention.enc_self.1.npy"),
+        ({"counts": {"source": 6}}, "words.source.txt"),  # its delimiters are not words
+    ],
+)
+def test_numbers_and_names_of_the_record_of_an_encoder(tmp_path, entries, names):
+    texts = ["<s> a b </s>", "<s> c </s> </s> d </s>"]
+    folder = write_encoder_maps(tmp_path / "r", texts, even_tokens).folder
+    assert Recording.open(folder).words("source") == [["a", "b"], ["c", "d"]]
+    change(folder, **entries)
+    assert names in refused(folder)
+
+
+def even_tokens(kind, layer, place, heads, queries, keys):
+    return np.full((heads, queries, keys), 1 / keys)
 
 
 def test_the_record_of_the_fixture_is_valid(folder):
