@@ -3,7 +3,8 @@
 ``heads`` prunes whole attention heads and FFN units; ``analysis`` looks inside models. An extension
 is a package with some of these modules: ``hooks`` implements ``Components``; ``plugin`` registers
 names with fairseq and loads nothing else until a training uses one of them; ``workflow.techniques``
-registers techniques; ``report`` adds a section to a report.
+registers techniques; ``report`` adds a section to a report, and ``report.data_sets`` one about
+several data sets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: extension -> its modules that are loaded for all extensions
 EXTENSIONS = {
-    "heads": ("plugin", "report", "workflow.techniques"),
+    "heads": ("plugin", "report", "report.data_sets", "workflow.techniques"),
     "analysis": ("report",),
 }
 
@@ -95,6 +96,11 @@ def load_plugins() -> list[Any]:
 def load_reports() -> list[Any]:
     """Import each module whose ``section`` an extension adds to a report."""
     return _load("report")
+
+
+def load_data_set_reports() -> list[Any]:
+    """Import each module whose ``data_set_section`` an extension adds for several data sets."""
+    return _load("report.data_sets")
 
 
 def load_techniques() -> list[Any]:

@@ -11,6 +11,7 @@ from toy import drawing
 import fairseq_lottery
 from fairseq_lottery.extensions import (
     EXTENSIONS,
+    load_data_set_reports,
     load_plugins,
     load_reports,
     load_techniques,
@@ -138,11 +139,14 @@ def test_extensions_are_imported_by_the_command_and_the_workflow_only(extension,
 
 
 def test_every_module_of_an_extension_exists():
-    assert [module.__name__ for load in (load_plugins, load_reports, load_techniques)
-            for module in load()] == [
-        "fairseq_lottery.heads.plugin", "fairseq_lottery.heads.report",
-        "fairseq_lottery.analysis.report", "fairseq_lottery.heads.workflow.techniques",
-    ]  # fmt: skip
+    loaders = (load_plugins, load_reports, load_data_set_reports, load_techniques)
+    assert [module.__name__ for load in loaders for module in load()] == [
+        "fairseq_lottery.heads.plugin",
+        "fairseq_lottery.heads.report",
+        "fairseq_lottery.analysis.report",
+        "fairseq_lottery.heads.report.data_sets",
+        "fairseq_lottery.heads.workflow.techniques",
+    ]
 
 
 #: of a snapshot and a checkpoint under golden/

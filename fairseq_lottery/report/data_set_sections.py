@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fairseq_lottery.extensions import load_data_set_reports
 from fairseq_lottery.records.plan import WEIGHTS
 from fairseq_lottery.report.pages import Block, Heading, Points, Text
 from fairseq_lottery.report.plots.drawings import Size
@@ -66,6 +67,8 @@ def _family(family: Family, page: Size) -> list[Block]:
     if family.first.rows == WEIGHTS:
         blocks += _transfer(family, every, page)
         blocks += _overlaps(family, page)
+    for extension in load_data_set_reports():
+        blocks += extension.data_set_section(family, page)
     return blocks
 
 

@@ -199,7 +199,8 @@ def test_what_data_sets_have_in_common_is_shown(encoders):
         "weights-transfer-best", "weights-transfer-best-percent", "weights-transfer-best-loss",
         "weights-universal-best", "weights-matching-best", "heads-matching-best",
         "weights-overlap-data-sets", "weights-overlap-data-sets-imp", "weights-transfer-published",
-        "weights-published-data-sets", "1-cola-weights-mcc-valid-best-matching",
+        "weights-published-data-sets", "heads-agreement-data-sets",
+        "heads-kappa-data-sets-heads-lowest-fine-tune", "1-cola-weights-mcc-valid-best-matching",
     } <= stems  # fmt: skip
     assert "Masks that match the full model on all 4 data sets" in text
     with open(out / "results.csv", newline="") as file:
