@@ -86,6 +86,25 @@ def test_a_mask_of_the_archive_is_trained(folder, flags):
     assert ticket.mask.sparsity == pytest.approx(0.5, abs=1e-3)
 
 
+def test_two_processes_start_from_the_archive(folder):
+    port = toy.free_port()
+    flags = ["--mask-from", folder / "roberta", "--sparsity", "0.5", "--snapshot-updates", "0"]
+    line = [folder / "bin", *MODEL, *TRAIN, "--max-update", 4, "--save-dir", "two", *flags]
+    ranks = [
+        toy.start(
+            "fairseq_cli.train",
+            [*line, *toy.sharing(port, rank), "--ddp-backend", "legacy_ddp"],
+            folder,
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        toy.wait(rank).ok()
+    ticket = load_ticket(folder / "two/ticket.safetensors")
+    assert same(read_source(folder / "two/snapshot_0.safetensors").weights, ticket.values)
+    toy.assert_pruned(read_checkpoint(folder / "two/checkpoint_last.pt"), ticket.mask)
+
+
 def test_trained_weights_start_again_from_the_archive(folder):
     """The mask of a training, the survivors' values of the archive."""
     train(folder, "tuned").ok()
