@@ -39,6 +39,7 @@ COMMANDS = {
     "analyze": "analysis.commands.analyze",
     "probe": "analysis.commands.probe",
     "connect": "analysis.commands.connect",
+    "languages": "languages.commands",
     "run": "cli.run",
     "report": "cli.report",
     "demo": "cli.demo",

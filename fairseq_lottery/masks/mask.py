@@ -206,3 +206,11 @@ def overlap(a: Mask, b: Mask) -> dict[str, tuple[float, float]]:
         chance_either += kept_a + kept_b - expected
     rows[""] = (both / max(either, 1), chance_both / max(chance_either, 1))
     return rows
+
+
+def above_chance(jaccard: float, chance: float) -> float:
+    """Return an overlap between 0 for independent masks and 1 for equal masks; it may be negative.
+
+    It is 1 for two masks that keep all weights.
+    """
+    return (jaccard - chance) / (1 - chance) if chance < 1 else 1.0

@@ -23,10 +23,12 @@ MODEL = "heads STEP FILE"
 
 
 def parsers():
-    """Return command -> parser, with the steps of ``heads``."""
+    """Return command -> parser, with the steps of ``heads`` and of ``languages``."""
     commands = dict(_choices(build_parser()))
-    heads = commands.pop("heads")
-    return {**commands, **{f"heads {step}": parser for step, parser in _choices(heads).items()}}
+    for name in ("heads", "languages"):
+        steps = _choices(commands.pop(name))
+        commands |= {f"{name} {step}": parser for step, parser in steps.items()}
+    return commands
 
 
 def _choices(parser):

@@ -36,7 +36,9 @@ def test_the_flags_of_the_tasks_are_those_of_the_options():
     assert set(LotteryConfig.__dataclass_fields__) - {"_name"} == added | stored
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/heads.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/commands.md", "docs/heads.md", "docs/languages.md"]
+)
 def test_the_lines_of_a_page_are_parsed(page):
     count = 0
     for block in blocks(page, "bash"):

@@ -20,12 +20,14 @@ class Change:
         same_signs: number of these whose sign is the same at the end; zero has no sign.
         squared_distance: sum of (end - start)².
         squared_start: sum of start².
+        squared_end: sum of end².
     """
 
     signed: int = 0
     same_signs: int = 0
     squared_distance: float = 0.0
     squared_start: float = 0.0
+    squared_end: float = 0.0
 
     @classmethod
     def of(cls, start: Array, end: Array, counted: Optional[Array] = None) -> Change:
@@ -48,6 +50,7 @@ class Change:
             same_signs=int(np.count_nonzero(np.sign(first) * np.sign(last) > 0)),
             squared_distance=float(np.square(last - first).sum()),
             squared_start=float(np.square(first).sum()),
+            squared_end=float(np.square(last).sum()),
         )
 
     def __add__(self, other: Change) -> Change:
@@ -56,6 +59,7 @@ class Change:
             self.same_signs + other.same_signs,
             self.squared_distance + other.squared_distance,
             self.squared_start + other.squared_start,
+            self.squared_end + other.squared_end,
         )
 
     @property
@@ -78,3 +82,12 @@ class Change:
         if not self.squared_start:
             return None
         return float(np.sqrt(self.squared_distance / self.squared_start))
+
+    @property
+    def cosine(self) -> Optional[float]:
+        """Cosine of the angle between start and end; None if one of them is zero."""
+        norms = float(np.sqrt(self.squared_start * self.squared_end))
+        if not norms:
+            return None
+        product = (self.squared_start + self.squared_end - self.squared_distance) / 2
+        return min(1.0, max(-1.0, product / norms))

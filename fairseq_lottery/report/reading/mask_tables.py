@@ -11,7 +11,7 @@ from typing import Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import is_plain
 from fairseq_lottery.formats import load_mask, read_source
-from fairseq_lottery.masks import Mask, overlap
+from fairseq_lottery.masks import Mask, above_chance, overlap
 from fairseq_lottery.records.cells import DENSE, mask_file
 from fairseq_lottery.report.reading.families import Family
 from fairseq_lottery.report.reading.recipe_groups import Group
@@ -34,11 +34,8 @@ class Overlap:
 
     @property
     def above_chance(self) -> float:
-        """Overlap between 0 for independent masks and 1 for equal masks, which may be negative.
-
-        It is 1 for two masks that keep all weights.
-        """
-        return (self.jaccard - self.chance) / (1 - self.chance) if self.chance < 1 else 1.0
+        """Overlap between 0 for independent masks and 1 for equal masks, which may be negative."""
+        return above_chance(self.jaccard, self.chance)
 
 
 @dataclass(frozen=True)
