@@ -42,9 +42,12 @@ def association(table: SquareTable, metadata: Metadata, seed: int = 1) -> list[d
 
     A column of words is tested by the mean similarity within groups minus that between groups, one
     of numbers by Spearman's correlation of the similarity and the distance of the numbers. All
-    tests are one-sided: languages are more similar if they have one word, or close numbers. Given
-    another column, it is the partial correlation of ranks of similarity and closeness (Smouse et
-    al. 1986).
+    tests are one-sided: languages are more similar if they have one word, or close numbers.
+
+    Given another column, it is the partial correlation of ranks of similarity and closeness (Smouse
+    et al. 1986). If the other column has words, languages with the same word are permuted. So the
+    test is exact if similarity follows the other column alone. Given numbers, all languages are
+    permuted, which is approximate.
 
     Raises:
         LotteryError: a name has no row in the metadata.
@@ -130,7 +133,7 @@ def _test(
             return correlation(ranked[orders[:, firsts], orders[:, seconds]], close)
 
     sign = 1 if kind == "group" else -1
-    tested = permutation_test(statistic, size, seed)
+    tested = permutation_test(statistic, [0] * size, seed)
     return {**row, **_result(tested, sign)}
 
 
@@ -169,10 +172,19 @@ def _partial(
             result: Array = (own - other * shared) / np.sqrt((1 - other**2) * (1 - shared**2))
         return np.where(np.isfinite(result), result, np.nan if np.isnan(own).any() else 0.0)
 
-    tested = permutation_test(statistic, len(numbers), seed)
+    # only languages of one group of the other column are exchangeable
+    are_words = isinstance(values[1][0], str)
+    labels = values[1] if are_words else [0] * len(numbers)
+    strata = [list(dict.fromkeys(labels)).index(label) for label in labels]
+    tested = permutation_test(statistic, strata, seed)
+    if tested.smallest == 1:
+        return {**row, "note": f"{given} decides {column}, so they cannot be told apart"}
     row = {**row, **_result(tested)}
+    notes = [] if are_words else ["approximate"]
     if abs(shared) >= _CONFOUNDED:
-        row["note"] = f"{column} and {given} are confounded"
+        notes.append(f"{column} and {given} are confounded")
+    if notes and "value" in row:
+        row["note"] = ", ".join(notes)
     return row
 
 

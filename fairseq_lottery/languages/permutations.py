@@ -13,8 +13,8 @@ import numpy as np
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.masks.streams import raw_bits
 
-#: up to this number of languages all permutations are used, else ``SAMPLES`` random ones
-MOST_EXACT, SAMPLES = 8, 9999
+#: up to this number of permutations all are used, else ``SAMPLES`` random ones; it is 8!
+MOST_EXACT, SAMPLES = 40320, 9999
 #: permutations whose statistics are computed at once
 _BLOCK = 512
 #: statistics that differ by less are equal
@@ -30,50 +30,60 @@ class Permuted:
         p: share of the permutations whose statistic is at least as extreme, the data included.
         smallest: the smallest p that a permutation can have: that of the most extreme one.
         count: number of permutations, the data included.
-        is_exact: whether these are all permutations.
     """
 
     value: float
     p: float
     smallest: float
     count: int
-    is_exact: bool
 
 
 @lru_cache(maxsize=8)
-def orders(size: int, seed: int) -> Array:
-    """Return permutations of ``size`` numbers, a row each: the identity first, then all others.
+def orders(strata: tuple[int, ...], seed: int) -> Array:
+    """Return permutations within strata, a row each: the identity first, then all others.
 
-    More than ``MOST_EXACT`` numbers have too many permutations; then ``SAMPLES`` random ones follow
-    the identity.
+    If there are more than ``MOST_EXACT``, ``SAMPLES`` random ones follow the identity.
+
+    Args:
+        strata: number of the stratum of each thing; all 0 to permute all of them.
     """
-    if size <= MOST_EXACT:
-        return np.array(list(itertools.permutations(range(size))), dtype=np.intp).reshape(-1, size)
-    bits = raw_bits(f"permuted-languages|{seed}|{size}", SAMPLES * size).reshape(SAMPLES, size)
-    return np.concatenate([np.arange(size)[None], np.argsort(bits, axis=1, kind="stable")])
+    size, labels = len(strata), np.array(strata)
+    groups = [np.flatnonzero(labels == one) for one in dict.fromkeys(strata)]
+    if math.prod(math.factorial(len(own)) for own in groups) <= MOST_EXACT:
+        choices = itertools.product(*(itertools.permutations(own.tolist()) for own in groups))
+        rows = np.array([list(itertools.chain(*one)) for one in choices], dtype=np.intp)
+    else:
+        bits = raw_bits(f"permuted-languages|{seed}|{size}", SAMPLES * size).reshape(SAMPLES, size)
+        drawn = [own[np.argsort(bits[:, own], axis=1, kind="stable")] for own in groups]
+        rows = np.concatenate([np.concatenate(groups)[None], np.concatenate(drawn, axis=1)])
+    permuted = np.empty_like(rows)
+    permuted[:, np.concatenate(groups)] = rows
+    return permuted
 
 
 def permutation_test(
-    statistic: Callable[[Array], Array], size: int, seed: int, two_sided: bool = False
+    statistic: Callable[[Array], Array],
+    strata: Sequence[int],
+    seed: int,
+    two_sided: bool = False,
 ) -> Permuted:
     """Return how extreme the statistic of the data is among permutations; large is extreme.
 
     Args:
         statistic: takes permutations, one in each row, and returns a number for each.
-        size: number of things that are permuted.
+        strata: see ``orders``.
         two_sided: whether values far below 0 are extreme as well.
     """
-    rows = orders(size, seed)
+    rows = orders(tuple(strata), seed)
     blocks = [rows[first : first + _BLOCK] for first in range(0, len(rows), _BLOCK)]
     values = np.concatenate([statistic(block) for block in blocks])
     value = float(values[0])
     if not math.isfinite(value):
-        return Permuted(math.nan, math.nan, math.nan, len(rows), size <= MOST_EXACT)
+        return Permuted(math.nan, math.nan, math.nan, len(rows))
     compared = np.abs(values) if two_sided else values
     extreme = int((compared >= compared[0] - _TIE).sum())
     most = int((compared >= compared.max() - _TIE).sum())
-    shares = extreme / len(rows), most / len(rows)
-    return Permuted(value, *shares, len(rows), size <= MOST_EXACT)
+    return Permuted(value, extreme / len(rows), most / len(rows), len(rows))
 
 
 def correlation(first: Array, second: Array) -> Array:
@@ -97,7 +107,8 @@ def ranks(values: Array) -> Array:
 def correlation_test(first: Array, second: Array, seed: int = 1) -> Permuted:
     """Return Spearman's rho of paired values, and a two-sided test that permutes the first."""
     a, b = ranks(first), ranks(second)
-    return permutation_test(lambda rows: correlation(a[rows], b), len(a), seed, two_sided=True)
+    strata = [0] * len(a)
+    return permutation_test(lambda rows: correlation(a[rows], b), strata, seed, two_sided=True)
 
 
 def kruskal_test(values: Array, words: Sequence[str], seed: int = 1) -> Permuted:
@@ -112,7 +123,7 @@ def kruskal_test(values: Array, words: Sequence[str], seed: int = 1) -> Permuted
         total: Array = np.sum(sums, axis=0)
         return (size - 1) * total / spread if spread and len(groups) > 1 else total * np.nan
 
-    return permutation_test(statistic, size, seed)
+    return permutation_test(statistic, [0] * size, seed)
 
 
 def holm(values: list[float]) -> list[float]:
