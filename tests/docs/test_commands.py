@@ -63,11 +63,20 @@ def test_every_file_and_folder_is_written_once():
 
 
 def test_the_configuration_of_another_task_is_planned(tmp_path):
-    (text,) = (text for text in blocks("docs/workflow.md", "yaml") if "masked_lm" in text)
-    (tmp_path / "masked.yaml").write_text(text)
-    plan = make_plan(read_configuration(tmp_path / "masked.yaml"))
+    plans = {}
+    for text in blocks("docs/workflow.md", "yaml"):
+        if text.startswith("task: "):
+            (tmp_path / "page.yaml").write_text(text)
+            plan = make_plan(read_configuration(tmp_path / "page.yaml"))
+            plans[len(plan.configuration.data_sets), plan.configuration.task.name] = plan
+    assert set(plans) == {(1, "masked_lm"), (1, "sentence_prediction"), (3, "sentence_prediction")}
+    plan = plans[1, "masked_lm"]
     assert len(plan.cells) == 3 + 3 * 2 * 3
     assert {training.task.name for training in plan.trainings} == {"masked_lm"}
+    # dense, and 7 techniques in 3 rows, with 3 seeds
+    assert len(plans[1, "sentence_prediction"].cells) == 3 * (1 + 7 * 3)
+    moved = [cell for cell in plans[3, "sentence_prediction"].cells if "transfer" in cell.technique]
+    assert len(moved) == 3 * 3
 
 
 def paste(script, sizes, where):

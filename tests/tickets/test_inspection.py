@@ -31,7 +31,7 @@ def test_a_ticket(tmp_path):
         "sha256": None,
         "pruned": 310, "prunable": PRUNABLE, "mask_digest": ticket.mask.digest(),
         "agrees": True, "dead": [], "parameters": 624 + 24 * 4 + 6 * 4 + 4 * 6,
-        "patterns": {"2:4": 4, "3:4": 18}, "negative_zeros": 0,
+        "patterns": {"2:4": 4, "3:4": 18}, "negative_zeros": 0, "pairs": {},
     }  # fmt: skip
     assert found["record"] == ticket.record
     assert len(found["matrices"]) == MATRICES

@@ -338,7 +338,7 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
 
     # each pruner refuses the options of the other
     pruning = set(refused(prune_to=0.9)) & set(refused(prune_to=0.9, pruner="set"))
-    assert pruning == {*command.DRAWING, "--sparse-decode"}
+    assert pruning == {*command.DRAWING, "--sparse-decode", "--pair-mask"}
     how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning)} - {"--prune-to"}
     assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 6
 

@@ -42,7 +42,11 @@ def batches(training):
 @pytest.mark.parametrize("seed", [-1, 1 << 31])
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(LotteryError, match=f"--data-seed {seed} is out of range"):
-        refuse_stray_flags(argparse.Namespace(sparse_decode=False, data_seed=seed, head_seed=None))
+        refuse_stray_flags(
+            argparse.Namespace(
+                sparse_decode=False, pair_mask=None, data_seed=seed, head_seed=None
+            )
+        )
 
 
 def test_it_is_absent_by_default():
