@@ -179,7 +179,7 @@ def test_subwords_may_be_given_by_path(place):
 
 def test_a_broken_download_is_continued(place):
     place.mirror.faults["MNLI.zip"] = Fault(drops=[400, 700])
-    assert place.prepare("MNLI").returncode == 0
+    assert place.prepare("MNLI", flags=("--workers", 2)).returncode == 0
     ranges = [asked for name, asked, *_ in place.mirror.requests if name == "MNLI.zip"]
     assert ranges == [None, "bytes=400-", "bytes=1100-"]
 
