@@ -72,23 +72,24 @@ def test_a_difference_within_the_deviation(compare):
 )
 def test_only_the_score_of_the_last_update_counts(compare, tmp_path, text, expected):
     (tmp_path / "log").write_text(text)
-    assert compare.score(tmp_path / "log", "accuracy") == expected
+    assert compare.score(tmp_path / "log", "accuracy", 320) == expected
 
 
 def test_a_failed_training_stops_the_table(compare, out, monkeypatch):
     (out.parent / "programs" / "fairseq-train").write_text("#!/bin/sh\nexit 1\n")
     monkeypatch.setattr("sys.argv", ["compare.py", str(out), "--seeds", "1"])
-    with pytest.raises(SystemExit, match="pos-pretrained-1.log has no score of update 320"):
+    with pytest.raises(SystemExit, match="pos-pretrained-1-320.log has no score of update 320"):
         compare.main()
 
 
 def test_fairseq_knows_the_flags(compare, out):
     options = pytest.importorskip("fairseq.options")
     row = {"task": "like", "labels": "-", "metric": "pearson"}
-    words = compare.command(out, row, "pretrained", 2)[1:]
+    words = compare.command(out, row, "pretrained", 2, 320)[1:]
     words.remove("--user-dir"), words.remove("/plugin")
     args = options.parse_args_and_arch(options.get_training_parser(), words)
     assert (args.num_classes, args.regression_target, args.seed) == (1, True, 2)
+    assert args.max_update == float(args.total_num_update) == 320
     assert args.encoder_embed_dim == 64
 
 
