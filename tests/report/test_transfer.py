@@ -27,7 +27,7 @@ from fairseq_lottery.report.reading.mask_tables import (  # noqa: E402
 from fairseq_lottery.report.statistics.transfer import (  # noqa: E402
     own_techniques,
     rows_of,
-    sparsities_of,
+    transfer_matrices,
     transfer_rows,
 )
 from fairseq_lottery.report.tables.overlap_tables import overlap_table  # noqa: E402
@@ -84,7 +84,7 @@ def test_rows_are_data_sets_and_then_controls(family):
         ("pruned before fine-tuning", "pruned-before", None),
     ]
     (view,) = views(family)
-    assert sparsities_of(family, view) == [0.5, 0.7]
+    assert list(transfer_matrices(family, view)) == [0.5, 0.7]
 
 
 def test_the_count_of_targets_as_good_as_their_own_mask(family):

@@ -12,7 +12,7 @@ from fairseq_lottery.report.plots.heat_maps import Cells, Differences, heat_maps
 from fairseq_lottery.report.reading.families import Family, View
 from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.table_words import percent
-from fairseq_lottery.report.statistics.transfer import TransferRow, sparsities_of, transfer_rows
+from fairseq_lottery.report.statistics.transfer import TransferRow, transfer_matrices
 from fairseq_lottery.report.tables.published_data_sets import as_good_as_own, published_transfers
 from fairseq_lottery.report.tables.transfer_tables import (
     AS_GOOD,
@@ -39,7 +39,7 @@ def transfer_maps(family: Family, view: View, page: Size) -> list[Drawing]:
     by_digits: dict[int, list[str]] = {}
     for name, key in view.keys.items():
         by_digits.setdefault(family.groups[name].decimals(key), []).append(name)
-    matrices = {s: transfer_rows(family, view, s) for s in sparsities_of(family, view)}
+    matrices = transfer_matrices(family, view)
     if not matrices:
         return []
     return [

@@ -64,7 +64,7 @@ class Verdict:
 
 def verdict(group: Group, key: Evaluation, technique: str, sparsity: float) -> Verdict:
     """Return the comparison of one cell of a group with its full model."""
-    cells = [cell for cell in group.tables[key] if cell[:2] == (technique, sparsity)]
+    cells = {(technique, sparsity, seed) for seed in group.seeds} & group.tables[key].keys()
     return Verdict(
         values=group.values(key, technique, sparsity),
         full=group.values(key, DENSE, 0.0),

@@ -99,9 +99,10 @@ def is_as_good(a: Verdict, b: Verdict) -> bool:
     return (-gap if a.lower_is_better else gap) >= -ROUNDING
 
 
-def sparsities_of(family: Family, view: View) -> list[float]:
-    """Return the sparsities with transferred masks."""
-    return [share for share in family.sparsities if share and transfer_rows(family, view, share)]
+def transfer_matrices(family: Family, view: View) -> dict[float, list[TransferRow]]:
+    """Return sparsity -> rows, for the sparsities with transferred masks."""
+    matrices = {share: transfer_rows(family, view, share) for share in family.sparsities if share}
+    return {share: rows for share, rows in matrices.items() if rows}
 
 
 def own_techniques(family: Family) -> list[str]:

@@ -9,7 +9,7 @@ from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.report.reading.families import Family, View
 from fairseq_lottery.report.reading.table_words import percent
 from fairseq_lottery.report.statistics.matching import Verdict, all_match
-from fairseq_lottery.report.statistics.transfer import rows_of, sparsities_of, transfer_rows
+from fairseq_lottery.report.statistics.transfer import rows_of, transfer_matrices
 from fairseq_lottery.report.tables.matching_tables import VERDICT_COLUMNS, numbers
 from fairseq_lottery.report.tables.score_tables import cell_text
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
@@ -28,8 +28,8 @@ def transfer_table(family: Family, view: View) -> Optional[Table]:
         + [MISSING]
     ]
     data = []
-    for sparsity in sparsities_of(family, view):
-        for row in transfer_rows(family, view, sparsity):
+    for sparsity, matrix in transfer_matrices(family, view).items():
+        for row in matrix:
             texts = [
                 _cell(each, most, _digits(family, view, name)) for name, each in row.targets.items()
             ]
@@ -62,22 +62,22 @@ def transfer_table(family: Family, view: View) -> Optional[Table]:
 
 def universal_table(family: Family, view: View) -> Optional[Table]:
     """Return the number of data sets that each mask matches; None without transferred masks."""
-    shares = sparsities_of(family, view)
-    rows = []
-    for masks in rows_of(family):
-        texts = []
-        for share in shares:
-            own = {row.masks.technique: row for row in transfer_rows(family, view, share)}
-            row = own.get(masks.technique)
-            texts.append(MISSING if row is None else _count(list(row.targets.values())))
-        rows.append([masks.title, *texts])
-    if not shares:
+    matrices = transfer_matrices(family, view)
+    if not matrices:
         return None
+    counts: dict[str, dict[float, str]] = {}
+    for share, matrix in matrices.items():
+        for row in matrix:
+            counts.setdefault(row.masks.title, {})[share] = _count(list(row.targets.values()))
+    titles = [masks.title for masks in rows_of(family)]
     return Table(
         slug=family.file(f"universal-{view.slug}"),
         caption=f"Data sets on which a mask matches the full model ({view.title}).",
-        header=["mask of", *(f"{percent(share)} %" for share in shares)],
-        rows=rows,
+        header=["mask of", *(f"{percent(share)} %" for share in matrices)],
+        rows=[
+            [title, *(counts.get(title, {}).get(share, MISSING) for share in matrices)]
+            for title in titles
+        ],
         notes=[
             "A mask is universal if it matches on every data set: its mean over seeds is at most"
             " one standard deviation of the full model worse than the full model's mean.",
@@ -89,19 +89,17 @@ def universal_table(family: Family, view: View) -> Optional[Table]:
 
 def universal_text(family: Family, view: View) -> str:
     """Return which masks are universal at which sparsities, as a sentence; empty without masks."""
-    shares, known, found = sparsities_of(family, view), False, []
-    for share in shares:
-        verdicts = {
-            row.masks: all_match(row.targets.values()) for row in transfer_rows(family, view, share)
-        }
-        known = known or any(each is not None for each in verdicts.values())
-        universal = [masks.title for masks, matches in verdicts.items() if matches]
+    matrices, is_known, found = transfer_matrices(family, view), False, []
+    for share, matrix in matrices.items():
+        verdicts = {row.masks.title: all_match(row.targets.values()) for row in matrix}
+        is_known = is_known or any(each is not None for each in verdicts.values())
+        universal = [title for title, matches in verdicts.items() if matches]
         found += [f"{percent(share)} %: {', '.join(universal)}"] if universal else []
-    if not shares:
+    if not matrices:
         return ""
-    if not known:
+    if not is_known:
         return "Whether a mask is universal is unknown: scores are missing, or there is one seed."
-    at = ", ".join(map(percent, shares))
+    at = ", ".join(map(percent, matrices))
     return (
         f"Masks that match the full model on all {len(view.keys)} data sets (universal), tried at"
         f" {at} %: {'; '.join(found) or 'none'}."
