@@ -53,7 +53,8 @@ def measure_drops(
     """Return a row for each language and choice.
 
     ``drop`` is how much worse the metric is: the value of the full model minus that of the pruned
-    one, and the reverse for a loss. ``relative_drop`` is divided by the value of the full model.
+    one, or the reverse for a metric of which less is better. ``relative_drop`` is divided by the
+    value of the full model.
 
     Args:
         samples: language -> its sentences.
@@ -66,7 +67,7 @@ def measure_drops(
         full = evaluate(ComponentMask(loaded.anatomy, {}))
         for (group, kind), kept in choices.items():
             value = evaluate(kept)
-            drop = value - full if metric == "loss" else full - value
+            drop = full - value if evaluate.is_larger_better else value - full
             row: dict[str, Any] = {
                 "language": language, "subset": samples[language].subset, "group": group,
                 "kind": kind, "pruned": kept.count_pruned("heads"), "heads": kept.count("heads"),

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import model_file, refuse_missing
 from fairseq_lottery.formats import read_source
+from fairseq_lottery.formats.pair_masks import is_pair_masks, load_pair_masks
 from fairseq_lottery.heads.components.anatomy import type_of
 from fairseq_lottery.heads.measures.importance import Scores
 from fairseq_lottery.heads.measures.rank_agreement import rank_agreement
@@ -28,8 +30,8 @@ def similarities(files: Mapping[str, str], kind: str = "heads") -> tuple[str, Ro
     """Return the name of the similarity in a square table, and rows of all pairs of languages.
 
     Args:
-        files: language -> ticket, checkpoint or snapshot with its mask; or language -> file of
-            scores of its importance.
+        files: language -> ticket, checkpoint or snapshot with its mask; or pair of languages ->
+            file with masks of pairs; or language -> file of scores of its importance.
         kind: kind of components whose scores are compared.
 
     Raises:
@@ -55,7 +57,7 @@ def square(names: Sequence[str], rows: Rows, measure: str) -> SquareTable:
 
 
 def _masks(files: Mapping[str, str]) -> Rows:
-    masks = {name: _mask(path) for name, path in files.items()}
+    masks = _read_masks(files)
     rows: Rows = []
     for a, b in itertools.combinations(masks, 2):
         try:
@@ -63,20 +65,30 @@ def _masks(files: Mapping[str, str]) -> Rows:
         except LotteryError as error:
             raise LotteryError(f"{files[a]} and {files[b]}: {error}") from error
         for matrix, (jaccard, chance) in overlaps.items():
-            rows.append(
-                {
-                    "language": a, "other": b, "matrix": matrix or "all", "overlap": jaccard,
-                    "chance": chance, "above_chance": above_chance(jaccard, chance),
-                }
-            )  # fmt: skip
+            values = {
+                "overlap": jaccard,
+                "chance": chance,
+                "above_chance": above_chance(jaccard, chance),
+            }
+            rows.append({"language": a, "other": b, "matrix": matrix or "all", **values})
     return rows
 
 
-def _mask(path: str) -> Mask:
-    mask = read_source(path).mask
-    if mask is None:
-        raise LotteryError(f"{path} is dense and has no mask; give a pruned model or a ticket")
-    return mask
+def _read_masks(files: Mapping[str, str]) -> dict[str, Mask]:
+    """Return the mask of each name; of a file with masks of pairs, that of the pair."""
+    refuse_missing(*map(model_file, files.values()))
+    of_pairs = {path: load_pair_masks(path) for path in files.values() if is_pair_masks(path)}
+    masks = {}
+    for name, path in files.items():
+        if path in of_pairs:
+            of_pairs[path].refuse_unknown([name], f"the masks of {path} are named by their pairs")
+            masks[name] = of_pairs[path][name]
+            continue
+        mask = read_source(path).mask
+        if mask is None:
+            raise LotteryError(f"{path} is dense and has no mask; give a pruned model or a ticket")
+        masks[name] = mask
+    return masks
 
 
 def _importance(files: Mapping[str, str], kind: str) -> Rows:

@@ -125,7 +125,7 @@ def test_the_command_on_a_trained_model(dense, tmp_path, capsys):
     more = ["--metadata", str(tmp_path / "facts.tsv"), "--out", str(tmp_path / "drops")]
     assert main([*line, *more]) == 0
     printed = capsys.readouterr().out
-    assert "share that it rises" in printed and "size: smallest p of" in printed
+    assert "how much worse it gets" in printed and "size: smallest p of" in printed
     with open(tmp_path / "drops/drops.csv") as file:
         found = list(csv.DictReader(file))
     # 2 layers: bottom and top of three kinds, and of all

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fairseq_lottery.demo.languages.language_table import table
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.languages.metadata import read_metadata
 
@@ -76,3 +77,12 @@ def test_the_language_of_a_pair_is_the_one_that_not_all_pairs_have(tmp_path):
         table.languages_of(["bb-cc", "cc-bb"])
     with pytest.raises(LotteryError, match="bb-en and en-bb have the same row of .*, bb;"):
         table.languages_of(["bb-en", "en-bb", "cc-en"])
+
+
+def test_the_table_of_the_demos_languages(tmp_path):
+    rows = table(6000)
+    path = write(tmp_path, "".join("\t".join(row) + "\n" for row in rows))
+    facts = read_metadata(path)
+    assert list(facts.columns) == rows[0][1:] and facts.languages == [row[0] for row in rows[1:]]
+    assert facts.facts("nb")["order"] == "SOV" and facts.facts("nb")["sentences"] == 3000
+    assert facts.languages_of(["en-na", "en-sb"]) == ["na", "sb"]

@@ -11,10 +11,11 @@ from small import Run
 
 from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import save_ticket
+from fairseq_lottery.formats.pair_masks import save_pair_masks
 from fairseq_lottery.heads.components.anatomy import Anatomy
 from fairseq_lottery.heads.measures.score_table import save_scores
 from fairseq_lottery.languages.similarities import similarities, square
-from fairseq_lottery.masks import overlap
+from fairseq_lottery.masks import PairMasks, overlap
 
 FACTS = "language\tfamily\tsize\naa\tx\t10\nbb\tx\t20\ncc\ty\t10\ndd\ty\t500\n"
 ANATOMY = Anatomy({f"encoder.layers.{n}.self_attn": 4 for n in range(3)} |
@@ -66,6 +67,21 @@ def test_overlap_of_masks_is_that_of_compare_above_chance(tickets):
     jaccard, chance = overlap(masks["bb"], masks["dd"])[""]
     assert table.values[1, 3] == pytest.approx((jaccard - chance) / (1 - chance))
     assert abs(table.values[np.triu_indices(4, 1)]).max() < 0.05, "random masks"
+
+
+def test_masks_of_pairs_in_one_file(tickets, tmp_path, capsys):
+    files, masks = tickets
+    path, pairs = str(tmp_path / "pairs.safetensors"), [f"en-{name}" for name in masks]
+    save_pair_masks(path, PairMasks(dict(zip(pairs, masks.values()))))
+    measure, rows = similarities(dict.fromkeys(pairs, path))
+    table = square(pairs, rows, measure)
+    assert (table.values == square(list(files), similarities(files)[1], measure).values).all()
+    line = ["languages", "similarity", *(f"{pair}={path}" for pair in pairs)]
+    (tmp_path / "facts.tsv").write_text(FACTS)
+    assert main([*line, "--metadata", str(tmp_path / "facts.tsv")]) == 0
+    assert "family:" in capsys.readouterr().out
+    assert main([*line, f"de-aa={path}"]) == 2
+    assert "de-aa" in capsys.readouterr().err
 
 
 def test_agreement_of_importance_is_spearmans(scores):

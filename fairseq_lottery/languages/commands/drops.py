@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     full = {row["language"]: row["full"] for row in rows}
     cells = [{**row, "value": row["relative_drop"]} for row in rows if "relative_drop" in row]
     lines = [f"{args.metric} of the full model", *grid(["language", args.metric], full.items())]
-    lines += ["", "share of it that is lost" if args.metric != "loss" else "share that it rises"]
+    lines += ["", "how much worse it gets, as a share of it"]
     lines += pivot("pruned heads", cells, _place, lambda row: row["language"])
     if metadata is not None:
         lines += ["", f"against {metadata.path}", *summary(tests)]
