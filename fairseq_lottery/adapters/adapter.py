@@ -201,6 +201,11 @@ class TaskAdapter:
         return f"{self.name}_lottery"
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether models of the task are encoders without a decoder."""
+        return not self.translates and tuple(self.stacks) == ("encoder",)
+
+    @property
     def record(self) -> dict[str, str]:
         """Return the entry for the task in files; the default task has none."""
         return {} if self.name == DEFAULT else {"task": self.name}

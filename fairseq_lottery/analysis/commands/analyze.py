@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,9 @@ def _figures(tables: Any, record: Any, out: Path, settings: Settings) -> list[st
     from fairseq_lottery.analysis.report.sweep_rows import sweep_of
     from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
 
-    names = choose_measures(settings) if settings.measures else record.measures
+    names: Any = record.measures
+    if settings.measures:
+        names = choose_measures(replace(settings, sieves=()))  # sieves do not change the names
     chosen = {
         command: [row for row in rows if row["measure"] in names]
         for command, rows in tables.items()
@@ -132,7 +134,8 @@ def _figures(tables: Any, record: Any, out: Path, settings: Settings) -> list[st
 
 def _print(out: Path, record: Any, figures: int) -> None:
     counts = record.counts
-    words = f", {counts['source']} source and {counts['target']} target words" if counts else ""
+    numbers = " and ".join(f"{count} {side}" for side, count in counts.items())
+    words = f", {numbers} words" if counts else ""
     print(f"{out}: {len(record.cells)} cells, against {record.against}{words}")
     for command, rows in record.rows.items():
         names = [name for name, one in record.measures.items() if one.command == command]

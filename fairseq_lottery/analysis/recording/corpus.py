@@ -14,9 +14,9 @@ from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.analysis.arrays import Array
 from fairseq_lottery.analysis.recording.encoder_input import (
     delimited_words,
-    is_encoder,
     plain_input,
     plain_tokens,
+    refuse_other_models,
 )
 from fairseq_lottery.analysis.recording.gpt2_encoder import read_gpt2_encoder
 from fairseq_lottery.analysis.recording.recording import PARTS
@@ -50,7 +50,6 @@ class Corpus:
         subwords: side -> a name of ``SUBWORDS``.
         dropped: number of sentences with a subword that spans two given words.
         padding: number of the padding token.
-        is_encoder: whether the model is an encoder without a decoder.
     """
 
     subset: str
@@ -59,9 +58,13 @@ class Corpus:
     subwords: Mapping[str, str]
     dropped: int
     padding: int
-    is_encoder: bool
     _examples: Examples
     _adapter: TaskAdapter
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the sentences are examples of an encoder without a decoder."""
+        return self._adapter.is_encoder
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -133,8 +136,8 @@ def read_corpus(
             of lines, or no sentence is left.
     """
     adapter = loaded.evaluation.adapter
-    encodes = is_encoder(adapter, loaded.source.path)
-    sides = ("source",) if encodes else tuple(PARTS)
+    refuse_other_models(adapter, loaded.source.path)
+    sides = ("source",) if adapter.is_encoder else tuple(PARTS)
     if not set(files or {}) <= set(sides):
         raise LotteryError(
             f"the task of {loaded.source.path} is {adapter.name}, which has no target sentences;"
@@ -167,7 +170,7 @@ def read_corpus(
     for number in selected.numbers:
         example: Any = selected.dataset[number]
         given = {side: lines[number].split() for side, lines in texts.items()}
-        if encodes:
+        if adapter.is_encoder:
             tokens = plain_tokens(adapter, example, padding)
             own = [symbols["source"][index] for index in tokens]
             pair = _delimited(number, own, rules["source"], given.get("source"))
@@ -202,7 +205,7 @@ def read_corpus(
             " with --source-words and --target-words",
             unknown,
         )
-    return Corpus(subset, whole, pairs, rules, dropped, padding, encodes, selected, adapter)
+    return Corpus(subset, whole, pairs, rules, dropped, padding, selected, adapter)
 
 
 def _delimited(

@@ -18,20 +18,13 @@ from fairseq_lottery.errors import LotteryError
 _TOKENS = "net_input.src_tokens"
 
 
-def is_encoder(adapter: TaskAdapter, path: object) -> bool:
-    """Return whether the models of a task are encoders without a decoder.
-
-    Raises:
-        LotteryError: they neither translate nor are such encoders.
-    """
-    if adapter.translates:
-        return False
-    if tuple(adapter.stacks) != ("encoder",):
+def refuse_other_models(adapter: TaskAdapter, path: object) -> None:
+    """Refuse models that neither translate nor are encoders without a decoder."""
+    if not adapter.translates and not adapter.is_encoder:
         raise LotteryError(
             f"the task of {path} is {adapter.name}, whose models neither translate nor are"
             " encoders; record a model of another task"
         )
-    return True
 
 
 def plain_input(adapter: TaskAdapter, batch: Mapping[str, Any], pad: int) -> dict[str, Any]:

@@ -167,9 +167,11 @@ def _linked(recording: Recording, role: str, links: Mapping[str, Sequence[Array]
     return Sieve(role, tuple(links), keys_of, is_linked=True)
 
 
-#: names of sieves, in the order of the default: of models with a decoder, and of encoders
-_WITH_DECODER = ("local", "delimiter", "diagonal", "block", "syntactic", "alignment")
-_ENCODER = ("local", "delimiter", "cls", "sep", "block", "syntactic")
+#: whether a model is an encoder without a decoder -> names of its sieves, in the order of defaults
+SIEVES_OF = {
+    False: ("local", "delimiter", "diagonal", "block", "syntactic", "alignment"),
+    True: ("local", "delimiter", "cls", "sep", "block", "syntactic"),
+}
 #: name -> function that builds the sieves of that name, and the inputs one of which it requires
 SIEVES: dict[str, tuple[Callable[[Recording, SieveSettings], list[Sieve]], tuple[str, ...]]] = {
     "local": (_local, ()),
@@ -186,11 +188,10 @@ SIEVES: dict[str, tuple[Callable[[Recording, SieveSettings], list[Sieve]], tuple
 def possible_sieves(recording: Recording, settings: SieveSettings) -> tuple[str, ...]:
     """Return the names of the sieves that a recording can have with some settings."""
     complete = {name for name, (_, inputs) in SIEVES.items() if not inputs} | {*settings.labelled}
-    if not recording.record.is_encoder:
-        return tuple(name for name in _WITH_DECODER if name in complete)
-    if any(one.max(initial=-1) > 0 for one in delimited_blocks(recording)):
+    is_encoder = recording.record.is_encoder
+    if is_encoder and any(one.max(initial=-1) > 0 for one in delimited_blocks(recording)):
         complete.add("block")
-    return tuple(name for name in _ENCODER if name in complete)
+    return tuple(name for name in SIEVES_OF[is_encoder] if name in complete)
 
 
 def build_sieves(
@@ -222,11 +223,16 @@ def build_sieves(
     return [sieve for build in builders for sieve in build(recording, settings)]
 
 
+def why_not(name: str, is_encoder: bool) -> str:
+    """Return why a model of this kind has no such sieve."""
+    kind = "a model with a decoder" if is_encoder else "an encoder without a decoder"
+    return f"the sieve {name} requires {kind}"
+
+
 def _why_impossible(recording: Recording, name: str) -> str:
     is_encoder = recording.record.is_encoder
-    if name not in (_ENCODER if is_encoder else _WITH_DECODER):
-        kind = "a model with a decoder" if is_encoder else "an encoder without a decoder"
-        return f"the sieve {name} requires {kind}, unlike the model of {recording.folder}"
+    if name not in SIEVES_OF[is_encoder]:
+        return f"{why_not(name, is_encoder)}, unlike the model of {recording.folder}"
     flags = " or ".join(f"--{one}" for one in SIEVES[name][1])
     pairs = "examples of two sentences, or " if is_encoder and name == "block" else ""
     return f"the sieve {name} requires {pairs}{flags}"

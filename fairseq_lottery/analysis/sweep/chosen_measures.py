@@ -30,8 +30,12 @@ PROBE = "probe"
 def choose_measures(
     settings: Settings,
     device: Device = Device(),  # noqa: B008 - it is frozen
+    is_encoder: bool = False,
 ) -> dict[str, Measure]:
     """Return the measures of a sweep by name.
+
+    Args:
+        is_encoder: whether the models are encoders, whose delimiters separate sentences.
 
     Raises:
         LotteryError: a name is unknown, or labels are missing.
@@ -49,7 +53,7 @@ def choose_measures(
     }
     if inputs_of(ROLES[0], settings) and not set(ROLES) & set(known):
         raise LotteryError("there are no measures of roles; leave sieves and their labels out")
-    _refuse_sieves(settings)
+    _refuse_sieves(settings, is_encoder)
     complete[CONNECT] = connect_measure(settings.subset, device)
     if tasks_of(settings):
         complete[PROBE] = Measure(
@@ -81,15 +85,18 @@ def tasks_of(settings: Settings) -> dict[str, str]:
     return {name: file for name, file in settings.labels.items() if name not in ROLE_LABELS}
 
 
-def _refuse_sieves(settings: Settings) -> None:
+def _refuse_sieves(settings: Settings, is_encoder: bool) -> None:
     """Refuse unknown sieves, and those whose labels are missing, before anything is recorded."""
-    from fairseq_lottery.analysis.roles.sieves import SIEVES
+    from fairseq_lottery.analysis.roles.sieves import SIEVES, SIEVES_OF, why_not
 
     labelled = _role_sieves(settings).settings.labelled
     for name in settings.sieves:
         if name not in SIEVES:
             raise LotteryError(f"sieve {name!r} is unknown; choose from {', '.join(SIEVES)}")
-        if SIEVES[name][1] and name not in labelled:
+        if name not in SIEVES_OF[is_encoder]:
+            raise LotteryError(f"{why_not(name, is_encoder)}; leave it out of sieves")
+        has_delimiters = is_encoder and name == "block"
+        if SIEVES[name][1] and name not in labelled and not has_delimiters:
             labels = [f"{one}=FILE" for one in SIEVES[name][1] if one in ROLE_LABELS]
             raise LotteryError(f"the sieve {name} requires labels: {' or '.join(labels)}")
 

@@ -29,6 +29,7 @@ from fairseq_lottery.analysis.sweep.tasks import Task, plan_tasks, thin
 from fairseq_lottery.analysis.sweep.work_folder import WorkFolder
 from fairseq_lottery.errors import CannotWriteError, LotteryError
 from fairseq_lottery.files import alone_in
+from fairseq_lottery.formats import read_source
 
 #: called with a task, the number of finished tasks, and the number of all
 Progress = Callable[[Task, int, int], Any]
@@ -62,14 +63,15 @@ def analyze(
         LotteryError: a measure is unknown, no cell is ``settings.against``, or nothing could be
             computed.
     """
-    chosen = choose_measures(settings, device)
+    is_encoder = bool(settings.sieves) and read_source(cells[0].file).adapter.is_encoder
+    chosen = choose_measures(settings, device, is_encoder)
     if settings.against not in {cell.technique for cell in (*cells, *others)}:
         raise LotteryError(
             f"--against {settings.against}: no such technique has a model; name one of"
             f" {', '.join(sorted({cell.technique for cell in (*cells, *others)}))}"
         )
     own = set(cells)
-    known = {**choose_measures(replace(settings, measures=()), device), **chosen}
+    known = {**choose_measures(replace(settings, measures=()), device, is_encoder), **chosen}
     tasks = [
         task
         for task in plan_tasks([*cells, *others], known, settings.against)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from fairseq_lottery.analysis.recording.corpus import read_corpus
+from fairseq_lottery.analysis.recording.encoder_input import refuse_other_models
 from fairseq_lottery.analysis.recording.recorder import record
 from fairseq_lottery.analysis.recording.recording import Recording
 from fairseq_lottery.analysis.registry import Row
@@ -64,14 +65,14 @@ class WorkFolder:
             LotteryError: it does not exist, or lacks the subset.
         """
         source = read_source(self.first.file)
-        source.adapter.refuse_unless_translating(source.path, "analyze")
+        refuse_other_models(source.adapter, source.path)
         try:
             folder = source.adapter.find_folder(source.settings.task, self.device.data).path
         except LotteryError as error:
             raise LotteryError(
                 f"the data folder of {self.first.file} is not found: {error}; give it with --data"
             ) from None
-        if not any(folder.glob(f"{self.settings.subset}.*")):
+        if not _files_of(folder, self.settings.subset):
             raise LotteryError(f"{folder} has no subset {self.settings.subset}; name another one")
         return folder
 
@@ -84,7 +85,7 @@ class WorkFolder:
     @cached_property
     def _digest(self) -> str:
         """Start of the SHA-256 of each file of the subset."""
-        files = sorted(self.data.glob(f"{self.settings.subset}.*"))
+        files = _files_of(self.data, self.settings.subset)
         return "".join(sha256_of(file)[:4] for file in files if file.suffix in (".bin", ".idx"))
 
     def _label_of(self, task: Task) -> str:
@@ -167,6 +168,11 @@ class WorkFolder:
 
     def _recording_folder(self, cell: Cell) -> Path:
         return self.path / "recordings" / self.label / cell.folder
+
+
+def _files_of(data: Path, subset: str) -> list[Path]:
+    """Return the files of a subset; ``sentence_prediction`` has a folder for each input."""
+    return sorted(data.glob(f"{subset}.*")) or sorted(data.glob(f"*/{subset}.*"))
 
 
 def _note_file(folder: Path) -> Path:

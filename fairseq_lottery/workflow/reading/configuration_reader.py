@@ -176,9 +176,9 @@ def _read_analysis(values: Values, keys: FileKeys, task: TaskAdapter) -> Optiona
     settings = keys.analyze
     if settings is None:
         return None
-    if not task.translates:
+    if not task.translates and not task.is_encoder:
         raise values.error(
-            ("analyze",), f"analyze requires a task that translates, and {task.name} does not"
+            ("analyze",), f"analyze requires a translation model or an encoder, unlike {task.name}"
         )
     labels = {
         name: str(values.read_path(("analyze", "labels", name), file))

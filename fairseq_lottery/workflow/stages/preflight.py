@@ -62,7 +62,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "generate": fairseq_options.get_generation_parser,
     }
     try:
-        _refuse_measures(question["analysis"])
+        _refuse_measures(question["analysis"], question["task"])
     except LotteryError as error:
         return {"problem": str(error), "where": ["analyze", "measures"]}
     gpus = torch.cuda.device_count()
@@ -177,10 +177,11 @@ def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) ->
         ) from error
 
 
-def _refuse_measures(settings: Optional[dict[str, Any]]) -> None:
+def _refuse_measures(settings: Optional[dict[str, Any]], task: str) -> None:
     """Raise an error for unknown measures, or if a package that measures require is missing."""
     if settings is None:
         return
+    from fairseq_lottery.adapters import adapter_of
     from fairseq_lottery.analysis.commands.analyze import REQUIRES
     from fairseq_lottery.analysis.sweep.chosen_measures import choose_measures
     from fairseq_lottery.analysis.sweep.settings import Settings
@@ -188,7 +189,7 @@ def _refuse_measures(settings: Optional[dict[str, Any]]) -> None:
     from fairseq_lottery.records.schema import parse
 
     require(*REQUIRES)
-    choose_measures(parse(Settings, settings))
+    choose_measures(parse(Settings, settings), is_encoder=adapter_of(task).is_encoder)
 
 
 def _refuse_choices(

@@ -83,6 +83,17 @@ def test_sieves_are_those_of_the_sweep(tmp_path):
         choose_measures(Settings(labels={"pos": str(tmp_path / "missing")}))
 
 
+def test_sieves_of_other_models_are_refused_before_the_recordings():
+    encoder = Settings(sieves=("local", "cls", "sep", "block"))
+    assert "sieve-bias" in choose_measures(encoder, is_encoder=True)
+    for sieves, is_encoder, problem in (
+        (("cls",), False, "cls requires an encoder without a decoder"),
+        (("diagonal",), True, "diagonal requires a model with a decoder"),
+    ):
+        with pytest.raises(LotteryError, match=problem):
+            choose_measures(Settings(sieves=sieves), is_encoder=is_encoder)
+
+
 @pytest.mark.parametrize(
     ("sieve", "labels"),
     [

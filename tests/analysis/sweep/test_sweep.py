@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 import torch
+from analysis import encoders
 from analysis.recorded import loaded, sentences
 from analysis.toymeasures import register
 from disks import small_disk
@@ -86,6 +87,28 @@ def test_rows_name_both_cells_and_have_the_values(cells, counted, tmp_path):
         "title": "toy kept", "command": "toy", "over": "weights", "low": 0.0, "high": None,
         "in_report": None,
     }  # fmt: skip
+
+
+def test_encoders_have_roles_by_their_delimiters(cells, monkeypatch, tmp_path):
+    """Their data is in folders of their inputs, and has the source side only."""
+    first, second = encoders.marked(["ab c", "a", "cab bc"]), encoders.marked(["b", "ca b", "a"])
+    task = encoders.pair_task(tmp_path / "data", first, second)
+    files = []
+
+    def load(file, data, cpu):
+        files.append(file.parent.name)
+        return encoders.loaded(task, encoders.roberta(task.source_dictionary, seed=len(files)))
+
+    monkeypatch.setattr(work_folder, "load_for_evaluation", load)
+    monkeypatch.setattr(WorkFolder, "data", tmp_path / "data")
+    measures = Settings(measures=("linear-cka", "sieve-bias", "role-changes"))
+    record, tables = analyze(cells, tmp_path / "out", measures)
+    assert record.skipped == () and set(record.counts) == {"source"} and len(files) == 4
+    roles = {row["role"] for row in tables["roles"]}
+    assert {"local", "delimiter", "cls", "sep", "block"} <= roles
+    assert {row["part"] for row in tables["similarity"]} == {"encoder"}
+    (label,) = (path.name for path in (tmp_path / "out" / "recordings").iterdir())
+    assert len(label.rpartition("-")[2]) == 4 * 6  # digests of 3 x 2 files
 
 
 def test_weights_are_measured_from_start_to_end(cells, tmp_path):

@@ -1,10 +1,12 @@
 """The key ``analyze`` of a configuration, and its stage."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from workflow.made import MASKED, Work, configure
 
+from fairseq_lottery.adapters import ADAPTERS, MASKED_LM, Stack
 from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.cli.main import build_parser
 from fairseq_lottery.errors import LotteryError
@@ -137,6 +139,10 @@ def test_an_invalid_key_is_one_sentence_with_its_line(tmp_path, key, value, word
     assert "small.yaml, line " in message and value in message and words in message
 
 
-def test_a_task_that_does_not_translate_is_refused(tmp_path):
-    with pytest.raises(LotteryError, match="masked_lm"):
+def test_a_task_of_encoders_has_the_stage_and_other_tasks_are_refused(tmp_path, monkeypatch):
+    work = made(tmp_path, {"sieves": ["cls", "block"]}, **MASKED)
+    assert build_parser().parse_args([*stage_of(work).command[3:]]).sieves == ["cls", "block"]
+    decoder = {"decoder": Stack("decoder", "max_target_positions")}
+    monkeypatch.setitem(ADAPTERS, "masked_lm", replace(MASKED_LM, stacks=decoder))
+    with pytest.raises(LotteryError, match="a translation model or an encoder, unlike masked_lm"):
         configure(tmp_path, "slt", analyze={}, **MASKED)
