@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import toy
 from forking import python
 
 pytest.importorskip("fairseq")
@@ -197,3 +198,46 @@ def test_a_second_call_makes_nothing_again(encoders):
     made = {path: path.stat().st_mtime_ns for path in encoders.rglob("*") if path.is_file()}
     prepare_encoders(encoders, 1, DOCUMENTS, EXAMPLES)
     assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+TINY = (
+    "--encoder-layers 1 --encoder-embed-dim 16 --encoder-ffn-embed-dim 16"
+    " --encoder-attention-heads 2"
+)
+TRAIN = (
+    f"--user-dir {toy.PACKAGE} --optimizer adam --lr 1e-3 --max-update 2 --num-workers 0"
+    f" --log-format simple {TINY}"
+).split()
+
+
+def test_fairseq_trains_on_pairs_of_languages(languages, tmp_path):
+    flags = (
+        "--task translation_multi_simple_epoch --langs en,na,sb --lang-pairs en-na,sb-en"
+        " --encoder-langtok tgt --criterion cross_entropy --arch transformer --max-tokens 400"
+        " --decoder-layers 1 --decoder-embed-dim 16 --decoder-ffn-embed-dim 16"
+        " --decoder-attention-heads 2"
+    ).split()
+    done = toy.call("fairseq_cli.train", [languages / "translation", *flags, *TRAIN], tmp_path).ok()
+    assert "'valid' subset" in done.out and "num_updates 2" in done.out
+
+
+def test_fairseq_fine_tunes_the_pre_trained_encoder(encoders, tmp_path):
+    model = "--arch roberta --max-positions 256"
+    pretrain = (
+        f"{model} --task masked_lm_lottery --criterion masked_lm_lottery --batch-size 8"
+        " --sample-break-mode complete_doc --tokens-per-sample 254 --save-dir pretrained"
+    ).split()
+    toy.call("fairseq_cli.train", [encoders / "pretrain", *pretrain, *TRAIN], tmp_path).ok()
+    fine = (
+        f"{model} --task sentence_prediction --criterion sentence_prediction --batch-size 8"
+        " --init-token 0 --separator-token 2 --no-save --valid-subset test"
+        " --finetune-from-model pretrained/checkpoint_last.pt"
+    ).split()
+    for name, classes, metric in (
+        ("similarity", ["1", "--regression-target", "--report-pearson-and-spearman"], "pearson"),
+        ("paraphrase", ["2", "--report-acc-and-f1"], "f1"),
+    ):
+        words = [encoders / "tasks" / name, *fine, *TRAIN, "--num-classes", *classes]
+        done = toy.call("fairseq_cli.train", words, tmp_path).ok()
+        (line,) = [line for line in done.out.splitlines() if "valid on 'test' subset" in line]
+        assert f"| {metric} " in line and "num_updates 2" in line

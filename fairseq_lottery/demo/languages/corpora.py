@@ -68,9 +68,10 @@ def examples(seed: int, sizes: Mapping[str, int]) -> Iterator[tuple[str, dict[st
     rng = Random(f"demo|entailment in languages|{seed}")
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for part, size in sizes.items():
-        count = 0
-        while count < size:
-            label = LABELS[count % len(LABELS)]
+        labels = [LABELS[number % len(LABELS)] for number in range(size)]
+        rng.shuffle(labels)
+        while labels:
+            label = labels[-1]
             pair = entailment(rng, label)
             moved = tuple(_moved(rng) for _ in pair)
             texts = {
@@ -79,7 +80,7 @@ def examples(seed: int, sizes: Mapping[str, int]) -> Iterator[tuple[str, dict[st
             }
             if seen.isdisjoint(texts.items()) and all(len(set(two)) == 2 for two in texts.values()):
                 seen.update(texts.items())
-                count += 1
+                labels.pop()
                 yield part, {code: Example(two, label) for code, two in texts.items()}
 
 
