@@ -90,7 +90,9 @@ def _transfer(family: Family, every: Sequence[View], page: Size) -> list[Block]:
 def _overlaps(family: Family, page: Size) -> list[Block]:
     blocks: list[Block] = [Heading(3, "Overlap of masks between data sets")]
     techniques = own_techniques(family)
-    overlaps = overlaps_of_data_sets(family, techniques)
+    overlaps, unlike = overlaps_of_data_sets(family, techniques)
+    if unlike:
+        blocks.append(Text(f"{unlike} pairs of masks have different prunable sets, so no overlap."))
     table = overlap_table(family, overlaps)
     if table is None:
         return [*blocks, Text("No two masks of one technique and sparsity, so no overlap.")]

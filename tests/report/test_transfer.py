@@ -10,7 +10,8 @@ from report.made_data_sets import MadeDataSets
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
 
-from fairseq_lottery.formats import load_mask  # noqa: E402
+from fairseq_lottery.formats import load_mask, save_mask  # noqa: E402
+from fairseq_lottery.masks import Mask  # noqa: E402
 from fairseq_lottery.report import gather, load, read_run, size  # noqa: E402
 from fairseq_lottery.report.plots.heat_maps import Differences, heat_maps  # noqa: E402
 from fairseq_lottery.report.plots.mask_maps import data_set_overlaps  # noqa: E402
@@ -213,8 +214,10 @@ def test_counts_are_shown_without_room_for_numbers():
 
 def test_overlaps_of_data_sets_are_those_of_numpy(family):
     assert own_techniques(family) == ["imp"]
-    overlaps = overlaps_of_data_sets(family, ["imp"])
-    assert len(overlaps) == 2 * (9 * 8 // 2), "all pairs of three data sets and three seeds"
+    overlaps, unlike = overlaps_of_data_sets(family, ["imp"])
+    assert unlike == 0 and len(overlaps) == 2 * (9 * 8 // 2), (
+        "all pairs of three data sets and three seeds"
+    )
     for pair in overlaps[::7]:
         masks = []
         for name, cell in zip(pair.data, (pair.a, pair.b)):
@@ -236,6 +239,18 @@ def test_overlaps_of_data_sets_are_those_of_numpy(family):
     assert table.rows[0][2] == f"{np.mean(between):.3f}" and len(table.data[1]) == len(overlaps)
     assert data_set_overlaps(family, "imp", overlaps, PAGE) is not None
     assert data_set_overlaps(family, "imp", [], PAGE) is None
+
+
+def test_masks_of_other_prunable_sets_are_counted(tmp_path):
+    made = MadeDataSets(tmp_path / "run", SETS, sparsities=(0.5,), seeds=(1, 2))
+    made.score(drop).masks()
+    for seed in (1, 2):
+        path = made.folder / f"{C}/seed{seed}/imp-0.5/best.mask"
+        save_mask(path, Mask({**load_mask(path), "head": torch.ones(2, 2).bool()}))
+    family = family_of(made)
+    overlaps, unlike = overlaps_of_data_sets(family, ["imp"])
+    assert (len(overlaps), unlike) == (6 + 1, 8), "of A and B; of C; of C with A and B"
+    assert {pair.data for pair in overlaps} == {(A, A), (A, B), (B, B), (C, C)}
 
 
 def test_transferred_masks_are_not_read_again(family):

@@ -89,13 +89,16 @@ def read_masks(group: Group) -> Masks:
     return Masks(densities, overlaps, missing, unlike)
 
 
-def overlaps_of_data_sets(family: Family, techniques: Sequence[str]) -> list[Overlap]:
+def overlaps_of_data_sets(family: Family, techniques: Sequence[str]) -> tuple[list[Overlap], int]:
     """Return overlaps of the masks of a technique at one sparsity, of all data sets and seeds.
+
+    Returns:
+        the overlaps, and the number of pairs without one, because their prunable sets differ.
 
     Raises:
         LotteryError: an existing file cannot be read.
     """
-    overlaps = []
+    overlaps, unlike = [], 0
     for technique in techniques:
         for sparsity in family.sparsities:
             masks: dict[tuple[str, Cell], Mask] = {}
@@ -107,7 +110,8 @@ def overlaps_of_data_sets(family: Family, techniques: Sequence[str]) -> list[Ove
             for a, b in combinations(masks, 2):
                 pair = _overlap(a[1], b[1], masks[a], masks[b])
                 overlaps += [replace(pair, data=(a[0], b[0]))] if pair is not None else []
-    return overlaps
+                unlike += pair is None
+    return overlaps, unlike
 
 
 def _cells(group: Group, sparsity: float) -> Iterable[Cell]:
