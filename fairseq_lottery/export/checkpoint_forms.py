@@ -23,7 +23,7 @@ from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
 from fairseq_lottery.formats.mask_leaks import refuse_leaking
-from fairseq_lottery.formats.pair_masks import pair_masks_from_state
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.formats.source import source_of
 from fairseq_lottery.masks import Mask, shapes_of
 from fairseq_lottery.tickets.size import rounded, without_negative_zeros
@@ -115,12 +115,11 @@ def _plain_of_pair(
 ) -> tuple[dict[str, Any], Optional[Mask]]:
     """Return the plain state of a checkpoint and its mask; of masks of pairs, those of ``pair``."""
     source = read_source(path)
-    state, stored = plain_state(source.state, path), source.lottery.get("pair_masks")
-    if not stored:
+    state, masks = plain_state(source.state, path), stored_pair_masks(source.lottery)
+    if masks is None:
         if pair:
             raise LotteryError(f"{path} has no masks of pairs of languages; leave out --pair")
         return state, source.mask
-    masks = pair_masks_from_state(stored)
     if not pair:
         raise LotteryError(
             f"{path} has masks of the pairs {', '.join(masks)}; choose one of them with --pair"

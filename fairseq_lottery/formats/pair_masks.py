@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from torch import Tensor
 
@@ -41,6 +41,12 @@ def pair_masks_from_state(state: Mapping[str, Any]) -> PairMasks:
     if {str(number) for number in pairs.values()} != set(masks):
         raise LotteryError("the stored masks of pairs are malformed: a pair has no mask")
     return PairMasks({pair: masks[str(number)] for pair, number in pairs.items()})
+
+
+def stored_pair_masks(run: Mapping[str, Any]) -> Optional[PairMasks]:
+    """Return the masks of pairs in the entries of a run in a checkpoint, or None."""
+    stored = run.get("pair_masks")
+    return pair_masks_from_state(stored) if stored else None
 
 
 def refuse_malformed_pair_masks(value: Any, name: str, size: int) -> None:

@@ -17,12 +17,13 @@ from fairseq_lottery.formats.checkpoints.checkpoint import (
     read_checkpoint,
     refuse_not_finite,
 )
-from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_update
+from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries, stored_update
 from fairseq_lottery.formats.checkpoints.cut_model import CUT
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.settings import read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import refuse_leaking, stored_mask
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.formats.ticket import refuse_other_shapes
 from fairseq_lottery.masks import shapes_of
 
@@ -109,7 +110,8 @@ def _refuse_other(
     """Refuse a checkpoint whose mask, cut or shapes differ from those of the first one."""
     both, states = f"{path} and {first_path}", (first, state)
     masks = [stored_mask(checkpoint) for checkpoint in states]
-    if masks[0] != masks[1]:
+    pairs = [stored_pair_masks(stored_entries(checkpoint)) for checkpoint in states]
+    if masks[0] != masks[1] or pairs[0] != pairs[1]:
         raise LotteryError(
             f"{both} have different masks; average checkpoints of one run after its last pruning"
             " step"

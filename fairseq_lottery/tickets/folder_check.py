@@ -17,7 +17,7 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_we
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
 from fairseq_lottery.formats.mask_leaks import count_leaks
-from fairseq_lottery.formats.pair_masks import pair_masks_from_state
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.masks import Mask, has_sparsity, read_pruner, rounds_to
 from fairseq_lottery.masks.pruners import only_shrinks
@@ -241,8 +241,8 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
 
 def _pair_problems(mask: Mask, stored: Mapping[str, Any]) -> list[str]:
     """Compare the mask with the union of the masks of pairs."""
-    state = stored.get("pair_masks")
-    if not state or pair_masks_from_state(state).union == mask:
+    pairs = stored_pair_masks(stored)
+    if pairs is None or pairs.union == mask:
         return []
     return ["its mask is not the union of its masks of pairs"]
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
 
 from fairseq_lottery.formats.mask_state import mask_of_zeros, prunable_survivors
-from fairseq_lottery.formats.pair_masks import pair_masks_from_state
-from fairseq_lottery.formats.source import Source, read_source
-from fairseq_lottery.masks import Mask, densest
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
+from fairseq_lottery.formats.source import read_source
+from fairseq_lottery.masks import densest
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.tickets.size import negative_zeros, sizes
 
 #: consecutive weights that sparse tensor cores process together
 _GROUP = 4
-
-
-def _pair_masks(source: Source) -> Mapping[str, Mask]:
-    stored = source.lottery.get("pair_masks")
-    return pair_masks_from_state(stored) if stored else {}
 
 
 def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
@@ -52,7 +46,7 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     mask = source.mask
     if mask is None:
         mask = mask_of_zeros(source.weights, lambda weight: weight != 0)
-    record = source.record or None
+    record, pairs = source.record or None, stored_pair_masks(source.lottery)
     pattern = Pattern.parse(str((record or {}).get("scope")))
     group = pattern.group if pattern else _GROUP
     matrices = {}
@@ -84,6 +78,6 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         "patterns": dict(Counter(row["pattern"] for row in matrices.values() if row["pattern"])),
         "negative_zeros": negative_zeros(source.weights, source.mask),
         "record": record,
-        "pairs": {pair: one.sparsity for pair, one in _pair_masks(source).items()},
+        "pairs": {pair: one.sparsity for pair, one in (pairs or {}).items()},
         **sizes(path, source.weights, mask),
     }

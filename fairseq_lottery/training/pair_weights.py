@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries
-from fairseq_lottery.formats.pair_masks import pair_masks_from_state
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.masks import PairMasks
 from fairseq_lottery.training.optimizers import zero_pruned_, zero_pruned_parameters
 
@@ -78,15 +78,13 @@ def masks_of_loaded(task_state: Mapping[str, Any], adapter: TaskAdapter) -> Opti
     Raises:
         LotteryError: the task does not translate several pairs, or the masks are malformed.
     """
-    stored = stored_entries({"task_state": task_state}).get("pair_masks")
-    if not stored:
-        return None
-    if adapter.pairs is None:
+    masks = stored_pair_masks(stored_entries({"task_state": task_state}))
+    if masks is not None and adapter.pairs is None:
         raise LotteryError(
             "the model has masks of pairs of languages; use --task"
             " translation_multi_simple_epoch_lottery"
         )
-    return pair_masks_from_state(stored)
+    return masks
 
 
 def keep_translated_pair(models: Iterable[Any], cfg: Any) -> None:

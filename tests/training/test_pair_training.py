@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 import toy
 from languages import DATA, DECODING, SAMPLING, Runs
 
@@ -68,8 +69,9 @@ def weights_of(runs, *parts):
 
 def moments_of(runs, *parts):
     optimizer = read_checkpoint(runs.path(*parts))["last_optimizer_state"]
-    names = optimizer["lottery"]["names"]
-    return {name: optimizer["state"][n]["exp_avg"] for n, name in enumerate(names)}
+    names = dict(enumerate(optimizer["lottery"]["names"]))
+    # 0.12.2's untrained copies of weights have no state
+    return {names[number]: state["exp_avg"] for number, state in optimizer["state"].items()}
 
 
 def test_the_ticket_has_the_union(runs):
@@ -90,6 +92,22 @@ def test_weights_that_no_pair_keeps_are_zero(runs):
     assert inspect_file(runs.path("pairs", LAST))["pairs"] == {
         pair: mask.sparsity for pair, mask in masks.items()
     }
+
+
+def test_an_average_keeps_the_masks_of_one_run_only(runs, capsys):
+    best, last = (runs.path("pairs", name) for name in ("checkpoint_best.pt", LAST))
+    line = ["average", last, best, "--overwrite", "--out", runs.path("average.pt")]
+    assert main(line) == 0
+    assert set(inspect_file(runs.path("average.pt"))["pairs"]) == set(
+        load_pair_masks(masks_of(runs))
+    )
+    state = read_checkpoint(last)
+    stored = state["task_state"]["lottery"]["pair_masks"]
+    stored["pairs"]["en-de"] = stored["pairs"]["en-fr"]
+    stored["pairs"]["fr-en"] = 3 - stored["pairs"]["en-fr"] - stored["pairs"]["de-en"]
+    torch.save(state, runs.path("other.pt"))
+    assert main([*line[:2], runs.path("other.pt"), *line[3:]]) == 2
+    assert "have different masks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats.pair_masks import load_pair_masks, pair_masks_from_state
+from fairseq_lottery.formats.pair_masks import load_pair_masks, stored_pair_masks
 from fairseq_lottery.masks import Mask, PairMasks
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
@@ -28,8 +28,7 @@ def find_pair_masks(
         LotteryError: the masks are not those of the checkpoint, do not fit the mask of the run, or
             cannot be enforced with these flags.
     """
-    stored = restored.state.get("pair_masks") if restored is not None else None
-    masks = pair_masks_from_state(stored) if stored else None
+    masks = stored_pair_masks(restored.state) if restored is not None else None
     path = cfg.pair_masks
     # a resumed run has its masks in the checkpoint, as it has its ticket
     if path and not (masks is not None and not Path(path).is_file()):
