@@ -52,17 +52,18 @@ def _check_data_set(
         command = configuration.prepare or "fairseq-preprocess"
         raise error(("data",), f"the data folder {data} {problem}; run {command} first")
     valid = configuration.train.get("--valid-subset")
-    subsets: list[tuple[str, Key]] = [
-        (subset, ("train",) if valid else ("data",)) for subset in (valid or "valid").split(",")
+    subsets: list[tuple[tuple[str, ...], Key]] = [
+        ((subset,), ("train",) if valid else ("data",)) for subset in (valid or "valid").split(",")
     ]
     has_key = "evaluate" in configuration.source.values
     for number, evaluation in enumerate(configuration.translations):
         key: Key = ("evaluate", number, "subset") if has_key else ("data",)
-        subsets.append((evaluation.files, key))
-    for subset, key in subsets:
-        if not any(path.name.startswith(f"{subset}.") for path in files):
-            raise error(key, f"the data folder {data} has no {subset}.*.bin; give"
-                        f" fairseq-preprocess --{subset}pref")  # fmt: skip
+        subsets.append((evaluation.file_stems, key))
+    for stems, key in subsets:
+        starts = tuple(f"{stem}." for stem in stems)
+        if not any(path.name.startswith(starts) for path in files):
+            raise error(key, f"the data folder {data} has no {stems[0]}.*.bin; give"
+                        f" fairseq-preprocess --{stems[0].partition('.')[0]}pref")  # fmt: skip
     for (*_, references), key in configuration.test_sets.items():
         if not references.is_file():
             advice = f"; run {configuration.prepare} first" if configuration.prepare else ""

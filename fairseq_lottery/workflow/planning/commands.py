@@ -303,7 +303,7 @@ class _Writer:
             facts={
                 "settings": {
                     "flags": self.configuration.generate.words(),
-                    "sentences": self.digests(evaluation.files),
+                    "sentences": self.digests(*evaluation.file_stems),
                 }
             },
         )
@@ -322,18 +322,23 @@ class _Writer:
             {**self.digests(settings.subset), **labels},
         )
 
-    def digests(self, subset: str) -> dict[str, Optional[str]]:
-        """Return the SHA-256 of each file of a test set."""
-        if subset not in self.sentences:
+    def digests(self, *stems: str) -> dict[str, Optional[str]]:
+        """Return the SHA-256 of each file of a test set.
+
+        Args:
+            stems: starts of the names of its files; a dot follows them.
+        """
+        key = " ".join(stems)
+        if key not in self.sentences:
             data, kinds = self.configuration.data, (".bin", ".idx", ".label")
             folders = [data / folder for folder in self.configuration.task.folders]
-            files = [path for folder in folders for path in sorted(folder.glob(f"{subset}.*"))]
-            self.sentences[subset] = {
+            files = [p for f in folders for stem in stems for p in sorted(f.glob(f"{stem}.*"))]
+            self.sentences[key] = {
                 path.relative_to(data).as_posix(): _digest(path)
                 for path in files
                 if path.suffix in kinds
             }
-        return self.sentences[subset]
+        return self.sentences[key]
 
     def lottery(self, *words: object) -> tuple[str, ...]:
         return self.module("fairseq_lottery.cli.main", *words)

@@ -70,12 +70,18 @@ class Translation(Evaluation):
     def settings(self) -> dict[str, Any]:
         """Settings of the evaluation in its rows; the subset names the pair of languages."""
         settings = {n: value for n, value in super().settings.items() if n != "pair"}
-        return {**settings, "subset": self.files}
+        return {**settings, "subset": self.file_stems[0]}
 
     @property
-    def files(self) -> str:
-        """Start of the names of the test set's files, which ends before a dot."""
-        return f"{self.subset}.{self.pair}" if self.pair else self.subset
+    def file_stems(self) -> tuple[str, ...]:
+        """Starts of the names of the test set's files, of which one exists; a dot follows them.
+
+        fairseq reads the files of a pair in both directions.
+        """
+        if self.pair is None:
+            return (self.subset,)
+        source, target = self.pair.split("-")
+        return f"{self.subset}.{source}-{target}", f"{self.subset}.{target}-{source}"
 
     @property
     def pair_words(self) -> list[str]:

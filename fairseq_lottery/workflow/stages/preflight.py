@@ -152,10 +152,14 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 def _model(args: Any, task: str) -> Any:
     """Build the model as fairseq does, without a mask."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.tasks import TASK_REGISTRY
+
+    from fairseq_lottery.training.task_mixin import LotteryTask
+    from fairseq_lottery.workflow.stages.test_set import set_up
 
     cfg = convert_namespace_to_omegaconf(args)
-    return TASK_REGISTRY[task].setup_task(cfg.task).build_model(cfg.model)
+    built = set_up(task, cfg.task)
+    more = {"from_checkpoint": True} if isinstance(built, LotteryTask) else {}
+    return built.build_model(cfg.model, **more)
 
 
 def _refuse_unfit(args: Any, task: str, positions: Any, test: dict[str, Any]) -> None:
