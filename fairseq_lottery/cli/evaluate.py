@@ -13,8 +13,8 @@ REQUIRES = ("torch", "numpy", "safetensors", "fairseq")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``evaluate``."""
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="checkpoint or compact file; for translation,"
-        " also a ticket or snapshot")  # fmt: skip
+    add("models", nargs="+", metavar="MODEL", help="checkpoint or compact file; for the task"
+        " translation, also a ticket or snapshot")  # fmt: skip
     add("--data", metavar="FOLDER", help="data folder (that of the training)")
     add("--subset", default="valid", help="subset of the data (valid)")
     add("--metric", nargs="+", default=[], metavar="NAME", dest="metrics", help="metrics of the"

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
         masks = load_pair_masks(args.masks[0])
     else:
         raise LotteryError(
-            f"{args.masks[0]} is not PAIRS=FILE, for instance en-de,en-nl=t.safetensors"
+            f"{args.masks[0]} names no pairs; give PAIRS=FILE, for instance"
+            " en-de,en-nl=t.safetensors, or one file of pair-masks without --out"
         )
     if args.out:
         if not args.out.endswith(".safetensors"):
@@ -74,7 +75,8 @@ def _join(arguments: list[str]) -> "PairMasks":
         pairs, equals, path = argument.partition("=")
         if not equals or not pairs or not path:
             raise LotteryError(
-                f"{argument} is not PAIRS=FILE, for instance en-de,en-nl=t.safetensors"
+                f"{argument} names no pairs; give PAIRS=FILE, for instance"
+                " en-de,en-nl=t.safetensors"
             )
         mask = read_source(path).mask
         if mask is None:

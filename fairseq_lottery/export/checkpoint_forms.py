@@ -86,7 +86,7 @@ def export(
         form = "checkpoint" if suffix == ".pt" else kind or "compact model"
         raise LotteryError(f"--out {out} will be a {form}; give a name that ends in {suffix}")
     if pair and kind is not None:
-        raise LotteryError(f"{path} is a {kind}, but --pair requires a checkpoint; leave it out")
+        raise LotteryError(f"{path} is a {kind}, but --pair requires a checkpoint; omit it")
     if is_model and to != "compact":
         state = load_model(path)[0] if kind else _plain_of_pair(path, pair)[0]
         state = whole_state(state, path)
@@ -118,7 +118,7 @@ def _plain_of_pair(
     state, masks = plain_state(source.state, path), stored_pair_masks(source.lottery)
     if masks is None:
         if pair:
-            raise LotteryError(f"{path} has no masks of pairs of languages; leave out --pair")
+            raise LotteryError(f"{path} has no masks of pairs of languages; omit --pair")
         return state, source.mask
     if not pair:
         raise LotteryError(

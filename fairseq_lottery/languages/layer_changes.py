@@ -54,7 +54,10 @@ def layer_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], gro
     if not names or set(names) != others:
         example = sorted(set(names) ^ others)
         reason = f"only one of them has {example[0]}" if example else "they have no layers"
-        raise LotteryError(f"the layers of the two models do not pair: {reason}")
+        raise LotteryError(
+            f"the two models have different layers: {reason}; give two checkpoints of one"
+            " architecture"
+        )
     rows: Rows = []
     kinds = [kind for kind in (*ATTENTIONS, *FFNS) if kind in set(map(group_of, names))]
     for kind in (*kinds, ALL):

@@ -104,7 +104,7 @@ PRUNABLE = Axis(
         "no-embeddings": "all but embeddings and the output projection",
         "attention": "the projections of attention",
         "ffn": "the matrices of feed-forward layers",
-        "layers": "both of these: 72 in a base model of BERT or RoBERTa",
+        "layers": "those of attention and of feed-forward layers; RoBERTa base has 72",
     },
 )
 RESET = Axis(

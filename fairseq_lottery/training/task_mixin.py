@@ -99,7 +99,7 @@ class LotteryTask:
             if seed is not None:
                 raise LotteryError(
                     f"--head-seed {seed} initialises the head of a task, but {self.adapter.name}"
-                    " has none; leave it out"
+                    " has none; omit it"
                 )
             return
         if seed is None:

@@ -76,6 +76,7 @@ def _row(action, parser, command):
         if one.flag_in(place) in flags:
             return _option_row(one, place)
     value = "" if action.nargs == 0 else action.metavar or action.dest.upper()
+    value = " ".join(value) if isinstance(value, tuple) else value
     value = "NAME" if action.choices and not action.metavar else value
     shown = ", ".join(f"`{f'{flag} {value}'.strip()}`" for flag in flags or [""])
     meaning = re.sub(r" \(default: [^)]*\)$", "", action.help or "")

@@ -297,7 +297,7 @@ def test_refusals_of_commands(runs, capsys, tmp_path):
             ["heads", "importance", path, "--out", out],
             "write the model of one pair with fairseq-lot",
         ),
-        (["pair-masks", "en-de=", "--out", out], "en-de= is not PAIRS=FILE"),
+        (["pair-masks", "en-de=", "--out", out], "en-de= names no pairs; give PAIRS=FILE"),
         (["pair-masks", f"en-de={runs.path('dense', LAST)}"], "is dense and has no mask"),
         (["pair-masks", f"en-de,en-de={ticket(runs, 1)}"], "the pair en-de is given twice"),
         (["pair-masks", f"en-de={ticket(runs, 1)}", "--out", out], "must end in .safetensors"),

@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     add = added["similarity"].add_argument
     add("files", nargs="*", metavar="LANGUAGE=FILE", help="ticket or checkpoint whose mask is that"
-        " of the language, or scores of heads importance on its data")  # fmt: skip
+        " of the language, or scores of heads importance on its data; required without"
+        " --table")  # fmt: skip
     add("--table", metavar="FILE", help="square table of similarities, instead of files")
     add("--kind", default="heads", help="kind of scores: heads, units or blocks")
 
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                  " each stack (bottom, middle, top), or each layer")  # fmt: skip
     for step in added.values():
         step.add_argument("--seed", type=int, default=1, help="seed of random permutations, which"
-                          " tests of more than 8 languages use (1)")  # fmt: skip
+                          " tests of more than 8 languages or groups use (1)")  # fmt: skip
         step.add_argument("--out", type=Path, metavar="DIR", help="folder for all tables, as CSV,"
                           " and their record")  # fmt: skip
         step.add_argument("--overwrite", action="store_true", help="replace the folder if it has"

@@ -49,7 +49,7 @@ def find_pair_masks(
             f" has {kept}; start from a ticket of fairseq-lottery ticket --mask-file {path}"
         )
     if cfg.prune_to is not None:
-        raise LotteryError("--prune-to cannot change masks of pairs; leave it out")
+        raise LotteryError("--prune-to cannot change masks of pairs; omit it")
     distributed = training.distributed_training
     backend = str(distributed.ddp_backend)
     if int(distributed.distributed_world_size) > 1 and backend not in _BACKENDS:

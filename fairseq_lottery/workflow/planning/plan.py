@@ -159,13 +159,14 @@ def _vocabulary(
         if data_set is None:
             names = ", ".join(c.data_name for c in whole.data_sets)
             raise LotteryError(f"data set {data!r} is unknown; choose one of {names}")
+        where = f" of data set {data}" if data else ""
         found = next((r for r in data_set.requests if r.name == name and seed in r.seeds), None)
         if found is None:
-            raise LotteryError(
-                f"the techniques of data set {data} lack {name} with seed {seed}; add it"
-            )
+            raise LotteryError(f"techniques{where} lacks {name} with seed {seed}; add it")
         if found.technique.takes_others:
-            raise LotteryError(f"{name} of {data} takes masks itself; name another technique")
+            raise LotteryError(
+                f"{name}{where} takes its masks from another technique; set masks to imp or slt"
+            )
         inner = _vocabulary(whole, data_set, found, seed)
         return found.technique.plan(inner, **found.options)
 

@@ -192,12 +192,18 @@ def test_cells_are_selected_by_data_set(tmp_path):
             {"techniques": ["imp", {"transfer": {"source": ["three"]}}]},
             "data set 'three' is unknown; choose one of one, two",
         ),
-        ({"techniques": [{"transfer": {"source": ["one"]}}]}, "lack imp with seed 1; add it"),
+        (
+            {"techniques": [{"transfer": {"source": ["one"]}}]},
+            "techniques of data set one lacks imp with seed 1; add it",
+        ),
         (
             {"techniques": ["imp", {"transfer": {"sparsities": [0.7], "rounds": [0.7]}}]},
             "imp of one has no mask of sparsity 0.7; add the row there",
         ),
-        ({"techniques": ["imp", {"transfer": {"masks": "transfer-one"}}]}, "takes masks itself"),
+        (
+            {"techniques": ["imp", {"transfer": {"masks": "transfer-one"}}]},
+            "takes its masks from another technique",
+        ),
         ({"techniques": [{"noise": {"scale": [0]}}]}, "a number above 0"),
         ({"techniques": [{"imp": {"of": "all"}}]}, "of: 'all' is unknown"),
         ({"techniques": ["pruned-before"], "pretrained": None}, "write pretrained: FILE"),
