@@ -44,19 +44,17 @@ def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _harmless_texts() -> set[str]:
-    """Return the names of settings that are declared as texts: paths, patterns and names.
+    """Return the names of settings that are declared as texts only: paths, patterns and names.
 
-    fairseq never evaluates them. The model's section holds the complete command line of a training,
-    so all sections are included, and those of tokenizers and subwords.
+    fairseq never evaluates them. It may evaluate a setting that is a text in one section and has
+    another type in another one, such as ``left_pad_source``. The model's section holds the complete
+    command line of a training, so all sections are included, and those of tokenizers and subwords.
     """
     sections: list[Any] = [cfg for cfg in vars(FairseqConfig()).values() if is_dataclass(cfg)]
     tasks = [task for name in ADAPTERS for task in (name, f"{name}_lottery")]
     sections += [TASK_DATACLASS_REGISTRY[task] for task in tasks if task in TASK_DATACLASS_REGISTRY]
     for name in ("tokenizer", "bpe"):
         sections += [cfg for cfg in REGISTRIES[name]["dataclass_registry"].values() if cfg]
-    return {
-        field.name
-        for section in (*sections, LotteryConfig)
-        for field in fields(section)
-        if "str" in str(field.type)
-    }
+    declared = [field for section in (*sections, LotteryConfig) for field in fields(section)]
+    texts = {field.name for field in declared if "str" in str(field.type)}
+    return texts - {field.name for field in declared if "str" not in str(field.type)}

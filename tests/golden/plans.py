@@ -7,9 +7,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def configurations():
-    """Every configuration whose plan is held, by its path in the checkout."""
+    """Every configuration whose plan is held, by its path in the checkout.
+
+    A plan from pre-trained weights depends on their content, which the checkout does not have.
+    """
     paths = [*ROOT.glob("examples/*/*.yaml"), *ROOT.glob("tests/golden/plans/*.yaml")]
-    return {path.relative_to(ROOT).as_posix(): path for path in sorted(paths)}
+    held = [path for path in sorted(paths) if "\npretrained:" not in path.read_text()]
+    return {path.relative_to(ROOT).as_posix(): path for path in held}
 
 
 def plan_of(path):

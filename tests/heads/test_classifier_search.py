@@ -211,7 +211,7 @@ def test_examples_without_labels_are_refused(runs, tmp_path):
     for file in (data / "label").glob("test.*"):
         file.unlink()
     loaded = load_heads(runs.path("seed1/checkpoint_last.pt"), str(data))
-    with pytest.raises(LotteryError, match="have no labels; give another --subset"):
+    with pytest.raises(LotteryError, match="have no labels; give a --subset with labels"):
         Evaluator(loaded, Sample("test"), "accuracy")(ComponentMask(loaded.anatomy, {}))
 
 

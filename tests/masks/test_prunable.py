@@ -50,11 +50,12 @@ def test_every_kind_of_matrix_has_its_group():
         ("no-embeddings", set(GROUPS) - {"embedding", "output"}),
         ("attention", {"enc_self", "dec_self", "enc_dec"}),
         ("ffn", {"enc_ffn", "dec_ffn"}),
+        ("layers", {"enc_self", "dec_self", "enc_dec", "enc_ffn", "dec_ffn"}),
     ],
 )
 def test_named_sets(prunable, groups):
     assert names(prunable) == {name for name, group in KINDS.items() if group in groups}
-    assert prunable in PRUNABLE_SETS and len(PRUNABLE_SETS) == 4
+    assert prunable in PRUNABLE_SETS and len(PRUNABLE_SETS) == 5
 
 
 def test_only_the_padding_row_of_embeddings_is_protected():

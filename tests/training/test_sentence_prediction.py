@@ -309,4 +309,4 @@ def test_a_mask_of_another_encoder_is_refused_in_one_sentence(runs):
     flags = ["--encoder-ffn-embed-dim", 48, "--ticket", "ticket.safetensors"]
     done = runs.train("two", "other-shape", *flags)
     assert done.code == 2
-    assert "fc1.bias has shape (64,) in the ticket and (48,) in the model" in done.out
+    assert "the ticket has 64 FFN units per encoder layer, but the model has 48" in done.out

@@ -12,7 +12,10 @@ from workflow.made import MASKED, TRAIN, Work, configure, plan_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.records.plan import read_plan
-from fairseq_lottery.workflow.planning.plan import choose_cells
+from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
+
+ROOT = Path(__file__).resolve().parents[3]
 
 SETS = [
     {"name": "one", "data": "data/one"},
@@ -230,3 +233,10 @@ def test_one_set_is_planned_as_before(tmp_path):
     alone = plan_of(tmp_path, "slt", **keys)
     assert [cell.name for cell in alone.cells] == ["dense@0#1", "slt@0.5#1"]
     assert all("data" not in run.content for run in alone.trainings)
+
+
+def test_the_example_shares_what_is_equal(tmp_path):
+    """Five tasks and masked words, three seeds: 63 trainings each, of 191 without sharing."""
+    plan = make_plan(read_configuration(ROOT / "examples/encoders/transfer.yaml", tmp_path))
+    assert (len(plan.cells), plan.trained, plan.unshared) == (207, 3 * 63, 3 * 191)
+    assert len({t.data for t in plan.trainings}) == 6

@@ -179,7 +179,7 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
         "weights": [], "adopt": [], "scores": ["magnitude"], "scheduled": [],
         "at_once": [], "component_choices": [], "analysis": None,
         "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
-        "tests": [],
+        "tests": [], "pretrained": None,
     })  # fmt: skip
     assert found["parameters"] >= 22_529 and found["notes"] == []
 
