@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
-from fairseq_lottery.workflow.trainings.training import Draw, Training, Weights
+from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 
@@ -39,9 +39,11 @@ def masked_runs(
         yield row, runs[round(row, 6)]
 
 
-def under_mask_of(v: Vocabulary, run: Training, back: Weights, **axes: Any) -> Draw:
-    """Describe a ticket with the mask of ``run`` and the weights ``back``."""
-    return v.ticket(run, back=back, takes_mask=True, **axes)
+def _train_masks(v: Vocabulary, runs: Iterator[tuple[float, Training]], **axes: Any) -> Cells:
+    """Train the masks of other trainings from this data set's start weights."""
+    for sparsity, run in runs:
+        start = v.dense.at(v.rewind_at(sparsity))
+        yield sparsity, v.train(v.ticket(run, back=start, takes_mask=True, **axes))
 
 
 @technique("transfer", "mask of", takes_others=True, option_of_data_sets="source")
@@ -50,36 +52,26 @@ def transferred_mask(v: Vocabulary, source: str = "", masks: str = "imp") -> Cel
 
     The workflow plans it once for each data set in ``source``, by default for all of them.
     """
-    for sparsity, run in masked_runs(v, masks, source):
-        if source == v.dense.data:
-            yield sparsity, run
-        else:
-            start = v.dense.at(v.rewind_at(sparsity))
-            yield sparsity, v.train(under_mask_of(v, run, start))
+    runs = masked_runs(v, masks, source)
+    return runs if source == v.dense.data else _train_masks(v, runs)
 
 
 @technique("shuffled-layers", "shuffled layers", takes_others=True)
 def shuffled_layers(v: Vocabulary, masks: str = "imp") -> Cells:
     """Train masks from start weights whose layers are permuted (Chen et al. 2020, table 2)."""
-    yield from _reset(v, masks, reset="shuffle-layers")
+    return _train_masks(v, masked_runs(v, masks), reset="shuffle-layers")
 
 
 @technique("fresh-weights", "fresh weights", takes_others=True)
 def fresh_weights(v: Vocabulary, masks: str = "imp") -> Cells:
     """Train masks from new weights of the model's own initialiser (Chen et al. 2020, table 2)."""
-    yield from _reset(v, masks, reset="random")
+    return _train_masks(v, masked_runs(v, masks), reset="random")
 
 
 @technique("noise", "noise", takes_others=True)
 def noisy_weights(v: Vocabulary, scale: float = 0.1, masks: str = "imp") -> Cells:
     """Train masks from start weights plus noise of ``scale`` times their standard deviation."""
-    yield from _reset(v, masks, reset="noise", noise_scale=scale)
-
-
-def _reset(v: Vocabulary, masks: str, **axes: Any) -> Cells:
-    for sparsity, run in masked_runs(v, masks):
-        start = v.dense.at(v.rewind_at(sparsity))
-        yield sparsity, v.train(under_mask_of(v, run, start, **axes))
+    return _train_masks(v, masked_runs(v, masks), reset="noise", noise_scale=scale)
 
 
 @technique("pruned-before", "pruned before fine-tuning")
