@@ -64,17 +64,18 @@ def make_once(out: Path, folder: str, module: str, *words: object) -> None:
     os.replace(out / half, out / folder)
 
 
-def make_encoder_data(out: Path, vocabulary: int, *texts: str) -> None:
+def make_encoder_data(out: Path, model: str, vocabulary: int, *texts: str) -> None:
     """Segment text, and create the folders ``pretrain`` and ``tasks``, with one dictionary.
 
     Args:
+        model: how subwords are learned, ``unigram`` or ``bpe``.
         vocabulary: number of subwords.
         texts: patterns of other texts to segment.
     """
     make_once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
               "--train", "pretrain/train.txt",
               "--texts", "pretrain/*.txt", "tasks/*/*.input?", *texts,
-              "--vocabulary", vocabulary, "--dictionary")  # fmt: skip
+              "--model", model, "--vocabulary", vocabulary, "--dictionary")  # fmt: skip
     make_once(out, "pretrain", "fairseq_cli.preprocess", "--only-source",
               "--srcdict", "subwords/dict.txt", "--trainpref", "subwords/pretrain/train.txt",
               "--validpref", "subwords/pretrain/valid.txt")  # fmt: skip

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", default=TRAIN, metavar="FILE")
     parser.add_argument("--texts", nargs="+", default=TEXTS, metavar="PATTERN")
     parser.add_argument("--vocabulary", type=int, required=True)
+    parser.add_argument("--model", choices=("unigram", "bpe"), default="unigram")
     parser.add_argument("--dictionary", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -25,6 +26,7 @@ def main() -> None:
     sentencepiece.SentencePieceTrainer.train(
         input=[str(args.text / name) for name in args.train],
         model_prefix=str(args.out / "spm"),
+        model_type=args.model,
         vocab_size=args.vocabulary,
         character_coverage=1.0,
         num_threads=1,

@@ -10,7 +10,8 @@ from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folde
 #: documents to pre-train on, and examples of each task
 DOCUMENTS = {"valid": 500, "train": 24000}
 EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
-VOCABULARY = 400
+#: BPE has almost all words as one symbol, so that fine-tuning can compare the words of two sentences
+SUBWORDS, VOCABULARY = "bpe", 600
 
 
 def prepare(
@@ -33,4 +34,4 @@ def prepare(
     open_folder(out, f"encoders, seed {seed}")
     make_once(out, "text", "fairseq_lottery.demo.encoders.text_stage", "--seed", seed,
               "--documents", *words_of(documents), "--examples", *words_of(examples))  # fmt: skip
-    make_encoder_data(out, VOCABULARY)
+    make_encoder_data(out, SUBWORDS, VOCABULARY)

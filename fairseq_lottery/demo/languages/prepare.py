@@ -11,7 +11,7 @@ from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folde
 SENTENCES = {"test": 200, "valid": 100, "train": 6000}
 DOCUMENTS = {"valid": 500, "train": 20000}
 EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
-VOCABULARY = 1500
+SUBWORDS, VOCABULARY = "unigram", 1500
 
 
 def prepare(
@@ -37,6 +37,6 @@ def prepare(
     make_once(out, "text", "fairseq_lottery.demo.languages.text_stage", "--seed", seed,
               "--sentences", *words_of(sentences), "--documents", *words_of(documents),
               "--examples", *words_of(examples))  # fmt: skip
-    make_encoder_data(out, VOCABULARY, "parallel/*")
+    make_encoder_data(out, SUBWORDS, VOCABULARY, "parallel/*")
     make_once(out, "translation", "fairseq_lottery.demo.languages.pair_stage",
               "--subwords", "subwords")  # fmt: skip
