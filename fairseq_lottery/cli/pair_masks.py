@@ -1,7 +1,8 @@
 """Join masks of pairs of languages in one file, for a multilingual model.
 
 Each pair is trained and translated under its own mask, and all share their weights. A family of
-pairs may share a mask. Without --out, the masks of a file are compared only.
+pairs may share a mask. With --sparsity, each mask is drawn from the weights of its file. Without
+--out, the masks of a file are compared only.
 """
 
 import argparse
@@ -10,13 +11,19 @@ from typing import TYPE_CHECKING
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import DRAW, Prunable, Ranking, Seed, add_flags, options, values
+from fairseq_lottery.options.nm_pattern import Pattern
 
 if TYPE_CHECKING:
-    from fairseq_lottery.masks import PairMasks
+    from fairseq_lottery.masks import Mask, PairMasks
 
 EXAMPLE = """fairseq-lottery pair-masks --out masks.safetensors en-de=en-de.safetensors \\
       en-fr=en-fr.safetensors de-en,fr-en=to-en.safetensors
+  fairseq-lottery pair-masks --sparsity 0.3 --out drawn.safetensors \\
+      en-de=en-de/checkpoint_last.pt en-fr=en-fr/checkpoint_last.pt
   fairseq-lottery pair-masks masks.safetensors"""
+#: options of draws that apply to the masks of all pairs
+_DRAWN = (Ranking, Prunable, Seed)
 REQUIRES = ("torch", "numpy", "safetensors")
 
 
@@ -25,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("masks", nargs="+", metavar="PAIRS=FILE", help="pairs of languages, with commas, and a"
         " ticket, checkpoint or snapshot with their mask; or one file of this command")  # fmt: skip
+    add("--sparsity", type=float, metavar="SHARE", help="draw each mask from the weights of its"
+        " file, and prune this share; not needed with a scope N:M")  # fmt: skip
+    add("--start-from", metavar="FILE", help="start weights, for scores that need them")
+    add_flags(parser, *_DRAWN, place=DRAW)
     add("--out", metavar="FILE", help="file to write, as .safetensors")
     add("--json", action="store_true", help="print JSON instead of tables")
     add("--overwrite", action="store_true", help="replace --out if it exists")
@@ -37,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_lottery.formats.pair_masks import load_pair_masks, save_pair_masks
 
     if "=" in args.masks[0]:
-        masks = _join(args.masks)
-    elif len(args.masks) == 1 and not args.out:
+        masks = _join(args)
+    elif len(args.masks) == 1 and not args.out and args.sparsity is None:
+        _refuse_draw_options(args)
         masks = load_pair_masks(args.masks[0])
     else:
         raise LotteryError(
@@ -65,24 +77,62 @@ def run(args: argparse.Namespace) -> None:
     print("overlap: weights that both keep / weights that either keeps; chance: independent masks")
 
 
-def _join(arguments: list[str]) -> "PairMasks":
+def _join(args: argparse.Namespace) -> "PairMasks":
     """Return the masks of ``PAIRS=FILE`` arguments."""
-    from fairseq_lottery.formats import read_source
     from fairseq_lottery.masks import PairMasks
 
+    is_drawn = args.sparsity is not None or Pattern.parse(args.scope) is not None
+    if not is_drawn:
+        _refuse_draw_options(args)
     by_pair = {}
-    for argument in arguments:
-        pairs, equals, path = argument.partition("=")
-        if not equals or not pairs or not path:
+    for argument in args.masks:
+        names, equals, path = argument.partition("=")
+        if not equals or not names or not path:
             raise LotteryError(
                 f"{argument} names no pairs; give PAIRS=FILE, for instance"
                 " en-de,en-nl=t.safetensors"
             )
-        mask = read_source(path).mask
-        if mask is None:
-            raise LotteryError(f"{path} is dense and has no mask; give a pruned model or a ticket")
-        for pair in pairs.split(","):
-            if pair in by_pair:
+        pairs = names.split(",")
+        for pair in pairs:
+            if pair in by_pair or pairs.count(pair) > 1:
                 raise LotteryError(f"the pair {pair} is given twice; give it once")
-            by_pair[pair] = mask
+        mask = _draw(args, pairs, path) if is_drawn else _read(path)
+        by_pair.update(dict.fromkeys(pairs, mask))
     return PairMasks(by_pair)
+
+
+def _read(path: str) -> "Mask":
+    from fairseq_lottery.formats import read_source
+
+    mask = read_source(path).mask
+    if mask is None:
+        raise LotteryError(
+            f"{path} is dense and has no mask; give a pruned model or a ticket, or --sparsity"
+        )
+    return mask
+
+
+def _draw(args: argparse.Namespace, pairs: list[str], path: str) -> "Mask":
+    """Return the mask of pairs that ``ticket --mask-from`` would draw with a seed of its own."""
+    from fairseq_lottery.masks.streams import torch_seed
+    from fairseq_lottery.tickets import DrawPlan
+    from fairseq_lottery.tickets.draw import draw_mask
+
+    plan = DrawPlan(
+        mask_from=path,
+        start_from=args.start_from,
+        sparsity=args.sparsity,
+        seed=torch_seed(f"pair-masks|{args.seed}|{','.join(sorted(pairs))}"),
+        **values(args, Ranking, Prunable, place=DRAW),
+    )
+    return draw_mask(plan)
+
+
+def _refuse_draw_options(args: argparse.Namespace) -> None:
+    """Refuse options of draws without a draw."""
+    for option in options(*_DRAWN):
+        if getattr(args, option.name_in(DRAW)) != option.default_in(DRAW):
+            flag = option.flag_in(DRAW)
+            raise LotteryError(f"{flag} requires --sparsity; add --sparsity or omit {flag}")
+    if args.start_from:
+        raise LotteryError("--start-from requires --sparsity; add --sparsity or omit --start-from")

@@ -11,9 +11,7 @@ from functools import reduce
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask, overlap
-
-#: combinations of masks; ``sides`` is the encoder of one mask and all other weights of another
-COMBINATIONS = ("union", "intersection", "sides")
+from fairseq_lottery.options.pair_rule import PairRule
 
 
 class PairMasks(Mapping[str, Mask]):
@@ -64,7 +62,7 @@ class PairMasks(Mapping[str, Mask]):
         """Return the mask of a pair, or the mask that ``rule`` describes.
 
         Args:
-            rule: another pair, or one of ``COMBINATIONS`` with pairs: ``union:fr-en,en-de``.
+            rule: another pair, or a combination such as ``union:fr-en,en-de``.
 
         Raises:
             LotteryError: the pair has no mask and there is no rule, or the rule is malformed.
@@ -74,22 +72,12 @@ class PairMasks(Mapping[str, Mask]):
             advice = f"choose the mask by --pair-mask, for instance --pair-mask {example}"
             self.refuse_unknown([pair], advice)
             return self[pair]
-        name, colon, rest = rule.partition(":")
-        pairs = rest.split(",") if colon else [rule]
-        unknown = [one for one in pairs if one not in self]
-        if (colon and name not in COMBINATIONS) or (name == "sides" and len(pairs) != 2):
-            raise LotteryError(
-                f"{rule!r} does not describe a mask; give a pair, or a combination such as"
-                f" {', '.join(f'{one}:fr-en,en-de' for one in COMBINATIONS)}"
-            )
-        if unknown:
-            raise LotteryError(
-                f"the pair {unknown[0]} in {rule!r} has no mask; choose from {', '.join(self)}"
-            )
-        masks = [self[one] for one in pairs]
-        if name == "union":
+        parsed = PairRule.parse(rule)
+        parsed.refuse_unknown(self)
+        masks = [self[pair] for pair in parsed.pairs]
+        if parsed.combination == "union":
             return _union(masks)
-        if name == "sides":
+        if parsed.combination == "sides":
             encoder, decoder = masks
             kept = {n: (encoder if n.startswith("encoder.") else decoder)[n] for n in encoder}
             return Mask(kept, encoder.protected)

@@ -32,6 +32,8 @@ class Score(CellRecord):
     ``sparsity`` is the target; ``pruned`` is the counted number of pruned weights. ``closed`` is
     kind -> pruned share of these components, if the technique prunes any. ``data`` is the data set
     if the plan has several. ``maximise`` is whether larger scores are better, if this is known.
+    ``pair_mask`` is the pair or combination of pairs of languages whose mask translates and is
+    counted, if the model has a mask for each pair.
     """
 
     checkpoint: Text
@@ -54,6 +56,7 @@ class Score(CellRecord):
     data: Optional[Text] = None
     maximise: Optional[bool] = None
     examples: Optional[Count] = None
+    pair_mask: Optional[Text] = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,17 @@ class Curve(Point, CellRecord):
 
 @dataclass(frozen=True)
 class Model(CellRecord):
-    """A checkpoint of a cell; ``matrices`` is the density of each matrix, if recorded."""
+    """A checkpoint of a cell; ``matrices`` is the density of each matrix, if recorded.
+
+    ``pairs`` is pair of languages -> sparsity of its mask, if the model has a mask for each; the
+    densities are then means over the pairs.
+    """
 
     file: Text
     checkpoint: Text
     matrices: Optional[dict[Text, Share]] = None
     data: Optional[Text] = None
+    pairs: Optional[dict[Text, Share]] = None
 
 
 @dataclass(frozen=True)

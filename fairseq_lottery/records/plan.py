@@ -27,7 +27,7 @@ FILE = "plan.json"
 WEIGHTS, METRIC = "weights", "metric"
 ROWS = (WEIGHTS, "heads", "units", "blocks", METRIC)
 KINDS = (
-    *("rank", "search", "choose", "draw", "adopt", "close", "train", "generate", "score"),
+    *("rank", "search", "choose", "masks", "draw", "adopt", "close", "train", "generate", "score"),
     "analyze",
 )
 #: kinds of stages that produce models: of an existing run, of a pruned one, of a training

@@ -38,10 +38,16 @@ class Content:
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """Number of prunable weights of a model, and the density of each matrix."""
+    """Number of prunable weights of a model, and the density of each matrix.
+
+    Attributes:
+        pairs: pair of languages -> sparsity of its mask, if the model has a mask for each; the
+            densities are then means.
+    """
 
     prunable: Count = 0
     matrices: Optional[dict[Text, Share]] = None
+    pairs: Optional[dict[Text, Share]] = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class ScoreRow:
         subset: subset of the validation, for models that do not translate.
         closed: kind -> pruned share of these components, if the technique prunes any.
         signature_of_ticket: signature of the ticket that the model started from.
+        pair_mask: pair or combination of pairs of languages whose mask is counted, and under which
+            a model with masks of pairs translates.
     """
 
     metric: Text
@@ -90,6 +98,7 @@ class ScoreRow:
     signature_of_ticket: Optional[str] = None
     maximise: Optional[bool] = None
     examples: Optional[Count] = None
+    pair_mask: Optional[Text] = None
 
 
 def read_scores(path: Path) -> list[ScoreRow]:

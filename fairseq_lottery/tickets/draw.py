@@ -103,6 +103,15 @@ def draw(
     return Ticket(mask, values, record, dictionaries, moments)
 
 
+def draw_mask(plan: DrawPlan) -> Mask:
+    """Return the mask that ``draw`` would select, without computing start weights.
+
+    Raises:
+        LotteryError: a file or an option is not valid.
+    """
+    return _mask(plan, read_draw_files(plan), None)[0]
+
+
 def _identity(source: Source) -> dict[str, Any]:
     """Return the record's entry for a file that the ticket was drawn from."""
     identity = {"digest": source.digest(), "update": source.update}

@@ -30,8 +30,16 @@ TABLE_1 = ("mp", "lt", "slt", "clt", "slt-mp", "mp-slt")
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
-#: without those that require several data sets or pre-trained weights
-ONE_SET = [name for name in TECHNIQUES if name not in ("transfer", "pruned-before")]
+#: without those that require several data sets, pre-trained weights or several pairs of languages
+ONE_SET = [n for n in TECHNIQUES if n not in ("transfer", "pruned-before", "pair-masks")]
+
+#: of a configuration of a multilingual model
+PAIRS = {
+    "task": "translation_multi_simple_epoch",
+    "references": None,
+    "train": f"{TRAIN} --langs en,de,fr --lang-pairs en-de,de-en,en-fr,fr-en",
+    "evaluate": [{"pair": "en-de", "references": "test.de"}],
+}
 
 #: of a configuration of masked language models, which nothing translates
 MASKED = {"task": "masked_lm", "references": None, "train": TRAIN.replace("transformer", "roberta")}

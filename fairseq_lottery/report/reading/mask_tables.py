@@ -59,7 +59,7 @@ def read_masks(group: Group) -> Masks:
     """Read the mask of every recorded model, with masks of only one sparsity in memory.
 
     If a model has no mask file, as in older workflows, the model itself is read. Techniques with
-    masks of other data sets are omitted.
+    masks of other data sets are omitted; models with masks of pairs have no overlaps.
 
     Raises:
         LotteryError: an existing file cannot be read.
@@ -73,6 +73,8 @@ def read_masks(group: Group) -> Masks:
             path, model = group.models[cell]
             if model.matrices:
                 densities[cell] = dict(sorted(model.matrices.items()))
+            if model.pairs:
+                continue  # it has a mask for each pair of languages
             if not _has_mask(path):
                 missing += 1
                 continue

@@ -14,7 +14,7 @@ Cell = tuple[str, float, int]
 
 _EVALUATION = re.compile(
     r"(?P<name>best|last|average(?P<count>\d+))(-beam(?P<beam>\d+))?(-lenpen(?P<lenpen>[\d.]+))?"
-    r"(-.+)?"
+    r"(-.+?)?(-by-(?P<rule>.+))?"
 )
 #: metrics of fairseq's criterions
 LOSSES = {"loss", "nll_loss", "ppl"}
@@ -98,6 +98,7 @@ class Evaluation:
         words = [f"average of {count} checkpoints" if count else f"{match['name']} checkpoint"]
         words += [f"beam {beam}"] if beam else []
         words += [f"length penalty {lenpen}"] if lenpen not in (None, "1") else []
+        words += [f"by {match['rule']} of masks of pairs"] if match["rule"] else []
         return ", ".join(words)
 
     @property

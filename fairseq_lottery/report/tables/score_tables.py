@@ -215,7 +215,10 @@ def _shares(group: Group, scores: Iterable[Score]) -> list[str]:
     """Return a sentence on the quantity of the shares, with techniques if it differs."""
     of_weights = group.rows == WEIGHTS
     users: dict[str, dict[str, bool]] = {}
+    by_pair: dict[str, bool] = {}  # techniques with a mask for each pair of languages
     for score in scores:
+        if score.pair_mask is not None:
+            by_pair[group.title_of(score.technique)] = True
         if score.sparsity and score.denominator:
             total = group.words.noun
             if of_weights:
@@ -225,7 +228,11 @@ def _shares(group: Group, scores: Iterable[Score]) -> list[str]:
                 total = f"{score.prunable:,} {total}"
             users.setdefault(total, {})[group.title_of(score.technique)] = True
     start, article = ("Sparsity is", "a share of") if of_weights else ("Shares are", "of")
+    notes = [
+        f"The sparsity of {', '.join(by_pair)} is that of the mask of one pair of languages; the"
+        " model has the weights of all masks."
+    ] if by_pair else []  # fmt: skip
     if len(users) < 2:
-        return [f"{start} {article} {total}." for total in users]
+        return [*(f"{start} {article} {total}." for total in users), *notes]
     parts = "; ".join(f"{total} for {', '.join(titles)}" for total, titles in users.items())
-    return [f"{start} NOT {article} the same {group.words.noun} in all columns: {parts}."]
+    return [f"{start} NOT {article} the same {group.words.noun} in all columns: {parts}.", *notes]

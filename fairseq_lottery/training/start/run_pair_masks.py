@@ -8,10 +8,8 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.pair_masks import load_pair_masks, stored_pair_masks
 from fairseq_lottery.masks import Mask, PairMasks
+from fairseq_lottery.options.pair_rule import BACKENDS
 from fairseq_lottery.training.start.restored_checkpoint import Restored
-
-#: values of ``--ddp-backend`` that add up gradients after all backward passes of an update
-_BACKENDS = ("legacy_ddp", "no_c10d")
 
 
 def find_pair_masks(
@@ -52,7 +50,7 @@ def find_pair_masks(
         raise LotteryError("--prune-to cannot change masks of pairs; omit it")
     distributed = training.distributed_training
     backend = str(distributed.ddp_backend)
-    if int(distributed.distributed_world_size) > 1 and backend not in _BACKENDS:
+    if int(distributed.distributed_world_size) > 1 and backend not in BACKENDS:
         raise LotteryError(
             f"--ddp-backend {backend} adds up gradients in each backward pass, but masks of pairs"
             " require one pass for each pair; use --ddp-backend legacy_ddp"

@@ -15,6 +15,7 @@ from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_sta
 from fairseq_lottery.options import DRAW, TRAINING, Prunable, Ranking, Reset, Schedule
 from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning import train_env
+from fairseq_lottery.workflow.planning.pair_stages import pair_stages
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Translation
@@ -41,11 +42,9 @@ def make_stages(
     for training in plan.trainings:
         drawn = training.ticket
         if drawn is not None and training.is_drawn:
-            ranked = drawn.mask_from.at(drawn.mask_from.updates)
-            keeps_moments = drawn.moments == "keep"
-            if keeps_moments:
+            if drawn.moments == "keep":
                 states.add(drawn.mask_from)
-            for weights in (drawn.start,) if keeps_moments else (ranked, drawn.start):
+            for weights in drawn.read_weights:
                 source = weights.training
                 if source.pretrained is None and (source.adopted is None or training in requested):
                     read[weights.training].add(weights.update)
@@ -97,6 +96,7 @@ class _Writer:
         """Yield the stages that choose what a training prunes, and draw its ticket."""
         where = ("--data", str(self.configuration.data), *self.device)
         yield from choice_stages(training, self.lottery, where)
+        yield from pair_stages(training, self.lottery)
         if training.ticket is not None and training.is_drawn:
             yield self.draw(training, training.ticket)
 
@@ -105,7 +105,9 @@ class _Writer:
         words: list[object] = ["ticket", "--mask-from", last, "--start-from", start]
         choice_file = choice_path(training)
         takes_mask = last if drawn.takes_mask else None
-        if drawn.components is not None and drawn.components.kind == "weights":
+        if drawn.pair_masks:
+            takes_mask = training.pair_masks_file
+        elif drawn.components is not None and drawn.components.kind == "weights":
             takes_mask = choice_file
         elif choice_file:
             words += ["--components", choice_file]
@@ -125,7 +127,7 @@ class _Writer:
             command=self.lottery(*words),
             needs=tuple(
                 file
-                for file in dict.fromkeys((last, start, *filter(None, [choice_file])))
+                for file in dict.fromkeys(filter(None, (last, start, choice_file, takes_mask)))
                 if not Path(file).is_absolute()  # a checkpoint of an adopted run
             ),
             leaves=(training.ticket_file,),
@@ -146,6 +148,7 @@ class _Writer:
                 "share": choice.share_pruned,
             }
             needs.append(choice_file)
+        needs += [training.pair_masks_file] if training.pair_masks else []
         if training.adopted is not None and training.ticket is None and training.pruning is None:
             kind, title = "adopt", "adopt the dense run"
             run = training.adopted[0]
@@ -194,6 +197,8 @@ class _Writer:
         words: list[object] = list(training.flags.words())
         if training.ticket is not None:
             words += ["--ticket", training.ticket_file]
+        if training.pair_masks:
+            words += ["--pair-masks", training.pair_masks_file]
         if training.pruning is not None:
             words += options.words(training.pruning, Schedule, Ranking, place=TRAINING)
             words += ["--draw-seed", training.seed]
@@ -222,6 +227,8 @@ class _Writer:
         if not isinstance(evaluation, Translation):
             yield self.measure(training, evaluation, words, needs, facts)
             return
+        if training.pair_masks:
+            words += ["--pair-mask", evaluation.pair_mask or evaluation.pair]
         generate = self.generate(training, evaluation, folder)
         yield generate
         references, metrics = evaluation.references, self.configuration.metrics
@@ -292,6 +299,10 @@ class _Writer:
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
         words += [*train_env.translation_flags(self.configuration), *evaluation.pair_words]
         words += self.device
+        settings: dict[str, Any] = {"flags": self.configuration.generate.words()}
+        if training.pair_masks and evaluation.pair_mask:
+            words += ["--pair-mask", evaluation.pair_mask]
+            settings["pair_mask"] = evaluation.pair_mask
         return Stage(
             kind="generate",
             folder=folder,
@@ -301,10 +312,7 @@ class _Writer:
             leaves=(f"{folder}/generate-{evaluation.subset}.txt",),
             # settings that decide a translation and are not in its folder's name
             facts={
-                "settings": {
-                    "flags": self.configuration.generate.words(),
-                    "sentences": self.digests(*evaluation.file_stems),
-                }
+                "settings": {**settings, "sentences": self.digests(*evaluation.file_stems)},
             },
         )
 

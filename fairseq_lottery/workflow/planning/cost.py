@@ -18,6 +18,7 @@ from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_a
 from fairseq_lottery.workflow.planning.model_size import count_parameters
 from fairseq_lottery.workflow.planning.retention import numbered_checkpoints
 from fairseq_lottery.workflow.reading.configuration import Configuration
+from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS
 
 #: bytes per parameter: fp32 value alone, and with the two moments of Adam
 VALUE, TRAINED = 4, 12
@@ -190,7 +191,9 @@ def _bytes_after(
             for file in stage.leaves:
                 if _kind(file) == "checkpoints" and "checkpoints" in keep:
                     continue  # counted with the folder of its training
-                if file.endswith((".pt", ".safetensors")):
+                if Path(file).name == PAIR_MASKS:
+                    size[file] = stage.facts["masks"] * parameters / 8
+                elif file.endswith((".pt", ".safetensors")):
                     is_ticket = file.endswith("ticket.safetensors")
                     share = 1 - stage.facts.get("sparsity", 0.0) if is_ticket else 1
                     each = TRAINED if _kind(file) == "checkpoints" else VALUE
@@ -209,6 +212,6 @@ def _kind(file: str) -> Optional[str]:
     name = Path(file).name
     if name == "checkpoint_last.pt":
         return "checkpoints"
-    if name.endswith(".safetensors"):
+    if name.endswith(".safetensors") and name != PAIR_MASKS:
         return "tickets" if name == "ticket.safetensors" else "snapshots"
     return None

@@ -13,8 +13,10 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.options import Prunable, Reset, options
 from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.options.pair_rule import PairRule
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.reading.yaml_lines import Key
 from fairseq_lottery.workflow.trainings.techniques import Cells
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import (
@@ -214,6 +216,7 @@ def _cells(
             if problem:
                 raise error(f"{request.name} {problem}")
         _refuse_short_average(configuration, request, training)
+        _refuse_without_mask(configuration, request, training)
         if abs(sparsity - training.row) > 1e-6:
             raise error(
                 f"{request.name} yields sparsity {sparsity:g} with a training of sparsity"
@@ -285,6 +288,28 @@ def _refuse_short_average(
                 f"{evaluation.checkpoint}: {request.name} saves {saved} checkpoints after update"
                 f" {first}, when its mask is final; save more often, or average fewer",
             )
+
+
+def _refuse_without_mask(
+    configuration: Configuration, request: Request, training: Training
+) -> None:
+    """Raise an error if masks of pairs lack an evaluated pair, or exclude the analysis."""
+    if not training.pair_masks:
+        return
+    known = training.flags.pairs
+    for number, evaluation in enumerate(configuration.translations):
+        key: Key = ("evaluate", number, "pair_mask" if evaluation.pair_mask else "pair")
+        try:
+            PairRule.parse(evaluation.pair_mask or str(evaluation.pair)).refuse_unknown(known)
+        except LotteryError as error:
+            advice = "" if evaluation.pair_mask else "; or give pair_mask, a rule for its mask"
+            raise configuration.source.error(key, f"{request.name}: {error}{advice}") from error
+    if configuration.analysis is not None:
+        raise configuration.source.error(
+            ("analyze",),
+            f"analyze compares models with one mask, and those of {request.name} have a mask for"
+            " each pair of languages; omit one of both",
+        )
 
 
 def choose_cells(

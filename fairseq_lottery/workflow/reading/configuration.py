@@ -53,23 +53,28 @@ class Translation(Evaluation):
 
     Attributes:
         pair: languages of the test set, as ``en-de``, for a task with several pairs; else None.
+        pair_mask: mask of models with masks of pairs, as ``--pair-mask``; empty for that of the
+            pair.
     """
 
     beam: int
     lenpen: float
     references: Path
     pair: Optional[str] = None
+    pair_mask: str = ""
 
     @property
     def name(self) -> str:
         """Name of the evaluation's folder and rows."""
         name = f"{self.checkpoint.replace(':', '')}-beam{self.beam}-lenpen{self.lenpen:g}"
-        return f"{name}{self._suffix}{f'-{self.pair}' if self.pair else ''}"
+        name += f"{self._suffix}{f'-{self.pair}' if self.pair else ''}"
+        rule = self.pair_mask.replace(":", ".").replace(",", ".")
+        return f"{name}{f'-by-{rule}' if rule else ''}"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of the evaluation in its rows; the subset names the pair of languages."""
-        settings = {n: value for n, value in super().settings.items() if n != "pair"}
+        settings = {n: v for n, v in super().settings.items() if n not in ("pair", "pair_mask")}
         return {**settings, "subset": self.file_stems[0]}
 
     @property

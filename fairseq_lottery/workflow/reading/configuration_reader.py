@@ -57,6 +57,7 @@ _WORKFLOW_FLAGS = {
         ("--no-save", "--no-last-checkpoints", "--no-save-optimizer-state"),
         "a killed training could not resume",
     ),
+    "--pair-masks": "write the technique pair-masks instead",
     "--checkpoint-suffix": "a killed training resumes from the file checkpoint_last.pt",
     "--cpu": "write resources: {gpus: 0} instead",
     "--task": "write the key task: NAME of the configuration instead",

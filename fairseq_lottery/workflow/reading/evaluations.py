@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.adapters import TaskAdapter
+from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.pair_rule import PairRule
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Evaluation, Translation
 from fairseq_lottery.workflow.reading.file_keys import METRICS, EvaluateKeys, FileKeys
@@ -14,7 +16,7 @@ from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: keys that require a task that translates: at the top of the file, and in entries of ``evaluate``
 _TRANSLATION_KEYS = ("references", "generate", "score_command")
-_EVALUATE_KEYS = ("beam", "lenpen", "references", "pair")
+_EVALUATE_KEYS = ("beam", "lenpen", "references", "pair", "pair_mask")
 #: flag of fairseq-generate that the workflow sets or that would change a score's meaning -> advice
 _WORKFLOW_FLAGS = {
     **dict.fromkeys(
@@ -25,6 +27,7 @@ _WORKFLOW_FLAGS = {
     "--cpu": "write resources: {gpus: 0} instead",
     "--skip-invalid-size-inputs-valid-test": "a score covers all sentences",
     "--truncate-source": "a score covers complete sentences",
+    "--pair-mask": "write pair_mask under evaluate instead",
     "--quiet": "the translations are required for scoring",
     "--nbest": "each sentence has one scored translation",
     **dict.fromkeys(("--score-reference", "--prefix-size"), "it would copy the references"),
@@ -72,9 +75,7 @@ def read_evaluations(
     return {"evaluations": tuple(evaluations), **scoring}
 
 
-def _metrics(
-    values: Values, keys: FileKeys, task: TaskAdapter, train: Flags
-) -> tuple[str, ...]:
+def _metrics(values: Values, keys: FileKeys, task: TaskAdapter, train: Flags) -> tuple[str, ...]:
     """Return the metrics of models on examples, the first of which selects the best checkpoint.
 
     Raises:
@@ -138,6 +139,14 @@ def _translation(
         )
     if pair is not None and not has_pairs:
         raise values.error((*key, "pair"), f"{task.name} has one pair of languages; omit pair")
+    if entry.pair_mask is not None and not has_pairs:
+        raise values.error(
+            (*key, "pair_mask"), f"{task.name} has one pair of languages; omit pair_mask"
+        )
+    try:
+        pair_mask = PairRule.parse(entry.pair_mask).text if entry.pair_mask is not None else ""
+    except LotteryError as error:
+        raise values.error((*key, "pair_mask"), f"pair_mask: {error}") from error
     if entry.references is not None:
         common = values.read_path(key, entry.references)
     elif pair is not None or subset != "test":
@@ -149,7 +158,8 @@ def _translation(
     if common is None:
         raise values.error((), "references is missing")
     lenpen = 1.0 if entry.lenpen is None else entry.lenpen
-    return Translation(entry.checkpoint, subset, "test", entry.beam or 5, lenpen, common, pair)
+    beam = entry.beam or 5
+    return Translation(entry.checkpoint, subset, "test", beam, lenpen, common, pair, pair_mask)
 
 
 def _refuse_unsaved(

@@ -41,6 +41,13 @@ _Checkpoint = Annotated[
 ]
 #: name of a set of fairseq-preprocess
 _Pair = Annotated[str, _is_like(r"[\w@.]+-[\w@.]+", "a pair of languages, as en-de")]
+_PairMask = Annotated[
+    str,
+    _is_like(
+        r"(\w+:)?[\w@.]+-[\w@.]+(,[\w@.]+-[\w@.]+)*",
+        "a pair of languages, or a combination such as union:fr-en,en-de",
+    ),
+]
 _Subset = Annotated[str, _is_like(r"\w+", "the name of a set, as test or test1")]
 
 
@@ -53,6 +60,7 @@ class EvaluateKeys:
     lenpen: Optional[Number] = None
     subset: Optional[_Subset] = None
     pair: Optional[_Pair] = None
+    pair_mask: Optional[_PairMask] = None
     references: Optional[str] = None
 
 

@@ -59,7 +59,13 @@ def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[cells.
         yield cells.Curve(**cell, **asdict(point))
     for checkpoint, measured in training.measured.items():
         file = f"{cell['training']}/{model_file(checkpoint)}"
-        yield cells.Model(**cell, file=file, checkpoint=checkpoint, matrices=measured.matrices)
+        yield cells.Model(
+            **cell,
+            file=file,
+            checkpoint=checkpoint,
+            matrices=measured.matrices,
+            pairs=measured.pairs,
+        )
 
 
 def _scores(

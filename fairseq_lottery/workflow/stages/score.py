@@ -106,7 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", nargs="*", default=["BLEU"])
     parser.add_argument("--score-command", nargs=2, action="append", default=[])
     args = parser.parse_args(argv)
-    measured = measure(args.model, args.sparsity, args.components, args.kind, args.share)
+    measured = measure(
+        *(args.model, args.sparsity, args.components, args.kind, args.share, args.pair_mask)
+    )
     try:
         references = read_lines(args.references)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.formats import Source, read_checkpoint, read_source, save_mask
 from fairseq_lottery.formats.mask_leaks import count_leaks
+from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.heads.components.anatomy import KINDS
 from fairseq_lottery.heads.components.choice_file import load_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.heads.components.pruned_weights import find_pruned, weight_masks
 from fairseq_lottery.heads.pruning.draw_pruning import anatomy_of
-from fairseq_lottery.masks import Mask, count_to_prune, full_mask, rounds_to
+from fairseq_lottery.masks import Mask, PairMasks, count_to_prune, full_mask, rounds_to
 from fairseq_lottery.masks.prunable import PRUNABLE_SETS, prunable_matrices
 from fairseq_lottery.records.cells import mask_file
 from fairseq_lottery.tickets.average import average, last_checkpoints
@@ -37,7 +39,10 @@ class Measured:
         signature: signature of the model's ticket; None without one.
         matrices: matrix -> share of its prunable weights that is kept.
         closed: kind -> share of components that is pruned; None if the row prunes none.
-        mask: mask of the model; None if it has none.
+        mask: mask of the model; None if it has none, or a mask for each pair of languages.
+        pairs: pair -> sparsity of its mask; None if the model has one mask. The counts are then
+            those of one pair's mask, and ``matrices`` has the means of all pairs.
+        pair_mask: pair or combination whose mask is counted; None if the model has one mask.
     """
 
     update: int
@@ -48,18 +53,21 @@ class Measured:
     matrices: dict[str, float]
     closed: Optional[dict[str, float]] = None
     mask: Optional[Mask] = None
+    pairs: Optional[dict[str, float]] = None
+    pair_mask: Optional[str] = None
 
     @property
     def record(self) -> dict[str, Any]:
         """Entries of the training's record."""
-        names = [field.name for field in fields(self) if field.name != "mask"]
+        omitted = ("mask",) if self.pairs is not None else ("mask", "pairs", "pair_mask")
+        names = [field.name for field in fields(self) if field.name not in omitted]
         return {name: getattr(self, name) for name in names}
 
     @property
     def row(self) -> dict[str, Any]:
         """Entries of each row of scores."""
         facts = {**self.record, "signature_of_ticket": self.signature}
-        omitted = ("matrices", "signature") + (("closed",) if self.closed is None else ())
+        omitted = ("matrices", "signature", "pairs") + (("closed",) if self.closed is None else ())
         return {name: value for name, value in facts.items() if name not in omitted}
 
 
@@ -106,6 +114,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--components", help="choice of pruned heads and FFN units, or ticket with the mask")
     add("--kind", help="kind of the components that the row counts")
     add("--share", type=float, help="share of these components that is pruned")
+    add("--pair-mask", help="mask that is counted of a model with masks of pairs of languages")
 
 
 def measure(
@@ -114,6 +123,7 @@ def measure(
     components: Optional[str] = None,
     kind: Optional[str] = None,
     share: Optional[float] = None,
+    pair_mask: Optional[str] = None,
 ) -> Measured:
     """Count the pruned weights or components of a model, and check them against its row.
 
@@ -122,6 +132,8 @@ def measure(
         components: choice of the pruned components, or ticket with the required mask.
         kind: kind of the components that the row counts; ``weights`` for a mask.
         share: share of these components that is pruned; None if a search determined it.
+        pair_mask: pair or combination whose mask is counted, of a model with masks of pairs; by
+            default the first pair.
 
     Raises:
         LotteryError: the sparsity differs by more than rounding each matrix, the share differs,
@@ -132,6 +144,9 @@ def measure(
     _refuse_weights(source, mask, "its mask prunes")
     if kind == "weights":
         return _measure_search(source, str(components))
+    masks = stored_pair_masks(source.lottery)
+    if masks is not None:
+        return _measure_pairs(source, masks, sparsity, pair_mask)
     measured = _count(mask, source)
     if components is not None:
         choice, _ = load_choice(components)
@@ -143,13 +158,38 @@ def measure(
             denominator=str(kind),
             closed={name: choice.count_pruned(name) / choice.count(name) for name in KINDS},
         )
-    if not rounds_to(mask.pruned, mask.prunable, sparsity, len(mask) + 1):
+    if not _has_sparsity(mask, sparsity):
         raise LotteryError(
             f"sparsity of {model} is {mask.sparsity:.4f} ({mask.pruned} of {mask.prunable}),"
             f" expected {sparsity:g}; it was saved before the last pruning step, so train again or"
             " evaluate checkpoint: last"
         )
     return measured
+
+
+def _has_sparsity(mask: Mask, sparsity: float) -> bool:
+    return rounds_to(mask.pruned, mask.prunable, sparsity, len(mask) + 1)
+
+
+def _measure_pairs(
+    source: Source, masks: PairMasks, sparsity: float, pair_mask: Optional[str]
+) -> Measured:
+    """Return the counts of the mask of a pair, after all of them are checked."""
+    for pair, mask in masks.items():
+        if not _has_sparsity(mask, sparsity):
+            raise LotteryError(
+                f"mask of {pair} in {source.path} has sparsity {mask.sparsity:.4f}, expected"
+                f" {sparsity:g}; train again"
+            )
+    rule = pair_mask or next(iter(masks))
+    kept = {name: [1 - mask.sparsity_of(name) for mask in masks.values()] for name in masks.union}
+    return replace(
+        _count(masks.find(rule, rule), source),
+        matrices={name: statistics.fmean(shares) for name, shares in kept.items()},
+        mask=None,
+        pairs={pair: mask.sparsity for pair, mask in masks.items()},
+        pair_mask=rule,
+    )
 
 
 def _refuse_weights(source: Source, kept: Mapping[str, Tensor], cause: str) -> None:

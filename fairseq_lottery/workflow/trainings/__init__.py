@@ -5,4 +5,5 @@ import importlib
 from fairseq_lottery.extensions import load_techniques
 
 load_techniques()
-importlib.import_module("fairseq_lottery.workflow.trainings.transfer_techniques")
+for _name in ("transfer_techniques", "pair_techniques"):
+    importlib.import_module(f"fairseq_lottery.workflow.trainings.{_name}")

@@ -97,6 +97,11 @@ class Flags:
         """First validation subset, on which fairseq selects its best checkpoint."""
         return (self.get("--valid-subset") or "valid").split(",")[0]
 
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Pairs of languages of a multilingual training; empty for other trainings."""
+        return tuple(filter(None, (self.get("--lang-pairs") or "").split(",")))
+
     def number(self, name: str, default: Optional[float] = None) -> Optional[float]:
         """Return the value of a flag as a number."""
         text = self.get(name)

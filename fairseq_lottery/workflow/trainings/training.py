@@ -12,6 +12,7 @@ from typing import Any, Optional
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedule, changed
 from fairseq_lottery.options.axes import SCORE
+from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS, PairMask, pair_words
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: resets whose random draws have changed since version 1, which their fingerprints record
@@ -109,6 +110,8 @@ class DrawnFrom:
         sparsity: share of the prunable weights that is pruned.
         takes_mask: reuse the mask of ``mask_from`` instead of ranking weights.
         components: components that are also pruned, or the weights that a search prunes.
+        pair_masks: masks of pairs of languages, each of this sparsity. The ticket has their union;
+            ``mask_from`` is then not ranked.
     """
 
     mask_from: Training
@@ -116,6 +119,7 @@ class DrawnFrom:
     sparsity: float
     takes_mask: bool = False
     components: Optional[ComponentChoice] = None
+    pair_masks: tuple[PairMask, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,12 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
     def first_update(self) -> int:
         """Update at which the ticket's training starts."""
         return self.start.update if self.update_counter == "rewind" else 0
+
+    @property
+    def read_weights(self) -> list[Weights]:
+        """Weights that the draws read from snapshots."""
+        ranked = [] if self.moments == "keep" else [self.mask_from.at(self.mask_from.updates)]
+        return [*ranked, self.start, *(mask.weights for mask in self.pair_masks)]
 
     @property
     def mask_file(self) -> str:
@@ -197,6 +207,16 @@ class Training:
         return f"{self.folder}/ticket.safetensors"
 
     @property
+    def pair_masks_file(self) -> str:
+        """Path of the masks of pairs of languages."""
+        return f"{self.folder}/{PAIR_MASKS}"
+
+    @property
+    def pair_masks(self) -> tuple[PairMask, ...]:
+        """Masks of pairs of languages; empty if it trains under one mask."""
+        return self.ticket.pair_masks if self.ticket is not None else ()
+
+    @property
     def first_update(self) -> int:
         """Update at which the training starts."""
         return self.ticket.first_update if self.ticket is not None else 0
@@ -222,7 +242,7 @@ class Training:
 
     @property
     def sparsity(self) -> float:
-        """Share of the prunable weights that is pruned in the last model."""
+        """Share of the prunable weights that is pruned in the last model, by the mask of a pair."""
         if self.pruning is not None:
             return self.pruning.sparsity
         return self.ticket.sparsity if self.ticket is not None else 0.0
@@ -248,7 +268,8 @@ class Training:
         drawn = self.ticket
         if drawn is None:
             return ()
-        ranked = (drawn.components.of,) if drawn.components is not None else ()
+        ranked = [mask.run for mask in drawn.pair_masks]
+        ranked += [drawn.components.of] if drawn.components is not None else []
         return tuple(dict.fromkeys((drawn.mask_from, drawn.start.training, *ranked)))
 
     def ancestors(self) -> Iterator[Training]:
@@ -283,9 +304,10 @@ class Training:
         if self.ticket is not None:
             drawn = self.ticket
             content["ticket"] = {
-                **changed(drawn, without=("mask_from", "start", "components")),
+                **changed(drawn, without=("mask_from", "start", "components", "pair_masks")),
                 **({"parts": drawn.components.content} if drawn.components is not None else {}),
                 **({"drawn": 2} if drawn.reset in _REDRAWN else {}),
+                **({"pair_masks": [m.content for m in self.pair_masks]} if self.pair_masks else {}),
                 "mask_from": drawn.mask_from.fingerprint,
                 "start": f"{drawn.start.training.fingerprint}@{drawn.start.update}",
             }
@@ -311,6 +333,7 @@ class Training:
                 parts.append("pretrained")
             elif drawn.mask_from.data != self.data:
                 parts.append(f"of-{drawn.mask_from.data}")
+            parts += pair_words(self)
             if drawn.components is None:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "zeroshot"
                 parts += [trained, f"{drawn.sparsity:g}"]

@@ -29,6 +29,10 @@ def masked_runs(
     assert v.plan_of is not None
     runs: dict[float, Training] = {}
     for sparsity, run in v.plan_of(data, masks):
+        if run.pair_masks:
+            raise LotteryError(
+                f"{masks} has a mask for each pair of languages; set masks to imp or slt"
+            )
         runs.setdefault(round(sparsity, 6), run)
     for row in v.sparsities:
         if round(row, 6) not in runs:

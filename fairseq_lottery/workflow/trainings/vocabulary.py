@@ -190,7 +190,7 @@ class Vocabulary:
         if choice.kind == "weights":  # the search finds the mask, so nothing is ranked
             axes |= {option.name: option.default for option in options(Ranking, Prunable)}
         if reset == "keep":
-            ticket = self._continued(choice.of, sparsity, **axes)
+            ticket = self.continued(choice.of, sparsity, **axes)
         else:
             back = self.dense.at(self.rewind_at(sparsity))
             ticket = self.ticket(self.dense, sparsity, back, reset=reset, **axes)
@@ -209,10 +209,10 @@ class Vocabulary:
             *("--criterion", "label_smoothed_cross_entropy_gates"),
             *(f"--open-{kind}", open_share(pruned), "--gate-anneal", max(1, half)),
         )
-        return self.train(self._continued(self.dense), flags, updates)
+        return self.train(self.continued(self.dense), flags, updates)
 
-    def _continued(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
-        """Return the ticket of the last weights of a run; t only sets the update counter."""
+    def continued(self, run: Training, sparsity: float = 0.0, **axes: Any) -> Draw:
+        """Describe a ticket of the last weights of a run; t only sets the update counter."""
         is_restarted = self.update_counter == "restart"
         back = run.at(run.updates if is_restarted else self.rewind_at(sparsity))
         return self.ticket(run, sparsity, back, reset="keep", **axes)
@@ -232,8 +232,8 @@ class Vocabulary:
             scheduler = flags.get("--lr-scheduler")
             if scheduler != "inverse_sqrt" or not warmup or not peak:
                 raise LotteryError(
-                    f"the last learning rate of --lr-scheduler {scheduler} is unknown; write"
-                    " fine-tune: {lr: RATE}"
+                    f"the last learning rate of --lr-scheduler {scheduler} is unknown; give"
+                    " the technique its rate, as lr: RATE"
                 )
             rate = peak * math.sqrt(warmup / self.dense.updates)
         scheduled = ("--warmup-updates", "--warmup-init-lr", "--lr", "--lr-scheduler")

@@ -50,7 +50,7 @@ def test_names_and_titles():
         "random-reinit": "random reinit", "random-sign": "random signs",
         "children": "children of update t", "transfer": "mask of", "noise": "noise",
         "shuffled-layers": "shuffled layers", "fresh-weights": "fresh weights",
-        "pruned-before": "pruned before fine-tuning",
+        "pruned-before": "pruned before fine-tuning", "pair-masks": "masks of pairs",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in TECHNIQUES.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
@@ -60,6 +60,7 @@ def test_names_and_titles():
         "shuffled-layers": ("masks",), "fresh-weights": ("masks",),
         "lr-rewind": ("moments",), "random-keep": ("moments",),
         "children": ("data_seed",),
+        "pair-masks": ("masks", "groups", "tuning", "lr", "start", "updates"),
     }  # fmt: skip
 
 
@@ -255,7 +256,7 @@ def test_fine_tuning_at_a_rate_of_the_users():
 
 def test_fine_tuning_does_not_guess_a_last_rate():
     other = dense(train="--optimizer masked_adam --lr 1 --lr-scheduler cosine --max-update 1000")
-    with pytest.raises(LotteryError, match=r"write fine-tune: \{lr: RATE\}$"):
+    with pytest.raises(LotteryError, match="give the technique its rate, as lr: RATE$"):
         rows("fine-tune", dense=other)
     assert len(rows("fine-tune", dense=other, options={"lr": 1e-4})) == 2
 
