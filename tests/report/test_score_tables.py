@@ -224,3 +224,36 @@ def test_latex_text_has_balanced_braces_and_escapes(text):
 @given(st.integers(min_value=0, max_value=10_000))
 def test_percent_keeps_the_number(basis_points):
     assert float(percent(basis_points / 10_000)) == pytest.approx(basis_points / 100)
+
+
+def test_a_row_0_of_its_own_replaces_the_dense_model(tmp_path):
+    """Of a technique that trains the dense model further; the others show the dense model."""
+    scores = {**SCORES, ("mp", 0.0, 1): 27.5, ("mp", 0.0, 2): 28.5}
+    table = metric_table(group_of(tmp_path / "a", scores), BLEU)
+    assert table.rows[0] == ["0", "27.5 ± 0.7", "28.0 ± 0.7"]
+    assert table.rows[1] == ["50", "26.1 ± 0.1", "25.0 ± 0.0"]
+    note = "0 % is the dense model; for MP it is a training of its own without a mask."
+    assert note in table.notes
+    plain = metric_table(group_of(tmp_path / "b", SCORES), BLEU)
+    assert "0 % is the dense model, the same for every technique." in plain.notes
+
+
+def test_the_sparsity_of_masks_of_pairs_is_that_of_one(tmp_path):
+    made = Made(tmp_path / "a", techniques=("slt", "mp"), seeds=(1,))
+    for technique, pair_mask in (("slt", "sides:de-en,en-fr"), ("mp", None)):
+        record = score_record(technique=technique, sparsity=0.5, seed=1, score=20.0)
+        made.records.append({**record, **({"pair_mask": pair_mask} if pair_mask else {})})
+    (group,) = gather([read_run(made.write())])
+    notes = metric_table(group, BLEU).notes
+    assert (
+        "The sparsity of SLT is that of the mask of one pair of languages; the model has the"
+        " weights of all masks." in notes
+    )
+
+
+def test_a_title_names_the_rule_for_pairs_without_a_mask():
+    key = Evaluation("test.na-sb", "best-beam4-lenpen0.6-na-sb-by-sides.na-en.en-sb", "BLEU")
+    words = "best checkpoint, beam 4, length penalty 0.6, masks of pairs: sides.na-en.en-sb"
+    assert key.words == words
+    other = Evaluation("test.by-x", "last-beam4-lenpen1-by-x", "BLEU")
+    assert other.words.startswith("last checkpoint, beam 4")

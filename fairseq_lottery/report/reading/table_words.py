@@ -98,7 +98,7 @@ class Evaluation:
         words = [f"average of {count} checkpoints" if count else f"{match['name']} checkpoint"]
         words += [f"beam {beam}"] if beam else []
         words += [f"length penalty {lenpen}"] if lenpen not in (None, "1") else []
-        words += [f"by {match['rule']} of masks of pairs"] if match["rule"] else []
+        words += [f"masks of pairs: {match['rule']}"] if match["rule"] else []
         return ", ".join(words)
 
     @property

@@ -30,7 +30,11 @@ def metric_table(group: Group, key: Evaluation) -> Table:
     digits, most = group.decimals(key), group.most_seeds(key)
     rows, data = [], []
     for share in (0.0, *(group.sparsities if names != [DENSE] else ())):
-        cells = [group.values(key, name if share else DENSE, share) for name in names]
+        cells = [group.values(key, name, share) for name in names]
+        if not share:
+            own = [name for name, values in zip(names, cells) if values and name != DENSE]
+            dense = group.values(key, DENSE, share)
+            cells = [values or dense for values in cells]
         texts = (cell_text(values, most, digits) for values in cells)
         rows.append([group.label_of(share), *texts])
         data.append([share, *(entry for values in cells for entry in _numbers(values))])
@@ -38,7 +42,7 @@ def metric_table(group: Group, key: Evaluation) -> Table:
     complete = all(group.values(key, n, s) for n in names for s in group.sparsities)
     notes = _notes(group, key, complete)
     if names != [DENSE]:
-        notes.insert(1, "0 % is the dense model, the same for every technique.")
+        notes.insert(1, _dense_row(group, own))
     return Table(
         slug=group.file(key.slug),
         caption=f"{key.metric} on {key.subset} by {group.words.by} ({key.words}):"
@@ -48,6 +52,14 @@ def metric_table(group: Group, key: Evaluation) -> Table:
         notes=notes,
         data=([group.words.column, *columns], data),
     )
+
+
+def _dense_row(group: Group, own: Sequence[str]) -> str:
+    """Return the note on row 0, which some techniques train themselves."""
+    if not own:
+        return "0 % is the dense model, the same for every technique."
+    titles = ", ".join(map(group.title_of, own))
+    return f"0 % is the dense model; for {titles} it is a training of its own without a mask."
 
 
 def _search_table(group: Group, key: Evaluation) -> Table:
@@ -106,7 +118,8 @@ def updates_table(group: Group) -> Optional[Table]:
     for share in (0.0, *group.sparsities):
         row = [group.label_of(share)]
         for name in names:
-            cells = [(name if share else DENSE, share, seed) for seed in group.seeds]
+            has_own = share or any((name, share, seed) in updates for seed in group.seeds)
+            cells = [(name if has_own else DENSE, share, seed) for seed in group.seeds]
             counts = {updates[cell] for cell in cells if cell in updates}
             row.append(" to ".join(f"{n:,}" for n in sorted(counts)) or MISSING)
         rows.append(row)

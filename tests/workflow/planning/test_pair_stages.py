@@ -76,6 +76,19 @@ def test_fine_tunings_have_their_pairs_and_no_validation(work):
         assert own["train"].leaves == (f"{tuned(work, pair)}/snapshot_30.safetensors",)
 
 
+@pytest.mark.parametrize("keep", [[], ["snapshots", "tickets", "checkpoints"]])
+def test_every_file_is_left_by_one_earlier_stage(tmp_path, keep):
+    kinds = [{"pair-masks": {"name": m, "masks": m}} for m in ("tuned", "permuted", "random")]
+    settings = {**PAIRS, "evaluate": EVALUATE, "sparsities": [0.5, 0.8], "keep": keep}
+    work = Work(tmp_path, *kinds, {"pair-masks": {"start": "rewind"}}, "slt", **settings)
+    seen = []
+    for stage in work.stages:
+        assert set(stage.needs) <= set(seen)
+        seen += stage.leaves
+    assert len(set(seen)) == len(seen)
+    assert len({stage.name for stage in work.stages}) == len(work.stages)
+
+
 def test_one_line_of_evaluate_serves_all_models(work):
     """``pair_mask`` reaches only models with masks of pairs; the folders have the same name."""
     name = "best-beam5-lenpen1-de-fr-by-sides.de-en.en-fr"

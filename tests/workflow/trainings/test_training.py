@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small import PROPERTY
 from workflow.made import dense, plan_of, vocabulary
 
+from fairseq_lottery.workflow.trainings.pair_mask import PairMask
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 from fairseq_lottery.workflow.trainings.training import (
@@ -166,7 +167,9 @@ OTHER_DRAWS = {
     "update_counter": "rewind",
     "moments": "keep",
     "components": ComponentChoice(dense(), "heads", 0.5),
+    "pair_masks": (PairMask(("en-de",), dense()),),
 }
+OTHER_PAIR_MASKS = {"pairs": ("en-de", "en-fr"), "run": dense(seed=2)}
 OTHER_CHOICES = {
     "of": dense(seed=2),
     "kind": "units",
@@ -209,7 +212,12 @@ def test_every_axis_changes_it():
         other = replace(DRAW, components=replace(OTHER_DRAWS["components"], **{name: value}))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_CHOICES) == set(ComponentChoice.__dataclass_fields__)
-    assert len(found) == 2 + 15 + 10 + 12
+    for name, value in OTHER_PAIR_MASKS.items():
+        (mask,) = OTHER_DRAWS["pair_masks"]
+        other = replace(DRAW, pair_masks=(replace(mask, **{name: value}),))
+        found.add(replace(dense(), ticket=other).fingerprint)
+    assert set(OTHER_PAIR_MASKS) == set(PairMask.__dataclass_fields__)
+    assert len(found) == 2 + 16 + 10 + 12 + 2
 
 
 def test_a_parent_changes_all_its_children():
