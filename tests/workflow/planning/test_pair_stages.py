@@ -146,6 +146,28 @@ def test_a_plan_counts_fine_tunings_and_the_bytes_of_masks(tmp_path):
     assert found.final == 2 * 4 * 8e6 + 4 * 1e6
 
 
+def test_masks_are_drawn_from_an_adopted_run(tmp_path):
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/checkpoint_last.pt").write_bytes(b"weights")
+    random = {"pair-masks": {"masks": "random", "name": "random"}}
+    settings = {**PAIRS, "sparsities": [0.5], "adopt": {"dense": "plain"}}
+    work = Work(tmp_path, TECHNIQUES[0], random, **settings)
+    dense = work.cell("dense", 0.0).training.folder
+    (adopted,) = (stage for stage in work.stages if stage.kind == "adopt")
+    last = f"{dense}/snapshot_1000.safetensors"
+    assert last in adopted.leaves and adopted.facts["adopts"]["updates"] == [1000]
+    masks = stages(work, work.cell("random", 0.5).training.folder)["masks"]
+    assert masks.needs == (last,)
+    for pair in ALL:
+        assert stages(work, tuned(work, pair))["draw"].needs == (last,)
+
+
+def test_a_pattern_gives_its_row(tmp_path):
+    plan = plan_of(tmp_path, "pair-masks", **PAIRS, scope="2:4")
+    cell = plan.cells[-1]
+    assert cell.name == "pair-masks@0.5#1" and cell.training.label == "2of4-masks4-keep1000-0.5"
+
+
 def test_another_rule_translates_again(work, tmp_path):
     work.finish()
     other = [*PAIRS["evaluate"], {**ZERO, "pair_mask": "union:de-en,en-fr"}]

@@ -5,7 +5,7 @@ import small
 import torch
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import mask_to_state
+from fairseq_lottery.formats import mask_to_state, read_checkpoint
 from fairseq_lottery.formats.pair_masks import pair_masks_to_state
 from fairseq_lottery.masks import PairMasks, find_score, score_all, select
 from fairseq_lottery.workflow.stages.selected_model import choose, measure
@@ -73,7 +73,7 @@ def test_a_model_with_one_mask_has_no_entries_for_pairs(tmp_path, masks):
 def test_every_mask_must_have_the_sparsity_of_the_row(model, masks):
     with pytest.raises(LotteryError, match=r"mask of en-de in .*last\.pt has sparsity 0\.[45]"):
         measure(model, 0.6)
-    state = torch.load(model, weights_only=False)
+    state = read_checkpoint(model)
     denser = PairMasks({**masks, "fr-en": small.full_mask()})
     state["task_state"]["lottery"]["pair_masks"] = pair_masks_to_state(denser)
     state["task_state"]["lottery"]["mask"] = mask_to_state(denser.union)
@@ -83,7 +83,7 @@ def test_every_mask_must_have_the_sparsity_of_the_row(model, masks):
 
 
 def test_weights_that_no_pair_keeps_must_be_zero(model, masks):
-    state = torch.load(model, weights_only=False)
+    state = read_checkpoint(model)
     state["model"][MATRIX][:] = 1
     torch.save(state, model)
     with pytest.raises(LotteryError, match="nonzero weights that its mask prunes"):
