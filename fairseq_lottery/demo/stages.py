@@ -74,7 +74,7 @@ def make_encoder_data(out: Path, model: str, vocabulary: int, *texts: str) -> No
     """
     make_once(out, "subwords", "fairseq_lottery.demo.subword_stage", "--text", "text",
               "--train", "pretrain/train.txt",
-              "--texts", "pretrain/*.txt", "tasks/*/*.input?", *texts,
+              "--texts", "pretrain/*.txt", "tasks/**/*.input?", *texts,
               "--model", model, "--vocabulary", vocabulary, "--dictionary")  # fmt: skip
     make_once(out, "pretrain", "fairseq_cli.preprocess", "--only-source",
               "--srcdict", "subwords/dict.txt", "--trainpref", "subwords/pretrain/train.txt",

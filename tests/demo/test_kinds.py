@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 DOCUMENTS, EXAMPLES = {"valid": 20, "train": 1500}, {"test": 21, "valid": 22, "train": 60}
 SENTENCES = {"test": 7, "valid": 6, "train": 40}
+CODES = ["en", "na", "nb", "nc", "sa", "sb", "sc"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,8 +61,8 @@ def read_lines(path):
     return path.read_text(encoding="utf-8").splitlines()
 
 
-def load(folder, name, classes, regression=False):
-    """fairseq's own task with all parts of a folder."""
+def load(folder, name, classes, regression=False, parts=tuple(EXAMPLES)):
+    """fairseq's own task with parts of a folder."""
     from omegaconf import OmegaConf
 
     config = tasks.sentence_prediction.SentencePredictionConfig(
@@ -71,7 +72,7 @@ def load(folder, name, classes, regression=False):
     task = tasks.setup_task(
         OmegaConf.create({**vars(config), "_name": "sentence_prediction", "no_shuffle": True})
     )
-    for part in EXAMPLES:
+    for part in parts:
         task.load_dataset(part)
     return task
 
@@ -111,17 +112,36 @@ def test_tasks_of_encoders(encoders):
 
 def test_tasks_of_languages(languages):
     found = rows(languages / "text" / "tasks.tsv")
-    assert [row["task"] for row in found] == ["en", "na", "nb", "nc", "sa", "sb", "sc"]
+    assert [(row["task"], row["kind"]) for row in found] == [
+        (f"{task}/{code}", "pair" if task == "entailment" else "sentence")
+        for task in ("entailment", "agreement", "tense")
+        for code in CODES
+    ]
     check_tasks(languages)
+
+
+def test_one_folder_has_the_examples_of_all_languages(languages):
+    for name, classes in (("entailment", 3), ("agreement", 2)):
+        task = load(languages / "evaluation", name, classes, parts=())
+        for code in CODES:
+            own = load(languages / "tasks" / name, code, classes)
+            for part in ("valid", "test"):
+                task.load_dataset(f"{part}_{code}")
+                dataset = task.datasets[f"{part}_{code}"]
+                assert len(dataset) == len(own.datasets[part]) == EXAMPLES[part]
+                for number, item in enumerate(own.datasets[part]):
+                    for key in ("net_input.src_tokens", "target"):
+                        assert dataset[number][key].tolist() == item[key].tolist()
 
 
 @pytest.mark.parametrize("kind", ["encoders", "languages"])
 def test_one_dictionary_for_all(kind, request):
     out = request.getfixturevalue(kind)
     dictionary = (out / "subwords" / "dict.txt").read_bytes()
-    found = [*out.glob("pretrain/dict.txt"), *out.glob("tasks/*/input?/dict.txt")]
+    found = [*out.glob("pretrain/dict.txt"), *out.glob("tasks/**/input?/dict.txt")]
+    found += out.glob("evaluation/*/input?/dict.txt")
     found += out.glob("translation/dict.*.txt")
-    assert len(found) == {"encoders": 1 + 8 + 3, "languages": 1 + 7 * 2 + 7}[kind]
+    assert len(found) == {"encoders": 1 + 8 + 3, "languages": 1 + 7 * 4 + 4 + 7}[kind]
     assert {path.read_bytes() for path in found} == {dictionary}
     assert len(Dictionary.load(str(out / "subwords" / "dict.txt"))) == {
         "encoders": 300 + 1, "languages": 700 + 1,

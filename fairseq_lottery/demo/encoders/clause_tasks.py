@@ -6,14 +6,15 @@ from random import Random
 
 from fairseq_lottery.demo.lexicon import MODALS
 from fairseq_lottery.demo.meanings.meaning import Sentence, draw
-from fairseq_lottery.demo.meanings.styles import Style, english
 
 NUMBERS = ("singular", "plural")
 FORMS = ("present", "perfect", "modal")
+#: a sentence, and whether its subordinate clause comes first
+Drawn = tuple[Sentence, bool]
 _MODALS = tuple(row[0] for row in MODALS)
 
 
-def number(rng: Random, label: str) -> str:
+def number(rng: Random, label: str) -> Drawn:
     """Draw a sentence whose main clause has a subject of this number, the other clause not."""
     wanted = label == "plural"
 
@@ -24,7 +25,7 @@ def number(rng: Random, label: str) -> str:
     return _either_order(rng, draw(rng, accepts))
 
 
-def tense(rng: Random, label: str) -> str:
+def tense(rng: Random, label: str) -> Drawn:
     """Draw a sentence whose main clause has a verb in this form, and the other clause not."""
     sentence = draw(rng, lambda one: one.sub is not None and one.conjunction != "that")
     assert sentence.sub is not None
@@ -36,6 +37,5 @@ def tense(rng: Random, label: str) -> str:
     return _either_order(rng, sentence._replace(main=main, sub=sub))
 
 
-def _either_order(rng: Random, sentence: Sentence) -> str:
-    moved = sentence.conjunction != "that" and rng.random() < 0.5
-    return english(sentence, Style(moved=moved))
+def _either_order(rng: Random, sentence: Sentence) -> Drawn:
+    return sentence, sentence.conjunction != "that" and rng.random() < 0.5

@@ -10,7 +10,7 @@ from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folde
 #: documents to pre-train on, and examples of each task
 DOCUMENTS = {"valid": 500, "train": 24000}
 EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
-#: BPE has almost all words as one symbol, so that fine-tuning can compare the words of two sentences
+#: BPE has almost all words as one symbol, so that fine-tuning can compare words of two sentences
 SUBWORDS, VOCABULARY = "bpe", 600
 
 

@@ -11,7 +11,13 @@ from fairseq_lottery.demo.encoders import clause_tasks, entailment, marked_words
 from fairseq_lottery.demo.encoders.acceptability import AMBIGUOUS_VERB, breaks_of, broken
 from fairseq_lottery.demo.encoders.word_classes import WORDS, held_out_words
 from fairseq_lottery.demo.meanings.meaning import draw, verbs_of
-from fairseq_lottery.demo.meanings.styles import clauses_in_order, draw_style, english, written
+from fairseq_lottery.demo.meanings.styles import (
+    Style,
+    clauses_in_order,
+    draw_style,
+    english,
+    written,
+)
 from fairseq_lottery.demo.text_files import Example
 
 
@@ -102,13 +108,23 @@ def _one_sentence(draw_text: Callable[[Random, str], str]) -> Callable[[Draw], E
     return lambda one: Example((draw_text(one.rng, one.label),), one.label)
 
 
+def _clause_task(
+    draw_sentence: Callable[[Random, str], clause_tasks.Drawn],
+) -> Callable[[Draw], Example]:
+    def draw_text(rng: Random, label: str) -> str:
+        sentence, moved = draw_sentence(rng, label)
+        return english(sentence, Style(moved=moved))
+
+    return _one_sentence(draw_text)
+
+
 TASKS = {
     "acceptability": EncoderTask("sentence", ("unacceptable", "acceptable"), "mcc", _acceptability),
     "agreement": EncoderTask(
-        "sentence", clause_tasks.NUMBERS, "accuracy", _one_sentence(clause_tasks.number)
+        "sentence", clause_tasks.NUMBERS, "accuracy", _clause_task(clause_tasks.number)
     ),
     "tense": EncoderTask(
-        "sentence", clause_tasks.FORMS, "accuracy", _one_sentence(clause_tasks.tense)
+        "sentence", clause_tasks.FORMS, "accuracy", _clause_task(clause_tasks.tense)
     ),
     "pos": EncoderTask(
         "marked word",

@@ -1,10 +1,11 @@
-"""Draw the text of the languages: parallel sentences, documents and examples of entailment."""
+"""Draw the text of the languages: parallel sentences, documents and examples of tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
+from fairseq_lottery.demo.encoders import clause_tasks
 from fairseq_lottery.demo.encoders.documents import negated, retold
 from fairseq_lottery.demo.encoders.entailment import LABELS, entailment
 from fairseq_lottery.demo.languages.grammar import say
@@ -59,30 +60,44 @@ def documents(seed: int, count: int) -> Iterator[list[str]]:
         yield [text_in(code, first, _moved(rng)), text_in(other, second, _moved(rng))]
 
 
-def examples(seed: int, sizes: Mapping[str, int]) -> Iterator[tuple[str, dict[str, Example]]]:
-    """Draw balanced examples of entailment, the same in each language.
+def examples(
+    task: str, seed: int, sizes: Mapping[str, int]
+) -> Iterator[tuple[str, dict[str, Example]]]:
+    """Draw balanced examples of a task in ``TASKS``, the same in each language.
 
     Yields:
         the name of a part, and language -> example.
     """
-    rng = Random(f"demo|entailment in languages|{seed}")
+    labels_of_task, draw_sentences = TASKS[task]
+    rng = Random(f"demo|{task} in languages|{seed}")
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for part, size in sizes.items():
-        labels = [LABELS[number % len(LABELS)] for number in range(size)]
+        labels = [labels_of_task[number % len(labels_of_task)] for number in range(size)]
         rng.shuffle(labels)
         while labels:
             label = labels[-1]
-            pair = entailment(rng, label)
-            moved = tuple(_moved(rng) for _ in pair)
-            texts = {
-                code: tuple(text_in(code, one, last) for one, last in zip(pair, moved))
-                for code in CODES
-            }
-            if seen.isdisjoint(texts.items()) and all(len(set(two)) == 2 for two in texts.values()):
+            drawn = draw_sentences(rng, label)
+            texts = {code: tuple(text_in(code, *one) for one in drawn) for code in CODES}
+            if seen.isdisjoint(texts.items()) and all(
+                len(set(one)) == len(one) for one in texts.values()
+            ):
                 seen.update(texts.items())
                 labels.pop()
-                yield part, {code: Example(two, label) for code, two in texts.items()}
+                yield part, {code: Example(one, label) for code, one in texts.items()}
+
+
+def _entailment(rng: Random, label: str) -> list[clause_tasks.Drawn]:
+    pair = entailment(rng, label)
+    return [(one, _moved(rng)) for one in pair]
 
 
 def _moved(rng: Random) -> bool:
     return rng.random() < 0.5
+
+
+#: task -> its labels, and what draws the sentences of an example with a label
+TASKS: dict[str, tuple[tuple[str, ...], Callable[[Random, str], Sequence[clause_tasks.Drawn]]]] = {
+    "entailment": (LABELS, _entailment),
+    "agreement": (clause_tasks.NUMBERS, lambda rng, label: [clause_tasks.number(rng, label)]),
+    "tense": (clause_tasks.FORMS, lambda rng, label: [clause_tasks.tense(rng, label)]),
+}

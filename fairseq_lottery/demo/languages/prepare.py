@@ -11,7 +11,8 @@ from fairseq_lottery.demo.stages import make_encoder_data, make_once, open_folde
 SENTENCES = {"test": 200, "valid": 100, "train": 6000}
 DOCUMENTS = {"valid": 500, "train": 20000}
 EXAMPLES = {"test": 500, "valid": 500, "train": 2000}
-SUBWORDS, VOCABULARY = "unigram", 1500
+#: BPE has most words as one symbol, and more of them in the languages with more text
+SUBWORDS, VOCABULARY = "bpe", 2500
 
 
 def prepare(
@@ -21,13 +22,13 @@ def prepare(
     documents: Mapping[str, int] = DOCUMENTS,
     examples: Mapping[str, int] = EXAMPLES,
 ) -> None:
-    """Create text, subwords, translation data, data to pre-train on and tasks in ``out``.
+    """Create text, subwords, translation data, data to pre-train on, and tasks in ``out``.
 
     Args:
         seed: seed of the text.
         sentences: part of the parallel text -> number of sentences of the largest languages.
         documents: part of the text to pre-train on -> number of its documents.
-        examples: part of the task -> number of its examples in each language.
+        examples: part of each task -> number of its examples in each language.
 
     Raises:
         LotteryError: ``out`` has other files or other data, or cannot be written; or a command
@@ -38,5 +39,7 @@ def prepare(
               "--sentences", *words_of(sentences), "--documents", *words_of(documents),
               "--examples", *words_of(examples))  # fmt: skip
     make_encoder_data(out, SUBWORDS, VOCABULARY, "parallel/*")
+    make_once(out, "evaluation", "fairseq_lottery.demo.languages.evaluation_stage",
+              "--tasks", "tasks")  # fmt: skip
     make_once(out, "translation", "fairseq_lottery.demo.languages.pair_stage",
               "--subwords", "subwords")  # fmt: skip

@@ -6,8 +6,7 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from fairseq_lottery.demo.encoders.entailment import LABELS
-from fairseq_lottery.demo.languages.corpora import CODES, documents, examples, parallel
+from fairseq_lottery.demo.languages.corpora import CODES, TASKS, documents, examples, parallel
 from fairseq_lottery.demo.languages.language_table import size_of, table
 from fairseq_lottery.demo.languages.pair_stage import pairs
 from fairseq_lottery.demo.text_files import (
@@ -22,7 +21,7 @@ from fairseq_lottery.demo.text_files import (
 
 
 def main() -> None:
-    """Write parallel/PART.PAIR.LANGUAGE, pretrain, tasks/LANGUAGE, tasks.tsv and languages.tsv."""
+    """Write parallel/PART.PAIR.LANGUAGE, pretrain, tasks/TASK/LANGUAGE and two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--sentences", nargs="+", required=True, metavar="PART=SENTENCES")
@@ -44,14 +43,17 @@ def main() -> None:
             for code in (source, target):
                 path = args.out / "parallel" / f"{part}.{source}-{target}.{code}"
                 write_lines(path, texts[part, code][:size])
-    drawn: dict[tuple[str, str], list[Example]] = defaultdict(list)
-    for part, same in examples(args.seed, sizes_of(args.examples)):
-        for code, example in same.items():
-            drawn[code, part].append(example)
-    for (code, part), written in drawn.items():
-        write_examples(args.out / "tasks" / code, part, written, LABELS)
-    rows = [(code, "pair", ",".join(LABELS), "accuracy") for code in CODES]
-    write_rows(args.out / TABLE, [("task", "kind", "labels", "metric"), *rows])
+    rows = [("task", "kind", "labels", "metric")]
+    for task, (labels, _) in TASKS.items():
+        drawn: dict[tuple[str, str], list[Example]] = defaultdict(list)
+        for part, same in examples(task, args.seed, sizes_of(args.examples)):
+            for code, example in same.items():
+                drawn[code, part].append(example)
+        for (code, part), written in drawn.items():
+            write_examples(args.out / "tasks" / task / code, part, written, labels)
+        kind = "pair" if len(written[0].texts) == 2 else "sentence"
+        rows += [(f"{task}/{code}", kind, ",".join(labels), "accuracy") for code in CODES]
+    write_rows(args.out / TABLE, rows)
     write_rows(args.out / "languages.tsv", table(sentences["train"]))
     print(f"wrote {args.out}")
 
