@@ -1,6 +1,7 @@
 """Change of groups of layers by fine-tuning, and its correlation with drops."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -134,6 +135,21 @@ def test_cka_is_the_mean_over_the_layers_of_a_group(tmp_path):
     both = values["encoder"][2:4] + values["decoder"][2:4]
     assert found["middle", "all"] == pytest.approx(np.mean(both), rel=1e-5)
     assert found["top", "enc_ffn"] is None
+
+
+def test_the_record_names_the_recordings(tmp_path, capsys):
+    files = [save_checkpoint(tmp_path / f"{n}.pt", m) for n, m in zip("ab", models())]
+    words = [["w"] * 5] * 4
+    layers = np.random.default_rng(1).normal(size=(LAYERS, 20, 3)).astype(np.float32)
+    made = {"encoder": layers, "decoder": layers}
+    recordings = [tmp_path / name for name in ("before", "after")]
+    for path in recordings:
+        write_activations(path, words, made)
+    line = ["languages", "changes", *files, "--recordings", *map(str, recordings)]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    inputs = json.loads((tmp_path / "out/analysis.json").read_text())["inputs"]
+    assert inputs["recordings"] == [str(path) for path in recordings]
+    assert " 1.000" in capsys.readouterr().out, "CKA of equal activations"
 
 
 def test_the_command(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.languages.metadata import LANGUAGE
@@ -40,10 +40,14 @@ def deliver(
     """Save tables to ``--out``, and print them as ``--json`` or as lines of text."""
     command = f"languages {args.action}"
     given = {n: v for n, v in vars(args).items() if n not in _NOT_INPUTS and v is not None}
-    plain = {n: v if isinstance(v, (int, str, list)) else str(v) for n, v in given.items()}
+    plain = {n: [*map(_plain, v)] if isinstance(v, list) else _plain(v) for n, v in given.items()}
     inputs = {**plain, **more}
     try:
         if args.out is not None:
             save_tables(args.out, command, tables, inputs, args.overwrite)
     finally:
         print(as_json(command, tables, inputs) if args.json else "\n".join(lines))
+
+
+def _plain(value: object) -> Union[int, str]:
+    return value if isinstance(value, (int, str)) else str(value)
