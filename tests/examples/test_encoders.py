@@ -100,7 +100,11 @@ def test_fairseq_knows_the_flags_of_the_scripts(script):
     text = (EXAMPLES / script).read_text().replace("\\\n", " ")
     (line,) = re.findall(r"fairseq-train (.*)", text)
     task = "--task translation_multi_simple_epoch --encoder-langtok tgt --langs en --lang-pairs x"
-    line = line.replace("$task", task).replace("$(fairseq-lottery user-dir)", "fairseq_lottery")
+    line = (
+        line.replace("$task", task)
+        .replace('"$updates"', "4000")
+        .replace("$(fairseq-lottery user-dir)", "fairseq_lottery")
+    )
     words = shlex.split(re.sub(r'--user-dir "\S+"', "", line))
     args = options.parse_args_and_arch(options.get_training_parser(), words)
     assert args.max_update >= 2000
