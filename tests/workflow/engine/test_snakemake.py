@@ -1,9 +1,12 @@
 import json
+import subprocess
 
 import pytest
+from forking import python
 from workflow.made import Work
 
 from fairseq_lottery.workflow.engine.jobs import jobs_of
+from fairseq_lottery.workflow.engine.snakemake import SNAKEFILE
 
 
 def jobs(work, executor="local"):
@@ -100,3 +103,25 @@ def test_records_of_what_runs_again_are_gone_and_of_nothing_else(tmp_path):
     assert not list((more.out / ended.folder).glob("checkpoint*"))
     assert not (more.out / ended.log).exists()
     assert json.loads((more.out / first.stages[0].record).read_text())["stage"].startswith("train-")
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_no_more_jobs_than_slots_run_after_a_chain_of_single_jobs(tmp_path, slots):
+    """Snakemake 9.10 to 9.15 has one slot more after each job that was the only ready one."""
+    after = {"a": [], "b": ["a"], "c": ["b"], **{f"leaf{n}": ["c"] for n in range(4)}}
+    plan = [
+        {"name": name, "rule": name, "after": before, "threads": 1, "priority": 1,
+         "command": "echo 1 >>log; sleep 0.2; echo -1 >>log",
+         "resources": {"slot": 1}}
+        for name, before in after.items()
+    ]  # fmt: skip
+    content = {"markers": ".", "jobs": plan, "retries": 0, "executor": "local"}
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    subprocess.run(
+        [python(), "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", str(slots),
+         "--resources", f"slot={slots}", "--scheduler", "greedy", "--nolock"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    steps = [int(line) for line in (tmp_path / "log").read_text().split()]
+    running = [sum(steps[: end + 1]) for end in range(len(steps))]
+    assert len(steps) == 2 * len(after) and max(running) == slots
