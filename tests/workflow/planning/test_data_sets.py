@@ -240,3 +240,11 @@ def test_the_example_shares_what_is_equal(tmp_path):
     plan = make_plan(read_configuration(ROOT / "examples/encoders/transfer.yaml", tmp_path))
     assert (len(plan.cells), plan.trained, plan.unshared) == (207, 3 * 63, 3 * 191)
     assert len({t.data for t in plan.trainings}) == 6
+
+
+def test_the_example_of_heads_trains_each_choice_once(tmp_path):
+    """Two tasks: dense runs and six subnetworks of five seeds, six strategies of three."""
+    plan = make_plan(read_configuration(ROOT / "examples/encoders/heads.yaml", tmp_path))
+    untrained = 2 * (6 * 5 + (5 * 3 + 2) * 3)
+    assert plan.trained == 2 * (7 * 5 + 6 * 3)
+    assert len(plan.cells) == plan.trained + untrained
