@@ -6,6 +6,11 @@
 # KIND is encoders (default) or languages.
 # OUT/data gets the data, OUT/pretrained the checkpoints. The second call skips what is finished.
 set -euo pipefail
+case ${1:-} in "" | -*) echo "usage: $0 OUT [KIND [UPDATES]]" >&2; exit 2 ;; esac
+case ${2:-encoders} in
+    encoders | languages) ;;
+    *) echo "KIND is $2; choose encoders or languages" >&2; exit 2 ;;
+esac
 out=$1 kind=${2:-encoders} updates=${3:-4000}
 [ -e "$out/pretrained/checkpoint_last.pt" ] && { echo "$out/pretrained is finished"; exit; }
 mkdir -p "$out"

@@ -8,6 +8,11 @@
 # OUT/pretrained the pre-trained encoder, and OUT/TASK the trainings and all results.
 # tables.py prints them. The second call skips what is finished.
 set -euo pipefail
+case ${1:-} in "" | -*) echo "usage: $0 OUT [TASK]" >&2; exit 2 ;; esac
+case ${2:-tense} in
+    tense | agreement | entailment) ;;
+    *) echo "TASK is $2; choose tense, agreement or entailment" >&2; exit 2 ;;
+esac
 out=$1 task=${2:-tense} languages="en na nb nc sa sb sc" seeds="1 2 3" updates=${UPDATES:-640}
 here=$(cd "$(dirname "$0")" && pwd)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.files import refuse_target
 from fairseq_lottery.options import DRAW, Prunable, Ranking, Seed, add_flags, options, values
 from fairseq_lottery.options.nm_pattern import Pattern
 
@@ -47,6 +48,10 @@ def run(args: argparse.Namespace) -> None:
     import_user_module(args.user_dir)
     from fairseq_lottery.formats.pair_masks import load_pair_masks, save_pair_masks
 
+    if args.out:
+        if not args.out.endswith(".safetensors"):
+            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
+        refuse_target(args.out, args.overwrite)
     if "=" in args.masks[0]:
         masks = _join(args)
     elif len(args.masks) == 1 and not args.out and args.sparsity is None:
@@ -55,11 +60,10 @@ def run(args: argparse.Namespace) -> None:
     else:
         raise LotteryError(
             f"{args.masks[0]} names no pairs; give PAIRS=FILE, for instance"
-            " en-de,en-nl=t.safetensors, or one file of pair-masks without --out"
+            " en-de,en-nl=t.safetensors, or one file of pair-masks without --out and"
+            " --sparsity"
         )
     if args.out:
-        if not args.out.endswith(".safetensors"):
-            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
         save_pair_masks(args.out, masks, args.overwrite)
     sparsities = {pair: mask.sparsity for pair, mask in masks.items()}
     rows = list(masks.similarities())

@@ -58,8 +58,9 @@ _TERMS = {
     "fresh weights": "control: the masks of a technique, with new weights of the initialiser.",
     "noise": "control: the masks of a technique, with start weights plus normal noise of k times"
     " their standard deviation.",
-    "masks of pairs": "each pair of languages has a mask of its own, and all share the weights that"
-    " their masks share (LaSS). Sparsity 0 is the dense model, trained further in the same way.",
+    "masks of pairs": "each pair of languages has its own mask in one model, and pairs share the"
+    " weights that their masks share (LaSS). Sparsity 0 is the dense model, trained further in the"
+    " same way.",
     _AT_ONCE: "control: the pre-trained weights are pruned by magnitude at once, without a task,"
     " and the rest is fine-tuned.",
 }

@@ -20,10 +20,13 @@ def pair_stages(training: Training, lottery: Callable[..., tuple[str, ...]]) -> 
     drawn = training.ticket
     if drawn is None or not drawn.pair_masks:
         return
+    # the weights that fine-tuning started from; a start at t only sets the update counter
+    dense = drawn.mask_from
+    base = dense.at(dense.updates) if drawn.reset == "keep" else drawn.start
     sources = {",".join(mask.pairs): mask.weights.file for mask in drawn.pair_masks}
     words: list[object] = ["pair-masks", "--sparsity", f"{drawn.sparsity:.10g}"]
     words += options.words(drawn, Ranking, Prunable, place=DRAW)
-    words += ["--start-from", drawn.start.file, "--seed", training.seed]
+    words += ["--start-from", base.file, "--seed", training.seed]
     words += ["--out", training.pair_masks_file, "--overwrite"]
     words += [f"{pairs}={file}" for pairs, file in sources.items()]
     yield Stage(
@@ -33,7 +36,7 @@ def pair_stages(training: Training, lottery: Callable[..., tuple[str, ...]]) -> 
         command=lottery(*words),
         needs=tuple(
             file
-            for file in dict.fromkeys((*sources.values(), drawn.start.file))
+            for file in dict.fromkeys((*sources.values(), base.file))
             if not Path(file).is_absolute()  # pre-trained weights
         ),
         leaves=(training.pair_masks_file,),

@@ -116,6 +116,8 @@ def _groups(
                     f"groups: {name} has the pair {pair}, which --lang-pairs lacks; choose from"
                     f" {', '.join(trained)}"
                 )
+            if grouped.get(pair) == str(name):
+                raise LotteryError(f"groups: {name} has the pair {pair} twice; remove one")
             if pair in grouped:
                 raise LotteryError(
                     f"groups: {pair} is in {grouped[pair]} and in {name}; remove it from one"
@@ -135,6 +137,8 @@ def _refuse_unfit(dense: Training) -> None:
             f"pair-masks requires several pairs of languages, and {task.name} has one; write task:"
             " translation_multi_simple_epoch"
         )
+    if not flags.pairs:
+        raise LotteryError("pair-masks requires --lang-pairs in train; add it")
     if not {"--langs", "--lang-dict"} & set(flags.names):
         raise LotteryError(
             "pair-masks requires --langs in train, because a fine-tuning on some pairs would infer"

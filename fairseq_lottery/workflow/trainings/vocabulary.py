@@ -22,6 +22,15 @@ from fairseq_lottery.workflow.trainings.training import (
 #: (data set, technique) -> (sparsity, training)
 PlanOf = Callable[[str, str], Iterator[tuple[float, Training]]]
 
+#: flags of fairseq's schedulers of the learning rate; each scheduler rejects those of the others
+_SCHEDULED = (
+    *("--lr", "--lr-scheduler", "--warmup-updates", "--warmup-init-lr", "--total-num-update"),
+    *("--end-learning-rate", "--power", "--force-anneal", "--min-lr", "--max-lr", "--t-mult"),
+    *("--lr-period-updates", "--lr-shrink", "--shrink-min", "--lr-threshold", "--lr-patience"),
+    *("--lr-deacy-period", "--lr-decay", "--warmup-steps", "--hold-steps", "--decay-steps"),
+    *("--phase-ratio", "--init-lr-scale", "--final-lr-scale"),
+)
+
 #: training after components are pruned
 THEN = ("zero-shot", "fine-tune", "rewind", "scratch")
 
@@ -224,8 +233,8 @@ class Vocabulary:
             LotteryError: the last rate is not known for this scheduler.
         """
         flags = self.dense.flags
-        if rate is not None and not isinstance(rate, (int, float)):
-            raise LotteryError(f"lr: {rate!r} is not a number; write 1e-4 as 1.0e-4")
+        if rate is not None and not (type(rate) in (int, float) and rate > 0):
+            raise LotteryError(f"lr: {rate!r} is not a positive number; write 1e-4 as 1.0e-4")
         if rate is None:
             warmup = flags.number("--warmup-updates", 4000)
             peak = flags.number("--lr", 0.25)
@@ -236,5 +245,4 @@ class Vocabulary:
                     " the technique its rate, as lr: RATE"
                 )
             rate = peak * math.sqrt(warmup / self.dense.updates)
-        scheduled = ("--warmup-updates", "--warmup-init-lr", "--lr", "--lr-scheduler")
-        return flags.without(scheduled).plus("--lr", f"{rate:.6g}", "--lr-scheduler", "fixed")
+        return flags.without(_SCHEDULED).plus("--lr", f"{rate:.6g}", "--lr-scheduler", "fixed")

@@ -66,6 +66,17 @@ def test_masks_are_drawn_then_their_union_then_all_pairs_are_trained(work):
     assert own["train"].needs == (f"{folder}/ticket.safetensors", masks)
 
 
+def test_movement_is_that_of_the_fine_tuning_if_the_counter_rewinds(tmp_path):
+    """Survivors keep the last weights, which the fine-tuning started from, and not those of t."""
+    settings = {**PAIRS, "sparsities": [0.5], "update_counter": "rewind", "rewind": 400}
+    work = Work(tmp_path, *TECHNIQUES, score="distance", **settings)
+    dense = work.cell("dense", 0.0).training.folder
+    own = stages(work, work.cell("lass", 0.5).training.folder)
+    assert f"--start-from {dense}/snapshot_1000.safetensors" in words(own["masks"])
+    assert f"{dense}/snapshot_1000.safetensors" in own["masks"].needs
+    assert f"--start-from {dense}/snapshot_400.safetensors" in words(own["draw"])
+
+
 def test_fine_tunings_have_their_pairs_and_no_validation(work):
     for pair in ALL:
         own = stages(work, tuned(work, pair))

@@ -55,6 +55,17 @@ def test_the_fine_tuning_has_the_last_rate_and_a_tenth_of_the_updates():
     assert tuned.flags.get("--lr") == f"{7e-4 * (100 / 1000) ** 0.5:.6g}"
 
 
+def test_a_constant_rate_has_no_flags_of_another_scheduler():
+    """``fixed`` rejects --total-num-update, which polynomial_decay needs."""
+    decay = "--lr 7e-4 --lr-scheduler polynomial_decay --total-num-update 1000 --power 2"
+    train = PAIRS["train"].replace("--lr 7e-4 --lr-scheduler inverse_sqrt", decay)
+    (run,) = rows([0.5], of=replace(dense(train=train), task=MULTI), lr=0.001).values()
+    assert run.flags.get("--total-num-update") == "1000"
+    flags = next(iter(masks_of(run).values())).flags
+    assert (flags.get("--lr"), flags.get("--lr-scheduler")) == ("0.001", "fixed")
+    assert "--total-num-update" not in flags and "--power" not in flags
+
+
 def test_groups_share_a_mask():
     (run,) = rows([0.5], groups=FAMILIES).values()
     assert {pairs: tuned.flags.pairs for pairs, tuned in masks_of(run).items()} == {

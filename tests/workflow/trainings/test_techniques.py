@@ -262,7 +262,7 @@ def test_fine_tuning_does_not_guess_a_last_rate():
 
 
 def test_a_rate_that_yaml_reads_as_a_text():
-    with pytest.raises(LotteryError, match="^lr: '1e-4' is not a number; "):
+    with pytest.raises(LotteryError, match="^lr: '1e-4' is not a positive number; "):
         rows("fine-tune", options={"lr": "1e-4"})
 
 
