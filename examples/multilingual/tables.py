@@ -78,7 +78,9 @@ def own_drops(folder):
 
 def tests_of_drops(folder):
     """Yield the tests of drops against the facts: values of the seeds and their p."""
-    yield from head("drop of", "fact", "measure", "value", "p of each seed", "smallest p")
+    yield from head(
+        "drop of", "fact", "measure", "value", "p of each seed, not corrected", "smallest p"
+    )
     found = {}
     for seed in SEEDS:
         for one in read(folder / f"en-{seed}" / "drops-thirds" / "tests.csv"):
@@ -93,7 +95,7 @@ def tests_of_similarity(folders):
     Args:
         folders: title -> the folders with its tables, one for each seed.
     """
-    yield from head("similarity of", "fact", "value", "p of each seed", "smallest p")
+    yield from head("similarity of", "fact", "value", "p of each seed, not corrected", "smallest p")
     for title, paths in folders.items():
         found = {}
         for path in paths:
@@ -157,9 +159,9 @@ def tables(folder):
     """Yield title and lines of each table."""
     importance = [folder / f"en-{seed}" / "similarity" for seed in SEEDS]
     masks = {score: [folder / f"masks-{score}"] for score in ("magnitude", "distance")}
-    yield "Accuracy on the test set", accuracies(folder)
+    yield "Accuracy on the test set (English: three seeds)", accuracies(folder)
     yield "Relative drop, fine-tuned on English", drops(folder)
-    yield "Relative drop, fine-tuned on the language", own_drops(folder)
+    yield "Relative drop, fine-tuned on the language, one seed", own_drops(folder)
     yield "Tests of the relative drops", tests_of_drops(folder)
     yield "Rank correlation of importance", square(importance, "spearman")
     for score, paths in masks.items():
