@@ -470,7 +470,7 @@ REFUSALS = [
     ("  - mp\n", "  - imp: {fraction: 0}\n", 10,
      "fraction of imp is 0, expected a share"),
     ("  - mp\n", "  - fine-tune: {lr: 1e-4}\n", 10,
-     "lr: '1e-4' is not a number; write 1e-4 as 1.0e-4"),
+     "lr: '1e-4' is not a positive number; write 1e-4 as 1.0e-4"),
     ("{switch: [0.5]}", "{switch: [0.5], update_counter: rewind, rewind: 80%}", 14,
      "pruning would start at update 800, expected before 800"),
     ("rewind: 5%", "rewind: {50%: 5%}", 12, "rewind must map increasing sparsities from 0%"),

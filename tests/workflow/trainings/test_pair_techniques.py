@@ -200,7 +200,19 @@ def flags(change):
             {},
             "the last learning rate of --lr-scheduler cosine is unknown; give the technique its ra",
         ),
-        (DENSE, {"lr": "1e-4"}, "lr: '1e-4' is not a number; write 1e-4 as 1.0e-4"),
+        (
+            flags(lambda f: f.without(("--lang-pairs",))),
+            {},
+            "pair-masks requires --lang-pairs in train; add it",
+        ),
+        (
+            DENSE,
+            {"groups": {**FAMILIES, "to-en": ["de-en", "fr-en", "de-en"]}},
+            "groups: to-en has the pair de-en twice; remove one",
+        ),
+        (DENSE, {"lr": True}, "lr: True is not a positive number"),
+        (DENSE, {"lr": -1}, "lr: -1 is not a positive number"),
+        (DENSE, {"lr": "1e-4"}, "lr: '1e-4' is not a positive number; write 1e-4 as 1.0e-4"),
     ],
 )
 def test_refusals(of, options, sentence):
