@@ -48,10 +48,6 @@ def run(args: argparse.Namespace) -> None:
     import_user_module(args.user_dir)
     from fairseq_lottery.formats.pair_masks import load_pair_masks, save_pair_masks
 
-    if args.out:
-        if not args.out.endswith(".safetensors"):
-            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
-        refuse_target(args.out, args.overwrite)
     if "=" in args.masks[0]:
         masks = _join(args)
     elif len(args.masks) == 1 and not args.out and args.sparsity is None:
@@ -88,7 +84,8 @@ def _join(args: argparse.Namespace) -> "PairMasks":
     is_drawn = args.sparsity is not None or Pattern.parse(args.scope) is not None
     if not is_drawn:
         _refuse_draw_options(args)
-    by_pair = {}
+    paths: dict[str, str] = {}
+    groups = []
     for argument in args.masks:
         names, equals, path = argument.partition("=")
         if not equals or not names or not path:
@@ -98,8 +95,17 @@ def _join(args: argparse.Namespace) -> "PairMasks":
             )
         pairs = names.split(",")
         for pair in pairs:
-            if pair in by_pair or pairs.count(pair) > 1:
+            if pair in paths or pairs.count(pair) > 1:
                 raise LotteryError(f"the pair {pair} is given twice; give it once")
+        paths.update(dict.fromkeys(pairs, path))
+        groups.append(pairs)
+    if args.out:
+        if not args.out.endswith(".safetensors"):
+            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
+        refuse_target(args.out, args.overwrite)
+    by_pair = {}
+    for pairs in groups:
+        path = paths[pairs[0]]
         mask = _draw(args, pairs, path) if is_drawn else _read(path)
         by_pair.update(dict.fromkeys(pairs, mask))
     return PairMasks(by_pair)
