@@ -1,24 +1,16 @@
 """compare.py with a fairseq-train that only writes a score, and the flags of the scripts."""
 
 import importlib
-import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from encoders import compare
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LOG = "x | INFO | valid | epoch 010 | valid on 'test' subset | loss 1 | {} | num_updates {}\n"
 TABLE = "task\tkind\tlabels\tmetric\npos\tmarked word\tADJ,ADP\taccuracy\nlike\tscore\t-\tpearson\n"
-
-
-@pytest.fixture
-def compare():
-    spec = importlib.util.spec_from_file_location("compare", EXAMPLES / "encoders/compare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -43,7 +35,7 @@ def out(tmp_path, monkeypatch):
     return tmp_path / "out"
 
 
-def test_means_and_deviations(compare, out, monkeypatch, capsys):
+def test_means_and_deviations(out, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["compare.py", str(out), "--seeds", "1", "2", "3"])
     for _ in range(2):
         compare.main()
@@ -54,7 +46,7 @@ def test_means_and_deviations(compare, out, monkeypatch, capsys):
     assert (out.parent / "programs" / "runs").read_text().count("run") == 12, "none runs again"
 
 
-def test_a_difference_within_the_deviation(compare):
+def test_a_difference_within_the_deviation():
     row = {"task": "pos", "metric": "accuracy"}
     scores = {"pretrained": [50.0, 60.0, 70.0], "scratch": [55.0, 55.0, 55.0]}
     assert compare.line(row, scores) == (
@@ -70,19 +62,19 @@ def test_a_difference_within_the_deviation(compare):
         ("Traceback: no GPU\n", None),
     ],
 )
-def test_only_the_score_of_the_last_update_counts(compare, tmp_path, text, expected):
+def test_only_the_score_of_the_last_update_counts(tmp_path, text, expected):
     (tmp_path / "log").write_text(text)
     assert compare.score(tmp_path / "log", "accuracy", 320) == expected
 
 
-def test_a_failed_training_stops_the_table(compare, out, monkeypatch):
+def test_a_failed_training_stops_the_table(out, monkeypatch):
     (out.parent / "programs" / "fairseq-train").write_text("#!/bin/sh\nexit 1\n")
     monkeypatch.setattr("sys.argv", ["compare.py", str(out), "--seeds", "1"])
     with pytest.raises(SystemExit, match="pos-pretrained-1-320.log has no score of update 320"):
         compare.main()
 
 
-def test_fairseq_knows_the_flags(compare, out):
+def test_fairseq_knows_the_flags(out):
     options = pytest.importorskip("fairseq.options")
     row = {"task": "like", "labels": "-", "metric": "pearson"}
     words = compare.command(out, row, "pretrained", 2, 320)[1:]

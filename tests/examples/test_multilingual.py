@@ -2,11 +2,12 @@
 
 import collections
 import csv
-import importlib.util
+import importlib
 import subprocess
 from pathlib import Path
 
 import pytest
+from multilingual import tables
 
 from fairseq_lottery.cli.main import build_parser
 
@@ -86,14 +87,6 @@ def test_every_command_of_the_study_is_known(calls):
             assert args.encoder_layers == 4 and args.max_update >= 300
 
 
-@pytest.fixture
-def tables():
-    spec = importlib.util.spec_from_file_location("tables", EXAMPLES / "multilingual/tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -103,7 +96,7 @@ def write(path, rows):
         writer.writerows(rows)
 
 
-def test_means_and_deviations_over_seeds(tables, tmp_path):
+def test_means_and_deviations_over_seeds(tmp_path):
     for model in ("en-1", "en-2", "en-3", *(f"{code}-1" for code in CODES[1:])):
         seed = int(model[-1])
         for layers, group in (("each", "layer 1"), ("thirds", "bottom")):
@@ -122,7 +115,7 @@ def test_means_and_deviations_over_seeds(tables, tmp_path):
     assert list(tables.own_drops(tmp_path))[2:] == [f"| layer 1 {'| 10.0 ' * 7}|"]
 
 
-def test_tests_of_each_seed(tables, tmp_path):
+def test_tests_of_each_seed(tmp_path):
     test = {"column": "family", "given": "", "smallest_p": 0.1}
     for number, (value, p) in enumerate([(0.5, 0.1), (0.25, 0.4)]):
         other = {**test, "given": "order", "value": "", "p": "", "smallest_p": ""}
@@ -134,7 +127,7 @@ def test_tests_of_each_seed(tables, tmp_path):
     ]
 
 
-def test_a_square_of_pairs(tables, tmp_path):
+def test_a_square_of_pairs(tmp_path):
     rows = [
         {"language": "aa", "other": "bb", "matrix": "all", "above_chance": 0.5},
         {"language": "aa", "other": "bb", "matrix": "fc1", "above_chance": 0.9},
