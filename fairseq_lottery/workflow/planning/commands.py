@@ -90,7 +90,8 @@ class _Writer:
         self.executor = executor
         self.python = train_env.interpreter(configuration)
         self.device = () if configuration.resources.gpus else ("--cpu",)
-        self.sentences: dict[str, dict[str, Optional[str]]] = {}  # subset -> file -> SHA-256
+        #: starts of file names -> file -> SHA-256
+        self.sentences: dict[tuple[str, ...], dict[str, Optional[str]]] = {}
 
     def ticket(self, training: Training) -> Iterator[Stage]:
         """Yield the stages that choose what a training prunes, and draw its ticket."""
@@ -336,17 +337,16 @@ class _Writer:
         Args:
             stems: starts of the names of its files; a dot follows them.
         """
-        key = " ".join(stems)
-        if key not in self.sentences:
+        if stems not in self.sentences:
             data, kinds = self.configuration.data, (".bin", ".idx", ".label")
             folders = [data / folder for folder in self.configuration.task.folders]
             files = [p for f in folders for stem in stems for p in sorted(f.glob(f"{stem}.*"))]
-            self.sentences[key] = {
+            self.sentences[stems] = {
                 path.relative_to(data).as_posix(): _digest(path)
                 for path in files
                 if path.suffix in kinds
             }
-        return self.sentences[key]
+        return self.sentences[stems]
 
     def lottery(self, *words: object) -> tuple[str, ...]:
         return self.module("fairseq_lottery.cli.main", *words)
