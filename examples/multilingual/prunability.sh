@@ -57,10 +57,11 @@ each() { # FORMAT: LANGUAGE=FILE of all languages
 
 for seed in $seeds; do fine_tune en "$seed"; done
 for language in ${languages#en }; do fine_tune "$language" 1; done
+models="en-1 en-2 en-3 $(for language in ${languages#en }; do printf '%s-1 ' "$language"; done)"
 
 of_task="--data $out/data/evaluation/$task --cpu"
 # shellcheck disable=SC2046,SC2086
-for model in en-1 en-2 en-3 $(for language in ${languages#en }; do echo "$language-1"; done); do
+for model in $models; do
     for layers in thirds each; do
         lottery "$results/$model/drops-$layers" languages drops \
             "$results/$model/checkpoint_last.pt" $(each test_%s) $of_task \
@@ -87,15 +88,19 @@ for seed in $seeds; do
 done
 
 # masks of half of the weights: the largest ones, and those that the fine-tuning moved most
+printf 'language\ttuned\n' >"$results/models.tsv"
+for model in $models; do printf '%s\t%s\n' "$model" "${model%-*}"; done >>"$results/models.tsv"
 # shellcheck disable=SC2046
 for score in magnitude distance; do
-    for model in $(each %s-1 | sed 's/[a-z]*=//g') en-2 en-3; do
+    for model in $models; do
         lottery "$results/$model/$score.safetensors" ticket \
             --mask-from "$results/$model/checkpoint_last.pt" --start-from "$pretrained" \
             --score "$score" --sparsity 0.5 --scope global --prunable layers
     done
     lottery "$results/masks-$score" languages similarity \
         $(each "$results/%s-1/$score.safetensors") --metadata "$results/facts.tsv"
-    lottery "$results/seeds-$score" languages similarity \
-        $(for seed in $seeds; do echo "seed$seed=$results/en-$seed/$score.safetensors"; done)
+    # all models: are two seeds of English more similar than two languages?
+    lottery "$results/models-$score" languages similarity \
+        $(for model in $models; do echo "$model=$results/$model/$score.safetensors"; done) \
+        --metadata "$results/models.tsv"
 done
