@@ -27,6 +27,14 @@ from fairseq_lottery.formats.entry_checks import count, entries, one_of
 _KEY = "fairseq_lottery"
 #: versions of the format; 2 was never released
 _PLAIN, _COMPACT = 1, 3
+#: kind of a file -> what messages call it
+_NOUNS = {
+    "ticket": "a ticket",
+    "snapshot": "a snapshot",
+    "model": "a compact model",
+    "mask": "a mask",
+    "pair-masks": "a file of masks of pairs of languages",
+}
 _TEXTS = {"kind": one_of(str), "digest": one_of(str)}
 #: entries of the header; the record of a compact file is in its tensors
 _HEADERS = {
@@ -91,6 +99,10 @@ def kind_of(path: Union[str, Path]) -> str:
 def digest_of(path: Union[str, Path]) -> str:
     """Return the stored ``digest`` of a file without reading its tensors."""
     return str(_header(path)["digest"])
+
+
+def _noun(kind: str) -> str:
+    return _NOUNS.get(kind, f"a file of the kind {kind[:40]!r}")
 
 
 def _header(path: Union[str, Path]) -> dict[str, Any]:
@@ -170,7 +182,7 @@ def load(path: Union[str, Path], kind: str) -> tuple[dict[str, Tensor], dict[str
     """
     header = _header(path)
     if header["kind"] != kind:
-        raise LotteryError(f"{path} is a {header['kind']}, not a {kind}")
+        raise LotteryError(f"{path} is {_noun(header['kind'])}, not {_noun(kind)}")
     record: dict[str, Any] = header.get("record", {})
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -120,7 +120,10 @@ def rewritten(small, change):
             lambda ours: {**ours, "record": {"seed": 2}},
             "was changed after it was written; its digest",
         ),
-        (lambda ours: {**ours, "kind": "other"}, "is a other, not a thing"),
+        (
+            lambda ours: {**ours, "kind": "other"},
+            "is a file of the kind 'other', not a file of the kind 'thing'",
+        ),
         (lambda ours: {**ours, "kind": 3}, "is malformed .* .its header.kind is 3"),
         (lambda ours: {**ours, "record": [1]}, "is malformed .* .its header.record is a list"),
         (lambda ours: {**ours, "digest": None}, "is malformed .* .its header has no digest"),

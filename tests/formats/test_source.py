@@ -155,7 +155,8 @@ def test_files_that_are_no_checkpoint_are_refused(path, content, sentence):
 
 def test_a_file_of_ours_of_an_unknown_kind_is_refused(tmp_path):
     container.save(tmp_path / "x.safetensors", "page", {"w": torch.ones(1)}, {})
-    with pytest.raises(LotteryError, match="x.safetensors is a page, not a snapshot"):
+    sentence = "x.safetensors is a file of the kind 'page', not a snapshot"
+    with pytest.raises(LotteryError, match=sentence):
         read_source(tmp_path / "x.safetensors")
 
 

@@ -130,4 +130,4 @@ def test_other_files_are_refused(tmp_path, capsys):
     assert "there is no file" in capsys.readouterr().err
     container.save(path, "mask", {"mask/a": torch.zeros(1, dtype=torch.uint8)}, {})
     assert main(["pair-masks", path]) == 2
-    assert "is a mask, not a pair-masks" in capsys.readouterr().err
+    assert "is a mask, not a file of masks of pairs of languages" in capsys.readouterr().err

@@ -269,7 +269,7 @@ def test_refusals(runs, tmp_path):
     refused(train("pairs", 50, *under(runs)[:2], "--pair-masks", lone), "with other masks of pairs")
     refused(train("r5", 5, *under(runs), "--pair-mask", "en-de"), "--pair-mask applies only to")
     refused(train("r6", 5, "--pair-masks", str(tmp_path / "none")), "there is no file")
-    refused(train("r7", 5, "--pair-masks", ticket(runs, 1)), "is a ticket, not a pair-masks")
+    refused(train("r7", 5, "--pair-masks", ticket(runs, 1)), "is a ticket, not a file of masks of")
     refused(runs.translate("de-fr", f"pairs/{LAST}"), "do not have the pair de-fr, only de-en, en")
     refused(runs.translate("en-de", f"dense/{LAST}", "--pair-mask", "en-de"), "requires a model wi")
 

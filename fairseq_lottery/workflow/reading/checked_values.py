@@ -93,9 +93,12 @@ class Values:
         if share and len(share.group(1)) < 20:
             value = round(float(share.group(1)) / 100 * self.updates)
         if type(value) is not int:
-            raise self.error(key, f"{value!r} is not an update; write 5000, or 5%")
+            raise self.error(
+                key, f"{dotted(key)} is {value!r}, expected an update; write 5000, or 5%"
+            )
         if not 0 <= value <= self.updates:
             raise self.error(
-                key, f"update {value} is out of range (0 to --max-update {self.updates})"
+                key,
+                f"{dotted(key)}: update {value} is out of range (0 to --max-update {self.updates})",
             )
         return value
