@@ -7,11 +7,12 @@ pairs may share a mask. With --sparsity, each mask is drawn from the weights of 
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fairseq_lottery.cli.user_module import add_user_dir, import_user_module
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import refuse_target
+from fairseq_lottery.files import model_file, refuse_missing, refuse_target
 from fairseq_lottery.options import DRAW, Prunable, Ranking, Seed, add_flags, options, values
 from fairseq_lottery.options.nm_pattern import Pattern
 
@@ -48,17 +49,20 @@ def run(args: argparse.Namespace) -> None:
     import_user_module(args.user_dir)
     from fairseq_lottery.formats.pair_masks import load_pair_masks, save_pair_masks
 
-    if "=" in args.masks[0]:
-        masks = _join(args)
-    elif len(args.masks) == 1 and not args.out and args.sparsity is None:
+    is_file = len(args.masks) == 1 and "=" not in args.masks[0]
+    groups = {}
+    if not is_file or args.out or args.sparsity is not None:
+        groups = _groups(args.masks)
+        refuse_missing(*map(model_file, (*groups.values(), args.start_from)))
+    if args.out:
+        if not args.out.endswith(".safetensors"):
+            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
+        refuse_target(args.out, args.overwrite)
+    if groups:
+        masks = _join(args, groups)
+    else:
         _refuse_draw_options(args)
         masks = load_pair_masks(args.masks[0])
-    else:
-        raise LotteryError(
-            f"{args.masks[0]} names no pairs; give PAIRS=FILE, for instance"
-            " en-de,en-nl=t.safetensors, or one file of pair-masks without --out and"
-            " --sparsity"
-        )
     if args.out:
         save_pair_masks(args.out, masks, args.overwrite)
     sparsities = {pair: mask.sparsity for pair, mask in masks.items()}
@@ -77,35 +81,36 @@ def run(args: argparse.Namespace) -> None:
     print("overlap: weights that both keep / weights that either keeps; chance: independent masks")
 
 
-def _join(args: argparse.Namespace) -> "PairMasks":
-    """Return the masks of ``PAIRS=FILE`` arguments."""
+def _groups(arguments: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Return pairs of languages -> file of their mask, from ``PAIRS=FILE``."""
+    groups: dict[tuple[str, ...], str] = {}
+    known: set[str] = set()
+    for argument in arguments:
+        names, _, path = argument.partition("=")
+        if not names or not path:
+            raise LotteryError(
+                f"{argument} names no pairs; give PAIRS=FILE, for instance"
+                " en-de,en-nl=t.safetensors, or one file of pair-masks without --out and"
+                " --sparsity"
+            )
+        pairs = tuple(names.split(","))
+        for pair in pairs:
+            if pair in known:
+                raise LotteryError(f"the pair {pair} is given twice; give it once")
+            known.add(pair)
+        groups[pairs] = path
+    return groups
+
+
+def _join(args: argparse.Namespace, groups: Mapping[tuple[str, ...], str]) -> "PairMasks":
+    """Return the masks of groups of pairs: those of their files, or drawn from these."""
     from fairseq_lottery.masks import PairMasks
 
     is_drawn = args.sparsity is not None or Pattern.parse(args.scope) is not None
     if not is_drawn:
         _refuse_draw_options(args)
-    paths: dict[str, str] = {}
-    groups = []
-    for argument in args.masks:
-        names, equals, path = argument.partition("=")
-        if not equals or not names or not path:
-            raise LotteryError(
-                f"{argument} names no pairs; give PAIRS=FILE, for instance"
-                " en-de,en-nl=t.safetensors"
-            )
-        pairs = names.split(",")
-        for pair in pairs:
-            if pair in paths or pairs.count(pair) > 1:
-                raise LotteryError(f"the pair {pair} is given twice; give it once")
-        paths.update(dict.fromkeys(pairs, path))
-        groups.append(pairs)
-    if args.out:
-        if not args.out.endswith(".safetensors"):
-            raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
-        refuse_target(args.out, args.overwrite)
     by_pair = {}
-    for pairs in groups:
-        path = paths[pairs[0]]
+    for pairs, path in groups.items():
         mask = _draw(args, pairs, path) if is_drawn else _read(path)
         by_pair.update(dict.fromkeys(pairs, mask))
     return PairMasks(by_pair)
@@ -122,7 +127,7 @@ def _read(path: str) -> "Mask":
     return mask
 
 
-def _draw(args: argparse.Namespace, pairs: list[str], path: str) -> "Mask":
+def _draw(args: argparse.Namespace, pairs: Sequence[str], path: str) -> "Mask":
     """Return the mask of pairs that ``ticket --mask-from`` would draw with a seed of its own."""
     from fairseq_lottery.masks.streams import torch_seed
     from fairseq_lottery.tickets import DrawPlan

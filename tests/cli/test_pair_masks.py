@@ -72,6 +72,10 @@ def test_random_masks_of_pairs_have_streams_of_their_own(files):
         (["en-de,en-de=a.safetensors", "--sparsity", "0.5"], "the pair en-de is given twice"),
         (["en-de=a.safetensors", "en-de=b.safetensors", "--sparsity", "0.5"], "is given twice"),
         (["en-de=none.safetensors", "--sparsity", "0.5"], "there is no file none.safetensors"),
+        (["en-de=none.safetensors", "--out", "m.safetensors"], "there is no file none.safetensors"),
+        (["en-de=a.safetensors", "--out", "m.safetensors"], "m.safetensors exists already; remove"),
+        (["en-de=a.safetensors", "--out", "m.pt"], "--out m.pt must end in .safetensors"),
+        (["en-de=a.safetensors", "m.safetensors"], "m.safetensors names no pairs; give PAIRS=FILE"),
     ],
 )
 def test_refusals(files, capsys, words, sentence):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE, Score
@@ -224,28 +225,36 @@ def _notes(group: Group, key: Evaluation, complete: bool) -> list[str]:
     return notes
 
 
-def _shares(group: Group, scores: Iterable[Score]) -> list[str]:
+def _shares(group: Group, scores: Collection[Score]) -> list[str]:
     """Return a sentence on the quantity of the shares, with techniques if it differs."""
-    of_weights = group.rows == WEIGHTS
-    users: dict[str, dict[str, bool]] = {}
-    by_pair: dict[str, bool] = {}  # techniques with a mask for each pair of languages
+    start, article = "Shares are", "of"
+    if group.rows == WEIGHTS:
+        start, article = "Sparsity is", "a share of"
+    by_total: dict[str, list[str]] = defaultdict(list)  # quantity -> titles of its techniques
     for score in scores:
-        if score.pair_mask is not None:
-            by_pair[group.title_of(score.technique)] = True
         if score.sparsity and score.denominator:
-            total = group.words.noun
-            if of_weights:
-                size = f" ({score.prunable:,} weights)" if score.prunable else ""
-                total = f"{score.denominator}{size}"
-            elif score.prunable:
-                total = f"{score.prunable:,} {total}"
-            users.setdefault(total, {})[group.title_of(score.technique)] = True
-    start, article = ("Sparsity is", "a share of") if of_weights else ("Shares are", "of")
-    notes = [
-        f"The sparsity of {', '.join(by_pair)} is that of the mask of one pair of languages; the"
-        " model has the weights of all masks."
-    ] if by_pair else []  # fmt: skip
-    if len(users) < 2:
-        return [*(f"{start} {article} {total}." for total in users), *notes]
-    parts = "; ".join(f"{total} for {', '.join(titles)}" for total, titles in users.items())
-    return [f"{start} NOT {article} the same {group.words.noun} in all columns: {parts}.", *notes]
+            by_total[_total(group, score)].append(group.title_of(score.technique))
+    if len(by_total) < 2:
+        notes = [f"{start} {article} {total}." for total in by_total]
+    else:
+        parts = "; ".join(f"{total} for {_joined(titles)}" for total, titles in by_total.items())
+        notes = [f"{start} NOT {article} the same {group.words.noun} in all columns: {parts}."]
+    by_pair = [group.title_of(score.technique) for score in scores if score.pair_mask is not None]
+    if by_pair:
+        notes.append(
+            f"The sparsity of {_joined(by_pair)} is that of the mask of one pair of languages; the"
+            " model has the weights of all masks."
+        )
+    return notes
+
+
+def _total(group: Group, score: Score) -> str:
+    """Return the quantity that the share of a score refers to."""
+    if group.rows == WEIGHTS:
+        return f"{score.denominator}{f' ({score.prunable:,} weights)' if score.prunable else ''}"
+    return f"{score.prunable:,} {group.words.noun}" if score.prunable else group.words.noun
+
+
+def _joined(titles: Iterable[str]) -> str:
+    """Return titles with commas, each once."""
+    return ", ".join(dict.fromkeys(titles))

@@ -19,7 +19,7 @@ from fairseq_lottery.workflow.planning.pair_stages import pair_stages
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Translation
-from fairseq_lottery.workflow.trainings.training import Draw, Training
+from fairseq_lottery.workflow.trainings.training import Draw, Training, planned_files
 
 
 def make_stages(
@@ -126,11 +126,7 @@ class _Writer:
             folder=training.folder,
             title=f"draw the ticket of {training.title}",
             command=self.lottery(*words),
-            needs=tuple(
-                file
-                for file in dict.fromkeys(filter(None, (last, start, choice_file, takes_mask)))
-                if not Path(file).is_absolute()  # a checkpoint of an adopted run
-            ),
+            needs=planned_files(last, start, choice_file, takes_mask),
             leaves=(training.ticket_file,),
             facts={"sparsity": drawn.sparsity},
         )

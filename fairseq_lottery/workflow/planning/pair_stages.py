@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from fairseq_lottery import options
 from fairseq_lottery.options import DRAW, Prunable, Ranking
 from fairseq_lottery.records.plan import Stage
-from fairseq_lottery.workflow.trainings.training import Training
+from fairseq_lottery.workflow.trainings.training import Training, planned_files
 
 
 def pair_stages(training: Training, lottery: Callable[..., tuple[str, ...]]) -> Iterator[Stage]:
@@ -34,11 +33,7 @@ def pair_stages(training: Training, lottery: Callable[..., tuple[str, ...]]) -> 
         folder=training.folder,
         title=f"draw the masks of pairs of {training.title}",
         command=lottery(*words),
-        needs=tuple(
-            file
-            for file in dict.fromkeys((*sources.values(), base.file))
-            if not Path(file).is_absolute()  # pre-trained weights
-        ),
+        needs=planned_files(*sources.values(), base.file),
         leaves=(training.pair_masks_file,),
         facts={"masks": len(drawn.pair_masks)},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -350,6 +351,14 @@ class Training:
         """Path in the workflow's folder: data set, seed, label and fingerprint."""
         data_set = f"{self.data}/" if self.data else ""
         return f"{data_set}seed{self.seed}/{self.label}-{self.fingerprint[:8]}"
+
+
+def planned_files(*files: Optional[str]) -> tuple[str, ...]:
+    """Return the files of the workflow's folder, each once.
+
+    Absolute paths exist before the workflow: pre-trained weights, and checkpoints of adopted runs.
+    """
+    return tuple(file for file in dict.fromkeys(files) if file and not os.path.isabs(file))
 
 
 def model_file(checkpoint: str) -> str:
