@@ -248,3 +248,29 @@ def test_the_example_of_heads_trains_each_choice_once(tmp_path):
     untrained = 2 * (6 * 5 + (5 * 3 + 2) * 3)
     assert plan.trained == 2 * (7 * 5 + 6 * 3)
     assert len(plan.cells) == plan.trained + untrained
+
+
+def test_the_example_of_controls_extends_that_of_transfers(tmp_path):
+    """Two tasks of three seeds: full models, six techniques with 35 and 70 %, and 70 % alone."""
+    path = ROOT / "examples/encoders"
+    plans = (make_plan(read_configuration(path / f"{n}.yaml", tmp_path)) for n in
+             ("controls", "transfer"))  # fmt: skip
+    own, other = map(named, plans)
+    shared = {"dense@0", "imp@0.35", "imp@0.7"}
+    assert {n.split(":")[1].split("#")[0] for n in own if other.get(n) == own[n]} == shared
+    assert len({run.fingerprint for run in own.values()}) == len(own) == 2 * 3 * (1 + 4 * 2 + 4 + 1)
+    for data in ("acceptability", "entailment"):
+        cells = {n.partition(":")[2]: run for n, run in own.items() if n.startswith(data)}
+        full, longer = cells["dense@0#1"], cells["longer@0#1"]
+        assert (full.updates, longer.updates) == (320, 960)
+        changed = longer.flags.plus("--max-update", 320, "--total-num-update", 320)
+        assert longer.ticket == full.ticket and changed.of_weights() == full.flags.of_weights()
+        assert cells["imp-t50pc@0.7#1"].ticket.start.update == 160
+        standard = cells["standard@0.7#1"]
+        assert (standard.ticket.reset, standard.first_update, standard.updates) == ("keep", 0, 320)
+        assert standard.ticket.mask_from == cells["standard@0.35#1"]
+        mask = cells["imp@0.7#1"].fingerprint
+        for control in ("noise-0.3", "shuffled-layers"):
+            drawn = cells[f"{control}@0.7#1"].ticket
+            assert drawn.takes_mask and drawn.mask_from.fingerprint == mask
+            assert drawn.start == full.at(0)
