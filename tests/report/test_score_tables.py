@@ -236,6 +236,10 @@ def test_a_row_0_of_its_own_replaces_the_dense_model(tmp_path):
     assert note in table.notes
     plain = metric_table(group_of(tmp_path / "b", SCORES), BLEU)
     assert "0 % is the dense model, the same for every technique." in plain.notes
+    only = {cell: score for cell, score in scores.items() if cell[0] != "mp" or not cell[1]}
+    table = metric_table(group_of(tmp_path / "c", only), BLEU)
+    by_title = dict(zip(table.header, zip(*table.rows)))
+    assert by_title["MP"][0] == "28.0 ± 0.7" and set(by_title["MP"][1:]) == {"–"}
 
 
 def test_the_sparsity_of_masks_of_pairs_is_that_of_one(tmp_path):

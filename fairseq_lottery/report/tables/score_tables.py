@@ -160,8 +160,9 @@ def _updates_behind(stages: Sequence[Stage], training: str) -> int:
 
 def _columns(group: Group, key: Evaluation) -> list[str]:
     """Return the techniques that have a score, or else the dense model."""
-    names = group.techniques
-    return [n for n in names if any(group.values(key, n, s) for s in group.sparsities)] or [DENSE]
+    shares = (0.0, *group.sparsities)
+    scored = [n for n in group.techniques if any(group.values(key, n, s) for s in shares)]
+    return scored or [DENSE]
 
 
 def deviation(values: Sequence[float]) -> Optional[float]:
