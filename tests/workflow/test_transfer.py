@@ -50,7 +50,7 @@ def finished(tmp_path_factory):
              "metrics": ["accuracy", "mcc", "loss"]},
             {"name": "mlm", "data": "text", "task": "masked_lm", "train": MASKED},
         ],
-        "techniques": ["imp", "transfer"],
+        "techniques": ["imp", "transfer", {"lr-rewind": {"rewind": 0, "rounds": [0.2]}}],
         "sparsities": [0.2],
         "scope": "global",
         "prunable": "layers",
@@ -75,7 +75,7 @@ def rows(path):
 def test_every_cell_has_the_metrics_of_its_task(finished):
     assert pending(finished)["stages"] == 0
     found = rows(finished)
-    techniques = ("dense", "imp", "transfer-labels", "transfer-mlm")
+    techniques = ("dense", "imp", "lr-rewind", "transfer-labels", "transfer-mlm")
     assert set(found) == {
         *(("labels", t, m) for t in techniques for m in ("accuracy", "mcc", "loss")),
         *(("mlm", t, "loss") for t in techniques),
@@ -108,7 +108,7 @@ def test_masks_move_and_every_run_starts_from_the_file(finished):
     start = read_source(finished.parent / "pre/checkpoint_last.pt")
     tickets = {}
     for (data, technique, metric), row in found.items():
-        if metric == "loss":
+        if metric == "loss" and technique != "lr-rewind":
             tickets[data, technique] = load_ticket(runs / row["training"] / "ticket.safetensors")
     for ticket in tickets.values():
         assert not any("classification_heads" in name for name in ticket.values)
@@ -122,6 +122,17 @@ def test_masks_move_and_every_run_starts_from_the_file(finished):
             **found[data, "imp", "loss"], "technique": f"transfer-{data}",
             "run": found[data, f"transfer-{data}", "loss"]["run"],
         }  # fmt: skip
+
+
+def test_standard_pruning_keeps_trained_weights_and_trains_from_update_0(finished):
+    """The pre-trained file is of update 20, and a training of 20 updates has none left there."""
+    found, runs = rows(finished), finished.parent / "runs"
+    for data in ("labels", "mlm"):
+        row, dense = found[data, "lr-rewind", "loss"], found[data, "dense", "loss"]
+        ticket = load_ticket(runs / row["training"] / "ticket.safetensors")
+        assert (ticket.record["update"], ticket.first_update) == (20, 0)
+        assert ticket.record["reset"] == "keep" and row["training"] != dense["training"]
+        assert row["update"] in (10, 20)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_before_anything_runs(finished, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -119,6 +120,9 @@ class _Writer:
             words += options.words(drawn, Ranking, place=DRAW)
         if not takes_mask:
             words += options.words(drawn, Prunable, place=DRAW)
+        if drawn.start.training.pretrained is not None:
+            # the file has the number of its last update, and here it is update 0
+            drawn = replace(drawn, update_counter="restart")
         words += options.words(drawn, Reset, place=DRAW)
         words += ["--seed", training.seed, "--out", training.ticket_file, "--overwrite"]
         return Stage(

@@ -71,6 +71,17 @@ def test_every_training_starts_from_the_pretrained_weights(tmp_path):
     assert (run.ticket.start.update, run.keeps_pretrained) == (50, False)
 
 
+def test_pretrained_weights_are_update_0_whatever_their_file_says(tmp_path):
+    """A ticket that rewinds its update counter to them starts at 0, not at their last update."""
+    keys = sets(tmp_path, {"lr-rewind": {"rewind": 0}}, data=SETS[:1])
+    work = Work(tmp_path, *keys.pop("techniques"), **keys)
+    run = named(work.plan)["one:lr-rewind@0.3#1"]
+    assert (run.ticket.update_counter, run.first_update, run.ticket.reset) == ("rewind", 0, "keep")
+    draw = next(s for s in work.stages if s.kind == "draw" and s.folder == run.folder)
+    assert after(draw, "--start-from") == str(tmp_path / "pre.pt")
+    assert after(draw, "--update-counter") == "restart" and after(draw, "--reset") == "keep"
+
+
 def test_another_checkpoint_is_another_training_and_another_path_is_not(tmp_path):
     keys = sets(tmp_path, "slt")
     before = named(plan_of(tmp_path, **keys))["one:slt@0.5#1"].fingerprint
