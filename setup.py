@@ -59,7 +59,7 @@ setup(
     package_data={
         "fairseq_lottery": [
             *("py.typed", "demo/demo.yaml", "workflow/engine/Snakefile", "report/published/*"),
-            *("report/page.css", "sparse/kernel.cpp", "workflow/engine/*.sh"),
+            *("report/page.css", "sparse/native/*", "workflow/engine/*.sh"),
         ]
     },
     extras_require={

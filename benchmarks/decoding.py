@@ -1,12 +1,12 @@
-"""Whole beam search with a pruned Transformer base on a CPU: fairseq dense, sparse, and its peers.
+"""Whole beam search of a Transformer base on a CPU: fairseq, ours, and their peers.
 
-    python benchmarks/decoding.py [--json] [--batch 16] [--beam 5]
+    python benchmarks/decoding.py [--json] [--batch 16] [--beam 5] [--threads 1]
 
 Random weights, uniformly pruned in every matrix, the shared embedding of 37,000 types with them;
 sentences of 25 tokens, translations of exactly 26, so that every way decodes as many steps. All
-ways take turns in one process. The peers are torch's default product (MKL), oneDNN, torch's
-dynamic int8, and CTranslate2 where it is installed; they know no sparsity, so they are measured
-at one sparsity only, beside the dense model there.
+ways take turns in one process. The peers know no sparsity, so they have the dense weights:
+oneDNN, torch's dynamic int8, and CTranslate2. "Same translations" compares with fairseq's own
+search on the same weights.
 """
 
 import argparse
@@ -24,11 +24,10 @@ from torch import nn
 from torch.utils.mkldnn import MkldnnLinear
 
 from fairseq_lottery.compat import use_modules
-from fairseq_lottery.sparse import sparsify
-from fairseq_lottery.sparse.kernel import sparse_linear
-from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseLinear, SparseMatrix
+from fairseq_lottery.decoding import accelerate
 
 SOURCE, TARGET = 25, 26
+INT8 = "CTranslate2, int8"
 
 
 def vocabulary(types):
@@ -71,44 +70,25 @@ def int8(model):
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, torch.qint8)
 
 
-def sparse(engine):
-    def way(model, beam):
-        sparsify(model, rows=beam, matrix=engine)
-        return model
-
-    return way
-
-
-class Free(nn.Module):
-    """A linear layer that costs nothing: the same random output for every input of one shape."""
-
-    def __init__(self, outputs):
-        super().__init__()
-        self.outputs, self.made = outputs, {}
-
-    def forward(self, x):
-        shape = (*x.shape[:-1], self.outputs)
-        if shape not in self.made:
-            self.made[shape] = torch.randn(shape) * 0.1
-        return self.made[shape]
-
-
-def free(model, beam):
-    """The bound: what is left when every product with a pruned matrix takes no time."""
-    sparsify(model, rows=beam)
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, SparseLinear):
-                setattr(parent, name, Free(layer.out_features))
+def without_weights(model):
+    """The bound of the compiled code: every product of a pruned matrix has nothing to add."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.zero_()
     return model
 
 
 class Fairseq:
-    def __init__(self, model, words, beam, sentences):
+    """fairseq's generator; ``fast`` as ``--sparse-decode`` changes it."""
+
+    def __init__(self, model, words, beam, sentences, fast=False):
         self.model = model
         self.generator = SequenceGenerator(
             [model], words, beam_size=beam, min_len=TARGET, max_len_a=0, max_len_b=TARGET
         )
+        if fast:
+            accelerate(self.generator, [model])
         lengths = torch.full((len(sentences),), SOURCE)
         self.sample = {"net_input": {"src_tokens": sentences, "src_lengths": lengths}}
 
@@ -147,60 +127,70 @@ def converted(model, args, words, folder, quantization):
     return converter.convert(str(folder / str(quantization)), quantization=quantization)
 
 
-def ways_at(sparsity, args, words, sentences, with_peers, folder):
-    model, settings = transformer(words, sparsity)
-    made = {"dense": copy.deepcopy(model)}
-    kernel = "kernel" if sparse_linear() is not None else None
-    for name, engine in ((kernel, KernelMatrix), ("torch CSR", SparseMatrix)):
-        if name:
-            made[name] = sparse(engine)(copy.deepcopy(model), args.beam)
-    made["bound: free"] = free(copy.deepcopy(model), args.beam)
-    if with_peers:
-        made["oneDNN"] = onednn(copy.deepcopy(model))
-        made["int8 (torch)"] = int8(copy.deepcopy(model))
-    ways = {name: Fairseq(one, words, args.beam, sentences) for name, one in made.items()}
-    if with_peers and not args.without_ctranslate2:
-        for name, quantization in (("CTranslate2", None), ("CTranslate2 int8", "int8")):
-            path = converted(model, settings, words, folder, quantization)
-            ways[name] = CTranslate2(path, quantization, words, args.beam, sentences, args.threads)
-    return ways, sparsify(made["kernel"], args.beam) if kernel else None
+def ways_of(args, words, sentences, folder):
+    """Return title -> way, and title -> translations of the same weights by fairseq."""
+
+    def run(model, fast=False):
+        return Fairseq(model, words, args.beam, sentences, fast)
+
+    ways, expected = {}, {}
+    model, settings = transformer(words, 0.0)
+    ways["fairseq, dense"] = run(copy.deepcopy(model))
+    expected["fairseq, dense"] = ways["fairseq, dense"]()
+    ways["ours, dense"] = run(copy.deepcopy(model), fast=True)
+    ways["ours, no weights: the bound"] = run(without_weights(copy.deepcopy(model)), fast=True)
+    expected["ours, dense"] = expected["fairseq, dense"]
+    for sparsity in map(float, args.sparsities.split(",")):
+        title = f"ours, {sparsity:.0%}"
+        pruned, _ = transformer(words, sparsity)
+        expected[title] = run(copy.deepcopy(pruned))()
+        ways[title] = run(pruned, fast=True)
+    if args.without_peers:
+        return ways, expected
+    for title, change in (("fairseq, oneDNN", onednn), ("fairseq, torch's int8", int8)):
+        ways[title] = run(change(copy.deepcopy(model)))
+    for title, quantization in (("CTranslate2, fp32", None), (INT8, "int8")):
+        path = converted(model, settings, words, folder, quantization)
+        ways[title] = CTranslate2(path, quantization, words, args.beam, sentences, args.threads)
+    return ways, expected
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--sparsities", default="0.5,0.8,0.9,0.95,0.98")
-    parser.add_argument("--peers-at", type=float, default=0.9)
-    parser.add_argument("--without-ctranslate2", action="store_true")
+    parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--types", type=int, default=37_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
     generator = torch.Generator().manual_seed(2)
     sentences = torch.randint(4, args.types, (args.batch, SOURCE), generator=generator)
     sentences[:, -1] = words.eos()
+    with tempfile.TemporaryDirectory() as name:
+        ways, expected = ways_of(args, words, sentences, Path(name))
+        results, seconds = in_turn(ways, args.repeats)
     rows, record = [], []
-    for sparsity in map(float, args.sparsities.split(",")):
-        with tempfile.TemporaryDirectory() as name:
-            ways, held = ways_at(
-                sparsity, args, words, sentences, sparsity == args.peers_at, Path(name)
-            )
-            results, seconds = in_turn(ways, args.repeats)
-        for way in ways:
-            ratios = [a / b for a, b in zip(seconds["dense"], seconds[way])]
-            same = sum(a == b for a, b in zip(results["dense"], results[way]))
-            record.append({"sparsity": sparsity, "way": way, "seconds": seconds[way], "same": same})
-            rows.append([f"{sparsity:.0%}", way, spread(seconds[way]), spread(ratios), same])
-        if held and not args.json:
-            print(f"{sparsity:.0%}: {held}", flush=True)
-        record.append({"sparsity": sparsity, "held": vars(held) if held else None})
-    title = f"Beam {args.beam}, {args.batch} sentences, {TARGET} forced tokens, {args.types} types"
-    header = ["sparsity", "way", "seconds [min, max]", "dense / way", "same translations"]
-    report(title, header, rows, {"ways": record}, args.json)
+    for way in ways:
+        same = None
+        if way in expected:
+            same = sum(a == b for a, b in zip(expected[way], results[way]))
+        record.append({"way": way, "seconds": seconds[way], "same": same})
+        row = [way, spread(seconds[way])]
+        for base in ("fairseq, dense", *([] if args.without_peers else [INT8])):
+            row.append(spread([a / b for a, b in zip(seconds[base], seconds[way])]))
+        rows.append([*row, "" if same is None else same])
+    title = (
+        f"Beam {args.beam}, {args.batch} sentences, {TARGET} forced tokens, {args.types} types,"
+        f" {args.threads} threads"
+    )
+    header = ["way", "seconds [min, max]", "fairseq, dense / way"]
+    header += [] if args.without_peers else ["CTranslate2 int8 / way"]
+    report(title, [*header, "same translations"], rows, {"ways": record}, args.json)
 
 
 if __name__ == "__main__":

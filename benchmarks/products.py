@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from common import report
 
-from fairseq_lottery.sparse.kernel import sparse_linear
+from fairseq_lottery.sparse.kernel import native
 from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
 
 SHAPES = ((512, 512), (2048, 512), (512, 2048), (37000, 512))
@@ -59,7 +59,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if sparse_linear() is None:
+    if native() is None:
         raise SystemExit("the kernel cannot be built here; nothing to compare")
     cells, table, rule = [], [], []
     for rows in map(int, args.rows.split(",")):

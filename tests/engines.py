@@ -2,12 +2,12 @@
 
 import pytest
 
-from fairseq_lottery.sparse.kernel import sparse_linear
+from fairseq_lottery.sparse.kernel import native
 from fairseq_lottery.sparse.matrix_choices import Choices
 from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
 
 built = pytest.mark.skipif(
-    sparse_linear() is None, reason="the kernel needs a C++ compiler and ninja"
+    native() is None, reason="the kernel needs a C++ compiler and ninja"
 )
 engines = pytest.mark.parametrize(
     "engine", [SparseMatrix, pytest.param(KernelMatrix, marks=built)]

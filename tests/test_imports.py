@@ -104,7 +104,7 @@ FLOORS = [
     ["files", "options", "environment"],
     ["compat", "records"],
     ["adapters", "sparse"],
-    ["masks"],
+    ["masks", "decoding"],
     ["formats"],
     ["tickets", "inference", "report"],
     ["training", "export"],
@@ -112,7 +112,7 @@ FLOORS = [
 ]
 ROOMS = [room for floor in FLOORS for room in floor]
 #: those that import fairseq
-FAIRSEQ = {"compat", "inference", "training", "export", "tasks"}
+FAIRSEQ = {"compat", "decoding", "inference", "training", "export", "tasks"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

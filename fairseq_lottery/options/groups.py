@@ -185,7 +185,8 @@ class Run:
         False, places=_TRAINED,
     )  # fmt: skip
     sparse_decode: bool = option(
-        "use sparse matrices on a CPU; for fairseq-generate and fairseq-interactive",
+        "translate on a CPU with sparse matrices and compiled beam search; for fairseq-generate and"
+        " fairseq-interactive",
         False, places=_TRAINED,
     )  # fmt: skip
 

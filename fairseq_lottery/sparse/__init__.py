@@ -1,8 +1,8 @@
-"""Decode pruned models with sparse matrices on a CPU.
+"""Store the matrices of trained models in forms that multiply faster on a CPU.
 
-``sparsify`` takes any ``nn.Module``; ``--sparse-decode`` of the task calls it.
+``sparsify`` and ``pack`` take any ``nn.Module``; ``fairseq_lottery.decoding`` calls them.
 """
 
-from fairseq_lottery.sparse.sparse_decoding import Sparse, sparsify
+from fairseq_lottery.sparse.sparse_decoding import Sparse, pack, sparsify
 
-__all__ = ["Sparse", "sparsify"]
+__all__ = ["Sparse", "pack", "sparsify"]

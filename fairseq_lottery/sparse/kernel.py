@@ -1,4 +1,4 @@
-"""The compiled kernel for sparse products: built once per machine, then loaded."""
+"""The compiled code for products and decoding: built once per machine, then loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fairseq_lottery.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("kernel.cpp")
+_SOURCES = sorted(Path(__file__).with_name("native").iterdir())
 #: vector instructions reported by torch -> flags of the compiler
 _FLAGS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
@@ -38,12 +38,11 @@ def capability() -> str:
 
 
 @cache
-def sparse_linear() -> Optional[Any]:
-    """Return ``(x, starts, columns, values, bias, inputs) -> x W^T + bias``, or None.
+def native() -> Optional[Any]:
+    """Return the operators of ``native/library.cpp``, or None.
 
-    The first process on a machine compiles the kernel in half a minute. The user's cache has one
-    kernel per instruction set, torch version and source. If a kernel cannot be built, the reason is
-    logged.
+    The first process on a machine compiles them in half a minute. The user's cache has one library
+    per instruction set, torch version and source. If it cannot be built, the reason is logged.
     """
     path = cached()
     try:
@@ -51,28 +50,29 @@ def sparse_linear() -> Optional[Any]:
             torch.ops.load_library(str(path))
         else:
             _build(path)
-        return torch.ops.fairseq_lottery.sparse_linear
+        return torch.ops.fairseq_lottery
     except Exception as error:  # noqa: BLE001 - no compiler, no ninja, no folder
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        logger.warning("the sparse kernel cannot be built (%s)", reason)
+        logger.warning("the compiled kernels cannot be built (%s)", reason)
         return None
 
 
 def _is_valid(path: Path) -> bool:
-    """Return whether the cached kernel is unchanged; a corrupted kernel would kill the process."""
+    """Return whether the cached library is unchanged; a corrupted one would kill the process."""
     if not path.is_file():
         return False
     digest = path.with_suffix(".sha256")
     is_valid = digest.is_file() and digest.read_text() == sha256_of(path)
     if not is_valid:
-        logger.warning("the sparse kernel in %s is corrupted and is built again", path)
+        logger.warning("the compiled kernels in %s are corrupted and are built again", path)
     return is_valid
 
 
 def cached() -> Path:
-    """Return the path of the compiled kernel in the user's cache, whether it exists or not."""
+    """Return the path of the library in the user's cache, whether it exists or not."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    inputs = _SOURCE.read_bytes() + repr((torch.__version__, _FLAGS)).encode()
+    sources = b"".join(path.read_bytes() for path in _SOURCES)
+    inputs = sources + repr((torch.__version__, _FLAGS)).encode()
     name = f"sparse-{capability().replace(' ', '-')}-{hashlib.sha256(inputs).hexdigest()[:12]}.so"
     return Path(cache) / "fairseq_lottery" / name
 
@@ -96,12 +96,12 @@ def _build(path: Path) -> None:
     """
     from torch.utils import cpp_extension
 
-    logger.info("compiling the sparse kernel for %s into %s, once", capability(), path)
+    logger.info("compiling the kernels for %s into %s, once", capability(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, _ninja_on_path():
         cpp_extension.load(
             name=path.stem,
-            sources=[str(_SOURCE)],
+            sources=[str(path) for path in _SOURCES if path.suffix == ".cpp"],
             extra_cflags=["-O3", "-fopenmp", *_FLAGS.get(capability(), ())],
             build_directory=folder,
             is_python_module=False,

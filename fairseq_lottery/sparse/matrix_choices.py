@@ -26,7 +26,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import read_text, replacing
 from fairseq_lottery.files.untrusted_json import read_json
 from fairseq_lottery.sparse.kernel import cached
-from fairseq_lottery.sparse.sparse_matrix import SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import NativeMatrix, PanelMatrix, SparseMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,9 @@ class Choices:
         )
         if name not in self.ratios:
             x = torch.randn(rows, matrix.inputs, generator=torch.Generator().manual_seed(1))
-            weights = [weight, *(weight.clone() for _ in range(copies - 1))]
             matrices = [matrix, *(type(matrix)(weight) for _ in range(copies - 1))]
-            dense = partial(_last, [partial(F.linear, x, w) for w in weights])
             sparse = partial(_last, [partial(m.linear, x, None) for m in matrices])
+            dense = partial(_last, [_dense_product(weight, matrix, x) for _ in range(copies)])
             with torch.no_grad():
                 seconds = self._measure({"dense": dense, "sparse": sparse})
             # avoids a division by zero
@@ -135,6 +134,13 @@ class Choices:
         except (LotteryError, OSError) as error:
             logger.warning("the measured ratios cannot be stored: %s", error)
             self._path = None
+
+
+def _dense_product(weight: Tensor, matrix: SparseMatrix, x: Tensor) -> Callable[[], Tensor]:
+    """Return the product that replaces that with ``matrix``, by a copy of the weights."""
+    if isinstance(matrix, NativeMatrix):
+        return partial(PanelMatrix(weight).linear, x, None)
+    return partial(F.linear, x, weight.clone())
 
 
 def _last(products: Sequence[Callable[[], Tensor]]) -> Tensor:

@@ -1,8 +1,8 @@
-"""Replace matrices of a trained model by sparse ones for decoding."""
+"""Replace matrices of a trained model by ones that multiply faster, for decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.sparse.kernel import sparse_linear
+from fairseq_lottery.sparse.kernel import native
 from fairseq_lottery.sparse.matrix_choices import Choices, kept_choices
 from fairseq_lottery.sparse.sparse_matrix import (
     KernelMatrix,
-    SparseEmbedding,
-    SparseLinear,
+    Matrix,
+    PackedEmbedding,
+    PackedLinear,
+    PanelMatrix,
     SparseMatrix,
 )
 
@@ -51,7 +53,7 @@ class Sparse:
 
 def engine() -> Optional[type[SparseMatrix]]:
     """Return the fastest available matrix: the compiled kernel, torch's CSR, or None."""
-    if sparse_linear() is not None:
+    if native() is not None:
         return KernelMatrix
     try:
         SparseMatrix(torch.eye(2)).linear(torch.ones(1, 2), None)
@@ -81,43 +83,73 @@ def sparsify(
     """
     kind = matrix or engine()
     choices = choices or kept_choices()
-    matrices: dict[Tensor, Optional[SparseMatrix]] = {}
+    matrices: dict[Tensor, Matrix] = {}
     layers = list(_layers(model))
     multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
     among = sum(weight.numel() * weight.element_size() for weight in multiplied)
-    for parent, name, layer in layers:
-        weight = layer.weight
-        if weight.device.type != "cpu" or weight.dtype != torch.float32:
-            raise LotteryError(
-                "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
-            )
-        if weight not in matrices:
-            candidate = _candidate(weight.detach(), kind)
-            if candidate is not None and weight in multiplied:
-                is_worth = choices.is_worth(weight.detach(), candidate, rows, among)
-                candidate = candidate if is_worth else None
+    for weight in dict.fromkeys(layer.weight for _, _, layer in layers):
+        _refuse_other_precision(weight)
+        candidate = _candidate(weight.detach(), kind)
+        if candidate is None:
+            continue
+        is_looked_up_only = weight not in multiplied
+        if is_looked_up_only or choices.is_worth(weight.detach(), candidate, rows, among):
             matrices[weight] = candidate
-        replaced = matrices[weight]
-        if replaced is not None:
-            setattr(parent, name, _replacement(layer, replaced))
-    if any(matrices.values()):
-        use_modules(model)
-    sparse = [m for m in model.modules() if isinstance(m, SparseMatrix)]
+    _replace(model, matrices)
+    packed = list(_packed(model))
+    sparse = [m for m in packed if isinstance(m, SparseMatrix)]
     return Sparse(
         sparse=len(sparse),
-        dense=len({layer.weight for _, _, layer in _layers(model)}),
+        dense=len({layer.weight for _, _, layer in _layers(model)}) + len(packed) - len(sparse),
         bytes=sum(m.bytes for m in sparse),
         dense_bytes=sum(4 * m.outputs * m.inputs for m in sparse),
     )
 
 
+def pack(model: nn.Module) -> None:
+    """Store the dense matrices of linear layers in panels, which the compiled kernels multiply.
+
+    Like ``sparsify``, it replaces layers in place, and the model cannot be trained any more.
+
+    Raises:
+        LotteryError: the weights are not fp32, or not on the CPU.
+    """
+    weights = {layer.weight for _, _, layer in _layers(model) if isinstance(layer, nn.Linear)}
+    for weight in weights:
+        _refuse_other_precision(weight)
+    _replace(model, {w: PanelMatrix(w.detach()) for w in weights if w.numel()})
+
+
+def _refuse_other_precision(weight: Tensor) -> None:
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        raise LotteryError(
+            "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
+        )
+
+
+def _replace(model: nn.Module, matrices: Mapping[Tensor, Matrix]) -> None:
+    """Replace the layers of these weights by layers over their matrices."""
+    for parent, name, layer in list(_layers(model)):
+        if layer.weight in matrices:
+            setattr(parent, name, _replacement(layer, matrices[layer.weight]))
+    if matrices:
+        use_modules(model)
+
+
+def _packed(model: nn.Module) -> Iterator[Matrix]:
+    """Yield the matrices of layers that were replaced, tied ones once."""
+    return (module for module in model.modules() if isinstance(module, Matrix))
+
+
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
     """Yield parent, name and layer of all layers that can be replaced.
 
-    Subclasses and embeddings with ``max_norm`` may compute something else.
+    Subclasses, embeddings with ``max_norm`` and layers with hooks may compute something else.
     """
     for parent in model.modules():
         for name, layer in parent.named_children():
+            if layer._forward_hooks or layer._forward_pre_hooks:
+                continue
             if type(layer) is nn.Linear or (type(layer) is nn.Embedding and not layer.max_norm):
                 yield parent, name, layer
 
@@ -132,7 +164,7 @@ def _candidate(weight: Tensor, kind: Optional[type[SparseMatrix]]) -> Optional[S
     return SparseMatrix(weight) if weight.shape[1] > 1 << 16 else kind(weight)
 
 
-def _replacement(layer: Layer, matrix: SparseMatrix) -> nn.Module:
+def _replacement(layer: Layer, matrix: Matrix) -> nn.Module:
     if isinstance(layer, nn.Linear):
-        return SparseLinear(matrix, layer.bias)
-    return SparseEmbedding(matrix, layer.padding_idx)
+        return PackedLinear(matrix, layer.bias)
+    return PackedEmbedding(matrix, layer.padding_idx)

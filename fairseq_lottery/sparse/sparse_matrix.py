@@ -1,4 +1,4 @@
-"""Sparse weight matrices, and layers that use them."""
+"""Weight matrices in forms that multiply fast, and layers that use them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,53 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq_lottery.sparse.kernel import sparse_linear
+from fairseq_lottery.sparse.kernel import native
+
+#: outputs of a panel, as in native/products.h
+_PANEL = 4
 
 
-class SparseMatrix(nn.Module):
-    """fp32 weights of shape (outputs, inputs) in compressed rows, multiplied by torch.
+class Matrix(nn.Module):
+    """fp32 weights of shape (outputs, inputs); checkpoints do not contain its buffers."""
 
-    Checkpoints do not contain its buffers.
+    outputs: int
+    inputs: int
+
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of all buffers."""
+        return sum(b.numel() * b.element_size() for b in self.buffers())
+
+    def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        raise NotImplementedError
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return dense rows for an index of any shape: (...) -> (..., inputs)."""
+        raise NotImplementedError
+
+    def _refuse_other_width(self, x: Tensor) -> None:
+        if x.shape[-1] != self.inputs:
+            raise RuntimeError(f"x has {x.shape[-1]} columns, expected {self.inputs}")
+
+
+class NativeMatrix(Matrix):
+    """A matrix that the compiled kernels multiply."""
+
+    def parts(self) -> tuple[Any, ...]:
+        """Return outputs, inputs and the buffers, as the compiled operators expect them."""
+        raise NotImplementedError
+
+    def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
+        self._refuse_other_width(x)  # an exception in the kernel may end the process
+        kernels: Any = native()
+        result: Tensor = kernels.linear(x, *self.parts(), bias)
+        return result
+
+
+class SparseMatrix(Matrix):
+    """Compressed rows, multiplied by torch.
 
     Attributes:
         starts: int32, (outputs + 1): index of the first weight of each row.
@@ -41,11 +81,6 @@ class SparseMatrix(nn.Module):
         ):
             self.register_buffer(name, tensor, persistent=False)
 
-    @property
-    def bytes(self) -> int:
-        """Return the bytes of all buffers."""
-        return sum(b.numel() * b.element_size() for b in self.buffers())
-
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
         self._refuse_other_width(x)
@@ -55,10 +90,6 @@ class SparseMatrix(nn.Module):
         else:
             product = torch.addmm(bias[:, None].expand(-1, rows.shape[1]), self._csr, rows)
         return product.t().contiguous().view(*x.shape[:-1], self.outputs)
-
-    def _refuse_other_width(self, x: Tensor) -> None:
-        if x.shape[-1] != self.inputs:
-            raise RuntimeError(f"x has {x.shape[-1]} columns, expected {self.inputs}")
 
     @cached_property
     def _csr(self) -> Tensor:
@@ -82,26 +113,48 @@ class SparseMatrix(nn.Module):
         return self.columns[entry].long()
 
 
-class KernelMatrix(SparseMatrix):
-    """A sparse matrix with 16-bit columns, multiplied by the compiled kernel."""
+class KernelMatrix(NativeMatrix, SparseMatrix):
+    """Compressed rows with 16-bit columns, multiplied by the compiled kernels."""
 
     column_type = torch.int16
 
-    def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""
-        self._refuse_other_width(x)  # an exception in the kernel may end the process
-        product: Any = sparse_linear()
-        result: Tensor = product(x, self.starts, self.columns, self.values, bias, self.inputs)
-        return result
+    def parts(self) -> tuple[Any, ...]:
+        """Return outputs, inputs and the buffers, as the compiled operators expect them."""
+        return self.outputs, self.inputs, self.starts, self.columns, self.values
 
     def _columns(self, entry: Tensor) -> Tensor:
         return self.columns[entry].long() & 0xFFFF  # torch 1.12 has only signed 16-bit integers
 
 
-class SparseLinear(nn.Module):
-    """``nn.Linear`` over a sparse matrix; without gradients."""
+class PanelMatrix(NativeMatrix):
+    """A dense matrix in panels of four outputs, multiplied by the compiled kernels.
 
-    def __init__(self, matrix: SparseMatrix, bias: Optional[Tensor]) -> None:
+    Attributes:
+        values: fp32, (ceil(outputs / 4), inputs, 4).
+    """
+
+    values: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.outputs, self.inputs = weight.shape
+        padding = -self.outputs % _PANEL
+        padded = nn.functional.pad(weight, (0, 0, 0, padding)).view(-1, _PANEL, self.inputs)
+        self.register_buffer("values", padded.transpose(1, 2).contiguous(), persistent=False)
+
+    def parts(self) -> tuple[Any, ...]:
+        """Return outputs, inputs and the buffers, as the compiled operators expect them."""
+        return self.outputs, self.inputs, None, None, self.values
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return dense rows for an index of any shape: (...) -> (..., inputs)."""
+        return self.values[torch.div(index, _PANEL, rounding_mode="floor"), :, index % _PANEL]
+
+
+class PackedLinear(nn.Module):
+    """``nn.Linear`` over a ``Matrix``; without gradients."""
+
+    def __init__(self, matrix: Matrix, bias: Optional[Tensor]) -> None:
         super().__init__()
         self.matrix = matrix
         self.bias = bias
@@ -112,10 +165,10 @@ class SparseLinear(nn.Module):
         return self.matrix.linear(x, self.bias)
 
 
-class SparseEmbedding(nn.Module):
-    """``nn.Embedding`` over a sparse matrix; without gradients."""
+class PackedEmbedding(nn.Module):
+    """``nn.Embedding`` over a ``Matrix``; without gradients."""
 
-    def __init__(self, matrix: SparseMatrix, padding_idx: Optional[int]) -> None:
+    def __init__(self, matrix: Matrix, padding_idx: Optional[int]) -> None:
         super().__init__()
         self.matrix = matrix
         self.padding_idx = padding_idx

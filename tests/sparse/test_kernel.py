@@ -61,7 +61,7 @@ def test_what_was_not_built_whole_is_never_loaded(tmp_path, monkeypatch, corrupt
     path.parent.mkdir()
     path.write_bytes(corrupted)
     path.with_suffix(".sha256").write_text(hashlib.sha256(b"whole").hexdigest())
-    kernel.sparse_linear.__wrapped__()
+    kernel.native.__wrapped__()
     assert built_anew == [path]
 
 
@@ -69,7 +69,7 @@ def test_what_was_not_built_whole_is_never_loaded(tmp_path, monkeypatch, corrupt
 def test_without_a_compiler_torch_multiplies(tmp_path):
     said, log = use(tmp_path, python(), PATH="/nowhere", CXX="/nowhere/c++")
     assert said.endswith(" SparseMatrix")
-    assert "the sparse kernel cannot be built (" in log
+    assert "the compiled kernels cannot be built (" in log
     assert list((tmp_path / "fairseq_lottery").iterdir()) == []
 
 
@@ -77,9 +77,11 @@ def test_without_a_compiler_torch_multiplies(tmp_path):
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "fairseq_lottery").write_text("in the way")
     said, log = use(tmp_path, python())
-    assert said.endswith(" SparseMatrix") and "the sparse kernel cannot be built (" in log
+    assert said.endswith(" SparseMatrix") and "the compiled kernels cannot be built (" in log
 
 
-def test_the_source_is_small():
-    """It has its place only as long as it is."""
-    assert len(Path(kernel.__file__).with_name("kernel.cpp").read_text().splitlines()) < 300
+def test_the_sources_are_small():
+    """They have their place only as long as they are."""
+    sources = list(Path(kernel.__file__).with_name("native").iterdir())
+    assert {path.suffix for path in sources} == {".cpp", ".h"}
+    assert all(len(path.read_text().splitlines()) < 300 for path in sources)

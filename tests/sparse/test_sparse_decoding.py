@@ -1,71 +1,34 @@
 """Whole models: the same translations, held in less."""
 
-import argparse
 import copy
 
 import pytest
 import torch
-from engines import always, engines
-from fairseq.data import Dictionary
-from fairseq.models.transformer import TransformerModel, base_architecture
+from engines import always, built, engines
 from fairseq.sequence_generator import SequenceGenerator
+from random_transformers import DIM, FFN, WORDS, Task, batches, transformer
 from torch import nn
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import is_parameter
-from fairseq_lottery.sparse import sparse_decoding, sparsify
+from fairseq_lottery.sparse import pack, sparse_decoding, sparsify
 from fairseq_lottery.sparse.matrix_choices import Choices
-from fairseq_lottery.sparse.sparse_matrix import SparseEmbedding, SparseLinear, SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import (
+    KernelMatrix,
+    PackedEmbedding,
+    PackedLinear,
+    PanelMatrix,
+    SparseMatrix,
+)
 
-WORDS, DIM, FFN = 80, 32, 48
 #: 2 x 6 in the encoder, 2 x 10 in the decoder, the shared embedding
 MATRICES = 33
-
-
-def dictionary():
-    found = Dictionary()
-    for number in range(WORDS - found.nspecial):
-        found.add_symbol(str(number))
-    return found
-
-
-class Task:
-    source_dictionary = target_dictionary = dictionary()
-
-
-def transformer(density, **changes):
-    """A Transformer of random weights, whose scores lie apart as a trained one's do."""
-    args = argparse.Namespace(
-        encoder_layers=2, decoder_layers=2, encoder_embed_dim=DIM, decoder_embed_dim=DIM,
-        encoder_ffn_embed_dim=FFN, decoder_ffn_embed_dim=FFN, encoder_attention_heads=2,
-        decoder_attention_heads=2, **{"share_all_embeddings": True, **changes},
-    )  # fmt: skip
-    base_architecture(args)
-    torch.manual_seed(1)
-    model = TransformerModel.build_model(args, Task)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(3.0 * (torch.rand_like(parameter) < density))
-    return model.eval()
 
 
 def translate(model, sentences, beam, lengths):
     generator = SequenceGenerator([model], Task.target_dictionary, beam_size=beam, max_len_b=12)
     sample = {"net_input": {"src_tokens": sentences, "src_lengths": lengths}}
     return [one[0] for one in generator.generate([model], sample)]
-
-
-def batches(count, size):
-    """Sentences of 3 to 9 words with padding at the left, as fairseq-generate makes them."""
-    generator = torch.Generator().manual_seed(2)
-    for _ in range(count // size):
-        tokens = torch.full((size, 10), 1)
-        lengths = torch.randint(4, 11, (size,), generator=generator)
-        for row, length in enumerate(lengths):
-            words = torch.randint(4, WORDS, (int(length) - 1,), generator=generator)
-            tokens[row, 10 - length :] = torch.cat([words, torch.tensor([2])])
-        yield tokens, lengths
 
 
 def assert_same_translations(dense, sparse, beam, count, size):
@@ -112,7 +75,7 @@ def test_tied_matrices_are_held_once(engine):
     model = transformer(0.03)
     found = sparsify(model, 5, engine, always())
     embedding, output = model.encoder.embed_tokens, model.decoder.output_projection
-    assert isinstance(embedding, SparseEmbedding) and isinstance(output, SparseLinear)
+    assert isinstance(embedding, PackedEmbedding) and isinstance(output, PackedLinear)
     assert embedding.matrix is model.decoder.embed_tokens.matrix
     assert embedding.matrix is output.matrix
     assert found.dense_bytes == 4 * (WORDS * DIM + 24 * DIM * DIM + 8 * DIM * FFN)
@@ -131,6 +94,24 @@ def test_a_second_time_changes_nothing(engine):
     assert all(a is b for a, b in zip(before, model.modules()))
 
 
+@built
+def test_dense_matrices_in_panels():
+    dense = transformer(0.9)
+    with torch.no_grad():
+        dense.decoder.layers[1].fc1.weight[:, 3:] = 0
+    packed = copy.deepcopy(dense)
+    sparsify(packed, 5, choices=always())
+    pack(packed)
+    kinds = [type(module.matrix) for module in packed.modules() if isinstance(module, PackedLinear)]
+    assert kinds.count(PanelMatrix) == MATRICES - 1 and kinds.count(KernelMatrix) == 1
+    assert packed.decoder.embed_tokens.matrix is packed.decoder.output_projection.matrix
+    assert str(sparsify(packed, 5, choices=always())).startswith("1 of 33 matrices are sparse")
+    before = list(packed.modules())
+    pack(packed)
+    assert all(a is b for a, b in zip(before, packed.modules()))
+    assert_same_translations(dense, packed, 5, 60, 20)
+
+
 def test_what_is_too_dense_stays_as_it_is():
     model = transformer(0.9)
     before = list(model.modules())
@@ -145,7 +126,7 @@ def test_one_matrix_alone():
         model.decoder.layers[1].fc1.weight[:, 1:] = 0
     dense = copy.deepcopy(model)
     assert sparsify(model, 5, choices=always()).sparse == 1
-    assert isinstance(model.decoder.layers[1].fc1, SparseLinear)
+    assert isinstance(model.decoder.layers[1].fc1, PackedLinear)
     assert_same_translations(dense, model, 5, 20, 20)
 
 
@@ -154,12 +135,15 @@ def test_layers_that_do_more_than_multiply_stay():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    model = nn.Sequential(nn.Embedding(10, 8, max_norm=1.0), Doubling(8, 8), nn.Linear(8, 8))
+    hooked = nn.Linear(8, 8)
+    hooked.register_forward_hook(lambda module, inputs, output: 2 * output)
+    embedding = nn.Embedding(10, 8, max_norm=1.0)
+    model = nn.Sequential(embedding, Doubling(8, 8), hooked, nn.Linear(8, 8))
     with torch.no_grad():
         for layer in model:
             layer.weight.zero_()
     assert sparsify(model, choices=always()).sparse == 1
-    assert [type(layer) for layer in model] == [nn.Embedding, Doubling, SparseLinear]
+    assert [type(layer) for layer in model] == [nn.Embedding, Doubling, nn.Linear, PackedLinear]
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -225,14 +209,14 @@ def test_a_table_that_is_looked_up_only_is_not_measured():
         for layer in model:
             layer.weight[:, 1:] = 0
     assert sparsify(model, 5, SparseMatrix, always(0.1)).sparse == 1
-    assert [type(layer) for layer in model] == [SparseEmbedding, nn.Linear]
+    assert [type(layer) for layer in model] == [PackedEmbedding, nn.Linear]
 
 
 def test_without_any_engine_everything_stays_dense(monkeypatch):
     def refuse(*_):
         raise RuntimeError("addmm: sparse CSR on a CPU needs MKL")
 
-    monkeypatch.setattr(sparse_decoding, "sparse_linear", lambda: None)
+    monkeypatch.setattr(sparse_decoding, "native", lambda: None)
     assert sparse_decoding.engine() is SparseMatrix
     monkeypatch.setattr(SparseMatrix, "linear", refuse)
     assert sparse_decoding.engine() is None

@@ -1,0 +1,8 @@
+"""Beam search in compiled code: a decoder's steps, and the best tokens of each.
+
+``accelerate`` takes a generator of fairseq; ``--sparse-decode`` of the task calls it.
+"""
+
+from fairseq_lottery.decoding.acceleration import accelerate
+
+__all__ = ["accelerate"]

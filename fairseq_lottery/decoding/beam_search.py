@@ -1,0 +1,271 @@
+"""Beam search of fairseq's generators with compiled decoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import torch
+from fairseq.search import BeamSearch
+from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from torch import Tensor
+
+from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, NotCompilable, Session
+from fairseq_lottery.decoding.shared_attention import SharingGenerator
+from fairseq_lottery.sparse.kernel import native
+
+
+class CompiledGenerator(SharingGenerator):
+    """fairseq's generator, whose beam search runs in compiled code.
+
+    Make one of a generator of fairseq by ``compile_generator``.
+
+    Attributes:
+        decoders: compiled decoder of each model.
+    """
+
+    decoders: Sequence[CompiledDecoder]
+
+    def _generate(
+        self,
+        sample: dict[str, Any],
+        prefix_tokens: Optional[Tensor] = None,
+        constraints: Optional[Tensor] = None,
+        bos_token: Optional[int] = None,
+    ) -> list[list[dict[str, Tensor]]]:
+        """Return the hypotheses of each sentence, best first, as fairseq's generator does."""
+        if constraints is not None or "src_tokens" not in sample["net_input"]:
+            return super()._generate(sample, prefix_tokens, constraints, bos_token)
+        encoder_outs = self.model.forward_encoder(sample["net_input"])
+        sessions = [
+            decoder.start(encoder_out) for decoder, encoder_out in zip(self.decoders, encoder_outs)
+        ]
+        first = self.eos if bos_token is None else bos_token
+        return _Beams(self, sample["net_input"], sessions, prefix_tokens, first).search()
+
+
+class CompiledGeneratorWithAlignment(SequenceGeneratorWithAlignment, CompiledGenerator):
+    """fairseq's generator for ``--print-alignment``, whose beam search runs in compiled code."""
+
+
+_COMPILED = {
+    SequenceGenerator: CompiledGenerator,
+    SequenceGeneratorWithAlignment: CompiledGeneratorWithAlignment,
+}
+
+
+def compile_generator(generator: Any) -> None:
+    """Let a generator of fairseq search in compiled code, in place.
+
+    Args:
+        generator: generator whose models were packed (``fairseq_lottery.sparse.pack``).
+
+    Raises:
+        NotCompilable: the models or the search compute something that compiled code does not.
+    """
+    kind = _COMPILED.get(type(generator))
+    if kind is None:
+        raise NotCompilable(f"the generator is a {type(generator).__name__}")
+    if type(generator.search) is not BeamSearch:
+        raise NotCompilable(f"the search is a {type(generator.search).__name__}")
+    if generator.lm_model is not None:
+        raise NotCompilable("a language model takes part")
+    blocker = generator.repeat_ngram_blocker
+    if blocker is not None and blocker.no_repeat_ngram_size == 1:
+        raise NotCompilable("it does not block repeated tokens")
+    if 2 * generator.beam_size >= generator.vocab_size:
+        raise NotCompilable(f"the beam is wide for {generator.vocab_size} types")
+    generator.decoders = [CompiledDecoder(model) for model in generator.model.models]
+    generator.__class__ = kind
+
+
+class _Beams:
+    """The hypotheses of a batch during a search.
+
+    Rows are hypotheses: those of a sentence are adjacent, ``beam`` of them.
+
+    Attributes:
+        tokens: int64, (rows, longest + 2): tokens so far, after the first symbol.
+        scores: fp32, (rows, longest + 1): cumulative scores.
+        attention: fp32, (rows, source, longest + 2).
+        sentences: int64, (sentences that are not finished): their numbers in the batch.
+    """
+
+    def __init__(
+        self,
+        generator: CompiledGenerator,
+        net_input: dict[str, Any],
+        sessions: Sequence[Session],
+        prefix: Optional[Tensor],
+        first: int,
+    ) -> None:
+        self.generator, self.sessions, self.prefix = generator, sessions, prefix
+        self.beam = generator.beam_size
+        source = net_input["src_tokens"]
+        count = len(source)
+        lengths = (source.ne(generator.eos) & source.ne(generator.pad)).long().sum(dim=1)
+        self.lengths: Tensor = net_input.get("src_lengths", lengths)
+        self.longest = self._longest(source.shape[1])
+        rows = count * self.beam
+        self.tokens = torch.full((rows, self.longest + 2), generator.pad)
+        self.tokens[:, 0] = first
+        self.scores = torch.zeros(rows, self.longest + 1)
+        self.attention = torch.zeros(rows, source.shape[1], self.longest + 2)
+        self.sentences = torch.arange(count)
+        self.is_finished = [False] * count
+        self.hypotheses: list[list[dict[str, Tensor]]] = [[] for _ in range(count)]
+        self.bonus = _bonus(generator)
+
+    def _longest(self, source_length: int) -> int:
+        """Return the largest number of tokens before the end symbol."""
+        generator = self.generator
+        longest = min(
+            int(generator.max_len_a * source_length + generator.max_len_b), generator.max_len - 1
+        )
+        if generator.match_source_len:
+            longest = int(self.lengths.max())
+        # fairseq asserts the same
+        assert generator.min_len <= longest, "min_len cannot be larger than max_len; adjust them"
+        return longest
+
+    def search(self) -> list[list[dict[str, Tensor]]]:
+        """Decode until each sentence has ``beam`` hypotheses, or the longest length is reached."""
+        parents = torch.zeros(len(self.tokens), dtype=torch.int64)
+        for step in range(self.longest + 1):
+            parents = self._advance(step, parents)
+            if not len(parents):
+                return [sorted(one, key=lambda h: -float(h["score"])) for one in self.hypotheses]
+        raise RuntimeError("a sentence has no hypothesis; the scores of the model may be NaN")
+
+    def _advance(self, step: int, parents: Tensor) -> Tensor:
+        """Take a step; return the row of this step that each row of the next one continues."""
+        numbers = self.sentences.repeat_interleave(self.beam)
+        outcomes = [s.step(self.tokens[:, : step + 1], parents, numbers) for s in self.sessions]
+        self.attention[:, :, step + 1] = sum(one[1] for one in outcomes) / len(outcomes)
+        scores, tokens, rows = self._candidates(step, [one[0] for one in outcomes])
+        is_end = tokens.eq(self.generator.eos) & scores.ne(-math.inf)
+        finished = self._finish(step, is_end, scores, rows)
+        kept = torch.ones(len(scores), dtype=torch.bool)
+        kept[finished] = False
+        self.sentences, self.lengths = self.sentences[kept], self.lengths[kept]
+        if self.prefix is not None:
+            self.prefix = self.prefix[kept]
+        # the best candidates that did not end, in order: at least half of them
+        order = torch.arange(scores.shape[1]) + is_end[kept] * scores.shape[1]
+        continued = torch.topk(order, self.beam, dim=1, largest=False)[1]
+        scores, tokens, rows = (
+            x[kept].gather(1, continued).view(-1) for x in (scores, tokens, rows)
+        )
+        self.tokens, self.scores = self.tokens[rows], self.scores[rows]
+        self.attention = self.attention[rows]
+        self.tokens[:, step + 1], self.scores[:, step] = tokens, scores
+        return rows
+
+    def _candidates(self, step: int, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return cumulative scores, tokens and rows of the best continuations of each sentence.
+
+        Args:
+            features: output of each model's decoder, (rows, width).
+
+        Returns:
+            Three tensors of shape (sentences, 2 x beam), best first.
+        """
+        generator, count = self.generator, 2 * self.beam
+        forced, bonus = self._rules(step)
+        features = self._repeat_first_beam(step, forced, features)
+        banned = self._banned(step)
+        scores, tokens = native().best_tokens(  # type: ignore[union-attr]
+            features,
+            [decoder.output for decoder in generator.decoders],
+            generator.temperature,
+            bonus,
+            forced,
+            banned[0],
+            banned[1],
+            count,
+            generator.pad,
+        )
+        if step > 0:
+            scores = scores + self.scores[:, step - 1, None]
+        else:  # all hypotheses of a sentence are equal
+            scores[torch.arange(len(scores)) % self.beam != 0] = -math.inf
+        scores, best = torch.topk(scores.view(-1, self.beam * count), count)
+        first_rows = torch.arange(len(scores))[:, None] * self.beam
+        return (
+            scores,
+            tokens.view(-1, self.beam * count).gather(1, best),
+            first_rows + torch.div(best, count, rounding_mode="floor"),
+        )
+
+    def _rules(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the only token of each row, or -1, and what is added to each token's score."""
+        always, free, early = self.bonus
+        forced = torch.full((len(self.tokens),), -1)
+        if step >= self.longest:
+            return forced.fill_(self.generator.eos), free
+        if self.prefix is not None and step < self.prefix.shape[1]:
+            # minimum length and suppressed tokens do not apply to this step, as in fairseq
+            forced = self.prefix[:, step].repeat_interleave(self.beam)
+            return forced.masked_fill(forced.eq(self.generator.pad), -1), always
+        return forced, early if step < self.generator.min_len else free
+
+    def _repeat_first_beam(self, step: int, forced: Tensor, features: list[Tensor]) -> list[Tensor]:
+        """Replace all hypotheses of a sentence by the first one, if its prefix ends here."""
+        ended = forced.eq(self.generator.eos)
+        if step >= self.longest or not ended.any():
+            return features
+        rows = torch.arange(len(forced))
+        rows = torch.where(
+            ended, torch.div(rows, self.beam, rounding_mode="floor") * self.beam, rows
+        )
+        self.tokens, self.scores = self.tokens[rows], self.scores[rows]
+        return [one[rows] for one in features]
+
+    def _banned(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return row and token of each continuation that would repeat an n-gram."""
+        blocker = self.generator.repeat_ngram_blocker
+        banned: list[tuple[int, int]] = []
+        if blocker is not None:
+            size = blocker.no_repeat_ngram_size
+            for row, tokens in enumerate(self.tokens[:, : step + 1].tolist()):
+                last = tokens[len(tokens) - size + 1 :]
+                for start in range(len(tokens) - size + 1):
+                    if tokens[start : start + size - 1] == last:
+                        banned.append((row, tokens[start + size - 1]))
+        rows_and_tokens = torch.tensor(banned, dtype=torch.int64).view(-1, 2).t().contiguous()
+        return rows_and_tokens[0], rows_and_tokens[1]
+
+    def _finish(self, step: int, is_end: Tensor, scores: Tensor, rows: Tensor) -> list[int]:
+        """Store the hypotheses that end; return the rows of ``sentences`` that are finished."""
+        best = is_end[:, : self.beam]
+        if not best.any():
+            return []
+        newly_finished: list[int] = self.generator.finalize_hypos(
+            step,
+            rows[:, : self.beam][best],
+            scores[:, : self.beam][best],
+            self.tokens,
+            self.scores,
+            self.hypotheses,
+            self.is_finished,
+            self.beam,
+            self.attention,
+            self.lengths,
+            self.longest,
+        )
+        return newly_finished
+
+
+def _bonus(generator: CompiledGenerator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what is added to the scores of tokens: in prefixes, otherwise, and in early steps."""
+    always = torch.zeros(generator.vocab_size)
+    always[generator.pad] = -math.inf
+    always[generator.unk] -= generator.unk_penalty
+    free = always.clone()
+    suppressed = getattr(generator, "token_indices_to_suppress", None)
+    if suppressed is not None:
+        free[suppressed] = -math.inf
+    early = free.clone()
+    early[generator.eos] = -math.inf
+    return always, free, early

@@ -1,0 +1,104 @@
+// Linear layers: from rows to rows, and from panel to panel.
+
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/custom_class.h>
+
+#include "products.h"
+
+namespace lottery {
+
+using at::Tensor;
+using OptionalTensor = c10::optional<Tensor>;
+
+// A linear layer: y = W x + b. The tensors are those of the layer, not copies.
+struct Linear : torch::CustomClassHolder {
+  Linear(int64_t outputs, int64_t inputs, OptionalTensor starts, OptionalTensor columns,
+         Tensor values, OptionalTensor bias)
+      : starts_(starts), columns_(columns), values_(values), bias_(bias) {
+    TORCH_CHECK(starts.has_value() == columns.has_value(), "W is malformed");
+    if (starts.has_value()) {
+      TORCH_CHECK(starts->numel() == outputs + 1 && columns->numel() == values.numel(),
+                  "W is malformed");
+    } else {
+      const int64_t rounded = (outputs + kPanel - 1) / kPanel * kPanel;
+      TORCH_CHECK(values.numel() == rounded * inputs, "W is malformed");
+    }
+    weights = {outputs, inputs, starts.has_value() ? starts_->data_ptr<int32_t>() : nullptr,
+               columns.has_value()
+                   ? reinterpret_cast<const uint16_t*>(columns_->data_ptr<int16_t>())
+                   : nullptr,
+               values_.data_ptr<float>()};
+    bias_data = bias.has_value() ? bias_->data_ptr<float>() : nullptr;
+  }
+
+  Weights weights;
+  const float* bias_data;
+
+ private:
+  OptionalTensor starts_, columns_;
+  Tensor values_;
+  OptionalTensor bias_;
+};
+
+using LinearPointer = c10::intrusive_ptr<Linear>;
+
+// y = W x + b from rows to rows: (..., inputs) -> (..., outputs).
+inline Tensor multiply_rows(const Tensor& x, const Linear& linear) {
+  const Weights& w = linear.weights;
+  TORCH_CHECK(x.dim() > 0 && x.size(-1) == w.inputs && w.inputs > 0, "x has not ", w.inputs,
+              " columns");
+  const Tensor in = x.contiguous();
+  std::vector<int64_t> sizes = in.sizes().vec();
+  sizes.back() = w.outputs;
+  Tensor out = at::empty(sizes, in.options());
+  const int64_t rows = in.numel() / w.inputs;
+  if (rows == 0) return out;
+  std::vector<float> panel;
+  for (const Tile& tile : tiles_of(rows)) {
+    panel.resize(w.inputs * tile.width());
+    to_tile(tile, in.data_ptr<float>(), w.inputs, panel.data());
+    with_shape(tile, [&](auto lanes, auto parts) {
+      share_outputs(w, [&](int64_t first, int64_t end) {
+        float block[kBlock * lanes * parts];
+        for (int64_t o = first; o < end; o += kBlock) {
+          const int64_t count = std::min(kBlock, end - o);
+          multiply<lanes, parts>(w, linear.bias_data, o, o + count, panel.data(), block);
+          to_rows(tile, block, o, count, w.outputs, out.data_ptr<float>());
+        }
+      });
+    });
+  }
+  return out;
+}
+
+inline Tensor linear(const Tensor& x, int64_t outputs, int64_t inputs, const OptionalTensor& starts,
+              const OptionalTensor& columns, const Tensor& values, const OptionalTensor& bias) {
+  return multiply_rows(x, Linear(outputs, inputs, starts, columns, values, bias));
+}
+
+// y = W x + b from panel to panel, and `after(y, count)` on each thread's part of y.
+template <typename After>
+void multiply_panel(const std::vector<Tile>& tiles, const Linear& linear, const float* x, float* y,
+                    const After& after) {
+  const Weights& w = linear.weights;
+  for (const Tile& tile : tiles) {
+    const float* from = x + w.inputs * tile.start;
+    float* to = y + w.outputs * tile.start;
+    with_shape(tile, [&](auto lanes, auto parts) {
+      share_outputs(w, [&](int64_t first, int64_t end) {
+        float* part = to + first * tile.width();
+        multiply<lanes, parts>(w, linear.bias_data, first, end, from, part);
+        after(part, (end - first) * tile.width());
+      });
+    });
+  }
+}
+
+inline void multiply_panel(const std::vector<Tile>& tiles, const Linear& linear, const float* x,
+                    float* y) {
+  multiply_panel(tiles, linear, x, y, [](float*, int64_t) {});
+}
+
+}  // namespace lottery
