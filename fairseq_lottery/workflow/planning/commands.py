@@ -299,7 +299,6 @@ class _Writer:
         # by default fairseq drops sentences that do not fill a batch of a multiple of eight
         words += ["--required-batch-size-multiple", 1, "--results-path", folder]
         words += [*train_env.translation_flags(self.configuration), *evaluation.pair_words]
-        words += self.device
         settings: dict[str, Any] = {"flags": self.configuration.generate.words()}
         if training.pair_masks and evaluation.pair_mask:
             words += ["--pair-mask", evaluation.pair_mask]

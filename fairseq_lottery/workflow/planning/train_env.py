@@ -15,6 +15,9 @@ from fairseq_lottery.launch import torchrun_command
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
+#: flags whose weights compiled code cannot multiply
+_HALF_PRECISION = ("--fp16", "--memory-efficient-fp16", "--bf16", "--memory-efficient-bf16")
+
 
 def interpreter(configuration: Configuration) -> str:
     """Return the training's Python: the file ``train_env``, or the one on the PATH that it sets."""
@@ -75,9 +78,13 @@ def data_flags(configuration: Configuration) -> Flags:
 
 
 def translation_flags(configuration: Configuration) -> list[str]:
-    """Return the flags of every translation: ``generate``, and the data flags of ``train``."""
+    """Return the flags of every translation: ``generate``, the data flags of ``train``, device."""
     flags = configuration.generate
-    return flags.words() + data_flags(configuration).without(flags.names).words()
+    words = flags.words() + data_flags(configuration).without(flags.names).words()
+    if configuration.resources.gpus:
+        return words
+    is_fast = not {"--sparse-decode", *_HALF_PRECISION} & set(flags.names)
+    return [*words, "--cpu", *(["--sparse-decode"] if is_fast else [])]
 
 
 def fairseq_train(

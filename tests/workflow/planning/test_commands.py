@@ -149,7 +149,7 @@ def test_translating_and_scoring(tmp_path):
         f"{sys.executable} -m fairseq_cli.generate {tmp_path}/data-bin --user-dir {HERE} --task"
         f" translation_lottery --path {folder}/best.pt --gen-subset test --beam 4 --lenpen 0.6"
         f" --required-batch-size-multiple 1 --results-path {there} --remove-bpe --max-tokens 8000"
-        " --cpu"
+        " --cpu --sparse-decode"
     )
     assert (generate.needs, generate.leaves) == (
         (f"{folder}/best.pt",), (f"{there}/generate-test.txt",)

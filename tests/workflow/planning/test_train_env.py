@@ -6,7 +6,11 @@ from workflow.made import plan_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.planning.commands import make_stages
-from fairseq_lottery.workflow.planning.train_env import in_environment, interpreter
+from fairseq_lottery.workflow.planning.train_env import (
+    in_environment,
+    interpreter,
+    translation_flags,
+)
 
 FAIRSEQ = f"{sys.executable} -m fairseq_lottery.launch"
 
@@ -72,3 +76,22 @@ def test_the_environment_of_this_process(tmp_path):
     plan = plan_of(tmp_path)
     assert interpreter(plan.configuration) == sys.executable
     assert in_environment(plan.configuration, ["true"]) == "exec true"
+
+
+@pytest.mark.parametrize(
+    "gpus, flags, expected",
+    [
+        (0, "--max-tokens 900", ["--cpu", "--sparse-decode"]),
+        (0, "--sparse-decode", ["--cpu"]),
+        (0, "--fp16", ["--cpu"]),
+        (1, "--max-tokens 900", []),
+    ],
+)
+def test_translations_on_a_cpu_run_in_compiled_code(tmp_path, gpus, flags, expected):
+    plan = plan_of(tmp_path, "mp", sparsities=[0.9], resources={"gpus": gpus}, generate=flags)
+    words = translation_flags(plan.configuration)
+    assert words == [*flags.split(), *expected]
+    for stage in make_stages(plan):
+        if stage.kind == "generate":
+            used = [word for word in stage.command if word in ("--cpu", "--sparse-decode")]
+            assert sorted(used) == sorted(set(words) & {"--cpu", "--sparse-decode"})
