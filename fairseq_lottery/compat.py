@@ -75,6 +75,20 @@ def scale_steps_apart(adafactor: Any) -> None:
     adafactor.__class__ = Apart
 
 
+def source_lengths(generator: Any, net_input: Mapping[str, Any]) -> Any:
+    """Return the length of each sentence, as the search of this fairseq counts: int64, (sentences).
+
+    0.12.2 counts without the end symbol; later versions take the lengths of the batch. Removable
+    when 0.12.2 is no longer supported.
+    """
+    if "src_lengths" in net_input and '"src_lengths"' in inspect.getsource(
+        fairseq_module("sequence_generator").SequenceGenerator._generate
+    ):
+        return net_input["src_lengths"]
+    source = net_input["src_tokens"]
+    return (source.ne(generator.eos) & source.ne(generator.pad)).long().sum(dim=1)
+
+
 @contextmanager
 def numpy_has_compat() -> Iterator[None]:
     """Give numpy 2 ``np.compat.long``, which fairseq's language-model data sets use.

@@ -11,6 +11,7 @@ from fairseq.search import BeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from torch import Tensor
 
+from fairseq_lottery.compat import source_lengths
 from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, NotCompilable, Session
 from fairseq_lottery.decoding.shared_attention import SharingGenerator
 from fairseq_lottery.sparse.kernel import native
@@ -104,8 +105,7 @@ class _Beams:
         self.beam = generator.beam_size
         source = net_input["src_tokens"]
         count = len(source)
-        lengths = (source.ne(generator.eos) & source.ne(generator.pad)).long().sum(dim=1)
-        self.lengths: Tensor = net_input.get("src_lengths", lengths)
+        self.lengths: Tensor = source_lengths(generator, net_input)
         self.longest = self._longest(source.shape[1])
         rows = count * self.beam
         self.tokens = torch.full((rows, self.longest + 2), generator.pad)

@@ -96,13 +96,15 @@ def _build(path: Path) -> None:
     """
     from torch.utils import cpp_extension
 
+    # torch 1 asks for an older standard; the last one counts
+    standard = [] if hasattr(torch, "compile") else ["-std=c++17"]
     logger.info("compiling the kernels for %s into %s, once", capability(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, _ninja_on_path():
         cpp_extension.load(
             name=path.stem,
             sources=[str(path) for path in _SOURCES if path.suffix == ".cpp"],
-            extra_cflags=["-O3", "-fopenmp", *_FLAGS.get(capability(), ())],
+            extra_cflags=[*standard, "-O3", "-fopenmp", *_FLAGS.get(capability(), ())],
             build_directory=folder,
             is_python_module=False,
         )
