@@ -37,6 +37,13 @@ def vocabulary(types):
     return found
 
 
+def random_sentences(words, args):
+    generator = torch.Generator().manual_seed(2)
+    sentences = torch.randint(4, args.types, (args.batch, SOURCE), generator=generator)
+    sentences[:, -1] = words.eos()
+    return sentences
+
+
 def transformer(words, sparsity):
     class Task:
         source_dictionary = target_dictionary = words
@@ -168,9 +175,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
-    generator = torch.Generator().manual_seed(2)
-    sentences = torch.randint(4, args.types, (args.batch, SOURCE), generator=generator)
-    sentences[:, -1] = words.eos()
+    sentences = random_sentences(words, args)
     with tempfile.TemporaryDirectory() as name:
         ways, expected = ways_of(args, words, sentences, Path(name))
         results, seconds = in_turn(ways, args.repeats)

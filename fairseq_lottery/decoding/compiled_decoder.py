@@ -42,6 +42,8 @@ class CompiledDecoder:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        if native() is None:
+            raise NotCompilable("the compiled kernels cannot be built")
         decoder: Any = getattr(model, "decoder", None)
         _require_type(decoder, (TransformerDecoder, TransformerDecoderBase))
         self._decoder = decoder
@@ -109,8 +111,6 @@ class Session:
 
 def _compiled(layers: list[Any]) -> Any:
     """Return the layers as an object of ``native/library.cpp``."""
-    if native() is None:
-        raise NotCompilable("the compiled kernels cannot be built")
     for layer in layers:
         _require_type(layer, (TransformerDecoderLayer, TransformerDecoderLayerBase))
         if layer.encoder_attn is None:

@@ -114,10 +114,16 @@ def pack(model: nn.Module) -> None:
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
-    weights = {layer.weight for _, _, layer in _layers(model) if isinstance(layer, nn.Linear)}
+    linears = [layer for _, _, layer in _layers(model) if isinstance(layer, nn.Linear)]
+    weights = list({layer.weight for layer in linears})
+    del linears
     for weight in weights:
         _refuse_other_precision(weight)
-    _replace(model, {w: PanelMatrix(w.detach()) for w in weights if w.numel()})
+    while weights:  # one by one, so that memory for one more matrix suffices
+        weight = weights.pop()
+        if weight.numel():
+            _replace(model, {weight: PanelMatrix(weight.detach())})
+        del weight
 
 
 def _refuse_other_precision(weight: Tensor) -> None:

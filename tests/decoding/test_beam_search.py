@@ -1,5 +1,6 @@
 """Compiled beam search against fairseq's own: all hypotheses of all sentences."""
 
+import argparse
 import copy
 import math
 from collections import Counter
@@ -8,15 +9,18 @@ import pytest
 import torch
 from engines import always, built
 from fairseq import search
+from fairseq.models.lstm import LSTMModel
+from fairseq.models.lstm import base_architecture as lstm_architecture
 from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from random_transformers import WORDS, Task, batches, transformer
 
-from fairseq_lottery.decoding import accelerate
+from fairseq_lottery.decoding import accelerate, acceleration, compiled_decoder
 from fairseq_lottery.decoding.beam_search import CompiledGenerator
 from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder
 from fairseq_lottery.inference.beam_search import _BeamSearchWithSlack
 from fairseq_lottery.sparse import sparse_decoding
+from fairseq_lottery.sparse.sparse_matrix import Matrix, SparseMatrix
 
 pytestmark = built
 EOS, UNK, PAD = 2, 3, 1
@@ -370,6 +374,31 @@ def test_a_hook_is_called(caplog):
     model = transformer(0.3)
     model.decoder.layers[0].register_forward_hook(lambda module, inputs, output: output)
     assert refused(caplog, [model])[2].endswith("because the decoder's layers.0 has a hook")
+
+
+def test_a_recurrent_model_is_decoded_by_fairseq(caplog):
+    args = argparse.Namespace(encoder_embed_dim=16, decoder_embed_dim=16, criterion="cross_entropy")
+    lstm_architecture(args)
+    torch.manual_seed(1)
+    model = LSTMModel.build_model(args, Task).eval()
+    plain, fast, line = refused(caplog, [model])
+    assert line.endswith("because the model has a LSTMDecoder, not a TransformerDecoder")
+    (tokens, lengths), *_ = batches(20, 20, left_pad=False)
+    order = lengths.argsort(descending=True)
+    sample = sample_of(tokens[order], lengths[order])
+    assert_same(translate(fast, sample), translate(plain, sample))
+
+
+def test_without_a_compiler_fairseq_searches(monkeypatch, caplog):
+    for module in (acceleration, compiled_decoder, sparse_decoding):
+        monkeypatch.setattr(module, "native", lambda: None)
+    plain, fast, line = refused(caplog)
+    assert line.endswith("because the compiled kernels cannot be built")
+    kinds = {type(m) for m in fast.model.modules() if isinstance(m, Matrix)}
+    assert kinds == {SparseMatrix}
+    (tokens, lengths), *_ = batches(20, 20)
+    sample = sample_of(tokens, lengths)
+    assert_same(translate(fast, sample), translate(plain, sample))
 
 
 def test_repeated_tokens_are_not_blocked(caplog):
