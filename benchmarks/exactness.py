@@ -30,11 +30,11 @@ OPTIONS = {
     "unkpen -2": "--beam 5 --unkpen -2",
     "temperature 0.7": "--beam 5 --temperature 0.7",
     "prefix of 2 tokens": "--beam 5 --prefix-size 2",
-    "left-padded targets": "--beam 5 --left-pad-target True",
+    "left-padded targets": "--beam 5 --left-pad-target",
     "right-padded sources": "--beam 5 --left-pad-source False",
     "alignments": "--beam 5 --print-alignment hard",
     "scores of references": "--score-reference",
-    "sampling": "--beam 5 --sampling --sampling-topk 10 --seed 3",
+    "sampling": "--beam 3 --nbest 3 --sampling --sampling-topk 10 --seed 3",
     "diverse beam search": "--beam 4 --diverse-beam-groups 2",
 }
 

@@ -1,11 +1,12 @@
-"""One product with a pruned matrix: dense, torch's CSR, and the compiled kernel.
+"""One product with a pruned matrix: dense by torch, its CSR, and both compiled products.
 
     python benchmarks/products.py [--json]
 
 The shapes of a Transformer base, its output projection over a vocabulary of 37,000 among them,
 at several densities and rows (sentences x beam). Ratios are dense time over sparse time, of the
 medians. The last table is the largest density at which, and below which, no shape is slower than
-dense here; ``--sparse-decode`` measures by itself (``fairseq_lottery/sparse/matrix_choices.py``).
+torch's dense product here; ``--sparse-decode`` compares the compiled products with each other
+(``fairseq_lottery/sparse/matrix_choices.py``).
 """
 
 import argparse
@@ -18,11 +19,11 @@ import torch.nn.functional as F
 from common import report
 
 from fairseq_lottery.sparse.kernel import native
-from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, SparseMatrix
+from fairseq_lottery.sparse.sparse_matrix import KernelMatrix, PanelMatrix, SparseMatrix
 
 SHAPES = ((512, 512), (2048, 512), (512, 2048), (37000, 512))
 DENSITIES = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02)
-ENGINES = {"kernel": KernelMatrix, "torch CSR": SparseMatrix}
+ENGINES = {"sparse": KernelMatrix, "panels": PanelMatrix, "torch CSR": SparseMatrix}
 
 
 def in_turn(ways, seconds):

@@ -89,7 +89,7 @@ class _Beams:
     Attributes:
         tokens: int64, (rows, longest + 2): tokens so far, after the first symbol.
         scores: fp32, (rows, longest + 1): cumulative scores.
-        attention: fp32, (rows, source, longest + 2).
+        attention: attention to the source of all steps.
         sentences: int64, (sentences that are not finished): their numbers in the batch.
     """
 
@@ -111,7 +111,7 @@ class _Beams:
         self.tokens = torch.full((rows, self.longest + 2), generator.pad)
         self.tokens[:, 0] = first
         self.scores = torch.zeros(rows, self.longest + 1)
-        self.attention = torch.zeros(rows, source.shape[1], self.longest + 2)
+        self.attention = _Attention(rows, source.shape[1], self.longest + 1)
         self.sentences = torch.arange(count)
         self.is_finished = [False] * count
         self.hypotheses: list[list[dict[str, Tensor]]] = [[] for _ in range(count)]
@@ -142,7 +142,7 @@ class _Beams:
         """Take a step; return the row of this step that each row of the next one continues."""
         numbers = self.sentences.repeat_interleave(self.beam)
         outcomes = [s.step(self.tokens[:, : step + 1], parents, numbers) for s in self.sessions]
-        self.attention[:, :, step + 1] = sum(one[1] for one in outcomes) / len(outcomes)
+        self.attention.add(torch.stack([one[1] for one in outcomes]).mean(dim=0))
         scores, tokens, rows = self._candidates(step, [one[0] for one in outcomes])
         is_end = tokens.eq(self.generator.eos) & scores.ne(-math.inf)
         finished = self._finish(step, is_end, scores, rows)
@@ -158,7 +158,7 @@ class _Beams:
             x[kept].gather(1, continued).view(-1) for x in (scores, tokens, rows)
         )
         self.tokens, self.scores = self.tokens[rows], self.scores[rows]
-        self.attention = self.attention[rows]
+        self.attention.follow(rows)
         self.tokens[:, step + 1], self.scores[:, step] = tokens, scores
         return rows
 
@@ -255,6 +255,41 @@ class _Beams:
             self.longest,
         )
         return newly_finished
+
+
+class _Attention:
+    """Attention of hypotheses to the source in all steps, which is not copied when they move.
+
+    Args:
+        rows: number of hypotheses in the first step.
+        source: length of the source.
+        steps: largest number of steps.
+    """
+
+    def __init__(self, rows: int, source: int, steps: int) -> None:
+        self._weights = torch.empty(steps, rows, source)
+        self._ancestors = torch.zeros(rows, steps, dtype=torch.int64)
+        self._steps = 0
+
+    def add(self, weights: Tensor) -> None:
+        """Add a step: (rows, source)."""
+        self._weights[self._steps, : len(weights)] = weights
+        self._ancestors[:, self._steps] = torch.arange(len(weights))
+        self._steps += 1
+
+    def follow(self, rows: Tensor) -> None:
+        """Let each row continue one of the last step."""
+        self._ancestors = self._ancestors[rows]
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """Return the attention of some rows, as of fairseq's tensor, whose first column is unused.
+
+        Returns:
+            Weights of shape (rows, source, 1 + steps).
+        """
+        steps = torch.arange(self._steps)
+        weights = self._weights[steps, self._ancestors[rows, : self._steps]]
+        return torch.nn.functional.pad(weights.transpose(1, 2), (1, 0))
 
 
 def _bonus(generator: CompiledGenerator) -> tuple[Tensor, Tensor, Tensor]:

@@ -55,10 +55,22 @@ def assert_same(a, b):
         assert a[number][0] == pytest.approx(b[number][0], abs=1e-4)
 
 
-@pytest.mark.parametrize("flags", [["--beam", 5], ["--beam", 1, "--batch-size", 1]])
-def test_generate_gives_the_same_translations(pruned, flags):
+@pytest.mark.parametrize(
+    "flags, reason",
+    [
+        (["--beam", 5], None),
+        (["--beam", 1, "--batch-size", 1], None),
+        (["--beam", 4, "--print-alignment", "soft", "--prefix-size", 2], None),
+        (["--beam", 3, "--no-repeat-ngram-size", 1], "it does not block repeated tokens"),
+        (["--sampling", "--seed", 3, "--beam", 1], "the search is a Sampling"),
+        (["--score-reference"], "the generator is a SequenceScorer"),
+    ],
+)
+def test_generate_gives_the_same_translations(pruned, flags, reason):
     sparse = generate(pruned, "--sparse-decode", *flags)
     assert SAID in sparse.out
+    assert ("fairseq's own search is used" in sparse.out) == (reason is not None)
+    assert reason is None or f"because {reason}" in sparse.out
     assert_same(hypotheses(generate(pruned, *flags)), hypotheses(sparse))
 
 
