@@ -25,6 +25,7 @@ from torch.utils.mkldnn import MkldnnLinear
 
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.decoding import accelerate
+from fairseq_lottery.sparse.sparse_matrix import Matrix
 
 SOURCE, TARGET = 25, 26
 INT8 = "CTranslate2, int8"
@@ -96,6 +97,10 @@ class Fairseq:
         )
         if fast:
             accelerate(self.generator, [model])
+            matrices = [m.bytes for m in model.modules() if isinstance(m, Matrix)]
+        else:
+            matrices = [4 * p.numel() for p in model.parameters() if p.dim() == 2]
+        self.megabytes = sum(matrices) / 1e6
         lengths = torch.full((len(sentences),), SOURCE)
         self.sample = {"net_input": {"src_tokens": sentences, "src_lengths": lengths}}
 
@@ -156,6 +161,7 @@ def ways_of(args, words, sentences, folder):
         return ways, expected
     for title, change in (("fairseq, oneDNN", onednn), ("fairseq, torch's int8", int8)):
         ways[title] = run(change(copy.deepcopy(model)))
+        ways[title].megabytes = 0  # in a form of their own
     for title, quantization in (("CTranslate2, fp32", None), (INT8, "int8")):
         path = converted(model, settings, words, folder, quantization)
         ways[title] = CTranslate2(path, quantization, words, args.beam, sentences, args.threads)
@@ -188,14 +194,16 @@ def main():
         row = [way, spread(seconds[way])]
         for base in ("fairseq, dense", *([] if args.without_peers else [INT8])):
             row.append(spread([a / b for a, b in zip(seconds[base], seconds[way])]))
-        rows.append([*row, "" if same is None else same])
+        megabytes = getattr(ways[way], "megabytes", 0)
+        record[-1]["megabytes"] = megabytes
+        rows.append([*row, f"{megabytes:.1f}" if megabytes else "", "" if same is None else same])
     title = (
         f"Beam {args.beam}, {args.batch} sentences, {TARGET} forced tokens, {args.types} types,"
         f" {args.threads} threads"
     )
     header = ["way", "seconds [min, max]", "fairseq, dense / way"]
     header += [] if args.without_peers else ["CTranslate2 int8 / way"]
-    report(title, [*header, "same translations"], rows, {"ways": record}, args.json)
+    report(title, [*header, "matrices, MB", "same translations"], rows, {"ways": record}, args.json)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from common import report
 
 import fairseq_lottery
 
-#: title -> flags of fairseq-generate
+#: title -> flags of fairseq-generate; --left-pad-source switches the default off
 OPTIONS = {
     "beam 1": "--beam 1",
     "beam 5": "--beam 5",
@@ -31,11 +31,10 @@ OPTIONS = {
     "temperature 0.7": "--beam 5 --temperature 0.7",
     "prefix of 2 tokens": "--beam 5 --prefix-size 2",
     "left-padded targets": "--beam 5 --left-pad-target",
-    "right-padded sources": "--beam 5 --left-pad-source False",
+    "right-padded sources": "--beam 5 --left-pad-source",
     "alignments": "--beam 5 --print-alignment hard",
     "scores of references": "--score-reference",
     "sampling": "--beam 3 --nbest 3 --sampling --sampling-topk 10 --seed 3",
-    "diverse beam search": "--beam 4 --diverse-beam-groups 2",
 }
 
 
@@ -67,12 +66,14 @@ def main():
     parser.add_argument("data")
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--subset", default="test")
+    parser.add_argument("--only", nargs="+", metavar="TITLE", help="titles of options to compare")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     args.user_dir = str(Path(fairseq_lottery.__file__).parent)
     cases = {title: (args.checkpoints[:1], flags) for title, flags in OPTIONS.items()}
     if args.checkpoints[1:]:
         cases["ensemble"] = (args.checkpoints, "--beam 5")
+    cases = {title: case for title, case in cases.items() if title in (args.only or cases)}
     rows, record = [], []
     for title, (paths, flags) in cases.items():
         plain, fast = (
