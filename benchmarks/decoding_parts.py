@@ -15,7 +15,7 @@ import torch
 from common import report
 from decoding import Fairseq, random_sentences, transformer, vocabulary, without_weights
 
-from fairseq_lottery.decoding import beam_search, compiled_decoder
+from fairseq_lottery.decoding import beams, compiled_decoder
 
 
 class Clock:
@@ -65,12 +65,12 @@ def main():
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
     clock = Clock()
-    operators = beam_search.native()
+    operators = beams.native()
 
     class Timed:
         best_tokens = staticmethod(clock.timed("best tokens", operators.best_tokens))
 
-    beam_search.native = Timed
+    beams.native = Timed
     for owner, name, title in (
         (compiled_decoder.CompiledDecoder, "start", "source"),
         (compiled_decoder.Session, "step", "step"),

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from fairseq_lottery.decoding.beam_search import compile_generator
 from fairseq_lottery.decoding.compiled_decoder import NotCompilable
+from fairseq_lottery.decoding.compiled_generator import compile_generator
 from fairseq_lottery.decoding.shared_attention import share_attention
 from fairseq_lottery.sparse import pack, sparsify
 from fairseq_lottery.sparse.kernel import native

@@ -16,8 +16,8 @@ from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithA
 from random_transformers import WORDS, Task, batches, transformer
 
 from fairseq_lottery.decoding import accelerate, acceleration, compiled_decoder
-from fairseq_lottery.decoding.beam_search import CompiledGenerator
 from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder
+from fairseq_lottery.decoding.compiled_generator import CompiledGenerator
 from fairseq_lottery.inference.beam_search import _BeamSearchWithSlack
 from fairseq_lottery.sparse import sparse_decoding
 from fairseq_lottery.sparse.sparse_matrix import Matrix, SparseMatrix

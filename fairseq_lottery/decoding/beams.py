@@ -1,4 +1,4 @@
-"""Beam search of fairseq's generators with compiled decoders."""
+"""The hypotheses of a batch during beam search, as in fairseq, with compiled decoders."""
 
 from __future__ import annotations
 
@@ -7,81 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch
-from fairseq.search import BeamSearch
-from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 from fairseq_lottery.compat import source_lengths
-from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, NotCompilable, Session
-from fairseq_lottery.decoding.shared_attention import SharingGenerator
+from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, Session
 from fairseq_lottery.sparse.kernel import native
 
 
-class CompiledGenerator(SharingGenerator):
-    """fairseq's generator, whose beam search runs in compiled code.
-
-    Make one of a generator of fairseq by ``compile_generator``.
-
-    Attributes:
-        decoders: compiled decoder of each model.
-    """
-
-    decoders: Sequence[CompiledDecoder]
-
-    def _generate(
-        self,
-        sample: dict[str, Any],
-        prefix_tokens: Optional[Tensor] = None,
-        constraints: Optional[Tensor] = None,
-        bos_token: Optional[int] = None,
-    ) -> list[list[dict[str, Tensor]]]:
-        """Return the hypotheses of each sentence, best first, as fairseq's generator does."""
-        if constraints is not None or "src_tokens" not in sample["net_input"]:
-            return super()._generate(sample, prefix_tokens, constraints, bos_token)
-        encoder_outs = self.model.forward_encoder(sample["net_input"])
-        sessions = [
-            decoder.start(encoder_out) for decoder, encoder_out in zip(self.decoders, encoder_outs)
-        ]
-        first = self.eos if bos_token is None else bos_token
-        return _Beams(self, sample["net_input"], sessions, prefix_tokens, first).search()
-
-
-class CompiledGeneratorWithAlignment(SequenceGeneratorWithAlignment, CompiledGenerator):
-    """fairseq's generator for ``--print-alignment``, whose beam search runs in compiled code."""
-
-
-_COMPILED = {
-    SequenceGenerator: CompiledGenerator,
-    SequenceGeneratorWithAlignment: CompiledGeneratorWithAlignment,
-}
-
-
-def compile_generator(generator: Any) -> None:
-    """Let a generator of fairseq search in compiled code, in place.
-
-    Args:
-        generator: generator whose models were packed (``fairseq_lottery.sparse.pack``).
-
-    Raises:
-        NotCompilable: the models or the search compute something that compiled code does not.
-    """
-    kind = _COMPILED.get(type(generator))
-    if kind is None:
-        raise NotCompilable(f"the generator is a {type(generator).__name__}")
-    if type(generator.search) is not BeamSearch:
-        raise NotCompilable(f"the search is a {type(generator.search).__name__}")
-    if generator.lm_model is not None:
-        raise NotCompilable("a language model takes part")
-    blocker = generator.repeat_ngram_blocker
-    if blocker is not None and blocker.no_repeat_ngram_size == 1:
-        raise NotCompilable("it does not block repeated tokens")
-    if 2 * generator.beam_size >= generator.vocab_size:
-        raise NotCompilable(f"the beam is wide for {generator.vocab_size} types")
-    generator.decoders = [CompiledDecoder(model) for model in generator.model.models]
-    generator.__class__ = kind
-
-
-class _Beams:
+class Beams:
     """The hypotheses of a batch during a search.
 
     Rows are hypotheses: those of a sentence are adjacent, ``beam`` of them.
@@ -95,13 +29,15 @@ class _Beams:
 
     def __init__(
         self,
-        generator: CompiledGenerator,
+        generator: SequenceGenerator,
+        decoders: Sequence[CompiledDecoder],
         net_input: dict[str, Any],
         sessions: Sequence[Session],
         prefix: Optional[Tensor],
         first: int,
     ) -> None:
         self.generator, self.sessions, self.prefix = generator, sessions, prefix
+        self.outputs = [decoder.output for decoder in decoders]
         self.beam = generator.beam_size
         source = net_input["src_tokens"]
         count = len(source)
@@ -177,7 +113,7 @@ class _Beams:
         banned = self._banned(step)
         scores, tokens = native().best_tokens(  # type: ignore[union-attr]
             features,
-            [decoder.output for decoder in generator.decoders],
+            self.outputs,
             generator.temperature,
             bonus,
             forced,
@@ -292,7 +228,7 @@ class _Attention:
         return torch.nn.functional.pad(weights.transpose(1, 2), (1, 0))
 
 
-def _bonus(generator: CompiledGenerator) -> tuple[Tensor, Tensor, Tensor]:
+def _bonus(generator: SequenceGenerator) -> tuple[Tensor, Tensor, Tensor]:
     """Return what is added to the scores of tokens: in prefixes, otherwise, and in early steps."""
     always = torch.zeros(generator.vocab_size)
     always[generator.pad] = -math.inf
