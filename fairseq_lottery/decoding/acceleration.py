@@ -9,8 +9,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_lottery.decoding.compiled_decoder import NotCompilable
-from fairseq_lottery.decoding.compiled_generator import compile_generator
-from fairseq_lottery.decoding.shared_attention import share_attention
+from fairseq_lottery.decoding.compiled_generator import compile_generator, log_reason
 from fairseq_lottery.sparse import pack, sparsify
 from fairseq_lottery.sparse.kernel import native
 
@@ -38,5 +37,4 @@ def accelerate(generator: Any, models: Sequence[nn.Module]) -> None:
     try:
         compile_generator(generator)
     except NotCompilable as reason:
-        logger.info("fairseq's own search is used, because %s", reason)
-        share_attention(generator)
+        log_reason(reason)

@@ -35,16 +35,15 @@ class CompiledDecoder:
     It holds the weights of the model, not copies.
 
     Args:
-        model: model whose linear layers were packed (``fairseq_lottery.sparse.pack``).
+        decoder: decoder whose linear layers were packed (``fairseq_lottery.sparse.pack``).
 
     Raises:
         NotCompilable: the decoder computes something that compiled code does not.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, decoder: Any) -> None:
         if native() is None:
             raise NotCompilable("the compiled kernels cannot be built")
-        decoder: Any = getattr(model, "decoder", None)
         _require_type(decoder, (TransformerDecoder, TransformerDecoderBase))
         self._decoder = decoder
         self.output = _linear(decoder.output_projection)
@@ -52,9 +51,14 @@ class CompiledDecoder:
         if not layers:
             raise NotCompilable("the decoder has no layers")
         self._layers = _compiled(layers)
-        self._refuse_hooks()
+        self.refuse_changes()
 
-    def _refuse_hooks(self) -> None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Compile the decoder again in copies and other processes."""
+        return type(self), (self._decoder,)
+
+    def refuse_changes(self) -> None:
+        """Raise NotCompilable if a module has got a hook or a setting that is not compiled."""
         for name, module in self._decoder.named_modules():
             _refuse_settings(module)
             if module._forward_hooks or module._forward_pre_hooks:

@@ -37,6 +37,8 @@ _BATCH = 16
 #: bytes that exceed the caches of a core; a matrix that is used repeatedly would stay in them, but
 #: not among the other matrices of a model
 _CACHES = 1 << 26
+#: maximum number of matrices that are multiplied in turn, since each must be made
+_MOST_COPIES = 256
 #: maximum bytes of a file of choices; one choice has about sixty
 _MOST_BYTES = 1 << 20
 #: minimum and maximum rounds of a timing
@@ -99,7 +101,8 @@ class Choices:
             rows: rows of one sentence; those of a batch of sentences are measured too.
             among: bytes of all matrices of the model, which share the caches.
         """
-        copies = max(1, min(among, _CACHES) // (weight.numel() * weight.element_size()))
+        copies = min(among, _CACHES) // (weight.numel() * weight.element_size())
+        copies = min(max(1, copies), _MOST_COPIES)
         return all(
             self._ratio(weight, matrix, count, copies) >= WORTH for count in (rows, _BATCH * rows)
         )

@@ -81,6 +81,7 @@ def sparsify(
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
+    _refuse_other_precision(model)
     kind = matrix or engine()
     choices = choices or kept_choices()
     matrices: dict[Tensor, Matrix] = {}
@@ -88,7 +89,6 @@ def sparsify(
     multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
     among = sum(weight.numel() * weight.element_size() for weight in multiplied)
     for weight in dict.fromkeys(layer.weight for _, _, layer in layers):
-        _refuse_other_precision(weight)
         candidate = _candidate(weight.detach(), kind)
         if candidate is None:
             continue
@@ -114,11 +114,10 @@ def pack(model: nn.Module) -> None:
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
+    _refuse_other_precision(model)
     linears = [layer for _, _, layer in _layers(model) if isinstance(layer, nn.Linear)]
     weights = list({layer.weight for layer in linears})
     del linears
-    for weight in weights:
-        _refuse_other_precision(weight)
     while weights:  # one by one, so that memory for one more matrix suffices
         weight = weights.pop()
         if weight.numel():
@@ -126,11 +125,14 @@ def pack(model: nn.Module) -> None:
         del weight
 
 
-def _refuse_other_precision(weight: Tensor) -> None:
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        raise LotteryError(
-            "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
-        )
+def _refuse_other_precision(model: nn.Module) -> None:
+    weights = [layer.weight for _, _, layer in _layers(model)]
+    weights += [matrix.values for matrix in _packed(model)]
+    for weight in weights:
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            raise LotteryError(
+                "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
+            )
 
 
 def _replace(model: nn.Module, matrices: Mapping[Tensor, Matrix]) -> None:

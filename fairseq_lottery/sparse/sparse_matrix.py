@@ -16,10 +16,15 @@ _PANEL = 4
 
 
 class Matrix(nn.Module):
-    """fp32 weights of shape (outputs, inputs); checkpoints do not contain its buffers."""
+    """fp32 weights of shape (outputs, inputs); checkpoints do not contain its buffers.
+
+    Attributes:
+        values: fp32 weights, in an order of their own.
+    """
 
     outputs: int
     inputs: int
+    values: Tensor
 
     @property
     def bytes(self) -> int:

@@ -3,7 +3,9 @@
 import argparse
 import copy
 import math
+import pickle
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from random_transformers import WORDS, Task, batches, transformer
 from fairseq_lottery.decoding import accelerate, acceleration, compiled_decoder
 from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder
 from fairseq_lottery.decoding.compiled_generator import CompiledGenerator
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.inference.beam_search import _BeamSearchWithSlack
 from fairseq_lottery.sparse import sparse_decoding
 from fairseq_lottery.sparse.sparse_matrix import Matrix, SparseMatrix
@@ -403,6 +406,92 @@ def test_without_a_compiler_fairseq_searches(monkeypatch, caplog):
 
 def test_repeated_tokens_are_not_blocked(caplog):
     assert refused(caplog, no_repeat_ngram_size=1)[2].endswith("does not block repeated tokens")
+
+
+def test_n_grams_that_are_blocked_are_announced(caplog):
+    with caplog.at_level("INFO", "fairseq_lottery"):
+        generators([transformer(0.3)], no_repeat_ngram_size=3)
+    assert "n-grams are blocked, which fairseq's own code for a CPU does not do" in caplog.messages
+
+
+@pytest.mark.parametrize("change", ["search", "hook", "language model"])
+def test_what_is_changed_afterwards_counts(change, caplog):
+    models = [transformer(0.3)]
+    plain, fast = generators(models)
+    for generator in (plain, fast):
+        decoder = generator.model.single_model.decoder
+        if change == "search":
+            generator.search = search.DiverseBeamSearch(Task.target_dictionary, 5, 0.5)
+        elif change == "hook":
+            decoder.layers[1].fc1.register_forward_hook(lambda module, inputs, output: output * 0)
+        else:
+            generator.lm_model, generator.lm_weight = LanguageModel(), 0.5
+    (tokens, lengths), *_ = batches(20, 20)
+    sample = sample_of(tokens, lengths)
+    with caplog.at_level("INFO", "fairseq_lottery"):
+        assert_same(translate(fast, sample), translate(plain, sample))
+    assert len([line for line in caplog.messages if "own search" in line]) == 1
+
+
+class LanguageModel(torch.nn.Module):
+    """The same distribution after any words."""
+
+    def forward(self, tokens):
+        return torch.arange(WORDS).float().expand(*tokens.shape, WORDS) / 20
+
+    def get_normalized_probs(self, output, log_probs, sample):
+        return output.log_softmax(-1)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))])
+def test_a_copy_translates_by_itself(how):
+    plain, fast = generators([transformer(0.3)])
+    copied = how(fast)
+    with torch.no_grad():
+        for parameter in fast.model.parameters():
+            parameter.fill_(math.nan)
+    (tokens, lengths), *_ = batches(20, 20)
+    sample = sample_of(tokens, lengths)
+    assert isinstance(copied, CompiledGenerator)
+    assert_same(translate(copied, sample), translate(plain, sample))
+
+
+@pytest.mark.parametrize("change", ["share_memory", "data", "half and float"])
+def test_tensors_with_another_storage(change):
+    plain, fast = generators([transformer(0.3)])
+    model = fast.model.single_model
+    if change == "share_memory":
+        model.share_memory()
+    elif change == "data":
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    else:
+        model.half().float()
+    (tokens, lengths), *_ = batches(20, 20)
+    sample = sample_of(tokens, lengths)
+    ours = translate(fast, sample)
+    if change != "half and float":
+        assert_same(ours, translate(plain, sample))
+    assert all(len(one) == 5 for one in ours)
+
+
+def test_a_model_in_half_precision_is_refused():
+    _, fast = generators([transformer(0.3)])
+    model = fast.model.single_model.half()
+    with pytest.raises(LotteryError, match="requires fp32 weights on a CPU"):
+        accelerate(SequenceGenerator([model], Task.target_dictionary), [model])
+    (tokens, lengths), *_ = batches(20, 20)
+    with pytest.raises(RuntimeError, match="Half|half"):
+        translate(fast, sample_of(tokens, lengths))
+
+
+def test_threads_of_python_share_a_model():
+    plain, fast = generators([transformer(0.3)])
+    samples = [sample_of(*batch) for batch in batches(80, 20)]
+    with ThreadPoolExecutor(4) as pool:
+        ours = list(pool.map(lambda sample: translate(fast, sample), samples))
+    for sample, found in zip(samples, ours):
+        assert_same(found, translate(plain, sample))
 
 
 def test_constraints_are_refused_by_the_search_as_in_fairseq():

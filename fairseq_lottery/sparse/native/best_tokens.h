@@ -52,12 +52,14 @@ Scan<Lanes, Parts> scan_logits(const Tile& tile, const Rules& rules, int64_t mos
                                float* kept, const Take& take) {
   constexpr int64_t kWidth = Lanes * Parts;
   Scans<Scan<Lanes, Parts>> scans(tile, rules, most);
-  share_outputs(output.weights, [&](int64_t first, int64_t end) {
+  const Weights w = output.weights();
+  const float* bias = output.bias();
+  share_outputs(w, [&](int64_t first, int64_t end) {
     float block[kTokens * kWidth];
     for (int64_t o = first; o < end; o += kTokens) {
       const int64_t count = std::min(kTokens, end - o);
       float* to = kept == nullptr ? block : kept + o * kWidth;
-      multiply<Lanes, Parts>(output.weights, output.bias_data, o, o + count, panel, to);
+      multiply<Lanes, Parts>(w, bias, o, o + count, panel, to);
       if (temperature != 1.0f) {
         for (int64_t i = 0; i < count * kWidth; ++i) to[i] /= temperature;
       }
@@ -98,8 +100,8 @@ inline std::tuple<Tensor, Tensor> best_tokens(
   const size_t models = features.size();
   for (size_t m = 0; m < models; ++m) {
     TORCH_CHECK(features[m].is_contiguous() && features[m].size(0) == rows &&
-                    features[m].size(1) == outputs[m]->weights.inputs &&
-                    outputs[m]->weights.outputs == types,
+                    features[m].size(1) == outputs[m]->inputs &&
+                    outputs[m]->outputs == types,
                 "features are malformed");
   }
   Rules rules{bonus.data_ptr<float>(), bonus.max().item<float>(), forced.data_ptr<int64_t>(), {}};
@@ -124,8 +126,8 @@ inline std::tuple<Tensor, Tensor> best_tokens(
       };
       std::vector<Normalisers> normalisers;
       for (size_t m = 0; m < models; ++m) {
-        panel.resize(outputs[m]->weights.inputs * tile.width());
-        to_tile(tile, features[m].data_ptr<float>(), outputs[m]->weights.inputs, panel.data());
+        panel.resize(outputs[m]->inputs * tile.width());
+        to_tile(tile, features[m].data_ptr<float>(), outputs[m]->inputs, panel.data());
         if (models > 1) logits[m].resize(types * tile.width());
         const Tokens scan = scan_logits<lanes, parts>(
             tile, rules, most, *outputs[m], panel.data(), float(temperature),

@@ -32,7 +32,7 @@ struct Attention {
   int64_t heads;
   Norm norm;
 
-  int64_t features() const { return query->weights.outputs; }
+  int64_t features() const { return query->outputs; }
   int64_t depth() const { return features() / heads; }
 };
 
@@ -207,7 +207,7 @@ inline std::vector<Tensor> Session::step(const Tensor& x, const Tensor& parents,
                         l + 1 == count ? attention.data_ptr<float>() : nullptr);
     });
     part(layer.norm, [&](const std::vector<float>& in) {
-      inner_.resize(layer.inner->weights.outputs * width_of(tiles));
+      inner_.resize(layer.inner->outputs * width_of(tiles));
       multiply_panel(tiles, *layer.inner, in.data(), inner_.data(), [&](float* y, int64_t n) {
         activate(decoder_->activation, y, n);
       });

@@ -212,7 +212,11 @@ class Scan {
  private:
   static bool any(const Whole& mask) {
 #if defined(__AVX512DQ__)
-    if constexpr (Lanes == 16) return _mm512_movepi32_mask(reinterpret_cast<const __m512i&>(mask));
+    if constexpr (Lanes == 16) {
+      __m512i copy;  // it is aligned, and the mask need not be
+      std::memcpy(&copy, &mask, sizeof(copy));
+      return _mm512_movepi32_mask(copy) != 0;
+    }
 #endif
     int32_t bits = 0;
     for (int l = 0; l < Lanes; ++l) bits |= mask[l];
@@ -229,11 +233,11 @@ class Scan {
     const Vec all = most > most_[p] ? most : most_[p];
     // -inf - -inf would be NaN
     const Vec shift = all > -kInfinity ? all : Vec{};
-    Vec sums[2] = {sums_[p] * exponential<Lanes>(most_[p] - shift), Vec{}};
+    Vec sums[2] = {};
     for (int64_t o = 0; o < count; ++o) {
       sums[o % 2] += exponential<Lanes>(at<Lanes>(logits + o * kWidth + p * Lanes) - shift);
     }
-    sums_[p] = sums[0] + sums[1];
+    sums_[p] = sums_[p] * exponential<Lanes>(most_[p] - shift) + (sums[0] + sums[1]);
     most_[p] = all;
     return most;
   }
