@@ -14,7 +14,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries
 from fairseq_lottery.formats.pair_masks import stored_pair_masks
 from fairseq_lottery.masks import PairMasks
-from fairseq_lottery.training.optimizers import zero_pruned_, zero_pruned_parameters
+from fairseq_lottery.training.optimizers import DeviceMask, zero_pruned_parameters
 
 
 class PairWeights:
@@ -31,45 +31,46 @@ class PairWeights:
         self.masks = masks
         parameters = dict(model.named_parameters())
         self._parameters = {name: parameters[name] for name in masks.union}
-        #: number of a mask -> matrix -> uint8 keep, on the device of the matrix
-        self._kept: dict[int, Mapping[str, Tensor]] = {}
+        #: number of a mask -> mask of the matrices, on their devices
+        self._device_masks: dict[int, DeviceMask] = {}
         self._numbers = {pair: n for n, (_, pairs) in enumerate(masks.groups) for pair in pairs}
 
     @contextmanager
     def under(self, pair: str) -> Iterator[None]:
         """Give the parameters the weights of a pair; add up gradients of these weights only."""
-        kept = self._kept_by(pair)
-        weights = {name: parameter.data for name, parameter in self._parameters.items()}
-        gradients = {name: parameter.grad for name, parameter in self._parameters.items()}
-        for name, parameter in self._parameters.items():
-            parameter.data = weights[name].clone()
-            zero_pruned_(parameter.data, kept[name])
+        mask, parameters = self._device_mask(pair), list(self._parameters.values())
+        weights = [parameter.data for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.data = parameter.data.clone()
             parameter.grad = None
+        mask.zero_pruned_([parameter.data for parameter in parameters])
         try:
             yield
         finally:
-            for name, parameter in self._parameters.items():
-                parameter.data = weights[name]
-                parameter.grad = _sum(gradients[name], parameter.grad, kept[name])
+            mask.zero_pruned_([parameter.grad for parameter in parameters])
+            for parameter, weight, gradient in zip(parameters, weights, gradients):
+                parameter.data = weight
+                parameter.grad = _sum(gradient, parameter.grad)
 
-    def _kept_by(self, pair: str) -> Mapping[str, Tensor]:
+    def _device_mask(self, pair: str) -> DeviceMask:
         number = self._numbers[pair]
-        if number not in self._kept:
+        if number not in self._device_masks:
             mask = self.masks[pair]
-            self._kept[number] = {
-                name: mask[name].to(parameter.device, torch.uint8)
-                for name, parameter in self._parameters.items()
-            }
-        return self._kept[number]
+            self._device_masks[number] = DeviceMask(
+                [
+                    (parameter, mask[name].to(parameter.device, torch.uint8))
+                    for name, parameter in self._parameters.items()
+                ]
+            )
+        return self._device_masks[number]
 
 
-def _sum(before: Any, gradient: Any, keep: Tensor) -> Any:
-    """Return the sum of gradients, of which the second counts where ``keep`` is 1."""
-    if gradient is None:
-        return before
-    zero_pruned_(gradient, keep)
-    # as autograd adds a gradient to an earlier one
-    return gradient if before is None else before.add_(gradient)
+def _sum(before: Optional[Tensor], gradient: Optional[Tensor]) -> Optional[Tensor]:
+    """Return the sum of two gradients, as autograd adds a gradient to an earlier one."""
+    if before is None or gradient is None:
+        return before if gradient is None else gradient
+    return before.add_(gradient)
 
 
 def masks_of_loaded(task_state: Mapping[str, Any], adapter: TaskAdapter) -> Optional[PairMasks]:

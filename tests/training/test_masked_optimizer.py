@@ -3,8 +3,10 @@
 import argparse
 import importlib
 
+import mask_groups
 import pytest
 import torch
+from toy import same
 
 pytest.importorskip("fairseq")
 
@@ -16,6 +18,7 @@ from fairseq_lottery.masks import Mask
 from fairseq_lottery.training.optimizers import (
     MASKED_OPTIMIZERS,
     MasterTensors,
+    device_mask,
     find_masked,
     set_moments,
     zero_pruned_,
@@ -25,6 +28,13 @@ BUILDABLE = ("adadelta", "adafactor", "adagrad", "adam", "adamax", "nag", "sgd")
 
 #: momentum and weight decay wherever an optimizer has them
 EXTRA = {"adam_betas": "(0.9, 0.98)", "weight_decay": 0.1, "momentum": 0.9, "beta1": 0.9}
+
+
+@pytest.fixture(autouse=True, params=["matrix by matrix", "in groups"])
+def masking(request, monkeypatch):
+    """Both ways of masking; both matrices of ``MASK`` fit into a group."""
+    if request.param == "in groups":
+        mask_groups.group_masks(58, monkeypatch.setattr)
 
 
 def build(name, params):
@@ -124,6 +134,36 @@ def test_an_optimizer_without_a_mask_is_fairseqs_own(name):
         assert torch.equal(update(masked, ours, step), update(plain, theirs, step))
     for key in ours:
         assert torch.equal(ours[key], theirs[key])
+
+
+@pytest.mark.parametrize("masking", ["in groups"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_masking_in_groups_changes_no_bit(masking, monkeypatch, capsys, dtype):
+    """Bits of weights, state and summed gradients, with gradients that are not finite."""
+    ways = []
+    for devices, products in (((), 0), (("cpu",), 10)):
+        monkeypatch.setattr(device_mask, "GROUPED_DEVICES", devices)
+        named = named_parameters(dtype=dtype)
+        optimizer = bound("masked_sgd", named)
+        total = optimizer.accumulate_gradients(dense=True)
+        for step, clip in enumerate((1.0, 0.0, 0.0)):
+            generator = torch.Generator().manual_seed(step)
+            for parameter in named.values():
+                parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
+            if step == 2:
+                for row, number in enumerate(("-inf", "nan", "-0.0", "inf")):
+                    named["a.weight"].grad[row] = float(number)
+                    named["b.weight"].grad[row] = float(number)
+            optimizer.clip_grad_norm(clip)
+            optimizer.step()
+        state = [optimizer.optimizer.state[parameter] for parameter in named.values()]
+        ways.append([[parameter.detach() for parameter in named.values()], total, state])
+        # one when the mask is set, and for each update: gradients twice and weights
+        assert capsys.readouterr().out.count("fused product of 2") == products
+    weight = named["a.weight"].detach()
+    assert weight[0].isinf().any() and weight[1].isnan().any()
+    assert not weight[~MASK["a.weight"]].any()
+    assert same(*ways)
 
 
 def test_the_clipping_norm_sees_survivors_only():

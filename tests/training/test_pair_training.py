@@ -3,6 +3,7 @@
 import json
 import re
 
+import mask_groups
 import pytest
 import torch
 import toy
@@ -151,6 +152,16 @@ def test_masks_that_are_all_the_same_train_as_one_mask(runs):
     plain, pairs = (weights_of(runs, f"same-{way}", LAST) for way in ("plain", "pairs"))
     assert all((plain[name] - pairs[name]).abs().max() < 2e-4 for name in plain)
     assert not toy.same(plain, weights_of(runs, "dense", LAST))
+
+
+def test_masks_of_pairs_are_enforced_in_groups(runs):
+    """As on a GPU, in several groups: bit-equal, also with several batches an update."""
+    flags = [*under(runs), *SAMPLING, "--update-freq", 2]
+    runs.train("matrices", 8, *flags).ok()
+    done = runs.train("groups", 8, *flags, prelude=mask_groups.group_masks).ok()
+    assert done.out.count("fused product of") > 8 * 2 * 4  # weights and gradients of two pairs
+    states = [read_checkpoint(runs.path(name, LAST)) for name in ("matrices", "groups")]
+    toy.assert_same_training(*states)
 
 
 @pytest.mark.parametrize("update", [13, 33])

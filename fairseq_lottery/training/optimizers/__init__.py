@@ -3,12 +3,15 @@
 Importing this package registers the optimizers with fairseq.
 """
 
+from fairseq_lottery.training.optimizers.device_mask import (
+    DeviceMask,
+    zero_pruned_,
+    zero_pruned_parameters,
+)
 from fairseq_lottery.training.optimizers.masked_optimizer import (
     MaskedOptimizer,
     find_masked,
     is_masked,
-    zero_pruned_,
-    zero_pruned_parameters,
 )
 from fairseq_lottery.training.optimizers.master_tensors import MasterTensors
 from fairseq_lottery.training.optimizers.registration import (
@@ -21,6 +24,7 @@ register_masked_optimizers()
 
 __all__ = [
     "MASKED_OPTIMIZERS",
+    "DeviceMask",
     "MaskedOptimizer",
     "MasterTensors",
     "find_masked",

@@ -7,33 +7,11 @@ from itertools import zip_longest
 from typing import Any, Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.training.optimizers.device_mask import DeviceMask, zero_pruned_
 from fairseq_lottery.training.optimizers.master_tensors import MasterTensors, unwrap
-
-_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def zero_pruned_(tensor: Tensor, keep: Tensor) -> None:
-    """Set ``tensor`` to +0.0 where ``keep`` is 0; preserve every bit where it is 1.
-
-    Args:
-        tensor: floating-point tensor of any layout.
-        keep: uint8 tensor of 0 and 1, of the same shape.
-
-    The bits are multiplied as integers. A float product would turn negative numbers into -0.0
-    and infinite gradients into NaN; ``masked_fill_`` takes five times as long on a CPU.
-    """
-    tensor.detach().view(_INTEGER[tensor.element_size()]).mul_(keep)
-
-
-def zero_pruned_parameters(model: nn.Module, mask: Mask) -> None:
-    """Set pruned weights of a model, such as the averaged one, to zero."""
-    for name, parameter in model.named_parameters():
-        if name in mask:
-            zero_pruned_(parameter.data, mask[name].to(parameter.device, torch.uint8))
 
 
 class MaskedOptimizer:
@@ -52,7 +30,9 @@ class MaskedOptimizer:
     Adafactor factors its second moments by row and column, so no entry belongs to one weight.
     """
 
-    _rows: Sequence[tuple[Tensor, Tensor]] = ()
+    #: tensors under the mask, and their mask
+    _masked: Sequence[Tensor] = ()
+    _mask = DeviceMask(())
     _bound: Optional[MasterTensors] = None
     #: names of the parameters whose state was loaded, in order
     _stored_names: Sequence[str] = ()
@@ -111,10 +91,12 @@ class MaskedOptimizer:
 
     def set_keep(self, rows: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Enforce a mask from now on, given as (own tensor, uint8 keep of its shape)."""
-        self._rows = rows
+        self._mask = DeviceMask(())  # frees the earlier mask
+        self._masked = [tensor for tensor, _ in rows]
+        self._mask = DeviceMask(rows)
+        self._mask.zero_pruned_(self._masked)
         state = self.optimizer.state  # type: ignore[attr-defined]
-        for tensor, keep in rows:
-            zero_pruned_(tensor, keep)
+        for tensor, keep in zip(self._masked, self._mask.keeps):
             for value in state.get(tensor, {}).values():
                 if torch.is_tensor(value) and value.shape == tensor.shape:
                     # with memory-efficient fp16, fairseq restores this state on the CPU
@@ -123,10 +105,10 @@ class MaskedOptimizer:
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
         """Clip the gradients of survivors by their norm, as fairseq does."""
         self.stepped = False
-        under_mask = self._gradients_under_mask()
-        dense = [(g, g.clone(), keep) for g, keep in under_mask] if self._is_dense else []
-        for gradient, keep in under_mask:
-            zero_pruned_(gradient, keep)
+        gradients = self._masked_gradients()
+        to_restore = zip(gradients, self._mask.keeps) if self._is_dense else ()
+        dense = [(g, g.clone(), keep) for g, keep in to_restore if g is not None]
+        self._mask.zero_pruned_(gradients)
         norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
         # fairseq may still rescale gradients in place before the step, so dense ones are put back
         for gradient, copy, keep in dense:
@@ -140,12 +122,11 @@ class MaskedOptimizer:
             self._sum_gradients(1.0 / float(kwargs.get("scale", 1.0)))
         super().step(*args, **kwargs)  # type: ignore[misc]
         self.stepped = True
-        for tensor, keep in self._rows:
-            zero_pruned_(tensor, keep)
+        self._mask.zero_pruned_(self._masked)
 
-    def _gradients_under_mask(self) -> list[tuple[Tensor, Tensor]]:
-        """Return (gradient, keep) of every tensor under the mask."""
-        return [(t.grad, keep) for t, keep in self._rows if t.grad is not None]
+    def _masked_gradients(self) -> list[Optional[Tensor]]:
+        """Return the gradient of every tensor under the mask."""
+        return [tensor.grad for tensor in self._masked]
 
     def _sum_gradients(self, factor: float) -> None:
         assert self._gradients is not None
@@ -155,8 +136,8 @@ class MaskedOptimizer:
                 if self._is_dense:
                     gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
                 total.add_(gradient, alpha=factor)
-        for gradient, keep in self._gradients_under_mask() if self._is_dense else ():
-            zero_pruned_(gradient, keep)
+        if self._is_dense:
+            self._mask.zero_pruned_(self._masked_gradients())
 
     def _tensors(self) -> list[Tensor]:
         return list(self.params)  # type: ignore[attr-defined]
