@@ -6,7 +6,8 @@ Three equal Transformers are updated in turn (A B C, C B A, ...): by fairseq's a
 masked_adam at 90 %, and by adam under torch.nn.utils.prune, which makes every pruned weight anew
 in each forward pass (and, unlike the masks here, leaves the state of adam alone). Ratios are taken
 round by round. The masking alone is timed too, and given as a share of the plain update. On a GPU
-the peak of its memory is taken as well: what a way keeps, and what an update adds to that.
+masking matrix by matrix is timed as well, and the kernels of both are counted. The peak of its
+memory is taken there too: what a way keeps, and what an update adds to that.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from fairseq import optim
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from torch.nn.utils import prune
+from torch.profiler import ProfilerActivity, profile
 
 import fairseq_lottery.plugin  # noqa: F401, E402, I001 - registers masked_adam
 from fairseq_lottery.compat import use_modules
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import find_score, full_mask, score_all, select
-from fairseq_lottery.training.optimizers import MasterTensors, find_masked, zero_pruned_
+from fairseq_lottery.training.optimizers import DeviceMask, MasterTensors, find_masked, zero_pruned_
 
 
 def build(layers, vocabulary):
@@ -115,7 +117,7 @@ class Sampled(torch.nn.Module):
 def ways_of(args):
     """Name -> model and optimizer, and the rows that the masked one zeroes; made in turn, each
     with what its first updates keep, in MB of a GPU's memory."""
-    ways, kept, rows, mask = {}, {}, [], None
+    ways, kept, tensors, mask = {}, {}, None, None
     warmed = build(args.layers, args.vocabulary).to(args.device)  # workspaces that libraries keep
     update(Sampled(warmed), optimizer_for("adam", warmed, fp16=False), args.batch)
     del warmed
@@ -129,13 +131,39 @@ def ways_of(args):
         optimizer = optimizer_for("masked_adam" if name == "masked_adam" else "adam", model,
                                   args.fp16)  # fmt: skip
         if name == "masked_adam":
-            rows = MasterTensors(optimizer, dict(model.named_parameters())).rows(mask)
-            find_masked(optimizer).set_keep(rows)
+            tensors = MasterTensors(optimizer, dict(model.named_parameters()))
+            find_masked(optimizer).set_keep(tensors.rows(mask))
         ways[name] = (Sampled(model), optimizer)
         for _ in range(2):
             update(*ways[name], args.batch)
         kept[name] = allocated(args.device) - before
-    return ways, kept, rows, mask
+    return ways, kept, tensors.rows(mask), mask
+
+
+def masking_alone(rows, device):
+    """Name -> function that zeroes the gradients and the weights."""
+    device_mask, tensors = DeviceMask(rows), [tensor for tensor, _ in rows]
+
+    def together():
+        device_mask.zero_pruned_([tensor.grad for tensor in tensors])
+        device_mask.zero_pruned_(tensors)
+
+    def matrix_by_matrix():
+        for tensor, keep in zip(tensors, device_mask.keeps):
+            zero_pruned_(tensor.grad, keep)
+            zero_pruned_(tensor, keep)
+
+    ways = {"masking alone": together}
+    return {**ways, "matrix by matrix": matrix_by_matrix} if device == "cuda" else ways
+
+
+def kernels(run):
+    """Number of kernels that a function starts on a GPU."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        torch.cuda.synchronize()
+    on_device = torch.autograd.DeviceType.CUDA
+    return sum(event.device_type == on_device for event in profiler.events())
 
 
 def allocated(device):
@@ -172,36 +200,40 @@ def main():
         "target": tokens,
     }
     ways, kept, rows, mask = ways_of(args)
-    found = {name: [] for name in (*ways, "masking alone")}
+    masking = masking_alone(rows, args.device)
+    found = {name: [] for name in (*ways, *masking)}
     for turn in range(args.pairs):
         for name in list(ways) if turn % 2 == 0 else reversed(ways):
             found[name].append(update(*ways[name], batch))
-        start = now(args.device)
-        for tensor, keep in rows:
-            zero_pruned_(tensor.grad, keep)
-            zero_pruned_(tensor, keep)
-        found["masking alone"].append(now(args.device) - start)
+        for name, run in masking.items():
+            start = now(args.device)
+            run()
+            found[name].append(now(args.device) - start)
     ratios = {name: [b / a for a, b in zip(found["adam"], found[name])] for name in ways}
-    share = statistics.median(found["masking alone"]) / statistics.median(found["adam"])
+    plain = statistics.median(found["adam"])
+    shares = {name: statistics.median(found[name]) / plain for name in masking}
     table = [
         ["plain fairseq, adam", spread(found["adam"]), "1"],
         *(
             [f"{name} at 90 %", spread(found[name]), spread(ratios[name])]
             for name in list(ways)[1:]
         ),
-        ["masking alone", spread(found["masking alone"]), f"{share:.5f}"],
+        *([name, spread(found[name]), f"{share:.5f}"] for name, share in shares.items()),
     ]
     title = f"One update of {args.tokens} tokens, {mask.prunable:,} prunable weights"
     header = ["what", "seconds [min, max]", "ratio to plain, round by round"]
-    record = {"seconds": found, "ratios": ratios, "masking_share": share}
+    record = {"seconds": found, "ratios": ratios, "masking_share": shares["masking alone"]}
     if args.device == "cuda":
         title += f", {'fp16' if args.fp16 else 'fp32'} on {torch.cuda.get_device_name()}"
         most = {name: kept[name] + peak(way, batch) for name, way in ways.items()}
         header.append("peak MB (ratio)")
         for row, megabytes in zip(table, most.values()):
             row.append(f"{megabytes:.0f} ({megabytes / most['adam']:.3f})")
-        table[-1].append("")
         record["peak_mb"] = most
+        record["kernels"] = {name: kernels(run) for name, run in masking.items()}
+        for row, (name, number) in zip(table[len(ways) :], record["kernels"].items()):
+            row[0] = f"{name}, {number} kernels"
+            row.append("")
     report(title, header, table, record, args.json)
 
 
