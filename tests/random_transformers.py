@@ -20,16 +20,21 @@ class Task:
     source_dictionary = target_dictionary = dictionary()
 
 
-def transformer(density, seed=1, **changes):
-    """A Transformer of random weights, whose scores lie apart as a trained one's do."""
+def settings_of(**changes):
+    """The settings of a small Transformer."""
     settings = {"share_all_embeddings": True}
     for side in ("encoder", "decoder"):
         settings[f"{side}_layers"] = settings[f"{side}_attention_heads"] = 2
         settings[f"{side}_embed_dim"], settings[f"{side}_ffn_embed_dim"] = DIM, FFN
     args = argparse.Namespace(**{**settings, **changes})
     base_architecture(args)
+    return args
+
+
+def transformer(density, seed=1, **changes):
+    """A Transformer of random weights, whose scores lie apart as a trained one's do."""
     torch.manual_seed(seed)
-    model = TransformerModel.build_model(args, Task)
+    model = TransformerModel.build_model(settings_of(**changes), Task)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:

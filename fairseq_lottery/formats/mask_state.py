@@ -50,15 +50,19 @@ def scatter(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> Tens
     """
     if name not in mask:
         return kept
-    keep = mask[name]
-    expected = int(torch.count_nonzero(keep))
+    refuse_other_count(path, mask, name, kept)
+    full = torch.zeros(mask[name].shape, dtype=kept.dtype)
+    full[mask[name]] = kept
+    return full
+
+
+def refuse_other_count(path: Union[str, Path], mask: Mask, name: str, kept: Tensor) -> None:
+    """Refuse kept weights of a matrix that are not as many as its mask keeps."""
+    expected = int(torch.count_nonzero(mask[name]))
     if kept.dim() != 1 or kept.numel() != expected:
         raise LotteryError(
             f"{path}: expected {expected} kept weights of {name}, the file has {kept.numel()}"
         )
-    full = torch.zeros(keep.shape, dtype=kept.dtype)
-    full[keep] = kept
-    return full
 
 
 def mask_of_zeros(weights: Mapping[str, Tensor], is_kept: Callable[[Tensor], Tensor]) -> Mask:

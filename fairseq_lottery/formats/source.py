@@ -28,7 +28,7 @@ from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments, read_
 from fairseq_lottery.formats.checkpoints.settings import Settings, read_settings
 from fairseq_lottery.formats.checkpoints.tied_parameters import untie
 from fairseq_lottery.formats.compact_model import KIND as MODEL
-from fairseq_lottery.formats.compact_model import load_model
+from fairseq_lottery.formats.compact_model import PackedModel, load_model
 from fairseq_lottery.formats.dictionaries import Dictionaries, read_dictionaries
 from fairseq_lottery.formats.mask_leaks import (
     count_leaks,
@@ -218,6 +218,20 @@ def read_source(path: Union[str, Path]) -> Source:
     return source_of(file, kind, *container.load(file, kind))
 
 
+def is_compact_model(path: Union[str, Path]) -> bool:
+    """Return whether a file is a compact model, without reading its tensors."""
+    file = Path(model_file(path))
+    refuse_missing(file)
+    return file.suffix == ".safetensors" and container.kind_of(file) == MODEL
+
+
+def outline_of(packed: PackedModel) -> Source:
+    """Return the source of a compact model without its mask and the content of its weights."""
+    return _without_head(
+        _from_state(Path(packed.path), MODEL, packed.state, None, weights=packed.weights)
+    )
+
+
 def source_of(
     path: Union[str, Path], kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Source:
@@ -284,9 +298,15 @@ def _from_snapshot(path: Any, tensors: Mapping[str, Tensor], stored: Mapping[str
     )
 
 
-def _from_state(path: Path, kind: str, state: dict[str, Any], mask: Optional[Mask]) -> Source:
+def _from_state(
+    path: Path,
+    kind: str,
+    state: dict[str, Any],
+    mask: Optional[Mask],
+    weights: Optional[Mapping[str, Tensor]] = None,
+) -> Source:
     stored = stored_entries(state)
-    model_weights, _ = untie(state["model"])
+    model_weights = untie(state["model"])[0] if weights is None else weights
     masters = {n: m for n, m in stored_masters(state).items() if n in model_weights}
     settings = read_settings(state)
     # fairseq stores half-precision weights as fp32, so the configuration decides

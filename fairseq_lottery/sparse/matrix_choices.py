@@ -94,27 +94,26 @@ class Choices:
         self._path, self._measure = path, measure
         self.ratios = _read(path) if path else {}
 
-    def is_worth(self, weight: Tensor, matrix: SparseMatrix, rows: int, among: int = 0) -> bool:
-        """Return whether ``matrix``, the sparse form of ``weight``, multiplies faster.
+    def is_worth(self, matrix: SparseMatrix, rows: int, among: int = 0) -> bool:
+        """Return whether ``matrix`` multiplies faster than its dense form.
 
         Args:
             rows: rows of one sentence; those of a batch of sentences are measured too.
             among: bytes of all matrices of the model, which share the caches.
         """
-        copies = min(among, _CACHES) // (weight.numel() * weight.element_size())
+        copies = min(among, _CACHES) // (4 * matrix.outputs * matrix.inputs)
         copies = min(max(1, copies), _MOST_COPIES)
-        return all(
-            self._ratio(weight, matrix, count, copies) >= WORTH for count in (rows, _BATCH * rows)
-        )
+        return all(self._ratio(matrix, count, copies) >= WORTH for count in (rows, _BATCH * rows))
 
-    def _ratio(self, weight: Tensor, matrix: SparseMatrix, rows: int, copies: int) -> float:
-        density = matrix.values.numel() / weight.numel()
+    def _ratio(self, matrix: SparseMatrix, rows: int, copies: int) -> float:
+        density = matrix.values.numel() / (matrix.outputs * matrix.inputs)
         name = (
             f"{type(matrix).__name__} {matrix.outputs}x{matrix.inputs}, {density:.2f} left,"
             f" {rows} rows, {copies} in turn, {torch.get_num_threads()} threads"
         )
         if name not in self.ratios:
             x = torch.randn(rows, matrix.inputs, generator=torch.Generator().manual_seed(1))
+            weight = matrix.dense()
             matrices = [matrix, *(type(matrix)(weight) for _ in range(copies - 1))]
             sparse = partial(_last, [partial(m.linear, x, None) for m in matrices])
             dense = partial(_last, [_dense_product(weight, matrix, x) for _ in range(copies)])

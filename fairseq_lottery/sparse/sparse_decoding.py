@@ -20,6 +20,7 @@ from fairseq_lottery.sparse.sparse_matrix import (
     PackedLinear,
     PanelMatrix,
     SparseMatrix,
+    Survivors,
 )
 
 Layer = Union[nn.Linear, nn.Embedding]
@@ -49,6 +50,51 @@ class Sparse:
             f"{self.sparse} of {self.sparse + self.dense} matrices are sparse:"
             f" {self.bytes / 1e6:.1f} MB, dense {self.dense_bytes / 1e6:.1f} MB"
         )
+
+
+class Selection:
+    """Decide which matrices of a model are stored sparse.
+
+    Args:
+        model: fp32 model on the CPU; weights may lack their content.
+        rows: smallest number of rows in a product, sentences x beam; speed is measured with it.
+        matrix: class of sparse matrices; by default the fastest available.
+        choices: measured speedups; by default those of this machine.
+
+    Attributes:
+        weights: parameters of layers that can be replaced, tied ones once.
+        multiplied: those of linear layers; the others are only looked up.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: int = 1,
+        matrix: Optional[type[SparseMatrix]] = None,
+        choices: Optional[Choices] = None,
+    ) -> None:
+        self._rows, self._kind, self._choices = rows, matrix or engine(), choices or kept_choices()
+        layers = [layer for _, _, layer in _layers(model)]
+        self.weights = list(dict.fromkeys(layer.weight for layer in layers))
+        self.multiplied = {layer.weight for layer in layers if isinstance(layer, nn.Linear)}
+        self._among = sum(weight.numel() * weight.element_size() for weight in self.multiplied)
+
+    def sparse_form(self, weight: Tensor, survivors: Survivors) -> Optional[SparseMatrix]:
+        """Return the sparse matrix of a parameter, or None if it is not faster.
+
+        Args:
+            weight: one of ``weights``.
+            survivors: its content.
+        """
+        if self._kind is None or not weight.numel():
+            return None
+        if int(torch.count_nonzero(survivors.values)) > _DENSEST * weight.numel():
+            return None
+        # the kernel has 16-bit columns
+        matrix = (SparseMatrix if weight.shape[1] > 1 << 16 else self._kind)(survivors)
+        if weight in self.multiplied:
+            return matrix if self._choices.is_worth(matrix, self._rows, self._among) else None
+        return matrix
 
 
 def engine() -> Optional[type[SparseMatrix]]:
@@ -82,20 +128,13 @@ def sparsify(
         LotteryError: the weights are not fp32, or not on the CPU.
     """
     _refuse_other_precision(model)
-    kind = matrix or engine()
-    choices = choices or kept_choices()
+    selection = Selection(model, rows, matrix, choices)
     matrices: dict[Tensor, Matrix] = {}
-    layers = list(_layers(model))
-    multiplied = {layer.weight for _, _, layer in layers if isinstance(layer, nn.Linear)}
-    among = sum(weight.numel() * weight.element_size() for weight in multiplied)
-    for weight in dict.fromkeys(layer.weight for _, _, layer in layers):
-        candidate = _candidate(weight.detach(), kind)
-        if candidate is None:
-            continue
-        is_looked_up_only = weight not in multiplied
-        if is_looked_up_only or choices.is_worth(weight.detach(), candidate, rows, among):
+    for weight in selection.weights:
+        candidate = selection.sparse_form(weight, Survivors(None, weight.detach()))
+        if candidate is not None:
             matrices[weight] = candidate
-    _replace(model, matrices)
+    replace_layers(model, matrices)
     packed = list(_packed(model))
     sparse = [m for m in packed if isinstance(m, SparseMatrix)]
     return Sparse(
@@ -121,7 +160,7 @@ def pack(model: nn.Module) -> None:
     while weights:  # one by one, so that memory for one more matrix suffices
         weight = weights.pop()
         if weight.numel():
-            _replace(model, {weight: PanelMatrix(weight.detach())})
+            replace_layers(model, {weight: PanelMatrix(weight.detach())})
         del weight
 
 
@@ -135,7 +174,7 @@ def _refuse_other_precision(model: nn.Module) -> None:
             )
 
 
-def _replace(model: nn.Module, matrices: Mapping[Tensor, Matrix]) -> None:
+def replace_layers(model: nn.Module, matrices: Mapping[Tensor, Matrix]) -> None:
     """Replace the layers of these weights by layers over their matrices."""
     for parent, name, layer in list(_layers(model)):
         if layer.weight in matrices:
@@ -160,16 +199,6 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Layer]]:
                 continue
             if type(layer) is nn.Linear or (type(layer) is nn.Embedding and not layer.max_norm):
                 yield parent, name, layer
-
-
-def _candidate(weight: Tensor, kind: Optional[type[SparseMatrix]]) -> Optional[SparseMatrix]:
-    """Return the sparse matrix if it is sparse enough to be faster."""
-    if kind is None or not weight.numel():
-        return None
-    if int(torch.count_nonzero(weight)) > _DENSEST * weight.numel():
-        return None
-    # the kernel has 16-bit columns
-    return SparseMatrix(weight) if weight.shape[1] > 1 << 16 else kind(weight)
 
 
 def _replacement(layer: Layer, matrix: Matrix) -> nn.Module:

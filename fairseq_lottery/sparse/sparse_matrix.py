@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,53 @@ from fairseq_lottery.sparse.kernel import native
 
 #: outputs of a panel, as in native/products.h
 _PANEL = 4
+#: weights of a matrix whose indices, of 16 bytes each, are in memory at a time
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """The weights of a tensor without those that its mask prunes.
+
+    Attributes:
+        kept: bool, of the tensor's shape; None if ``values`` is the whole tensor.
+        values: fp32, the kept weights in row-major order.
+    """
+
+    kept: Optional[Tensor]
+    values: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Return the shape of the tensor."""
+        return self.values.shape if self.kept is None else self.kept.shape
+
+    def dense(self) -> Tensor:
+        """Return the tensor, zero where it is pruned."""
+        if self.kept is None:
+            return self.values
+        full = torch.zeros(self.kept.shape, dtype=self.values.dtype)
+        full[self.kept] = self.values
+        return full
+
+    def without_zeros(self, height: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield row, column and value of the weights of a matrix that are not zero, in order.
+
+        Args:
+            height: rows of the matrix in each item; its rows are counted from its first one.
+        """
+        done = 0
+        for first in range(0, self.shape[0], height):
+            if self.kept is None:
+                weight = self.values[first : first + height]
+                row, column = torch.nonzero(weight, as_tuple=True)
+                yield row, column, weight[row, column]
+            else:
+                row, column = torch.nonzero(self.kept[first : first + height], as_tuple=True)
+                values = self.values[done : done + len(row)]
+                done += len(row)
+                is_nonzero = values != 0
+                yield row[is_nonzero], column[is_nonzero], values[is_nonzero]
 
 
 class Matrix(nn.Module):
@@ -62,6 +111,9 @@ class NativeMatrix(Matrix):
 class SparseMatrix(Matrix):
     """Compressed rows, multiplied by torch.
 
+    Args:
+        weight: the matrix, or its survivors, which are never made dense.
+
     Attributes:
         starts: int32, (outputs + 1): index of the first weight of each row.
         columns: int32, (weights).
@@ -73,18 +125,30 @@ class SparseMatrix(Matrix):
     columns: Tensor
     values: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Union[Tensor, Survivors]) -> None:
         super().__init__()
-        self.outputs, self.inputs = weight.shape
-        row, column = torch.nonzero(weight, as_tuple=True)
-        starts = torch.zeros(self.outputs + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(row, minlength=self.outputs), 0, out=starts[1:])
+        survivors = weight if isinstance(weight, Survivors) else Survivors(None, weight)
+        self.outputs, self.inputs = survivors.shape
+        count = int(torch.count_nonzero(survivors.values))
+        counts = torch.zeros(self.outputs + 1, dtype=torch.int64)
+        columns, values = torch.empty(count, dtype=self.column_type), torch.empty(count)
+        done, height = 0, max(1, _PIECE // max(1, self.inputs))
+        for number, (row, column, value) in enumerate(survivors.without_zeros(height)):
+            of_rows = counts[1 + number * height :][:height]
+            of_rows.copy_(torch.bincount(row, minlength=len(of_rows)))
+            place = slice(done, done + len(value))
+            columns[place], values[place] = column, value
+            done += len(value)
         for name, tensor in (
-            ("starts", starts.to(torch.int32)),
-            ("columns", column.to(self.column_type)),
-            ("values", weight[row, column]),
+            ("starts", torch.cumsum(counts, 0).to(torch.int32)),
+            ("columns", columns),
+            ("values", values),
         ):
             self.register_buffer(name, tensor, persistent=False)
+
+    def dense(self) -> Tensor:
+        """Return the matrix with its zeros."""
+        return self.rows(torch.arange(self.outputs))
 
     def linear(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """Return ``x W^T + bias``: (..., inputs) -> (..., outputs)."""

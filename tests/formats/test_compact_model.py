@@ -4,8 +4,8 @@ from small import EMBEDDING, TIED, full_mask, model, weights
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.compact_model import KIND, from_state, load_model
-from fairseq_lottery.formats.source import read_source
+from fairseq_lottery.formats.compact_model import KIND, PackedModel, from_state, load_model
+from fairseq_lottery.formats.source import outline_of, read_source
 from fairseq_lottery.masks import Mask
 
 FC1 = "encoder.layers.0.fc1.weight"
@@ -94,6 +94,43 @@ def test_settings_that_are_no_plain_data():
         from_state({**state, "extra_state": {"x": [0, torch.ones(1)]}}, mask)
 
 
+@pytest.mark.parametrize("compact", [False, True])
+def test_one_at_a_time_to_the_bit(tmp_path, compact):
+    state, mask = pruned()
+    path = tmp_path / "model.safetensors"
+    container.save(path, KIND, *from_state(state, mask), compact=compact)
+    packed = PackedModel(path)
+    assert all(tensor.is_meta for tensor in packed.state["model"].values())
+    assert {n: t.shape for n, t in packed.state["model"].items()} == {
+        n: t.shape for n, t in state["model"].items()
+    }
+    assert packed.state["cfg"] == state["cfg"]
+    outline, whole = outline_of(packed), read_source(path)
+    assert (outline.architecture, outline.shapes) == (whole.architecture, whole.shapes)
+    for name in list(packed.weights):
+        kept, values = packed.take(name)
+        expected = state["model"][name]
+        if name in mask:
+            assert torch.equal(kept, mask[name])
+            expected = expected[mask[name]]
+        else:
+            assert kept is None
+        assert values.dtype == expected.dtype
+        assert values.numpy().tobytes() == expected.numpy().tobytes(), name
+        with pytest.raises(KeyError):
+            packed.take(name)
+
+
+def test_a_number_that_is_not_finite(tmp_path):
+    tensors, record = from_state(*pruned())
+    tensors[f"values/{FC1}"][0] = float("nan")
+    path = tmp_path / "model.safetensors"
+    container.save(path, KIND, tensors, record)
+    for read in (load_model, PackedModel):
+        with pytest.raises(LotteryError, match=f"{FC1} has entries that are NaN or infinite"):
+            read(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -102,6 +139,11 @@ def test_settings_that_are_no_plain_data():
         lambda t, r: t.update({f"mask/{FC1}": t[f"mask/{FC1}"][:-1]}),
         lambda t, r: t.update({"more/x": torch.ones(1)}),
         lambda t, r: r.pop("mask"),
+        lambda t, r: t.pop(f"mask/{FC1}"),
+        lambda t, r: r["mask"]["shapes"].pop(FC1),
+        lambda t, r: r["mask"]["shapes"].update({FC1: [2**40, 2**40]}),
+        lambda t, r: r["mask"]["protected"].update({FC1: 99}),
+        lambda t, r: r["mask"]["protected"].update({"another.weight": 1}),
         lambda t, r: r["names"].append("another.weight"),
         lambda t, r: r["ties"].update({"a": "b"}),
         lambda t, r: r.update(settings=None),
@@ -116,5 +158,6 @@ def test_inconsistent_files(tmp_path, change):
     change(tensors, record)
     path = tmp_path / "model.safetensors"
     container.save(path, KIND, tensors, record)
-    with pytest.raises(LotteryError, match=r"malformed|malformed"):
-        load_model(path)
+    for read in (load_model, PackedModel):
+        with pytest.raises(LotteryError, match="malformed"):
+            read(path)

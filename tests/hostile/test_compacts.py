@@ -2,14 +2,20 @@ import pytest
 from hostile import compacts, containers, watch
 
 from fairseq_lottery.formats import container
-from fairseq_lottery.formats.source import read_source
+from fairseq_lottery.formats.compact_model import KIND, PackedModel
+from fairseq_lottery.formats.source import outline_of, read_source
 from fairseq_lottery.tickets.inspection import inspect_file
 
 
 def read(path):
     """All that is read of a compact file, and that it can be shown."""
     described = {**inspect_file(path), "file": "", "bytes": 0}
-    tensors, record = container.load(path, container.kind_of(path))
+    kind = container.kind_of(path)
+    tensors, record = container.load(path, kind)
+    if kind == KIND:  # read in a second way
+        packed = PackedModel(path)
+        assert outline_of(packed).shapes == read_source(path).shapes
+        described["taken"] = [packed.take(name) for name in list(packed.weights)]
     return read_source(path).digest() + container.digest(tensors, record) + repr(described)
 
 

@@ -36,7 +36,7 @@ class Machine:
 )
 def test_faster_by_a_margin_with_few_rows_and_with_many(ratios, worth):
     machine = Machine(*ratios)
-    assert Choices(measure=machine).is_worth(WEIGHT, MATRIX, 5) is worth
+    assert Choices(measure=machine).is_worth(MATRIX, 5) is worth
     assert machine.ratios == []
 
 
@@ -44,7 +44,7 @@ def test_faster_by_a_margin_with_few_rows_and_with_many(ratios, worth):
 def test_as_many_in_turn_as_the_model_has_or_no_cache_holds(among, copies, monkeypatch):
     monkeypatch.setattr(matrix_choices, "_CACHES", 20 * 64)
     found = Choices(measure=Machine(2, 2))
-    assert found.is_worth(WEIGHT, MATRIX, 5, among)
+    assert found.is_worth(MATRIX, 5, among)
     assert len(found.ratios) == 2
     assert all(f" {copies} in turn," in name for name in found.ratios)
 
@@ -63,17 +63,17 @@ def test_every_copy_is_multiplied_with():
             return super().linear(x, bias)
 
     found = Choices(measure=measure)
-    found.is_worth(WEIGHT, Counting(WEIGHT), 5, 7 * 64)
+    found.is_worth(Counting(WEIGHT), 5, 7 * 64)
     assert set(found.ratios.values()) == {7.0} and len(set(counted)) >= 7
 
 
 def test_kept_for_the_next_run(tmp_path):
     path = tmp_path / "new" / "choices.json"
-    assert Choices(path, Machine(1.5, 0.9)).is_worth(WEIGHT, MATRIX, 5) is False
+    assert Choices(path, Machine(1.5, 0.9)).is_worth(MATRIX, 5) is False
     assert json.loads(path.read_text()) == {FEW: 1.5, MANY: 0.9}
-    assert Choices(path, Machine()).is_worth(WEIGHT, MATRIX, 5) is False
+    assert Choices(path, Machine()).is_worth(MATRIX, 5) is False
     other = SparseMatrix(torch.eye(4))  # of another density
-    assert Choices(path, Machine(2, 2)).is_worth(torch.eye(4), other, 5) is True
+    assert Choices(path, Machine(2, 2)).is_worth(other, 5) is True
     assert len(json.loads(path.read_text())) == 4
     assert [one.name for one in path.parent.iterdir()] == ["choices.json"]
 
@@ -81,7 +81,7 @@ def test_kept_for_the_next_run(tmp_path):
 def test_of_two_processes_the_first_is_right(tmp_path):
     path = tmp_path / "choices.json"
     first, second = (Choices(path, Machine(*ratios)) for ratios in ((2, 2), (0.5, 0.5)))
-    assert first.is_worth(WEIGHT, MATRIX, 5) and second.is_worth(WEIGHT, MATRIX, 5)
+    assert first.is_worth(MATRIX, 5) and second.is_worth(MATRIX, 5)
     assert json.loads(path.read_text()) == {FEW: 2.0, MANY: 2.0}
 
 
@@ -97,20 +97,20 @@ def test_of_two_processes_the_first_is_right(tmp_path):
 def test_a_corrupted_file_is_made_anew(content, tmp_path, caplog):
     path = tmp_path / "choices.json"
     path.write_bytes(content)
-    assert Choices(path, Machine(2, 2)).is_worth(WEIGHT, MATRIX, 5)
+    assert Choices(path, Machine(2, 2)).is_worth(MATRIX, 5)
     assert json.loads(path.read_text()) == {FEW: 2.0, MANY: 2.0}
     assert "choices.json is corrupted and is replaced (" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
-    assert Choices(tmp_path / "file" / "choices.json", Machine(2, 2)).is_worth(WEIGHT, MATRIX, 5)
+    assert Choices(tmp_path / "file" / "choices.json", Machine(2, 2)).is_worth(MATRIX, 5)
     assert caplog.text.count("the measured ratios cannot be stored") == 1
 
 
 def test_no_time_at_all():
     found = Choices(measure=lambda ways: {"dense": 0.0, "sparse": 0.0})
-    assert not found.is_worth(WEIGHT, MATRIX, 5) and math.isfinite(*found.ratios.values())
+    assert not found.is_worth(MATRIX, 5) and math.isfinite(*found.ratios.values())
 
 
 def test_another_processor_has_choices_of_its_own(tmp_path, monkeypatch):
