@@ -17,6 +17,7 @@ from fairseq.data.data_utils import batch_by_size
 from fairseq.utils import move_to_cuda
 from torch import Tensor
 
+from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import modules_are_used
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
@@ -135,26 +136,47 @@ def build_with_weights(
     Raises:
         LotteryError: the weights do not match the architecture or the dictionaries.
     """
-    try:
+    with matching(source.path):
         model: Any = build_untrained(replace(source, weights=dict(weights)), task)
-        parameters = trainable(model)
-        # heads that other programs added to the file are not those of its task
-        is_head = source.adapter.is_head
-        weights = {n: w for n, w in weights.items() if n in parameters or not is_head(n)}
-        if set(parameters) != set(weights):
-            name = min(set(parameters) ^ set(weights))
-            raise LotteryError(f"only one of them has {name}")
         with torch.no_grad():
-            for key, parameter in parameters.items():
-                if parameter.shape != weights[key].shape:
-                    expected, shape = tuple(parameter.shape), tuple(weights[key].shape)
-                    raise LotteryError(f"{key} has shape {shape}, expected {expected}")
-                parameter.copy_(weights[key])
+            for name, parameter in parameters_of(model, weights, source.adapter).items():
+                parameter.copy_(weights[name])
+    refuse_other_dictionaries(model, source, dictionaries)
+    return model.eval()
+
+
+@contextmanager
+def matching(path: object) -> Iterator[None]:
+    """Raise ``LotteryError`` if a model cannot be built or does not match its weights."""
+    try:
+        yield
     except Exception as error:  # noqa: BLE001 - a model's code raises any error
         reason = " ".join(str(error).split())[:300]
         raise LotteryError(
-            f"the weights in {source.path} do not match its architecture: {reason}"
+            f"the weights in {path} do not match its architecture: {reason}"
         ) from error
+
+
+def parameters_of(
+    model: Any, weights: Mapping[str, Tensor], adapter: TaskAdapter
+) -> dict[str, torch.nn.Parameter]:
+    """Return the trainable parameters of a model; refuse weights of other names or shapes."""
+    parameters = trainable(model)
+    # heads that other programs added to the file are not those of its task
+    names = {name for name in weights if name in parameters or not adapter.is_head(name)}
+    if set(parameters) != names:
+        raise LotteryError(f"only one of them has {min(set(parameters) ^ names)}")
+    for name, parameter in parameters.items():
+        if parameter.shape != weights[name].shape:
+            expected, shape = tuple(parameter.shape), tuple(weights[name].shape)
+            raise LotteryError(f"{name} has shape {shape}, expected {expected}")
+    return parameters
+
+
+def refuse_other_dictionaries(
+    model: Any, source: Source, dictionaries: Mapping[str, Dictionary]
+) -> None:
+    """Refuse dictionaries that have other sizes than the embeddings of a model."""
     tensors = model.state_dict()  # a tied one under each of its names
     for name, symbols in dictionaries.items():
         embedding = tensors.get(source.adapter.vocabularies[name].embedding)
@@ -164,7 +186,6 @@ def build_with_weights(
                 f"the dictionary {name} has {len(symbols)} symbols, but the model of"
                 f" {source.path} has {rows}; give the data of its training with --data"
             )
-    return model.eval()
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def test_the_lines_of_a_page_are_parsed(page):
     for block in blocks(page, "bash"):
         for line in block.replace("\\\n", " ").replace("$DRAW", "--mask-from a").splitlines():
             if line.startswith("fairseq-lottery ") and "--help" not in line:
-                build_parser().parse_args(shlex.split(line, comments=True)[1:])
+                words = shlex.split(re.split(" [<>]", line)[0], comments=True)  # no redirections
+                build_parser().parse_args(words[1:])
                 count += 1
     assert count > 2
