@@ -8,10 +8,11 @@ import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
 from random_transformers import Task, settings_of, transformer
+from small import load
 from toy import alone
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.formats import container
+from fairseq_lottery.formats import container, is_parameter
 from fairseq_lottery.formats.compact_model import KIND, from_state
 from fairseq_lottery.inference.translation import TranslationOptions, open_translator
 from fairseq_lottery.sparse.sparse_matrix import Matrix
@@ -69,7 +70,7 @@ def test_as_fairseq_translates_the_dense_model(tmp_path, changes):
     model = write(tmp_path, **changes)
     search = {"beam_size": 4, "len_penalty": 0.6, "max_len_b": 9}
     theirs = expected(model, LINES, **search)
-    assert len(set(theirs)) > 3
+    assert len(set(theirs)) > 2
     options = TranslationOptions(beam=4, lenpen=0.6, max_len_b=9)
     for name in ("model.safetensors", "dense.pt"):
         translator = open_translator(tmp_path / name, options=options)
@@ -89,8 +90,9 @@ def test_the_longest_translation_follows_the_source(tmp_path):
 
 def test_a_model_of_half_precision(tmp_path):
     model = write(tmp_path)
-    state = torch.load(tmp_path / "dense.pt", weights_only=False)
-    state["model"] = {n: t.half() for n, t in state["model"].items()}
+    state = load(tmp_path / "dense.pt")
+    # 0.12.2 has a buffer whose memory is not initialised
+    state["model"] = {n: t.half().nan_to_num(0, 0, 0) for n, t in state["model"].items()}
     container.save(tmp_path / "half.safetensors", KIND, *from_state(state), compact=True)
     model.half().float()
     found = open_translator(tmp_path / "half.safetensors", options=TranslationOptions(max_len_b=20))
@@ -105,7 +107,8 @@ def test_no_matrix_of_the_file_is_dense(tmp_path, monkeypatch):
     monkeypatch.setattr(matrix_choices.Choices, "is_worth", lambda *args: True)
     monkeypatch.setattr(sparse_matrix.Survivors, "dense", _only_vectors)
     translator = open_translator(tmp_path / "model.safetensors")
-    assert all(parameter.dim() < 2 for parameter in translator._model.parameters())
+    named = translator._model.named_parameters()
+    assert all(p.dim() < 2 for name, p in named if is_parameter(name))
     assert len([m for m in translator._model.modules() if isinstance(m, Matrix)]) == 33
     assert translator.translate(LINES)[0]
 
