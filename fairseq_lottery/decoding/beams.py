@@ -152,9 +152,7 @@ class Beams:
         if step >= self.longest or not ended.any():
             return features
         rows = torch.arange(len(forced))
-        rows = torch.where(
-            ended, torch.div(rows, self.beam, rounding_mode="floor") * self.beam, rows
-        )
+        rows = torch.where(ended, rows - rows % self.beam, rows)
         self.tokens, self.scores = self.tokens[rows], self.scores[rows]
         return [one[rows] for one in features]
 

@@ -18,11 +18,11 @@ from fairseq_lottery.sparse.sparse_matrix import NativeMatrix, PackedLinear
 #: activation of fairseq -> its name in native/library.cpp
 _ACTIVATIONS = {F.relu: "relu", gelu: "gelu", gelu_accurate: "gelu_tanh", torch.tanh: "tanh"}
 #: settings of a decoder or layer that change its computation; compiled code has none of them
-_UNSUPPORTED = (
+_UNSUPPORTED = {
     *("adaptive_softmax", "quant_noise", "cross_self_attention"),
     *("attn_ln", "c_attn", "ffn_layernorm", "w_resid"),
     *("bias_k", "bias_v", "add_zero_attn", "use_xformers"),
-)
+}
 
 
 class NotCompilable(Exception):
@@ -63,7 +63,7 @@ class CompiledDecoder:
             _refuse_settings(module)
             if module._forward_hooks or module._forward_pre_hooks:
                 raise NotCompilable(f"the decoder's {name or 'module'} has a hook")
-            if getattr(module, "apply_during_inference", False):
+            if vars(module).get("apply_during_inference"):
                 raise NotCompilable("dropout is retained")
 
     def start(self, encoder_out: Any) -> Session:
@@ -169,8 +169,10 @@ def _require_type(module: Any, types: tuple[type, ...]) -> None:
         raise NotCompilable(f"the model has a {type(module).__name__}, not a {types[0].__name__}")
 
 
-def _refuse_settings(module: Any) -> None:
-    for name in _UNSUPPORTED:
-        value = getattr(module, name, None)
-        if isinstance(value, Tensor) or value:
-            raise NotCompilable(f"the model has {name}")
+def _refuse_settings(module: nn.Module) -> None:
+    # getattr would search all three, and raise and catch an exception for each missing name
+    for attributes in (vars(module), module._parameters, module._modules):
+        for name in sorted(_UNSUPPORTED & attributes.keys()):
+            value = attributes[name]
+            if isinstance(value, Tensor) or value:
+                raise NotCompilable(f"the model has {name}")

@@ -139,7 +139,7 @@ def open_translator(
     Args:
         path: checkpoint or compact file; also a ticket or snapshot.
         data: folder with the dictionaries; default: those in the file, or the training's folder.
-        search: options of beam options.
+        options: options of the search; default: those of ``TranslationOptions``.
 
     Raises:
         LotteryError: the file is malformed, does not translate, or does not match its dictionaries.
