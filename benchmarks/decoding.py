@@ -168,16 +168,22 @@ def ways_of(args, words, sentences, folder):
     return ways, expected
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(text, sparsities):
+    """The options of a decode; ``text`` describes the script."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--sparsities", default="0.5,0.8,0.9,0.95,0.98")
-    parser.add_argument("--without-peers", action="store_true")
+    parser.add_argument("--sparsities", default=sparsities)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--types", type=int, default=37_000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def main():
+    parser = options(__doc__, "0.5,0.8,0.9,0.95,0.98")
+    parser.add_argument("--without-peers", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)

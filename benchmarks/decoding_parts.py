@@ -6,14 +6,13 @@ The model and the sentences are those of ``decoding.py``. A model without weight
 search, but its products have nothing to add: the difference is the time of the products.
 """
 
-import argparse
 import statistics
 import time
 from collections import defaultdict
 
 import torch
 from common import report
-from decoding import Fairseq, random_sentences, transformer, vocabulary, without_weights
+from decoding import Fairseq, options, random_sentences, transformer, vocabulary, without_weights
 
 from fairseq_lottery.decoding import beams, compiled_decoder
 
@@ -53,15 +52,7 @@ def parts(model, words, args, clock):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--sparsities", default="0.9,0.98")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--types", type=int, default=37_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = options(__doc__, "0.9,0.98").parse_args()
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
     clock = Clock()

@@ -3,9 +3,9 @@
 import argparse
 
 import torch
-from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
+from random_transformers import dictionary
 
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.heads.components.anatomy import Anatomy
@@ -13,15 +13,8 @@ from fairseq_lottery.heads.components.anatomy import Anatomy
 WORDS, DIM, FFN, HEADS, LAYERS = 60, 16, 24, 4, 2
 
 
-def _dictionary():
-    found = Dictionary()
-    for number in range(WORDS - found.nspecial):
-        found.add_symbol(str(number))
-    return found
-
-
 class Task:
-    source_dictionary = target_dictionary = _dictionary()
+    source_dictionary = target_dictionary = dictionary(WORDS)
 
 
 def transformer(scale=2.0, seed=1, **changes):

@@ -183,7 +183,7 @@ def test_calls_and_memory_of_a_transformer(monkeypatch):
 
 
 def test_calls_of_a_transformer_on_a_gpu():
-    """Fake tensors know a GPU where there is none; every operator that is called is counted."""
+    """Count every operator that is called, with fake tensors, which do not need a GPU."""
     if not hasattr(torch, "compile"):
         pytest.skip("fake tensors need torch 2.0")
     from torch._subclasses.fake_tensor import FakeTensorMode
