@@ -191,6 +191,11 @@ class TaskAdapter:
         """Return whether a parameter belongs to the head of the task."""
         return re.search(self.head, name) is not None
 
+    @property
+    def has_head(self) -> bool:
+        """Whether models of the task have a head."""
+        return self.head != type(self).head
+
     def without_head(self, named: Mapping[str, T]) -> dict[str, T]:
         """Return the entries of ``named`` (parameter -> value) that do not belong to the head."""
         return {name: value for name, value in named.items() if not self.is_head(name)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -20,6 +20,7 @@ from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.pair_masks import pair_masks_to_state
 from fairseq_lottery.inference.scores.labels import refuse_other_classes
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
+from fairseq_lottery.training.flop_total import FlopTotal
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
     MasterTensors,
@@ -59,6 +60,7 @@ class LotteryRun:
         mask: mask that is enforced now; None if the run never prunes.
         pruning: pruning steps; None if the mask does not change.
         pair_weights: the model under the masks of its pairs; None for other runs.
+        flops: floating-point operations of the training so far.
         restored: checkpoint from which the run resumes; None for a fresh run.
         is_finished: whether the training has already reached its end.
         ema_exists: whether the trainer has averaged weights. A fresh run's EMA starts from the
@@ -109,6 +111,8 @@ class LotteryRun:
         self._metrics: tuple[int, dict[str, float]] = (-1, {})
         self._after_updates: list[Callable[[], None]] = []
         stored = start.restored.state if start.restored else {}
+        is_same_run = start.restored is not None and start.restored.is_same_run
+        self.flops = FlopTotal(model, adapter, stored if is_same_run else None)
         # copied, because the run will overwrite the memory-mapped checkpoint
         signs = stored.get("start_signs") or {}
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
@@ -142,6 +146,7 @@ class LotteryRun:
             **self._provenance,
             **({"growth": self.pruning.stored()} if self.pruning is not None else {}),
             "patience": patience_state(),
+            **self.flops.state(),
             "dictionaries": self._dictionaries.to_tensors(),
             **({"classes": self._classes} if self._classes else {}),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
@@ -169,6 +174,11 @@ class LotteryRun:
             self._change_mask(update, self.pruning.pruner.first_mask, is_first=True)
         if self.restored is None or not self.restored.is_same_run:
             self._write_snapshot_if_due(update)
+
+    def logged_flops(self, sample: Optional[Mapping[str, Any]]) -> dict[str, float]:
+        """Return entries of a logging output with the operations of a batch."""
+        sums_dense = self._masked is not None and self._masked.sums_dense_gradients
+        return self.flops.logged(sample, self.mask, sums_dense)
 
     def after_update(self, update: int) -> None:
         """Prune and write snapshots after ``update`` updates; ignore an update that amp skipped."""

@@ -151,9 +151,19 @@ class LotteryTask:
         if self.run is not None:
             with one_sentence():
                 self.run.before_update(optimizer, update_num, ema_model)
-        return super().train_step(  # type: ignore[misc]
+        loss, size, logging_output = super().train_step(  # type: ignore[misc]
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
+        if self.run is not None:
+            counted = None if ignore_grad else sample  # a batch without gradients is a dummy
+            logging_output = {**logging_output, **self.run.logged_flops(counted)}
+        return loss, size, logging_output
+
+    def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
+        """Count the operations of a training; otherwise aggregate as the task does."""
+        if self.run is not None:
+            logging_outputs = self.run.flops.add(logging_outputs)
+        super().reduce_metrics(logging_outputs, criterion)  # type: ignore[misc]
 
     def optimizer_step(self, optimizer: Any, model: torch.nn.Module, update_num: int) -> None:
         """Take the task's step, then a pruning step and a snapshot if they are due."""

@@ -18,6 +18,7 @@ from fairseq_lottery.formats.entry_checks import (
     json_entries,
     list_of,
     one_of,
+    refuse,
     tensors,
 )
 from fairseq_lottery.formats.pair_masks import refuse_malformed_pair_masks
@@ -55,6 +56,11 @@ def _tensor_list(value: Any, name: str, size: int) -> None:
     tensors(dict(zip(map(str, range(len(value))), value)), name, size)
 
 
+def _operations(value: Any, name: str, size: int) -> None:
+    if type(value) is not float or not 0 <= value < math.inf:
+        refuse(value, name)
+
+
 #: entries of this plugin in a task's state
 RUN = entries(
     {
@@ -71,6 +77,7 @@ RUN = entries(
         "ranking": json_entries,
         "growth": _pruner,
         "patience": entries({"best": one_of(float), "num_runs": count}, ("best", "num_runs")),
+        "flops": entries({"dense": _operations, "sparse": _operations}, ("dense", "sparse")),
         "start_signs": tensors,
         "start_weights": tensors,
         "pair_masks": refuse_malformed_pair_masks,

@@ -85,6 +85,11 @@ class MaskedOptimizer:
             ]
         return self._gradients
 
+    @property
+    def sums_dense_gradients(self) -> bool:
+        """Whether gradients of pruned weights are summed."""
+        return self._gradients is not None and self._is_dense
+
     def stop_accumulating(self) -> None:
         """Stop summing gradients, and store none in checkpoints."""
         self._gradients, self._is_dense = None, False
