@@ -113,12 +113,27 @@ class Importance(CellRecord):
             raise ValueError("importance requires the dense model at sparsity 0")
 
 
+@dataclass(frozen=True)
+class Cost(CellRecord):
+    """Training behind a cell, over all trainings that it depends on.
+
+    ``flops`` are operations of the dense model; ``sparse_flops`` would remain if pruned weights
+    took none.
+    """
+
+    updates: Count
+    flops: Number
+    sparse_flops: Number
+    data: Optional[Text] = None
+
+
 _KINDS: dict[str, Any] = {
     "score": Score,
     "curve": Curve,
     "model": Model,
     "parts": Choice,
     "importance": Importance,
+    "cost": Cost,
 }
 
 

@@ -51,6 +51,14 @@ class MeasuredModel:
 
 
 @dataclass(frozen=True)
+class CountedFlops:
+    """Floating-point operations of a training, see ``fairseq_lottery.training.flops``."""
+
+    dense: Number
+    sparse: Number
+
+
+@dataclass(frozen=True)
 class StageRecord:
     """The record of a finished stage; only some kinds have more than the first three fields."""
 
@@ -62,6 +70,7 @@ class StageRecord:
     measured: dict[Text, MeasuredModel] = field(default_factory=dict)
     curves: tuple[Point, ...] = ()
     parts: Optional[PrunedComponents] = None
+    flops: Optional[CountedFlops] = None
 
 
 def read_stage_record(path: Path) -> Optional[StageRecord]:

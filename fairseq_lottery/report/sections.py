@@ -8,6 +8,7 @@ from typing import Optional
 from fairseq_lottery.extensions import load_reports
 from fairseq_lottery.records.plan import METRIC, WEIGHTS
 from fairseq_lottery.report.pages import Block, Heading, Points, Text
+from fairseq_lottery.report.plots.cost_plots import cost_plot
 from fairseq_lottery.report.plots.curves import (
     LEARNING,
     learning_curves,
@@ -21,11 +22,12 @@ from fairseq_lottery.report.reading.published import Published
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Evaluation
 from fairseq_lottery.report.statistics.significance import FEWEST_SEEDS, Comparison
+from fairseq_lottery.report.tables.cost_tables import flops_table, updates_table
 from fairseq_lottery.report.tables.matching_tables import matching_table
 from fairseq_lottery.report.tables.orders import order_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, entry, recipe_table
 from fairseq_lottery.report.tables.published_measures import measure_tables
-from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
+from fairseq_lottery.report.tables.score_tables import metric_table
 
 #: evaluation -> tests, and reasons why cells are omitted
 Tests = Mapping[Evaluation, tuple[Sequence[Comparison], Sequence[str]]]
@@ -49,8 +51,7 @@ def section(
             f" Recipe: {recipe or 'not stated'}."
         ),
     ]
-    updates = updates_table(group)
-    blocks += [updates] if updates is not None else []
+    blocks += [table for table in (updates_table(group), flops_table(group)) if table is not None]
     for key, (comparisons, reasons) in tests.items():
         blocks += _scores(group, key, published, page)
         blocks += _orders(group, key, comparisons, reasons)
@@ -90,6 +91,8 @@ def _scores(
         metric_table(group, key),
         sparsity_curves(group, key, page) or no_plot,
     ]
+    costs = cost_plot(group, key, page)
+    blocks += [costs] if costs is not None else []
     if published is not None:
         blocks.append(
             comparison_table(group, key, published)

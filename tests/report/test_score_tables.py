@@ -9,8 +9,9 @@ from small import PROPERTY
 
 from fairseq_lottery.report import gather, load, read_run
 from fairseq_lottery.report.reading.table_words import Evaluation, percent
+from fairseq_lottery.report.tables.cost_tables import updates_table
 from fairseq_lottery.report.tables.published_comparison import comparison_table, recipe_table
-from fairseq_lottery.report.tables.score_tables import metric_table, updates_table
+from fairseq_lottery.report.tables.score_tables import metric_table
 from fairseq_lottery.report.tables.table_formats import (
     Table,
     comma_separated,

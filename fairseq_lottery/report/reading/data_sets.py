@@ -12,7 +12,7 @@ from fairseq_lottery.records.plan import PlannedDataSet
 from fairseq_lottery.report.reading.records import DataSet, Run
 
 #: fields of a run with records of cells
-RECORDS = ("scores", "curves", "models", "choices", "importance")
+RECORDS = ("scores", "curves", "models", "choices", "importance", "costs")
 
 
 def split(run: Run) -> list[Run]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.records.cells import DENSE, Curve, Model, Score
+from fairseq_lottery.records.cells import DENSE, Cost, Curve, Model, Score
 from fairseq_lottery.records.plan import METRIC, WEIGHTS, Stage
 from fairseq_lottery.report.reading.comparability import check
 from fairseq_lottery.report.reading.data_sets import split
@@ -58,6 +58,7 @@ class Group:
         importance: measure and seed -> file of the dense model's scores.
         trainings: cell -> folder of the workflow, and the name of its training.
         stages: folder of a workflow -> stages of its plan.
+        costs: cell -> training behind it, for cells whose trainings were counted.
         data_set: the group's data set, if its plan has several.
         sources: technique -> data set whose masks it takes, for those that take any.
         keeps_start: cells whose survivors start from pre-trained weights as they are.
@@ -81,6 +82,7 @@ class Group:
     importance: Mapping[tuple[str, int], Path]
     trainings: Mapping[Cell, tuple[Path, str]]
     stages: Mapping[Path, Sequence[Stage]]
+    costs: Mapping[Cell, Cost]
     data_set: Optional[DataSet] = None
     sources: Mapping[str, str] = field(default_factory=dict)
     keeps_start: frozenset[Cell] = frozenset()
@@ -169,6 +171,7 @@ def _group(
     choices: dict[Cell, Path] = {}
     importance: dict[tuple[str, int], Path] = {}
     trainings: dict[Cell, tuple[Path, str]] = {}
+    costs: dict[Cell, Cost] = {}
     planned: set[Cell] = set()
     directions = _directions(runs)
     for run in runs:
@@ -192,6 +195,8 @@ def _group(
             models.setdefault(cell_key(model), (run.folder / model.file, model))
         for choice in (each for each in run.choices if fits(each.technique)):
             choices.setdefault(cell_key(choice), run.folder / choice.file)
+        for cost in (each for each in run.costs if fits(each.technique)):
+            costs.setdefault(cell_key(cost), cost)
         for scores in run.importance:
             importance.setdefault((scores.measure, scores.seed), run.folder / scores.file)
     for key, table in tables.items():
@@ -225,6 +230,7 @@ def _group(
         importance=importance,
         trainings=trainings,
         stages={run.folder: run.plan.stages for run in runs},
+        costs=costs,
         data_set=runs[0].data_set,
         sources={item.name: item.source for item in own if item.source is not None},
         keeps_start=frozenset(

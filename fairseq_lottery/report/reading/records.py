@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.records.cells import Choice, Curve, Importance, Model, Score, read_records
+from fairseq_lottery.records.cells import (
+    Choice,
+    Cost,
+    Curve,
+    Importance,
+    Model,
+    Score,
+    read_records,
+)
 from fairseq_lottery.records.plan import Plan, read_plan
 
 
@@ -41,6 +49,7 @@ class Run:
     models: tuple[Model, ...]
     choices: tuple[Choice, ...]
     importance: tuple[Importance, ...]
+    costs: tuple[Cost, ...]
     data_set: Optional[DataSet] = None
 
 
@@ -55,9 +64,9 @@ def read_run(folder: Union[str, Path]) -> Run:
     if not folder.is_dir():
         raise LotteryError(f"there is no folder {folder}; give an --out of fairseq-lottery run")
     plan = read_plan(folder)
-    kinds = (Score, Curve, Model, Choice, Importance)
+    kinds = (Score, Curve, Model, Choice, Importance, Cost)
     records: dict[type, list[Any]] = {kind: [] for kind in kinds}
     for record in read_records(folder):
         records[type(record)].append(record)
-    scores, curves, models, choices, importance = map(tuple, records.values())
-    return Run(folder, plan, scores, curves, models, choices, importance)
+    scores, curves, models, choices, importance, costs = map(tuple, records.values())
+    return Run(folder, plan, scores, curves, models, choices, importance, costs)

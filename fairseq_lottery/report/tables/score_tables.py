@@ -1,20 +1,18 @@
-"""Tables of a group: a metric by technique and share, and the updates behind each cell."""
+"""Tables of a metric by technique and share."""
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Optional
 
 from fairseq_lottery.records.cells import DENSE, Score
-from fairseq_lottery.records.plan import METRIC, WEIGHTS, Stage
+from fairseq_lottery.records.plan import METRIC, WEIGHTS
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import WORDS, Evaluation, percent
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
 
-_SNAPSHOT = re.compile(r"snapshot_(\d{1,15})\.safetensors")
 #: kind -> header of its column in the table of searches
 _KEPT = {**{k: WORDS[k].by for k in ("heads", "units", "blocks")}, WEIGHTS: "weights left"}
 
@@ -100,62 +98,6 @@ def _kept_share(scores: Sequence[Score], kind: str) -> Optional[float]:
     shares = [{kind: 0.0} if each.technique == DENSE else each.closed or {} for each in scores]
     pruned = [by_kind[kind] for by_kind in shares if kind in by_kind]
     return 1 - statistics.fmean(pruned) if pruned else None
-
-
-def updates_table(group: Group) -> Optional[Table]:
-    """Return a table of the training updates behind each cell; None if they are unknown.
-
-    They come from the stages in ``plan.json``, which plans of early versions do not have.
-    """
-    updates = {
-        cell: count
-        for cell, (folder, training) in group.trainings.items()
-        if (count := _updates_behind(group.stages[folder], training))
-    }
-    names = [n for n in group.techniques if any(n == cell[0] for cell in updates)]
-    if not names:
-        return None
-    rows = []
-    for share in (0.0, *group.sparsities):
-        row = [group.label_of(share)]
-        for name in names:
-            has_own = share or any((name, share, seed) in updates for seed in group.seeds)
-            cells = [(name if has_own else DENSE, share, seed) for seed in group.seeds]
-            counts = {updates[cell] for cell in cells if cell in updates}
-            row.append(" to ".join(f"{n:,}" for n in sorted(counts)) or MISSING)
-        rows.append(row)
-    return Table(
-        slug=group.file("updates"),
-        caption="Updates of training behind each cell.",
-        header=[group.words.axis, *map(group.title_of, names)],
-        rows=rows,
-        notes=[
-            "All trainings that a cell depends on count: the dense model if masks or weights come"
-            " from it, every earlier round, and the cell's own training. A training of which only"
-            " a snapshot is used counts up to the snapshot.",
-            "More updates than those of the dense model alone may raise a score.",
-        ],
-    )
-
-
-def _updates_behind(stages: Sequence[Stage], training: str) -> int:
-    """Return the updates of all trainings that one depends on, including its own."""
-    makers = {file: stage for stage in stages for file in stage.leaves}
-    wanted = [f for stage in stages if stage.folder == training for f in stage.leaves]
-    used: dict[str, int] = {}
-    done: set[str] = set()
-    while wanted:
-        file = wanted.pop()
-        if file in done or file not in makers:
-            continue
-        done.add(file)
-        stage = makers[file]
-        wanted += stage.needs
-        snapshot = _SNAPSHOT.fullmatch(file.rpartition("/")[2])
-        last = int(snapshot[1]) if snapshot else stage.facts.get("updates", 0)
-        updates = last - stage.facts.get("first_update", 0)
-        used[stage.name] = max(updates, used.get(stage.name, 0))
-    return sum(used.values())
 
 
 def _columns(group: Group, key: Evaluation) -> list[str]:

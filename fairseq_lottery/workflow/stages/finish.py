@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.plan import TRAINED, Stage, read_stage_plan
@@ -46,10 +46,13 @@ def _select_models(stage: Stage) -> dict[str, Any]:
     from fairseq_lottery.workflow.stages.selected_model import choose, measure, write_mask
 
     folder, facts = Path(stage.folder), stage.facts
+    flops = None
     if stage.kind == "train":
-        done = update_of(folder / "checkpoint_last.pt")
+        last = folder / "checkpoint_last.pt"
+        done = update_of(last)
         if done != facts["updates"]:
             raise LotteryError(f"training ended at update {done} of {facts['updates']}")
+        flops = flops_of(last)
     measured = {}
     for checkpoint in facts["models"]:
         model = folder / model_file(checkpoint)
@@ -61,7 +64,8 @@ def _select_models(stage: Stage) -> dict[str, Any]:
         )
         measured[checkpoint] = counts.record
         write_mask(model, counts.mask)
-    return {"measured": measured, "curves": read_curves(Path(stage.log))}
+    results = {"measured": measured, "curves": read_curves(Path(stage.log))}
+    return {**results, **({"flops": flops} if flops is not None else {})}
 
 
 def update_of(checkpoint: Path) -> int:
@@ -73,6 +77,15 @@ def update_of(checkpoint: Path) -> int:
         return int(stored_update(read_checkpoint(checkpoint)) or 0)
     except LotteryError:
         return -1
+
+
+def flops_of(checkpoint: Path) -> Optional[dict[str, float]]:
+    """Return the operations of a training; None if it was not counted from the start."""
+    from fairseq_lottery.formats.checkpoints.checkpoint import read_checkpoint
+    from fairseq_lottery.formats.checkpoints.checkpoint_entries import stored_entries
+
+    counted: Optional[dict[str, float]] = stored_entries(read_checkpoint(checkpoint)).get("flops")
+    return counted
 
 
 def clean(out: Path, stage: Stage) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq_lottery.files import locked
 from fairseq_lottery.records import cells
 from fairseq_lottery.records.plan import TRAINED, ScoreFacts, Stage, StagePlan, read_stage_plan
 from fairseq_lottery.records.schema import parse
 from fairseq_lottery.records.stage_records import SCORES, ScoreRow, StageRecord, read_scores
+from fairseq_lottery.records.training_cost import updates_behind
 from fairseq_lottery.workflow.planning.folder_state import read_record
 from fairseq_lottery.workflow.trainings.training import model_file
 
@@ -30,7 +31,8 @@ def refresh(out: Path) -> None:
 
 def collect(out: Path, plan: StagePlan) -> list[cells.CellRecord]:
     """Return scores, choices, curves, models and importance, in the order of the cells."""
-    trained = {s.folder: read_record(out, s) for s in plan.stages if s.kind in TRAINED}
+    recorded = {s.name: read_record(out, s) for s in plan.stages if s.kind in TRAINED}
+    trained = {s.folder: recorded[s.name] for s in plan.stages if s.kind in TRAINED}
     finished = [
         stage
         for stage in plan.stages
@@ -45,6 +47,7 @@ def collect(out: Path, plan: StagePlan) -> list[cells.CellRecord]:
                 if stage.kind == "score" and Path(stage.folder).parent == Path(cell.training):
                     records += _scores(out, fields, stage, training)
             records += _of_training(fields, training)
+            records += _costs(fields, plan, recorded)
         for stage in finished:
             if stage.kind == "rank" and stage.facts["of"] == cell.training:
                 measure, file = stage.facts["measure"], stage.leaves[0]
@@ -66,6 +69,29 @@ def _of_training(cell: dict[str, Any], training: StageRecord) -> Iterator[cells.
             matrices=measured.matrices,
             pairs=measured.pairs,
         )
+
+
+def _costs(
+    cell: dict[str, Any], plan: StagePlan, recorded: Mapping[str, Optional[StageRecord]]
+) -> Iterator[cells.Cost]:
+    """Yield the cost of a cell, unless a training behind it was not counted.
+
+    Of a training that is used up to a snapshot, the same share of updates and operations counts.
+    """
+    stages = {stage.name: stage for stage in plan.stages}
+    used = updates_behind(plan.stages, cell["training"])
+    dense = sparse = 0.0
+    for name, updates in used.items():
+        if not updates:
+            continue
+        record = recorded.get(name)
+        if record is None or record.flops is None:
+            return
+        facts = stages[name].facts
+        share = updates / (facts["updates"] - facts.get("first_update", 0))
+        dense += share * record.flops.dense
+        sparse += share * record.flops.sparse
+    yield cells.Cost(**cell, updates=sum(used.values()), flops=dense, sparse_flops=sparse)
 
 
 def _scores(

@@ -283,3 +283,41 @@ def test_a_validation_has_neither_hypotheses_nor_references(tmp_path):
     assert [(row["metric"], row["score"]) for row in found] == [("loss", 5.5)] * 2
     assert not {"hypotheses", "references", "beam", "lenpen"} & {n for row in found for n in row}
     assert {row["subset"] for row in found} == {"valid"}
+
+
+def test_costs_add_up_over_all_trainings_behind_a_cell(tmp_path):
+    """SLT in two rounds: the dense training and each round; MP its own only."""
+    work = Work(tmp_path, "slt", "mp", sparsities=[0.5, 0.9])
+    trained = [stage for stage in work.stages if stage.kind == "train"]
+    flops = {}
+    for number, stage in enumerate(trained):
+        flops[stage.folder] = (10.0**number, 2 * 10.0**number)
+        dense, sparse = flops[stage.folder]
+        work.finish(stage, flops={"dense": dense, "sparse": sparse})
+    work.write_plan()
+    refresh(work.out)
+    found = {(row["technique"], row["sparsity"]): row for row in rows(work, "cost")}
+    assert len(found) == 5
+    updates = work.cell("mp", 0.5).training.updates
+    behind = {
+        ("mp", 0.5): [("mp", 0.5)],
+        ("mp", 0.9): [("mp", 0.9)],
+        ("slt", 0.5): [("dense", 0), ("slt", 0.5)],
+        ("slt", 0.9): [("dense", 0), ("slt", 0.5), ("slt", 0.9)],
+    }
+    for cell, trainings in behind.items():
+        counted = [flops[work.cell(*one).training.folder] for one in trainings]
+        assert found[cell]["flops"] == sum(dense for dense, _ in counted)
+        assert found[cell]["sparse_flops"] == sum(sparse for _, sparse in counted)
+        assert found[cell]["updates"] == updates * len(trainings)
+
+
+def test_a_cell_with_an_uncounted_training_has_no_cost(tmp_path):
+    work = Work(tmp_path, "slt", sparsities=[0.5])
+    for stage in work.stages:
+        if stage.kind == "train":
+            is_dense = stage.folder == work.cell("dense", 0).training.folder
+            work.finish(stage, **({} if is_dense else {"flops": {"dense": 1.0, "sparse": 1.0}}))
+    work.write_plan()
+    refresh(work.out)
+    assert rows(work, "cost") == []

@@ -1,0 +1,83 @@
+"""Operations behind the cells of a report: the table, the Pareto front and its plot."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report.made import Made
+from small import PROPERTY
+
+pytest.importorskip("matplotlib")
+from PIL import Image  # noqa: E402
+
+from fairseq_lottery.report import gather, read_run, size  # noqa: E402
+from fairseq_lottery.report.plots.cost_plots import cost_plot, pareto_front  # noqa: E402
+from fairseq_lottery.report.reading.table_words import Evaluation  # noqa: E402
+from fairseq_lottery.report.tables.cost_tables import flops_table  # noqa: E402
+
+BLEU = Evaluation("test", "best-beam4-lenpen0.6", "BLEU")
+#: (technique, sparsity) -> multiples of the dense training: dense, sparse
+COSTS = {
+    ("dense", 0.0): (1, 1),
+    ("slt", 0.5): (2, 1.6),
+    ("slt", 0.9): (3, 1.75),
+    ("mp", 0.5): (1, 0.8),
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Made(tmp_path / "a", techniques=("slt", "mp"), seeds=(1, 2)).score()
+
+
+def with_costs(made, units):
+    """Cells cost ``COSTS`` times the unit of their seed."""
+    for technique, sparsity, seed in made.cells():
+        if (technique, sparsity) in COSTS:
+            dense, sparse = (cost * units[seed] for cost in COSTS[technique, sparsity])
+            about = made.training(technique, sparsity, seed)
+            made.records.append(
+                {"kind": "cost", **about, "updates": 9, "flops": dense, "sparse_flops": sparse}
+            )
+    (group,) = gather([read_run(made.write())])
+    return group
+
+
+def test_costs_are_multiples_of_the_dense_training_of_the_seed(made):
+    table = flops_table(with_costs(made, {1: 2e15, 2: 3e15}))
+    assert table.header == ["sparsity, %", "SLT", "MP"]
+    assert table.rows == [
+        ["0", "1.00 / 1.00", "1.00 / 1.00"],
+        ["50", "2.00 / 1.60", "1.00 / 0.80"],
+        ["90", "3.00 / 1.75", "–"],
+    ]
+    assert table.data[1][2] == [0.9, 3.0, 1.75, None, None]
+
+
+def test_runs_that_were_not_counted_have_no_table_and_no_plot(made):
+    (group,) = gather([read_run(made.write())])
+    assert flops_table(group) is None
+    assert cost_plot(group, BLEU, size("16cm", 8)) is None
+
+
+def test_the_plot_is_an_image_of_the_width_of_the_page(made):
+    drawing = cost_plot(with_costs(made, {1: 2e15, 2: 3e15}), BLEU, size("16cm", 8))
+    image = Image.open(io.BytesIO(drawing.files["png"]))
+    assert image.width == pytest.approx(16 / 2.54 * 300, abs=2)
+    assert drawing.slug == "bleu-test-best-beam4-lenpen0-6-by-operations"
+
+
+pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+@PROPERTY
+@given(pairs, st.booleans())
+def test_the_front_has_just_the_pairs_that_no_other_beats(points, lower_is_better):
+    def beats(a, b):
+        better, equal = (a[1] < b[1] if lower_is_better else a[1] > b[1]), a[1] == b[1]
+        return (a[0] <= b[0] and better) or (a[0] < b[0] and equal)
+
+    expected = {b for b in points if not any(beats(a, b) for a in points)}
+    front = pareto_front(points, lower_is_better)
+    assert front == sorted(expected)
