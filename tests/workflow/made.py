@@ -30,8 +30,10 @@ TABLE_1 = ("mp", "lt", "slt", "clt", "slt-mp", "mp-slt")
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
-#: without those that require several data sets, pre-trained weights or several pairs of languages
-ONE_SET = [n for n in TECHNIQUES if n not in ("transfer", "pruned-before", "pair-masks")]
+#: without those that require several data sets, pre-trained weights, several pairs of languages, or
+#: have only a dense row
+_OTHERS = ("transfer", "pruned-before", "pair-masks", "dense-longer")
+ONE_SET = [name for name in TECHNIQUES if name not in _OTHERS]
 
 #: of a configuration of a multilingual model
 PAIRS = {

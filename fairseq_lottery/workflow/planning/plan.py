@@ -13,6 +13,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.options import Prunable, Reset, options
 from fairseq_lottery.records.cells import DENSE
+from fairseq_lottery.workflow.planning.budgets import budget_factor, refuse_other_total, scale
 from fairseq_lottery.workflow.planning.training_checks import refuse_impossible
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.techniques import Cells
@@ -193,6 +194,23 @@ def _searched_metric(configuration: Configuration) -> str:
 def _cells(
     whole: Configuration, configuration: Configuration, request: Request, seed: int
 ) -> list[Cell]:
+    rows = []
+    for sparsity, training in _rows(whole, configuration, request, seed).items():
+        if request.budget is not None:
+            training = _within_budget(whole, configuration, request, seed, sparsity, training)
+        rows.append(Cell(request.name, sparsity, seed, training, configuration.data_name))
+    if not rows:
+        requested = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
+        raise configuration.source.error(
+            request.key, f"{request.name} has no cell at the sparsities {requested}; add others"
+        )
+    return rows
+
+
+def _rows(
+    whole: Configuration, configuration: Configuration, request: Request, seed: int
+) -> dict[float, Training]:
+    """Return requested sparsity -> training of a technique, as the technique plans them."""
     vocabulary = _vocabulary(whole, configuration, request, seed)
 
     def error(message: str) -> LotteryError:
@@ -204,7 +222,7 @@ def _cells(
         raise error(str(refusal)) from refusal
     except Exception as failure:  # noqa: BLE001 - the user's technique may raise anything
         raise error(f"{request.name} fails with {type(failure).__name__}: {failure}") from failure
-    rows = []
+    rows = {}
     for sparsity, training in planned:
         refuse_impossible(configuration, request, training)
         if abs(sparsity - training.row) > 1e-6:
@@ -214,11 +232,34 @@ def _cells(
             )
         row = next((s for s in request.sparsities if abs(s - sparsity) < 1e-6), None)
         if row is not None:
-            rows.append(Cell(request.name, row, seed, training, configuration.data_name))
-    if not rows:
-        requested = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
-        raise error(f"{request.name} has no cell at the sparsities {requested}; add others")
+            rows[row] = training
     return rows
+
+
+def _within_budget(
+    whole: Configuration,
+    configuration: Configuration,
+    request: Request,
+    seed: int,
+    sparsity: float,
+    training: Training,
+) -> Training:
+    """Return the training of a row whose trainings have the total length of the budget."""
+    factor = budget_factor(request, configuration, training)
+    if factor == 1:
+        return training
+    try:
+        shorter, changed = scale(configuration, request, factor)
+        scaled = _rows(whole, shorter, changed, seed)[sparsity]
+        refuse_other_total(request, configuration, scaled)
+    except LotteryError as refusal:
+        text = str(refusal)
+        if str(configuration.source.path) in text:  # it has a line already
+            raise
+        raise configuration.source.error(
+            request.key, f"{request.name} at {sparsity:g} {text}"
+        ) from refusal
+    return scaled
 
 
 def choose_cells(

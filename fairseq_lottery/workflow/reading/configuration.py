@@ -103,6 +103,8 @@ class Request:
 
     Attributes:
         rewind, later_rewinds: the update t, see ``Vocabulary``.
+        budget: total length of the trainings behind each row, as a multiple of that of the dense
+            model; None for trainings as long as the dense one.
     """
 
     technique: Technique
@@ -117,6 +119,7 @@ class Request:
     options: dict[str, Any]
     key: Key
     later_rewinds: tuple[tuple[float, int], ...] = ()
+    budget: Optional[float] = None
 
     @property
     def source(self) -> Optional[str]:

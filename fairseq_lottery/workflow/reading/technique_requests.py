@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 from fairseq_lottery.heads.workflow.techniques import KINDS, OWN_NAMES
 from fairseq_lottery.options.axes import UPDATE_COUNTER
@@ -19,7 +19,9 @@ from fairseq_lottery.workflow.trainings.vocabulary import THEN
 #: the rows of Brix et al. 2020, tables 1 and 2
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 #: settings of a technique that, as top-level keys of the file, apply to all techniques
-SETTINGS = ("sparsities", "rounds", "seeds", "rewind", "rewind_source", "update_counter")
+SETTINGS = (
+    *("sparsities", "rounds", "seeds", "rewind", "rewind_source", "update_counter", "budget"),
+)
 
 Share = Annotated[
     float,
@@ -226,7 +228,7 @@ def _request(
     between = [row for row in rows if row < sparsities[-1]]
     rounds_key, steps = settings.get("rounds", (key, sorted({*between, *sparsities})))
     rounds = values.read_numbers(rounds_key, steps, kind)
-    missing = [row for row in sparsities if row not in rounds]
+    missing = [row for row in sparsities if row and row not in rounds]
     if "rounds" in settings and missing:
         raise values.error(rounds_key, f"rounds lack {missing[0]:g}, one of sparsities; add it")
     seeds_key, seeds = settings.get("seeds", (key, [1]))
@@ -244,6 +246,7 @@ def _request(
         later_rewinds=tuple(later_rewinds),
         rewind_source=values.parse(source_key, source, Source),
         update_counter=None if counter is None else values.parse(counter_key, counter, Counter),
+        budget=_read_budget(values, technique, *settings.get("budget", (key, None))),
         options={
             n: _option(values, settings[n][0], technique, n, settings[n][1])
             for n in technique.options
@@ -251,6 +254,23 @@ def _request(
         },
         key=key,
     )
+
+
+def _read_budget(values: Values, technique: Technique, key: Key, value: Any) -> Optional[float]:
+    """Return the multiple of the dense model's updates in a text such as ``2x``."""
+    if value is None:
+        return None
+    if technique.takes_others:
+        raise values.error(
+            key, f"budget: {technique.name} takes masks of other techniques, whose length is theirs"
+        )
+    text = f"{value}".strip()
+    multiple = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*x?", text)
+    if multiple is None or not float(multiple[1]):
+        raise values.error(
+            key, f"budget is {text[:20]!r}, expected a multiple of the dense training, such as 2x"
+        )
+    return float(multiple[1])
 
 
 def _read_rewinds(values: Values, key: Key, value: Any) -> list[tuple[float, int]]:

@@ -11,7 +11,15 @@ from functools import cached_property
 from typing import Any, Optional
 
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
-from fairseq_lottery.options import Gradients, Prunable, Ranking, Reset, Schedule, changed
+from fairseq_lottery.options import (
+    Gradients,
+    Prunable,
+    Pruning,
+    Ranking,
+    Reset,
+    Schedule,
+    changed,
+)
 from fairseq_lottery.options.axes import SCORE
 from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS, PairMask, pair_words
 from fairseq_lottery.workflow.trainings.train_flags import Flags
@@ -146,8 +154,15 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
 
 
 @dataclass(frozen=True)
-class PruningSchedule(Prunable, Ranking, Schedule):
-    """A pruning schedule during training, in updates (Brix et al. 2020, section 2.1)."""
+class PruningSchedule(Pruning, Prunable, Ranking, Schedule):
+    """A pruner and its schedule during training, in updates (Brix et al. 2020, section 2.1)."""
+
+    @property
+    def label(self) -> str:
+        """Name of the pruner in folders, or of the score that prunes before the first update."""
+        if self.pruner != Pruning.pruner:
+            return self.pruner.replace(":", ".")
+        return "prune"
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +358,7 @@ class Training:
                 parts += [trained, drawn.components.label]
                 parts += [f"{drawn.sparsity:g}"] if drawn.sparsity else []
         if self.pruning is not None:
-            parts += ["prune", f"{self.pruning.sparsity:g}"]
+            parts += [self.pruning.label, f"{self.pruning.sparsity:g}"]
         return "-".join(parts) or "dense"
 
     @cached_property

@@ -129,12 +129,17 @@ class Vocabulary:
             return run
         return replace(run, flags=run.flags.plus("--max-update", updates), updates=updates)
 
-    def prune(self, sparsity: float, ticket: Optional[Draw] = None) -> Training:
-        """Describe a training, of a ticket or from scratch, in which the sparsity increases."""
-        start, end = max(self.pruning.start, ticket.first_update if ticket else 0), self.pruning.end
-        if start >= end and self.pruning.schedule != "one-shot":
+    def prune(self, sparsity: float, ticket: Optional[Draw] = None, **settings: Any) -> Training:
+        """Describe a training, of a ticket or from scratch, during which a pruner prunes.
+
+        Args:
+            settings: fields of ``PruningSchedule`` that differ from the configuration.
+        """
+        pruning = replace(self.pruning, **settings)
+        start, end = max(pruning.start, ticket.first_update if ticket else 0), pruning.end
+        if start >= end and pruning.schedule != "one-shot":
             raise LotteryError(f"pruning would start at update {start}, expected before {end}")
-        pruning = replace(self.pruning, sparsity=sparsity, start=start)
+        pruning = replace(pruning, sparsity=sparsity, start=start)
         return replace(self.dense, ticket=ticket, pruning=pruning, adopted=None)
 
     def prune_untrained(self, sparsity: float, **axes: Any) -> Training:

@@ -53,6 +53,7 @@ def test_names_and_titles():
         "children": "children of update t", "transfer": "mask of", "noise": "noise",
         "shuffled-layers": "shuffled layers", "fresh-weights": "fresh weights",
         "pruned-before": "pruned before fine-tuning", "pair-masks": "masks of pairs",
+        "dense-longer": "dense, whole budget", "static": "static random mask", "set": "SET",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in own.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
@@ -63,6 +64,7 @@ def test_names_and_titles():
         "lr-rewind": ("moments",), "random-keep": ("moments",),
         "children": ("data_seed",),
         "pair-masks": ("masks", "groups", "tuning", "lr", "start", "updates"),
+        "static": ("scope",), "set": ("scope", "fraction"),
     }  # fmt: skip
 
 
@@ -410,3 +412,25 @@ def test_children_of_an_update_differ_from_slt_in_the_order_of_examples_only():
     other = rows("children", (0.0, 0.5, 0.9), {"data_seed": 3})
     assert all(found[s].ticket == other[s].ticket and found[s] != other[s] for s in found)
     assert "--data-seed" not in DENSE.content["flags"]
+
+
+# --- sparse from the start ---
+
+
+def test_set_is_one_training_of_its_pruner():
+    for sparsity, run in rows("set", [0.5, 0.9], {"scope": "global", "fraction": 0.2}).items():
+        schedule = PruningSchedule(sparsity, 0, 800, 20, pruner="set", fraction=0.2, scope="global")
+        assert run.pruning == schedule
+        assert run.ticket is None and run.parents == () and run.label == f"set-{sparsity:g}"
+
+
+def test_static_masks_are_drawn_once():
+    ((sparsity, run),) = rows("static", [0.9]).items()
+    assert (sparsity, run.pruning.start, run.pruning.end) == (0.9, 0, 0)
+    assert (run.pruning.score, run.pruning.schedule) == ("random", "one-shot")
+
+
+@pytest.mark.parametrize("settings", [{"fraction": 0.0}, {"fraction": 2}, {"scope": "all"}])
+def test_settings_of_sparse_techniques_are_checked(settings):
+    with pytest.raises(LotteryError):
+        rows("set", [0.9], settings)
