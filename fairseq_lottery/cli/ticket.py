@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     refuse_missing(model_file(args.mask_from), model_file(args.start_from))
     from fairseq_lottery.formats import save_ticket
     from fairseq_lottery.masks import PrunableShare
+    from fairseq_lottery.masks.distributions import dense_note
     from fairseq_lottery.tickets import DrawPlan, draw
 
     if not args.out.endswith(".safetensors"):
@@ -65,6 +66,9 @@ def run(args: argparse.Namespace) -> None:
     save_ticket(args.out, ticket, overwrite=args.overwrite)
     for name in _emptied_matrices(ticket, args.components) if plan.scope == "global" else ():
         print(f"warning: all weights of {name} are pruned; give --min-density with --scope global")
+    note = dense_note(str(ticket.record.get("scope")), ticket.mask)
+    if note:
+        print(f"note: {note}")
     if not ticket.record["masters"]:
         print("warning: half-precision weights without fp32 masters; scores may be equal")
     share = PrunableShare.of(ticket.mask, ticket.values)

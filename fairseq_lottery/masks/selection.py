@@ -7,7 +7,9 @@ The rule gives the same bits on every rank and with every version of torch:
   by row-major position within a matrix;
 * pruned weights stay pruned and count; protected rows are never pruned;
 * the count is the sparsity times the prunable weights, halves rounded up; if components are pruned
-  it is their weights plus the sparsity times the other weights.
+  it is their weights plus the sparsity times the other weights;
+* ``layer`` counts for each matrix, and all other scopes for the model;
+  ``fairseq_lottery.masks.distributions`` divides the count of ``uniform`` and ``erk``.
 
 The threshold is determined by sampling (Floyd & Rivest 1975): a strided sample brackets it, and one
 pass counts the scores below the bracket and gathers those inside. Ties at its ends (pruned or
@@ -27,6 +29,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.nm_selection import select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
@@ -119,9 +122,29 @@ def _all_matrices(
     return Mask(_prune_lowest(list(current), ranked, current.protected, count), current.protected)
 
 
+def _distributed(
+    scope: str,
+    current: Mask,
+    ranked: Ranked,
+    sparsity: float,
+    min_density: float,
+    excluded: Optional[Mask],
+) -> Mask:
+    """Prune every matrix to the sparsity that a distribution gives it."""
+    base = excluded.pruned if excluded is not None else 0
+    count = base + count_to_prune(sparsity, current.prunable - base)
+    _refuse_regrowth(count, current.pruned, "the model", sparsity)
+    counts = distribute(scope, current, current.prunable - count, excluded)
+    return Mask(_prune_each(ranked, current, counts), current.protected)
+
+
 #: name -> function that prunes a mask to a sparsity
 SCOPES: dict[str, Callable[[Mask, Ranked, float, float, Optional[Mask]], Mask]] = SCOPE.registry(
-    {"layer": _each_matrix, "global": _all_matrices}
+    {
+        "layer": _each_matrix,
+        "global": _all_matrices,
+        **{name: partial(_distributed, name) for name in DISTRIBUTIONS},
+    }
 )
 
 
@@ -129,7 +152,11 @@ def prune_to_counts(
     scores: Mapping[str, Tensor], current: Mask, counts: Mapping[str, int]
 ) -> dict[str, Tensor]:
     """Return ``current`` with the lowest scores pruned until each matrix has its count pruned."""
-    ranked: Ranked = partial(_ranked, scores, current)
+    return _prune_each(partial(_ranked, scores, current), current, counts)
+
+
+def _prune_each(ranked: Ranked, current: Mask, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    """As ``prune_to_counts``, with scores that are -inf where a weight is pruned already."""
     entries = {}
     for name in current:
         if counts[name] == current.pruned_in(name):

@@ -93,6 +93,8 @@ SCOPE = Axis(
     {
         "layer": "prune every matrix to the same sparsity",
         "global": "rank the weights of all matrices together",
+        "uniform": "prune every matrix to the same sparsity, but keep embeddings dense",
+        "erk": "prune large matrices more, by the Erdős-Rényi kernel",
     },
     others="N:M with N below M, as 2:4, to keep N of every M weights in a row",
     is_other=lambda name: Pattern.parse(name) is not None,

@@ -20,6 +20,7 @@ from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.pair_masks import pair_masks_to_state
 from fairseq_lottery.inference.scores.labels import refuse_other_classes
 from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
+from fairseq_lottery.masks.distributions import dense_note
 from fairseq_lottery.training.flop_total import FlopTotal
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -302,7 +303,8 @@ class LotteryRun:
         for total in sums or []:
             total.zero_()
         counts = f"{mask.pruned} of {mask.prunable} weights, sparsity {mask.sparsity:.4f}"
-        logger.info("pruned at update %d: %s", update, counts)
+        note = dense_note(self.pruning.scope.scope, mask)
+        logger.info("pruned at update %d: %s%s", update, counts, f"; {note}" if note else "")
 
     def _write_snapshot_if_due(self, update: int) -> None:
         if update not in self._snapshots:

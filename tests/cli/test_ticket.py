@@ -81,7 +81,10 @@ def test_other_patterns_have_other_sparsities(run):
     [
         ("--scope 2:4", "requires rows of a multiple of 4 weights, those of decoder.layers.0.fc2"),
         ("--scope 2:4 --sparsity 0.6 --prunable attention", "expected sparsity 0.5, not 0.6"),
-        ("--scope 4:2", "there is no scope '4:2'; choose one of layer, global, or N:M with N b"),
+        (
+            "--scope 4:2",
+            "there is no scope '4:2'; choose one of layer, global, uniform, erk, or N:M w",
+        ),
         ("--scope 3:3 --sparsity 0", "there is no scope '3:3'"),
         ("--scope 2:4 --min-density 0.1 --prunable attention", "requires scope global"),
         ("--scope 2:4 --mask-file {run.last}", "--mask-file excludes --scope"),
@@ -174,3 +177,19 @@ def test_dead_matrices_and_rounded_weights_are_warned_of(run, tmp_path, capsys):
             assert dead in printed
     assert printed.count("are pruned; give --min-density") == 4
     assert "warning: half-precision weights without fp32 masters" in printed
+
+
+def test_the_distribution_of_a_sparsity(run, tmp_path, capsys):
+    """The total is exact, and matrices that stay dense are named."""
+    ticket = load_ticket(call(run, "--scope", "erk", "--sparsity", "0.1"))
+    assert (ticket.record["scope"], ticket.mask.pruned) == ("erk", 62)
+    assert "|scope:erk|sparsity:0.1000|" in ticket.record["signature"]
+    dense = [name for name in ticket.mask if not ticket.mask.pruned_in(name)]
+    printed = capsys.readouterr().out
+    assert dense and f"all weights of {len(dense)} of 33 matrices, as of {dense[0]}" in printed
+    call(run, "--scope", "uniform", "--sparsity", "0.9", "--overwrite")
+    assert "note: " not in capsys.readouterr().out
+    path = str(tmp_path / "none.safetensors")
+    line = ["ticket", "--mask-from", str(run.last), "--scope", "uniform", "--sparsity", "0.99"]
+    assert main([*line, "--out", path]) == 2
+    assert "--scope uniform keeps embeddings dense" in capsys.readouterr().err

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " checkpoints of several updates")  # fmt: skip
     add("--sparsity", type=float, required=True, metavar="SHARE", help="share of the prunable"
         " weights that each mask prunes")  # fmt: skip
-    add("--scope", default="layer", help="weights that are ranked together: layer or global"
-        " (layer)")  # fmt: skip
+    add("--scope", default="layer", help="weights that are ranked together: layer,"
+        " global, uniform or erk (layer)")  # fmt: skip
     add("--prunable", default="all-matrices", metavar="NAME", help="matrices that may be pruned"
         " (all-matrices)")  # fmt: skip
     add("--epsilon", type=float, default=0.1, metavar="SHARE", help="largest distance between the"

@@ -19,6 +19,7 @@ from fairseq_lottery.masks import (
     needed_by,
     pattern_of,
 )
+from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
 from fairseq_lottery.masks.pruners import options_of
 from fairseq_lottery.options import TRAINING, Scope, values
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
@@ -61,7 +62,7 @@ def plan_pruning(
         begins=resumed is None,
     )
     if pruning.begins:
-        _refuse_scope(cfg, mask)
+        _refuse_scope(cfg, mask, pruning.pruner)
         if not pruning.pruner.only_shrinks:
             record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
             refuse_structure(mask, record or {}, cfg.pruner)
@@ -127,12 +128,15 @@ def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     requested sparsity is a share of the other weights only, and is not used.
 
     Raises:
-        LotteryError: the matrices' sparsities differ too much for ``scope`` layer.
+        LotteryError: the matrices' sparsities differ too much for ``scope`` layer, or are not those
+            of a distribution.
     """
     record = ticket.record if ticket else {}
     has_requested = record.get("asked") is not None and not record.get("parts")
     if record.get("scope") == scope and has_requested:
         return float(record["asked"])
+    if scope in DISTRIBUTIONS:
+        distribute(scope, mask, mask.prunable - mask.pruned)
     if scope != "layer":
         return mask.sparsity
     highest = max(mask.sparsity_of(name) for name in mask)
@@ -144,11 +148,19 @@ def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     return highest
 
 
-def _refuse_scope(cfg: Any, mask: Mask) -> None:
-    """Refuse a target that ``select`` would refuse at a later pruning step."""
+def _refuse_scope(cfg: Any, mask: Mask, pruner: Pruner) -> None:
+    """Refuse a target that ``select`` would refuse at a later step, or that prunes no weight."""
     check_scope(cfg.scope, cfg.min_density)
+    count = count_to_prune(cfg.prune_to, mask.prunable)
+    if cfg.prune_to and not count:
+        raise LotteryError(
+            f"--prune-to {cfg.prune_to:g} of {mask.prunable} prunable weights rounds to 0; use at"
+            f" least {1 / mask.prunable:.1g}"
+        )
+    if cfg.scope in DISTRIBUTIONS and (hasattr(pruner, "initial") or not mask.pruned):
+        distribute(cfg.scope, mask, mask.prunable - max(count, mask.pruned))
     most = sum(droppable(mask, name, cfg.min_density) for name in mask)
-    if count_to_prune(cfg.prune_to, mask.prunable) > most:
+    if count > most:
         raise LotteryError(
             f"--min-density {cfg.min_density:g} allows to prune {most} weights, fewer than"
             f" --prune-to {cfg.prune_to:g} requires; lower one of them"

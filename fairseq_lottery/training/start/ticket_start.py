@@ -20,6 +20,7 @@ from fairseq_lottery.files import replacing
 from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.formats.model_structure import refuse_other_structure
 from fairseq_lottery.inference.model_builder import initial_weights
+from fairseq_lottery.masks.distributions import dense_note
 from fairseq_lottery.options import TRAINING, values
 from fairseq_lottery.tickets import DrawPlan, draw
 from fairseq_lottery.training.processes.ranks import is_first
@@ -63,6 +64,9 @@ def find_ticket(
     if ticket.first_update:
         refuse_rewind(training, ticket.first_update)
     logger.info("starting from the ticket %s", ticket.record["signature"])
+    note = dense_note(str(ticket.record.get("scope")), ticket.mask)
+    if note:
+        logger.info(note)
     if not ticket.record["masters"]:
         logger.warning(
             "the ticket comes from half-precision weights without fp32 masters: weights are"
