@@ -19,6 +19,7 @@ from fairseq_lottery.masks.pruners import (
     PRUNERS,
     Exchange,
     Gradual,
+    GradualRegrow,
     Pruner,
     PrunerInput,
     SparseEvolutionary,
@@ -48,6 +49,7 @@ from fairseq_lottery.masks.selection import (
 __all__ = [
     "Exchange",
     "Gradual",
+    "GradualRegrow",
     "Mask",
     "PAD_ROW",
     "PRUNABLE_SETS",

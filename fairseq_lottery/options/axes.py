@@ -156,6 +156,8 @@ PRUNER = Axis(
     "pruner",
     {
         "gradual": "increase the sparsity by the schedule",
+        "gradual-regrow": "as gradual, but pruned weights keep their values, are ranked with the"
+        " others at each step, and may regrow with these values",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
     },
     others="your own as package.module:Class",

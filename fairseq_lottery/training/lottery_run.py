@@ -32,6 +32,7 @@ from fairseq_lottery.training.optimizers import (
 )
 from fairseq_lottery.training.pair_weights import PairWeights
 from fairseq_lottery.training.processes.ranks import is_first, require_same
+from fairseq_lottery.training.pruned_values import PrunedValues
 from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
 from fairseq_lottery.training.start.run_end import patience_state
@@ -122,6 +123,12 @@ class LotteryRun:
         if self.pruning is not None and self.pruning.needs_start:
             weights = stored.get("start_weights") or {}
             self._start_weights = {name: weight.clone() for name, weight in weights.items()}
+        #: values of pruned weights in the checkpoint, until the optimizer is bound
+        self._stored_values: dict[str, Tensor] = {}
+        self._pruned_values: Optional[PrunedValues] = None
+        if self.pruning is not None and self.pruning.pruner.keeps_values:
+            values = stored.get("pruned_values") or {}
+            self._stored_values = {name: pruned.clone() for name, pruned in values.items()}
         if start.ticket is not None:
             with torch.no_grad():
                 for name, parameter in self._parameters.items():
@@ -152,8 +159,16 @@ class LotteryRun:
             **({"classes": self._classes} if self._classes else {}),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
             **({"start_weights": self._start_weights} if self._start_weights else {}),
+            **self._pruned_state,
             **self._pair_state,
         }
+
+    @property
+    def _pruned_state(self) -> dict[str, Any]:
+        values = self._stored_values
+        if self._pruned_values is not None and self.mask is not None:
+            values = self._pruned_values.stored(self.mask)
+        return {"pruned_values": values} if values else {}
 
     @property
     def _pair_state(self) -> dict[str, Any]:
@@ -194,6 +209,8 @@ class LotteryRun:
                 self._change_mask(update, self.pruning.pruner.next_mask)
             if self.pruning.ends_dense_sums(update):
                 self._masked.stop_accumulating()
+            if not self.pruning.keeps_values(update):
+                self._pruned_values = None
         self._write_snapshot_if_due(update)
 
     def call_after_updates(self, function: Callable[[], None]) -> None:
@@ -268,6 +285,9 @@ class LotteryRun:
             self._start_weights = {n: views[n].float().cpu().clone() for n in self.mask}
         self._sum_gradients()
         self._masked.set_keep(tensors.rows(self.mask))
+        if self.pruning is not None and self.pruning.keeps_values(self._update):
+            self._pruned_values = PrunedValues(tensors, self.mask, self._stored_values)
+        self._stored_values = {}
 
     def _sum_gradients(self) -> Optional[list[Tensor]]:
         """Sum gradients from the first call on; return None if no score or pruner needs them."""
@@ -287,19 +307,24 @@ class LotteryRun:
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.pruning is not None
         sums = self._sum_gradients()
+        weights: Mapping[str, Tensor] = self._tensors.views
+        if self._pruned_values is not None:
+            weights = self._pruned_values.weights(self.mask)
         pruner_input = self.pruning.pruner_input(
-            update, self.mask, self._tensors, sums, self._start_weights, is_first
+            update, self.mask, self._tensors, weights, sums, self._start_weights, is_first
         )
         mask = self.pruning.change_mask(change, pruner_input)
         require_same(mask.digest(), "mask")
         if mask is self.mask:
             return
+        models = [model for model in (self.model, self._ema) if model is not None]
+        if self._pruned_values is not None:
+            self._pruned_values.change(self.mask, mask, models)
         self.mask = mask
         self._metrics = (-1, {})
         self._masked.set_keep(self._tensors.rows(mask))
-        for model in (self.model, self._ema):
-            if model is not None:
-                zero_pruned_parameters(model, mask)
+        for model in models:
+            zero_pruned_parameters(model, mask)
         for total in sums or []:
             total.zero_()
         counts = f"{mask.pruned} of {mask.prunable} weights, sparsity {mask.sparsity:.4f}"

@@ -69,6 +69,10 @@ class PruningSteps:
         """Return whether no pruning step after ``update`` reads gradients of pruned weights."""
         return "dense_gradient" in self.needs and not self.check(self.pruner.is_active, update)
 
+    def keeps_values(self, update: int) -> bool:
+        """Return whether a pruning step after ``update`` needs the values of pruned weights."""
+        return self.pruner.keeps_values and self.check(self.pruner.is_active, update)
+
     def sparsity_due(self, update: int) -> Optional[float]:
         """Return the sparsity that the pruner declares for ``update``; None if not fixed."""
         due = self._call(self.pruner.sparsity_at, update, update)
@@ -142,6 +146,7 @@ class PruningSteps:
         update: int,
         mask: Mask,
         tensors: MasterTensors,
+        weights: Mapping[str, Tensor],
         sums: Optional[list[Tensor]],
         start_weights: Mapping[str, Tensor],
         is_first: bool,
@@ -149,11 +154,11 @@ class PruningSteps:
         """Return the input of the pruner after ``update`` updates.
 
         Args:
+            weights: current weights by name, in any precision.
             sums: summed gradients in the layout of ``tensors.own``; None if not summed.
             start_weights: weights at the start of training; empty unless the pruner needs them.
             is_first: whether this is before the first update, when there are no gradients.
         """
-        views = tensors.views
         gradients: Optional[Mapping[str, Tensor]] = None
         dense: Optional[Mapping[str, Tensor]] = None
         if sums is not None:
@@ -165,10 +170,11 @@ class PruningSteps:
                 gradients = LazyTensors(lambda n: sums_of[n] * mask[n].to(sums_of[n].device), mask)
         start: Optional[Mapping[str, Tensor]] = None
         if self.needs_start:
+            views = tensors.views
             start = LazyTensors(lambda n: start_weights[n].to(views[n].device, copy=True), mask)
         scores = score_all(
             find_score(self.score)[0],
-            {name: views[name] for name in mask},
+            LazyTensors(lambda name: weights[name], mask),
             start=start,
             gradients=gradients,
             seed=self.seed,
@@ -176,7 +182,7 @@ class PruningSteps:
         return PrunerInput(
             update=update,
             mask=mask,
-            weights=LazyTensors(lambda n: views[n].float().clone(), mask),
+            weights=LazyTensors(lambda n: weights[n].float().clone(), mask),
             scores=scores,
             scope=self.scope,
             seed=self.seed,

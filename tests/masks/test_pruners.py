@@ -17,6 +17,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import (
     PRUNERS,
     Gradual,
+    GradualRegrow,
     Mask,
     PrunerInput,
     SparseEvolutionary,
@@ -182,6 +183,27 @@ def test_gradual_is_select_at_the_sparsity_that_is_due():
     assert gradual.first_mask(handed(FULL, 5)) is FULL, "nothing is due between two steps"
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_gradual_regrow_ranks_pruned_weights_with_the_others(scope):
+    """Against a sort of all scores, counted by hand; padding is never pruned."""
+    pruner = GradualRegrow(0.0, 0.8, 0, 100, 10)
+    before = select({n: t.abs() for n, t in tensors(1).items()}, FULL, 0.7)
+    scores = {name: t.abs() for name, t in tensors(2).items()}
+    found = PrunerInput(50, before, tensors(2), scores, scope=Scope(scope))
+    after = pruner.next_mask(found)
+    for name, row in PROTECTED.items():
+        scores[name][row] = math.inf
+    groups = [[name] for name in SHAPES] if scope == "layer" else [sorted(SHAPES)]
+    for group in groups:
+        ranks = torch.cat([scores[name].flatten() for name in group])
+        size = sum(FULL.size(name) for name in group)
+        order = sorted(range(len(ranks)), key=lambda k: float(ranks[k]))
+        expected = torch.ones(len(ranks), dtype=torch.bool)
+        expected[order[: half_up(0.8 - 0.8 * 0.5**3, size)]] = False
+        assert torch.cat([after[name].flatten() for name in group]).equal(expected)
+    assert not after.is_subset_of(before), "weights come back"
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [
@@ -240,10 +262,14 @@ def test_what_checkpoints_store():
 
 @pytest.mark.parametrize(
     "name, pruner",
-    [("gradual", Gradual(0.1, 0.9, 5, 50, 5, "linear")), ("set", replace(SET, fraction=1))],
+    [
+        ("gradual", Gradual(0.1, 0.9, 5, 50, 5, "linear")),
+        ("gradual-regrow", GradualRegrow(0.1, 0.9, 5, 50, 5, "linear")),
+        ("set", replace(SET, fraction=1)),
+    ],
 )
 def test_what_is_stored_is_read(name, pruner):
-    assert set(PRUNERS) == {"gradual", "set"}
+    assert type(pruner) is PRUNERS[name]
     assert read_pruner(store_pruner(name, pruner)) == pruner
     assert find_pruner(name) == (type(pruner), None)
 
@@ -354,7 +380,7 @@ def own_pruners(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, sentence",
     [
-        ("rigl", "there is no pruner 'rigl'; choose one of gradual, set, or your own as package"),
+        ("rigl", "there is no pruner 'rigl'; choose one of gradual, .*set, or your own as package"),
         ("no_such_module:X", "pruner no_such_module:X cannot be imported"),
         ("own_pruners:Missing", "pruner own_pruners:Missing cannot be imported"),
         ("own_pruners:function", "pruner own_pruners:function is not a dataclass that extends"),

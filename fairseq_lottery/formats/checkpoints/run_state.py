@@ -21,9 +21,10 @@ from fairseq_lottery.formats.entry_checks import (
     refuse,
     tensors,
 )
+from fairseq_lottery.formats.mask_state import mask_from_state
 from fairseq_lottery.formats.pair_masks import refuse_malformed_pair_masks
 from fairseq_lottery.formats.ticket_record import refuse_malformed
-from fairseq_lottery.masks import read_pruner
+from fairseq_lottery.masks import Mask, read_pruner
 
 #: prefix of learned gates in a criterion's state
 GATES = "gates."
@@ -80,6 +81,7 @@ RUN = entries(
         "flops": entries({"dense": _operations, "sparse": _operations}, ("dense", "sparse")),
         "start_signs": tensors,
         "start_weights": tensors,
+        "pruned_values": tensors,
         "pair_masks": refuse_malformed_pair_masks,
     }
 )
@@ -95,14 +97,14 @@ OPTIMIZER = entries(
 
 
 def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> None:
-    """Refuse start signs and start weights that do not fit the mask and the model.
+    """Refuse start signs, start weights and pruned values that do not fit the mask and the model.
 
     Args:
         run: entries of this plugin in a task's state, which satisfy ``RUN``.
         model: state dict of the same checkpoint.
     """
     matrices = set((run.get("mask") or {}).get("bits") or {})
-    for part in ("start_signs", "start_weights"):
+    for part in ("start_signs", "start_weights", "pruned_values"):
         if run.get(part) and set(run[part]) != matrices:
             raise LotteryError(f"its {part} have other matrices than its mask")
     pairs = run.get("pair_masks") or {}
@@ -120,6 +122,21 @@ def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> Non
             )
         if not bool(torch.isfinite(weight).all()):
             raise LotteryError(f"its start_weights of {name} are not all finite")
+    if run.get("pruned_values"):
+        _refuse_other_values(run["pruned_values"], mask_from_state(run["mask"]))
+
+
+def _refuse_other_values(values: Mapping[str, Tensor], mask: Mask) -> None:
+    """Refuse values of pruned weights that are not one finite fp32 number for each of them."""
+    for name, pruned in values.items():
+        expected = mask.pruned_in(name)
+        if pruned.dtype != torch.float32 or pruned.shape != (expected,):
+            raise LotteryError(
+                f"its pruned_values of {name} are not {expected} fp32 numbers, one for each pruned"
+                " weight"
+            )
+        if not bool(torch.isfinite(pruned).all()):
+            raise LotteryError(f"its pruned_values of {name} are not all finite")
 
 
 def refuse_other_optimizer(

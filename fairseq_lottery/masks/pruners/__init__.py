@@ -6,6 +6,7 @@ inputs that it needs. Only ``LotteryRun`` calls it.
 
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
+from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner, PrunerInput, options_of
 from fairseq_lottery.masks.pruners.registry import (
     DEFAULT_PRUNER,
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_PRUNER",
     "Exchange",
     "Gradual",
+    "GradualRegrow",
     "OPTIONS",
     "PRUNERS",
     "Pruner",

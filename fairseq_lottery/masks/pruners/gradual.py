@@ -35,7 +35,7 @@ class Gradual(Pruner):
         if self.final < self.initial:
             raise LotteryError(
                 f"--prune-to {self.final:g} is below the sparsity {self.initial:g} of the mask;"
-                " masks only shrink"
+                " a schedule only increases the sparsity"
             )
         if self.schedule != "one-shot" and self.start == self.end:
             raise LotteryError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.prunable import shapes_of
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.masks.selection import select
 from fairseq_lottery.options import Option, Pruning, Schedule, Scope, options, values
@@ -29,8 +30,10 @@ class PrunerInput:
     Attributes:
         update: number of updates so far.
         mask: current mask.
-        weights: current weights, zero where the mask prunes.
-        scores: scores of ``--score``, computed at each lookup; the lowest are pruned first.
+        weights: current weights. Where the mask prunes they are zero, or the values that were kept
+            of a pruner with ``keeps_values``.
+        scores: scores of ``--score`` for ``weights``, computed at each lookup; the lowest are
+            pruned first.
         scope, seed: options of the run.
         gradients: gradients summed since the last change of the mask, zero where it prunes; only if
             the pruner or the score needs ``gradient``. Each update adds the unscaled and clipped
@@ -54,6 +57,11 @@ class PrunerInput:
         """Return the mask pruned to ``sparsity`` by the lowest scores in the run's scope."""
         return select(scores, self.mask, sparsity, **values(self.scope, Scope))
 
+    def select_anew(self, scores: Mapping[str, Tensor], sparsity: float) -> Mask:
+        """Return a mask as ``select`` does, but rank pruned weights, too; they may regrow."""
+        full = Mask.full(shapes_of(self.mask), self.mask.protected)
+        return select(scores, full, sparsity, **values(self.scope, Scope))
+
 
 class Pruner:
     """Base of all pruners, which are dataclasses of numbers and strings.
@@ -67,6 +75,9 @@ class Pruner:
     needs: ClassVar[tuple[str, ...]] = ()
     #: whether pruned weights stay pruned
     only_shrinks: ClassVar[bool] = True
+    #: whether the run keeps the value that a weight has when it is pruned, until no more mask
+    #: changes; a weight that is regrown gets this value, otherwise zero
+    keeps_values: ClassVar[bool] = False
 
     final: float
     start: int

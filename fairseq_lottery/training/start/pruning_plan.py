@@ -52,6 +52,12 @@ def plan_pruning(
     kind = find_pruner(cfg.pruner)[0]
     needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
     _refuse_needs(cfg, training, kind, restored)
+    if resumed and restored and kind.keeps_values and resumed.is_active(restored.update):
+        if not restored.state.get("pruned_values"):
+            raise LotteryError(
+                f"{restored.path} lacks the values of pruned weights, which --pruner {cfg.pruner}"
+                " keeps; resume from another checkpoint of the run"
+            )
     pruning = PruningSteps(
         name=cfg.pruner,
         pruner=resumed or _build(cfg, kind, mask, ticket),
@@ -77,7 +83,7 @@ def _refuse_needs(
 ) -> None:
     """Refuse a pruner or a score whose inputs the run does not store."""
     of_score = needed_by(find_score(cfg.score)[0])
-    if cfg.score == "random" and not kind.only_shrinks:
+    if cfg.score == "random" and not (kind.only_shrinks or kind.keeps_values):
         raise LotteryError(
             f"--score random ranks weights the same at every update, so --pruner {cfg.pruner} would"
             " prune the weights it has regrown; choose another score"
