@@ -105,7 +105,7 @@ FLOORS = [
     ["compat", "records"],
     ["adapters", "sparse"],
     ["masks", "decoding"],
-    ["formats"],
+    ["formats", "saliency"],
     ["tickets", "inference", "report"],
     ["training", "export"],
     ["tasks"],

@@ -28,14 +28,8 @@ from fairseq_lottery.masks.pruners import (
     store_pruner,
 )
 from fairseq_lottery.masks.schedules import SCHEDULES, rounds
-from fairseq_lottery.masks.scores import (
-    SCORES,
-    ScoreInput,
-    find_score,
-    needed_by,
-    needs,
-    score_all,
-)
+from fairseq_lottery.masks.score_input import ScoreInput, needed_by, needs
+from fairseq_lottery.masks.scores import SCORES, find_score, score_all
 from fairseq_lottery.masks.selection import (
     SCOPES,
     check_scope,

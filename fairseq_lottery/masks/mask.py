@@ -110,6 +110,11 @@ class Mask(Mapping[str, Tensor]):
         """Return the pruned share of all prunable weights."""
         return self.pruned / max(self.prunable, 1)
 
+    @property
+    def emptied(self) -> list[str]:
+        """Return the matrices without survivors."""
+        return [name for name in self if self.size(name) == self.pruned_in(name) > 0]
+
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a model (name -> shape) that does not have the matrices of this mask."""
         for name, keep in self.items():

@@ -40,13 +40,18 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
+def is_position(name: str) -> bool:
+    """Return whether a parameter or module embeds positions."""
+    return "embed_positions" in name
+
+
 def is_weight_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Return whether a parameter is a weight matrix.
 
     Position embeddings are not, nor are the untrained copies named ``fc1_weight`` (without a dot)
     in the encoder of fairseq 0.12.2.
     """
-    return len(shape) == 2 and bool(_WEIGHT.search(name)) and "embed_positions" not in name
+    return len(shape) == 2 and bool(_WEIGHT.search(name)) and not is_position(name)
 
 
 def prunable_matrices(

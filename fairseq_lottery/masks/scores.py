@@ -7,53 +7,17 @@ own scores as ``package.module:function``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Optional
 
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.masks.gradient_scores import force, grasp, snip, synflow
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
+from fairseq_lottery.masks.score_input import Score, ScoreInput, needed_by, needs
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options.axes import SCORE
 from fairseq_lottery.options.own_code import digest_source, load_own
-
-
-@dataclass(frozen=True)
-class ScoreInput:
-    """Input of a score, which must not change it: one matrix in fp32.
-
-    Attributes:
-        name: name of the parameter.
-        trained: trained weights.
-        start: weights at the start of the training, for scores that need ``start``.
-        gradient: summed gradient, for scores that need ``gradient``.
-        seed: seed of the draw; random scores derive their own generator from it and ``name``.
-    """
-
-    name: str
-    trained: Tensor
-    start: Optional[Tensor] = None
-    gradient: Optional[Tensor] = None
-    seed: int = 1
-
-
-Score = Callable[[ScoreInput], Tensor]
-
-
-def needs(*inputs: str) -> Callable[[Score], Score]:
-    """Mark a score that needs ``"start"`` weights, the summed ``"gradient"``, or both."""
-
-    def mark(score: Score) -> Score:
-        score.needs = inputs  # type: ignore[attr-defined]
-        return score
-
-    return mark
-
-
-def needed_by(score: Score) -> tuple[str, ...]:
-    """Return the inputs that a score needs: ``"start"``, ``"gradient"``, both or none."""
-    return getattr(score, "needs", ())
 
 
 def magnitude(given: ScoreInput) -> Tensor:
@@ -91,6 +55,10 @@ SCORES: dict[str, Score] = SCORE.registry(
         "magnitude-increase": magnitude_increase,
         "distance": movement,
         "random": random,
+        "snip": snip,
+        "force": force,
+        "grasp": grasp,
+        "synflow": synflow,
     }
 )
 

@@ -83,7 +83,7 @@ def select(
     if missing:
         raise LotteryError(f"there are no scores for {missing[0]}")
 
-    ranked: Ranked = partial(_ranked, scores, current)
+    ranked: Ranked = partial(_ranked, scores, current, set())
     pattern = Pattern.parse(scope)
     if pattern is not None:
         pattern.refuse_other(sparsity)
@@ -152,7 +152,7 @@ def prune_to_counts(
     scores: Mapping[str, Tensor], current: Mask, counts: Mapping[str, int]
 ) -> dict[str, Tensor]:
     """Return ``current`` with the lowest scores pruned until each matrix has its count pruned."""
-    return _prune_each(partial(_ranked, scores, current), current, counts)
+    return _prune_each(partial(_ranked, scores, current, set()), current, counts)
 
 
 def _prune_each(ranked: Ranked, current: Mask, counts: Mapping[str, int]) -> dict[str, Tensor]:
@@ -196,8 +196,12 @@ def _refuse_regrowth(count: int, pruned: int, owner: str, sparsity: float) -> No
         )
 
 
-def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
-    """Return the scores of a matrix in fp32, -inf where a weight is pruned already."""
+def _ranked(scores: Mapping[str, Tensor], current: Mask, finite: set[str], name: str) -> Tensor:
+    """Return the scores of a matrix in fp32, -inf where a weight is pruned already.
+
+    Args:
+        finite: matrices whose scores are known to be finite, to which ``name`` is added.
+    """
     keep = current[name]
     values = scores[name]
     if values.shape != keep.shape:
@@ -208,8 +212,10 @@ def _ranked(scores: Mapping[str, Tensor], current: Mask, name: str) -> Tensor:
         raise LotteryError(f"the scores of {name} are complex numbers, which have no order")
     values = values.detach().float().cpu()
     # a sum is finite unless it overflows or an entry is not; only then are entries checked
-    if not math.isfinite(float(values.sum())) and not bool(torch.isfinite(values).all()):
+    is_finite = name in finite or math.isfinite(float(values.sum()))
+    if not is_finite and not bool(torch.isfinite(values).all()):
         raise LotteryError(f"the scores of {name} are not all finite")
+    finite.add(name)
     if current.pruned_in(name):
         values = torch.where(keep.cpu(), values, torch.tensor(-math.inf))
     return values.contiguous()

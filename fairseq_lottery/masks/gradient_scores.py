@@ -1,0 +1,47 @@
+"""Scores of pruning at initialisation: functions of a weight and of a sum over batches.
+
+``fairseq_lottery.saliency`` computes the sums from a model. ``gradient`` of their input is the
+summed gradient, but for ``grasp`` the product of the Hessian with it, and for ``synflow`` the
+derivative of the flow.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fairseq_lottery.masks.score_input import ScoreInput, needs
+
+
+# tickets store the digest of a score's source, so the text of these functions must not change
+@needs("gradient")
+def snip(given: ScoreInput) -> Tensor:
+    """|w * g|, to first order the change of the loss without the weight: Lee et al. (2019)."""
+    assert given.gradient is not None
+    return (given.trained * given.gradient).abs()
+
+
+@needs("gradient")
+def force(given: ScoreInput) -> Tensor:
+    """|w * g| with the dense weight and the gradient of the pruned model: de Jorge et al. (2021).
+
+    So a pruned weight has a score as well, and can come back in the next round.
+    """
+    assert given.gradient is not None
+    return (given.trained * given.gradient).abs()
+
+
+@needs("gradient")
+def grasp(given: ScoreInput) -> Tensor:
+    """w * Hg, with the Hessian H and the gradient g of the loss: Wang et al. (2020).
+
+    They prune the highest values of -w * Hg, whose weights reduce the norm of the gradient.
+    """
+    assert given.gradient is not None
+    return given.trained * given.gradient
+
+
+@needs("gradient")
+def synflow(given: ScoreInput) -> Tensor:
+    """|w| * dR/d|w|, the flow R through a weight: Tanaka et al. (2020)."""
+    assert given.gradient is not None
+    return given.trained.abs() * given.gradient
