@@ -4,7 +4,7 @@ A ``Mask`` selects the survivors of matrices. Scores rank weights, a scope and t
 turn ranks into a mask, and pruners change a mask during training.
 """
 
-from fairseq_lottery.masks.mask import Mask, above_chance, overlap
+from fairseq_lottery.masks.mask import Mask, above_chance, collapse_of, overlap
 from fairseq_lottery.masks.nm_selection import densest, pattern_of
 from fairseq_lottery.masks.pair_masks import PairMasks
 from fairseq_lottery.masks.prunable import (
@@ -59,6 +59,7 @@ __all__ = [
     "SparseEvolutionary",
     "above_chance",
     "check_scope",
+    "collapse_of",
     "count_to_prune",
     "densest",
     "droppable",

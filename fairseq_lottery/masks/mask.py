@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Optional
 
 import numpy as np
@@ -185,6 +185,18 @@ class Mask(Mapping[str, Tensor]):
             flat = np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
             entries[name] = torch.from_numpy(flat).reshape(tuple(shapes[name]))
         return cls(entries, protected)
+
+
+def collapse_of(emptied: Collection[str]) -> str:
+    """Return a warning of matrices without survivors; empty if there are none."""
+    if not emptied:
+        return ""
+    names = sorted(emptied)
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (
+        f"layer collapse: all weights of {', '.join(names[:5])}{rest} are pruned; give --scope"
+        " layer, or --min-density with --scope global"
+    )
 
 
 def overlap(a: Mask, b: Mask) -> dict[str, tuple[float, float]]:

@@ -199,6 +199,22 @@ class Gradients:
 
 
 @dataclass(frozen=True)
+class InitialScore:
+    """Scores of pruning at initialisation: snip, force, grasp and synflow."""
+
+    score_batches: int = option(
+        "batches of the training set over which snip, force and grasp sum gradients before the"
+        " first update, over all processes",
+        16, metavar="N", places=_TRAINED,
+    )  # fmt: skip
+    score_rounds: Optional[int] = option(
+        "rounds in which the scores are computed again; default: 1 for snip and grasp, 10 for"
+        " force, 100 for synflow",
+        None, metavar="N", places=_TRAINED,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Importance:
     """Measure of the importance of heads and FFN units."""
 
@@ -216,7 +232,7 @@ class Choice:
 
 #: all groups in the order of help
 GROUPS = (
-    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning),
+    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, InitialScore),
     *(Importance, Gradients, Choice),
 )
 

@@ -35,6 +35,11 @@ class Saliency:
     lowest: float = -1.0
 
     @property
+    def ranks_later(self) -> bool:
+        """Whether sums of gradients of the training can replace its statistic."""
+        return self.statistic == "gradient" and not self.can_regrow
+
+    @property
     def needs_data(self) -> bool:
         """Whether its statistic is a sum over batches."""
         return self.statistic != "flow"

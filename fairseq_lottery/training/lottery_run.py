@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -19,7 +20,14 @@ from fairseq_lottery.formats.checkpoints.settings import architecture_of, settin
 from fairseq_lottery.formats.model_structure import structure_of
 from fairseq_lottery.formats.pair_masks import pair_masks_to_state
 from fairseq_lottery.inference.scores.labels import refuse_other_classes
-from fairseq_lottery.masks import Mask, PrunableShare, PrunerInput, shapes_of
+from fairseq_lottery.masks import (
+    Mask,
+    PrunableShare,
+    PrunerInput,
+    collapse_of,
+    has_sparsity,
+    shapes_of,
+)
 from fairseq_lottery.masks.distributions import dense_note
 from fairseq_lottery.training.flop_total import FlopTotal
 from fairseq_lottery.training.optimizers import (
@@ -37,6 +45,7 @@ from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
 from fairseq_lottery.training.start.run_end import patience_state
 from fairseq_lottery.training.start.run_start import decide_start
+from fairseq_lottery.training.start.start_mask import TrainingExamples, find_start_mask
 from fairseq_lottery.training.start.ticket_start import write_prepared
 
 logger = logging.getLogger(__name__)
@@ -178,8 +187,18 @@ class LotteryRun:
 
     # --- events of the training ------------------------------------------------------------
 
-    def before_update(self, optimizer: Any, update: int, ema: Optional[nn.Module] = None) -> None:
-        """Bind the trainer's optimizer; the task calls this before update ``update`` + 1."""
+    def before_update(
+        self,
+        optimizer: Any,
+        update: int,
+        ema: Optional[nn.Module] = None,
+        examples: Optional[Callable[[int, int], TrainingExamples]] = None,
+    ) -> None:
+        """Bind the trainer's optimizer; the task calls this before update ``update`` + 1.
+
+        Args:
+            examples: returns a number of batches for scores, drawn with a seed, and their loss.
+        """
         self._ema = ema
         self._update = update
         if optimizer is self._optimizer:
@@ -187,7 +206,7 @@ class LotteryRun:
         self._bind(optimizer)
         if self.pruning is not None and self.pruning.begins:
             forget_best()  # the restored best model was less sparse
-            self._change_mask(update, self.pruning.pruner.first_mask, is_first=True)
+            self._change_mask(update, self._first_mask(update, examples), is_first=True)
         if self.restored is None or not self.restored.is_same_run:
             self._write_snapshot_if_due(update)
 
@@ -207,7 +226,7 @@ class LotteryRun:
         if self.pruning is not None and self._masked is not None:
             if self.pruning.check(self.pruning.pruner.is_due, update):
                 self._change_mask(update, self.pruning.pruner.next_mask)
-            if self.pruning.ends_dense_sums(update):
+            if self.pruning.ends_sums(update):
                 self._masked.stop_accumulating()
             if not self.pruning.keeps_values(update):
                 self._pruned_values = None
@@ -289,12 +308,25 @@ class LotteryRun:
             self._pruned_values = PrunedValues(tensors, self.mask, self._stored_values)
         self._stored_values = {}
 
-    def _sum_gradients(self) -> Optional[list[Tensor]]:
+    def _sum_gradients(self, is_step: bool = False) -> Optional[list[Tensor]]:
         """Sum gradients from the first call on; return None if no score or pruner needs them."""
         assert self._masked is not None
-        if self.pruning is None or not self.pruning.sums_gradients(self._update):
+        if self.pruning is None or not self.pruning.sums_gradients(self._update, is_step):
             return None
         return self._masked.accumulate_gradients("dense_gradient" in self.pruning.needs)
+
+    def _first_mask(
+        self, update: int, examples: Optional[Callable[[int, int], TrainingExamples]]
+    ) -> Callable[[PrunerInput], Mask]:
+        """Return the method of the pruner, or a function that computes scores of saliency."""
+        assert self.mask is not None and self.pruning is not None and self._tensors is not None
+        if examples is None or not self.pruning.scores_start(update):
+            return self.pruning.pruner.first_mask
+        if has_sparsity(self.mask, self.pruning.pruner.sparsity_at(update) or 0.0):
+            return lambda inputs: inputs.mask  # the start of a rising schedule
+        names = dict(self.model.named_parameters())
+        weights = {name: view for name, view in self._tensors.views.items() if name in names}
+        return partial(find_start_mask, self.pruning, self.model, weights, examples)
 
     def _change_mask(
         self, update: int, change: Callable[[PrunerInput], Mask], is_first: bool = False
@@ -306,7 +338,7 @@ class LotteryRun:
         """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.pruning is not None
-        sums = self._sum_gradients()
+        sums = self._sum_gradients(is_step=not is_first)
         weights: Mapping[str, Tensor] = self._tensors.views
         if self._pruned_values is not None:
             weights = self._pruned_values.weights(self.mask)
@@ -317,6 +349,7 @@ class LotteryRun:
         require_same(mask.digest(), "mask")
         if mask is self.mask:
             return
+        self._warn_of_collapse(mask)
         models = [model for model in (self.model, self._ema) if model is not None]
         if self._pruned_values is not None:
             self._pruned_values.change(self.mask, mask, models)
@@ -330,6 +363,13 @@ class LotteryRun:
         counts = f"{mask.pruned} of {mask.prunable} weights, sparsity {mask.sparsity:.4f}"
         note = dense_note(self.pruning.scope.scope, mask)
         logger.info("pruned at update %d: %s%s", update, counts, f"; {note}" if note else "")
+
+    def _warn_of_collapse(self, mask: Mask) -> None:
+        """Warn if ``mask``, the next one, empties matrices."""
+        assert self.mask is not None
+        collapse = collapse_of(set(mask.emptied) - set(self.mask.emptied))
+        if collapse and is_first():
+            logger.warning(collapse)
 
     def _write_snapshot_if_due(self, update: int) -> None:
         if update not in self._snapshots:

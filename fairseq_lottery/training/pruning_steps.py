@@ -21,7 +21,9 @@ from fairseq_lottery.masks import (
     store_pruner,
 )
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
-from fairseq_lottery.options import Scope
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, Gradual
+from fairseq_lottery.options import InitialScore, Scope
+from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.optimizers import MasterTensors
 
 #: needs for which the optimizer sums gradients
@@ -35,7 +37,7 @@ class PruningSteps:
     Attributes:
         name: value of ``--pruner``.
         pruner: pruner that changes the mask.
-        score, scope, seed: values of the run's options.
+        score, scope, seed, rounds, batches: values of the run's options.
         needs: inputs of pruner and score besides weights.
         begins: whether the pruner starts now, not resumed from a checkpoint.
     """
@@ -47,6 +49,8 @@ class PruningSteps:
     seed: int
     needs: frozenset[str]
     begins: bool
+    rounds: Optional[int] = None
+    batches: int = InitialScore.score_batches
 
     @property
     def needs_start(self) -> bool:
@@ -61,13 +65,28 @@ class PruningSteps:
         """Return the value of ``predicate``, a method of the pruner, at ``update``."""
         return bool(self._call(predicate, update, update))
 
-    def sums_gradients(self, update: int) -> bool:
-        """Return whether pruner or score require sums of gradients from ``update`` on."""
-        return bool(self.needs & GRADIENTS) and not self.ends_dense_sums(update)
+    def sums_gradients(self, update: int, is_step: bool = False) -> bool:
+        """Return whether pruner or score require sums of gradients from ``update`` on.
 
-    def ends_dense_sums(self, update: int) -> bool:
-        """Return whether no pruning step after ``update`` reads gradients of pruned weights."""
-        return "dense_gradient" in self.needs and not self.check(self.pruner.is_active, update)
+        Args:
+            is_step: whether a pruning step at ``update`` reads the sums, which may be the last.
+        """
+        return bool(self.needs & GRADIENTS) and (is_step or not self.ends_sums(update))
+
+    def ends_sums(self, update: int) -> bool:
+        """Return whether sums are dropped at ``update``, since no later pruning step reads them.
+
+        Checkpoints contain the sums, and scores of gradients that are not in ``SALIENCIES`` have
+        always been summed until the end.
+        """
+        are_dropped = "dense_gradient" in self.needs or self.score in SALIENCIES
+        return are_dropped and not self.check(self.pruner.is_active, update)
+
+    def scores_start(self, update: int) -> bool:
+        """Return whether a step before the first update ranks weights by a score of saliency."""
+        if self.score not in SALIENCIES or not isinstance(self.pruner, Gradual):
+            return False
+        return self.check(self.pruner.is_due, update)
 
     def keeps_values(self, update: int) -> bool:
         """Return whether a pruning step after ``update`` needs the values of pruned weights."""
@@ -97,12 +116,26 @@ class PruningSteps:
                 f"--prune-start {self.pruner.start} is before update {update}, where the run"
                 f" starts; use at least {update}"
             )
-        if self.needs & GRADIENTS and self.check(self.pruner.is_due, update):
+        if self.score in SALIENCIES:
+            self._refuse_late_ranks(update)
+        is_due = self.check(self.pruner.is_due, update)
+        if self.needs & GRADIENTS and is_due and not self.scores_start(update):
             of_score = "gradient" in needed_by(find_score(self.score)[0])
             raise LotteryError(
                 f"{f'--score {self.score}' if of_score else f'--pruner {self.name}'} needs"
                 f" gradients, but there are none at update {update}, where pruning starts; set"
                 f" --prune-start to {update + 1} or later"
+            )
+
+    def _refuse_late_ranks(self, update: int) -> None:
+        """Refuse a score that ranks weights before the first update only in later steps."""
+        if SALIENCIES[self.score].ranks_later:
+            return
+        is_once = isinstance(self.pruner, Gradual) and self.pruner.schedule == "one-shot"
+        if not is_once or self.pruner.start != update:
+            raise LotteryError(
+                f"--score {self.score} ranks weights only before the first update; give --pruner"
+                f" {DEFAULT_PRUNER} --prune-schedule one-shot --prune-start {update}"
             )
 
     def change_mask(self, change: Callable[[PrunerInput], Mask], state: PrunerInput) -> Mask:
@@ -161,10 +194,11 @@ class PruningSteps:
         """
         gradients: Optional[Mapping[str, Tensor]] = None
         dense: Optional[Mapping[str, Tensor]] = None
-        if sums is not None:
+        if is_first and self.needs & GRADIENTS:
+            gradients = LazyTensors(partial(_refuse_gradients, update), mask)
+            dense = gradients if "dense_gradient" in self.needs else None
+        elif sums is not None:
             gradients = tensors.by_name(sums)
-            if is_first:
-                gradients = LazyTensors(partial(_refuse_gradients, update), mask)
             if "dense_gradient" in self.needs:
                 sums_of = dense = gradients
                 gradients = LazyTensors(lambda n: sums_of[n] * mask[n].to(sums_of[n].device), mask)

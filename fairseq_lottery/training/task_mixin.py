@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -25,6 +26,7 @@ from fairseq_lottery.training.pair_weights import keep_translated_pair, masks_of
 from fairseq_lottery.training.processes.ranks import is_distributed, require_same
 from fairseq_lottery.training.processes.stop_signals import stop_on_signals
 from fairseq_lottery.training.start.flag_checks import refuse_setup
+from fairseq_lottery.training.start.training_examples import training_examples
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +152,8 @@ class LotteryTask:
     ) -> Any:
         if self.run is not None:
             with one_sentence():
-                self.run.before_update(optimizer, update_num, ema_model)
+                examples = partial(training_examples, self, criterion)
+                self.run.before_update(optimizer, update_num, ema_model, examples)
         loss, size, logging_output = super().train_step(  # type: ignore[misc]
             sample, model, criterion, optimizer, update_num, ignore_grad
         )

@@ -26,7 +26,14 @@ from fairseq_lottery.adapters import (
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.masks import Mask
-from fairseq_lottery.options import GROUPS, TRAINING, Pruning, Schedule, options
+from fairseq_lottery.options import (
+    GROUPS,
+    TRAINING,
+    InitialScore,
+    Pruning,
+    Schedule,
+    options,
+)
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
 from fairseq_lottery.tickets.pack.manifest import (
     LARGEST_RATIO,
@@ -336,11 +343,13 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
             except LotteryError:
                 yield one.flag_in(TRAINING)
 
-    # each pruner refuses the options of the other
-    pruning = set(refused(prune_to=0.9)) & set(refused(prune_to=0.9, pruner="set"))
+    # each pruner refuses the options of the other, and each score those of others
+    ways = ({}, {"pruner": "set"}, {"score": "snip"})
+    pruning = set.intersection(*(set(refused(prune_to=0.9, **way)) for way in ways))
     assert pruning == {*command.DRAWING, "--sparse-decode", "--pair-mask"}
-    how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning)} - {"--prune-to"}
-    assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 6
+    how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning, InitialScore)}
+    how -= {"--prune-to"}
+    assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 8
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,13 @@ def is_first() -> bool:
     return not is_distributed() or torch.distributed.get_rank() == 0
 
 
+def process_number() -> tuple[int, int]:
+    """Return the number of this process, from 0, and the number of processes."""
+    if not is_distributed():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
 def require_same(digest: str, name: str) -> None:
     """Raise LotteryError unless all processes have the same ``digest``; wait for all of them.
 
@@ -36,6 +43,12 @@ def max_over_processes(number: int) -> int:
     maximum = _to_tensor([number], torch.int32)
     torch.distributed.all_reduce(maximum, torch.distributed.ReduceOp.MAX)
     return int(maximum.item())
+
+
+def add_over_processes(tensor: torch.Tensor) -> None:
+    """Replace a tensor by its sum over all processes, in place; wait for all of them."""
+    if is_distributed():
+        torch.distributed.all_reduce(tensor)
 
 
 def wait_for_all() -> None:

@@ -15,6 +15,7 @@ from fairseq_lottery.inference.stored_settings import refuse_programs
 from fairseq_lottery.masks.pruners import OPTIONS, find_pruner, options_of
 from fairseq_lottery.options import (
     TRAINING,
+    InitialScore,
     Option,
     Prunable,
     Pruning,
@@ -26,6 +27,7 @@ from fairseq_lottery.options import (
     options,
 )
 from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.saliency import SALIENCIES
 
 #: largest seed of 31 bits
 _LARGEST_SEED = (1 << 31) - 1
@@ -142,10 +144,10 @@ def refuse_stray_flags(cfg: Any) -> None:
             cfg, options(Prunable), "requires --prune-to without --ticket; a ticket has its own set"
         )
     if not prunes:
-        refuse_options(
-            cfg, options(Schedule, Pruning), "applies to pruning during training; add --prune-to"
-        )
+        during = options(Schedule, Pruning, InitialScore)
+        refuse_options(cfg, during, "applies to pruning during training; add --prune-to")
         return
+    _refuse_stray_sums(cfg)
     own = options_of(find_pruner(cfg.pruner)[0])
     stray = [option for name, option in OPTIONS.items() if name not in own]
     refuse_options(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
@@ -154,6 +156,21 @@ def refuse_stray_flags(cfg: Any) -> None:
             f"--scope {cfg.scope} has a fixed sparsity, which --prune-to cannot increase; draw a"
             f" ticket with --mask-from and --scope {cfg.scope}"
         )
+
+
+def _refuse_stray_sums(cfg: Any) -> None:
+    """Refuse numbers of batches or rounds that the score would ignore, or that are not positive."""
+    saliency = SALIENCIES.get(cfg.score)
+    batches, rounds = options(InitialScore)
+    used = () if saliency is None else (batches, rounds) if saliency.needs_data else (rounds,)
+    stray = [option for option in (batches, rounds) if option not in used]
+    refuse_options(cfg, stray, f"is not an option of --score {cfg.score}; leave it out")
+    for option in used:
+        number = getattr(cfg, option.name)
+        if number is not None and number < 1:
+            raise LotteryError(
+                f"{option.flag_in(TRAINING)} {number} is out of range; give 1 or more"
+            )
 
 
 def refuse_options(cfg: Any, stray: Iterable[Option], reason: str) -> None:

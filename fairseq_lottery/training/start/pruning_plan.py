@@ -20,8 +20,9 @@ from fairseq_lottery.masks import (
     pattern_of,
 )
 from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
-from fairseq_lottery.masks.pruners import options_of
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, options_of
 from fairseq_lottery.options import TRAINING, Scope, values
+from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
@@ -51,7 +52,8 @@ def plan_pruning(
         return None
     kind = find_pruner(cfg.pruner)[0]
     needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
-    _refuse_needs(cfg, training, kind, restored)
+    first = restored.update if restored else (ticket.first_update if ticket else 0)
+    _refuse_needs(cfg, training, kind, restored, first)
     if resumed and restored and kind.keeps_values and resumed.is_active(restored.update):
         if not restored.state.get("pruned_values"):
             raise LotteryError(
@@ -66,23 +68,30 @@ def plan_pruning(
         seed=cfg.draw_seed,
         needs=needs,
         begins=resumed is None,
+        rounds=cfg.score_rounds,
+        batches=cfg.score_batches,
     )
     if pruning.begins:
         _refuse_scope(cfg, mask, pruning.pruner)
         if not pruning.pruner.only_shrinks:
             record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
             refuse_structure(mask, record or {}, cfg.pruner)
-        pruning.refuse_start(
-            mask, restored.update if restored else (ticket.first_update if ticket else 0)
-        )
+        pruning.refuse_start(mask, first)
     return pruning
 
 
 def _refuse_needs(
-    cfg: Any, training: Any, kind: type[Pruner], restored: Optional[Restored]
+    cfg: Any, training: Any, kind: type[Pruner], restored: Optional[Restored], first: int
 ) -> None:
-    """Refuse a pruner or a score whose inputs the run does not store."""
+    """Refuse a pruner or a score whose inputs the run does not store.
+
+    Args:
+        first: update at which the run starts.
+    """
     of_score = needed_by(find_score(cfg.score)[0])
+    is_once = cfg.pruner == DEFAULT_PRUNER and cfg.prune_schedule == "one-shot"
+    if cfg.score in SALIENCIES and is_once and cfg.prune_start <= first:
+        of_score = ()  # its sums are computed before the first update
     if cfg.score == "random" and not (kind.only_shrinks or kind.keeps_values):
         raise LotteryError(
             f"--score random ranks weights the same at every update, so --pruner {cfg.pruner} would"

@@ -7,7 +7,16 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Pruner, find_pruner, find_score, read_pruner
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, options_of, stored_name
-from fairseq_lottery.options import TRAINING, Prunable, Ranking, Seed, options, stored_values
+from fairseq_lottery.options import (
+    TRAINING,
+    InitialScore,
+    Prunable,
+    Ranking,
+    Seed,
+    options,
+    stored_values,
+)
+from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.start.restored_checkpoint import Restored
 
 #: options that rank weights in a pruning step, and those that select prunable weights
@@ -85,5 +94,7 @@ def _ranking(cfg: Any) -> dict[str, Any]:
     """Return the ranking of ``cfg``; only a user's scores and pruners are stored as source."""
     of_score = find_score(cfg.score)[1] if ":" in cfg.score else None
     ranking = stored_values(cfg, Ranking, Seed, Prunable, place=TRAINING)
+    if cfg.score in SALIENCIES:
+        ranking.update(stored_values(cfg, InitialScore, place=TRAINING))
     source = find_pruner(cfg.pruner)[1]
     return {**ranking, "score_source": of_score, **({"pruner_source": source} if source else {})}
