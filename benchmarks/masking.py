@@ -30,13 +30,15 @@ from fairseq_lottery.masks import find_score, full_mask, score_all, select
 from fairseq_lottery.training.optimizers import DeviceMask, MasterTensors, find_masked, zero_pruned_
 
 
-def build(layers, vocabulary):
+def build(layers, vocabulary, width=512):
     dictionary = Dictionary()
     for index in range(vocabulary - len(dictionary)):
         dictionary.add_symbol(str(index))
     args = Namespace(
         encoder_layers=layers,
         decoder_layers=layers,
+        encoder_embed_dim=width,
+        encoder_ffn_embed_dim=4 * width,
         share_all_embeddings=True,
         max_source_positions=1024,
         max_target_positions=1024,

@@ -163,6 +163,7 @@ PRUNER = Axis(
         "gradual-regrow": "as gradual, but pruned weights keep their values, are ranked with the"
         " others at each step, and may regrow with these values",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
+        "rigl": "as set, but regrow where the gradient is largest",
     },
     others="your own as package.module:Class",
     is_other=_is_code,

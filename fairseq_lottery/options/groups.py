@@ -144,10 +144,15 @@ class Pruning:
     pruner: str = option(
         "pruner that changes the mask during training", "gradual", axis=axes.PRUNER, places=_TRAINED
     )
-    fraction: float = option(
-        "share of the survivors that pruner set exchanges at prune-start; decreases to 0 at"
-        " prune-end along half a cosine",
-        0.3, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
+    fraction: Optional[float] = option(
+        "share of the survivors that a pruner with regrowth exchanges at prune-start; decreases to"
+        " 0 at prune-end along half a cosine; default: that of the pruner, 0.3 for set and rigl",
+        None, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
+    )  # fmt: skip
+    gradient_updates: Optional[int] = option(
+        "number of updates before a change of the mask whose gradients are summed for it; 0 sums"
+        " all since the last change; default: that of the pruner, 1 for rigl",
+        None, metavar="UPDATES", places=_TRAINED, names={TRAINING: "prune_gradient_updates"},
     )  # fmt: skip
 
 

@@ -202,6 +202,7 @@ class LotteryRun:
         self._ema = ema
         self._update = update
         if optimizer is self._optimizer:
+            self._sum_gradients()
             return
         self._bind(optimizer)
         if self.pruning is not None and self.pruning.begins:
@@ -226,7 +227,7 @@ class LotteryRun:
         if self.pruning is not None and self._masked is not None:
             if self.pruning.check(self.pruning.pruner.is_due, update):
                 self._change_mask(update, self.pruning.pruner.next_mask)
-            if self.pruning.ends_sums(update):
+            if not self.pruning.sums_gradients(update):
                 self._masked.stop_accumulating()
             if not self.pruning.keeps_values(update):
                 self._pruned_values = None
@@ -308,12 +309,14 @@ class LotteryRun:
             self._pruned_values = PrunedValues(tensors, self.mask, self._stored_values)
         self._stored_values = {}
 
-    def _sum_gradients(self, is_step: bool = False) -> Optional[list[Tensor]]:
-        """Sum gradients from the first call on; return None if no score or pruner needs them."""
-        assert self._masked is not None
-        if self.pruning is None or not self.pruning.sums_gradients(self._update, is_step):
-            return None
-        return self._masked.accumulate_gradients("dense_gradient" in self.pruning.needs)
+    def _sum_gradients(self) -> None:
+        """Sum the gradient of the next update if score or pruner need it."""
+        if self._masked is None or self.pruning is None:
+            return
+        if self.pruning.sums_gradients(self._update):
+            self._masked.accumulate_gradients("dense_gradient" in self.pruning.needs)
+        else:
+            self._masked.stop_accumulating()
 
     def _first_mask(
         self, update: int, examples: Optional[Callable[[int, int], TrainingExamples]]
@@ -338,7 +341,7 @@ class LotteryRun:
         """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.pruning is not None
-        sums = self._sum_gradients(is_step=not is_first)
+        sums = self._masked.summed_gradients
         weights: Mapping[str, Tensor] = self._tensors.views
         if self._pruned_values is not None:
             weights = self._pruned_values.weights(self.mask)

@@ -65,22 +65,18 @@ class PruningSteps:
         """Return the value of ``predicate``, a method of the pruner, at ``update``."""
         return bool(self._call(predicate, update, update))
 
-    def sums_gradients(self, update: int, is_step: bool = False) -> bool:
-        """Return whether pruner or score require sums of gradients from ``update`` on.
+    def sums_gradients(self, update: int) -> bool:
+        """Return whether pruner or score require the gradient of the update after ``update``.
 
-        Args:
-            is_step: whether a pruning step at ``update`` reads the sums, which may be the last.
+        Gradients of pruned weights, and those of scores in ``SALIENCIES``, are summed only as long
+        as the mask changes. Gradients of other scores have always been summed until the end, and
+        checkpoints contain the sums.
         """
-        return bool(self.needs & GRADIENTS) and (is_step or not self.ends_sums(update))
-
-    def ends_sums(self, update: int) -> bool:
-        """Return whether sums are dropped at ``update``, since no later pruning step reads them.
-
-        Checkpoints contain the sums, and scores of gradients that are not in ``SALIENCIES`` have
-        always been summed until the end.
-        """
+        if not self.needs & GRADIENTS:
+            return False
         are_dropped = "dense_gradient" in self.needs or self.score in SALIENCIES
-        return are_dropped and not self.check(self.pruner.is_active, update)
+        is_over = are_dropped and not self.check(self.pruner.is_active, update)
+        return not is_over and self.check(self.pruner.sums_gradient_of, update + 1)
 
     def scores_start(self, update: int) -> bool:
         """Return whether a step before the first update ranks weights by a score of saliency."""

@@ -20,6 +20,7 @@ from fairseq_lottery.masks import (
     GradualRegrow,
     Mask,
     PrunerInput,
+    RigL,
     SparseEvolutionary,
     find_pruner,
     read_pruner,
@@ -66,7 +67,7 @@ GOLDEN = ["99aaac1646875db0", "22deac3157c6f041"]
     fraction=st.integers(1, 100).map(lambda n: n / 100),
     update=st.integers(11, 109),
     seed=st.integers(0, 5),
-    kind=st.sampled_from([SparseEvolutionary, OfGradients]),
+    kind=st.sampled_from([SparseEvolutionary, OfGradients, RigL]),
 )
 def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
     sparsity, fraction, update, seed, kind
@@ -94,7 +95,7 @@ def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
         expected = protected.flatten()
         expected[[k for k in survivors if k not in set(smallest)] + best] = True
         assert after[name].flatten().equal(expected)
-        if kind is OfGradients:
+        if kind is not SparseEvolutionary:
             assert rank.equal(found.dense_gradients[name].abs().flatten())
     assert pruner.next_mask(found) == after
 
@@ -164,6 +165,22 @@ def test_weights_are_exchanged_between_start_and_end_only():
 def test_the_fraction_decays_by_a_cosine():
     golden = {10: 0.3, 35: 0.256066017178, 60: 0.15, 85: 0.043933982822, 110: 0.0}
     assert {update: SET.fraction_at(update) for update in golden} == golden
+
+
+@pytest.mark.parametrize(
+    "window, summed",
+    [
+        (0, list(range(1, 31))),
+        (1, [10, 15, 20]),
+        (3, [8, 9, 10, 13, 14, 15, 18, 19, 20]),
+        (5, list(range(6, 21))),
+    ],
+)
+def test_gradients_are_summed_in_a_window_before_each_exchange(window, summed):
+    """Exchanges after 10, 15 and 20 updates; a sum over all of them is stopped by the run."""
+    pruner = RigL(0.8, 5, 25, 5, gradient_updates=window)
+    assert [u for u in range(1, 31) if pruner.sums_gradient_of(u)] == summed
+    assert all(replace(SET).sums_gradient_of(u) for u in (1, 50, 500))
 
 
 def test_no_more_is_exchanged_than_is_pruned():
@@ -266,6 +283,7 @@ def test_what_checkpoints_store():
         ("gradual", Gradual(0.1, 0.9, 5, 50, 5, "linear")),
         ("gradual-regrow", GradualRegrow(0.1, 0.9, 5, 50, 5, "linear")),
         ("set", replace(SET, fraction=1)),
+        ("rigl", RigL(0.8, 0, 50, 5, 0.2, 3)),
     ],
 )
 def test_what_is_stored_is_read(name, pruner):
@@ -282,7 +300,7 @@ WHOLE = store_pruner("set", SET)
     [
         ([1], "its pruning is not a pruning schedule"),
         ({1: 2}, "its pruning is not a pruning schedule"),
-        ({**WHOLE, "pruner": "rigl"}, "names the unknown pruner 'rigl'"),
+        ({**WHOLE, "pruner": "snfs"}, "names the unknown pruner 'snfs'"),
         ({**WHOLE, "pruner": 3}, "names the pruner .3."),
         ({**WHOLE, "pruner": "gradual"}, "names the pruner 'gradual'"),
         ({**WHOLE, "more": 1}, "its pruning is not a schedule of the pruner set"),
@@ -380,7 +398,7 @@ def own_pruners(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, sentence",
     [
-        ("rigl", "there is no pruner 'rigl'; choose one of gradual, .*set, or your own as package"),
+        ("snfs", "there is no pruner 'snfs'; choose one of gradual, .*set, rigl, "),
         ("no_such_module:X", "pruner no_such_module:X cannot be imported"),
         ("own_pruners:Missing", "pruner own_pruners:Missing cannot be imported"),
         ("own_pruners:function", "pruner own_pruners:function is not a dataclass that extends"),

@@ -7,7 +7,13 @@ inputs that it needs. Only ``LotteryRun`` calls it.
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
-from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner, PrunerInput, options_of
+from fairseq_lottery.masks.pruners.pruner import (
+    OPTIONS,
+    Pruner,
+    PrunerInput,
+    options_of,
+    settings_of,
+)
 from fairseq_lottery.masks.pruners.registry import (
     DEFAULT_PRUNER,
     PRUNERS,
@@ -17,6 +23,7 @@ from fairseq_lottery.masks.pruners.registry import (
     store_pruner,
     stored_name,
 )
+from fairseq_lottery.masks.pruners.rigl import RigL
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 
 __all__ = [
@@ -28,11 +35,13 @@ __all__ = [
     "PRUNERS",
     "Pruner",
     "PrunerInput",
+    "RigL",
     "SparseEvolutionary",
     "find_pruner",
     "only_shrinks",
     "options_of",
     "read_pruner",
+    "settings_of",
     "store_pruner",
     "stored_name",
 ]

@@ -14,6 +14,9 @@ from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
 from fairseq_lottery.masks.selection import count_to_prune, prune_to_counts
 from fairseq_lottery.masks.streams import uniform
 
+#: share of the survivors that Evci et al. (2020) exchange at the start
+FRACTION = 0.3
+
 
 class Exchange(Pruner):
     """Base of pruners that prune some survivors of each matrix and regrow as many weights.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar, Optional
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, Optional
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.prunable import shapes_of
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.masks.selection import select
-from fairseq_lottery.options import Option, Pruning, Schedule, Scope, options, values
+from fairseq_lottery.options import TRAINING, Option, Pruning, Schedule, Scope, options, values
 
 #: field of a pruner -> option that sets it; the field of the target sparsity is ``final``
 OPTIONS: dict[str, Option] = {
@@ -35,9 +35,10 @@ class PrunerInput:
         scores: scores of ``--score`` for ``weights``, computed at each lookup; the lowest are
             pruned first.
         scope, seed: options of the run.
-        gradients: gradients summed since the last change of the mask, zero where it prunes; only if
-            the pruner or the score needs ``gradient``. Each update adds the unscaled and clipped
-            gradient of the loss per token of the batch, as the optimizer receives it.
+        gradients: gradients summed since the last change of the mask, or over fewer updates (see
+            ``Pruner.sums_gradient_of``), zero where the mask prunes; only if the pruner or the
+            score needs ``gradient``. Each update adds the unscaled and clipped gradient of the loss
+            per token of the batch, as the optimizer receives it.
         dense_gradients: the same sums including pruned weights; only if the pruner needs
             ``dense_gradient``.
         start: weights at the start of the training; only if the pruner needs ``start``.
@@ -92,6 +93,11 @@ class Pruner:
             raise LotteryError(
                 f"--prune-start {self.start} is out of range (0 to --prune-end, {self.end})"
             )
+        if not 0 <= self._window <= self.every:
+            raise LotteryError(
+                f"--prune-gradient-updates {self._window} is out of range (0 to --prune-every,"
+                f" {self.every}); 0 sums the gradients of all updates"
+            )
 
     def describe(self) -> str:
         """Return the schedule in a few words for error messages."""
@@ -105,6 +111,20 @@ class Pruner:
     def is_active(self, update: int) -> bool:
         """Return whether the mask will still change after ``update`` updates."""
         return update < self.end
+
+    @property
+    def _window(self) -> int:
+        return int(getattr(self, "gradient_updates", 0))
+
+    def sums_gradient_of(self, update: int) -> bool:
+        """Return whether the gradient of update ``update`` is summed, if gradients are needed.
+
+        A field ``gradient_updates`` N limits the sum to the last N updates before a change of the
+        mask. Without it, or if it is 0, all gradients since the last change are summed.
+        """
+        if not self._window:
+            return True
+        return any(self.is_due(due) for due in range(update, update + self._window))
 
     def is_at_target(self, update: int) -> bool:
         """Return whether a validation after ``update`` updates counts: the sparsity is final."""
@@ -127,3 +147,17 @@ def options_of(kind: type[Pruner]) -> dict[str, Option]:
     """Return field -> option of those fields of a kind of pruner that options set."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return {name: option for name, option in OPTIONS.items() if name in known}
+
+
+def settings_of(kind: type[Pruner], cfg: Any) -> dict[str, Any]:
+    """Return field -> value of the options of a kind of pruner.
+
+    Args:
+        cfg: a training's configuration; an option that is None there has the default of the class.
+    """
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    settings = {}
+    for name, option in options_of(kind).items():
+        value = getattr(cfg, option.name_in(TRAINING))
+        settings[name] = defaults[name] if value is None else value
+    return {name: value for name, value in settings.items() if value is not MISSING}

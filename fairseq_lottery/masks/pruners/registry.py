@@ -12,12 +12,18 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
+from fairseq_lottery.masks.pruners.rigl import RigL
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
 from fairseq_lottery.options.own_code import digest_source, load_own
 
 PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
-    {"gradual": Gradual, "gradual-regrow": GradualRegrow, "set": SparseEvolutionary}
+    {
+        "gradual": Gradual,
+        "gradual-regrow": GradualRegrow,
+        "set": SparseEvolutionary,
+        "rigl": RigL,
+    }
 )
 
 #: pruner of checkpoints that do not name one

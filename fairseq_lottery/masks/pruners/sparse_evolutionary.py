@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fairseq_lottery.masks.pruners.exchange import Exchange
+from fairseq_lottery.masks.pruners.exchange import FRACTION, Exchange
 from fairseq_lottery.masks.pruners.pruner import PrunerInput
 from fairseq_lottery.masks.streams import uniform
-from fairseq_lottery.options import Pruning
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class SparseEvolutionary(Exchange):
     start: int
     end: int
     every: int
-    fraction: float = Pruning.fraction
+    fraction: float = FRACTION
 
     def regrowth(self, inputs: PrunerInput, name: str) -> Tensor:
         """Return random scores from a separate stream for every update."""

@@ -90,9 +90,15 @@ class MaskedOptimizer:
         """Whether gradients of pruned weights are summed."""
         return self._gradients is not None and self._is_dense
 
+    @property
+    def summed_gradients(self) -> Optional[list[Tensor]]:
+        """The sums that ``accumulate_gradients`` has started; None while nothing is summed."""
+        return self._gradients
+
     def stop_accumulating(self) -> None:
-        """Stop summing gradients, and store none in checkpoints."""
-        self._gradients, self._is_dense = None, False
+        """Stop summing gradients, forget the sums, and store none in checkpoints."""
+        self._gradients = self._loaded_gradients = None
+        self._is_dense = False
 
     def set_keep(self, rows: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Enforce a mask from now on, given as (own tensor, uint8 keep of its shape)."""

@@ -20,8 +20,8 @@ from fairseq_lottery.masks import (
     pattern_of,
 )
 from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
-from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, options_of
-from fairseq_lottery.options import TRAINING, Scope, values
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, settings_of
+from fairseq_lottery.options import Scope, values
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
@@ -107,7 +107,9 @@ def _refuse_needs(
             f"--pruner {cfg.pruner} needs start weights, which {restored.path} lacks; train"
             " with this pruner from the start, or choose another"
         )
-    if GRADIENTS & {*of_score, *kind.needs} and training.common.get("amp"):
+    # a sum over one update is never in a checkpoint
+    is_stored = settings_of(kind, cfg).get("gradient_updates") != 1
+    if is_stored and GRADIENTS & {*of_score, *kind.needs} and training.common.get("amp"):
         flag = f"--score {cfg.score}" if "gradient" in of_score else f"--pruner {cfg.pruner}"
         raise LotteryError(
             f"{flag} sums gradients, which fairseq does not save in checkpoints under"
@@ -122,9 +124,7 @@ def _refuse_needs(
 
 def _build(cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket]) -> Pruner:
     """Return the pruner of ``cfg``, starting at ``mask``."""
-    settings = {
-        field: getattr(cfg, option.name_in(TRAINING)) for field, option in options_of(kind).items()
-    }
+    settings = settings_of(kind, cfg)
     if "initial" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
         settings["initial"] = initial_sparsity(cfg.scope, mask, ticket)
     try:

@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import Pruner, find_pruner, find_score, read_pruner
-from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, options_of, stored_name
+from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, settings_of, stored_name
 from fairseq_lottery.options import (
     TRAINING,
     InitialScore,
@@ -36,9 +36,9 @@ def resumed_pruner(cfg: Any, restored: Restored) -> Optional[Pruner]:
     kind, source = find_pruner(cfg.pruner)
     name = stored_name(stored)
     then = read_pruner(stored, kind if name == cfg.pruner and source else None)
+    settings = settings_of(kind, cfg)
     is_same = name == cfg.pruner and all(
-        getattr(then, field) == getattr(cfg, option.name_in(TRAINING))
-        for field, option in options_of(kind).items()
+        getattr(then, field) == value for field, value in settings.items()
     )
     is_active = then.is_active(restored.update)
     if is_active and not is_same:
