@@ -35,6 +35,29 @@ class Masked(torch.nn.Module):
         return self.mask * variable
 
 
+class _Through(torch.autograd.Function):
+    """The mask of scores, whose gradient goes to the scores as if it were them."""
+
+    @staticmethod
+    def forward(ctx, scores, mask):
+        return mask
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+class Scored(Masked):
+    """mask x variable, where the mask is a straight-through function of scores."""
+
+    def __init__(self, variable):
+        super().__init__(variable)
+        self.scores = torch.nn.Parameter(torch.zeros_like(variable))
+
+    def forward(self, variable):
+        return _Through.apply(self.scores, self.mask) * variable
+
+
 class Reference:
     """The training of a configuration without the lottery, pruned between updates.
 
@@ -68,6 +91,9 @@ class Reference:
 
     def variables(self):
         return {name: part.original for name, part in self.parts.items()}
+
+    def scores(self):
+        return {name: part[0].scores.detach() for name, part in self.parts.items()}
 
     def masks(self):
         return {name: part[0].mask.bool() for name, part in self.parts.items()}

@@ -162,6 +162,8 @@ PRUNER = Axis(
         "gradual": "increase the sparsity by the schedule",
         "gradual-regrow": "as gradual, but pruned weights keep their values, are ranked with the"
         " others at each step, and may regrow with these values",
+        "movement": "as gradual-regrow, but prune the weights whose updates moved them towards zero"
+        " most, whatever their magnitudes",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
         "rigl": "as set, but regrow where the gradient is largest",
     },

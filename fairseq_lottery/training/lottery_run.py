@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from fairseq_lottery import __version__
 from fairseq_lottery.adapters import TaskAdapter
 from fairseq_lottery.compat import forget_best, whole_config
-from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.formats.model_structure import structure_of
@@ -23,6 +24,7 @@ from fairseq_lottery.inference.scores.labels import refuse_other_classes
 from fairseq_lottery.masks import (
     Mask,
     PrunableShare,
+    Pruner,
     PrunerInput,
     collapse_of,
     has_sparsity,
@@ -132,12 +134,12 @@ class LotteryRun:
         if self.pruning is not None and self.pruning.needs_start:
             weights = stored.get("start_weights") or {}
             self._start_weights = {name: weight.clone() for name, weight in weights.items()}
-        #: values of pruned weights in the checkpoint, until the optimizer is bound
-        self._stored_values: dict[str, Tensor] = {}
         self._pruned_values: Optional[PrunedValues] = None
+        #: entries of ``PrunedValues.stored`` in the checkpoint, until the optimizer is bound
+        self._stored_values: dict[str, Any] = {}
         if self.pruning is not None and self.pruning.pruner.keeps_values:
-            values = stored.get("pruned_values") or {}
-            self._stored_values = {name: pruned.clone() for name, pruned in values.items()}
+            entries = ["pruned_values", *(() if self.pruning.begins else ("learned",))]
+            self._stored_values = copy.deepcopy({n: stored[n] for n in entries if n in stored})
         if start.ticket is not None:
             with torch.no_grad():
                 for name, parameter in self._parameters.items():
@@ -174,10 +176,9 @@ class LotteryRun:
 
     @property
     def _pruned_state(self) -> dict[str, Any]:
-        values = self._stored_values
-        if self._pruned_values is not None and self.mask is not None:
-            values = self._pruned_values.stored(self.mask)
-        return {"pruned_values": values} if values else {}
+        if self._pruned_values is None or self.mask is None:
+            return self._stored_values
+        return self._pruned_values.stored(self.mask)
 
     @property
     def _pair_state(self) -> dict[str, Any]:
@@ -230,7 +231,7 @@ class LotteryRun:
             if not self.pruning.sums_gradients(update):
                 self._masked.stop_accumulating()
             if not self.pruning.keeps_values(update):
-                self._pruned_values = None
+                self._pruned_values = self._masked.before_step = None
         self._write_snapshot_if_due(update)
 
     def call_after_updates(self, function: Callable[[], None]) -> None:
@@ -306,8 +307,23 @@ class LotteryRun:
         self._sum_gradients()
         self._masked.set_keep(tensors.rows(self.mask))
         if self.pruning is not None and self.pruning.keeps_values(self._update):
-            self._pruned_values = PrunedValues(tensors, self.mask, self._stored_values)
+            self._keep_values(tensors, self.mask, self.pruning.pruner)
         self._stored_values = {}
+
+    def _keep_values(self, tensors: MasterTensors, mask: Mask, pruner: Pruner) -> None:
+        """Keep the values of pruned weights from now on, and let the pruner learn its scores."""
+        assert self._masked is not None
+        self._pruned_values = PrunedValues(pruner, tensors, mask, self._stored_values)
+        if pruner.learned:
+            self._masked.before_step = self._learn
+
+    def _learn(self, factor: float) -> None:
+        """Let the pruner learn its scores from gradients, to be multiplied by ``factor``."""
+        assert self.pruning is not None and self._pruned_values is not None
+        scores = self._pruned_values.scores
+        assert scores is not None
+        with one_sentence():
+            self.pruning.learn(scores, self._update + 1, factor)
 
     def _sum_gradients(self) -> None:
         """Sum the gradient of the next update if score or pruner need it."""
@@ -342,11 +358,14 @@ class LotteryRun:
         assert self.mask is not None and self._tensors is not None and self._masked is not None
         assert self.pruning is not None
         sums = self._masked.summed_gradients
-        weights: Mapping[str, Tensor] = self._tensors.views
-        if self._pruned_values is not None:
-            weights = self._pruned_values.weights(self.mask)
         pruner_input = self.pruning.pruner_input(
-            update, self.mask, self._tensors, weights, sums, self._start_weights, is_first
+            update,
+            self.mask,
+            self._tensors,
+            sums,
+            self._start_weights,
+            self._pruned_values,
+            is_first,
         )
         mask = self.pruning.change_mask(change, pruner_input)
         require_same(mask.digest(), "mask")

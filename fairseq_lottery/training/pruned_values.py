@@ -1,14 +1,16 @@
-"""``PrunedValues``: values of pruned weights, for pruners that keep them."""
+"""``PrunedValues``: values of pruned weights, for pruners that keep them, and learned scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import Mask, Pruner
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
+from fairseq_lottery.training.learned_scores import LearnedScores
 from fairseq_lottery.training.optimizers import MasterTensors
 
 
@@ -16,34 +18,36 @@ class PrunedValues:
     """Values in fp32 that weights had when they were pruned.
 
     Args:
+        pruner: pruner that keeps values.
         tensors: tensors of the optimizer.
         mask: current mask.
-        stored: result of ``stored``; empty if the values of all pruned weights are zero.
+        stored: result of ``stored``. Without values those of pruned weights are zero; without
+            learned scores these start at zero.
 
     Attributes:
-        own: a tensor for each of ``tensors.own``, zero where the mask keeps.
+        scores: scores that the pruner learns from these values; None for other pruners.
     """
 
-    def __init__(self, tensors: MasterTensors, mask: Mask, stored: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, pruner: Pruner, tensors: MasterTensors, mask: Mask, stored: Mapping[str, Any]
+    ) -> None:
         self._tensors = tensors
-        self.own = [torch.zeros_like(own.data, dtype=torch.float32) for own in tensors.own]
-        for name, values in stored.items():
-            view = self._views[name]
-            view[~mask[name].to(view.device)] = values.to(view.device)
+        masters = tensors.views
+        #: matrix -> tensor of its shape, zero where the mask keeps
+        self._values = {n: torch.zeros_like(masters[n], dtype=torch.float32) for n in mask}
+        for name, values in stored.get("pruned_values", {}).items():
+            tensor = self._values[name]
+            tensor[~mask[name].to(tensor.device)] = values.to(tensor.device)
+        self.scores: Optional[LearnedScores] = None
+        if pruner.learned:
+            learned = stored.get("learned", {})
+            self.scores = LearnedScores(pruner, tensors, self.weights, learned)
 
     @property
-    def _views(self) -> dict[str, Tensor]:
-        return self._tensors.by_name(self.own)
-
-    def weights(self, mask: Mask) -> Mapping[str, Tensor]:
-        """Return name -> fp32 weights, with the stored values where the current mask prunes."""
-        masters, views = self._tensors.views, self._views
-
-        def merged(name: str) -> Tensor:
-            keep = mask[name].to(views[name].device)
-            return torch.where(keep, masters[name].float(), views[name])
-
-        return LazyTensors(merged, mask)
+    def weights(self) -> Mapping[str, Tensor]:
+        """Name -> fp32 weights, with the stored values where the mask prunes."""
+        # masters are zero where the mask prunes
+        return LazyTensors(lambda n: self._tensors.views[n] + self._values[n], self._values)
 
     @torch.no_grad()
     def change(self, before: Mask, after: Mask, models: Sequence[nn.Module]) -> None:
@@ -56,7 +60,7 @@ class PrunedValues:
             after: new mask.
             models: the model and its EMA, whose regrown weights get the stored values, too.
         """
-        weights, masters, views = self.weights(before), self._tensors.views, self._views
+        weights, masters = self.weights, self._tensors.views
         parameters = [dict(model.named_parameters()) for model in models]
         for name, keep in after.items():
             value = weights[name]
@@ -65,8 +69,14 @@ class PrunedValues:
             for tensor in (masters[name], *(named[name].data for named in parameters)):
                 where = regrown.to(tensor.device)
                 tensor.copy_(torch.where(where, value.to(tensor.device, tensor.dtype), tensor))
-            views[name].copy_(torch.where(kept, torch.zeros_like(value), value))
+            self._values[name] = value.masked_fill_(kept, 0)
 
-    def stored(self, mask: Mask) -> dict[str, Tensor]:
-        """Return matrix -> values of the entries that the current mask prunes, row by row."""
-        return {n: v[~mask[n].to(v.device)].cpu() for n, v in self._views.items() if n in mask}
+    def stored(self, mask: Mask) -> dict[str, Any]:
+        """Return the state for a checkpoint.
+
+        Its ``pruned_values`` has matrix -> values of the entries that the current mask prunes, row
+        by row.
+        """
+        values = {n: v[~mask[n].to(v.device)].cpu() for n, v in self._values.items()}
+        learned = {"learned": self.scores.stored()} if self.scores is not None else {}
+        return {"pruned_values": values, **learned}

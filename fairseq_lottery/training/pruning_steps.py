@@ -24,7 +24,9 @@ from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, Gradual
 from fairseq_lottery.options import InitialScore, Scope
 from fairseq_lottery.saliency import SALIENCIES
+from fairseq_lottery.training.learned_scores import LearnedScores
 from fairseq_lottery.training.optimizers import MasterTensors
+from fairseq_lottery.training.pruned_values import PrunedValues
 
 #: needs for which the optimizer sums gradients
 GRADIENTS = frozenset({"gradient", "dense_gradient"})
@@ -114,8 +116,9 @@ class PruningSteps:
             )
         if self.score in SALIENCIES:
             self._refuse_late_ranks(update)
+        learns = bool(self.needs & GRADIENTS or self.pruner.learned)
         is_due = self.check(self.pruner.is_due, update)
-        if self.needs & GRADIENTS and is_due and not self.scores_start(update):
+        if learns and is_due and not self.scores_start(update):
             of_score = "gradient" in needed_by(find_score(self.score)[0])
             raise LotteryError(
                 f"{f'--score {self.score}' if of_score else f'--pruner {self.name}'} needs"
@@ -159,6 +162,10 @@ class PruningSteps:
             raise LotteryError(f"{where} regrew weights; set its only_shrinks to False")
         return mask
 
+    def learn(self, scores: LearnedScores, update: int, factor: float) -> None:
+        """Let the pruner learn its scores before update ``update``."""
+        self._call(lambda number: scores.learn(number, factor), update, update)
+
     def _call(self, method: Callable[[Any], Any], argument: Any, update: int) -> Any:
         """Call a method of the pruner; turn errors of a user's pruner into LotteryError."""
         try:
@@ -175,19 +182,21 @@ class PruningSteps:
         update: int,
         mask: Mask,
         tensors: MasterTensors,
-        weights: Mapping[str, Tensor],
         sums: Optional[list[Tensor]],
         start_weights: Mapping[str, Tensor],
+        values: Optional[PrunedValues],
         is_first: bool,
     ) -> PrunerInput:
         """Return the input of the pruner after ``update`` updates.
 
         Args:
-            weights: current weights by name, in any precision.
             sums: summed gradients in the layout of ``tensors.own``; None if not summed.
             start_weights: weights at the start of training; empty unless the pruner needs them.
+            values: values of pruned weights and learned scores; None if the pruner keeps none.
             is_first: whether this is before the first update, when there are no gradients.
         """
+        views = tensors.views
+        weights = values.weights if values is not None else views
         gradients: Optional[Mapping[str, Tensor]] = None
         dense: Optional[Mapping[str, Tensor]] = None
         if is_first and self.needs & GRADIENTS:
@@ -200,7 +209,6 @@ class PruningSteps:
                 gradients = LazyTensors(lambda n: sums_of[n] * mask[n].to(sums_of[n].device), mask)
         start: Optional[Mapping[str, Tensor]] = None
         if self.needs_start:
-            views = tensors.views
             start = LazyTensors(lambda n: start_weights[n].to(views[n].device, copy=True), mask)
         scores = score_all(
             find_score(self.score)[0],
@@ -219,6 +227,7 @@ class PruningSteps:
             gradients=gradients,
             dense_gradients=dense,
             start=start,
+            learned=values.scores.tensors if values is not None and values.scores else None,
         )
 
 

@@ -19,6 +19,7 @@ from fairseq_lottery.masks import (
     Gradual,
     GradualRegrow,
     Mask,
+    Movement,
     PrunerInput,
     RigL,
     SparseEvolutionary,
@@ -282,6 +283,7 @@ def test_what_checkpoints_store():
     [
         ("gradual", Gradual(0.1, 0.9, 5, 50, 5, "linear")),
         ("gradual-regrow", GradualRegrow(0.1, 0.9, 5, 50, 5, "linear")),
+        ("movement", Movement(0.0, 0.9, 5, 50, 5, "linear")),
         ("set", replace(SET, fraction=1)),
         ("rigl", RigL(0.8, 0, 50, 5, 0.2, 3)),
     ],
@@ -379,6 +381,14 @@ OWN = """
         every: int
         best: float = float("inf")
 
+    @dataclass
+    class Learns(Pruner):
+        final: float
+        start: int
+        end: int
+        every: int
+        learned = ("scores",)
+
     class Plain(Pruner):
         pass
 
@@ -405,6 +415,7 @@ def own_pruners(tmp_path, monkeypatch):
         ("own_pruners:Plain", "pruner own_pruners:Plain is not a dataclass that extends"),
         ("own_pruners:NoEnd", "pruner own_pruners:NoEnd has no field 'end'; add it"),
         ("own_pruners:Hidden", "field seen of pruner own_pruners:Hidden is not an argument of its"),
+        ("own_pruners:Learns", "pruner own_pruners:Learns learns scores, for which weights need"),
         ("own_pruners:Wants", "pruner own_pruners:Wants needs 'activations'; choose from start"),
     ],
 )

@@ -239,7 +239,7 @@ def test_a_checkpoint_without_its_values_is_not_resumed(checkpoint, toy_data, tm
         Training(configuration(toy_data, tmp_path, "--max-update", 16, *REGROW))
     assert stopped.value.code == 2
     assert (
-        "lacks the values of pruned weights, which --pruner gradual-re" in capsys.readouterr().err
+        "lacks the values of pruned weights of --pruner gradual-regrow" in capsys.readouterr().err
     )
 
 

@@ -118,7 +118,7 @@ def test_a_dense_run_goes_on_under_a_random_mask(train, tmp_path):
         ((*SET[2:], "--prune-fraction", 0.2), "--prune-fraction is not an option of --pruner grad"),
         (("--pruner", "set"), "--pruner applies"),
         ((*SET, "--prune-fraction", 2), "--prune-fraction 2 is outside (0, 1]"),
-        ((*SET, "--pruner", "snfs"), "there is no pruner 'snfs'; choose one of gradual, .*set, rigl"),
+        ((*SET, "--pruner", "snfs"), "there is no pruner 'snfs'; choose one of gradual, "),
         ((*SET, "--prune-gradient-updates", 1), "--prune-gradient-updates is not an option of"),
         ((*SET, "--score", "distance"), "--score distance needs start weights"),
         ((*SET, "--score", "random"), "--score random ranks"),

@@ -24,7 +24,7 @@ from fairseq_lottery.formats.entry_checks import (
 from fairseq_lottery.formats.mask_state import mask_from_state
 from fairseq_lottery.formats.pair_masks import refuse_malformed_pair_masks
 from fairseq_lottery.formats.ticket_record import refuse_malformed
-from fairseq_lottery.masks import Mask, read_pruner
+from fairseq_lottery.masks import read_pruner, shapes_of
 
 #: prefix of learned gates in a criterion's state
 GATES = "gates."
@@ -82,6 +82,9 @@ RUN = entries(
         "start_signs": tensors,
         "start_weights": tensors,
         "pruned_values": tensors,
+        "learned": entries(
+            {"updates": count, "tensors": every(tensors)}, needed=("updates", "tensors")
+        ),
         "pair_masks": refuse_malformed_pair_masks,
     }
 )
@@ -97,7 +100,7 @@ OPTIMIZER = entries(
 
 
 def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> None:
-    """Refuse start signs, start weights and pruned values that do not fit the mask and the model.
+    """Refuse tensors of a run that do not fit its mask and the model.
 
     Args:
         run: entries of this plugin in a task's state, which satisfy ``RUN``.
@@ -122,14 +125,16 @@ def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> Non
             )
         if not bool(torch.isfinite(weight).all()):
             raise LotteryError(f"its start_weights of {name} are not all finite")
-    if run.get("pruned_values"):
-        _refuse_other_values(run["pruned_values"], mask_from_state(run["mask"]))
+    if run.get("pruned_values") or run.get("learned"):
+        mask = mask_from_state(run["mask"]) if run.get("mask") else {}
+        _refuse_other_values(run.get("pruned_values") or {}, mask)
+        _refuse_other_scores((run.get("learned") or {}).get("tensors") or {}, mask)
 
 
-def _refuse_other_values(values: Mapping[str, Tensor], mask: Mask) -> None:
+def _refuse_other_values(values: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> None:
     """Refuse values of pruned weights that are not one finite fp32 number for each of them."""
     for name, pruned in values.items():
-        expected = mask.pruned_in(name)
+        expected = int(torch.count_nonzero(~mask[name]))
         if pruned.dtype != torch.float32 or pruned.shape != (expected,):
             raise LotteryError(
                 f"its pruned_values of {name} are not {expected} fp32 numbers, one for each pruned"
@@ -137,6 +142,18 @@ def _refuse_other_values(values: Mapping[str, Tensor], mask: Mask) -> None:
             )
         if not bool(torch.isfinite(pruned).all()):
             raise LotteryError(f"its pruned_values of {name} are not all finite")
+
+
+def _refuse_other_scores(
+    learned: Mapping[str, Mapping[str, Tensor]], mask: Mapping[str, Tensor]
+) -> None:
+    """Refuse learned tensors that are not finite fp32 tensors of all matrices of the mask."""
+    for kind, by_name in learned.items():
+        if shapes_of(by_name) != shapes_of(mask):
+            raise LotteryError(f"its learned {kind} have other matrices or shapes than its mask")
+        for name, tensor in by_name.items():
+            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+                raise LotteryError(f"its learned {kind} of {name} are not finite fp32 numbers")
 
 
 def refuse_other_optimizer(

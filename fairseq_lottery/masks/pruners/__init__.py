@@ -7,10 +7,12 @@ inputs that it needs. Only ``LotteryRun`` calls it.
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
+from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import (
     OPTIONS,
     Pruner,
     PrunerInput,
+    WeightMovement,
     options_of,
     settings_of,
 )
@@ -31,12 +33,14 @@ __all__ = [
     "Exchange",
     "Gradual",
     "GradualRegrow",
+    "Movement",
     "OPTIONS",
     "PRUNERS",
     "Pruner",
     "PrunerInput",
     "RigL",
     "SparseEvolutionary",
+    "WeightMovement",
     "find_pruner",
     "only_shrinks",
     "options_of",

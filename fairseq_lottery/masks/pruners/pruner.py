@@ -24,6 +24,25 @@ OPTIONS: dict[str, Option] = {
 
 
 @dataclass(frozen=True)
+class WeightMovement:
+    """Movement of the weights of a matrix by an update, for pruners that learn scores.
+
+    Attributes:
+        update: number of the update.
+        count: number of updates since scores are learned, with this one.
+        matrices: number of prunable matrices.
+        product: gradient times weight before the update, in fp32. The gradient is unscaled and
+            clipped, of the loss per token of the batch. Pruned weights have the gradient of their
+            entry in the masked matrix, and their kept values.
+    """
+
+    update: int
+    count: int
+    matrices: int
+    product: Tensor
+
+
+@dataclass(frozen=True)
 class PrunerInput:
     """Input of a pruner, which must not change it. Tensors are fp32, by name of the matrix.
 
@@ -42,6 +61,7 @@ class PrunerInput:
         dense_gradients: the same sums including pruned weights; only if the pruner needs
             ``dense_gradient``.
         start: weights at the start of the training; only if the pruner needs ``start``.
+        learned: name in ``Pruner.learned`` -> learned tensors; only if there are any.
     """
 
     update: int
@@ -53,6 +73,7 @@ class PrunerInput:
     gradients: Optional[Mapping[str, Tensor]] = None
     dense_gradients: Optional[Mapping[str, Tensor]] = None
     start: Optional[Mapping[str, Tensor]] = None
+    learned: Optional[Mapping[str, Mapping[str, Tensor]]] = None
 
     def select(self, scores: Mapping[str, Tensor], sparsity: float) -> Mask:
         """Return the mask pruned to ``sparsity`` by the lowest scores in the run's scope."""
@@ -79,6 +100,9 @@ class Pruner:
     #: whether the run keeps the value that a weight has when it is pruned, until no more mask
     #: changes; a weight that is regrown gets this value, otherwise zero
     keeps_values: ClassVar[bool] = False
+    #: names of tensors like each matrix that ``learn`` changes at every update until no more mask
+    #: changes; they are fp32, start at zero and never change otherwise. Requires ``keeps_values``.
+    learned: ClassVar[tuple[str, ...]] = ()
 
     final: float
     start: int
@@ -137,6 +161,15 @@ class Pruner:
     def first_mask(self, inputs: PrunerInput) -> Mask:
         """Return the mask at the start of pruning; called once before the first update."""
         return self.next_mask(inputs) if self.is_due(inputs.update) else inputs.mask
+
+    def learn(self, movement: WeightMovement, state: Mapping[str, Tensor]) -> None:
+        """Change the learned tensors of a matrix in place; called before every update.
+
+        Args:
+            movement: movement of the weights of the matrix.
+            state: name in ``learned`` -> tensor of the matrix.
+        """
+        raise NotImplementedError
 
     def next_mask(self, inputs: PrunerInput) -> Mask:
         """Return the new mask; called after every update that ``is_due``."""

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
+from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
 from fairseq_lottery.masks.pruners.rigl import RigL
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
@@ -21,6 +22,7 @@ PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
     {
         "gradual": Gradual,
         "gradual-regrow": GradualRegrow,
+        "movement": Movement,
         "set": SparseEvolutionary,
         "rigl": RigL,
     }
@@ -83,6 +85,12 @@ def _refuse_malformed(pruner: Any, name: str) -> None:
             raise LotteryError(
                 f"pruner {name} needs {need!r}; choose from start, gradient, dense_gradient"
             )
+
+    if pruner.learned and not pruner.keeps_values:
+        raise LotteryError(
+            f"pruner {name} learns scores, for which weights need their values; set its"
+            " keeps_values to True"
+        )
 
 
 def store_pruner(name: str, pruner: Pruner) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class MaskedOptimizer:
     * sets pruned weights to zero after every step (their optimizer state stays zero, since it
       starts at zero and receives zero gradients),
     * sums gradients for scores and pruners, also of pruned weights if requested,
+    * calls ``before_step`` with gradients of all weights, for scores that a pruner learns,
     * saves and restores the fp32 masters of a half-precision run.
 
     Adafactor factors its second moments by row and column, so no entry belongs to one weight.
@@ -44,6 +45,9 @@ class MaskedOptimizer:
     _gradients: Optional[list[Tensor]] = None
     #: whether gradients of pruned weights are summed too
     _is_dense = False
+    #: called before each step while gradients of pruned weights are not zero, with the factor by
+    #: which gradients are to be multiplied
+    before_step: Optional[Callable[[float], None]] = None
     _loaded_gradients: Optional[list[Tensor]] = None
     _loaded_dense = False
 
@@ -117,7 +121,8 @@ class MaskedOptimizer:
         """Clip the gradients of survivors by their norm, as fairseq does."""
         self.stepped = False
         gradients = self._masked_gradients()
-        to_restore = zip(gradients, self._mask.keeps) if self._is_dense else ()
+        is_dense = self._is_dense or self.before_step is not None
+        to_restore = zip(gradients, self._mask.keeps) if is_dense else ()
         dense = [(g, g.clone(), keep) for g, keep in to_restore if g is not None]
         self._mask.zero_pruned_(gradients)
         norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)  # type: ignore[misc]
@@ -129,6 +134,10 @@ class MaskedOptimizer:
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """Take fairseq's step, then set pruned weights exactly to zero."""
+        if self.before_step is not None:
+            self.before_step(1.0 / float(kwargs.get("scale", 1.0)))
+            if not self._is_dense:
+                self._mask.zero_pruned_(self._masked_gradients())
         if self._gradients is not None:
             self._sum_gradients(1.0 / float(kwargs.get("scale", 1.0)))
         super().step(*args, **kwargs)  # type: ignore[misc]

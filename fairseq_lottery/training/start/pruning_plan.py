@@ -21,7 +21,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, settings_of
-from fairseq_lottery.options import Scope, values
+from fairseq_lottery.options import Scope, Score, values
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
@@ -54,12 +54,8 @@ def plan_pruning(
     needs = frozenset({*needed_by(find_score(cfg.score)[0]), *kind.needs})
     first = restored.update if restored else (ticket.first_update if ticket else 0)
     _refuse_needs(cfg, training, kind, restored, first)
-    if resumed and restored and kind.keeps_values and resumed.is_active(restored.update):
-        if not restored.state.get("pruned_values"):
-            raise LotteryError(
-                f"{restored.path} lacks the values of pruned weights, which --pruner {cfg.pruner}"
-                " keeps; resume from another checkpoint of the run"
-            )
+    if resumed and restored and resumed.is_active(restored.update):
+        _refuse_missing_state(restored, resumed, cfg.pruner)
     pruning = PruningSteps(
         name=cfg.pruner,
         pruner=resumed or _build(cfg, kind, mask, ticket),
@@ -97,6 +93,11 @@ def _refuse_needs(
             f"--score random ranks weights the same at every update, so --pruner {cfg.pruner} would"
             " prune the weights it has regrown; choose another score"
         )
+    if kind.learned and cfg.score != Score.score:
+        raise LotteryError(
+            f"--score {cfg.score} is not used by --pruner {cfg.pruner}, which learns its scores;"
+            " leave it out"
+        )
     if "start" in of_score and "start" not in kind.needs:
         raise LotteryError(
             f"--score {cfg.score} needs start weights, which pruning during training does not"
@@ -120,6 +121,21 @@ def _refuse_needs(
             "--ema-fp32 stores weights that pruning during training cannot prune; leave it out, or"
             " train a ticket"
         )
+
+
+def _refuse_missing_state(restored: Restored, pruner: Pruner, name: str) -> None:
+    """Refuse to resume a pruner without the values or scores that its checkpoints have."""
+    learned = (restored.state.get("learned") or {}).get("tensors") or {}
+    missing = {
+        "values of pruned weights": pruner.keeps_values and not restored.state.get("pruned_values"),
+        "learned scores": set(pruner.learned) != set(learned),
+    }
+    for part, is_missing in missing.items():
+        if is_missing:
+            raise LotteryError(
+                f"{restored.path} lacks the {part} of --pruner {name}; resume from another"
+                " checkpoint of the run"
+            )
 
 
 def _build(cfg: Any, kind: type[Pruner], mask: Mask, ticket: Optional[Ticket]) -> Pruner:
