@@ -214,8 +214,8 @@ class LotteryRun:
 
     def logged_flops(self, sample: Optional[Mapping[str, Any]]) -> dict[str, float]:
         """Return entries of a logging output with the operations of a batch."""
-        sums_dense = self._masked is not None and self._masked.sums_dense_gradients
-        return self.flops.logged(sample, self.mask, sums_dense)
+        reads_dense = self._masked is not None and self._masked.reads_dense_gradients
+        return self.flops.logged(sample, self.mask, reads_dense)
 
     def after_update(self, update: int) -> None:
         """Prune and write snapshots after ``update`` updates; ignore an update that amp skipped."""

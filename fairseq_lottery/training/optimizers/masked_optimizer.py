@@ -90,9 +90,10 @@ class MaskedOptimizer:
         return self._gradients
 
     @property
-    def sums_dense_gradients(self) -> bool:
-        """Whether gradients of pruned weights are summed."""
-        return self._gradients is not None and self._is_dense
+    def reads_dense_gradients(self) -> bool:
+        """Whether gradients of pruned weights are summed, or scores are learned from them."""
+        is_summed = self._gradients is not None and self._is_dense
+        return is_summed or self.before_step is not None
 
     @property
     def summed_gradients(self) -> Optional[list[Tensor]]:

@@ -145,7 +145,9 @@ def _question(configuration: Configuration, plan: Plan, work: Work) -> dict[str,
         "adopt": [stage.facts["adopts"] for stage in work.pending if stage.kind == "adopt"],
         "scores": sorted({axis.score for axis in axes if axis is not None}),
         "scheduled": sorted({pruning.score for _, pruning in scheduled}),
-        "at_once": sorted({g.score for t, g in scheduled if g.start == t.first_update}),
+        "at_once": sorted(
+            {g.score for t, g in scheduled if g.start == t.first_update and not g.is_initial}
+        ),
         "masks": [mask for n, mask in enumerate(masks) if mask not in masks[:n]],
         "analysis": None if configuration.analysis is None else asdict(configuration.analysis),
         "component_choices": [

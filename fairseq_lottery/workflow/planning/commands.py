@@ -13,7 +13,16 @@ from fairseq_lottery.analysis.sweep.settings import Settings
 from fairseq_lottery.analysis.workflow.analysis_stage import analysis_stage
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_stages, prune_words
-from fairseq_lottery.options import DRAW, TRAINING, Prunable, Pruning, Ranking, Reset, Schedule
+from fairseq_lottery.options import (
+    DRAW,
+    TRAINING,
+    InitialScore,
+    Prunable,
+    Pruning,
+    Ranking,
+    Reset,
+    Schedule,
+)
 from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning import train_env
 from fairseq_lottery.workflow.planning.pair_stages import pair_stages
@@ -204,6 +213,8 @@ class _Writer:
             words += options.words(training.pruning, Schedule, Ranking, place=TRAINING)
             if training.pruning.pruner != Pruning.pruner:
                 words += options.words(training.pruning, Pruning, place=TRAINING)
+            if training.pruning.is_initial:
+                words += options.words(training.pruning, InitialScore, place=TRAINING)
             words += ["--draw-seed", training.seed]
             if training.ticket is None:  # otherwise the ticket defines the prunable set
                 words += options.words(training.pruning, Prunable, place=TRAINING)

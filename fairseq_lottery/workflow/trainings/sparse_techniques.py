@@ -34,15 +34,90 @@ def dense_longer(v: Vocabulary) -> Cells:
 
 
 @technique("static", "static random mask")
-def static_random_mask(v: Vocabulary, scope: str = "layer") -> Cells:
+def static_random_mask(v: Vocabulary, scope: str = "erk") -> Cells:
     """Train from scratch under a random mask that never changes, as a control of regrowth."""
     return _prune(v, scope, score="random", schedule="one-shot", start=0, end=0)
 
 
 @technique("set", "SET")
 def sparse_evolutionary(
-    v: Vocabulary, scope: str = "layer", fraction: Optional[float] = None
+    v: Vocabulary, scope: str = "erk", fraction: Optional[float] = None
 ) -> Cells:
     """Exchange small weights for random ones at constant sparsity (Mocanu et al. 2018)."""
     _refuse_share("fraction", fraction)
     return _prune(v, scope, pruner="set", start=0, fraction=fraction)
+
+
+@technique("rigl", "RigL")
+def rigged_lottery(
+    v: Vocabulary,
+    scope: str = "erk",
+    fraction: Optional[float] = None,
+    gradient_updates: Optional[int] = None,
+) -> Cells:
+    """Exchange small weights for those with large gradients (Evci et al. 2020)."""
+    _refuse_share("fraction", fraction)
+    settings = {"fraction": fraction, "gradient_updates": gradient_updates}
+    return _prune(v, scope, pruner="rigl", start=0, **settings)
+
+
+@technique("mp-regrow", "MP with regrowth")
+def magnitude_pruning_with_regrowth(v: Vocabulary) -> Cells:
+    """Prune as ``mp``, but pruned weights keep their values and may regrow (Zhu & Gupta 2017)."""
+    return _prune(v, v.pruning.scope, pruner="gradual-regrow")
+
+
+@technique("movement", "movement pruning")
+def movement_pruning(v: Vocabulary, scope: str = "global") -> Cells:
+    """Prune as ``mp`` by the movement of weights away from zero (Sanh et al. 2020)."""
+    start = max(1, v.pruning.start)  # scores are learned from the first update on
+    return _prune(v, scope, pruner="movement", start=start)
+
+
+def _prune_at_start(
+    v: Vocabulary, score: str, scope: str, score_rounds: Optional[int], score_batches: Optional[int]
+) -> Cells:
+    for name, value in (("score_rounds", score_rounds), ("score_batches", score_batches)):
+        if value is not None and not (type(value) is int and value > 0):
+            raise LotteryError(f"{name}: {value!r} is not a positive integer")
+    once = {"schedule": "one-shot", "start": 0, "end": 0}
+    given = {"score_rounds": score_rounds, "score_batches": score_batches}
+    return _prune(v, scope, score=score, **once, **given)
+
+
+@technique("snip", "SNIP")
+def connection_sensitivity(
+    v: Vocabulary,
+    scope: str = "global",
+    score_rounds: Optional[int] = None,
+    score_batches: Optional[int] = None,
+) -> Cells:
+    """Prune before the first update by the effect on the loss (Lee et al. 2019)."""
+    return _prune_at_start(v, "snip", scope, score_rounds, score_batches)
+
+
+@technique("force", "FORCE")
+def foresight(
+    v: Vocabulary,
+    scope: str = "global",
+    score_rounds: Optional[int] = None,
+    score_batches: Optional[int] = None,
+) -> Cells:
+    """Prune before the first update in rounds, with regrowth (de Jorge et al. 2021)."""
+    return _prune_at_start(v, "force", scope, score_rounds, score_batches)
+
+
+@technique("grasp", "GraSP")
+def gradient_signal(
+    v: Vocabulary, scope: str = "global", score_batches: Optional[int] = None
+) -> Cells:
+    """Prune before the first update, and preserve the flow of gradients (Wang et al. 2020)."""
+    return _prune_at_start(v, "grasp", scope, None, score_batches)
+
+
+@technique("synflow", "SynFlow")
+def synaptic_flow(
+    v: Vocabulary, scope: str = "global", score_rounds: Optional[int] = None
+) -> Cells:
+    """Prune before the first update by the flow through weights (Tanaka et al. 2020)."""
+    return _prune_at_start(v, "synflow", scope, score_rounds, None)

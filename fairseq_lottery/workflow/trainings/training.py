@@ -13,6 +13,7 @@ from typing import Any, Optional
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import (
     Gradients,
+    InitialScore,
     Prunable,
     Pruning,
     Ranking,
@@ -20,7 +21,7 @@ from fairseq_lottery.options import (
     Schedule,
     changed,
 )
-from fairseq_lottery.options.axes import SCORE
+from fairseq_lottery.options.axes import INITIAL_SCORES, SCORE
 from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS, PairMask, pair_words
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
@@ -154,7 +155,7 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
 
 
 @dataclass(frozen=True)
-class PruningSchedule(Pruning, Prunable, Ranking, Schedule):
+class PruningSchedule(InitialScore, Pruning, Prunable, Ranking, Schedule):
     """A pruner and its schedule during training, in updates (Brix et al. 2020, section 2.1)."""
 
     @property
@@ -162,7 +163,12 @@ class PruningSchedule(Pruning, Prunable, Ranking, Schedule):
         """Name of the pruner in folders, or of the score that prunes before the first update."""
         if self.pruner != Pruning.pruner:
             return self.pruner.replace(":", ".")
-        return "prune"
+        return self.score if self.is_initial else "prune"
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether a score of the untrained model prunes once, before the first update."""
+        return self.schedule == "one-shot" and self.start == 0 and self.score in INITIAL_SCORES
 
 
 @dataclass(frozen=True, eq=False)

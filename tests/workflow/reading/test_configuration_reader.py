@@ -455,7 +455,7 @@ REFUSALS = [
      "train: --weight-decay is given twice; give it once"),
     ("'(0.9, 0.98)'", "'(0.9, 0.98)", 4, "train: a quote is not closed (No closing quotation)"),
     # techniques
-    ("  - mp\n", "  - snip\n", 10, "technique 'snip' is unknown; choose one of mp, lt, slt,"),
+    ("  - mp\n", "  - snap\n", 10, "technique 'snap' is unknown; choose one of mp, lt, slt,"),
     ("  - mp\n", "  - slt-mp\n", 10, "slt-mp is listed twice"),
     ("  - mp\n", "  - {mp: {}, lt: {}}\n", 10, "a technique must be NAME"),
     ("  - mp\n", "  - 5\n", 10, "a technique must be NAME"),
@@ -530,7 +530,8 @@ REFUSALS = [
     ("seeds: [1, 2]", "scope: matrix", 16,
      "there is no scope 'matrix'; choose one of layer, global"),
     ("seeds: [1, 2]", "scope: 124", 16,
-     "there is no scope '124'; choose one of layer, global, or N:M with N below M, as 2:4"),
+     "there is no scope '124'; choose one of layer, global, uniform, erk, or N:M with N below"
+     " M, as 2:4"),
     ("seeds: [1, 2]", "scope: 4:2", 16, "there is no scope '4:2'"),
     ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope [124]"),
     ("seeds: [1, 2]", "scope: 2:4\nmin_density: 0.1", 17,

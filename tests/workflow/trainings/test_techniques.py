@@ -54,6 +54,8 @@ def test_names_and_titles():
         "shuffled-layers": "shuffled layers", "fresh-weights": "fresh weights",
         "pruned-before": "pruned before fine-tuning", "pair-masks": "masks of pairs",
         "dense-longer": "dense, whole budget", "static": "static random mask", "set": "SET",
+        "rigl": "RigL", "mp-regrow": "MP with regrowth", "movement": "movement pruning",
+        "snip": "SNIP", "force": "FORCE", "grasp": "GraSP", "synflow": "SynFlow",
     }  # fmt: skip
     options = {name: tuple(t.options) for name, t in own.items() if t.options}
     options = {name: found for name, found in options.items() if "then" not in found}
@@ -64,7 +66,11 @@ def test_names_and_titles():
         "lr-rewind": ("moments",), "random-keep": ("moments",),
         "children": ("data_seed",),
         "pair-masks": ("masks", "groups", "tuning", "lr", "start", "updates"),
-        "static": ("scope",), "set": ("scope", "fraction"),
+        "static": ("scope",), "set": ("scope", "fraction"), "movement": ("scope",),
+        "rigl": ("scope", "fraction", "gradient_updates"),
+        "snip": ("scope", "score_rounds", "score_batches"),
+        "force": ("scope", "score_rounds", "score_batches"),
+        "grasp": ("scope", "score_batches"), "synflow": ("scope", "score_rounds"),
     }  # fmt: skip
 
 
@@ -430,7 +436,22 @@ def test_static_masks_are_drawn_once():
     assert (run.pruning.score, run.pruning.schedule) == ("random", "one-shot")
 
 
+def test_scores_of_the_untrained_model_prune_before_the_first_update():
+    found = rows("snip", [0.9], {"score_rounds": 4, "score_batches": 8})
+    schedule = found[0.9].pruning
+    assert (schedule.score, schedule.scope, schedule.schedule) == ("snip", "global", "one-shot")
+    assert (schedule.start, schedule.score_rounds, schedule.score_batches) == (0, 4, 8)
+    assert found[0.9].label == "snip-0.9" and schedule.is_initial
+    assert rows("synflow", [0.9])[0.9].fingerprint != rows("grasp", [0.9])[0.9].fingerprint
+
+
 @pytest.mark.parametrize("settings", [{"fraction": 0.0}, {"fraction": 2}, {"scope": "all"}])
 def test_settings_of_sparse_techniques_are_checked(settings):
     with pytest.raises(LotteryError):
         rows("set", [0.9], settings)
+
+
+@pytest.mark.parametrize("settings", [{"score_rounds": 0}, {"score_batches": 1.5}])
+def test_settings_of_initial_scores_are_checked(settings):
+    with pytest.raises(LotteryError, match="is not a positive integer"):
+        rows("snip", [0.9], settings)

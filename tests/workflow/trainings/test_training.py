@@ -198,6 +198,9 @@ OTHER_SCHEDULES = {
     "keep_dense": "encoder",
     "pruner": "set",
     "fraction": 0.2,
+    "gradient_updates": 3,
+    "score_batches": 4,
+    "score_rounds": 5,
 }
 
 
@@ -219,7 +222,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, pair_masks=(replace(mask, **{name: value}),))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_PAIR_MASKS) == set(PairMask.__dataclass_fields__)
-    assert len(found) == 2 + 16 + 12 + 12 + 2
+    assert len(found) == 2 + 16 + 15 + 12 + 2
 
 
 def test_a_parent_changes_all_its_children():
