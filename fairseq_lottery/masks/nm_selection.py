@@ -11,7 +11,7 @@ by comparing pairs, without sorting, so every version of torch gives the same bi
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def select_pattern(current: Mask, ranked: Callable[[str], Tensor], pattern: Patt
         _refuse_regrowth(current[name], name, pattern)
     entries = {}
     for name in current:
-        entries[name] = _highest(ranked(name), pattern)
+        entries[name] = ~lowest_in_groups(ranked(name), pattern.group, pattern.group - pattern.kept)
         if name in current.protected:
             entries[name][current.protected[name]] = True
     return Mask(entries, current.protected)
@@ -53,6 +53,19 @@ def densest(keep: Tensor, group: int) -> Optional[int]:
     if not keep.dim() or keep.shape[-1] % group:
         return None
     return int(_kept(keep, group).max())
+
+
+def has_pattern(mask: Mask, pattern: Pattern) -> bool:
+    """Return whether every group of every matrix keeps exactly N weights, but protected rows."""
+    for name, keep in mask.items():
+        if keep.shape[-1] % pattern.group:
+            return False
+        counts = kept_in_groups(keep, pattern.group) == pattern.kept
+        if name in mask.protected:
+            counts[mask.protected[name]] = True
+        if not bool(counts.all()):
+            return False
+    return True
 
 
 def pattern_of(mask: Mask) -> Optional[str]:
@@ -73,8 +86,13 @@ def pattern_of(mask: Mask) -> Optional[str]:
     return None
 
 
+def kept_in_groups(keep: Tensor, group: int) -> Tensor:
+    """Return the number of kept weights in every ``group`` consecutive weights, row by row."""
+    return keep.reshape(*keep.shape[:-1], -1, group).sum(-1, dtype=torch.int16)
+
+
 def _kept(keep: Tensor, group: int) -> Tensor:
-    return keep.reshape(-1, group).sum(1, dtype=torch.int16)
+    return kept_in_groups(keep, group).reshape(-1)
 
 
 def _refuse_shape(keep: Tensor, name: str, pattern: Pattern) -> None:
@@ -95,16 +113,23 @@ def _refuse_regrowth(keep: Tensor, name: str, pattern: Pattern) -> None:
         )
 
 
-def _highest(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Return a bool tensor that keeps the N highest of each group; ties keep the last ones."""
-    keep = torch.empty(scores.shape, dtype=torch.bool)
-    size = max(_CHUNK // pattern.group, 1) * pattern.group
-    for out, part in zip(keep.view(-1).split(size), scores.reshape(-1).split(size)):
-        columns = part.view(-1, pattern.group).t().contiguous()  # one row per position in a group
+def lowest_in_groups(scores: Tensor, group: int, counts: Union[int, Tensor]) -> Tensor:
+    """Return where a score is one of the lowest of its ``group`` consecutive ones; ties: the first.
+
+    Args:
+        counts: number of lowest scores, of all groups or of each one.
+    """
+    lowest = torch.empty(scores.shape, dtype=torch.bool)
+    groups = scores.reshape(-1, group)
+    limits = torch.as_tensor(counts, dtype=torch.int16).reshape(-1).expand(len(groups))
+    size = max(_CHUNK // group, 1)
+    parts = zip(lowest.view(-1, group).split(size), groups.split(size), limits.split(size))
+    for out, part, limit in parts:
+        columns = part.t().contiguous()  # one row per position in a group
         rank = torch.zeros(columns.shape, dtype=torch.int16)
-        for position in range(1, pattern.group):
+        for position in range(1, group):
             is_first = columns[:position] <= columns[position]
             rank[position] += is_first.sum(0, dtype=torch.int16)
             rank[:position] += ~is_first
-        out.view(-1, pattern.group).copy_((rank >= pattern.group - pattern.kept).t())
-    return keep
+        out.copy_((rank < limit).t())
+    return lowest

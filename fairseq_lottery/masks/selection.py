@@ -31,7 +31,7 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
 from fairseq_lottery.masks.mask import Mask
-from fairseq_lottery.masks.nm_selection import select_pattern
+from fairseq_lottery.masks.nm_selection import lowest_in_groups, select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.options import Scope, check_scope
 from fairseq_lottery.options.axes import SCOPE
@@ -153,6 +153,24 @@ def prune_to_counts(
 ) -> dict[str, Tensor]:
     """Return ``current`` with the lowest scores pruned until each matrix has its count pruned."""
     return _prune_each(partial(_ranked, scores, current, set()), current, counts)
+
+
+def prune_to_group_counts(
+    scores: Mapping[str, Tensor], current: Mask, counts: Mapping[str, Tensor], group: int
+) -> dict[str, Tensor]:
+    """As ``prune_to_counts``, with a count for every ``group`` consecutive weights of a row.
+
+    Args:
+        counts: name -> number of weights that each group has pruned afterwards, at least those that
+            it has pruned now.
+    """
+    entries = {}
+    for name in current:
+        lowest = lowest_in_groups(_ranked(scores, current, set(), name), group, counts[name])
+        entries[name] = ~lowest
+        if name in current.protected:
+            entries[name][current.protected[name]] = True
+    return entries
 
 
 def _prune_each(ranked: Ranked, current: Mask, counts: Mapping[str, int]) -> dict[str, Tensor]:

@@ -101,6 +101,51 @@ def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
     assert pruner.next_mask(found) == after
 
 
+@PROPERTY
+@given(
+    pattern=st.sampled_from([(1, 2), (2, 4), (1, 4), (5, 8)]),
+    fraction=st.integers(1, 100).map(lambda n: n / 100),
+    seed=st.integers(0, 5),
+    kind=st.sampled_from([SparseEvolutionary, RigL]),
+)
+def test_an_exchange_keeps_a_pattern_and_regrows_the_best_of_each_group(
+    pattern, fraction, seed, kind
+):
+    kept, group = pattern
+    shapes = {"a": (6, 16), "table": (5, 8)}
+    generator = torch.Generator().manual_seed(seed)
+    draw = [{n: torch.randn(s, generator=generator) for n, s in shapes.items()} for _ in range(2)]
+    scope = Scope(f"{kept}:{group}")
+    pruner = kind(final=1 - kept / group, start=0, end=100, every=1, fraction=fraction)
+    full = Mask.full(shapes, PROTECTED)
+    before = pruner.first_mask(handed(full, 0, seed, draw[0], scope=scope))
+    found = handed(before, 1, seed, draw[0], scope=scope, dense_gradients=draw[1])
+    after = pruner.next_mask(found)
+    changed = 0
+    for name, shape in shapes.items():
+        free = torch.ones(shape, dtype=torch.bool)
+        if name in PROTECTED:
+            free[PROTECTED[name]] = False
+        assert after[name][~free].all()
+        survivors = torch.nonzero((before[name] & free).flatten())[:, 0].tolist()
+        score, rank = found.scores[name].flatten(), pruner.regrowth(found, name).flatten()
+        count = half_up(pruner.fraction_at(1), len(survivors))
+        dropped = set(sorted(survivors, key=lambda k: float(score[k]))[:count])
+        expected = before[name].flatten().clone()
+        for first in range(0, expected.numel(), group):
+            members = range(first, first + group)
+            lost = [k for k in members if k in dropped]
+            free_ones = [k for k in members if not expected[k]] + lost
+            best = sorted(free_ones, key=lambda k: -float(rank[k]))[: len(lost)]
+            expected[lost] = False
+            expected[best] = True
+        assert after[name].flatten().equal(expected)
+        groups = after[name].reshape(shape[0], -1, group).sum(-1)
+        assert (groups[free.reshape(shape[0], -1, group)[..., 0]] == kept).all()
+        changed += int((after[name] != before[name]).sum())
+    assert changed or fraction < 0.5
+
+
 def test_regrowth_depends_on_update_seed_and_name_alone():
     mask = SET.first_mask(handed(FULL, 0))
     moved = {name: -3 * weight for name, weight in tensors(9).items()}

@@ -7,7 +7,9 @@ from live import transformer
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import trainable
 from fairseq_lottery.masks import Mask, full_mask, pattern_of, score_all, select
+from fairseq_lottery.masks.nm_selection import has_pattern
 from fairseq_lottery.masks.scores import magnitude
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.training.start.pruning_plan import refuse_structure
 
 MODEL = transformer()
@@ -49,6 +51,21 @@ def test_closed_heads_are_told_by_the_ticket(record):
     both = selected(0.5, "2:4")
     with pytest.raises(LotteryError, match="has the pattern 2:4 and pruned heads"):
         refuse_structure(both, record, "set")
+
+
+@pytest.mark.parametrize("pattern, share", [("1:2", 0.5), ("2:4", 0.5), ("5:8", 0.375)])
+def test_a_pattern_is_kept_where_the_scope_is_the_pattern(pattern, share):
+    mask = selected(share, pattern)
+    refuse_structure(mask, {}, "rigl", pattern, keeps_pattern=True)
+    with pytest.raises(LotteryError, match=f"choose --scope {pattern} to keep the pattern, or --p"):
+        refuse_structure(mask, {}, "rigl", "layer", keeps_pattern=True)
+    with pytest.raises(LotteryError, match="has pruned heads or FFN units, but .*; choose --prun"):
+        refuse_structure(mask, {"closes": True}, "rigl", pattern, keeps_pattern=True)
+    sentence = f"--scope {pattern} with --pruner rigl requires a mask that keeps"
+    with pytest.raises(LotteryError, match=sentence):
+        refuse_structure(selected(share), {}, "rigl", pattern, keeps_pattern=True)
+    assert has_pattern(mask, Pattern.parse(pattern))
+    assert not has_pattern(mask, Pattern.parse("1:3"))
 
 
 def test_a_matrix_whose_rows_do_not_divide_has_no_pattern():

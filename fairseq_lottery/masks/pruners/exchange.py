@@ -10,9 +10,15 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.mask import Mask
+from fairseq_lottery.masks.nm_selection import kept_in_groups
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
-from fairseq_lottery.masks.selection import count_to_prune, prune_to_counts
+from fairseq_lottery.masks.selection import (
+    count_to_prune,
+    prune_to_counts,
+    prune_to_group_counts,
+)
 from fairseq_lottery.masks.streams import uniform
+from fairseq_lottery.options.nm_pattern import Pattern
 
 #: share of the survivors that Evci et al. (2020) exchange at the start
 FRACTION = 0.3
@@ -27,6 +33,7 @@ class Exchange(Pruner):
     """
 
     only_shrinks: ClassVar[bool] = False
+    keeps_pattern: ClassVar[bool] = True
 
     fraction: float
 
@@ -83,7 +90,8 @@ class Exchange(Pruner):
     def next_mask(self, inputs: PrunerInput) -> Mask:
         """Prune the lowest scores of each matrix, and regrow as many of its pruned weights.
 
-        A weight that is pruned and regrown in the same step keeps its value, as in RigL's code.
+        Under a scope N:M, as many weights are regrown in each group as are pruned in it. A weight
+        that is pruned and regrown in the same step keeps its value, as in RigL's code.
         """
         mask, share = inputs.mask, self.fraction_at(inputs.update)
         counts = {
@@ -93,9 +101,14 @@ class Exchange(Pruner):
         kept = Mask(prune_to_counts(inputs.scores, mask, pruned), mask.protected)
         # the same selection, with the signs of the scores and of the mask reversed
         candidates = _complement(kept)
-        pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
         ranks = LazyTensors(lambda name: -self.regrowth(inputs, name).detach().float(), mask)
-        remaining = prune_to_counts(ranks, candidates, pruned)
+        pattern = Pattern.parse(inputs.scope.scope)
+        if pattern is None:
+            pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
+            remaining = prune_to_counts(ranks, candidates, pruned)
+        else:
+            of_groups = {name: kept_in_groups(mask[name], pattern.group) for name in mask}
+            remaining = prune_to_group_counts(ranks, candidates, of_groups, pattern.group)
         entries = {name: kept[name] | (candidates[name] & ~remaining[name]) for name in mask}
         return Mask(entries, mask.protected)
 

@@ -103,6 +103,8 @@ class Pruner:
     #: names of tensors like each matrix that ``learn`` changes at every update until no more mask
     #: changes; they are fp32, start at zero and never change otherwise. Requires ``keeps_values``.
     learned: ClassVar[tuple[str, ...]] = ()
+    #: whether the mask keeps the pattern of a scope N:M
+    keeps_pattern: ClassVar[bool] = False
 
     final: float
     start: int

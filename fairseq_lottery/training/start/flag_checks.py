@@ -148,10 +148,11 @@ def refuse_stray_flags(cfg: Any) -> None:
         refuse_options(cfg, during, "applies to pruning during training; add --prune-to")
         return
     _refuse_stray_sums(cfg)
-    own = options_of(find_pruner(cfg.pruner)[0])
+    kind = find_pruner(cfg.pruner)[0]
+    own = options_of(kind)
     stray = [option for name, option in OPTIONS.items() if name not in own]
     refuse_options(cfg, stray, f"is not an option of --pruner {cfg.pruner}; leave it out")
-    if Pattern.parse(cfg.scope) is not None:
+    if Pattern.parse(cfg.scope) is not None and not kind.keeps_pattern:
         raise LotteryError(
             f"--scope {cfg.scope} has a fixed sparsity, which --prune-to cannot increase; draw a"
             f" ticket with --mask-from and --scope {cfg.scope}"

@@ -20,8 +20,10 @@ from fairseq_lottery.masks import (
     pattern_of,
 )
 from fairseq_lottery.masks.distributions import DISTRIBUTIONS, distribute
+from fairseq_lottery.masks.nm_selection import has_pattern
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, settings_of
 from fairseq_lottery.options import Scope, Score, values
+from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.pruning_steps import GRADIENTS, PruningSteps
 from fairseq_lottery.training.start.restored_checkpoint import Restored
@@ -71,7 +73,7 @@ def plan_pruning(
         _refuse_scope(cfg, mask, pruning.pruner)
         if not pruning.pruner.only_shrinks:
             record = ticket.record if ticket else (restored.state.get("ticket") if restored else {})
-            refuse_structure(mask, record or {}, cfg.pruner)
+            refuse_structure(mask, record or {}, cfg.pruner, cfg.scope, kind.keeps_pattern)
         pruning.refuse_start(mask, first)
     return pruning
 
@@ -188,6 +190,9 @@ def _refuse_scope(cfg: Any, mask: Mask, pruner: Pruner) -> None:
             f"--prune-to {cfg.prune_to:g} of {mask.prunable} prunable weights rounds to 0; use at"
             f" least {1 / mask.prunable:.1g}"
         )
+    pattern = Pattern.parse(cfg.scope)
+    if pattern is not None:
+        _refuse_other_sparsity(cfg.prune_to, mask.prunable, pattern)
     if cfg.scope in DISTRIBUTIONS and (hasattr(pruner, "initial") or not mask.pruned):
         distribute(cfg.scope, mask, mask.prunable - max(count, mask.pruned))
     most = sum(droppable(mask, name, cfg.min_density) for name in mask)
@@ -198,20 +203,52 @@ def _refuse_scope(cfg: Any, mask: Mask, pruner: Pruner) -> None:
         )
 
 
-def refuse_structure(mask: Mask, record: Mapping[str, Any], pruner: str) -> None:
+def _refuse_other_sparsity(sparsity: float, prunable: int, pattern: Pattern) -> None:
+    """Refuse a sparsity that does not prune exactly the weights that a pattern prunes."""
+    count = prunable * (pattern.group - pattern.kept) // pattern.group
+
+    def is_exact(share: float) -> bool:
+        return pattern.has(share) and count_to_prune(share, prunable) == count
+
+    if not is_exact(sparsity):
+        texts = (f"{pattern.sparsity:.{digits}g}" for digits in range(1, 18))
+        exact = next(text for text in texts if is_exact(float(text)))
+        raise LotteryError(
+            f"--prune-to {sparsity:g} is not the sparsity of --scope {pattern}; set --prune-to"
+            f" {exact}"
+        )
+
+
+def refuse_structure(
+    mask: Mask,
+    record: Mapping[str, Any],
+    pruner: str,
+    scope: str = Scope.scope,
+    keeps_pattern: bool = False,
+) -> None:
     """Refuse to regrow weights in a mask with pruned heads or FFN units, or an N:M pattern.
 
     Args:
         record: record of the mask's ticket; a mask alone does not determine whether heads were
             pruned as components.
         pruner: value of ``--pruner``.
+        scope: value of ``--scope``; a pruner keeps the pattern of a scope N:M.
+        keeps_pattern: whether the pruner keeps a pattern if the scope is N:M.
     """
-    pattern = pattern_of(mask)
+    wanted = Pattern.parse(scope)
+    pattern = pattern_of(mask) if wanted is None else None
     structures = [f"the pattern {pattern}"] if pattern else []
     if record.get("parts") or record.get("closes"):
         structures.append("pruned heads or FFN units")
     if structures:
+        keep = f"--scope {pattern} to keep the pattern, or " if keeps_pattern and pattern else ""
         raise LotteryError(
             f"the mask has {' and '.join(structures)}, but --pruner {pruner} would regrow their"
-            " weights; choose --pruner gradual, or start from another mask"
+            f" weights; choose {keep if len(structures) == 1 else ''}--pruner gradual, or start"
+            " from another mask"
+        )
+    if wanted is not None and mask.pruned and not has_pattern(mask, wanted):
+        raise LotteryError(
+            f"--scope {wanted} with --pruner {pruner} requires a mask that keeps {wanted.kept} of"
+            f" every {wanted.group} weights; start from a ticket of --scope {wanted}, or from none"
         )
