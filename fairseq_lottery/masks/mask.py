@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Optional
 
 import numpy as np
@@ -197,6 +198,17 @@ def collapse_of(emptied: Collection[str]) -> str:
         f"layer collapse: all weights of {', '.join(names[:5])}{rest} are pruned; give --scope"
         " layer, or --min-density with --scope global"
     )
+
+
+def union(masks: Iterable[Mask]) -> Mask:
+    """Return the mask of what any of the masks keeps; refuse masks of different prunable sets."""
+    first, *others = masks
+    for mask in others:
+        first.intersection(mask)  # refuses another prunable set
+    kept = {
+        name: reduce(lambda a, b: a | b, (m[name] for m in others), first[name]) for name in first
+    }
+    return Mask(kept, first.protected)
 
 
 def overlap(a: Mask, b: Mask) -> dict[str, tuple[float, float]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks.mask import Mask, overlap
+from fairseq_lottery.masks.mask import Mask, overlap, union
 from fairseq_lottery.options.pair_rule import PairRule
 
 
@@ -34,7 +34,7 @@ class PairMasks(Mapping[str, Mask]):
             if len(pair.split("-")) != 2 or not all(pair.split("-")):
                 raise LotteryError(f"{pair!r} is not a pair of languages such as en-de")
         self._masks = dict(sorted(masks.items()))
-        self.union = _union(self._masks.values())
+        self.union = union(self._masks.values())
 
     def __getitem__(self, pair: str) -> Mask:
         return self._masks[pair]
@@ -76,7 +76,7 @@ class PairMasks(Mapping[str, Mask]):
         parsed.refuse_unknown(self)
         masks = [self[pair] for pair in parsed.pairs]
         if parsed.combination == "union":
-            return _union(masks)
+            return union(masks)
         if parsed.combination == "sides":
             encoder, decoder = masks
             kept = {n: (encoder if n.startswith("encoder.") else decoder)[n] for n in encoder}
@@ -97,13 +97,3 @@ class PairMasks(Mapping[str, Mask]):
         for number, first in enumerate(pairs):
             for second in pairs[number + 1 :]:
                 yield (first, second, *overlap(self[first], self[second])[""])
-
-
-def _union(masks: Iterable[Mask]) -> Mask:
-    first, *rest = masks
-    for mask in rest:
-        first.intersection(mask)  # refuses masks of different prunable sets
-    kept = {
-        name: reduce(lambda a, b: a | b, (m[name] for m in rest), first[name]) for name in first
-    }
-    return Mask(kept, first.protected)

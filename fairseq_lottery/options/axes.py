@@ -168,6 +168,7 @@ PRUNER = Axis(
         " most, whatever their magnitudes",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
         "rigl": "as set, but regrow where the gradient is largest",
+        "itop": "as rigl, with half of the survivors exchanged at first",
     },
     others="your own as package.module:Class",
     is_other=_is_code,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.extensions import components
-from fairseq_lottery.formats import container
+from fairseq_lottery.formats import container, mask_from_state
 from fairseq_lottery.formats.checkpoints.optimizer_moments import moments_per_weight
 from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.formats.checkpoints.tied_parameters import is_parameter
@@ -131,6 +131,7 @@ class _Run:
             run = self._stored_at(update) if is_snapshot else stored
             problems += _sparsity_problems(mask, since, update, run)
             problems += _pair_problems(mask, stored)
+            problems += _exploration_problems(mask, stored)
         elif _had_mask(source):
             problems.append("it was trained under a mask but contains none")
         # a run starts from its ticket, so the ticket counts as update 0, whichever update its
@@ -237,6 +238,17 @@ def _problems_in(group: str, tensors: Any, groups: Mapping[str, Any], mask: Mask
         f"{count} pruned entries of {name} are not zero in its {group}"
         for name, count in count_leaks(tensors, mask).items()
     ]
+
+
+def _exploration_problems(mask: Mask, stored: Mapping[str, Any]) -> list[str]:
+    """Compare the mask with the weights that the run has explored, which include it."""
+    if not stored.get("explored"):
+        return []
+    try:
+        both = mask_from_state(stored["explored"]).intersection(mask)
+    except LotteryError as error:
+        return [str(error)]
+    return [] if both == mask else ["its explored weights do not include its mask"]
 
 
 def _pair_problems(mask: Mask, stored: Mapping[str, Any]) -> list[str]:

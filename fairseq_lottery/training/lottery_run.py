@@ -31,6 +31,7 @@ from fairseq_lottery.masks import (
     shapes_of,
 )
 from fairseq_lottery.masks.distributions import dense_note
+from fairseq_lottery.training.exploration import Exploration
 from fairseq_lottery.training.flop_total import FlopTotal
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -129,6 +130,10 @@ class LotteryRun:
         # copied, because the run will overwrite the memory-mapped checkpoint
         signs = stored.get("start_signs") or {}
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
+        #: weights that were ever kept, if a pruner regrows; None for others
+        self._exploration: Optional[Exploration] = None
+        if self.pruning is not None and not self.pruning.pruner.only_shrinks:
+            self._exploration = Exploration.restore(stored, self.mask)
         #: fp32 weights for pruners that need them; empty for others
         self._start_weights: dict[str, Tensor] = {}
         if self.pruning is not None and self.pruning.needs_start:
@@ -171,6 +176,7 @@ class LotteryRun:
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
             **({"start_weights": self._start_weights} if self._start_weights else {}),
             **self._pruned_state,
+            **({"explored": self._exploration.state()} if self._exploration is not None else {}),
             **self._pair_state,
         }
 
@@ -208,7 +214,9 @@ class LotteryRun:
         self._bind(optimizer)
         if self.pruning is not None and self.pruning.begins:
             forget_best()  # the restored best model was less sparse
+            before = self.mask
             self._change_mask(update, self._first_mask(update, examples), is_first=True)
+            self._begin_exploration(before)
         if self.restored is None or not self.restored.is_same_run:
             self._write_snapshot_if_due(update)
 
@@ -269,6 +277,8 @@ class LotteryRun:
             metrics = compute_metrics(self.mask, self._parameters, self._start_signs)
             if self.pruning is not None and not self.pruning.pruner.only_shrinks:
                 del metrics["sign_flips"]  # a regrown weight has no sign at the start
+            if self._exploration is not None:
+                metrics["explored"] = self._exploration.share
             self._metrics = (self._update, metrics)
         return self._metrics[1]
 
@@ -376,6 +386,8 @@ class LotteryRun:
         if self._pruned_values is not None:
             self._pruned_values.change(self.mask, mask, models)
         self.mask = mask
+        if self._exploration is not None:
+            self._exploration.include(mask)
         self._metrics = (-1, {})
         self._masked.set_keep(self._tensors.rows(mask))
         for model in models:
@@ -392,6 +404,23 @@ class LotteryRun:
         collapse = collapse_of(set(mask.emptied) - set(self.mask.emptied))
         if collapse and is_first():
             logger.warning(collapse)
+
+    def _begin_exploration(self, before: Optional[Mask]) -> None:
+        """Start to record explored weights, at the first mask of a pruner that regrows.
+
+        Args:
+            before: mask until now, under which this run may have been trained.
+        """
+        assert self.mask is not None and before is not None and self.pruning is not None
+        if self.pruning.pruner.only_shrinks or self._exploration is not None:
+            return
+        self._exploration = Exploration(self.mask)
+        if self.restored is not None and self.restored.is_same_run:
+            is_dense_at_first = self._provenance["ticket"] is None
+            shapes = {name: tuple(keep.shape) for name, keep in before.items()}
+            self._exploration.include(
+                Mask.full(shapes, before.protected) if is_dense_at_first else before
+            )
 
     def _write_snapshot_if_due(self, update: int) -> None:
         if update not in self._snapshots:

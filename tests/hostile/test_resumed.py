@@ -86,6 +86,11 @@ BAD = {
     "start weights of another shape": lambda state: entry("start_weights", {
         name: torch.ones(3) for name in state["task_state"]["lottery"]["mask"]["bits"]
     })(state),
+    "explored weights that are a list": entry("explored", [1]),
+    "explored weights without bits": entry("explored", {"bits": {}, "shapes": {}}),
+    "explored weights of another matrix": entry(
+        "explored", {"bits": {"x": torch.ones(3).byte()}, "shapes": {"x": [3, 8]}, "protected": {}}
+    ),
     "start signs that are a list": entry("start_signs", [1]),
     "start signs of another size": within("start_signs", **{NAME: torch.ones(3).byte()}),
     "start signs of another type": within("start_signs", **{NAME: torch.ones(12)}),

@@ -18,6 +18,7 @@ from fairseq_lottery.masks import (
     PRUNERS,
     Gradual,
     GradualRegrow,
+    InTimeRigL,
     Mask,
     Movement,
     PrunerInput,
@@ -331,6 +332,7 @@ def test_what_checkpoints_store():
         ("movement", Movement(0.0, 0.9, 5, 50, 5, "linear")),
         ("set", replace(SET, fraction=1)),
         ("rigl", RigL(0.8, 0, 50, 5, 0.2, 3)),
+        ("itop", InTimeRigL(0.8, 0, 50, 5)),
     ],
 )
 def test_what_is_stored_is_read(name, pruner):

@@ -83,7 +83,8 @@ def exchanged(task, update, kept):
     if (update - task.prune_start) % task.prune_every:
         return 0
     done = (update - task.prune_start) / (task.prune_end - task.prune_start)
-    share = 0.3 if task.prune_fraction is None else task.prune_fraction
+    default = 0.5 if task.pruner == "itop" else 0.3
+    share = default if task.prune_fraction is None else task.prune_fraction
     return count(share * (1 + math.cos(math.pi * done)) / 2, kept)
 
 

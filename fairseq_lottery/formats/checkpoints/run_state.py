@@ -85,6 +85,7 @@ RUN = entries(
         "learned": entries(
             {"updates": count, "tensors": every(tensors)}, needed=("updates", "tensors")
         ),
+        "explored": _mask,
         "pair_masks": refuse_malformed_pair_masks,
     }
 )
@@ -110,6 +111,9 @@ def refuse_other_run(run: Mapping[str, Any], model: Mapping[str, Tensor]) -> Non
     for part in ("start_signs", "start_weights", "pruned_values"):
         if run.get(part) and set(run[part]) != matrices:
             raise LotteryError(f"its {part} have other matrices than its mask")
+    explored = run.get("explored") or {}
+    if explored and set(explored.get("bits") or {}) != matrices:
+        raise LotteryError("its explored weights have other matrices than its mask")
     pairs = run.get("pair_masks") or {}
     if pairs and set(pairs.get("shapes") or ()) != matrices:
         raise LotteryError("its masks of pairs have other matrices than its mask")

@@ -24,7 +24,7 @@ from fairseq_lottery.masks import Mask
 #: is not such a run
 _RUN_ENTRIES = (
     *("ticket", "ticket_digest", "choices", "files", "ranking", "growth", "patience"),
-    *("start_weights", "pruned_values", "learned"),
+    *("start_weights", "pruned_values", "learned", "explored"),
 )
 
 

@@ -25,7 +25,7 @@ from fairseq_lottery.masks.pruners.registry import (
     store_pruner,
     stored_name,
 )
-from fairseq_lottery.masks.pruners.rigl import RigL
+from fairseq_lottery.masks.pruners.rigl import InTimeRigL, RigL
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Exchange",
     "Gradual",
     "GradualRegrow",
+    "InTimeRigL",
     "Movement",
     "OPTIONS",
     "PRUNERS",

@@ -13,7 +13,7 @@ from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
 from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
-from fairseq_lottery.masks.pruners.rigl import RigL
+from fairseq_lottery.masks.pruners.rigl import InTimeRigL, RigL
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
 from fairseq_lottery.options.own_code import digest_source, load_own
@@ -25,6 +25,7 @@ PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
         "movement": Movement,
         "set": SparseEvolutionary,
         "rigl": RigL,
+        "itop": InTimeRigL,
     }
 )
 

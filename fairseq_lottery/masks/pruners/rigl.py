@@ -1,4 +1,4 @@
-"""RigL: regrow weights where the gradient is largest."""
+"""RigL and RigL-ITOP: regrow weights where the gradient is largest."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ class RigL(Exchange):
         """Return the magnitude of the gradient."""
         assert inputs.dense_gradients is not None
         return inputs.dense_gradients[name].abs()
+
+
+@dataclass(frozen=True)
+class InTimeRigL(RigL):
+    """RigL with the settings of in-time over-parameterization (ITOP, Liu et al. 2021).
+
+    They exchange half of the survivors at first, and seldom, so that regrown weights become large
+    enough to survive. Their code exchanges until the end of the training.
+    """
+
+    fraction: float = 0.5
