@@ -20,6 +20,7 @@ from fairseq_lottery.masks.pruners import (
     Exchange,
     Gradual,
     GradualRegrow,
+    GraNet,
     InTimeRigL,
     Movement,
     Pruner,
@@ -46,6 +47,7 @@ from fairseq_lottery.masks.selection import (
 
 __all__ = [
     "Exchange",
+    "GraNet",
     "Gradual",
     "GradualRegrow",
     "InTimeRigL",

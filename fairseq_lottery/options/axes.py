@@ -169,6 +169,7 @@ PRUNER = Axis(
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
         "rigl": "as set, but regrow where the gradient is largest",
         "itop": "as rigl, with half of the survivors exchanged at first",
+        "granet": "increase the sparsity by a cubic schedule, and exchange as rigl at each step",
     },
     others="your own as package.module:Class",
     is_other=_is_code,

@@ -147,12 +147,12 @@ class Pruning:
     fraction: Optional[float] = option(
         "share of the survivors that a pruner with regrowth exchanges at prune-start; decreases to"
         " 0 at prune-end along half a cosine; default: that of the pruner, 0.3 for set and rigl,"
-        " 0.5 for itop",
+        " 0.5 for itop and granet",
         None, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_fraction"},
     )  # fmt: skip
     gradient_updates: Optional[int] = option(
         "number of updates before a change of the mask whose gradients are summed for it; 0 sums"
-        " all since the last change; default: that of the pruner, 1 for rigl and itop",
+        " all since the last change; default: that of the pruner, 1 for rigl, itop and granet",
         None, metavar="UPDATES", places=_TRAINED, names={TRAINING: "prune_gradient_updates"},
     )  # fmt: skip
 

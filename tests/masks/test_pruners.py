@@ -18,6 +18,7 @@ from fairseq_lottery.masks import (
     PRUNERS,
     Gradual,
     GradualRegrow,
+    GraNet,
     InTimeRigL,
     Mask,
     Movement,
@@ -145,6 +146,55 @@ def test_an_exchange_keeps_a_pattern_and_regrows_the_best_of_each_group(
         assert (groups[free.reshape(shape[0], -1, group)[..., 0]] == kept).all()
         changed += int((after[name] != before[name]).sum())
     assert changed or fraction < 0.5
+
+
+@PROPERTY
+@given(
+    initial=st.integers(0, 60).map(lambda n: n / 100),
+    update=st.sampled_from([11, 20, 55, 109, 110]),
+    fraction=st.integers(1, 100).map(lambda n: n / 100),
+    seed=st.integers(0, 5),
+)
+def test_granet_prunes_to_the_schedule_and_then_exchanges(initial, update, fraction, seed):
+    pruner = GraNet(initial=initial, final=0.9, start=10, end=110, every=1, fraction=fraction)
+    random = {n: t.abs() for n, t in tensors(seed + 50).items()}
+    before = select(random, FULL, initial)
+    found = handed(before, update, seed, dense_gradients=tensors(seed + 100))
+    after = pruner.next_mask(found)
+    left = 1 - (update - 10) / 100
+    # before the first step after the start, nothing is due
+    sparsity = initial if update < 11 else 0.9 + (initial - 0.9) * left**3
+    for name in SHAPES:
+        protected = torch.zeros_like(before[name])
+        if name in PROTECTED:
+            protected[PROTECTED[name]] = True
+        count = half_up(sparsity, FULL.size(name))
+        assert after.pruned_in(name) == count
+        score, rank = found.scores[name].flatten(), found.dense_gradients[name].abs().flatten()
+        survivors = torch.nonzero((before[name] & ~protected).flatten())[:, 0].tolist()
+        survivors.sort(key=lambda k: float(score[k]))
+        survivors = survivors[count - before.pruned_in(name) :]
+        share = round(fraction * (1 + math.cos(math.pi * (1 - left))) / 2, 12)
+        exchanged = half_up(share, len(survivors))
+        stay = survivors[exchanged:]
+        free = [k for k in range(score.numel()) if k not in stay and not protected.flatten()[k]]
+        best = sorted(free, key=lambda k: -float(rank[k]))[:exchanged]
+        expected = protected.flatten()
+        expected[stay + best] = True
+        assert after[name].flatten().equal(expected)
+
+
+def test_granet_follows_its_schedule():
+    pruner = GraNet(initial=0.5, final=0.9, start=0, end=100, every=25)
+    assert [u for u in range(150) if pruner.is_due(u)] == [25, 50, 75, 100]
+    steps = [round(pruner.sparsity_at(u), 4) for u in (0, 24, 25, 50, 75, 99, 100, 120)]
+    assert steps == [0.5, 0.5, 0.7312, 0.85, 0.8938, 0.8938, 0.9, 0.9]
+    assert [pruner.is_at_target(u) for u in (0, 99, 100)] == [False, False, True]
+    assert pruner.fraction_at(100) == 0 and pruner.fraction_at(50) == 0.25
+    mask = select({n: t.abs() for n, t in tensors(1).items()}, FULL, 0.5)
+    assert pruner.first_mask(handed(mask, 0)) is mask
+    with pytest.raises(LotteryError, match="--prune-to 0.4 is below the sparsity 0.5 of the mask"):
+        replace(pruner, final=0.4)
 
 
 def test_regrowth_depends_on_update_seed_and_name_alone():
@@ -333,6 +383,7 @@ def test_what_checkpoints_store():
         ("set", replace(SET, fraction=1)),
         ("rigl", RigL(0.8, 0, 50, 5, 0.2, 3)),
         ("itop", InTimeRigL(0.8, 0, 50, 5)),
+        ("granet", GraNet(0.1, 0.8, 0, 50, 5, 0.4, 2)),
     ],
 )
 def test_what_is_stored_is_read(name, pruner):

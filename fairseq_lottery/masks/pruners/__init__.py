@@ -7,6 +7,7 @@ inputs that it needs. Only ``LotteryRun`` calls it.
 from fairseq_lottery.masks.pruners.exchange import Exchange
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
+from fairseq_lottery.masks.pruners.granet import GraNet
 from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import (
     OPTIONS,
@@ -31,6 +32,7 @@ from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 __all__ = [
     "DEFAULT_PRUNER",
     "Exchange",
+    "GraNet",
     "Gradual",
     "GradualRegrow",
     "InTimeRigL",

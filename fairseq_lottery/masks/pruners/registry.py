@@ -11,6 +11,7 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.pruners.gradual import Gradual
 from fairseq_lottery.masks.pruners.gradual_regrow import GradualRegrow
+from fairseq_lottery.masks.pruners.granet import GraNet
 from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
 from fairseq_lottery.masks.pruners.rigl import InTimeRigL, RigL
@@ -26,6 +27,7 @@ PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
         "set": SparseEvolutionary,
         "rigl": RigL,
         "itop": InTimeRigL,
+        "granet": GraNet,
     }
 )
 
