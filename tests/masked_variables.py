@@ -58,6 +58,17 @@ class Scored(Masked):
         return _Through.apply(self.scores, self.mask) * variable
 
 
+class ScoredApart(Masked):
+    """The same with scores that the trainer's optimizer does not know."""
+
+    def __init__(self, variable):
+        super().__init__(variable)
+        self.scores = torch.zeros_like(variable, requires_grad=True)
+
+    def forward(self, variable):
+        return _Through.apply(self.scores, self.mask) * variable
+
+
 class Reference:
     """The training of a configuration without the lottery, pruned between updates.
 
@@ -86,8 +97,19 @@ class Reference:
         }
         criterion = self.task.build_criterion(cfg.criterion)
         self.task.load_dataset(cfg.dataset.valid_subset, combine=False, epoch=1)
+        self.factor = 1.0
         self.trainer = Trainer(cfg, self.task, model, criterion)
         _, self.epoch = checkpoint_utils.load_checkpoint(cfg.checkpoint, self.trainer)
+
+    def note_factor(self):
+        """Keep the factor by which the trainer multiplies the gradients of an update."""
+        multiply = self.trainer.optimizer.multiply_grads
+
+        def noted(factor):
+            self.factor = float(factor)
+            multiply(factor)
+
+        self.trainer.optimizer.multiply_grads = noted
 
     def variables(self):
         return {name: part.original for name, part in self.parts.items()}

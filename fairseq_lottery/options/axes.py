@@ -166,6 +166,8 @@ PRUNER = Axis(
         " others at each step, and may regrow with these values",
         "movement": "as gradual-regrow, but prune the weights whose updates moved them towards zero"
         " most, whatever their magnitudes",
+        "soft-movement": "prune the weights whose learned scores fall below a threshold; the target"
+        " sparsity is only an upper bound",
         "set": "prune the smallest weights and regrow as many at random, at constant sparsity",
         "rigl": "as set, but regrow where the gradient is largest",
         "itop": "as rigl, with half of the survivors exchanged at first",

@@ -155,6 +155,20 @@ class Pruning:
         " all since the last change; default: that of the pruner, 1 for rigl, itop and granet",
         None, metavar="UPDATES", places=_TRAINED, names={TRAINING: "prune_gradient_updates"},
     )  # fmt: skip
+    # Sanh et al. 2020, their code's settings for SQuAD
+    threshold: float = option(
+        "sigmoid of the score up to which pruner soft-movement prunes a weight from prune-end on",
+        0.1, metavar="SHARE", places=_TRAINED, names={TRAINING: "prune_threshold"},
+    )  # fmt: skip
+    penalty: float = option(
+        "weight of the mean sigmoid of the scores in the loss of pruner soft-movement from"
+        " prune-end on; more prunes more",
+        400.0, metavar="WEIGHT", places=_TRAINED, names={TRAINING: "prune_penalty"},
+    )  # fmt: skip
+    score_lr: float = option(
+        "learning rate of the scores of pruner soft-movement", 0.01, metavar="RATE",
+        places=_TRAINED, names={TRAINING: "prune_score_lr"},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,11 @@ def test_malformed_scores_are_one_sentence(train, refused, tmp_path, case):
 
 
 @pytest.mark.slow
-def test_two_processes_are_killed_and_resumed(toy):
+@pytest.mark.parametrize("pruner", ["movement", "soft-movement"])
+def test_two_processes_are_killed_and_resumed(toy, pruner):
     flags = (
-        *("--pruner", "movement", "--prune-to", 0.9, "--prune-start", 1, "--prune-end", 11),
+        *("--pruner", pruner, *(("--prune-score-lr", 0.4) if pruner != "movement" else ())),
+        *("--prune-to", 0.9, "--prune-start", 1, "--prune-end", 11),
         *("--prune-every", 2, "--save-interval-updates", 4, "--update-freq", 4),
         *("--store-ema", "--ema-decay", 0.9),
     )

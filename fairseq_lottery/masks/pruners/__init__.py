@@ -27,6 +27,7 @@ from fairseq_lottery.masks.pruners.registry import (
     stored_name,
 )
 from fairseq_lottery.masks.pruners.rigl import InTimeRigL, RigL
+from fairseq_lottery.masks.pruners.soft_movement import SoftMovement
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Pruner",
     "PrunerInput",
     "RigL",
+    "SoftMovement",
     "SparseEvolutionary",
     "WeightMovement",
     "find_pruner",

@@ -15,6 +15,7 @@ from fairseq_lottery.masks.pruners.granet import GraNet
 from fairseq_lottery.masks.pruners.movement import Movement
 from fairseq_lottery.masks.pruners.pruner import OPTIONS, Pruner
 from fairseq_lottery.masks.pruners.rigl import InTimeRigL, RigL
+from fairseq_lottery.masks.pruners.soft_movement import SoftMovement
 from fairseq_lottery.masks.pruners.sparse_evolutionary import SparseEvolutionary
 from fairseq_lottery.options.axes import PRUNER
 from fairseq_lottery.options.own_code import digest_source, load_own
@@ -24,6 +25,7 @@ PRUNERS: dict[str, type[Pruner]] = PRUNER.registry(
         "gradual": Gradual,
         "gradual-regrow": GradualRegrow,
         "movement": Movement,
+        "soft-movement": SoftMovement,
         "set": SparseEvolutionary,
         "rigl": RigL,
         "itop": InTimeRigL,
@@ -165,7 +167,7 @@ def read_pruner(stored: Any, own: Optional[type[Pruner]] = None) -> Pruner:
 def _is_valid(name: str, value: Any, kind: str) -> bool:
     """Return whether a stored value has the type of its field; options are shares or counts."""
     if kind in ("float", "<class 'float'>"):
-        is_share = name in OPTIONS or name == "initial"
+        is_share = name == "initial" or (name in OPTIONS and OPTIONS[name].metavar == "SHARE")
         return type(value) in (int, float) and (not is_share or 0 <= value <= 1)
     if kind in ("int", "<class 'int'>"):
         return type(value) is int and abs(value) < 2**63
