@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class LearnedScores:
     Args:
         pruner: pruner that changes them by its method ``learn``.
         tensors: tensors of the optimizer.
-        weights: name -> weights with the values of pruned ones, computed at each lookup.
+        weights: function that returns name -> fp32 weights with the values of pruned ones.
         stored: result of ``stored``; empty to start from zeros.
 
     Attributes:
@@ -29,15 +29,15 @@ class LearnedScores:
         self,
         pruner: Pruner,
         tensors: MasterTensors,
-        weights: Mapping[str, Tensor],
+        weights: Callable[[], Mapping[str, Tensor]],
         stored: Mapping[str, Any],
     ) -> None:
         self._pruner, self._optimizer_tensors, self._weights = pruner, tensors, weights
         self._updates: int = stored.get("updates", 0)
         self.tensors: dict[str, dict[str, Tensor]] = {kind: {} for kind in pruner.learned}
         for kind, by_name in self.tensors.items():
-            for name in weights:
-                by_name[name] = torch.zeros_like(weights[name])
+            for name, weight in weights().items():
+                by_name[name] = torch.zeros_like(weight)
                 if stored:
                     by_name[name].copy_(stored["tensors"][kind][name])
 
@@ -55,11 +55,12 @@ class LearnedScores:
         gradients = self._optimizer_tensors.by_name(
             [torch.zeros_like(t.data) if t.grad is None else t.grad for t in own]
         )
-        for name in self._weights:
+        weights = self._weights()
+        for name, weight in weights.items():
             product = gradients[name].to(torch.float32, copy=True)
             torch.nan_to_num_(product, nan=0.0, posinf=0.0, neginf=0.0).mul_(factor)
-            product.mul_(self._weights[name])
-            movement = WeightMovement(update, self._updates, len(self._weights), product)
+            product.mul_(weight)
+            movement = WeightMovement(update, self._updates, len(weights), product)
             self._pruner.learn(movement, {kind: t[name] for kind, t in self.tensors.items()})
 
     def stored(self) -> dict[str, Any]:

@@ -41,13 +41,14 @@ class PrunedValues:
         self.scores: Optional[LearnedScores] = None
         if pruner.learned:
             learned = stored.get("learned", {})
-            self.scores = LearnedScores(pruner, tensors, self.weights, learned)
+            self.scores = LearnedScores(pruner, tensors, lambda: self.weights, learned)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Name -> fp32 weights, with the stored values where the mask prunes."""
+        masters = self._tensors.views
         # masters are zero where the mask prunes
-        return LazyTensors(lambda n: self._tensors.views[n] + self._values[n], self._values)
+        return LazyTensors(lambda name: masters[name] + self._values[name], self._values)
 
     @torch.no_grad()
     def change(self, before: Mask, after: Mask, models: Sequence[nn.Module]) -> None:

@@ -158,6 +158,17 @@ def test_a_mask_that_prunes_already_is_refused(train, refused, tmp_path):
     refused("unknown for the 1336 weights that the mask prunes already", *ticket, *MOVEMENT)
 
 
+@pytest.mark.parametrize("pruner", ["movement", "soft-movement"])
+def test_a_trained_model_is_fine_tuned(train, tmp_path, pruner):
+    """With a new update counter; the run before had pruned by other scores."""
+    train(*MOVEMENT, "--prune-to", 0.0, to=3, folder="dense")
+    schedule = () if pruner == "movement" else ("--prune-penalty", 1e4, "--prune-score-lr", 1)
+    flags = (*MOVEMENT, "--finetune-from-model", tmp_path / "dense" / LAST, "--pruner", pruner)
+    training = train(*flags, *schedule, to=1)
+    assert training.task.run.state()["learned"]["updates"] == 1
+    assert train(*flags, *schedule, to=13).task.run.mask.sparsity == pytest.approx(0.6, abs=0.01)
+
+
 BAD = {
     "scores of another shape": (
         lambda learned: learned["tensors"]["scores"].update(x=torch.ones(3)),
