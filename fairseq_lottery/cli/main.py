@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "cli.export",
     "average": "cli.average",
     "evaluate": "cli.evaluate",
+    "gradients": "cli.gradients",
     "translate": "cli.translate",
     "pack": "cli.pack",
     "unpack": "cli.unpack",

@@ -15,13 +15,14 @@ from fairseq_lottery.options import (
     Prunable,
     Ranking,
     Reset,
+    ScoreRounds,
     Seed,
     Sources,
     add_flags,
     options,
 )
 
-_GROUPS = (Sources, Ranking, Prunable, Reset, Seed)
+_GROUPS = (Sources, Ranking, ScoreRounds, Prunable, Reset, Seed)
 
 EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"
@@ -45,27 +46,31 @@ def run(args: argparse.Namespace) -> None:
 
     refuse_missing(model_file(args.mask_from), model_file(args.start_from))
     from fairseq_lottery.formats import save_ticket
-    from fairseq_lottery.masks import PrunableShare
+    from fairseq_lottery.masks import PrunableShare, collapse_of
     from fairseq_lottery.masks.distributions import dense_note
+    from fairseq_lottery.saliency import SALIENCIES
     from fairseq_lottery.tickets import DrawPlan, draw
 
     if not args.out.endswith(".safetensors"):
         raise LotteryError(f"--out {args.out} must end in .safetensors; rename it")
     names = [option.name for option in options(*_GROUPS)]
     plan = DrawPlan(**{name: getattr(args, name) for name in names})
-    initialise = None
+    initialise = find_mask = None
     import_user_module(args.user_dir)
-    if plan.reset == "random":
+    reads_model = plan.score in SALIENCIES and not SALIENCIES[plan.score].needs_data
+    if plan.reset == "random" or reads_model:
         require("fairseq")
         import fairseq  # noqa: F401 - before the plugin, which registers its parts with it
 
+        from fairseq_lottery.inference.flow_mask import find_flow_mask
         from fairseq_lottery.inference.model_builder import initial_weights
 
-        initialise = initial_weights
-    ticket = draw(plan, initialise)
+        initialise, find_mask = initial_weights, find_flow_mask
+    ticket = draw(plan, initialise, find_mask=find_mask)
     save_ticket(args.out, ticket, overwrite=args.overwrite)
-    for name in _emptied_matrices(ticket, args.components) if plan.scope == "global" else ():
-        print(f"warning: all weights of {name} are pruned; give --min-density with --scope global")
+    collapse = collapse_of(_emptied_matrices(ticket, args.components))
+    if collapse:
+        print(f"warning: {collapse}")
     note = dense_note(str(ticket.record.get("scope")), ticket.mask)
     if note:
         print(f"note: {note}")

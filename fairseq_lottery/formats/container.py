@@ -34,6 +34,7 @@ _NOUNS = {
     "model": "a compact model",
     "mask": "a mask",
     "pair-masks": "a file of masks of pairs of languages",
+    "gradients": "a file of summed gradients",
 }
 _TEXTS = {"kind": one_of(str), "digest": one_of(str)}
 #: entries of the header; the record of a compact file is in its tensors
@@ -89,6 +90,14 @@ def save(
             read_json(read_header(temporary)["__metadata__"][_KEY])
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise LotteryError(f"{path} cannot be written: {error}") from error
+
+
+def is_container(path: Union[str, Path]) -> bool:
+    """Return whether a safetensors file has a header of this plugin, valid or not."""
+    try:
+        return _KEY in (read_header(path).get("__metadata__") or {})
+    except (OSError, LookupError, TypeError, ValueError):
+        return False
 
 
 def kind_of(path: Union[str, Path]) -> str:

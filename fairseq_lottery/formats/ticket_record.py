@@ -19,7 +19,9 @@ _RECORD = entries(
             option.key(): _NUMBER if option.kind is float else one_of(option.kind)
             for option in options(Ranking, Prunable, Reset, Seed)
         },
-        **dict.fromkeys(("update", "values_update", "pruned", "denominator"), count),
+        **dict.fromkeys(
+            ("update", "values_update", "pruned", "denominator", "score_rounds"), count
+        ),
         **dict.fromkeys(("score_source", "signature", "task", "pruner"), _TEXT),
         **dict.fromkeys(("asked", "sparsity"), _NUMBER),
         **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions"), _MAPPING),

@@ -219,18 +219,24 @@ class Gradients:
 
 
 @dataclass(frozen=True)
-class InitialScore:
-    """Scores of pruning at initialisation: snip, force, grasp and synflow."""
+class ScoreRounds:
+    """Rounds of scores of pruning at initialisation."""
+
+    score_rounds: Optional[int] = option(
+        "rounds in which the scores are computed again; default: 1 for snip and grasp, 10 for"
+        " force, 100 for synflow",
+        None, metavar="N", places=_DRAWN,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScoreBatches:
+    """Sums of gradients for scores of pruning at initialisation."""
 
     score_batches: int = option(
         "batches of the training set over which snip, force and grasp sum gradients before the"
         " first update, over all processes",
         16, metavar="N", places=_TRAINED,
-    )  # fmt: skip
-    score_rounds: Optional[int] = option(
-        "rounds in which the scores are computed again; default: 1 for snip and grasp, 10 for"
-        " force, 100 for synflow",
-        None, metavar="N", places=_TRAINED,
     )  # fmt: skip
 
 
@@ -252,8 +258,8 @@ class Choice:
 
 #: all groups in the order of help
 GROUPS = (
-    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, InitialScore),
-    *(Importance, Gradients, Choice),
+    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, ScoreRounds),
+    *(ScoreBatches, Importance, Gradients, Choice),
 )
 
 

@@ -3,7 +3,7 @@
 They work on any ``nn.Module``, with torch and without fairseq.
 """
 
-from fairseq_lottery.saliency.rounds import SALIENCIES, Saliency
+from fairseq_lottery.saliency.rounds import SALIENCIES, Saliency, Select
 from fairseq_lottery.saliency.untrained_model import UntrainedModel, find_mask, sum_statistic
 
-__all__ = ["SALIENCIES", "Saliency", "UntrainedModel", "find_mask", "sum_statistic"]
+__all__ = ["SALIENCIES", "Saliency", "Select", "UntrainedModel", "find_mask", "sum_statistic"]

@@ -40,6 +40,11 @@ class Saliency:
         return self.statistic == "gradient" and not self.can_regrow
 
     @property
+    def reads_file(self) -> bool:
+        """Whether its mask follows from a file with its statistic of the dense model."""
+        return self.needs_data and not self.can_regrow
+
+    @property
     def needs_data(self) -> bool:
         """Whether its statistic is a sum over batches."""
         return self.statistic != "flow"

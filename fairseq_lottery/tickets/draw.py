@@ -28,11 +28,14 @@ from fairseq_lottery.options import (
     stored_values,
     values,
 )
+from fairseq_lottery.saliency import SALIENCIES, Select
 from fairseq_lottery.tickets.draw_files import DrawFiles, read_draw_files
 from fairseq_lottery.tickets.draw_plan import DrawPlan
 from fairseq_lottery.tickets.resets import RESETS, ResetInput, Weights
 
 Initialiser = Callable[[Source, int], Weights]
+#: (source, score, mask, sparsity, select, rounds) -> mask of a score that reads the model itself
+MaskFinder = Callable[[Source, str, Mask, float, Select, Optional[int]], Mask]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def draw(
     plan: DrawPlan,
     initialise: Optional[Initialiser] = None,
     precomputed: Optional[PrecomputedMask] = None,
+    find_mask: Optional[MaskFinder] = None,
 ) -> Ticket:
     """Draw the ticket that ``plan`` describes; the same plan and files give the same ticket.
 
@@ -59,13 +63,15 @@ def draw(
         initialise: builds fresh weights for a source's architecture, for ``reset="random"``.
             The plugin and the command pass a function that calls fairseq.
         precomputed: a mask of the plan's sparsity, used instead of ranking weights.
+        find_mask: prunes a mask by a score that reads a source's model, for ``score="synflow"``.
+            The plugin and the command pass a function that calls fairseq.
 
     Raises:
         LotteryError: a file or an option is not valid.
     """
     files = read_draw_files(plan)
     trained, start, dictionaries = files.trained, files.start, files.dictionaries
-    mask, pruning, provenance = _mask(plan, files, precomputed)
+    mask, pruning, provenance = _mask(plan, files, precomputed, find_mask)
     if plan.reset != "random":
         flag = "--mask-from" if plan.reset == "keep" else "--start-from"
         _refuse_lost(mask, files.weights_source, plan, flag)
@@ -141,7 +147,10 @@ def _values(
 
 
 def _mask(
-    plan: DrawPlan, files: DrawFiles, precomputed: Optional[PrecomputedMask]
+    plan: DrawPlan,
+    files: DrawFiles,
+    precomputed: Optional[PrecomputedMask],
+    find_mask: Optional[MaskFinder] = None,
 ) -> tuple[Mask, Optional[ComponentPruning], dict[str, Any]]:
     """Return the mask, its pruned components and its provenance for the record."""
     trained = files.trained
@@ -163,12 +172,24 @@ def _mask(
         axes.update(pruning.record)
     if plan.target_sparsity is None:
         return current, pruning, {**axes, "score": "parts", "score_source": None}
+    excluded = pruning.restrict(full) if pruning is not None else None
+
+    def choose(scores: Mapping[str, Tensor], mask: Mask, sparsity: float) -> Mask:
+        return select(scores, mask, sparsity, excluded=excluded, **values(plan, Scope))
+
     if files.scores is not None:
         scores = files.scores
         axes.update(score="score-file", score_source=sha256_of(str(plan.score_file)))
     else:
         score, source = find_score(plan.score)
         axes["score_source"] = source
+        if not _reads_weights(plan):
+            if find_mask is None:
+                raise LotteryError(f"--score {plan.score} requires a function that builds models")
+            axes.update({} if plan.score_rounds is None else {"score_rounds": plan.score_rounds})
+            final, rounds = plan.target_sparsity, plan.score_rounds
+            mask = find_mask(trained, plan.score, current, final, choose, rounds)
+            return mask, pruning, axes
         scores = score_all(
             score,
             {name: trained.weights[name] for name in current},
@@ -176,9 +197,26 @@ def _mask(
             gradients=files.gradients,
             seed=plan.seed,
         )
-    excluded = pruning.restrict(full) if pruning is not None else None
-    mask = select(scores, current, plan.target_sparsity, excluded=excluded, **values(plan, Scope))
-    return mask, pruning, axes
+    return choose(scores, current, plan.target_sparsity), pruning, axes
+
+
+def _reads_weights(plan: DrawPlan) -> bool:
+    """Return whether the score reads weights and files; otherwise it reads the model.
+
+    Raises:
+        LotteryError: the score needs gradients of several rounds, which no file has.
+    """
+    saliency = SALIENCIES.get(plan.score)
+    if saliency is None:
+        return True
+    if saliency.needs_data and (not saliency.reads_file or (plan.score_rounds or 1) > 1):
+        rounds = f" --score-rounds {plan.score_rounds}" if plan.score_rounds else ""
+        raise LotteryError(
+            f"--score {plan.score} computes gradients in rounds, which a draw cannot; train with"
+            f" fairseq-train --score {plan.score}{rounds} --prune-to S --prune-schedule one-shot,"
+            " and give its checkpoint as --mask-file"
+        )
+    return saliency.needs_data
 
 
 def _mask_of_file(

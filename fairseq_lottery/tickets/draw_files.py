@@ -14,10 +14,12 @@ from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
 from fairseq_lottery.formats.container import read_tensors
 from fairseq_lottery.formats.dictionaries import Dictionaries
+from fairseq_lottery.formats.gradients import load_gradients
 from fairseq_lottery.formats.model_structure import refuse_other_structure
 from fairseq_lottery.formats.pair_masks import is_pair_masks, load_pair_masks
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
+from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.tickets.draw_plan import DrawPlan
 from fairseq_lottery.tickets.resets import Weights
 
@@ -70,7 +72,11 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
     dictionaries = trained.find_dictionaries()
     moments, numbers = weights_source.optimizer_state() if plan.moments == "keep" else ({}, {})
     scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
-    gradients = read_tensors(plan.gradients, "--gradients") if plan.gradients else None
+    gradients = None
+    if plan.gradients:
+        saliency = SALIENCIES.get(plan.score)
+        statistic = saliency.statistic if saliency and saliency.reads_file else "gradient"
+        gradients = load_gradients(plan.gradients, statistic, trained.shapes, trained.digest())
 
     if start.own_dictionaries is not None:
         dictionaries.refuse_other(start.own_dictionaries, trained.path)

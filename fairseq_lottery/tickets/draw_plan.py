@@ -14,6 +14,7 @@ from fairseq_lottery.options import (
     Ranking,
     Reset,
     Scope,
+    ScoreRounds,
     Seed,
     Sources,
     check_scope,
@@ -21,10 +22,11 @@ from fairseq_lottery.options import (
     values,
 )
 from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.saliency import SALIENCIES
 
 
 @dataclass(frozen=True)
-class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
+class DrawPlan(ScoreRounds, Seed, Reset, Prunable, Ranking, Sources):
     """All options that determine a ticket; ``fairseq_lottery.options`` explains each."""
 
     def __post_init__(self) -> None:
@@ -48,6 +50,10 @@ class DrawPlan(Seed, Reset, Prunable, Ranking, Sources):
                     raise LotteryError(f"--mask-file excludes {flag}; leave {flag} out")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError(f"--score-file excludes --score {self.score}; give one of them")
+        if self.score_rounds is not None and self.score not in SALIENCIES:
+            raise LotteryError(
+                f"--score-rounds is not an option of --score {self.score}; leave it out"
+            )
 
     def _check_noise(self) -> None:
         """Refuse a reset with noise without its scale, and a scale that nothing uses."""

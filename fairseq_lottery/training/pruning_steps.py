@@ -22,7 +22,7 @@ from fairseq_lottery.masks import (
 )
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, Gradual
-from fairseq_lottery.options import InitialScore, Scope
+from fairseq_lottery.options import Scope, ScoreBatches
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.learned_scores import LearnedScores
 from fairseq_lottery.training.optimizers import MasterTensors
@@ -52,7 +52,7 @@ class PruningSteps:
     needs: frozenset[str]
     begins: bool
     rounds: Optional[int] = None
-    batches: int = InitialScore.score_batches
+    batches: int = ScoreBatches.score_batches
 
     @property
     def needs_start(self) -> bool:

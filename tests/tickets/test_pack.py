@@ -29,9 +29,10 @@ from fairseq_lottery.masks import Mask
 from fairseq_lottery.options import (
     GROUPS,
     TRAINING,
-    InitialScore,
     Pruning,
     Schedule,
+    ScoreBatches,
+    ScoreRounds,
     options,
 )
 from fairseq_lottery.tickets.pack import TrainingCommand, pack, unpack
@@ -347,7 +348,7 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
     ways = ({}, {"pruner": "set"}, {"score": "snip"})
     pruning = set.intersection(*(set(refused(prune_to=0.9, **way)) for way in ways))
     assert pruning == {*command.DRAWING, "--sparse-decode", "--pair-mask"}
-    how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning, InitialScore)}
+    how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning, ScoreBatches, ScoreRounds)}
     how -= {"--prune-to"}
     assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 8
 

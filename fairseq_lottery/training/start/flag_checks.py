@@ -15,13 +15,14 @@ from fairseq_lottery.inference.stored_settings import refuse_programs
 from fairseq_lottery.masks.pruners import OPTIONS, find_pruner, options_of
 from fairseq_lottery.options import (
     TRAINING,
-    InitialScore,
     Option,
     Prunable,
     Pruning,
     Ranking,
     Reset,
     Schedule,
+    ScoreBatches,
+    ScoreRounds,
     Seed,
     Sources,
     options,
@@ -144,7 +145,9 @@ def refuse_stray_flags(cfg: Any) -> None:
             cfg, options(Prunable), "requires --prune-to without --ticket; a ticket has its own set"
         )
     if not prunes:
-        during = options(Schedule, Pruning, InitialScore)
+        during = options(Schedule, Pruning, ScoreBatches)
+        if not (cfg.mask_from and cfg.score in SALIENCIES):  # which a draw reads
+            during += options(ScoreRounds)
         refuse_options(cfg, during, "applies to pruning during training; add --prune-to")
         return
     _refuse_stray_sums(cfg)
@@ -162,7 +165,7 @@ def refuse_stray_flags(cfg: Any) -> None:
 def _refuse_stray_sums(cfg: Any) -> None:
     """Refuse numbers of batches or rounds that the score would ignore, or that are not positive."""
     saliency = SALIENCIES.get(cfg.score)
-    batches, rounds = options(InitialScore)
+    batches, rounds = options(ScoreBatches, ScoreRounds)
     used = () if saliency is None else (batches, rounds) if saliency.needs_data else (rounds,)
     stray = [option for option in (batches, rounds) if option not in used]
     refuse_options(cfg, stray, f"is not an option of --score {cfg.score}; leave it out")

@@ -9,9 +9,10 @@ from fairseq_lottery.masks import Pruner, find_pruner, find_score, read_pruner
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, settings_of, stored_name
 from fairseq_lottery.options import (
     TRAINING,
-    InitialScore,
     Prunable,
     Ranking,
+    ScoreBatches,
+    ScoreRounds,
     Seed,
     options,
     stored_values,
@@ -95,6 +96,6 @@ def _ranking(cfg: Any) -> dict[str, Any]:
     of_score = find_score(cfg.score)[1] if ":" in cfg.score else None
     ranking = stored_values(cfg, Ranking, Seed, Prunable, place=TRAINING)
     if cfg.score in SALIENCIES:
-        ranking.update(stored_values(cfg, InitialScore, place=TRAINING))
+        ranking.update(stored_values(cfg, ScoreBatches, ScoreRounds, place=TRAINING))
     source = find_pruner(cfg.pruner)[1]
     return {**ranking, "score_source": of_score, **({"pruner_source": source} if source else {})}

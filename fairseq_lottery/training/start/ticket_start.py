@@ -19,6 +19,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import replacing
 from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
 from fairseq_lottery.formats.model_structure import refuse_other_structure
+from fairseq_lottery.inference.flow_mask import find_flow_mask
 from fairseq_lottery.inference.model_builder import initial_weights
 from fairseq_lottery.masks.distributions import dense_note
 from fairseq_lottery.options import TRAINING, values
@@ -55,7 +56,8 @@ def find_ticket(
     if cfg.ticket:
         ticket = load_ticket(cfg.ticket)
     else:
-        ticket = draw(DrawPlan(**values(cfg, DrawPlan, place=TRAINING)), initial_weights)
+        plan = DrawPlan(**values(cfg, DrawPlan, place=TRAINING))
+        ticket = draw(plan, initial_weights, find_mask=find_flow_mask)
     ticket.dictionaries.refuse_other(
         dictionaries, "the ticket" if cfg.ticket else "the drawn ticket"
     )

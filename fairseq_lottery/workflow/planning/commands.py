@@ -16,12 +16,13 @@ from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_sta
 from fairseq_lottery.options import (
     DRAW,
     TRAINING,
-    InitialScore,
     Prunable,
     Pruning,
     Ranking,
     Reset,
     Schedule,
+    ScoreBatches,
+    ScoreRounds,
 )
 from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.planning import train_env
@@ -214,7 +215,7 @@ class _Writer:
             if training.pruning.pruner != Pruning.pruner:
                 words += options.words(training.pruning, Pruning, place=TRAINING)
             if training.pruning.is_initial:
-                words += options.words(training.pruning, InitialScore, place=TRAINING)
+                words += options.words(training.pruning, ScoreRounds, ScoreBatches, place=TRAINING)
             words += ["--draw-seed", training.seed]
             if training.ticket is None:  # otherwise the ticket defines the prunable set
                 words += options.words(training.pruning, Prunable, place=TRAINING)

@@ -13,12 +13,13 @@ from typing import Any, Optional
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import (
     Gradients,
-    InitialScore,
     Prunable,
     Pruning,
     Ranking,
     Reset,
     Schedule,
+    ScoreBatches,
+    ScoreRounds,
     changed,
 )
 from fairseq_lottery.options.axes import INITIAL_SCORES, SCORE
@@ -155,7 +156,7 @@ class Draw(Reset, Prunable, Ranking, DrawnFrom):
 
 
 @dataclass(frozen=True)
-class PruningSchedule(InitialScore, Pruning, Prunable, Ranking, Schedule):
+class PruningSchedule(ScoreBatches, ScoreRounds, Pruning, Prunable, Ranking, Schedule):
     """A pruner and its schedule during training, in updates (Brix et al. 2020, section 2.1)."""
 
     @property
