@@ -25,7 +25,7 @@ from fairseq_lottery.adapters import (
 )
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, Ticket, load_ticket, save_ticket
-from fairseq_lottery.masks import Mask
+from fairseq_lottery.masks import PRUNERS, Mask
 from fairseq_lottery.options import (
     GROUPS,
     TRAINING,
@@ -344,13 +344,13 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
             except LotteryError:
                 yield one.flag_in(TRAINING)
 
-    # each pruner refuses the options of the other, and each score those of others
-    ways = ({}, {"pruner": "set"}, {"score": "snip"})
+    # each pruner refuses the options of others, and so does each score
+    ways = [{"pruner": name} for name in PRUNERS] + [{"score": "snip"}]
     pruning = set.intersection(*(set(refused(prune_to=0.9, **way)) for way in ways))
     assert pruning == {*command.DRAWING, "--sparse-decode", "--pair-mask"}
     how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning, ScoreBatches, ScoreRounds)}
     how -= {"--prune-to"}
-    assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 8
+    assert set(refused()) == {*pruning, *command.RANKING, *how} and len(how) == 12
 
 
 @pytest.mark.parametrize(
