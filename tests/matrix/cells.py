@@ -191,6 +191,22 @@ ROWS = (
         )
         for p in ("fp32", "fp16 flat", "fp16 memory-efficient", "bf16")
     ),
+    # weights that are regrown with the values that they had
+    *(
+        _row(
+            p, ema="yes", frequency=2, start="resumed", also=f"--pruner {pruner}",
+            ticket=None, pruning=BITS,
+        )
+        for pruner in ("gradual-regrow", "movement")
+        for p in PRECISIONS
+    ),
+    *(
+        _row(
+            p, processes="legacy_ddp", frequency=2, ema="yes", start="resumed",
+            also="--pruner movement", ticket=None, pruning=BITS,
+        )
+        for p in ("fp32", "fp16 flat", "fp16 memory-efficient", "bf16", "amp")
+    ),
 )  # fmt: skip
 
 KINDS = ("ticket", "pruning")

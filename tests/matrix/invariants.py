@@ -5,6 +5,7 @@ kind of their module, counts by the schedule as docs/architecture.md states it, 
 optimizer's tensors by the layouts that fairseq documents.
 """
 
+import copy
 import hashlib
 import math
 import re
@@ -226,3 +227,28 @@ class Watch:
                 bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 sha.update(name.encode() + bits.numpy().tobytes())
         return sha.hexdigest()
+
+
+#: pruners with the schedule of ``gradual`` whose pruned weights may come back with their values
+KEEPING = ("gradual-regrow", "movement")
+
+
+class KeepingWatch(Watch):
+    """The same for pruners of ``KEEPING``: counts are those of ``gradual``, but weights return."""
+
+    def __init__(self, trainer) -> None:
+        super().__init__(trainer)
+        self.task = copy.deepcopy(self.task)
+        self.task.pruner = "gradual"
+
+    def __call__(self) -> None:
+        self.looks += 1
+        before, self.mask = self.mask, self.run.mask
+        self.exchanged += sum(int((keep & ~before[n]).sum()) for n, keep in self.mask.items())
+        self._assert_counts(self.mask)
+        self._assert_zero(self.mask)
+
+
+def watch_of(trainer):
+    """The watch of a training under a mask."""
+    return (KeepingWatch if trainer.cfg.task.pruner in KEEPING else Watch)(trainer)

@@ -18,6 +18,11 @@ UPDATES = 8
 PRUNING = ("--prune-to", 0.8, "--prune-start", 2, "--prune-end", 6, "--prune-every", 2)
 #: weights are exchanged after updates 3 and 5; a run that is saved after 4 has summed gradients
 EXCHANGING = ("--prune-to", 0.8, "--prune-start", 1, "--prune-end", 7, "--prune-every", 2)
+#: weights come back with the values that they had, after the update of the checkpoint, too
+KEEPING = (
+    *("--prune-to", 0.2, "--prune-start", 1, "--prune-end", 8, "--prune-every", 1),
+    *("--lr", 0.1),
+)
 #: what a checkpoint is made with that another training goes on from
 FIRST = ("--prune-to", 0.5, "--prune-start", 1, "--prune-end", 3, "--prune-every", 1)
 OF_GRADIENTS = "matrix.pruners:OfGradients"
@@ -90,7 +95,9 @@ def run_row(row, kind, place):
     if rewinds:
         flags += ("--update-counter", "rewind")
     pruning = PRUNING if kind == "pruning" else ()
-    if row.also.startswith("--pruner"):
+    if row.also in ("--pruner gradual-regrow", "--pruner movement"):
+        pruning = (*KEEPING, *row.also.split())
+    elif row.also.startswith("--pruner"):
         pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]
         pruning = (*EXCHANGING, "--pruner", pruner)
     if row.also == "--score of gradients":

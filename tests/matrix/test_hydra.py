@@ -51,13 +51,13 @@ def train(toy, save_dir, lottery, row=None, kill=None):
 def watch_every_update():
     """Let the trainer of this process check its invariants after each update."""
     from fairseq.trainer import Trainer
-    from matrix.invariants import Watch
+    from matrix.invariants import watch_of
 
     train_step = Trainer.train_step
 
     def step(self, *args, **kwargs):
         if not hasattr(self, "watch"):
-            self.watch = Watch(self) if self.task.run.mask is not None else lambda: None
+            self.watch = watch_of(self) if self.task.run.mask is not None else lambda: None
         done = train_step(self, *args, **kwargs)
         self.watch()
         return done

@@ -17,7 +17,7 @@ from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from matrix.invariants import Watch
+from matrix.invariants import watch_of
 from omegaconf import open_dict
 from quick_compose import install
 from toy import ADAM
@@ -117,7 +117,7 @@ class Training:
         self.trainer = Trainer(cfg, self.task, model, criterion)
         _, self.epoch = checkpoint_utils.load_checkpoint(cfg.checkpoint, self.trainer)
         pruned = getattr(getattr(self.task, "run", None), "mask", None) is not None
-        self.watch = Watch(self.trainer) if pruned else None
+        self.watch = watch_of(self.trainer) if pruned else None
 
     @property
     def update(self) -> int:
