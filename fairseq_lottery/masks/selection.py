@@ -179,8 +179,11 @@ def _prune_each(ranked: Ranked, current: Mask, counts: Mapping[str, int]) -> dic
     for name in current:
         if counts[name] == current.pruned_in(name):
             entries[name] = current[name]
-        else:
-            entries.update(_prune_lowest([name], ranked, current.protected, counts[name]))
+            continue
+        # computed once: the scores of one matrix fit into memory
+        scores = {name: ranked(name)}
+        lowest = _prune_lowest([name], scores.__getitem__, current.protected, counts[name])
+        entries.update(lowest)
     return entries
 
 

@@ -118,8 +118,8 @@ def test_the_commands_of_the_documents_run_one_after_the_other(demo_folder, tmp_
     sparsities = {
         "slt50/checkpoint_last.pt": 0.5, "mp90/checkpoint_last.pt": 0.9, "averaged.pt": 0.5,
         "random50/checkpoint_last.pt": 0.5, "slt50.model.safetensors": 0.5, "plain.pt": 0.5,
-        "relative80.safetensors": 0.8, "rigl80/checkpoint_last.pt": 0.8,
-        "steep80/checkpoint_last.pt": 0.8,
+        "relative80.safetensors": 0.8, "momentum80/checkpoint_last.pt": 0.8,
+        "steep80/checkpoint_last.pt": 0.8, "snip80/checkpoint_last.pt": 0.8,
     }  # fmt: skip
     for name, sparsity in sparsities.items():
         found = inspect_file(tmp_path / name)

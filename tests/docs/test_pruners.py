@@ -14,7 +14,7 @@ from fairseq_lottery.masks import PrunerInput, find_pruner
 from fairseq_lottery.tickets.folder_check import check_folder
 
 FLAGS = (
-    *("--pruner", "my_pruners:RigL", "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 9),
+    *("--pruner", "my_pruners:Momentum", "--prune-to", 0.8, "--prune-start", 0, "--prune-end", 9),
     *("--prune-every", 2, "--max-update", 10),
 )
 
@@ -24,11 +24,11 @@ def own(tmp_path, monkeypatch):
     (block,) = (b for b in blocks("docs/extending.md", "python") if b.startswith("# my_pruners"))
     (tmp_path / "my_pruners.py").write_text(block)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield find_pruner("my_pruners:RigL")[0]
+    yield find_pruner("my_pruners:Momentum")[0]
     sys.modules.pop("my_pruners", None)
 
 
-def test_rigl_trains_resumes_and_regrows_where_gradients_are_largest(
+def test_it_trains_resumes_and_regrows_where_gradients_are_largest(
     own, toy_data, tmp_path, monkeypatch
 ):
     seen = []

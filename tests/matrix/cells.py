@@ -177,6 +177,14 @@ ROWS = (
         if p != "amp"
     ),
     Row("amp", also="--pruner of dense gradients", ticket=None, pruning=NO_SUM),
+    # gradients of one update are never in a checkpoint, so amp resumes with them too
+    *(
+        _row(
+            p, ema="yes", frequency=2, start="resumed", also="--pruner rigl",
+            ticket=None, pruning=BITS,
+        )
+        for p in PRECISIONS
+    ),
     *(
         _row(
             p, processes="legacy_ddp", ema="yes", start="resumed", also="--pruner set",

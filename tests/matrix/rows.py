@@ -98,7 +98,8 @@ def run_row(row, kind, place):
     if row.also in ("--pruner gradual-regrow", "--pruner movement"):
         pruning = (*KEEPING, *row.also.split())
     elif row.also.startswith("--pruner"):
-        pruner = {"--pruner set": "set", "--pruner of dense gradients": OF_GRADIENTS}[row.also]
+        name = row.also.split()[1]
+        pruner = OF_GRADIENTS if name == "of" else name
         pruning = (*EXCHANGING, "--pruner", pruner)
     if row.also == "--score of gradients":
         pruning += ("--score", "matrix.scores:taylor", "--prune-start", 1)
