@@ -134,6 +134,8 @@ class LotteryRun:
         self._exploration: Optional[Exploration] = None
         if self.pruning is not None and not self.pruning.pruner.only_shrinks:
             self._exploration = Exploration.restore(stored, self.mask)
+            if start.rewound_to and self.mask is not None:
+                self._exploration = Exploration(self.mask)  # for the checkpoint written below
         #: fp32 weights for pruners that need them; empty for others
         self._start_weights: dict[str, Tensor] = {}
         if self.pruning is not None and self.pruning.needs_start:

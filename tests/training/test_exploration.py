@@ -8,6 +8,7 @@ import torch
 from matrix.training import Training, configuration, in_this_process
 from toy import same
 
+from fairseq_lottery.cli.main import main
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import mask_from_state, mask_to_state, read_checkpoint
 from fairseq_lottery.masks import Mask
@@ -77,6 +78,24 @@ def test_itop_exchanges_half_of_the_survivors_at_first(train):
     )
     assert (itop.pruning.pruner.fraction, rigl.pruning.pruner.fraction) == (0.5, 0.3)
     assert itop.metrics_to_log(False)["explored"] > rigl.metrics_to_log(False)["explored"]
+
+
+def test_a_counter_that_rewinds_counts_from_the_ticket(train, tmp_path):
+    """Killed right after the checkpoint that sets the counter, or not at all."""
+    train("--snapshot-updates", "2,4", to=4, folder="dense")
+    weights, start = (str(tmp_path / "dense" / f"snapshot_{u}.safetensors") for u in (4, 2))
+    out = str(tmp_path / "ticket.safetensors")
+    line = ["ticket", "--mask-from", weights, "--start-from", start, "--sparsity", "0.9"]
+    assert main([*line, "--update-counter", "rewind", "--out", out]) == 0
+    flags = ("--pruner", "rigl", *EXCHANGE, "--prune-start", 2)
+    whole = train("--ticket", out, *flags, folder="whole")
+    killed = configuration(whole.cfg.task.data, tmp_path / "run", "--max-update", 12, *flags,
+                           "--ticket", out)  # fmt: skip
+    with in_this_process():
+        assert Training(killed).update == 2  # it has only written its first checkpoint
+    parts = train("--ticket", out, *flags)
+    assert logged(parts) == logged(whole) > 0.12
+    assert same(stored(tmp_path), stored(tmp_path, "whole"))
 
 
 def test_pruners_that_only_shrink_have_none(train, tmp_path):

@@ -67,6 +67,14 @@ def test_a_random_ticket_is_the_sparse_start(train, tmp_path, capsys):
     assert "--prune-to 0.4 is below the sparsity 0.5 of the mask" in capsys.readouterr().err
 
 
+def test_itop_exchanges_on_where_granet_has_ended(train):
+    """As the code of GraNet does until the end of the training."""
+    before = train(*GRANET, "--prune-end", 6, to=6).task.run.mask
+    flags = (*GRANET, "--pruner", "itop", "--prune-start", 6, "--prune-end", 12)
+    training = train(*flags)
+    assert training.watch.exchanged > 0 and training.task.run.mask.pruned == before.pruned
+
+
 def test_a_validation_counts_at_the_target_only(train):
     for update, value in ((8, None), (10, 1.5)):
         run = train(*GRANET, to=update).task.run
