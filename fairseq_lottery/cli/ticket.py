@@ -12,6 +12,7 @@ from fairseq_lottery.environment import require
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import (
     DRAW,
+    MaskControl,
     Prunable,
     Ranking,
     Reset,
@@ -22,7 +23,7 @@ from fairseq_lottery.options import (
     options,
 )
 
-_GROUPS = (Sources, Ranking, ScoreRounds, Prunable, Reset, Seed)
+_GROUPS = (Sources, Ranking, ScoreRounds, Prunable, Reset, MaskControl, Seed)
 
 EXAMPLE = (
     "fairseq-lottery ticket --mask-from dense/checkpoint_last.pt"

@@ -26,7 +26,7 @@ _RECORD = entries(
         **dict.fromkeys(("asked", "sparsity"), _NUMBER),
         **dict.fromkeys(("moment_numbers", "sources", "architecture", "versions"), _MAPPING),
         **dict.fromkeys(("parts", "dictionaries"), _MAPPING),
-        **dict.fromkeys(("masters", "closes"), _FLAG),
+        **dict.fromkeys(("masters", "closes", "shuffle_mask"), _FLAG),
     }
 )
 #: entries that training reads
@@ -120,6 +120,7 @@ def signature(record: Mapping[str, Any]) -> str:
         ("score", record["score"]),
         *((f"closed-{kind}", f"{n}/{total}") for kind, (n, total) in pruned.items() if n),
         ("scope", scope),
+        *((("mask", "shuffled"),) if record.get("shuffle_mask") else ()),
         ("sparsity", f"{record['sparsity']:.4f}"),
         ("of", f"{record['denominator']}:{record['prunable']}"),
         ("reset", f"{reset}@{record['values_update']}"),

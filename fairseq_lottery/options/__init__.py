@@ -9,6 +9,7 @@ from fairseq_lottery.options.groups import (
     Choice,
     Gradients,
     Importance,
+    MaskControl,
     Prunable,
     Pruning,
     Ranking,

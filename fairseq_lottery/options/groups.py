@@ -100,11 +100,21 @@ class Reset:
 
 
 @dataclass(frozen=True)
+class MaskControl:
+    """Control experiments with a mask."""
+
+    shuffle_mask: bool = option(
+        "permute the mask at random within each matrix, which keeps as many weights as before",
+        False, places=_DRAWN,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Seed:
     """Seed of random numbers."""
 
     seed: int = option(
-        "seed of random scores, resets and pruners", 1, metavar="N", places=_DRAWN,
+        "seed of random scores, shuffles, resets and pruners", 1, metavar="N", places=_DRAWN,
         names={TRAINING: "draw_seed"},
     )  # fmt: skip
 
@@ -258,7 +268,7 @@ class Choice:
 
 #: all groups in the order of help
 GROUPS = (
-    *(Run, Sources, Ranking, Prunable, Reset, Seed, Schedule, Pruning, ScoreRounds),
+    *(Run, Sources, Ranking, Prunable, Reset, MaskControl, Seed, Schedule, Pruning, ScoreRounds),
     *(ScoreBatches, Importance, Gradients, Choice),
 )
 

@@ -32,6 +32,7 @@ from fairseq_lottery.saliency import SALIENCIES, Select
 from fairseq_lottery.tickets.draw_files import DrawFiles, read_draw_files
 from fairseq_lottery.tickets.draw_plan import DrawPlan
 from fairseq_lottery.tickets.resets import RESETS, ResetInput, Weights
+from fairseq_lottery.tickets.shuffled_mask import shuffled_mask
 
 Initialiser = Callable[[Source, int], Weights]
 #: (source, score, mask, sparsity, select, rounds) -> mask of a score that reads the model itself
@@ -153,6 +154,24 @@ def _mask(
     find_mask: Optional[MaskFinder] = None,
 ) -> tuple[Mask, Optional[ComponentPruning], dict[str, Any]]:
     """Return the mask, its pruned components and its provenance for the record."""
+    mask, pruning, provenance = _mask_by_scores(plan, files, precomputed, find_mask)
+    if not plan.shuffle_mask:
+        return mask, pruning, provenance
+    if pruning is not None or provenance.get("closes"):
+        raise LotteryError(
+            "--shuffle-mask would not keep the pruned heads and FFN units of the mask; choose"
+            " another mask"
+        )
+    return shuffled_mask(mask, plan.seed), None, {**provenance, "shuffle_mask": True}
+
+
+def _mask_by_scores(
+    plan: DrawPlan,
+    files: DrawFiles,
+    precomputed: Optional[PrecomputedMask],
+    find_mask: Optional[MaskFinder],
+) -> tuple[Mask, Optional[ComponentPruning], dict[str, Any]]:
+    """Return what ``_mask`` returns, without a shuffle."""
     trained = files.trained
     if files.masked is not None:
         return _mask_of_file(plan, trained, files.masked)
@@ -236,6 +255,7 @@ def _mask_of_file(
             {name: record[name] for name in provenance if record.get(name) is not None}
         )
     provenance.update({**_component_flag(source), "score_source": source.mask.digest()})
+    provenance.update({"shuffle_mask": True} if record.get("shuffle_mask") else {})
     if pruning is None:
         return source.mask, None, provenance
     return pruning.mask, pruning, {**pruning.record, **provenance}

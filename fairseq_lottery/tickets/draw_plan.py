@@ -10,6 +10,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.options import (
     DRAW,
+    MaskControl,
     Prunable,
     Ranking,
     Reset,
@@ -26,7 +27,7 @@ from fairseq_lottery.saliency import SALIENCIES
 
 
 @dataclass(frozen=True)
-class DrawPlan(ScoreRounds, Seed, Reset, Prunable, Ranking, Sources):
+class DrawPlan(ScoreRounds, MaskControl, Seed, Reset, Prunable, Ranking, Sources):
     """All options that determine a ticket; ``fairseq_lottery.options`` explains each."""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from toy import (
     PRECISIONS,
     assert_pruned,
     assert_same_training,
+    drawing,
     half_precision_trains_on_cpu,
     kill_at,
     pretend_cuda,
@@ -88,3 +89,16 @@ def test_several_pairs_of_languages(tmp_path_factory, name):
     mask = read_source(runs.path("run", LAST)).mask
     assert mask.sparsity == pytest.approx(0.8, abs=1e-3)
     assert_pruned(read_checkpoint(runs.path("run", LAST)), mask)
+
+
+def test_a_shuffled_draw_resumes_and_refuses_another(toy, dense):
+    flags = (*drawing(dense, 0.5, "--shuffle-mask"), "--save-interval-updates", 2)
+    toy.train("run", *flags, updates=4).ok()
+    toy.train("plain", *drawing(dense, 0.5), updates=4).ok()
+    masks = [toy.mask(run, LAST) for run in ("run", "plain")]
+    assert masks[0] != masks[1]
+    assert all(masks[0].pruned_in(name) == masks[1].pruned_in(name) for name in masks[0])
+    toy.train("run", *flags, updates=6).ok()
+    for run, more in (("run", drawing(dense, 0.5)), ("plain", flags)):
+        done = toy.train(run, *more, updates=8)
+        assert done.code == 2 and "is from a run with --shuffle-mask" in done.out

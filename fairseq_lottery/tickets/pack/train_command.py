@@ -17,6 +17,7 @@ from fairseq_lottery.formats.entry_checks import entries, list_of, one_of
 from fairseq_lottery.options import (
     GROUPS,
     TRAINING,
+    MaskControl,
     Prunable,
     Ranking,
     Reset,
@@ -30,7 +31,9 @@ TICKET, DATA, SAVE_DIR = "ticket.safetensors", "data-bin", "checkpoints"
 USER_DIR = "$(fairseq-lottery user-dir)"
 
 #: flags that --ticket replaces; fairseq_lottery.tasks refuses them together with --ticket
-DRAWING = tuple(option.flag_in(TRAINING) for option in options(Sources, Reset, Prunable))
+DRAWING = tuple(
+    option.flag_in(TRAINING) for option in options(Sources, Reset, MaskControl, Prunable)
+)
 #: flags that rank weights; a command with a ticket requires them only if it prunes further
 RANKING = tuple(option.flag_in(TRAINING) for option in options(Ranking, Seed))
 #: stored flags of older commands -> today's flags

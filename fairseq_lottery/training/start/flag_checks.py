@@ -15,6 +15,7 @@ from fairseq_lottery.inference.stored_settings import refuse_programs
 from fairseq_lottery.masks.pruners import OPTIONS, find_pruner, options_of
 from fairseq_lottery.options import (
     TRAINING,
+    MaskControl,
     Option,
     Prunable,
     Pruning,
@@ -135,7 +136,11 @@ def refuse_stray_flags(cfg: Any) -> None:
         raise LotteryError("--ticket and --mask-from exclude each other; give one of them")
     prunes = cfg.prune_to is not None
     if not cfg.mask_from:
-        refuse_options(cfg, options(Sources, Reset), "applies to drawing a ticket; add --mask-from")
+        refuse_options(
+            cfg,
+            options(Sources, Reset, MaskControl),
+            "applies to drawing a ticket; add --mask-from",
+        )
     if not cfg.mask_from and not prunes:
         refuse_options(
             cfg, options(Ranking, Seed), "applies to ranking weights; add --mask-from or --prune-to"

@@ -15,6 +15,7 @@ from fairseq_lottery.formats.checkpoints.run_state import has_gates
 from fairseq_lottery.masks import read_pruner
 from fairseq_lottery.options import (
     TRAINING,
+    MaskControl,
     Option,
     Prunable,
     Ranking,
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 _DRAWN = options(Sources, Ranking, Prunable, Reset, Seed)
 _FILES = [option for option in _DRAWN if option.is_file]
 _CHOICES = [option for option in _DRAWN if not option.is_file]
+#: options that are stored only if they are set, as checkpoints of earlier versions lack them
+_CONTROLS = options(MaskControl)
 #: seed of a run, stored where given -> what another seed would change in the middle of it
 _SEEDS = {"data_seed": "the order of its examples", "head_seed": "its head"}
 
@@ -68,7 +71,7 @@ def _choices(cfg: Any) -> Optional[dict[str, Any]]:
         return None
     return {
         choice.key(TRAINING): choice.stored_value(getattr(cfg, choice.name_in(TRAINING)))
-        for choice in _CHOICES
+        for choice in (*_CHOICES, *(c for c in _CONTROLS if getattr(cfg, c.name)))
     }
 
 
@@ -199,6 +202,10 @@ def _differences(cfg: Any, restored: Restored) -> Iterator[tuple[Option, Any, An
         key = choice.key(TRAINING)
         if key in then and then[key] != now[key]:
             yield choice, then[key], now[key]
+    for control in _CONTROLS:
+        was_set, is_set = (bool(choices.get(control.key(TRAINING))) for choices in (then, now))
+        if was_set != is_set:
+            yield control, was_set, is_set
     if "files" not in restored.state:
         return
     stored = restored.state["files"]
