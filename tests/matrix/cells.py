@@ -208,6 +208,10 @@ ROWS = (
         for pruner in ("gradual-regrow", "movement")
         for p in PRECISIONS
     ),
+    Row(
+        "bf16", ema="yes", frequency=2, start="resumed", command=HYDRA, also="--pruner movement",
+        ticket=None, pruning=BITS,
+    ),
     *(
         _row(
             p, processes="legacy_ddp", frequency=2, ema="yes", start="resumed",

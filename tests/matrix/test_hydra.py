@@ -28,6 +28,7 @@ model:
   decoder: {{layers: 1, embed_dim: 8, ffn_embed_dim: 12, attention_heads: 2}}
 """
 PRUNING = "prune_to: 0.8, prune_start: 2, prune_end: 6, prune_every: 2"
+MOVEMENT = "pruner: movement, prune_to: 0.8, prune_start: 1, prune_end: 8, prune_every: 1"
 
 
 def train(toy, save_dir, lottery, row=None, kill=None):
@@ -84,7 +85,7 @@ def test_cell(cell, toy, dense):
         f"mask_from: {dense}/snapshot_4.safetensors, start_from: {dense}/snapshot_0.safetensors,"
         " sparsity: 0.6"
     )
-    lottery = ticket if kind == "ticket" else PRUNING
+    lottery = ticket if kind == "ticket" else MOVEMENT if row.also else PRUNING
     train(toy, "whole", lottery, row).ok()
     whole = toy.load("whole", "checkpoint_last.pt")
     mask = toy.mask("whole", "checkpoint_last.pt")
