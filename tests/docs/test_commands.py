@@ -14,7 +14,7 @@ from fairseq_lottery.workflow.reading.configuration_reader import read_configura
 
 ROOT = Path(__file__).parents[2]
 #: pages in the order in which a reader pastes their commands
-PAGES = ("README.md", "docs/heads.md", "docs/extending.md")
+PAGES = ("README.md", "docs/heads.md", "docs/extending.md", "docs/techniques.md")
 #: sizes of the recipes, and those of this test, which trains and translates for seconds
 SIZES = {
     "N=600 t=30 ": "N=20 t=3 ", "$((N / 50))": "2", " --beam 5 ": " --beam 1 --max-len-b 9 ",
@@ -102,6 +102,7 @@ def test_the_commands_of_the_documents_run_one_after_the_other(demo_folder, tmp_
     (table,) = blocks("README.md", "yaml")
     (tmp_path / "table.yaml").write_text(table)
     (tmp_path / "my_models").mkdir()
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     for name in (
         *("my_scores.py", "my_saliency.py", "my_pruners.py", "my_measures.py", "my_analysis.py"),
         "my_models/__init__.py",
