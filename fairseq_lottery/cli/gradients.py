@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="checkpoint, snapshot, ticket or compact file")
     add("--data", metavar="FOLDER", help="data folder (that of the training)")
     add("--score", default="snip", metavar="NAME", help="score that will read the file: snip or"
-        " another one of gradients, or grasp (snip)")  # fmt: skip
+        " your own of gradients, grasp, wanda or sparsegpt (snip)")  # fmt: skip
     add("--subset", default="train", help="subset of the data (train)")
     add("--batches", type=int, default=16, metavar="N", help="batches to draw (16)")
     add("--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)")
@@ -53,25 +53,27 @@ def run(args: argparse.Namespace) -> None:
     saliency = SALIENCIES.get(args.score, SALIENCIES["snip"])
     if "gradient" not in needed_by(find_score(args.score)[0]) or not saliency.reads_file:
         raise LotteryError(
-            f"--score {args.score} reads no file of gradients; choose snip, grasp, or a score of"
-            " your own that needs gradients"
+            f"--score {args.score} reads no file of gradients; choose snip, grasp, wanda,"
+            " sparsegpt, or a score of your own that needs gradients"
         )
     loaded = load_for_evaluation(args.model, args.data, args.cpu)
     loaded.source.refuse_untrainable()
     mask = full_mask(loaded.source.shapes, **values(args, Prunable))
     with tqdm(unit=" batches", disable=None) as bar:
         batches = draw_batches(
-            loaded, args.subset, args.batches, args.max_tokens, args.seed, bar.update
-        )
+            loaded, args.subset, args.batches, args.max_tokens, args.seed, bar.update,
+            saliency.reads_inputs,
+        )  # fmt: skip
         name = args.score if args.score in SALIENCIES else "snip"
         sums, tokens = sum_over_batches(loaded, name, mask, batches)
     source, passes = loaded.source, 2 if saliency.statistic == "hessian-gradient" else 1
+    count = min(args.batches, batches.total)
     record = {
         "statistic": saliency.statistic,
         "weights": source.digest(),
         "update": source.update,
         "subset": args.subset,
-        "batches": len(batches.numbers),
+        "batches": count,
         "all_batches": batches.total,
         "tokens": tokens // passes,
         "seed": args.seed,
@@ -80,6 +82,6 @@ def run(args: argparse.Namespace) -> None:
     }
     save_gradients(args.out, sums, record, args.overwrite)
     print(
-        f"{args.out}: {len(sums)} matrices, summed over {len(batches.numbers)} of {batches.total}"
-        f" batches of {args.subset}"
+        f"{args.out}: {len(sums)} matrices, summed over {count} of {batches.total} batches of"
+        f" {args.subset}"
     )

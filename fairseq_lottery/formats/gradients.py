@@ -21,6 +21,8 @@ KIND = "gradients"
 STATISTICS = {
     "gradient": "summed gradients",
     "hessian-gradient": "products of the Hessian with the gradient",
+    "input-norm": "norms of inputs",
+    "inverse-hessian": "inverse Hessians of inputs",
 }
 _TEXT = one_of(str)
 _RECORD = entries(

@@ -58,12 +58,14 @@ def draw_batches(
     tokens: int,
     seed: int,
     advance: Callable[[], Any] = lambda: None,
+    one_by_one: bool = False,
 ) -> DrawnBatches:
     """Draw ``count`` batches of a subset of the data folder, or all if it has fewer.
 
     Args:
         tokens: maximum tokens of a batch.
         advance: called after each batch of each iteration.
+        one_by_one: whether each example becomes a batch, so that there is no padding.
     """
     if count < 1:
         raise LotteryError(f"--batches {count} is out of range; give 1 or more")
@@ -75,6 +77,8 @@ def draw_batches(
     )  # fmt: skip
     order = permutation(f"gradient-batches|{seed}", len(every))
     numbers = [np.asarray(every[int(number)]) for number in order[:count]]
+    if one_by_one:
+        numbers = [np.asarray([number]) for batch in numbers for number in batch]
     return DrawnBatches(selected, numbers, len(every), loaded.device, advance)
 
 

@@ -1,8 +1,8 @@
 """Scores of pruning at initialisation: functions of a weight and of a sum over batches.
 
 ``fairseq_lottery.saliency`` computes the sums from a model. ``gradient`` of their input is the
-summed gradient, but for ``grasp`` the product of the Hessian with it, and for ``synflow`` the
-derivative of the flow.
+summed gradient, but for ``grasp`` the product of the Hessian with it, for ``synflow`` the
+derivative of the flow, and for ``wanda`` and ``sparsegpt`` a statistic of the layer's inputs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,24 @@ def force(given: ScoreInput) -> Tensor:
     """
     assert given.gradient is not None
     return (given.trained * given.gradient).abs()
+
+
+@needs("gradient")
+def wanda(given: ScoreInput) -> Tensor:
+    """|w| * ||x||, with the norm of the input that the weight multiplies: Sun et al. (2023)."""
+    assert given.gradient is not None
+    return given.trained.abs() * given.gradient
+
+
+@needs("gradient")
+def sparsegpt(given: ScoreInput) -> Tensor:
+    """w^2 / [H^-1]_jj, H = X'X: Frantar & Alistarh (2023), without the update of other weights.
+
+    It is the increase of the squared error of the layer's output if the other weights of the row
+    could make up for the pruned one.
+    """
+    assert given.gradient is not None
+    return given.trained**2 / given.gradient
 
 
 @needs("gradient")

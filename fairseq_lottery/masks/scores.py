@@ -12,7 +12,7 @@ from typing import Optional
 from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.masks.gradient_scores import force, grasp, snip, synflow
+from fairseq_lottery.masks.gradient_scores import force, grasp, snip, sparsegpt, synflow, wanda
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.score_input import Score, ScoreInput, needed_by, needs
 from fairseq_lottery.masks.streams import uniform
@@ -59,6 +59,8 @@ SCORES: dict[str, Score] = SCORE.registry(
         "force": force,
         "grasp": grasp,
         "synflow": synflow,
+        "wanda": wanda,
+        "sparsegpt": sparsegpt,
     }
 )
 

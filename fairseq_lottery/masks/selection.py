@@ -138,11 +138,47 @@ def _distributed(
     return Mask(_prune_each(ranked, current, counts), current.protected)
 
 
+def _each_row(
+    current: Mask, ranked: Ranked, sparsity: float, min_density: float, excluded: Optional[Mask]
+) -> Mask:
+    """Prune every row of a matrix to the same sparsity (Sun et al. 2023).
+
+    The count of the matrix is exact. If it is not a multiple of its rows, the first rows prune one
+    weight more.
+    """
+    if excluded is not None and excluded.pruned:
+        raise LotteryError(
+            "--scope row prunes every row equally, but --components prunes whole rows; use --scope"
+            " layer or global"
+        )
+    entries = {}
+    for name in current:
+        keep, row = current[name].clone(), current.protected.get(name)
+        rows = [number for number in range(keep.shape[0]) if number != row]
+        each, more = divmod(count_to_prune(sparsity, current.size(name)), max(len(rows), 1))
+        counts = torch.full((len(rows), 1), each)
+        counts[:more] += 1
+        pruned = (~keep[rows]).flatten(1).sum(dim=1, keepdim=True)
+        if bool((pruned > counts).any()):
+            number = rows[int((pruned > counts).flatten().nonzero()[0])]
+            raise LotteryError(
+                f"row {number} of {name} has more weights pruned already than --scope row prunes"
+                f" at sparsity {sparsity:g}; masks only shrink"
+            )
+        scores = ranked(name)[rows].flatten(1)
+        order = scores.sort(dim=1, stable=True).indices
+        ranks = order.argsort(dim=1)
+        keep[rows] = (ranks >= counts).view_as(keep[rows])
+        entries[name] = keep
+    return Mask(entries, current.protected)
+
+
 #: name -> function that prunes a mask to a sparsity
 SCOPES: dict[str, Callable[[Mask, Ranked, float, float, Optional[Mask]], Mask]] = SCOPE.registry(
     {
         "layer": _each_matrix,
         "global": _all_matrices,
+        "row": _each_row,
         **{name: partial(_distributed, name) for name in DISTRIBUTIONS},
     }
 )

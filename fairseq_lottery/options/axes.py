@@ -87,6 +87,8 @@ SCORE = Axis(
         "force": "abs(w * gradient of the pruned model), in rounds in which weights can come back",
         "grasp": "w * Hessian * gradient",
         "synflow": "the flow through w, in rounds, without data",
+        "wanda": "abs(w) * norm of its input",
+        "sparsegpt": "w * w / diagonal of the inverse Hessian of its layer's inputs",
     },
     stored={"distance": "movement"},
     others="your own as package.module:function",
@@ -99,6 +101,7 @@ SCOPE = Axis(
     {
         "layer": "prune every matrix to the same sparsity",
         "global": "rank the weights of all matrices together",
+        "row": "prune every row of every matrix to the same sparsity: the inputs of each output",
         "uniform": "prune every matrix to the same sparsity, but keep embeddings dense",
         "erk": "prune large matrices more, by the Erdős-Rényi kernel",
     },

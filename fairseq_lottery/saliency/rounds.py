@@ -23,7 +23,7 @@ class Saliency:
 
     Attributes:
         statistic: tensor that the score reads as ``gradient``: ``gradient``,
-            ``hessian-gradient``, or ``flow``.
+            ``hessian-gradient``, ``flow``, ``input-norm`` or ``inverse-hessian``.
         rounds: default number of rounds.
         can_regrow: whether a weight that was pruned in a round can come back in the next.
         lowest: number below all its scores.
@@ -45,6 +45,11 @@ class Saliency:
         return self.needs_data and not self.can_regrow
 
     @property
+    def reads_inputs(self) -> bool:
+        """Whether its statistic is of inputs, so that batches of one example avoid padding."""
+        return self.statistic in ("input-norm", "inverse-hessian")
+
+    @property
     def needs_data(self) -> bool:
         """Whether its statistic is a sum over batches."""
         return self.statistic != "flow"
@@ -57,6 +62,8 @@ SALIENCIES = {
     "force": Saliency("gradient", rounds=10, can_regrow=True),
     "grasp": Saliency("hessian-gradient", lowest=float(torch.finfo(torch.float32).min)),
     "synflow": Saliency("flow", rounds=100),
+    "wanda": Saliency("input-norm"),
+    "sparsegpt": Saliency("inverse-hessian"),
 }
 
 

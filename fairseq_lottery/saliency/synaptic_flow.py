@@ -184,8 +184,8 @@ if hasattr(functional, "scaled_dot_product_attention"):
     _REPLACEMENTS[functional.scaled_dot_product_attention] = _attention
 
 #: torch 1.12 has modes with another interface
-_HAS_MODES = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (1, 13)
-_Mode: Any = torch.overrides.TorchFunctionMode if _HAS_MODES else object
+HAS_MODES = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (1, 13)
+_Mode: Any = torch.overrides.TorchFunctionMode if HAS_MODES else object
 
 
 class PositiveFlow(_Mode):
@@ -196,7 +196,7 @@ class PositiveFlow(_Mode):
     """
 
     def __init__(self) -> None:
-        if not _HAS_MODES:
+        if not HAS_MODES:
             raise LotteryError(
                 f"score synflow requires torch 1.13 or later, found {torch.__version__}; choose"
                 " another score"

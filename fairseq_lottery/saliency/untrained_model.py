@@ -17,6 +17,7 @@ from fairseq_lottery.saliency.gradient_sums import (
     sum_gradients,
     sum_hessian_products,
 )
+from fairseq_lottery.saliency.input_statistics import input_norms, inverse_hessians
 from fairseq_lottery.saliency.private_copy import PrivateCopy
 from fairseq_lottery.saliency.rounds import SALIENCIES, Select, prune_by_rounds
 from fairseq_lottery.saliency.synaptic_flow import flow_scores, make_positive
@@ -43,6 +44,15 @@ class UntrainedModel:
     total: Optional[Total] = None
 
 
+#: statistic -> function that computes it over batches
+_SUMS = {
+    "gradient": sum_gradients,
+    "hessian-gradient": sum_hessian_products,
+    "input-norm": input_norms,
+    "inverse-hessian": inverse_hessians,
+}
+
+
 def sum_statistic(model: UntrainedModel, score: str, mask: Mask) -> dict[str, Tensor]:
     """Return matrix -> the sum over batches that a score reads, of the model under a mask.
 
@@ -58,7 +68,7 @@ def _summing(
     saliency = SALIENCIES[score]
     if not saliency.needs_data or model.loss is None:
         raise LotteryError(f"score {score} has no sum over batches, or the model has no loss")
-    add_up = sum_gradients if saliency.statistic == "gradient" else sum_hessian_products
+    add_up = _SUMS[saliency.statistic]
     copy, loss = PrivateCopy(model.module, names, torch.float32, model.weights), model.loss
 
     def compute(mask: Mask) -> dict[str, Tensor]:

@@ -48,7 +48,7 @@ from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
 from fairseq_lottery.training.start.run_end import patience_state
 from fairseq_lottery.training.start.run_start import decide_start
-from fairseq_lottery.training.start.start_mask import TrainingExamples, find_start_mask
+from fairseq_lottery.training.start.start_mask import ExampleMaker, find_start_mask
 from fairseq_lottery.training.start.ticket_start import write_prepared
 
 logger = logging.getLogger(__name__)
@@ -201,12 +201,12 @@ class LotteryRun:
         optimizer: Any,
         update: int,
         ema: Optional[nn.Module] = None,
-        examples: Optional[Callable[[int, int], TrainingExamples]] = None,
+        examples: Optional[ExampleMaker] = None,
     ) -> None:
         """Bind the trainer's optimizer; the task calls this before update ``update`` + 1.
 
         Args:
-            examples: returns a number of batches for scores, drawn with a seed, and their loss.
+            examples: draws batches for scores, with their loss.
         """
         self._ema = ema
         self._update = update
@@ -347,7 +347,7 @@ class LotteryRun:
             self._masked.stop_accumulating()
 
     def _first_mask(
-        self, update: int, examples: Optional[Callable[[int, int], TrainingExamples]]
+        self, update: int, examples: Optional[ExampleMaker]
     ) -> Callable[[PrunerInput], Mask]:
         """Return the method of the pruner, or a function that computes scores of saliency."""
         assert self.mask is not None and self.pruning is not None and self._tensors is not None

@@ -14,6 +14,7 @@ from fairseq_lottery.cli.main import main
 from fairseq_lottery.formats import container, load_ticket, read_source
 from fairseq_lottery.masks import full_mask, score_all, select
 from fairseq_lottery.masks.scores import SCORES
+from fairseq_lottery.saliency.synaptic_flow import HAS_MODES
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +173,7 @@ def test_scores_that_read_no_file_name_the_way(dense, tmp_path, refused):
     refused("--score-rounds is not an option of --score magnitude", *draw, "--score-rounds", 4)
     for score in ("synflow", "force", "magnitude"):
         refused(
-            f"--score {score} reads no file of gradients; choose snip, grasp",
+            f"--score {score} reads no file of gradients; choose snip, grasp, wanda",
             "gradients",
             dense / LAST,
             "--score",
@@ -186,6 +187,7 @@ def test_scores_that_read_no_file_name_the_way(dense, tmp_path, refused):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+@pytest.mark.skipif(not HAS_MODES, reason="torch 1.12 has other function modes")
 def test_synflow_draws_from_a_file_alone(dense, toy, tmp_path):
     """The training before its first update computes the same mask of the same weights."""
     once = ("--score", "synflow", "--score-rounds", 10, "--prune-to", 0.9, "--prune-schedule",
@@ -230,7 +232,66 @@ def test_other_tasks(tmp_path_factory, kind, tmp_path):
         assert main(["ticket", "--mask-from", last, "--sparsity", "0.7", "--score", score,
                      "--gradients", str(path), "--out", str(ticket)]) == 0  # fmt: skip
         assert load_ticket(ticket).mask.sparsity == pytest.approx(0.7, abs=1e-3)
+    if not HAS_MODES:
+        return
     flow = tmp_path / "flow.safetensors"
     assert main(["ticket", "--mask-from", last, "--sparsity", "0.7", "--score", "synflow",
                  "--score-rounds", "5", "--out", str(flow)]) == 0  # fmt: skip
     assert not load_ticket(flow).mask.emptied
+
+
+def norms_by_fairseq(path, data, name):
+    """Norms of the inputs of a layer over all training examples, one after the other."""
+    overrides = {"data": str(data)}
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], overrides)
+    model.eval()
+    for module in model.modules():
+        if hasattr(module, "skip_embed_dim_check"):
+            module.skip_embed_dim_check = True
+    squares = 0
+
+    def add(_module, inputs):
+        nonlocal squares
+        squares = squares + inputs[0].reshape(-1, inputs[0].shape[-1]).double().pow(2).sum(0)
+
+    model.get_submodule(name).register_forward_pre_hook(add)
+    task.load_dataset("train")
+    pairs = task.dataset("train")
+    with torch.no_grad():
+        for number in range(len(pairs)):
+            model(**pairs.collater([pairs[number]])["net_input"])
+    return squares.sqrt()
+
+
+def test_inputs_are_recorded_without_padding(dense, toy_data, tmp_path, refused):
+    out, ticket = tmp_path / "norms.safetensors", tmp_path / "ticket.safetensors"
+    flags = ("--data", toy_data, "--batches", 9999, "--score", "wanda")
+    refused("is not the weight of a linear layer, whose inputs the score reads; give --prunable no",
+            "gradients", dense / LAST, *flags, "--out", out)  # fmt: skip
+    sums = gradients(dense / LAST, out, *flags, "--prunable", "no-embeddings")
+    for name in ("encoder.layers.1.fc1", "decoder.layers.0.encoder_attn.k_proj"):
+        norms = norms_by_fairseq(dense / LAST, toy_data, name)
+        stored = sums[f"{name}.weight"]
+        assert torch.allclose(stored.double(), norms.expand_as(stored), rtol=1e-4)
+    draw = ("ticket", "--mask-from", dense / LAST, "--sparsity", 0.5, "--scope", "row",
+            "--prunable", "no-embeddings", "--out", ticket)  # fmt: skip
+    refused("has norms of inputs, but the score reads inverse Hessians of inputs", *draw,
+            "--score", "sparsegpt", "--gradients", out)  # fmt: skip
+    assert main(list(map(str, [*draw, "--score", "wanda", "--gradients", out]))) == 0
+    mask, weights = load_ticket(ticket).mask, read_source(dense / LAST).weights
+    for name, keep in mask.items():
+        assert (keep.sum(1) == keep.shape[1] // 2).all()
+        scores = (weights[name].abs() * sums[name]).double()
+        assert (scores.where(keep, scores.new_tensor(9e9)).min(1).values
+                >= scores.where(~keep, scores.new_tensor(-1)).max(1).values).all()  # fmt: skip
+
+
+def test_a_training_prunes_by_its_inputs(toy, dense):
+    for name in ("wanda", "sparsegpt"):
+        flags = ("--score", name, "--prune-to", 0.5, "--prune-schedule", "one-shot",
+                 "--prune-start", 0, "--scope", "row", "--prunable", "no-embeddings",
+                 "--score-batches", 2)  # fmt: skip
+        toy.train(name, *flags, updates=2).ok()
+        mask = toy.mask(name, LAST)
+        assert all((keep.sum(1) == keep.shape[1] // 2).all() for keep in mask.values())
+    assert toy.mask("wanda", LAST) != toy.mask("sparsegpt", LAST)

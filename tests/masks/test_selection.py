@@ -316,7 +316,7 @@ def test_what_is_pruned_never_grows_back(scope):
         ({"sparsity": 1.0}, r"--sparsity 1 is outside \[0, 1\)"),
         ({"sparsity": -0.1}, r"--sparsity -0.1 is outside"),
         ({"sparsity": math.nan}, r"--sparsity nan is outside"),
-        ({"scope": "row"}, "there is no scope 'row'; choose one of layer, global"),
+        ({"scope": "column"}, "there is no scope 'column'; choose one of layer, global"),
         ({"min_density": 0.1}, "the minimum density 0.1 requires scope global, not layer"),
         ({"scope": "global", "min_density": 1.1}, "the minimum density 1.1 is outside .0, 1."),
         ({"scope": "global", "min_density": math.nan}, "the minimum density nan is outside"),

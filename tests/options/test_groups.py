@@ -14,11 +14,7 @@ def test_a_scope_with_its_minimum_density(scope, density):
 @pytest.mark.parametrize(
     "scope, density, message",
     [
-        (
-            "matrix",
-            0,
-            "there is no scope 'matrix'; choose one of layer, global, uniform, erk, or N",
-        ),
+        ("matrix", 0, "there is no scope 'matrix'; choose one of layer, global"),
         ("layer", 0.1, "the minimum density 0.1 requires scope global, not layer; leave it out"),
         ("global", -0.1, "the minimum density -0.1 is outside .0, 1.;"),
         ("global", 1, "the minimum density 1 is outside .0, 1.;"),

@@ -10,6 +10,7 @@ from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import full_mask, select, shapes_of
 from fairseq_lottery.saliency import UntrainedModel, find_mask, sum_statistic
 from fairseq_lottery.saliency.rounds import sparsities
+from fairseq_lottery.saliency.synaptic_flow import HAS_MODES
 
 NAMES = ("0.weight", "2.weight", "4.weight")
 
@@ -66,7 +67,7 @@ def loop(module, model, sparsity, rounds, can_regrow, second=False):
             scores[torch.cat([m.reshape(-1) for m in masks]) == 0] = -torch.tensor(float("inf"))
         pruned = int((1 - (1 - sparsity) ** (step / rounds)) * sum(sizes) + 0.5)
         kept = torch.ones(sum(sizes))
-        kept[scores.argsort(stable=True)[:pruned]] = 0
+        kept[scores.sort(stable=True).indices[:pruned]] = 0
         masks = [part.view(w.shape) for part, w in zip(kept.split(sizes), dense)]
     return masks
 
@@ -130,6 +131,7 @@ def test_weights_come_back_under_force_only():
         assert [m.pruned for m in seen] == sorted({m.pruned for m in seen})
 
 
+@pytest.mark.skipif(not HAS_MODES, reason="torch 1.12 has other function modes")
 def test_one_round_of_snip_empties_a_matrix_that_rounds_keep():
     """A layer whose loss hardly depends on single weights: layer collapse (Tanaka et al.)."""
     torch.manual_seed(0)

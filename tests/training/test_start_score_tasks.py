@@ -20,10 +20,15 @@ from languages import Runs as Languages
 
 from fairseq_lottery.formats import read_checkpoint, read_source
 from fairseq_lottery.saliency import SALIENCIES
+from fairseq_lottery.saliency.synaptic_flow import HAS_MODES
 from fairseq_lottery.tickets.folder_check import check_folder
 
 pytestmark = pytest.mark.slow
 
+#: those that rank embeddings, too
+SCORES = [name for name, saliency in SALIENCIES.items() if not saliency.reads_inputs]
+if not HAS_MODES:
+    SCORES.remove("synflow")
 ONCE = ("--prune-to", 0.8, "--prune-schedule", "one-shot", "--prune-start", 0)
 LAST = "checkpoint_last.pt"
 
@@ -32,7 +37,7 @@ def rounds(name):
     return () if name in ("snip", "grasp") else ("--score-rounds", 4)
 
 
-@pytest.mark.parametrize("name", SALIENCIES)
+@pytest.mark.parametrize("name", SCORES)
 def test_two_processes_have_the_mask_of_one(toy, name):
     """Each sums half of the batches; an odd number of them too."""
     batches = ("--score-batches", 5) if SALIENCIES[name].needs_data else ()
@@ -68,7 +73,7 @@ def test_half_precision_has_the_mask_of_its_masters_in_fp32(toy, precision):
     assert both > 0.97 * sum(int(keep.sum()) for keep in mask.values())
 
 
-@pytest.mark.parametrize("name", SALIENCIES)
+@pytest.mark.parametrize("name", SCORES)
 def test_a_classifier_and_its_encoder(tmp_path_factory, name):
     """The head is not pruned, but the loss and the flow pass through it."""
     runs = Labelled(tmp_path_factory.mktemp("classes"))
@@ -81,7 +86,7 @@ def test_a_classifier_and_its_encoder(tmp_path_factory, name):
         assert all(mask.pruned_in(n) < mask.size(n) for n in mask)
 
 
-@pytest.mark.parametrize("name", SALIENCIES)
+@pytest.mark.parametrize("name", SCORES)
 def test_several_pairs_of_languages(tmp_path_factory, name):
     runs = Languages(tmp_path_factory.mktemp("languages"))
     flags = ("--score", name, *ONCE, *rounds(name), *SAMPLING)

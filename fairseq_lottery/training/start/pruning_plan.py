@@ -161,8 +161,8 @@ def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
     requested sparsity is a share of the other weights only, and is not used.
 
     Raises:
-        LotteryError: the matrices' sparsities differ too much for ``scope`` layer, or are not those
-            of a distribution.
+        LotteryError: the matrices' sparsities differ too much for ``scope`` layer or row, or are
+            not those of a distribution.
     """
     record = ticket.record if ticket else {}
     has_requested = record.get("asked") is not None and not record.get("parts")
@@ -170,7 +170,7 @@ def initial_sparsity(scope: str, mask: Mask, ticket: Optional[Ticket]) -> float:
         return float(record["asked"])
     if scope in DISTRIBUTIONS:
         distribute(scope, mask, mask.prunable - mask.pruned)
-    if scope != "layer":
+    if scope not in ("layer", "row"):
         return mask.sparsity
     highest = max(mask.sparsity_of(name) for name in mask)
     if highest - mask.sparsity > 0.01:

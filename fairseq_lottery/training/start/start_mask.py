@@ -34,18 +34,22 @@ class TrainingExamples:
     loss: Callable[[nn.Module, Any], Tensor]
 
 
+#: (number of batches, seed, whether each example becomes a batch) -> examples
+ExampleMaker = Callable[[int, int, bool], TrainingExamples]
+
+
 def find_start_mask(
     pruning: PruningSteps,
     model: nn.Module,
     weights: Mapping[str, Tensor],
-    examples: Callable[[int, int], TrainingExamples],
+    examples: ExampleMaker,
     inputs: PrunerInput,
 ) -> Mask:
     """Return the mask of the first pruning step, from scores of the model before any update.
 
     Args:
         weights: name -> parameter as the optimizer has it, in fp32 for a half-precision run.
-        examples: returns a number of batches, drawn with a seed.
+        examples: draws batches.
     """
     assert isinstance(pruning.pruner, Gradual)
     saliency = SALIENCIES[pruning.score]
@@ -53,7 +57,7 @@ def find_start_mask(
         model, forward=flow_output, weights=weights, total=add_over_processes
     )
     if saliency.needs_data:
-        some = examples(pruning.batches, pruning.seed)
+        some = examples(pruning.batches, pruning.seed, saliency.reads_inputs)
         untrained = replace(untrained, batches=some.batches, loss=some.loss)
         logger.info("score %s is summed over %d batches", pruning.score, some.count)
     return find_mask(

@@ -53,11 +53,16 @@ def own_generators(seed: int) -> Iterator[None]:
         yield
 
 
-def training_examples(task: Any, criterion: Any, count: int, seed: int) -> TrainingExamples:
+def training_examples(
+    task: Any, criterion: Any, count: int, seed: int, one_by_one: bool = False
+) -> TrainingExamples:
     """Return ``count`` batches of the training set, or all if it has fewer, and their loss.
 
     Batches have the sizes of the training. They depend on the seed alone, and the processes share
     them out in turn.
+
+    Args:
+        one_by_one: whether each example becomes a batch, so that there is no padding.
 
     Raises:
         LotteryError: the training set has no batches.
@@ -95,5 +100,8 @@ def training_examples(task: Any, criterion: Any, count: int, seed: int) -> Train
         return summed
 
     device = next(model.parameters()).device
-    own_batches = ScoreBatches(dataset, chosen[rank::size], own, device)
+    shared = chosen[rank::size]
+    if one_by_one:
+        shared = [[number] for numbers in shared for number in numbers]
+    own_batches = ScoreBatches(dataset, shared, own, device)
     return TrainingExamples(own_batches, len(chosen), loss)

@@ -530,8 +530,7 @@ REFUSALS = [
     ("seeds: [1, 2]", "scope: matrix", 16,
      "there is no scope 'matrix'; choose one of layer, global"),
     ("seeds: [1, 2]", "scope: 124", 16,
-     "there is no scope '124'; choose one of layer, global, uniform, erk, or N:M with N below"
-     " M, as 2:4"),
+     "there is no scope '124'; choose one of layer, global"),
     ("seeds: [1, 2]", "scope: 4:2", 16, "there is no scope '4:2'"),
     ("seeds: [1, 2]", "scope: [2:4]", 16, "there is no scope [124]"),
     ("seeds: [1, 2]", "scope: 2:4\nmin_density: 0.1", 17,
