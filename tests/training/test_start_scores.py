@@ -56,7 +56,9 @@ def refused(train, capsys):
 
 
 @pytest.mark.parametrize("name", SCORED)
-@pytest.mark.parametrize("precision", [p for p in ("fp32", "fp16 flat", "bf16") if p in ON_CPU])
+@pytest.mark.parametrize(
+    "precision", [p for p in ("fp32", "fp16 flat", "bf16", "amp") if p in ON_CPU]
+)
 def test_a_run_equals_one_from_a_ticket_with_its_mask(train, tmp_path, name, precision):
     """Order of the examples, dropout, weights and optimizer, to the bit."""
     more = ("--dropout", 0.3, "--update-freq", 2)
