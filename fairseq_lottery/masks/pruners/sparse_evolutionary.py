@@ -17,8 +17,8 @@ class SparseEvolutionary(Exchange):
 
     It differs from the paper in four points. The fraction decays by a cosine (Dettmers &
     Zettlemoyer 2019, Evci et al. 2020) and is not constant. Positive and negative weights are
-    ranked together. Regrown weights start at zero and not at random values. ``--scope`` determines
-    the density of each matrix, not its size (Erdős–Rényi).
+    ranked together. Regrown weights start at zero and not at random values. The densities of the
+    first mask are those of ``--scope``; only ``erk`` has those of the paper (Erdős–Rényi).
     """
 
     final: float
