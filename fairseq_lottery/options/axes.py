@@ -94,8 +94,8 @@ SCORE = Axis(
     others="your own as package.module:function",
     is_other=_is_code,
 )
-#: scores that are computed from the untrained model, before the first update
-INITIAL_SCORES = ("snip", "force", "grasp", "synflow")
+#: scores that are computed from the model itself, before the first update
+INITIAL_SCORES = ("snip", "force", "grasp", "synflow", "wanda", "sparsegpt")
 SCOPE = Axis(
     "scope",
     {

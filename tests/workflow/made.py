@@ -30,9 +30,9 @@ TABLE_1 = ("mp", "lt", "slt", "clt", "slt-mp", "mp-slt")
 ROWS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
-#: without those that require several data sets, pre-trained weights, several pairs of languages, or
-#: have only a dense row
-_OTHERS = ("transfer", "pruned-before", "pair-masks", "dense-longer")
+#: without those that require several data sets, pre-trained weights, several pairs of languages or
+#: dense embeddings, or have only a dense row
+_OTHERS = ("transfer", "pruned-before", "pair-masks", "wanda", "sparsegpt", "dense-longer")
 ONE_SET = [name for name in TECHNIQUES if name not in _OTHERS]
 
 #: of a configuration of a multilingual model

@@ -55,3 +55,28 @@ def test_all_of_them_cost_the_same_and_are_reported(toy_data, tmp_path):
     files = write_report([out], tmp_path / "report", size("16cm", 8))
     assert "figures/bleu-test-best-beam2-lenpen1-by-operations.svg" in files
     assert "tables/operations.csv" in files
+
+
+def test_scores_of_inputs_and_controls_of_masks(toy_data, tmp_path):
+    techniques = [
+        "snip",
+        {"shuffled-masks": {"masks": "snip"}},
+        {"fresh-weights": {"masks": "snip"}},
+    ]
+    techniques += [{name: {"lr": 1e-3}} for name in ("wanda", "sparsegpt")]
+    techniques += ["itop", "granet"]
+    keys = {"techniques": techniques, "prunable": "no-embeddings", "prune": {"every": 4}}
+    run(configure(tmp_path, toy_data, updates=20, **keys), "--jobs", 2)
+    out = tmp_path / "runs"
+    scored = scores(out)
+    names = ("snip", "shuffled-masks", "fresh-weights", "wanda", "sparsegpt", "itop", "granet")
+    assert set(scored) == {("dense", 0.0), *((name, 0.5) for name in names)}
+    sources = {name: read_source(out / scored[name, 0.5]["training"] / "best.pt") for name in names}
+    masks = {name: source.mask for name, source in sources.items()}
+    assert masks["fresh-weights"] == masks["snip"] != masks["shuffled-masks"]
+    for name in masks["snip"]:
+        assert masks["shuffled-masks"].pruned_in(name) == masks["snip"].pruned_in(name)
+    found = {masks[name].digest() for name in names if name != "fresh-weights"}
+    assert len(found) == len(names) - 1
+    for name, keep in masks["wanda"].items():  # each output keeps half of its inputs
+        assert keep.sum(dim=1).tolist() == [keep.shape[1] // 2] * keep.shape[0], name

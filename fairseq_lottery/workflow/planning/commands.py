@@ -16,6 +16,7 @@ from fairseq_lottery.heads.workflow.choice_stages import choice_path, choice_sta
 from fairseq_lottery.options import (
     DRAW,
     TRAINING,
+    MaskControl,
     Prunable,
     Pruning,
     Ranking,
@@ -133,7 +134,7 @@ class _Writer:
         if drawn.start.training.pretrained is not None:
             # the file has the number of its last update, and here it is update 0
             drawn = replace(drawn, update_counter="restart")
-        words += options.words(drawn, Reset, place=DRAW)
+        words += options.words(drawn, MaskControl, Reset, place=DRAW)
         words += ["--seed", training.seed, "--out", training.ticket_file, "--overwrite"]
         return Stage(
             kind="draw",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
@@ -59,6 +60,24 @@ def rigged_lottery(
     _refuse_share("fraction", fraction)
     settings = {"fraction": fraction, "gradient_updates": gradient_updates}
     return _prune(v, scope, pruner="rigl", start=0, **settings)
+
+
+@technique("itop", "RigL-ITOP")
+def in_time_rigged_lottery(
+    v: Vocabulary, scope: str = "erk", fraction: Optional[float] = None
+) -> Cells:
+    """Exchange weights as ``rigl``, with the settings of ITOP (Liu et al. 2021)."""
+    _refuse_share("fraction", fraction)
+    return _prune(v, scope, pruner="itop", start=0, fraction=fraction)
+
+
+@technique("granet", "GraNet")
+def gradual_with_regeneration(
+    v: Vocabulary, scope: str = "global", fraction: Optional[float] = None
+) -> Cells:
+    """Increase the sparsity, and exchange weights at each step (Liu et al. 2021)."""
+    _refuse_share("fraction", fraction)
+    return _prune(v, scope, pruner="granet", start=max(1, v.pruning.start), fraction=fraction)
 
 
 @technique("mp-regrow", "MP with regrowth")
@@ -121,3 +140,31 @@ def synaptic_flow(
 ) -> Cells:
     """Prune before the first update by the flow through weights (Tanaka et al. 2020)."""
     return _prune_at_start(v, "synflow", scope, score_rounds, None)
+
+
+def _prune_dense(v: Vocabulary, score: str, scope: str, lr: Optional[float]) -> Cells:
+    """Prune the dense run's last weights by their inputs, and continue at a constant rate."""
+    SCOPE.refuse_unknown(scope)
+    if v.pruning.prunable == "all-matrices":
+        raise LotteryError(
+            f"{score} ranks weights by the inputs of their layers, which embeddings do not have;"
+            " write prunable: no-embeddings"
+        )
+    flags = v.at_constant_rate(lr)
+    settings = {"score": score, "scope": scope, "schedule": "one-shot", "start": 0, "end": 0}
+    for sparsity in v.sparsities:
+        ticket = v.ticket(v.dense, 0.0, v.dense.at(v.dense.updates), reset="keep")
+        ticket = replace(ticket, update_counter="restart")
+        yield sparsity, replace(v.prune(sparsity, ticket, **settings), flags=flags)
+
+
+@technique("wanda", "Wanda, fine-tuned")
+def weights_and_activations(v: Vocabulary, scope: str = "row", lr: Optional[float] = None) -> Cells:
+    """Prune by magnitude times norm of the input, then fine-tune (Sun et al. 2023)."""
+    return _prune_dense(v, "wanda", scope, lr)
+
+
+@technique("sparsegpt", "SparseGPT, fine-tuned")
+def inverse_hessian(v: Vocabulary, scope: str = "row", lr: Optional[float] = None) -> Cells:
+    """Prune by the score of SparseGPT, then fine-tune (Frantar & Alistarh 2023)."""
+    return _prune_dense(v, "sparsegpt", scope, lr)

@@ -13,6 +13,7 @@ from typing import Any, Optional
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
 from fairseq_lottery.options import (
     Gradients,
+    MaskControl,
     Prunable,
     Pruning,
     Ranking,
@@ -134,7 +135,7 @@ class DrawnFrom:
 
 
 @dataclass(frozen=True)
-class Draw(Reset, Prunable, Ranking, DrawnFrom):
+class Draw(MaskControl, Reset, Prunable, Ranking, DrawnFrom):
     """A ticket: its sources, and the options of its draw."""
 
     @property
@@ -168,7 +169,7 @@ class PruningSchedule(ScoreBatches, ScoreRounds, Pruning, Prunable, Ranking, Sch
 
     @property
     def is_initial(self) -> bool:
-        """Whether a score of the untrained model prunes once, before the first update."""
+        """Whether a score of the start weights prunes once, before the first update."""
         return self.schedule == "one-shot" and self.start == 0 and self.score in INITIAL_SCORES
 
 
@@ -360,6 +361,7 @@ class Training:
             if drawn.components is None:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "zeroshot"
                 parts += [trained, f"{drawn.sparsity:g}"]
+                parts += ["shuffled"] if drawn.shuffle_mask else []
             else:
                 trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
                 parts += [trained, drawn.components.label]

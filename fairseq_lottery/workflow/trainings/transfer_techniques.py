@@ -44,9 +44,13 @@ def masked_runs(
 
 
 def _train_masks(v: Vocabulary, runs: Iterator[tuple[float, Training]], **axes: Any) -> Cells:
-    """Train the masks of other trainings from this data set's start weights."""
+    """Train the masks of other trainings from this data set's start weights.
+
+    Masks that were found before the first update are trained from there.
+    """
     for sparsity, run in runs:
-        start = v.dense.at(v.rewind_at(sparsity))
+        is_initial = run.pruning is not None and run.pruning.is_initial
+        start = v.dense.at(0 if is_initial else v.rewind_at(sparsity))
         yield sparsity, v.train(v.ticket(run, back=start, takes_mask=True, **axes))
 
 
@@ -70,6 +74,12 @@ def shuffled_layers(v: Vocabulary, masks: str = "imp") -> Cells:
 def fresh_weights(v: Vocabulary, masks: str = "imp") -> Cells:
     """Train masks from new weights of the model's own initialiser (Chen et al. 2020, table 2)."""
     return _train_masks(v, masked_runs(v, masks), reset="random")
+
+
+@technique("shuffled-masks", "shuffled masks", takes_others=True)
+def shuffled_masks(v: Vocabulary, masks: str = "imp") -> Cells:
+    """Train masks that are permuted within each matrix (Frankle et al. 2021)."""
+    return _train_masks(v, masked_runs(v, masks), shuffle_mask=True)
 
 
 @technique("noise", "noise", takes_others=True)

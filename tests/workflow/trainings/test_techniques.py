@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,8 @@ def test_names_and_titles():
         "shuffled-layers": "shuffled layers", "fresh-weights": "fresh weights",
         "pruned-before": "pruned before fine-tuning", "pair-masks": "masks of pairs",
         "dense-longer": "dense, whole budget", "static": "static random mask", "set": "SET",
+        "itop": "RigL-ITOP", "granet": "GraNet", "wanda": "Wanda, fine-tuned",
+        "sparsegpt": "SparseGPT, fine-tuned", "shuffled-masks": "shuffled masks",
         "rigl": "RigL", "mp-regrow": "MP with regrowth", "movement": "movement pruning",
         "snip": "SNIP", "force": "FORCE", "grasp": "GraSP", "synflow": "SynFlow",
     }  # fmt: skip
@@ -70,6 +73,8 @@ def test_names_and_titles():
         "rigl": ("scope", "fraction", "gradient_updates"),
         "snip": ("scope", "score_rounds", "score_batches"),
         "force": ("scope", "score_rounds", "score_batches"),
+        "itop": ("scope", "fraction"), "granet": ("scope", "fraction"),
+        "wanda": ("scope", "lr"), "sparsegpt": ("scope", "lr"), "shuffled-masks": ("masks",),
         "grasp": ("scope", "score_batches"), "synflow": ("scope", "score_rounds"),
     }  # fmt: skip
 
@@ -455,3 +460,23 @@ def test_settings_of_sparse_techniques_are_checked(settings):
 def test_settings_of_initial_scores_are_checked(settings):
     with pytest.raises(LotteryError, match="is not a positive integer"):
         rows("snip", [0.9], settings)
+
+
+def test_wanda_prunes_the_dense_run_once_and_trains_at_a_constant_rate():
+    own = replace(vocabulary([0.5]), pruning=PruningSchedule(0.0, 0, 800, 20, prunable="ffn"))
+    ((sparsity, run),) = TECHNIQUES["wanda"].plan(own, lr=1e-4)
+    assert (run.ticket.mask_from, run.ticket.sparsity, run.ticket.reset) == (DENSE, 0.0, "keep")
+    assert (run.pruning.score, run.pruning.scope, run.pruning.is_initial) == ("wanda", "row", True)
+    assert (run.sparsity, run.flags.get("--lr-scheduler")) == (0.5, "fixed")
+    with pytest.raises(LotteryError, match="prunable: no-embeddings"):
+        rows("wanda", [0.5], {"lr": 1e-4})
+
+
+def test_shuffled_masks_of_untrained_models_start_from_update_0():
+    snip = TECHNIQUES["snip"].plan
+    own = replace(vocabulary([0.5]), plan_of=lambda data, name: snip(vocabulary([0.5])))
+    ((_, run),) = TECHNIQUES["shuffled-masks"].plan(own, masks="snip")
+    assert run.ticket.shuffle_mask and run.ticket.takes_mask
+    assert run.ticket.mask_from.label == "snip-0.5"
+    assert (run.ticket.start.training, run.ticket.start.update) == (DENSE, 0)
+    assert run.label.endswith("-shuffled")

@@ -168,6 +168,7 @@ OTHER_DRAWS = {
     "moments": "keep",
     "components": ComponentChoice(dense(), "heads", 0.5),
     "pair_masks": (PairMask(("en-de",), dense()),),
+    "shuffle_mask": True,
 }
 OTHER_PAIR_MASKS = {"pairs": ("en-de", "en-fr"), "run": dense(seed=2)}
 OTHER_CHOICES = {
@@ -199,6 +200,9 @@ OTHER_SCHEDULES = {
     "pruner": "set",
     "fraction": 0.2,
     "gradient_updates": 3,
+    "threshold": 0.2,
+    "penalty": 100.0,
+    "score_lr": 0.02,
     "score_batches": 4,
     "score_rounds": 5,
 }
@@ -222,7 +226,7 @@ def test_every_axis_changes_it():
         other = replace(DRAW, pair_masks=(replace(mask, **{name: value}),))
         found.add(replace(dense(), ticket=other).fingerprint)
     assert set(OTHER_PAIR_MASKS) == set(PairMask.__dataclass_fields__)
-    assert len(found) == 2 + 16 + 15 + 12 + 2
+    assert len(found) == 2 + 17 + 18 + 12 + 2
 
 
 def test_a_parent_changes_all_its_children():
