@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 
@@ -12,6 +13,7 @@ from fairseq.data import iterators
 from matrix.training import ON_CPU, Training, configuration, in_this_process
 from toy import assert_pruned, assert_same_training, kill_at, same, train_two
 
+from fairseq_lottery.formats import mask_from_state
 from fairseq_lottery.tickets.folder_check import check_folder
 from fairseq_lottery.training.optimizers import MaskedOptimizer
 
@@ -184,8 +186,11 @@ def test_a_window_out_of_range_is_refused(train, capsys, window):
 @pytest.mark.slow
 def test_two_processes_have_one_mask_and_resume_in_a_window(toy):
     flags = (*RIGL, "--prune-gradient-updates", 3, "--scope", "erk", "--save-interval-updates", 6)
-    for done in train_two(toy, "whole", *flags, updates=12):
-        done.ok()
+    logs = [done.ok().out for done in train_two(toy, "whole", *flags, updates=12)]
+    explored = toy.load("whole", LAST)["task_state"]["lottery"]["explored"]
+    rate = 1 - mask_from_state(explored).sparsity
+    logged = re.findall(r"\bexplored[\": ]+([0-9.]+)", "".join(logs))
+    assert float(logged[-1]) == pytest.approx(rate, abs=1e-3) and rate > 0.21
     killed = train_two(toy, "parts", *flags, updates=12, prelude=lambda: kill_at(7))
     assert all(done.code != 0 for done in killed)
     for done in train_two(toy, "parts", *flags, updates=12):
