@@ -148,6 +148,19 @@ def forget_best() -> None:
 _CALLS_MODULES = {"skip_embed_dim_check": True, "load_to_BT": False}
 
 
+def divided_twice(optimizer: Any) -> float:
+    """Return the factor by which gradients are too small in a step of the trainer's optimizer.
+
+    ``AMPOptimizer.clip_grad_norm`` unscales gradients for torch's optimizer, and its ``step`` again
+    for fairseq's, so they are divided by the loss scale twice. Adam does not depend on it.
+    Removable when fairseq passes the same optimizer to both.
+    """
+    module = fairseq_module("optim.amp_optimizer")
+    if module is None or not isinstance(optimizer, module.AMPOptimizer):
+        return 1.0
+    return float(optimizer.scaler.get_scale())
+
+
 def use_modules(model: Any) -> list[tuple[Any, str, Any]]:
     """Make fairseq's attention and encoder layers call their linear layers.
 

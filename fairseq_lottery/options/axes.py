@@ -179,6 +179,8 @@ PRUNER = Axis(
     others="your own as package.module:Class",
     is_other=_is_code,
 )
+#: pruners that keep the pattern of a scope N:M
+PATTERN_PRUNERS = ("set", "rigl", "itop")
 MEASURE = Axis(
     "measure",
     {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fairseq_lottery import __version__
 from fairseq_lottery.adapters import TaskAdapter
-from fairseq_lottery.compat import forget_best, whole_config
+from fairseq_lottery.compat import divided_twice, forget_best, whole_config
 from fairseq_lottery.errors import LotteryError, one_sentence
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
@@ -133,7 +133,7 @@ class LotteryRun:
         #: weights that were ever kept, if a pruner regrows; None for others
         self._exploration: Optional[Exploration] = None
         if self.pruning is not None and not self.pruning.pruner.only_shrinks:
-            self._exploration = Exploration.restore(stored, self.mask)
+            self._exploration = Exploration.restore(stored if is_same_run else {}, self.mask)
             if start.rewound_to and self.mask is not None:
                 self._exploration = Exploration(self.mask)  # for the checkpoint written below
         #: fp32 weights for pruners that need them; empty for others
@@ -335,6 +335,7 @@ class LotteryRun:
         scores = self._pruned_values.scores
         assert scores is not None
         with one_sentence():
+            factor *= divided_twice(self._optimizer)
             self.pruning.learn(scores, self._update + 1, factor)
 
     def _sum_gradients(self) -> None:

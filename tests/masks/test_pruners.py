@@ -37,6 +37,7 @@ from fairseq_lottery.masks.pruners import stored_name
 from fairseq_lottery.masks.scores import ScoreInput, random
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options import Scope
+from fairseq_lottery.options.axes import PATTERN_PRUNERS
 
 SET = SparseEvolutionary(final=0.8, start=10, end=110, every=10)
 SHAPES = {"a": (12, 10), "b": (7, 9), "table": (5, 6)}
@@ -533,3 +534,7 @@ def test_checkpoints_store_numbers_and_texts_only(own_pruners):
     for bad in (float("inf"), float("nan"), "two"):
         with pytest.raises(LotteryError, match="field best of pruner .* is .*, declared as float"):
             store_pruner("own_pruners:Best", kind(0.5, 1, 9, 2, best=bad))
+
+
+def test_pruners_that_keep_a_pattern_are_known_to_plans():
+    assert tuple(n for n, kind in PRUNERS.items() if kind.keeps_pattern) == PATTERN_PRUNERS

@@ -1,6 +1,7 @@
 """Operations behind the cells of a report: the table, the Pareto front and its plot."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,16 @@ def test_costs_are_multiples_of_the_dense_training_of_the_seed(made):
         ["90", "3.00 / 1.75", "–"],
     ]
     assert table.data[1][2] == [0.9, 3.0, 1.75, None, None]
+
+
+def test_without_a_counted_dense_training_the_updates_are_the_unit(made):
+    """A dense run that is adopted from plain fairseq; the recipe has 1,000 updates."""
+    group = with_costs(made, {1: 2e15, 2: 3e15})
+    own = {cell: cost for cell, cost in group.costs.items() if cell[0] != "dense"}
+    table = flops_table(replace(group, costs=own))
+    # each cell has 9 updates here, and costs 9 / 1000 of the dense training by definition
+    assert table.rows[1] == ["50", "0.01 / 0.01", "0.01 / 0.01"]
+    assert table.data[1][1][1:3] == pytest.approx([0.009, 0.009 * 1.6 / 2])
 
 
 def test_runs_that_were_not_counted_have_no_table_and_no_plot(made):

@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("fairseq")
 
+import omegaconf
 import torch
+from fairseq.optim import OPTIMIZER_REGISTRY
 from masked_variables import Reference, Scored, updates
 from matrix.training import ON_CPU, Training, configuration, in_this_process
 from toy import assert_pruned, assert_same_training, kill_at, same, train_two
@@ -226,3 +228,30 @@ def test_two_processes_are_killed_and_resumed(toy, pruner):
     assert_same_training(toy.load("whole", LAST), toy.load("parts", LAST))
     assert_pruned(toy.load("whole", LAST), toy.mask("whole", LAST))
     assert main(["inspect", "--check", str(toy.path("whole"))]) == 0
+
+
+def test_amp_divides_gradients_by_the_loss_scale_once():
+    """fairseq divides twice; torch's scaler on a CPU shows it without a GPU."""
+    if not hasattr(torch.amp, "GradScaler"):
+        pytest.skip("this torch has no loss scaling on a CPU")
+    from fairseq.optim.amp_optimizer import AMPOptimizer
+
+    from fairseq_lottery.compat import divided_twice
+
+    weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    true = torch.tensor([[1.0, -2.0], [3.0, 0.5]])
+    adam = {"adam_betas": "(0.9, 0.999)", "adam_eps": 1e-8, "weight_decay": 0.0, "lr": [0.1]}
+    adam |= {"use_old_adam": True, "fp16_adam_stats": False, "tpu": False}
+    settings = omegaconf.OmegaConf.create(
+        {"optimizer": adam, "common": {"fp16_init_scale": 128, "min_loss_scale": 1e-4}}
+    )
+    masked = OPTIMIZER_REGISTRY["masked_adam"](settings.optimizer, [weight])
+    optimizer = AMPOptimizer(settings, [weight], masked)
+    optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    seen = []
+    masked.before_step = lambda factor: seen.append(weight.grad * factor * divided_twice(optimizer))
+    optimizer.backward((weight * true).sum())
+    optimizer.clip_grad_norm(0.0)
+    optimizer.step()
+    assert torch.equal(seen[0], true)
+    assert divided_twice(masked) == 1

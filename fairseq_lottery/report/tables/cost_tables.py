@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Optional
 
-from fairseq_lottery.records.cells import DENSE, Cost
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.training_cost import updates_behind
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.tables.table_formats import MISSING, Table
@@ -52,17 +52,23 @@ def relative_costs(group: Group, technique: str, share: float) -> list[tuple[flo
     """Return the operations behind one cell of a table, one pair for each seed.
 
     A pair has those of the dense model, and those that remain if pruned weights take none. Both are
-    multiples of the operations of the dense model's own training with the same seed, or of the mean
-    over its seeds.
+    multiples of the operations of the dense model's own training: with the same seed, or the mean
+    over its seeds. If none was counted, as of an adopted run of plain fairseq, they are estimated
+    from the cell's own operations per update.
     """
     dense = {seed: cost.flops for (name, _, seed), cost in group.costs.items() if name == DENSE}
-    cells = [((technique, share, seed), seed) for seed in group.seeds]
-    found: list[tuple[Cost, float]] = [
-        (group.costs[cell], dense.get(seed) or statistics.fmean(dense.values()))
-        for cell, seed in cells
-        if cell in group.costs and any(dense.values())
-    ]
-    return [(cost.flops / unit, cost.sparse_flops / unit) for cost, unit in found if unit]
+    mean = statistics.fmean(dense.values()) if dense else 0.0
+    pairs = []
+    for seed in group.seeds:
+        cost = group.costs.get((technique, share, seed))
+        if cost is None or not cost.updates:
+            continue
+        updates = group.recipe.get("updates")
+        estimate = cost.flops / cost.updates * updates if type(updates) is int else 0.0
+        unit = dense.get(seed) or mean or estimate
+        if unit:
+            pairs.append((cost.flops / unit, cost.sparse_flops / unit))
+    return pairs
 
 
 def flops_table(group: Group) -> Optional[Table]:
@@ -90,7 +96,8 @@ def flops_table(group: Group) -> Optional[Table]:
         rows=rows,
         notes=[
             "The same trainings count as for the updates. Matrix products of forward and backward"
-            " passes are counted; dense hardware takes the first number.",
+            " passes are counted, not those of scores before the first update; dense hardware takes"
+            " the first number.",
         ],
         data=([group.words.column, *(f"{n} {part}" for n in names for part in parts)], data),
     )

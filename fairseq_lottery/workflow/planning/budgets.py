@@ -12,9 +12,12 @@ from fairseq_lottery.workflow.trainings.training import Training
 #: flags in updates, which shrink or grow with the training
 _FLAGS = (
     *("--max-update", "--warmup-updates", "--total-num-update", "--lr-period-updates"),
-    *("--warmup-steps", "--hold-steps", "--decay-steps"),
-    *("--save-interval-updates", "--validate-interval-updates"),
+    *("--warmup-steps", "--hold-steps", "--decay-steps", "--lr-deacy-period"),
+    *("--save-interval-updates", "--validate-interval-updates", "--validate-after-updates"),
+    "--ema-start-update",
 )
+#: warm-up of fairseq's inverse_sqrt without --warmup-updates
+_WARMUP = 4000
 #: settings of techniques in updates
 _OPTIONS = ("updates", "learning", "tuning")
 #: keys of the pruning schedule in updates
@@ -22,9 +25,27 @@ _SCHEDULE = ("start", "end", "every")
 
 
 def updates_behind(training: Training) -> int:
-    """Return the updates of a training and of all trainings that it depends on."""
-    runs = [run for run in training.ancestors() if run.pretrained is None and run.updates]
-    return sum(run.updates - run.first_update for run in runs)
+    """Return the updates of a training and of all trainings that it depends on.
+
+    A training of which only a snapshot is read counts up to the snapshot, as in reports.
+    """
+    last = {training: training.updates}
+
+    def read(run: Training, update: int) -> None:
+        last[run] = max(update, last.get(run, 0))
+
+    for run in training.ancestors():
+        drawn = run.ticket
+        if drawn is None:
+            continue
+        for weights in drawn.read_weights:
+            read(weights.training, weights.update)
+        if drawn.moments == "keep":
+            read(drawn.mask_from, drawn.mask_from.updates)
+        if drawn.components is not None:
+            read(drawn.components.of, drawn.components.of.updates)
+    own = {run: update for run, update in last.items() if run.pretrained is None}
+    return sum(max(0, update - run.first_update) for run, update in own.items())
 
 
 def budget_factor(request: Request, configuration: Configuration, training: Training) -> float:
@@ -46,10 +67,16 @@ def scale(
     updates = math.floor(configuration.updates * factor + 1e-9)
 
     def scaled(update: int) -> int:
-        return min(updates, max(1, round(update * factor))) if update else 0
+        if update <= 0:
+            return update
+        length = max(1, round(update * factor))
+        return min(updates, length) if update <= configuration.updates else length
 
     flags = configuration.train
-    warmup = flags.number("--warmup-updates") or 0
+    is_warm = flags.get("--lr-scheduler") == "inverse_sqrt"
+    warmup = flags.number("--warmup-updates", _WARMUP if is_warm else 0) or 0
+    if warmup:
+        flags = flags.plus("--warmup-updates", int(warmup))
     for name, update in (("rewind", request.rewind), ("--warmup-updates", warmup)):
         if update and update * factor < 0.5:
             raise LotteryError(

@@ -169,7 +169,14 @@ def _vocabulary(
                 f"{name}{where} takes its masks from another technique; set masks to imp or slt"
             )
         inner = _vocabulary(whole, data_set, found, seed)
-        return found.technique.plan(inner, **found.options)
+        planned = list(found.technique.plan(inner, **found.options))
+        for _, training in planned:
+            if found.budget and budget_factor(found, data_set, training) != 1:
+                raise LotteryError(
+                    f"{name}{where} has budget {found.budget:g}x, so its trainings have another"
+                    f" length than those of its masks here; set budget: null for {name}"
+                )
+        return iter(planned)
 
     return Vocabulary(
         dense=_dense(configuration, seed),
@@ -250,7 +257,9 @@ def _within_budget(
         return training
     try:
         shorter, changed = scale(configuration, request, factor)
-        scaled = _rows(whole, shorter, changed, seed)[sparsity]
+        scaled = _rows(whole, shorter, changed, seed).get(sparsity)
+        if scaled is None:
+            raise LotteryError("has no such row in shorter trainings; omit budget")
         refuse_other_total(request, configuration, scaled)
     except LotteryError as refusal:
         text = str(refusal)

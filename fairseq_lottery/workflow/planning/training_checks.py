@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import PATTERN_PRUNERS
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.options.pair_rule import PairRule
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
@@ -54,7 +55,8 @@ def _unlike_pattern(training: Training) -> str:
                 f" {pattern.sparsity:.6g}; write sparsities: [{pattern.sparsity:.6g}] and omit"
                 " rounds"
             )
-        if schedule and Pattern.parse(schedule.scope):
+        keeps_pattern = schedule is not None and schedule.pruner in PATTERN_PRUNERS
+        if schedule and Pattern.parse(schedule.scope) and not keeps_pattern:
             return (
                 f"prunes during training, but scope: {schedule.scope} requires a drawn ticket;"
                 " choose the technique one-shot, or another scope"

@@ -258,11 +258,13 @@ def _request(
 
 def _read_budget(values: Values, technique: Technique, key: Key, value: Any) -> Optional[float]:
     """Return the multiple of the dense model's updates in a text such as ``2x``."""
-    if value is None:
-        return None
+    if value is None or (technique.takes_others and key == ("budget",)):
+        return None  # controls of masks train as long as the dense model
     if technique.takes_others:
         raise values.error(
-            key, f"budget: {technique.name} takes masks of other techniques, whose length is theirs"
+            key,
+            f"{technique.name} takes masks of other techniques, which have their own length; omit"
+            " budget",
         )
     text = f"{value}".strip()
     multiple = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*x?", text)

@@ -47,6 +47,8 @@ def _select_models(stage: Stage) -> dict[str, Any]:
 
     folder, facts = Path(stage.folder), stage.facts
     flops = None
+    if stage.kind == "adopt":
+        flops = flops_of(Path(facts["adopts"]["run"]) / "checkpoint_last.pt")
     if stage.kind == "train":
         last = folder / "checkpoint_last.pt"
         done = update_of(last)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options import Schedule, Scope, Score
 from fairseq_lottery.options.axes import SCOPE
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
@@ -19,8 +20,22 @@ def _prune(v: Vocabulary, scope: str, **settings: Any) -> Cells:
     """
     SCOPE.refuse_unknown(scope)
     given = {name: value for name, value in settings.items() if value is not None}
+    if scope != "global":
+        given["min_density"] = Scope.min_density
     for sparsity in v.sparsities:
         yield sparsity, v.prune(sparsity, scope=scope, **given)
+
+
+def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
+    """Yield trainings that exchange weights from the start, by magnitude."""
+    _refuse_share("fraction", settings["fraction"])
+    if v.pruning.every >= v.pruning.end:
+        raise LotteryError(
+            f"weights are exchanged every {v.pruning.every} updates until {v.pruning.end}, which is"
+            " never; set prune: every to less"
+        )
+    own = {"start": 0, "schedule": Schedule.schedule, "score": Score.score}
+    return _prune(v, scope, pruner=pruner, **own, **settings)
 
 
 def _refuse_share(name: str, value: Optional[float]) -> None:
@@ -45,8 +60,7 @@ def sparse_evolutionary(
     v: Vocabulary, scope: str = "erk", fraction: Optional[float] = None
 ) -> Cells:
     """Exchange small weights for random ones at constant sparsity (Mocanu et al. 2018)."""
-    _refuse_share("fraction", fraction)
-    return _prune(v, scope, pruner="set", start=0, fraction=fraction)
+    return _exchange(v, "set", scope, fraction=fraction)
 
 
 @technique("rigl", "RigL")
@@ -57,9 +71,7 @@ def rigged_lottery(
     gradient_updates: Optional[int] = None,
 ) -> Cells:
     """Exchange small weights for those with large gradients (Evci et al. 2020)."""
-    _refuse_share("fraction", fraction)
-    settings = {"fraction": fraction, "gradient_updates": gradient_updates}
-    return _prune(v, scope, pruner="rigl", start=0, **settings)
+    return _exchange(v, "rigl", scope, fraction=fraction, gradient_updates=gradient_updates)
 
 
 @technique("itop", "RigL-ITOP")
@@ -67,8 +79,7 @@ def in_time_rigged_lottery(
     v: Vocabulary, scope: str = "erk", fraction: Optional[float] = None
 ) -> Cells:
     """Exchange weights as ``rigl``, with the settings of ITOP (Liu et al. 2021)."""
-    _refuse_share("fraction", fraction)
-    return _prune(v, scope, pruner="itop", start=0, fraction=fraction)
+    return _exchange(v, "itop", scope, fraction=fraction)
 
 
 @technique("granet", "GraNet")
@@ -77,7 +88,8 @@ def gradual_with_regeneration(
 ) -> Cells:
     """Increase the sparsity, and exchange weights at each step (Liu et al. 2021)."""
     _refuse_share("fraction", fraction)
-    return _prune(v, scope, pruner="granet", start=max(1, v.pruning.start), fraction=fraction)
+    own = {"start": max(1, v.pruning.start), "schedule": Schedule.schedule, "score": Score.score}
+    return _prune(v, scope, pruner="granet", fraction=fraction, **own)
 
 
 @technique("mp-regrow", "MP with regrowth")
@@ -90,7 +102,7 @@ def magnitude_pruning_with_regrowth(v: Vocabulary) -> Cells:
 def movement_pruning(v: Vocabulary, scope: str = "global") -> Cells:
     """Prune as ``mp`` by the movement of weights away from zero (Sanh et al. 2020)."""
     start = max(1, v.pruning.start)  # scores are learned from the first update on
-    return _prune(v, scope, pruner="movement", start=start)
+    return _prune(v, scope, pruner="movement", start=start, score=Score.score)
 
 
 def _prune_at_start(
@@ -152,6 +164,7 @@ def _prune_dense(v: Vocabulary, score: str, scope: str, lr: Optional[float]) -> 
         )
     flags = v.at_constant_rate(lr)
     settings = {"score": score, "scope": scope, "schedule": "one-shot", "start": 0, "end": 0}
+    settings |= {} if scope == "global" else {"min_density": Scope.min_density}
     for sparsity in v.sparsities:
         ticket = v.ticket(v.dense, 0.0, v.dense.at(v.dense.updates), reset="keep")
         ticket = replace(ticket, update_counter="restart")
@@ -165,6 +178,6 @@ def weights_and_activations(v: Vocabulary, scope: str = "row", lr: Optional[floa
 
 
 @technique("sparsegpt", "SparseGPT, fine-tuned")
-def inverse_hessian(v: Vocabulary, scope: str = "row", lr: Optional[float] = None) -> Cells:
+def inverse_hessian(v: Vocabulary, scope: str = "layer", lr: Optional[float] = None) -> Cells:
     """Prune by the score of SparseGPT, then fine-tune (Frantar & Alistarh 2023)."""
     return _prune_dense(v, "sparsegpt", scope, lr)

@@ -107,3 +107,64 @@ def test_masks_of_other_techniques_have_no_budget_of_their_own(tmp_path):
     techniques = ("imp", {"fresh-weights": {"budget": "1x"}})
     with pytest.raises(LotteryError, match="fresh-weights takes masks of other techniques"):
         configure(tmp_path, *techniques, sparsities=[0.5])
+
+
+def test_a_training_counts_up_to_the_snapshot_that_is_read(tmp_path):
+    """MP to 60 %, update t of the dense run (10 %), and two trainings: 3.1 trainings."""
+    plan = plan_of(
+        tmp_path, "mp-slt", sparsities=[0.8], rewind="10%", rewind_source="dense", budget="1x"
+    )
+    training = training_of(plan, "mp-slt", 0.8)
+    assert training.updates == 322
+    assert 1000 - 6 < updates_behind(training) <= 1000
+    plan = plan_of(tmp_path, "mp-slt", sparsities=[0.8], rewind="10%", rewind_source="dense")
+    assert updates_behind(training_of(plan, "mp-slt", 0.8)) == 3100
+
+
+def test_flags_beyond_the_training_keep_their_ratio(tmp_path):
+    flags = TRAIN.replace("inverse_sqrt --warmup-updates 100", "polynomial_decay")
+    train = f"{flags} --total-num-update 5000 --lr-period-updates -1"
+    plan = plan_of(tmp_path, "one-shot", sparsities=[0.8], budget=1, train=train)
+    shorter = training_of(plan, "one-shot", 0.8).flags
+    assert (shorter.get("--total-num-update"), shorter.get("--lr-period-updates")) == ("2500", "-1")
+
+
+def test_the_default_warm_up_shrinks_as_well(tmp_path):
+    train = TRAIN.replace(" --warmup-updates 100", "")
+    plan = plan_of(tmp_path, "one-shot", sparsities=[0.8], budget=1, train=train)
+    assert training_of(plan, "one-shot", 0.8).flags.get("--warmup-updates") == "2000"
+    assert training_of(plan, "dense", 0).flags.get("--warmup-updates") is None
+
+
+def test_controls_of_masks_do_not_mix_lengths(tmp_path):
+    controls = {"fresh-weights": {"masks": "snip"}}
+    plan = plan_of(tmp_path, "snip", controls, sparsities=[0.8], budget=1)
+    assert training_of(plan, "fresh-weights", 0.8).updates == 1000
+    with pytest.raises(LotteryError, match="slt has budget 1x, so its trainings have another len"):
+        plan_of(tmp_path, "slt", {"fresh-weights": {"masks": "slt"}}, sparsities=[0.8], budget=1)
+
+
+@pytest.mark.parametrize("technique", ["set", "rigl", "itop", "granet", "movement", "static"])
+def test_settings_of_magnitude_pruning_do_not_reach_other_pruners(tmp_path, technique):
+    """Trainings refuse a schedule, a score or a minimum density that their pruner does not read."""
+    keys = {"score": "random", "min_density": 0.01, "scope": "global"}
+    prune = {"schedule": "linear"}
+    plan = plan_of(tmp_path, technique, sparsities=[0.8], prune=prune, **keys)
+    pruning = training_of(plan, technique, 0.8).pruning
+    assert pruning.min_density == (0.01 if technique in ("granet", "movement") else 0)
+    if technique != "static":
+        assert pruning.score == "magnitude"
+    if technique not in ("static", "movement"):
+        assert pruning.schedule == "cubic"
+
+
+def test_a_schedule_without_an_exchange_is_refused(tmp_path):
+    with pytest.raises(LotteryError, match="weights are exchanged every 900 updates until 800"):
+        plan_of(tmp_path, "rigl", sparsities=[0.8], prune={"every": 900})
+
+
+def test_exchanging_pruners_keep_a_pattern(tmp_path):
+    plan = plan_of(tmp_path, {"rigl": {"scope": "2:4"}}, sparsities=[0.5])
+    assert training_of(plan, "rigl", 0.5).pruning.scope == "2:4"
+    with pytest.raises(LotteryError, match="prunes during training, but scope: 2:4"):
+        plan_of(tmp_path, {"granet": {"scope": "2:4"}}, sparsities=[0.5])
