@@ -95,7 +95,7 @@ def save(
 def is_container(path: Union[str, Path]) -> bool:
     """Return whether a safetensors file has a header of this plugin, valid or not."""
     try:
-        return _KEY in (read_header(path).get("__metadata__") or {})
+        return is_plain(path) and _KEY in (read_header(path).get("__metadata__") or {})
     except (OSError, LookupError, TypeError, ValueError):
         return False
 
