@@ -66,6 +66,7 @@ REFUSED = {
         " --out {out}.safetensors",
         ".safetensors is not a file",
     ),
+    "gradients of a pipe": ("gradients {pipe}.pt --out {out}.safetensors", "there is no file"),
     "parts out of a pipe": (
         "ticket --mask-from {last} --components {pipe}.txt --out {out}.safetensors",
         "cannot be read: it is a pipe",
