@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 
+import numpy
 import torch
 from matrix.training import ON_CPU, Training, configuration, in_this_process
 from toy import same
@@ -14,6 +15,7 @@ from fairseq_lottery.masks import SCORES, full_mask, score_all, select, shapes_o
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.saliency.synaptic_flow import HAS_MODES
 from fairseq_lottery.training import lottery_run
+from fairseq_lottery.training.start.training_examples import own_generators
 
 #: those that rank embeddings, too
 SCORED = [name for name, saliency in SALIENCIES.items() if not saliency.reads_inputs]
@@ -135,6 +137,32 @@ def test_gradients_and_buffers_are_clean_before_the_first_update(train, monkeypa
     for name in SCORED:
         train(*score(name), folder=name, to=1)
     assert seen == [True] * 4 * len(SCORED)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_only_generators_of_the_cpu_are_seeded_and_their_state_is_restored(monkeypatch, fails):
+    def draw():
+        return torch.rand(3).tolist(), numpy.random.rand(3).tolist()
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, lambda seed: pytest.fail("a GPU was seeded"))
+    state, numbers = torch.get_rng_state(), numpy.random.get_state()
+    expected = draw()
+    torch.set_rng_state(state)
+    numpy.random.set_state(numbers)
+    drawn = []
+    for _ in range(2):
+        try:
+            with own_generators(7):
+                drawn.append(draw())
+                if fails:
+                    raise RuntimeError
+        except RuntimeError:
+            assert fails
+    assert torch.equal(torch.get_rng_state(), state)
+    assert draw() == expected
+    assert drawn[0] == drawn[1] != expected
+    assert drawn[0][0] == torch.rand(3, generator=torch.Generator().manual_seed(7)).tolist()
 
 
 @pytest.mark.parametrize("name", ["snip", "force"])

@@ -23,13 +23,13 @@ from fairseq_lottery.training.start.start_mask import TrainingExamples
 class ScoreBatches:
     """Batches of one process, made anew at each iteration.
 
-    Random numbers come from a seed of their own; the global generators are restored, so the
-    training continues as if there had been no batches.
+    Random numbers come from a seed of their own; the CPU's global generators are restored and
+    those of GPUs not touched, so the training continues as if there had been no batches.
 
     Attributes:
         dataset: the training set.
         numbers: numbers of the examples of each batch.
-        seed: seed of numpy's and torch's generators while batches are made and used.
+        seed: seed of numpy's and torch's CPU generators while batches are made and used.
         device: device of the batches.
     """
 
@@ -47,10 +47,17 @@ class ScoreBatches:
 
 @contextmanager
 def own_generators(seed: int) -> Iterator[None]:
-    """Seed numpy's and torch's global generators inside the context, and restore them."""
-    with data_utils.numpy_seed(seed), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    """Seed the CPU's global generators of numpy and torch inside the context, and restore them.
+
+    ``torch.manual_seed`` would seed those of GPUs as well, from which dropout draws.
+    """
+    state = torch.get_rng_state()
+    with data_utils.numpy_seed(seed):
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
 
 
 def training_examples(
