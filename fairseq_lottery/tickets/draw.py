@@ -35,8 +35,9 @@ from fairseq_lottery.tickets.resets import RESETS, ResetInput, Weights
 from fairseq_lottery.tickets.shuffled_mask import shuffled_mask
 
 Initialiser = Callable[[Source, int], Weights]
-#: (source, score, mask, sparsity, select, rounds) -> mask of a score that reads the model itself
-MaskFinder = Callable[[Source, str, Mask, float, Select, Optional[int]], Mask]
+#: (source, score, mask, sparsity, select, rounds, mask of pruned components) -> mask of a score
+#: that reads the model itself
+MaskFinder = Callable[[Source, str, Mask, float, Select, Optional[int], Optional[Mask]], Mask]
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _mask_by_scores(
                 raise LotteryError(f"--score {plan.score} requires a function that builds models")
             axes.update({} if plan.score_rounds is None else {"score_rounds": plan.score_rounds})
             final, rounds = plan.target_sparsity, plan.score_rounds
-            mask = find_mask(trained, plan.score, current, final, choose, rounds)
+            mask = find_mask(trained, plan.score, current, final, choose, rounds, excluded)
             return mask, pruning, axes
         scores = score_all(
             score,
