@@ -116,8 +116,10 @@ def signature(record: Mapping[str, Any]) -> str:
     )
     counter = record["clock"] + (f"@{record['update']}" if record["clock"] == "rewind" else "")
     pruned = record["parts"]["closed"] if record.get("parts") else {}
+    rounds = record.get("score_rounds")
     parts = (
         ("score", record["score"]),
+        *((("rounds", rounds),) if rounds is not None else ()),
         *((f"closed-{kind}", f"{n}/{total}") for kind, (n, total) in pruned.items() if n),
         ("scope", scope),
         *((("mask", "shuffled"),) if record.get("shuffle_mask") else ()),

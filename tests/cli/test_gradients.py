@@ -201,6 +201,7 @@ def test_synflow_draws_from_a_file_alone(dense, toy, tmp_path):
     ticket = load_ticket(out)
     assert ticket.mask == toy.mask("once", LAST)
     assert ticket.record["score_rounds"] == 10 and ticket.record["score"] == "synflow"
+    assert ticket.record["signature"].startswith("score:synflow|rounds:10|scope:global|")
     # the same draw at the start of a training, from the ticket's own file on
     line = ("--mask-from", source, *flags)
     toy.train("drawn", *line, updates=1).ok()

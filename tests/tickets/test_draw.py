@@ -24,6 +24,7 @@ from small import (
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import load_ticket, read_source, save_ticket
+from fairseq_lottery.formats.ticket_record import signature
 from fairseq_lottery.masks import Mask, count_to_prune, select
 from fairseq_lottery.masks.streams import torch_seed
 from fairseq_lottery.tickets import DrawPlan, draw
@@ -99,6 +100,17 @@ def test_the_record_says_everything_in_plain_json(run):
         "score:magnitude|scope:global-floor0.05|sparsity:0.9000|of:620:all-matrices"
         "|reset:sign-glorot@5|clock:restart|moments:fresh|seed:7|version:0.1.0"
     )
+
+
+def test_tickets_of_other_rounds_have_other_signatures(run):
+    record = {**run.draw().record, "score": "synflow"}
+    without = signature(record)
+    assert signature({**record, "score_rounds": None}) == without
+    rounds = {signature({**record, "score_rounds": number}) for number in (1, 100)}
+    assert rounds == {
+        without.replace("score:synflow|", f"score:synflow|rounds:{number}|") for number in (1, 100)
+    }
+    assert without not in rounds
 
 
 def test_a_pattern_is_drawn_once_more_from_its_own_run_and_not_from_another(run, tmp_path):
