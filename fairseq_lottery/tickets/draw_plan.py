@@ -51,9 +51,23 @@ class DrawPlan(ScoreRounds, MaskControl, Seed, Reset, Prunable, Ranking, Sources
                     raise LotteryError(f"--mask-file excludes {flag}; leave {flag} out")
         if self.score_file is not None and self.score != "magnitude":
             raise LotteryError(f"--score-file excludes --score {self.score}; give one of them")
-        if self.score_rounds is not None and self.score not in SALIENCIES:
+        self._check_rounds()
+
+    def _check_rounds(self) -> None:
+        """Refuse rounds of a score without any, and several rounds under a scope N:M."""
+        saliency = SALIENCIES.get(self.score)
+        if saliency is None:
+            if self.score_rounds is not None:
+                raise LotteryError(
+                    f"--score-rounds is not an option of --score {self.score}; leave it out"
+                )
+            return
+        rounds = saliency.rounds if self.score_rounds is None else self.score_rounds
+        if rounds > 1 and Pattern.parse(self.scope) is not None:
+            one = "" if saliency.can_regrow else "set --score-rounds 1, or "
             raise LotteryError(
-                f"--score-rounds is not an option of --score {self.score}; leave it out"
+                f"--score {self.score} prunes in {rounds} rounds, but --scope {self.scope} has one"
+                f" sparsity only; {one}choose another scope"
             )
 
     def _check_noise(self) -> None:

@@ -330,6 +330,13 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
         ({"mask_file": "m"}, "--mask-file excludes --sparsity"),
         ({"score_file": "s", "score": "random"}, "--score-file excludes --score random"),
     ],
+        (
+            {"score": "synflow", "scope": "2:4"},
+            "--score synflow prunes in 100 rounds, but --scope 2:4 has one sparsity only; set"
+            " --score-rounds 1, or choose another scope",
+        ),
+        ({"score": "snip", "scope": "2:4", "score_rounds": 4}, "--score snip prunes in 4 rounds,"),
+        ({"score": "force", "scope": "2:4"}, "one sparsity only; choose another scope"),
 )
 def test_plans_that_make_no_sense_are_refused(changes, sentence):
     with pytest.raises(LotteryError, match=sentence):
