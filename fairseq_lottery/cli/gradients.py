@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="checkpoint, snapshot, ticket or compact file")
     add("--data", metavar="FOLDER", help="data folder (that of the training)")
-    add("--score", default="snip", metavar="NAME", help="score that will read the file: snip or"
-        " your own of gradients, grasp, wanda or sparsegpt (snip)")  # fmt: skip
+    add("--score", default="snip", metavar="NAME", help="score that will read the file: snip,"
+        " grasp, wanda, sparsegpt, or your own score of gradients (snip)")  # fmt: skip
     add("--subset", default="train", help="subset of the data (train)")
     add("--batches", type=int, default=16, metavar="N", help="batches to draw (16)")
     add("--max-tokens", type=int, default=4096, metavar="N", help="tokens of a batch (4096)")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     saliency = SALIENCIES.get(args.score, SALIENCIES["snip"])
     if "gradient" not in needed_by(find_score(args.score)[0]) or not saliency.reads_file:
         raise LotteryError(
-            f"--score {args.score} reads no file of gradients; choose snip, grasp, wanda,"
+            f"--score {args.score} does not read a file of gradients; choose snip, grasp, wanda,"
             " sparsegpt, or a score of your own that needs gradients"
         )
     loaded = load_for_evaluation(args.model, args.data, args.cpu)

@@ -59,7 +59,8 @@ def load_gradients(
         weights: digest of the weights that are ranked; another one is reported by a warning.
 
     Raises:
-        LotteryError: the file is malformed, has another statistic, or is of another model.
+        LotteryError: the file is malformed, has another statistic, or does not match the
+            model.
     """
     flag = f"--gradients {path}"
     if not container.is_container(path):
@@ -73,7 +74,7 @@ def load_gradients(
             raise LotteryError(f"{flag} is malformed ({error})") from None
         stored = record["statistic"]
         if weights is not None and record["weights"] != weights:
-            logger.warning("%s is of other weights than those that are ranked", flag)
+            logger.warning("%s was computed from other weights than those that are ranked", flag)
     if stored != statistic:
         found = STATISTICS.get(stored, f"the statistic {stored[:40]!r}")
         raise LotteryError(
@@ -81,11 +82,14 @@ def load_gradients(
             " fairseq-lottery gradients --score"
         )
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != tuple(shapes.get(name, ())):
-            expected = tuple(shapes[name]) if name in shapes else "no such matrix"
+        if name not in shapes:
             raise LotteryError(
-                f"{flag} is of another model: {name} has shape {tuple(tensor.shape)}, expected"
-                f" {expected}"
+                f"{flag} does not match the model: it has {name[:80]}, which the model lacks"
+            )
+        if tuple(tensor.shape) != tuple(shapes[name]):
+            raise LotteryError(
+                f"{flag} does not match the model: {name} has shape {tuple(tensor.shape)}, expected"
+                f" {tuple(shapes[name])}"
             )
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise LotteryError(f"{flag} has values of {name} that are not finite numbers")

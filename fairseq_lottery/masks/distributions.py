@@ -135,7 +135,7 @@ def dense_note(scope: str, mask: Mask) -> str:
     if scope != "erk" or not dense:
         return ""
     return (
-        f"--scope erk keeps all weights of {len(dense)} of {len(mask)} matrices, as of {dense[0]}"
+        f"--scope erk keeps all weights of {len(dense)} of {len(mask)} matrices, such as {dense[0]}"
     )
 
 

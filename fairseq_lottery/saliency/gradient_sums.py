@@ -96,7 +96,8 @@ def _sum(
     for name, tensor in by_name.items():
         if not bool(torch.isfinite(tensor).all()):
             raise LotteryError(
-                f"the summed gradient of {name} is not finite; start from weights whose loss is"
+                f"the summed gradient of {name} is not finite; start from weights with a"
+                " finite loss"
             )
     return by_name
 

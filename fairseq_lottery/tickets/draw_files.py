@@ -12,13 +12,14 @@ from torch import Tensor
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import refuse_missing
 from fairseq_lottery.formats.checkpoints.optimizer_moments import Moments
-from fairseq_lottery.formats.container import read_tensors
+from fairseq_lottery.formats.container import is_container, read_tensors
 from fairseq_lottery.formats.dictionaries import Dictionaries
 from fairseq_lottery.formats.gradients import load_gradients
 from fairseq_lottery.formats.model_structure import refuse_other_structure
 from fairseq_lottery.formats.pair_masks import is_pair_masks, load_pair_masks
 from fairseq_lottery.formats.source import Source, read_source
 from fairseq_lottery.formats.ticket import refuse_other_shapes
+from fairseq_lottery.masks import find_score, needed_by
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.tickets.draw_plan import DrawPlan
 from fairseq_lottery.tickets.resets import Weights
@@ -71,12 +72,8 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
         source.refuse_untrainable()
     dictionaries = trained.find_dictionaries()
     moments, numbers = weights_source.optimizer_state() if plan.moments == "keep" else ({}, {})
-    scores = read_tensors(plan.score_file, "--score-file") if plan.score_file else None
-    gradients = None
-    if plan.gradients:
-        saliency = SALIENCIES.get(plan.score)
-        statistic = saliency.statistic if saliency and saliency.reads_file else "gradient"
-        gradients = load_gradients(plan.gradients, statistic, trained.shapes, trained.digest())
+    scores = _read_scores(plan.score_file) if plan.score_file else None
+    gradients = _read_gradients(plan, trained) if plan.gradients else None
 
     if start.own_dictionaries is not None:
         dictionaries.refuse_other(start.own_dictionaries, trained.path)
@@ -97,8 +94,6 @@ def read_draw_files(plan: DrawPlan) -> DrawFiles:
         if masked.mask is None:
             raise LotteryError(f"{masked.path} is dense and has no mask; name a pruned file")
         masked.mask.check(trained.shapes)
-    if scores is not None:
-        _refuse_rounding(scores, f"--score-file {plan.score_file}")
     return DrawFiles(
         trained=trained,
         start=start,
@@ -120,6 +115,33 @@ def _read_masked(path: str, trained: Source) -> Source:
         return read_source(path)
     union = load_pair_masks(path).union
     return Source(path, "file", {}, None, True, union, {}, None, trained.adapter)
+
+
+def _read_scores(path: str) -> Weights:
+    """Read a file of scores; files of this package have none."""
+    flag = f"--score-file {path}"
+    if is_container(path):
+        raise LotteryError(
+            f"{flag} was written by fairseq-lottery and has no scores; give sums of"
+            " fairseq-lottery gradients as --gradients, with a --score that reads them"
+        )
+    scores = read_tensors(path, "--score-file")
+    _refuse_rounding(scores, flag)
+    return scores
+
+
+def _read_gradients(plan: DrawPlan, trained: Source) -> Weights:
+    """Read the file of ``--gradients``; refuse one that the draw does not use."""
+    saliency = SALIENCIES.get(plan.score)
+    user = f"--score {plan.score}"
+    is_used = "gradient" in needed_by(find_score(plan.score)[0])
+    if plan.mask_file or plan.score_file:
+        user, is_used = "--mask-file" if plan.mask_file else "--score-file", False
+    if not is_used or (saliency is not None and not saliency.needs_data):
+        raise LotteryError(f"{user} does not read --gradients; leave --gradients out")
+    statistic = saliency.statistic if saliency and saliency.reads_file else "gradient"
+    assert plan.gradients is not None
+    return load_gradients(plan.gradients, statistic, trained.shapes, trained.digest())
 
 
 def _refuse_rounding(scores: Mapping[str, Tensor], flag: str) -> None:

@@ -136,10 +136,10 @@ def test_a_file_for_another_score_or_model_is_refused(summed, dense, tmp_path, r
             *draw, "--score", "snip", "--gradients", other)  # fmt: skip
     name = sorted(tensors)[0]
     container.save(other, "gradients", {**tensors, name: torch.zeros(3, 3)}, record)
-    refused(f"is of another model: {name} has shape (3, 3), expected",
+    refused(f"does not match the model: {name} has shape (3, 3), expected",
             *draw, "--score", "snip", "--gradients", other)  # fmt: skip
     container.save(other, "gradients", {**tensors, "more.weight": torch.zeros(3, 3)}, record)
-    refused("more.weight has shape (3, 3), expected no such matrix",
+    refused("does not match the model: it has more.weight, which the model lacks",
             *draw, "--score", "snip", "--gradients", other)  # fmt: skip
     container.save(other, "gradients", {**tensors, name: tensors[name] * float("nan")}, record)
     refused("that are not finite numbers", *draw, "--score", "snip", "--gradients", other)
@@ -173,7 +173,7 @@ def test_scores_that_read_no_file_name_the_way(dense, tmp_path, refused):
     refused("--score-rounds is not an option of --score magnitude", *draw, "--score-rounds", 4)
     for score in ("synflow", "force", "magnitude"):
         refused(
-            f"--score {score} reads no file of gradients; choose snip, grasp, wanda",
+            f"--score {score} does not read a file of gradients; choose snip, grasp, wanda",
             "gradients",
             dense / LAST,
             "--score",

@@ -181,7 +181,7 @@ def test_the_distribution_of_a_sparsity(run, tmp_path, capsys):
     assert "|scope:erk|sparsity:0.1000|" in ticket.record["signature"]
     dense = [name for name in ticket.mask if not ticket.mask.pruned_in(name)]
     printed = capsys.readouterr().out
-    assert dense and f"all weights of {len(dense)} of 33 matrices, as of {dense[0]}" in printed
+    assert dense and f"all weights of {len(dense)} of 33 matrices, such as {dense[0]}" in printed
     call(run, "--scope", "uniform", "--sparsity", "0.9", "--overwrite")
     assert "note: " not in capsys.readouterr().out
     path = str(tmp_path / "none.safetensors")

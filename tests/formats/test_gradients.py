@@ -29,7 +29,7 @@ def test_what_was_saved_is_loaded(path, caplog):
     assert loaded.keys() == SUMS.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in SUMS.items())
     assert [r.getMessage() for r in caplog.records] == [
-        f"--gradients {path} is of other weights than those that are ranked"
+        f"--gradients {path} was computed from other weights than those that are ranked"
     ]
 
 
@@ -64,8 +64,14 @@ def test_a_malformed_record_is_refused(path, record, sentence):
 @pytest.mark.parametrize(
     "tensors, sentence",
     [
-        ({"a.weight": torch.ones(3, 2)}, r"a\.weight has shape \(3, 2\), expected \(2, 3\)"),
-        ({"x": torch.ones(1)}, r"x has shape \(1,\), expected no such matrix"),
+        (
+            {"a.weight": torch.ones(3, 2)},
+            r"match the model: a\.weight has shape \(3, 2\), expected \(2, 3\)",
+        ),
+        ({"x": torch.ones(1)}, "does not match the model: it has x, which the model lacks"),
+        ({"x": torch.ones(())}, "does not match the model: it has x, which the model lacks"),
+        ({"y" * 999: torch.ones(1)}, f"it has {'y' * 80}, which the model lacks"),
+        ({"c.bias": torch.ones(())}, r"c\.bias has shape \(\), expected \(4,\)"),
         ({"b.weight": torch.ones(1, 2, dtype=torch.long)}, r"values of b\.weight that are not fin"),
         (
             {"b.weight": torch.full((1, 2), float("inf"))},

@@ -237,7 +237,7 @@ def test_a_mask_of_another_distribution_is_refused():
 def test_a_note_names_dense_matrices_of_erk_only():
     scores = {name: torch.rand(shape) for name, shape in THREE.items()}
     mask = select(scores, Mask.full(THREE), 1 - 300 / 712, "erk")
-    assert dense_note("erk", mask) == "--scope erk keeps all weights of 1 of 3 matrices, as of a"
+    assert dense_note("erk", mask) == "--scope erk keeps all weights of 1 of 3 matrices, such as a"
     assert dense_note("layer", mask) == ""
     assert dense_note("erk", select(scores, mask, 0.75, "erk")) == ""
     assert "of 3 of 3 matrices" in dense_note("erk", Mask.full(THREE))

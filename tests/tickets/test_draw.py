@@ -24,6 +24,7 @@ from small import (
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import load_ticket, read_source, save_ticket
+from fairseq_lottery.formats.gradients import save_gradients
 from fairseq_lottery.formats.ticket_record import signature
 from fairseq_lottery.masks import Mask, count_to_prune, select
 from fairseq_lottery.masks.streams import torch_seed
@@ -329,7 +330,6 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
         ({"sparsity": 1.5}, r"--sparsity 1.5 is outside \[0, 1\); 0.9 prunes 90 %"),
         ({"mask_file": "m"}, "--mask-file excludes --sparsity"),
         ({"score_file": "s", "score": "random"}, "--score-file excludes --score random"),
-    ],
         (
             {"score": "synflow", "scope": "2:4"},
             "--score synflow prunes in 100 rounds, but --scope 2:4 has one sparsity only; set"
@@ -337,6 +337,7 @@ def test_the_prunable_set_of_a_pruned_source_cannot_change(run, pruned):
         ),
         ({"score": "snip", "scope": "2:4", "score_rounds": 4}, "--score snip prunes in 4 rounds,"),
         ({"score": "force", "scope": "2:4"}, "one sparsity only; choose another scope"),
+    ],
 )
 def test_plans_that_make_no_sense_are_refused(changes, sentence):
     with pytest.raises(LotteryError, match=sentence):
@@ -446,7 +447,7 @@ def test_scores_that_are_not_finite_are_called_so(run, tmp_path):
 def test_what_the_header_of_a_file_of_tensors_says_twice_or_oddly(run, tmp_path, flag):
     path = tmp_path / "s.safetensors"
     save_file({**run.trained, FC1: run.trained[FC1].to(torch.complex64)}, path)
-    plan = {flag: str(path), "score": "magnitude" if flag == "score_file" else "random"}
+    plan = {flag: str(path), "score": "magnitude" if flag == "score_file" else "snip"}
     with pytest.raises(LotteryError, match=f"not a readable safetensors file .{FC1} has type C"):
         run.draw(**plan)
     save_file(run.trained, path, metadata={"made": "elsewhere"})
@@ -466,7 +467,7 @@ def test_what_the_header_of_a_file_of_tensors_says_twice_or_oddly(run, tmp_path,
 @pytest.mark.parametrize("flag", ["score_file", "gradients"])
 def test_an_unreadable_file_of_tensors_is_refused(run, tmp_path, flag):
     bad = tmp_path / "bad.safetensors"
-    plan = {flag: str(bad), "score": "magnitude" if flag == "score_file" else "random"}
+    plan = {flag: str(bad), "score": "magnitude" if flag == "score_file" else "snip"}
     for write in (lambda: None, lambda: bad.write_bytes(b""), lambda: bad.write_text("x" * 99)):
         write()
         with pytest.raises(LotteryError, match="bad.safetensors is not a"):
@@ -494,6 +495,34 @@ def test_gradients_from_a_file(run, tmp_path, monkeypatch):
     save_file({name: g for name, g in gradients.items() if name != FC1}, path)
     with pytest.raises(LotteryError, match=f"there are no gradient values for {FC1}"):
         run.draw(score=score, gradients=path)
+
+
+@pytest.mark.parametrize(
+    "plan, sentence",
+    [
+        ({"score": "synflow"}, "--score synflow does not read --gradients; leave --gradients out"),
+        ({"score": "magnitude"}, "--score magnitude does not read --gradients"),
+        ({"score_file": "scores"}, "--score-file does not read --gradients"),
+        ({"mask_file": "mask", "sparsity": None}, "--mask-file does not read --gradients"),
+    ],
+)
+def test_gradients_that_nothing_reads_are_refused(run, save, tmp_path, plan, sentence):
+    path = str(tmp_path / "gradients.safetensors")
+    save_file(run.initial, path)
+    files = {"score_file": path, "mask_file": save(run.draw())}
+    plan = {name: files.get(name, value) for name, value in plan.items()}
+    with pytest.raises(LotteryError, match=sentence):
+        run.draw(gradients=path, **plan)
+
+
+def test_gradients_are_not_scores(run, save, tmp_path):
+    path = str(tmp_path / "gradients.safetensors")
+    record = {"statistic": "gradient", "weights": "abc"}
+    save_gradients(path, {name: run.initial[name] for name in full_mask()}, record)
+    for other in (path, save(run.draw())):
+        with pytest.raises(LotteryError, match="and has no scores; give sums of .* as --gradients"):
+            run.draw(score_file=other)
+    assert run.draw(score="snip", gradients=path).mask.sparsity == 0.5
 
 
 # --- sign resets by the standard deviation -------------------------------------------------
