@@ -233,8 +233,7 @@ class ScoreRounds:
     """Rounds of scores of pruning at initialisation."""
 
     score_rounds: Optional[int] = option(
-        "rounds in which the scores are computed again; default: 1 for snip and grasp, 10 for"
-        " force, 100 for synflow",
+        "number of rounds, with new scores in each; default: 10 for force, 100 for synflow, else 1",
         None, metavar="N", places=_DRAWN,
     )  # fmt: skip
 
@@ -244,7 +243,7 @@ class ScoreBatches:
     """Sums of gradients for scores of pruning at initialisation."""
 
     score_batches: int = option(
-        "batches of the training set over which snip, force and grasp sum gradients before the"
+        "batches of the training set that snip, force, grasp, wanda and sparsegpt read before the"
         " first update, over all processes",
         16, metavar="N", places=_TRAINED,
     )  # fmt: skip

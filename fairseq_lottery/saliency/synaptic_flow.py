@@ -13,9 +13,10 @@ A Transformer has other operations, which are replaced in a copy of the model:
 * a softmax divides its positive input by the sum, as a constant, and takes no exponentials. So
   queries and keys have a flow, and values keep their range;
 * queries, keys and values, which are multiplied, pass back a third of the flow each;
-* both terms of a residual connection are divided by their means, as constants. So a branch has half
-  of the flow however much of it is pruned. Otherwise a branch that loses weights also loses flow to
-  its shortcut, and global ranks empty whole layers;
+* both terms of a residual connection are divided by their means, as constants. So both terms have
+  the same mean, and each carries about half of the flow, however much of the branch is pruned.
+  Otherwise a branch that loses weights also loses flow to its shortcut, and global ranks empty
+  whole layers;
 * GELU, SiLU and tanh pass positive numbers unchanged, as ReLU does.
 
 All of it is computed in float64.
@@ -39,15 +40,15 @@ from fairseq_lottery.saliency.private_copy import PrivateCopy, chunks
 
 #: modules whose outputs are multiplied with each other
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-#: exponent of the largest score after scaling, the highest of fp32 but one
+#: the largest score is scaled to between half of 2 to this power and all of it
 _LARGEST = 126
 
 
 def flow_scores(model: PrivateCopy, forward: Callable[[nn.Module], Tensor]) -> dict[str, Tensor]:
     """Return name -> scores in fp32, scaled by a power of two that is common to all matrices.
 
-    Scores are compared in fp32. The scale gives the largest the exponent 126, so scores down to
-    2^-252 of the largest keep the precision of fp32; smaller ones lose it.
+    Scores are compared in fp32. After scaling, the largest is between 2^125 and 2^126. So scores
+    down to 2^-251 of the largest keep the precision of fp32; smaller ones lose it.
 
     Args:
         model: copy in float64 that has taken magnitudes.
