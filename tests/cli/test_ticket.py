@@ -12,7 +12,7 @@ from fairseq_lottery.heads.components.choice_file import save_choice
 from fairseq_lottery.heads.components.component_mask import ComponentMask
 from fairseq_lottery.options import GROUPS, options
 from fairseq_lottery.options.option import DRAW
-from fairseq_lottery.tickets import DrawPlan
+from fairseq_lottery.tickets import DrawPlan, draw
 
 
 @pytest.fixture
@@ -188,3 +188,25 @@ def test_the_distribution_of_a_sparsity(run, tmp_path, capsys):
     line = ["ticket", "--mask-from", str(run.last), "--scope", "uniform", "--sparsity", "0.99"]
     assert main([*line, "--out", path]) == 2
     assert "--scope uniform keeps embeddings dense" in capsys.readouterr().err
+
+
+def test_pruned_components_reach_the_rounds_of_a_score(run, tmp_path):
+    """They are no part of the sparsity from which the rounds increase it."""
+    heads = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    cfg = {"model": {"arch": "transformer", **heads}, "task": {}}
+    path = save_checkpoint(tmp_path / "whole.pt", run.trained, cfg=cfg)
+    parts, closed = str(tmp_path / "parts.json"), {"heads": {"encoder.layers.0.self_attn": [0]}}
+    save_choice(parts, ComponentMask(Anatomy.of(SHAPES, heads), closed), {})
+    passed = []
+
+    def find_mask(source, score, mask, sparsity, select, rounds, excluded):
+        passed.append((score, mask, rounds, excluded))
+        return select({name: source.weights[name].abs() for name in mask}, mask, sparsity)
+
+    plan = {"mask_from": path, "sparsity": 0.5, "score": "synflow", "score_rounds": 4}
+    ticket = draw(DrawPlan(**plan, components=parts), find_mask=find_mask)
+    draw(DrawPlan(**plan), find_mask=find_mask)
+    (score, mask, rounds, excluded), (*_, nothing) = passed
+    assert (score, rounds, nothing) == ("synflow", 4, None)
+    assert excluded == mask and excluded.pruned == ticket.record["parts"]["weights"] > 0
+    assert ticket.mask.pruned == excluded.pruned + (mask.prunable - excluded.pruned) // 2
