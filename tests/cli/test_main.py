@@ -43,8 +43,8 @@ REFUSED = {
         "there is no score 'size'; choose one of magnitude,",
     ),
     "an unknown scope": (
-        "ticket --mask-from {last} --scope row --sparsity 0.5 --out {new}.safetensors",
-        "there is no scope 'row'",
+        "ticket --mask-from {last} --scope column --sparsity 0.5 --out {new}.safetensors",
+        "there is no scope 'column'",
     ),
     "an unknown reset": (
         "ticket --mask-from {last} --reset none --sparsity 0.5 --out {new}.safetensors",
