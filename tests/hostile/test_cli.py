@@ -62,7 +62,7 @@ REFUSED = {
         "are not all finite",
     ),
     "gradients out of a pipe": (
-        "ticket --mask-from {last} --sparsity 0.5 --gradients {pipe}.safetensors"
+        "ticket --mask-from {last} --sparsity 0.5 --score snip --gradients {pipe}.safetensors"
         " --out {out}.safetensors",
         ".safetensors is not a file",
     ),
