@@ -31,19 +31,6 @@ def train(toy_data, tmp_path):
     return train
 
 
-@pytest.fixture
-def refused(train, capsys):
-    def refused(sentence, *flags):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            train(*flags)
-        printed = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-lott")]
-        assert stopped.value.code == 2
-        assert len(printed) == 1 and sentence in printed[0], printed
-
-    return refused
-
-
 def quota_counts(mask, scope):
     """How many weights each matrix has pruned if it is pruned in one step."""
     full = full_mask({name: tuple(keep.shape) for name, keep in mask.items()})

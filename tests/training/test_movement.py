@@ -1,6 +1,7 @@
 """Movement pruning, against a straight-through mask in a plain training."""
 
 import copy
+from functools import partial
 
 import pytest
 
@@ -27,30 +28,8 @@ LAST = "checkpoint_last.pt"
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
-
-    def train(*flags, to=8, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 16, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            training.watch = None
-            return training.run(to).save() if training.update < to else training
-
-    return train
-
-
-@pytest.fixture
-def refused(train, capsys):
-    def refused(sentence, *flags, **given):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            train(*flags, **given)
-        printed = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-lott")]
-        assert stopped.value.code == 2
-        assert len(printed) == 1 and sentence in printed[0], printed
-
-    return refused
+def train(unwatched):
+    return partial(unwatched, to=8, updates=16)
 
 
 def scores(training):

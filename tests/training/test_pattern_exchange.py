@@ -32,19 +32,6 @@ def train(toy_data, tmp_path):
     return train
 
 
-@pytest.fixture
-def refused(train, capsys):
-    def refused(sentence, *flags):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            train(*flags)
-        printed = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-lott")]
-        assert stopped.value.code == 2
-        assert len(printed) == 1 and sentence in printed[0], printed
-
-    return refused
-
-
 @pytest.mark.parametrize("pruner", ["set", "rigl"])
 def test_every_mask_has_the_pattern_and_a_resumed_run_too(train, tmp_path, pruner):
     flags = ("--pruner", pruner, *EXCHANGE)

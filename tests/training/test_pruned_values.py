@@ -1,5 +1,7 @@
 """Pruned weights that keep their values, against mask x variable in a plain training."""
 
+from functools import partial
+
 import pytest
 
 pytest.importorskip("fairseq")
@@ -23,17 +25,8 @@ FREQUENCY = 1 if torch.__version__.startswith("1.") else 2
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
-
-    def train(*flags, to=8, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 16, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            training.watch = None
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(unwatched):
+    return partial(unwatched, to=8, updates=16)
 
 
 # --- against an independent training ---------------------------------------------------------

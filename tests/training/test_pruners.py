@@ -1,12 +1,14 @@
 """Masks that a pruner changes during training, in this process and by fairseq's commands."""
 
+from functools import partial
+
 import pytest
 
 pytest.importorskip("fairseq")
 
 import torch
 from matrix import pruners
-from matrix.training import ON_CPU, Training, configuration, in_this_process
+from matrix.training import ON_CPU
 from toy import assert_pruned, assert_same_training, drawing, hypotheses, kill_at, same, train_two
 
 from fairseq_lottery.cli.main import main
@@ -26,30 +28,8 @@ def own(name, *flags):
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
-
-    def train(*flags, to=8, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 12, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            training.watch = None
-            return training.run(to).save() if training.update < to else training
-
-    return train
-
-
-@pytest.fixture
-def refused(train, capsys):
-    def refused(sentence, *flags, **given):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            train(*flags, **given)
-        printed = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-lott")]
-        assert stopped.value.code == 2
-        assert len(printed) == 1 and sentence in printed[0], printed
-
-    return refused
+def train(unwatched):
+    return partial(unwatched, to=8, updates=12)
 
 
 def stored(tmp_path, folder="run"):

@@ -1,6 +1,7 @@
 """Soft movement pruning, against autograd and torch's Adam in a plain training."""
 
 import math
+from functools import partial
 
 import pytest
 
@@ -23,17 +24,8 @@ LAST = "checkpoint_last.pt"
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
-
-    def train(*flags, to=8, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 16, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            training.watch = None
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(unwatched):
+    return partial(unwatched, to=8, updates=16)
 
 
 def progress(update):
