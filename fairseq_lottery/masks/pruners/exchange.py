@@ -9,14 +9,15 @@ from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks.lazy_tensors import LazyTensors
+from fairseq_lottery.masks.lowest_scores import (
+    prune_to_counts,
+    prune_to_group_counts,
+    ranked_scores,
+)
 from fairseq_lottery.masks.mask import Mask
 from fairseq_lottery.masks.nm_selection import kept_in_groups
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
-from fairseq_lottery.masks.selection import (
-    count_to_prune,
-    prune_to_counts,
-    prune_to_group_counts,
-)
+from fairseq_lottery.masks.selection import count_to_prune
 from fairseq_lottery.masks.streams import uniform
 from fairseq_lottery.options.nm_pattern import Pattern
 
@@ -98,17 +99,19 @@ class Exchange(Pruner):
             name: count_to_prune(share, mask.size(name) - mask.pruned_in(name)) for name in mask
         }
         pruned = {name: mask.pruned_in(name) + count for name, count in counts.items()}
-        kept = Mask(prune_to_counts(inputs.scores, mask, pruned), mask.protected)
+        scores = ranked_scores(inputs.scores, mask)
+        kept = Mask(prune_to_counts(scores, mask, pruned), mask.protected)
         # the same selection, with the signs of the scores and of the mask reversed
         candidates = _complement(kept)
-        ranks = LazyTensors(lambda name: -self.regrowth(inputs, name).detach().float(), mask)
+        regrowth = LazyTensors(lambda name: -self.regrowth(inputs, name).detach().float(), mask)
+        scores = ranked_scores(regrowth, candidates)
         pattern = Pattern.parse(inputs.scope.scope)
         if pattern is None:
             pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
-            remaining = prune_to_counts(ranks, candidates, pruned)
+            remaining = prune_to_counts(scores, candidates, pruned)
         else:
             of_groups = {name: kept_in_groups(mask[name], pattern.group) for name in mask}
-            remaining = prune_to_group_counts(ranks, candidates, of_groups, pattern.group)
+            remaining = prune_to_group_counts(scores, candidates, of_groups, pattern.group)
         entries = {name: kept[name] | (candidates[name] & ~remaining[name]) for name in mask}
         return Mask(entries, mask.protected)
 
