@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from workflow.made import ROWS, dense, vocabulary
 
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
-from fairseq_lottery.workflow.trainings.training import PruningSchedule
 
 DOCS = Path(__file__).parents[2] / "docs"
 

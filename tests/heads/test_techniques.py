@@ -12,8 +12,9 @@ from fairseq_lottery.heads.workflow.techniques import (
     TYPES,
 )
 from fairseq_lottery.options.axes import SHARED
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
-from fairseq_lottery.workflow.trainings.training import ComponentChoice, PruningSchedule
 
 DENSE = dense()
 SHARES = (0.25, 0.5)

@@ -16,9 +16,10 @@ from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import PruningSchedule, Training
+from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 TRAIN = (

@@ -7,7 +7,8 @@ from typing import Optional
 
 from fairseq_lottery.heads.workflow.techniques import SUBNETWORKS
 from fairseq_lottery.records.plan import Stage
-from fairseq_lottery.workflow.trainings.training import ComponentChoice, Training
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.training import Training
 
 #: words of ``fairseq-lottery`` -> a command line
 Lottery = Callable[..., tuple[str, ...]]

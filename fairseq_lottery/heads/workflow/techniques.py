@@ -15,8 +15,8 @@ from fairseq_lottery.heads.components.anatomy import ATTENTIONS, FFNS
 from fairseq_lottery.heads.components.anatomy import KINDS as KINDS
 from fairseq_lottery.options import Gradients, Importance
 from fairseq_lottery.options.axes import MEASURE, PER, RANKING, SHARED
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
-from fairseq_lottery.workflow.trainings.training import ComponentChoice
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 #: subnetworks that a search writes, each of the same size

@@ -31,7 +31,8 @@ from fairseq_lottery.workflow.planning.pair_stages import pair_stages
 from fairseq_lottery.workflow.planning.plan import Plan
 from fairseq_lottery.workflow.planning.retention import retention_flags
 from fairseq_lottery.workflow.reading.configuration import Configuration, Evaluation, Translation
-from fairseq_lottery.workflow.trainings.training import Draw, Training, planned_files
+from fairseq_lottery.workflow.trainings.draw import Draw
+from fairseq_lottery.workflow.trainings.training import Training, planned_files
 
 
 def make_stages(

@@ -16,15 +16,12 @@ from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.planning.budgets import budget_factor, refuse_other_total, scale
 from fairseq_lottery.workflow.planning.training_checks import refuse_impossible
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.draw import Draw
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import Cells
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import (
-    ComponentChoice,
-    Draw,
-    PruningSchedule,
-    Training,
-    Weights,
-)
+from fairseq_lottery.workflow.trainings.training import Training, Weights
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 

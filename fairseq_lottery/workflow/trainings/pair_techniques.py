@@ -10,8 +10,9 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Ranking, options
 from fairseq_lottery.options.pair_rule import BACKENDS
+from fairseq_lottery.workflow.trainings.pair_mask import PairMask
 from fairseq_lottery.workflow.trainings.techniques import Cells, technique
-from fairseq_lottery.workflow.trainings.training import PairMask, Training
+from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 #: settings of each kind of masks besides ``start`` and ``updates``

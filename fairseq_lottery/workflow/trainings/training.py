@@ -11,20 +11,12 @@ from functools import cached_property
 from typing import Any, Optional
 
 from fairseq_lottery.adapters import TRANSLATION, TaskAdapter
-from fairseq_lottery.options import (
-    Gradients,
-    MaskControl,
-    Prunable,
-    Pruning,
-    Ranking,
-    Reset,
-    Schedule,
-    ScoreBatches,
-    ScoreRounds,
-    changed,
-)
-from fairseq_lottery.options.axes import INITIAL_SCORES, SCORE
-from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS, PairMask, pair_words
+from fairseq_lottery.options import changed
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.draw import Draw
+from fairseq_lottery.workflow.trainings.labels import label_of
+from fairseq_lottery.workflow.trainings.pair_mask import PAIR_MASKS, PairMask
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.train_flags import Flags
 
 #: resets whose random draws have changed since version 1, which their fingerprints record
@@ -44,133 +36,6 @@ class Weights:
         if self.training.pretrained is not None:
             return self.training.pretrained[0]
         return f"{self.training.folder}/snapshot_{self.update}.safetensors"
-
-
-@dataclass(frozen=True)
-class ComponentChoice:
-    """The components that are pruned before a training starts, or the weights that a search prunes.
-
-    Attributes:
-        of: training; the components are selected in its last model.
-        kind: ``heads``, ``units`` or ``blocks`` (in phases heads and blocks); or ``weights``.
-        share: share of the components of the kind that is pruned; for a search, the share of the
-            full model's metric exp(-loss) at which it stops.
-        way: ``choose`` by a strategy, in ``steps`` with importance estimated again in each, or
-            as Prasanna et al. 2020 in three ``phases`` or by ``magnitude``.
-        strategy: strategy of ``heads choose``, or the subnetwork of a search.
-        types: the order of ``heads choose --types``, with commas; empty for the default order.
-        measure, per, normalise: flags of ``heads importance``; a measure of None ranks nothing.
-        at_least: minimum number of components that each module keeps.
-        metric: metric of the task at whose share a search stops; empty for exp(-loss).
-    """
-
-    of: Training
-    kind: str
-    share: float
-    way: str = "choose"
-    strategy: str = "lowest"
-    measure: Optional[str] = None
-    per: str = Gradients.per
-    normalise: bool = False
-    at_least: int = 0
-    subset: str = "valid"
-    types: str = ""
-    metric: str = ""
-
-    @property
-    def label(self) -> str:
-        """Name in folders, such as ``heads-lowest-0.5``."""
-        strategy = "gates" if self.measure == "gates" else self.strategy
-        first_type = f"-{self.types.partition(',')[0]}" if self.types else ""
-        return f"{self.family}-{strategy}{first_type}-{self.share:g}"
-
-    @property
-    def family(self) -> str:
-        """Kind of the components, or ``s`` and ``m`` as Prasanna et al. call their searches."""
-        return {"phases": "s", "magnitude": "m"}.get(self.way, self.kind)
-
-    @property
-    def share_pruned(self) -> Optional[float]:
-        """Share of the kind that is pruned; None if a search finds it."""
-        return self.share if self.way in ("choose", "steps") else None
-
-    @property
-    def scores(self) -> str:
-        """Name of the ranking, such as ``gradient-sentence``."""
-        per = f"-{self.per}" if self.measure == "gradient" else ""
-        subset = f"-{self.subset}" if self.subset != "valid" else ""
-        return f"{self.measure}{per}{'-normalised' * self.normalise}{subset}"
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """Everything that decides which components are pruned, under stored names."""
-        later = ("types", "metric")  # fields since version 1 have no entry if they are empty
-        own = {n: getattr(self, n) for n in self.__dataclass_fields__ if n not in ("of", *later)}
-        added = {name: getattr(self, name) for name in later if getattr(self, name)}
-        # version 1 drew it from the random stream of a random mask
-        drawn = {"drawn": 2} if (self.way, self.strategy) == ("magnitude", "random") else {}
-        return {**own, **added, **drawn, "of": self.of.fingerprint}
-
-
-@dataclass(frozen=True)
-class DrawnFrom:
-    """The sources of a ticket, as ``options.Sources`` with trainings instead of files.
-
-    Attributes:
-        mask_from: the training whose last weights are ranked.
-        start: the weights that survivors are reset to.
-        sparsity: share of the prunable weights that is pruned.
-        takes_mask: reuse the mask of ``mask_from`` instead of ranking weights.
-        components: components that are also pruned, or the weights that a search prunes.
-        pair_masks: masks of pairs of languages, each of this sparsity. The ticket has their union;
-            ``mask_from`` is then not ranked.
-    """
-
-    mask_from: Training
-    start: Weights
-    sparsity: float
-    takes_mask: bool = False
-    components: Optional[ComponentChoice] = None
-    pair_masks: tuple[PairMask, ...] = ()
-
-
-@dataclass(frozen=True)
-class Draw(MaskControl, Reset, Prunable, Ranking, DrawnFrom):
-    """A ticket: its sources, and the options of its draw."""
-
-    @property
-    def first_update(self) -> int:
-        """Update at which the ticket's training starts."""
-        return self.start.update if self.update_counter == "rewind" else 0
-
-    @property
-    def read_weights(self) -> list[Weights]:
-        """Weights that the draws read from snapshots."""
-        ranked = [] if self.moments == "keep" else [self.mask_from.at(self.mask_from.updates)]
-        return [*ranked, self.start, *(mask.weights for mask in self.pair_masks)]
-
-    @property
-    def mask_file(self) -> str:
-        """Path of the weights that are ranked: a snapshot, or a checkpoint to keep moments."""
-        run = self.mask_from
-        return run.state_file if self.moments == "keep" else run.at(run.updates).file
-
-
-@dataclass(frozen=True)
-class PruningSchedule(ScoreBatches, ScoreRounds, Pruning, Prunable, Ranking, Schedule):
-    """A pruner and its schedule during training, in updates (Brix et al. 2020, section 2.1)."""
-
-    @property
-    def label(self) -> str:
-        """Name of the pruner in folders, or of the score that prunes before the first update."""
-        if self.pruner != Pruning.pruner:
-            return self.pruner.replace(":", ".")
-        return self.score if self.is_initial else "prune"
-
-    @property
-    def is_initial(self) -> bool:
-        """Whether a score of the start weights prunes once, before the first update."""
-        return self.schedule == "one-shot" and self.start == 0 and self.score in INITIAL_SCORES
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,28 +212,7 @@ class Training:
     @cached_property
     def label(self) -> str:
         """Name in folders and messages, such as ``rewind5000-0.9``; not unique."""
-        parts: list[str] = []
-        if self.ticket is not None and not self.is_fine_tuning:
-            drawn = self.ticket
-            score = SCORE.stored_name(drawn.score)
-            parts += [score.replace(":", ".")] if score != "magnitude" else []
-            parts += [drawn.scope.replace(":", "of")] if drawn.scope != "layer" else []
-            if drawn.mask_from.pretrained is not None:
-                parts.append("pretrained")
-            elif drawn.mask_from.data != self.data:
-                parts.append(f"of-{drawn.mask_from.data}")
-            parts += pair_words(self)
-            if drawn.components is None:
-                trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "zeroshot"
-                parts += [trained, f"{drawn.sparsity:g}"]
-                parts += ["shuffled"] if drawn.shuffle_mask else []
-            else:
-                trained = f"{drawn.reset}{drawn.start.update}" if self.updates else "closed"
-                parts += [trained, drawn.components.label]
-                parts += [f"{drawn.sparsity:g}"] if drawn.sparsity else []
-        if self.pruning is not None:
-            parts += [self.pruning.label, f"{self.pruning.sparsity:g}"]
-        return "-".join(parts) or "dense"
+        return label_of(self)
 
     @cached_property
     def folder(self) -> str:

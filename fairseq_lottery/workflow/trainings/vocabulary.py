@@ -10,14 +10,11 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, Ranking, options, values
 from fairseq_lottery.options.nm_pattern import Pattern
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.draw import Draw
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import (
-    ComponentChoice,
-    Draw,
-    PruningSchedule,
-    Training,
-    Weights,
-)
+from fairseq_lottery.workflow.trainings.training import Training, Weights
 
 #: (data set, technique) -> (sparsity, training)
 PlanOf = Callable[[str, str], Iterator[tuple[float, Training]]]

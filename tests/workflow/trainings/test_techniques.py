@@ -8,8 +8,8 @@ from small import PROPERTY
 from workflow.made import ROWS, dense, vocabulary
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES, load_own
-from fairseq_lottery.workflow.trainings.training import PruningSchedule
 
 FEW = settings(PROPERTY, max_examples=60)
 DENSE = dense()

@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 from small import PROPERTY
 from workflow.made import dense, plan_of, vocabulary
 
+from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
+from fairseq_lottery.workflow.trainings.draw import Draw
 from fairseq_lottery.workflow.trainings.pair_mask import PairMask
+from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import (
-    ComponentChoice,
-    Draw,
-    PruningSchedule,
-    Training,
-)
+from fairseq_lottery.workflow.trainings.training import Training
 
 FEW = settings(PROPERTY, max_examples=60)
 FLAGS = (
