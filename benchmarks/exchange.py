@@ -20,23 +20,28 @@ from fairseq_lottery.masks import RigL, full_mask
 from fairseq_lottery.masks.pruners import PrunerInput
 from fairseq_lottery.options import Scope
 from fairseq_lottery.training.optimizers import MasterTensors, find_masked, zero_pruned_parameters
+from fairseq_lottery.training.pruner_memory import PrunerMemory
 from fairseq_lottery.training.pruning_steps import PruningSteps
+
+#: update after which weights are exchanged
+STEP = 100
 
 
 def steps_of(sparsity):
-    pruner = RigL(final=sparsity, start=0, end=10**6, every=100)
+    pruner = RigL(final=sparsity, start=0, end=10**6, every=STEP)
     needs = frozenset(pruner.needs)
     return PruningSteps("rigl", pruner, "magnitude", Scope("erk"), 1, needs, begins=False)
 
 
-def exchange(steps, model, optimizer, tensors, mask):
+def exchange(steps, memory, model, optimizer, tensors, mask):
     """All that a run does when the mask changes after an update; return the new mask."""
-    inputs = steps.pruner_input(100, mask, tensors, optimizer.summed_gradients, {}, is_first=False)
-    mask = steps.change_mask(steps.pruner.next_mask, inputs)
-    mask.digest()
-    optimizer.set_keep(tensors.rows(mask))
-    zero_pruned_parameters(model, mask)
-    return mask
+    inputs = memory.pruner_input(STEP, mask, is_first=False)
+    exchanged = steps.change_mask(steps.pruner.next_mask, inputs)
+    exchanged.digest()
+    memory.change(mask, exchanged, [model])
+    optimizer.set_keep(tensors.rows(exchanged))
+    zero_pruned_parameters(model, exchanged)
+    return exchanged
 
 
 def cpu_seconds(run):
@@ -70,20 +75,22 @@ def main():
     steps = steps_of(args.sparsity)
     full = full_mask({name: tuple(p.shape) for name, p in trainable(model).items()})
     mask = steps.pruner.first_mask(PrunerInput(0, full, {}, {}, scope=steps.scope))
+    memory = PrunerMemory(steps, mask, {}, is_same_run=False, is_rewound=False)
+    memory.bind(whole, tensors, mask, 0)
     optimizer.set_keep(tensors.rows(mask))
     sampled = Sampled(model)
 
     def change():
         nonlocal mask
-        mask = exchange(steps, model, optimizer, tensors, mask)
+        mask = exchange(steps, memory, model, optimizer, tensors, mask)
 
     seconds = {"update": [], "update with dense gradients": [], "exchange": []}
     for number in range(args.repeats + 1):
+        memory.before_update(STEP // 2)  # far from an exchange: nothing is summed
         plain = cpu_seconds(lambda: update(sampled, whole, batch))
-        optimizer.accumulate_gradients(dense=True)
+        memory.before_update(STEP - 1)
         dense = cpu_seconds(lambda: update(sampled, whole, batch))
         exchanged = cpu_seconds(change)
-        optimizer.stop_accumulating()
         if number:  # the first warms up
             for key, value in zip(seconds, (plain, dense, exchanged)):
                 seconds[key].append(value)

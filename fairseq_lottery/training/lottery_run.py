@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 from fairseq_lottery import __version__
 from fairseq_lottery.adapters import TaskAdapter
-from fairseq_lottery.compat import divided_twice, forget_best, whole_config
-from fairseq_lottery.errors import LotteryError, one_sentence
+from fairseq_lottery.compat import forget_best, whole_config
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.formats import Dictionaries, mask_to_state, trainable
 from fairseq_lottery.formats.checkpoints.settings import architecture_of, settings_of
 from fairseq_lottery.formats.model_structure import structure_of
@@ -24,14 +23,12 @@ from fairseq_lottery.inference.scores.labels import refuse_other_classes
 from fairseq_lottery.masks import (
     Mask,
     PrunableShare,
-    Pruner,
     PrunerInput,
     collapse_of,
     has_sparsity,
     shapes_of,
 )
 from fairseq_lottery.masks.distributions import dense_note
-from fairseq_lottery.training.exploration import Exploration
 from fairseq_lottery.training.flop_total import FlopTotal
 from fairseq_lottery.training.optimizers import (
     MaskedOptimizer,
@@ -43,7 +40,7 @@ from fairseq_lottery.training.optimizers import (
 )
 from fairseq_lottery.training.pair_weights import PairWeights
 from fairseq_lottery.training.processes.ranks import is_first, require_same
-from fairseq_lottery.training.pruned_values import PrunedValues
+from fairseq_lottery.training.pruner_memory import PrunerMemory
 from fairseq_lottery.training.run_metrics import compute_metrics, signs_of
 from fairseq_lottery.training.snapshots import write_snapshot
 from fairseq_lottery.training.start.run_end import patience_state
@@ -130,23 +127,12 @@ class LotteryRun:
         # copied, because the run will overwrite the memory-mapped checkpoint
         signs = stored.get("start_signs") or {}
         self._start_signs = {name: bits.numpy().copy() for name, bits in signs.items()}
-        #: weights that were ever kept, if a pruner regrows; None for others
-        self._exploration: Optional[Exploration] = None
-        if self.pruning is not None and not self.pruning.pruner.only_shrinks:
-            self._exploration = Exploration.restore(stored if is_same_run else {}, self.mask)
-            if start.rewound_to and self.mask is not None:
-                self._exploration = Exploration(self.mask)  # for the checkpoint written below
-        #: fp32 weights for pruners that need them; empty for others
-        self._start_weights: dict[str, Tensor] = {}
-        if self.pruning is not None and self.pruning.needs_start:
-            weights = stored.get("start_weights") or {}
-            self._start_weights = {name: weight.clone() for name, weight in weights.items()}
-        self._pruned_values: Optional[PrunedValues] = None
-        #: entries of ``PrunedValues.stored`` in the checkpoint, until the optimizer is bound
-        self._stored_values: dict[str, Any] = {}
-        if self.pruning is not None and self.pruning.pruner.keeps_values:
-            entries = ["pruned_values", *(() if self.pruning.begins else ("learned",))]
-            self._stored_values = copy.deepcopy({n: stored[n] for n in entries if n in stored})
+        #: what the pruner reads besides weights; None if the mask does not change
+        self._memory: Optional[PrunerMemory] = None
+        if self.pruning is not None and self.mask is not None:
+            is_rewound = start.rewound_to > 0
+            memory = PrunerMemory(self.pruning, self.mask, stored, is_same_run, is_rewound)
+            self._memory = memory
         if start.ticket is not None:
             with torch.no_grad():
                 for name, parameter in self._parameters.items():
@@ -176,17 +162,15 @@ class LotteryRun:
             "dictionaries": self._dictionaries.to_tensors(),
             **({"classes": self._classes} if self._classes else {}),
             "start_signs": {n: torch.from_numpy(bits) for n, bits in self._start_signs.items()},
-            **({"start_weights": self._start_weights} if self._start_weights else {}),
-            **self._pruned_state,
-            **({"explored": self._exploration.state()} if self._exploration is not None else {}),
+            **self._memory_state,
             **self._pair_state,
         }
 
     @property
-    def _pruned_state(self) -> dict[str, Any]:
-        if self._pruned_values is None or self.mask is None:
-            return self._stored_values
-        return self._pruned_values.stored(self.mask)
+    def _memory_state(self) -> dict[str, Any]:
+        if self._memory is None or self.mask is None:
+            return {}
+        return self._memory.state(self.mask)
 
     @property
     def _pair_state(self) -> dict[str, Any]:
@@ -211,14 +195,17 @@ class LotteryRun:
         self._ema = ema
         self._update = update
         if optimizer is self._optimizer:
-            self._sum_gradients()
+            if self._memory is not None:
+                self._memory.before_update(update)
             return
         self._bind(optimizer)
         if self.pruning is not None and self.pruning.begins:
+            assert self.mask is not None and self._memory is not None
             forget_best()  # the restored best model was less sparse
             before = self.mask
             self._change_mask(update, self._first_mask(update, examples), is_first=True)
-            self._begin_exploration(before)
+            is_dense_at_first = self._provenance["ticket"] is None
+            self._memory.begin_exploration(before, self.mask, is_dense_at_first)
         if self.restored is None or not self.restored.is_same_run:
             self._write_snapshot_if_due(update)
 
@@ -235,13 +222,10 @@ class LotteryRun:
         self.ema_exists = True
         for call in self._after_updates:
             call()
-        if self.pruning is not None and self._masked is not None:
+        if self.pruning is not None and self._memory is not None:
             if self.pruning.check(self.pruning.pruner.is_due, update):
                 self._change_mask(update, self.pruning.pruner.next_mask)
-            if not self.pruning.sums_gradients(update):
-                self._masked.stop_accumulating()
-            if not self.pruning.keeps_values(update):
-                self._pruned_values = self._masked.before_step = None
+            self._memory.after_update(update)
         self._write_snapshot_if_due(update)
 
     def call_after_updates(self, function: Callable[[], None]) -> None:
@@ -279,8 +263,8 @@ class LotteryRun:
             metrics = compute_metrics(self.mask, self._parameters, self._start_signs)
             if self.pruning is not None and not self.pruning.pruner.only_shrinks:
                 del metrics["sign_flips"]  # a regrown weight has no sign at the start
-            if self._exploration is not None:
-                metrics["explored"] = self._exploration.share
+            if self._memory is not None and self._memory.exploration is not None:
+                metrics["explored"] = self._memory.exploration.share
             self._metrics = (self._update, metrics)
         return self._metrics[1]
 
@@ -313,39 +297,9 @@ class LotteryRun:
         if not self._start_signs:
             weights = self._parameters
             self._start_signs = {name: signs_of(weights[name]) for name in self.mask}
-        if self.pruning is not None and self.pruning.needs_start and not self._start_weights:
-            views = tensors.views
-            self._start_weights = {n: views[n].float().cpu().clone() for n in self.mask}
-        self._sum_gradients()
+        if self._memory is not None:
+            self._memory.bind(optimizer, tensors, self.mask, self._update)
         self._masked.set_keep(tensors.rows(self.mask))
-        if self.pruning is not None and self.pruning.keeps_values(self._update):
-            self._keep_values(tensors, self.mask, self.pruning.pruner)
-        self._stored_values = {}
-
-    def _keep_values(self, tensors: MasterTensors, mask: Mask, pruner: Pruner) -> None:
-        """Keep the values of pruned weights from now on, and let the pruner learn its scores."""
-        assert self._masked is not None
-        self._pruned_values = PrunedValues(pruner, tensors, mask, self._stored_values)
-        if pruner.learned:
-            self._masked.before_step = self._learn
-
-    def _learn(self, factor: float) -> None:
-        """Let the pruner learn its scores from gradients, to be multiplied by ``factor``."""
-        assert self.pruning is not None and self._pruned_values is not None
-        scores = self._pruned_values.scores
-        assert scores is not None
-        with one_sentence():
-            factor *= divided_twice(self._optimizer)
-            self.pruning.learn(scores, self._update + 1, factor)
-
-    def _sum_gradients(self) -> None:
-        """Sum the gradient of the next update if score or pruner need it."""
-        if self._masked is None or self.pruning is None:
-            return
-        if self.pruning.sums_gradients(self._update):
-            self._masked.accumulate_gradients("dense_gradient" in self.pruning.needs)
-        else:
-            self._masked.stop_accumulating()
 
     def _first_mask(
         self, update: int, examples: Optional[ExampleMaker]
@@ -369,34 +323,20 @@ class LotteryRun:
             is_first: whether this is before the first update, when reading gradients is refused.
         """
         assert self.mask is not None and self._tensors is not None and self._masked is not None
-        assert self.pruning is not None
-        sums = self._masked.summed_gradients
-        pruner_input = self.pruning.pruner_input(
-            update,
-            self.mask,
-            self._tensors,
-            sums,
-            self._start_weights,
-            self._pruned_values,
-            is_first,
-        )
+        assert self.pruning is not None and self._memory is not None
+        pruner_input = self._memory.pruner_input(update, self.mask, is_first)
         mask = self.pruning.change_mask(change, pruner_input)
         require_same(mask.digest(), "mask")
         if mask is self.mask:
             return
         self._warn_of_collapse(mask)
         models = [model for model in (self.model, self._ema) if model is not None]
-        if self._pruned_values is not None:
-            self._pruned_values.change(self.mask, mask, models)
+        self._memory.change(self.mask, mask, models)
         self.mask = mask
-        if self._exploration is not None:
-            self._exploration.include(mask)
         self._metrics = (-1, {})
         self._masked.set_keep(self._tensors.rows(mask))
         for model in models:
             zero_pruned_parameters(model, mask)
-        for total in sums or []:
-            total.zero_()
         counts = f"{mask.pruned} of {mask.prunable} weights, sparsity {mask.sparsity:.4f}"
         note = dense_note(self.pruning.scope.scope, mask)
         logger.info("pruned at update %d: %s%s", update, counts, f"; {note}" if note else "")
@@ -407,23 +347,6 @@ class LotteryRun:
         collapse = collapse_of(set(mask.emptied) - set(self.mask.emptied))
         if collapse and is_first():
             logger.warning(collapse)
-
-    def _begin_exploration(self, before: Optional[Mask]) -> None:
-        """Start to record explored weights, at the first mask of a pruner that regrows.
-
-        Args:
-            before: mask until now, under which this run may have been trained.
-        """
-        assert self.mask is not None and before is not None and self.pruning is not None
-        if self.pruning.pruner.only_shrinks or self._exploration is not None:
-            return
-        self._exploration = Exploration(self.mask)
-        if self.restored is not None and self.restored.is_same_run:
-            is_dense_at_first = self._provenance["ticket"] is None
-            shapes = {name: tuple(keep.shape) for name, keep in before.items()}
-            self._exploration.include(
-                Mask.full(shapes, before.protected) if is_dense_at_first else before
-            )
 
     def _write_snapshot_if_due(self, update: int) -> None:
         if update not in self._snapshots:

@@ -1,13 +1,9 @@
-"""Pruning steps of a run: its pruner, and the input of the pruner."""
+"""Pruning steps of a run: its pruner, and the rules that a pruner has to obey."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Callable, Optional
-
-from torch import Tensor
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import (
@@ -17,16 +13,12 @@ from fairseq_lottery.masks import (
     find_score,
     has_sparsity,
     needed_by,
-    score_all,
     store_pruner,
 )
-from fairseq_lottery.masks.lazy_tensors import LazyTensors
 from fairseq_lottery.masks.pruners import DEFAULT_PRUNER, Gradual
 from fairseq_lottery.options import Scope, ScoreBatches
 from fairseq_lottery.saliency import SALIENCIES
 from fairseq_lottery.training.learned_scores import LearnedScores
-from fairseq_lottery.training.optimizers import MasterTensors
-from fairseq_lottery.training.pruned_values import PrunedValues
 
 #: needs for which the optimizer sums gradients
 GRADIENTS = frozenset({"gradient", "dense_gradient"})
@@ -177,59 +169,6 @@ class PruningSteps:
                 f"pruner {self.name} at update {update} failed with {type(error).__name__}: {error}"
             ) from error
 
-    def pruner_input(
-        self,
-        update: int,
-        mask: Mask,
-        tensors: MasterTensors,
-        sums: Optional[list[Tensor]],
-        start_weights: Mapping[str, Tensor],
-        values: Optional[PrunedValues],
-        is_first: bool,
-    ) -> PrunerInput:
-        """Return the input of the pruner after ``update`` updates.
-
-        Args:
-            sums: summed gradients in the layout of ``tensors.own``; None if not summed.
-            start_weights: weights at the start of training; empty unless the pruner needs them.
-            values: values of pruned weights and learned scores; None if the pruner keeps none.
-            is_first: whether this is before the first update, when there are no gradients.
-        """
-        views = tensors.views
-        weights = values.weights if values is not None else views
-        gradients: Optional[Mapping[str, Tensor]] = None
-        dense: Optional[Mapping[str, Tensor]] = None
-        if is_first and self.needs & GRADIENTS:
-            gradients = LazyTensors(partial(_refuse_gradients, update), mask)
-            dense = gradients if "dense_gradient" in self.needs else None
-        elif sums is not None:
-            gradients = tensors.by_name(sums)
-            if "dense_gradient" in self.needs:
-                sums_of = dense = gradients
-                gradients = LazyTensors(lambda n: sums_of[n] * mask[n].to(sums_of[n].device), mask)
-        start: Optional[Mapping[str, Tensor]] = None
-        if self.needs_start:
-            start = LazyTensors(lambda n: start_weights[n].to(views[n].device, copy=True), mask)
-        scores = score_all(
-            find_score(self.score)[0],
-            LazyTensors(lambda name: weights[name], mask),
-            start=start,
-            gradients=gradients,
-            seed=self.seed,
-        )
-        return PrunerInput(
-            update=update,
-            mask=mask,
-            weights=LazyTensors(lambda n: weights[n].float().clone(), mask),
-            scores=scores,
-            scope=self.scope,
-            seed=self.seed,
-            gradients=gradients,
-            dense_gradients=dense,
-            start=start,
-            learned=values.scores.tensors if values is not None and values.scores else None,
-        )
-
 
 def _matrices(mask: Mask) -> tuple[dict[str, Any], dict[str, int]]:
     return {name: keep.shape for name, keep in mask.items()}, mask.protected
@@ -239,10 +178,3 @@ def _shortest(mask: Mask) -> str:
     """Return the sparsity of a mask with the fewest digits that determine it exactly."""
     texts = (f"{mask.sparsity:.{digits}g}" for digits in range(2, 18))
     return next(text for text in texts if has_sparsity(mask, float(text)))
-
-
-def _refuse_gradients(update: int, name: str) -> Tensor:
-    raise LotteryError(
-        f"gradients of {name} are read at update {update}, before the first backward pass; read"
-        " them only in next_mask"
-    )

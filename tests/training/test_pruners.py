@@ -196,14 +196,14 @@ def test_start_weights_are_kept_for_a_pruner_that_needs_them(train, refused, tmp
     flags = own("ToStart")
     whole = train(*flags, folder="whole", precision=precision)
     parts = train(*flags, to=3, precision=precision)
-    start = parts.task.run._start_weights
+    start = parts.task.run._memory._start_weights
     parts = train(*flags, precision=precision)
     assert same(whole.state()["model"], parts.state()["model"])
     assert same(whole.state()["task"], parts.state()["task"])
     assert same(start, stored(tmp_path)["start_weights"])
     first = train(*own("ToStart"), "--snapshot-updates", "0", folder="0", precision=precision, to=1)
     kept = read_source(tmp_path / "0" / "snapshot_0.safetensors")
-    assert not first.task.run._start_weights.keys() - set(kept.mask)
+    assert not first.task.run._memory._start_weights.keys() - set(kept.mask)
     for name, keep in kept.mask.items():
         assert torch.equal(start[name][keep], kept.weights[name][keep]), name
         assert start[name][~keep].any(), "from before the first mask"

@@ -1,9 +1,10 @@
 """Budgets: the total length of the trainings behind a row."""
 
 import pytest
-from workflow.made import TRAIN, configure, plan_of
+from workflow.made import ONE_SET, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.records import training_cost
 from fairseq_lottery.workflow.planning.budgets import updates_behind
 from fairseq_lottery.workflow.planning.commands import make_stages
 
@@ -119,6 +120,19 @@ def test_a_training_counts_up_to_the_snapshot_that_is_read(tmp_path):
     assert 1000 - 6 < updates_behind(training) <= 1000
     plan = plan_of(tmp_path, "mp-slt", sparsities=[0.8], rewind="10%", rewind_source="dense")
     assert updates_behind(training_of(plan, "mp-slt", 0.8)) == 3100
+
+
+@pytest.mark.parametrize("source", ["dense", "latest"])
+def test_reports_count_the_updates_that_budgets_count(tmp_path, source):
+    """Reports count from the stages of a plan, and budgets before there are any."""
+    keys = {"rewind": "10%", "rewind_source": source}
+    plan = plan_of(tmp_path, *ONE_SET, sparsities=[0.8], rounds=[0.5, 0.8], **keys)
+    stages = make_stages(plan)
+    cells = {(c.technique, c.sparsity): c.training for c in plan.cells}
+    assert len({technique for technique, _ in cells}) > len(ONE_SET) * 0.9
+    for cell, training in cells.items():
+        in_report = training_cost.updates_behind(stages, training.folder)
+        assert sum(in_report.values()) == updates_behind(training), cell
 
 
 def test_flags_beyond_the_training_keep_their_ratio(tmp_path):
