@@ -22,6 +22,7 @@ from common import apart, report
 from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.models.transformer import TransformerModel, base_architecture
 
+from fairseq_lottery.adapters import TRANSLATION
 from fairseq_lottery.analysis.recording.corpus import read_corpus
 from fairseq_lottery.analysis.recording.recorder import record
 from fairseq_lottery.inference.loaded_model import batches
@@ -54,14 +55,13 @@ def loaded(sentences):
     data = LanguagePairDataset(
         sides[0], lengths[0] + 1, words, sides[1], lengths[1] + 1, words, shuffle=False
     )
-    adapter = SimpleNamespace(refuse_unless_translating=lambda *_: None)
     return SimpleNamespace(
         model=model,
         device=torch.device("cpu"),
-        source=SimpleNamespace(path="base.pt", digest=lambda: "0" * 64, adapter=adapter),
+        source=SimpleNamespace(path="base.pt", digest=lambda: "0" * 64, adapter=TRANSLATION),
         evaluation=SimpleNamespace(
             dictionaries={"source": words, "target": words}, folder="data", contents="pairs",
-            load=lambda subset: data,
+            load=lambda subset: data, adapter=TRANSLATION,
         ),
     )  # fmt: skip
 
