@@ -84,7 +84,10 @@ def folder() -> Path:
     def stop():
         if os.getpid() != here:
             return  # a fork of this process that ends as Python does
-        server.stdin.close()
+        # a worker that outlives its training may hold this pipe, so its end is not awaited
+        with contextlib.suppress(BrokenPipeError):
+            server.stdin.write(b"1")
+            server.stdin.close()
         server.wait()
         shutil.rmtree(place, ignore_errors=True)
 
@@ -111,7 +114,10 @@ def python() -> str:
 
 
 def serve(address: str, ready: int) -> tuple:
-    """Fork for every client until standard input ends; returns in each fork, with its job."""
+    """Fork for every client until standard input has a byte or ends.
+
+    Returns in each fork, with its job.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     listener.listen(64)

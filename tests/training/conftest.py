@@ -4,16 +4,19 @@ import pytest
 
 
 @pytest.fixture
-def unwatched(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
+def trained(toy_data, tmp_path):
+    """Train in a folder up to an update, and save; each call is a start of the command.
 
-    def train(*flags, to, updates, folder="run", **given):
+    With ``watch``, everything that must hold is checked after every update.
+    """
+
+    def train(*flags, to, updates, folder="run", watch=False, **given):
         from matrix.training import Training, configuration, in_this_process
 
         cfg = configuration(toy_data, tmp_path / folder, "--max-update", updates, *flags, **given)
         with in_this_process():
             training = Training(cfg)
-            training.watch = None
+            training.watch = training.watch if watch else None
             return training.run(to).save() if training.update < to else training
 
     return train

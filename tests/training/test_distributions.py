@@ -1,6 +1,7 @@
 """Trainings that prune by the distributions uniform and erk, in this process."""
 
 import logging
+from functools import partial
 
 import pytest
 
@@ -21,14 +22,8 @@ SET = ("--pruner", "set", "--prune-to", 0.7, "--prune-end", 10, "--prune-every",
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    def train(*flags, to=12, folder="run"):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 12, *flags)
-        with in_this_process():
-            training = Training(cfg)
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(trained):
+    return partial(trained, to=12, updates=12, watch=True)
 
 
 def quota_counts(mask, scope):

@@ -1,10 +1,12 @@
 """GraNet in trainings of this process: from a dense model and from a random ticket."""
 
+from functools import partial
+
 import pytest
 
 pytest.importorskip("fairseq")
 
-from matrix.training import ON_CPU, Training, configuration, in_this_process
+from matrix.training import ON_CPU
 from toy import same
 
 from fairseq_lottery.cli.main import main
@@ -19,14 +21,8 @@ GRANET = (
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    def train(*flags, to=12, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 12, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(trained):
+    return partial(trained, to=12, updates=12, watch=True)
 
 
 @pytest.mark.parametrize("precision", [p for p in ON_CPU if p != "fp16 not flat"])

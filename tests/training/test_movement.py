@@ -28,8 +28,8 @@ LAST = "checkpoint_last.pt"
 
 
 @pytest.fixture
-def train(unwatched):
-    return partial(unwatched, to=8, updates=16)
+def train(trained):
+    return partial(trained, to=8, updates=16)
 
 
 def scores(training):

@@ -1,12 +1,12 @@
 """Exchanges inside a pattern N:M, in trainings of this process."""
 
 import shutil
+from functools import partial
 
 import pytest
 
 pytest.importorskip("fairseq")
 
-from matrix.training import Training, configuration, in_this_process
 from toy import same
 
 from fairseq_lottery.cli.main import main
@@ -16,20 +16,14 @@ from fairseq_lottery.tickets.folder_check import check_folder
 
 EXCHANGE = (
     *("--prune-to", 0.5, "--prune-start", 0, "--prune-end", 12, "--prune-every", 3),
-    *("--scope", "2:4", "--update-freq", 2, "--max-update", 12),
+    *("--scope", "2:4", "--update-freq", 2),
 )
 TWO_OF_FOUR = Pattern(2, 4)
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    def train(*flags, to=12, folder="run", **given):
-        cfg = configuration(toy_data, tmp_path / folder, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(trained):
+    return partial(trained, to=12, updates=12, watch=True)
 
 
 @pytest.mark.parametrize("pruner", ["set", "rigl"])

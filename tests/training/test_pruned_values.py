@@ -25,8 +25,8 @@ FREQUENCY = 1 if torch.__version__.startswith("1.") else 2
 
 
 @pytest.fixture
-def train(unwatched):
-    return partial(unwatched, to=8, updates=16)
+def train(trained):
+    return partial(trained, to=8, updates=16)
 
 
 # --- against an independent training ---------------------------------------------------------

@@ -28,8 +28,8 @@ def own(name, *flags):
 
 
 @pytest.fixture
-def train(unwatched):
-    return partial(unwatched, to=8, updates=12)
+def train(trained):
+    return partial(trained, to=8, updates=12)
 
 
 def stored(tmp_path, folder="run"):

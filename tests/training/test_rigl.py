@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from functools import partial
 
 import pytest
 
@@ -25,17 +26,8 @@ LAST = "checkpoint_last.pt"
 
 
 @pytest.fixture
-def train(toy_data, tmp_path):
-    """Train in a folder up to an update, and save; each call is a start of the command."""
-
-    def train(*flags, to=12, folder="run", watch=False, **given):
-        cfg = configuration(toy_data, tmp_path / folder, "--max-update", 12, *flags, **given)
-        with in_this_process():
-            training = Training(cfg)
-            training.watch = training.watch if watch else None
-            return training.run(to).save() if training.update < to else training
-
-    return train
+def train(trained):
+    return partial(trained, to=12, updates=12)
 
 
 # --- against a plain computation -----------------------------------------------------------

@@ -33,8 +33,8 @@ def score(name, *flags):
 
 
 @pytest.fixture
-def train(unwatched):
-    return partial(unwatched, to=4, updates=12)
+def train(trained):
+    return partial(trained, to=4, updates=12)
 
 
 @pytest.mark.parametrize("name", SCORED)
