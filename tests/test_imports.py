@@ -187,7 +187,7 @@ def extensions_loaded_by(code):
     return set(done.stdout.splitlines()[-1].split())
 
 
-WORKFLOW = ["trainings", "reading", "planning", "stages", "engine"]
+WORKFLOW = ["trainings", "reading", "planning", "command_lines", "stages", "engine"]
 
 
 @pytest.mark.parametrize("room", WORKFLOW)

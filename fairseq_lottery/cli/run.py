@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from fairseq_lottery.workflow.planning.commands import make_stages
+    from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
     from fairseq_lottery.workflow.planning.cost import estimate
     from fairseq_lottery.workflow.planning.folder_state import find_work
     from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan

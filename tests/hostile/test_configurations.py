@@ -10,7 +10,7 @@ pytest.importorskip("yaml")
 
 def read(path):
     """Everything that -n makes of a configuration; the folder that it lies in is left out."""
-    from fairseq_lottery.workflow.planning.commands import make_stages
+    from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
     from fairseq_lottery.workflow.planning.plan import make_plan
     from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 

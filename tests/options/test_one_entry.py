@@ -51,7 +51,7 @@ from pathlib import Path
 import made
 from docs.option_page import page
 from fairseq_lottery.cli.main import build_parser
-from fairseq_lottery.workflow.planning.commands import make_stages
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 
 parser = build_parser()._subparsers._group_actions[0].choices["ticket"]
 assert "--probe SHARE" in parser.format_help() and "how far to probe" in parser.format_help()

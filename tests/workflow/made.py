@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from fairseq_lottery.records.plan import TRAINED
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 from fairseq_lottery.workflow.engine.emit import emit
 from fairseq_lottery.workflow.engine.jobs import write_plan
-from fairseq_lottery.workflow.planning.commands import make_stages
 from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration

@@ -7,9 +7,9 @@ import tempfile
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records.json_files import write_file
+from fairseq_lottery.workflow.command_lines.train_env import fairseq_train, run
 from fairseq_lottery.workflow.planning.cost import CALIBRATED
 from fairseq_lottery.workflow.planning.plan import Plan
-from fairseq_lottery.workflow.planning.train_env import fairseq_train, run
 
 
 def calibrate(plan: Plan, executor: str) -> None:

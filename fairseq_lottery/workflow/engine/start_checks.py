@@ -13,7 +13,7 @@ from typing import Any, Optional
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.options import Prunable, values
 from fairseq_lottery.records.plan import FILE, Stage, read_stage_plan
-from fairseq_lottery.workflow.planning import train_env
+from fairseq_lottery.workflow.command_lines import train_env
 from fairseq_lottery.workflow.planning.cost import Cost
 from fairseq_lottery.workflow.planning.folder_state import Work, read_record
 from fairseq_lottery.workflow.planning.plan import Plan

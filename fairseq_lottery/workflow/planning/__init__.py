@@ -1,1 +1,1 @@
-"""Plan the trainings and stages of a configuration, the pending ones, and their cost."""
+"""Distinct trainings of a configuration, its pending stages, and their cost."""

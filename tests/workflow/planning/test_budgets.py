@@ -5,8 +5,8 @@ from workflow.made import ONE_SET, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.records import training_cost
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 from fairseq_lottery.workflow.planning.budgets import updates_behind
-from fairseq_lottery.workflow.planning.commands import make_stages
 
 ROWS = {"sparsities": [0.5, 0.75, 0.9]}
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from workflow.made import TABLE_1, TRAIN, Work
 
-from fairseq_lottery.workflow.planning.commands import make_stages
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 from fairseq_lottery.workflow.planning.cost import estimate
 from fairseq_lottery.workflow.planning.folder_state import find_work
 from fairseq_lottery.workflow.planning.plan import make_plan

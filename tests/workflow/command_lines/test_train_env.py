@@ -5,8 +5,8 @@ import pytest
 from workflow.made import plan_of
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.planning.commands import make_stages
-from fairseq_lottery.workflow.planning.train_env import (
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
+from fairseq_lottery.workflow.command_lines.train_env import (
     in_environment,
     interpreter,
     translation_flags,

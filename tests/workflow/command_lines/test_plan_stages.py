@@ -10,7 +10,7 @@ from workflow.made import MASKED, ONE_SET, TABLE_1, TRAIN, Work, plan_of
 import fairseq_lottery
 from fairseq_lottery.cli.main import build_parser
 from fairseq_lottery.records.plan import KINDS
-from fairseq_lottery.workflow.planning.commands import make_stages
+from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 HERE = Path(fairseq_lottery.__file__).resolve().parent
