@@ -49,9 +49,10 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
+    from fairseq_lottery.workflow.planning.chosen_cells import choose_cells
     from fairseq_lottery.workflow.planning.cost import estimate
     from fairseq_lottery.workflow.planning.folder_state import find_work
-    from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+    from fairseq_lottery.workflow.planning.plan import make_plan
     from fairseq_lottery.workflow.planning.show import as_json, show
     from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 

@@ -13,8 +13,9 @@ from fairseq_lottery.records.plan import TRAINED
 from fairseq_lottery.workflow.command_lines.plan_stages import make_stages
 from fairseq_lottery.workflow.engine.emit import emit
 from fairseq_lottery.workflow.engine.jobs import write_plan
+from fairseq_lottery.workflow.planning.chosen_cells import choose_cells
 from fairseq_lottery.workflow.planning.folder_state import find_work
-from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES

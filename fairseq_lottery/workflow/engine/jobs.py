@@ -7,12 +7,14 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
+from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.records.json_files import write_file
 from fairseq_lottery.records.plan import Stage
 from fairseq_lottery.workflow.command_lines.train_env import in_environment, interpreter
 from fairseq_lottery.workflow.planning.folder_state import Work
 from fairseq_lottery.workflow.planning.graph import find_dependencies, updates_ahead
-from fairseq_lottery.workflow.planning.plan import DENSE, Plan, recipe
+from fairseq_lottery.workflow.planning.plan import Plan
+from fairseq_lottery.workflow.planning.recipe import recipe
 from fairseq_lottery.workflow.reading.configuration import Configuration
 from fairseq_lottery.workflow.stages.runner import MODULE
 

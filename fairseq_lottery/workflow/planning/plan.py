@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any, Callable, Optional
+from dataclasses import dataclass
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.files import sha256_of
-from fairseq_lottery.options import Prunable, Reset, options
+from fairseq_lottery.options import Reset
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.planning.budgets import budget_factor, refuse_other_total, scale
+from fairseq_lottery.workflow.planning.dense_training import dense_training
 from fairseq_lottery.workflow.planning.training_checks import refuse_impossible
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
 from fairseq_lottery.workflow.trainings.component_choice import ComponentChoice
-from fairseq_lottery.workflow.trainings.draw import Draw
 from fairseq_lottery.workflow.trainings.pruning_schedule import PruningSchedule
 from fairseq_lottery.workflow.trainings.techniques import Cells
-from fairseq_lottery.workflow.trainings.train_flags import Flags
-from fairseq_lottery.workflow.trainings.training import Training, Weights
+from fairseq_lottery.workflow.trainings.training import Training
 from fairseq_lottery.workflow.trainings.vocabulary import Vocabulary
 
 
@@ -100,51 +93,13 @@ def make_plan(configuration: Configuration) -> Plan:
     cells = []
     for data_set in configuration.data_sets:
         name = data_set.data_name
-        cells += [Cell(DENSE, 0.0, n, _dense(data_set, n), name) for n in data_set.seeds]
+        cells += [Cell(DENSE, 0.0, n, dense_training(data_set, n), name) for n in data_set.seeds]
         for request in data_set.requests:
             for seed in request.seeds:
                 cells += _cells(configuration, data_set, request, seed)
     ancestors = (training for cell in cells for training in cell.training.ancestors())
     trainings = (training for training in ancestors if training.pretrained is None)
     return Plan(configuration, tuple(cells), tuple(dict.fromkeys(trainings)))
-
-
-def _dense(configuration: Configuration, seed: int) -> Training:
-    resources = configuration.resources
-    dense = Training(
-        flags=configuration.train,
-        seed=seed,
-        updates=configuration.updates,
-        processes=resources.processes * resources.nodes,
-        adopted=_adopted(configuration.adopt.format(seed=seed)) if configuration.adopt else None,
-        task=configuration.task,
-        data=configuration.data_name,
-    )
-    if configuration.pretrained is None:
-        return dense
-    start = pretrained_weights(str(configuration.pretrained))
-    prunable = {option.name: configuration.pruning[option.name] for option in options(Prunable)}
-    ticket = Draw(mask_from=start.training, start=start, sparsity=0.0, **prunable)
-    return replace(dense, ticket=ticket)
-
-
-def pretrained_weights(file: str) -> Weights:
-    """Return the weights of a checkpoint that exists before the plan."""
-    return Training(Flags(), seed=0, updates=0, pretrained=(file, _digest(file))).at(0)
-
-
-@cache
-def _digest(file: str) -> str:
-    """Return the SHA-256 of a file; empty if it is missing."""
-    try:
-        return sha256_of(Path(file))
-    except OSError:
-        return ""
-
-
-def _adopted(folder: str) -> tuple[str, str]:
-    """Return a run's folder and the SHA-256 of its last checkpoint, empty if it is missing."""
-    return folder, _digest(f"{folder}/checkpoint_last.pt")
 
 
 def _vocabulary(
@@ -176,7 +131,7 @@ def _vocabulary(
         return iter(planned)
 
     return Vocabulary(
-        dense=_dense(configuration, seed),
+        dense=dense_training(configuration, seed),
         sparsities=request.sparsities,
         rounds=request.rounds,
         rewind=request.rewind,
@@ -266,99 +221,3 @@ def _within_budget(
             request.key, f"{request.name} at {sparsity:g} {text}"
         ) from refusal
     return scaled
-
-
-def choose_cells(
-    plan: Plan, only: Sequence[str], seeds: Optional[Sequence[int]] = None
-) -> list[Cell]:
-    """Return the cells that match patterns as ``slt@0.9``, ``slt`` or ``*@0.9#1``.
-
-    Args:
-        only: patterns; all cells match if it is empty.
-        seeds: seeds of the cells, by default all.
-
-    Raises:
-        LotteryError: a pattern matches no cell, or the configuration lacks a seed.
-    """
-    unknown = set(seeds or ()) - {cell.seed for cell in plan.cells}
-    if unknown:
-        raise LotteryError(
-            f"--seeds {min(unknown)} is not in {plan.configuration.source.path}; add it to its key"
-            " seeds"
-        )
-    chosen = list(plan.cells)
-    if only:
-        named = [cell for pattern in only for cell in _named(plan, pattern)]
-        chosen = [cell for cell in plan.cells if cell in named]
-    return chosen if seeds is None else [cell for cell in chosen if cell.seed in seeds]
-
-
-def _named(plan: Plan, pattern: str) -> list[Cell]:
-    """Return the cells that match one pattern in data set, technique, sparsity and seed."""
-    data, colon, rest = pattern.rpartition(":")
-    name, _, seed = rest.partition("#")
-    technique, _, sparsity = name.partition("@")
-    if not (data or technique or sparsity or seed):
-        raise LotteryError(f"--only {pattern!r} selects nothing; write technique@sparsity")
-    matches = list(plan.cells)
-    steps: list[tuple[str, Callable[[Cell], str], str]] = [
-        *([("data:technique", lambda cell: cell.data, data)] if colon else []),
-        ("technique@sparsity", lambda cell: cell.technique, technique),
-        (f"{technique or '*'}@sparsity", lambda cell: f"{cell.sparsity:g}", _plain(sparsity)),
-        (f"{name}#seed", lambda cell: str(cell.seed), seed),
-    ]
-    for form, text_of, wanted in steps:
-        known = dict.fromkeys(map(text_of, matches))
-        matches = [cell for cell in matches if fnmatch.fnmatchcase(text_of(cell), wanted or "*")]
-        if not matches:
-            values = ", ".join(known)
-            raise LotteryError(
-                f"--only {pattern} matches no cell; write {form} with one of {values}"
-            )
-    return matches
-
-
-def _plain(sparsity: str) -> str:
-    """Return a number in one form, ``0.8`` for ``.8`` and ``0.80``, and patterns unchanged."""
-    try:
-        return f"{float(sparsity):g}"
-    except ValueError:
-        return sparsity
-
-
-#: name in the table of recipes -> flag of the training
-_RECIPE = {
-    "architecture": "--arch",
-    "optimizer": "--optimizer",
-    "learning rate": "--lr",
-    "schedule": "--lr-scheduler",
-    "warm-up": "--warmup-updates",
-    "tokens per batch and process": "--max-tokens",
-    "update frequency": "--update-freq",
-    "dropout": "--dropout",
-    "label smoothing": "--label-smoothing",
-    "clipping": "--clip-norm",
-}
-
-
-def recipe(configuration: Configuration) -> dict[str, Any]:
-    """Return the settings that reports compare with other runs and published ones."""
-    flags = configuration.train
-    pre_norm = "--encoder-normalize-before" in flags
-    rewinds = sorted({t for request in configuration.requests for t in request.rewinds})
-    shown = {
-        **configuration.task.record,
-        **{name: flags.get(flag) for name, flag in _RECIPE.items() if flag in flags},
-        "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
-        "processes": configuration.resources.processes * configuration.resources.nodes,
-        "updates": configuration.updates,
-        "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
-        "scope": configuration.pruning["scope"],
-        "prunable": configuration.pruning["prunable"],
-        **({"start": "pre-trained weights"} if configuration.pretrained is not None else {}),
-        "checkpoint": [evaluation.checkpoint for evaluation in configuration.evaluations],
-    }
-    if configuration.translations:
-        shown["beam"] = [evaluation.beam for evaluation in configuration.translations]
-        shown["length penalty"] = [evaluation.lenpen for evaluation in configuration.translations]
-    return shown

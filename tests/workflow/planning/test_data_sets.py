@@ -12,7 +12,8 @@ from workflow.made import MASKED, TRAIN, Work, configure, plan_of
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.files import sha256_of
 from fairseq_lottery.records.plan import read_plan
-from fairseq_lottery.workflow.planning.plan import choose_cells, make_plan
+from fairseq_lottery.workflow.planning.chosen_cells import choose_cells
+from fairseq_lottery.workflow.planning.plan import make_plan
 from fairseq_lottery.workflow.reading.configuration_reader import read_configuration
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 

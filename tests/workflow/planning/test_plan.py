@@ -4,7 +4,8 @@ import pytest
 from workflow.made import MASKED, ONE_SET, ROWS, TABLE_1, TRAIN, configure, plan_of
 
 from fairseq_lottery.errors import LotteryError
-from fairseq_lottery.workflow.planning.plan import choose_cells, recipe
+from fairseq_lottery.workflow.planning.chosen_cells import choose_cells
+from fairseq_lottery.workflow.planning.recipe import recipe
 from fairseq_lottery.workflow.trainings.techniques import TECHNIQUES
 
 
