@@ -6,8 +6,9 @@ import importlib
 import inspect
 import types
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,16 @@ def source_lengths(generator: Any, net_input: Mapping[str, Any]) -> Any:
     0.12.2 counts without the end symbol; later versions take the lengths of the batch. Removable
     when 0.12.2 is no longer supported.
     """
-    if "src_lengths" in net_input and '"src_lengths"' in inspect.getsource(
-        fairseq_module("sequence_generator").SequenceGenerator._generate
-    ):
+    if "src_lengths" in net_input and _search_reads_lengths():
         return net_input["src_lengths"]
     source = net_input["src_tokens"]
     return (source.ne(generator.eos) & source.ne(generator.pad)).long().sum(dim=1)
+
+
+@cache  # reading the source takes 10 ms
+def _search_reads_lengths() -> bool:
+    generator = fairseq_module("sequence_generator").SequenceGenerator
+    return '"src_lengths"' in inspect.getsource(generator._generate)
 
 
 @contextmanager
@@ -190,3 +195,22 @@ def modules_are_used(model: Any) -> Iterator[None]:
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+def attention_function() -> Callable[..., Any]:
+    """Return torch's function of queries, keys, values and a mask that computes attention.
+
+    Products are divided by the root of the depth. Removable when torch before 2.0 is no longer
+    supported: ``torch.nn.functional.scaled_dot_product_attention``.
+    """
+    import torch
+
+    def attend(queries: Any, keys: Any, values: Any, mask: Any) -> Any:
+        products = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
+        products = products if mask is None else products + mask
+        return torch.softmax(products, -1, dtype=torch.float32).to(values.dtype) @ values
+
+    fused: Callable[..., Any] = getattr(
+        torch.nn.functional, "scaled_dot_product_attention", attend
+    )
+    return fused

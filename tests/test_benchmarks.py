@@ -81,3 +81,13 @@ def test_decoding():
     ways = measured("decoding.py", *small, "--without-peers", "--sparsities", "0.9")["ways"]
     assert [way["way"] for way in ways][:2] == ["fairseq, dense", "ours, dense"]
     assert ways[1]["same"] == 2  # both translations are those of fairseq
+
+
+def test_the_generator_of_a_gpu():
+    """On a CPU it counts the calls of kernels: at most three quarters of fairseq's."""
+    small = ("--types", "300", "--batches", "2", "--beam", "2", "--repeats", "1")
+    results = measured("gpu_generator.py", *small, "--dtypes", "float32", "--device", "cpu")
+    (result,) = results["results"]
+    assert result["same"] == 2
+    theirs, ours = result["calls"].values()
+    assert 0 < ours < 0.75 * theirs

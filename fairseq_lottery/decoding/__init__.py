@@ -1,4 +1,4 @@
-"""Beam search in compiled code: a decoder's steps, and the best tokens of each.
+"""Faster beam search: a decoder's steps, in compiled code on a CPU, and the best tokens of each.
 
 ``accelerate`` takes a generator of fairseq; ``--sparse-decode`` of the task calls it.
 """

@@ -1,4 +1,4 @@
-"""The hypotheses of a batch during beam search, as in fairseq, with compiled decoders."""
+"""The hypotheses of a batch during beam search, as in fairseq, with faster decoders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 from fairseq_lottery.compat import source_lengths
-from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, Session
-from fairseq_lottery.sparse.kernel import native
+from fairseq_lottery.decoding.decoder import Decoder, Session
 
 
 class Beams:
@@ -30,7 +29,7 @@ class Beams:
     def __init__(
         self,
         generator: SequenceGenerator,
-        decoders: Sequence[CompiledDecoder],
+        decoders: Sequence[Decoder],
         net_input: dict[str, Any],
         sessions: Sequence[Session],
         prefix: Optional[Tensor],
@@ -38,20 +37,23 @@ class Beams:
     ) -> None:
         self.generator, self.sessions, self.prefix = generator, sessions, prefix
         self.outputs = [decoder.output for decoder in decoders]
+        self.best_tokens = decoders[0].best_tokens
         self.beam = generator.beam_size
         source = net_input["src_tokens"]
-        count = len(source)
+        count, self.device = len(source), source.device
         self.lengths: Tensor = source_lengths(generator, net_input)
         self.longest = self._longest(source.shape[1])
         rows = count * self.beam
-        self.tokens = torch.full((rows, self.longest + 2), generator.pad)
+        self.tokens = torch.full((rows, self.longest + 2), generator.pad, device=self.device)
         self.tokens[:, 0] = first
-        self.scores = torch.zeros(rows, self.longest + 1)
-        self.attention = _Attention(rows, source.shape[1], self.longest + 1)
-        self.sentences = torch.arange(count)
+        self.scores = torch.zeros(rows, self.longest + 1, device=self.device)
+        self.attention = _Attention(rows, source.shape[1], self.longest + 1, self.device)
+        #: from 0: made once, because each one is a kernel on a GPU
+        self.numbers = torch.arange(max(rows, 2 * self.beam), device=self.device)
+        self.sentences = self.numbers[:count]
         self.is_finished = [False] * count
         self.hypotheses: list[list[dict[str, Tensor]]] = [[] for _ in range(count)]
-        self.bonus = _bonus(generator)
+        self.bonus = _bonus(generator, self.device)
 
     def _longest(self, source_length: int) -> int:
         """Return the largest number of tokens before the end symbol."""
@@ -67,32 +69,35 @@ class Beams:
 
     def search(self) -> list[list[dict[str, Tensor]]]:
         """Decode until each sentence has ``beam`` hypotheses, or the longest length is reached."""
-        parents = torch.zeros(len(self.tokens), dtype=torch.int64)
+        parents = torch.zeros(len(self.tokens), dtype=torch.int64, device=self.device)
         for step in range(self.longest + 1):
             parents = self._advance(step, parents)
             if not len(parents):
-                return [sorted(one, key=lambda h: -float(h["score"])) for one in self.hypotheses]
+                return self._sorted()
         raise RuntimeError("a sentence has no hypothesis; the scores of the model may be NaN")
 
     def _advance(self, step: int, parents: Tensor) -> Tensor:
         """Take a step; return the row of this step that each row of the next one continues."""
         numbers = self.sentences.repeat_interleave(self.beam)
         outcomes = [s.step(self.tokens[:, : step + 1], parents, numbers) for s in self.sessions]
-        self.attention.add(torch.stack([one[1] for one in outcomes]).mean(dim=0))
+        attention = [one[1] for one in outcomes]
+        is_ensemble = len(attention) > 1
+        self.attention.add(torch.stack(attention).mean(dim=0) if is_ensemble else attention[0])
         scores, tokens, rows = self._candidates(step, [one[0] for one in outcomes])
         is_end = tokens.eq(self.generator.eos) & scores.ne(-math.inf)
         finished = self._finish(step, is_end, scores, rows)
-        kept = torch.ones(len(scores), dtype=torch.bool)
-        kept[finished] = False
-        self.sentences, self.lengths = self.sentences[kept], self.lengths[kept]
-        if self.prefix is not None:
-            self.prefix = self.prefix[kept]
+        if finished:
+            kept = torch.ones(len(scores), dtype=torch.bool)
+            kept[finished] = False
+            kept = kept.to(self.device)
+            self.sentences, self.lengths = self.sentences[kept], self.lengths[kept]
+            if self.prefix is not None:
+                self.prefix = self.prefix[kept]
+            is_end, scores, tokens, rows = (x[kept] for x in (is_end, scores, tokens, rows))
         # the best candidates that did not end, in order: at least half of them
-        order = torch.arange(scores.shape[1]) + is_end[kept] * scores.shape[1]
+        order = self.numbers[: scores.shape[1]] + is_end * scores.shape[1]
         continued = torch.topk(order, self.beam, dim=1, largest=False)[1]
-        scores, tokens, rows = (
-            x[kept].gather(1, continued).view(-1) for x in (scores, tokens, rows)
-        )
+        scores, tokens, rows = (x.gather(1, continued).view(-1) for x in (scores, tokens, rows))
         self.tokens, self.scores = self.tokens[rows], self.scores[rows]
         self.attention.follow(rows)
         self.tokens[:, step + 1], self.scores[:, step] = tokens, scores
@@ -111,47 +116,50 @@ class Beams:
         forced, bonus = self._rules(step)
         features = self._repeat_first_beam(step, forced, features)
         banned = self._banned(step)
-        scores, tokens = native().best_tokens(  # type: ignore[union-attr]
+        scores, tokens = self.best_tokens(
             features,
             self.outputs,
             generator.temperature,
             bonus,
             forced,
-            banned[0],
-            banned[1],
+            banned,
             count,
             generator.pad,
         )
         if step > 0:
             scores = scores + self.scores[:, step - 1, None]
         else:  # all hypotheses of a sentence are equal
-            scores[torch.arange(len(scores)) % self.beam != 0] = -math.inf
+            is_copy = self.numbers[: len(scores)] % self.beam != 0
+            scores = scores.masked_fill(is_copy[:, None], -math.inf)
         scores, best = torch.topk(scores.view(-1, self.beam * count), count)
-        first_rows = torch.arange(len(scores))[:, None] * self.beam
+        first_rows = self.numbers[: len(scores), None] * self.beam
         return (
             scores,
             tokens.view(-1, self.beam * count).gather(1, best),
             first_rows + torch.div(best, count, rounding_mode="floor"),
         )
 
-    def _rules(self, step: int) -> tuple[Tensor, Tensor]:
+    def _rules(self, step: int) -> tuple[Optional[Tensor], Tensor]:
         """Return the only token of each row, or -1, and what is added to each token's score."""
         always, free, early = self.bonus
-        forced = torch.full((len(self.tokens),), -1)
         if step >= self.longest:
-            return forced.fill_(self.generator.eos), free
+            return torch.full_like(self.tokens[:, 0], self.generator.eos), free
         if self.prefix is not None and step < self.prefix.shape[1]:
             # minimum length and suppressed tokens do not apply to this step, as in fairseq
             forced = self.prefix[:, step].repeat_interleave(self.beam)
             return forced.masked_fill(forced.eq(self.generator.pad), -1), always
-        return forced, early if step < self.generator.min_len else free
+        return None, early if step < self.generator.min_len else free
 
-    def _repeat_first_beam(self, step: int, forced: Tensor, features: list[Tensor]) -> list[Tensor]:
+    def _repeat_first_beam(
+        self, step: int, forced: Optional[Tensor], features: list[Tensor]
+    ) -> list[Tensor]:
         """Replace all hypotheses of a sentence by the first one, if its prefix ends here."""
-        ended = forced.eq(self.generator.eos)
-        if step >= self.longest or not ended.any():
+        if forced is None or step >= self.longest:
             return features
-        rows = torch.arange(len(forced))
+        ended = forced.eq(self.generator.eos)
+        if not ended.any():
+            return features
+        rows = self.numbers[: len(forced)]
         rows = torch.where(ended, rows - rows % self.beam, rows)
         self.tokens, self.scores = self.tokens[rows], self.scores[rows]
         return [one[rows] for one in features]
@@ -167,8 +175,8 @@ class Beams:
                 for start in range(len(tokens) - size + 1):
                     if tokens[start : start + size - 1] == last:
                         banned.append((row, tokens[start + size - 1]))
-        rows_and_tokens = torch.tensor(banned, dtype=torch.int64).view(-1, 2).t().contiguous()
-        return rows_and_tokens[0], rows_and_tokens[1]
+        rows, tokens_of_rows = torch.tensor(banned, dtype=torch.int64).view(-1, 2).t().contiguous()
+        return rows.to(self.device), tokens_of_rows.to(self.device)
 
     def _finish(self, step: int, is_end: Tensor, scores: Tensor, rows: Tensor) -> list[int]:
         """Store the hypotheses that end; return the rows of ``sentences`` that are finished."""
@@ -190,6 +198,16 @@ class Beams:
         )
         return newly_finished
 
+    def _sorted(self) -> list[list[dict[str, Tensor]]]:
+        """Return the hypotheses of each sentence, best first."""
+        # read at once: each read from a GPU waits for it
+        scores = torch.stack([h["score"] for one in self.hypotheses for h in one]).tolist()
+        remaining = iter(scores)
+        return [
+            [h for h, _ in sorted(zip(one, remaining), key=lambda pair: -pair[1])]
+            for one in self.hypotheses
+        ]
+
 
 class _Attention:
     """Attention of hypotheses to the source in all steps, which is not copied when they move.
@@ -198,17 +216,19 @@ class _Attention:
         rows: number of hypotheses in the first step.
         source: length of the source.
         steps: largest number of steps.
+        device: device of the weights.
     """
 
-    def __init__(self, rows: int, source: int, steps: int) -> None:
-        self._weights = torch.empty(steps, rows, source)
-        self._ancestors = torch.zeros(rows, steps, dtype=torch.int64)
+    def __init__(self, rows: int, source: int, steps: int, device: torch.device) -> None:
+        self._weights = torch.empty(steps, rows, source, device=device)
+        self._ancestors = torch.zeros(rows, steps, dtype=torch.int64, device=device)
+        self._numbers = torch.arange(rows, device=device)
         self._steps = 0
 
     def add(self, weights: Tensor) -> None:
         """Add a step: (rows, source)."""
         self._weights[self._steps, : len(weights)] = weights
-        self._ancestors[:, self._steps] = torch.arange(len(weights))
+        self._ancestors[:, self._steps] = self._numbers[: len(weights)]
         self._steps += 1
 
     def follow(self, rows: Tensor) -> None:
@@ -221,14 +241,14 @@ class _Attention:
         Returns:
             Weights of shape (rows, source, 1 + steps).
         """
-        steps = torch.arange(self._steps)
+        steps = torch.arange(self._steps, device=rows.device)
         weights = self._weights[steps, self._ancestors[rows, : self._steps]]
         return torch.nn.functional.pad(weights.transpose(1, 2), (1, 0))
 
 
-def _bonus(generator: SequenceGenerator) -> tuple[Tensor, Tensor, Tensor]:
+def _bonus(generator: SequenceGenerator, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return what is added to the scores of tokens: in prefixes, otherwise, and in early steps."""
-    always = torch.zeros(generator.vocab_size)
+    always = torch.zeros(generator.vocab_size, device=device)
     always[generator.pad] = -math.inf
     always[generator.unk] -= generator.unk_penalty
     free = always.clone()

@@ -215,8 +215,8 @@ class Run:
         False, places=_TRAINED,
     )  # fmt: skip
     sparse_decode: bool = option(
-        "translate on a CPU with sparse matrices and compiled beam search; for fairseq-generate and"
-        " fairseq-interactive",
+        "translate with faster beam search, and on a CPU with sparse matrices; for fairseq-generate"
+        " and fairseq-interactive",
         False, places=_TRAINED,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Generators of fairseq whose beam search runs in compiled code."""
+"""Generators of fairseq whose beam search is that of this package."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithA
 from torch import Tensor
 
 from fairseq_lottery.decoding.beams import Beams
-from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder, NotCompilable
+from fairseq_lottery.decoding.decoder import Decoder, NotAccelerated
 
 logger = logging.getLogger(__name__)
 
 
-class CompiledGenerator(SequenceGenerator):
-    """fairseq's generator, whose beam search runs in compiled code.
+class AcceleratedGenerator(SequenceGenerator):
+    """fairseq's generator with a faster beam search.
 
-    Make one of a generator of fairseq by ``compile_generator``.
+    Make one of a generator of fairseq by ``accelerate_generator``.
 
     Attributes:
-        decoders: compiled decoder of each model.
+        decoders: decoder of each model, all of one class.
     """
 
-    decoders: Sequence[CompiledDecoder]
+    decoders: Sequence[Decoder]
 
     def _generate(
         self,
@@ -38,10 +38,10 @@ class CompiledGenerator(SequenceGenerator):
         try:
             _refuse_other_search(self)
             if constraints is not None or "src_tokens" not in sample["net_input"]:
-                raise NotCompilable("the batch has constraints, or no tokens")
+                raise NotAccelerated("the batch has constraints, or no tokens")
             for decoder in self.decoders:
                 decoder.refuse_changes()
-        except NotCompilable as reason:
+        except NotAccelerated as reason:
             log_reason(reason)
             return super()._generate(sample, prefix_tokens, constraints, bos_token)
         encoder_outs = self.model.forward_encoder(sample["net_input"])
@@ -53,48 +53,49 @@ class CompiledGenerator(SequenceGenerator):
         return beams.search()
 
 
-class CompiledGeneratorWithAlignment(SequenceGeneratorWithAlignment, CompiledGenerator):
-    """fairseq's generator for ``--print-alignment``, whose beam search runs in compiled code."""
+class AcceleratedGeneratorWithAlignment(SequenceGeneratorWithAlignment, AcceleratedGenerator):
+    """fairseq's generator for ``--print-alignment``, with a faster beam search."""
 
 
-_COMPILED = {
-    SequenceGenerator: CompiledGenerator,
-    SequenceGeneratorWithAlignment: CompiledGeneratorWithAlignment,
+_ACCELERATED = {
+    SequenceGenerator: AcceleratedGenerator,
+    SequenceGeneratorWithAlignment: AcceleratedGeneratorWithAlignment,
 }
 
 
-def compile_generator(generator: Any) -> None:
-    """Let a generator of fairseq search in compiled code, in place.
+def accelerate_generator(generator: Any, kind: type[Decoder]) -> None:
+    """Let a generator of fairseq search faster, in place.
 
     Args:
-        generator: generator whose models were packed (``fairseq_lottery.sparse.pack``).
+        generator: generator whose models ``kind`` can decode.
+        kind: class of the decoders.
 
     Raises:
-        NotCompilable: the models or the search compute something that compiled code does not.
+        NotAccelerated: the models or the search compute something that it does not.
     """
-    kind = _COMPILED.get(type(generator))
-    if kind is None:
-        raise NotCompilable(f"the generator is a {type(generator).__name__}")
+    faster = _ACCELERATED.get(type(generator))
+    if faster is None:
+        raise NotAccelerated(f"the generator is a {type(generator).__name__}")
     _refuse_other_search(generator)
     models = generator.model.models
-    generator.decoders = [CompiledDecoder(getattr(model, "decoder", None)) for model in models]
-    generator.__class__ = kind
+    generator.decoders = [kind(getattr(model, "decoder", None)) for model in models]
+    generator.__class__ = faster
     if generator.repeat_ngram_blocker is not None:
         logger.info("n-grams are blocked, which fairseq's own code for a CPU does not do")
 
 
-def log_reason(reason: NotCompilable) -> None:
+def log_reason(reason: NotAccelerated) -> None:
     """Say why fairseq's own search is used."""
     logger.info("fairseq's own search is used, because %s", reason)
 
 
 def _refuse_other_search(generator: Any) -> None:
     if type(generator.search) is not BeamSearch:
-        raise NotCompilable(f"the search is a {type(generator.search).__name__}")
+        raise NotAccelerated(f"the search is a {type(generator.search).__name__}")
     if generator.lm_model is not None:
-        raise NotCompilable("a language model takes part")
+        raise NotAccelerated("a language model takes part")
     blocker = generator.repeat_ngram_blocker
     if blocker is not None and blocker.no_repeat_ngram_size == 1:
-        raise NotCompilable("it does not block repeated tokens")
+        raise NotAccelerated("it does not block repeated tokens")
     if 2 * generator.beam_size >= generator.vocab_size:
-        raise NotCompilable(f"the beam is wide for {generator.vocab_size} types")
+        raise NotAccelerated(f"the beam is wide for {generator.vocab_size} types")
