@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+pytestmark = pytest.mark.skipif(
+    torch.__version__.startswith("1."), reason="benchmarks are for the torch that is pinned"
+)
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 #: prunable weights of one layer on each side with 100 types, one of them padding
 WIDE = 99 * 512 + 28 * 512**2

@@ -11,11 +11,12 @@ from random_transformers import Task, batches, transformer
 from searches import assert_same, compare, generators, sample_of, translate
 from torch import nn
 
-from fairseq_lottery.decoding import accelerate
+from fairseq_lottery.decoding import accelerate, accelerated_generator, beams
 from fairseq_lottery.decoding.accelerated_generator import (
     AcceleratedGenerator,
     accelerate_generator,
 )
+from fairseq_lottery.decoding.beams import Beams
 from fairseq_lottery.decoding.decoder import NotAccelerated
 from fairseq_lottery.decoding.fused_decoder import FusedDecoder
 
@@ -145,6 +146,52 @@ def test_other_scales_and_missing_biases_are_refused():
     for name in ("q_proj", "k_proj", "v_proj"):
         getattr(model.decoder.layers[1].self_attn, name).bias = None
     compare([model], decoder="fused")
+
+
+class Endless(Beams):
+    """A search without the steps that read values of tensors."""
+
+    def _finish(self, *arguments):
+        return []
+
+    def _repeat_first_beam(self, step, forced, features):
+        return features
+
+
+#: operations that copy from one device to another
+COPIES = ("aten._to_copy.default", "aten.copy_.default")
+
+
+@pytest.mark.skipif(OLD, reason="torch before 2.0 has other modes")
+@pytest.mark.parametrize("wrong", [None, "padding", "bonus"])
+def test_all_tensors_are_on_the_device_of_the_model(monkeypatch, wrong):
+    """Tensors without content stand for those of a GPU; two are on the CPU, and are found."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class OneDevice(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+            devices = {tensor.device.type for tensor in tensors if tensor.dim()}
+            assert len(devices) < 2 or str(function) in COPIES, f"{function} on {devices}"
+            return function(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(accelerated_generator, "Beams", Endless)
+    if wrong == "bonus":
+        bonus = beams._bonus
+        monkeypatch.setattr(beams, "_bonus", lambda generator, device: bonus(generator, "cpu"))
+    ensemble = [transformer(0.3, n, decoder_learned_pos=True).to("meta").half() for n in (1, 2)]
+    generator = SequenceGenerator(ensemble, Task.target_dictionary, beam_size=5, max_len_b=20)
+    accelerate_generator(generator, FusedDecoder)
+    tokens = torch.empty(20, 10, dtype=torch.int64, device="meta")
+    padding = torch.zeros(20, 10, dtype=torch.bool, device="cpu" if wrong == "padding" else "meta")
+    encoder_out = torch.empty(10, 20, 32, device="meta", dtype=torch.float16)
+    encoded = {"encoder_out": [encoder_out], "encoder_padding_mask": [padding]}
+    generator.model.forward_encoder = lambda net_input: [encoded, encoded]
+    sample = sample_of(tokens, tokens[:, 0])
+    expected = "a sentence has no hypothesis" if wrong is None else "device|on {"
+    with OneDevice(), pytest.raises((RuntimeError, AssertionError), match=expected):
+        translate(generator, sample, prefix_tokens=tokens[:, :2])
 
 
 @pytest.mark.cuda
