@@ -12,7 +12,7 @@ already; they go to the next remainder. So a sparsity that increases never regro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Callable, Optional
@@ -33,6 +33,13 @@ class Matrix:
 
     size: int
     extent: int
+
+    @classmethod
+    def of(cls, shape: Sequence[int], protected: Optional[int]) -> Matrix:
+        """Return a matrix of a shape, without its protected row."""
+        rows, *others = shape
+        rows -= protected is not None
+        return cls(rows * math.prod(others), rows + sum(others))
 
 
 Quotas = Mapping[str, Fraction]
@@ -142,8 +149,7 @@ def dense_note(scope: str, mask: Mask) -> str:
 def _prunable_part(mask: Mask, name: str, excluded: Optional[Mask]) -> Matrix:
     """Return the size and extent of a matrix without its protected row and pruned components."""
     if excluded is None or not excluded.pruned_in(name):
-        rows, *others = mask[name].shape
-        return Matrix(mask.size(name), rows - (name in mask.protected) + sum(others))
+        return Matrix.of(mask[name].shape, mask.protected.get(name))
     keep = excluded[name].clone()
     if name in mask.protected:
         keep[mask.protected[name]] = False

@@ -136,7 +136,16 @@ def _question(configuration: Configuration, plan: Plan, work: Work) -> dict[str,
     pairs = {test.pair: test.pair_words for test in configuration.translations}
     words.update({f"generate {pair or ''}".strip(): [*generate, *p] for pair, p in pairs.items()})
     axes = [axis for training in trainings for axis in (training.ticket, training.pruning)]
-    masks = [{"scope": a.scope, **values(a, Prunable)} for a in axes if a is not None]
+    masks = [
+        {
+            "scope": axis.scope,
+            # pruned components are not counted without the model
+            "sparsity": 0.0 if getattr(axis, "components", None) else axis.sparsity,
+            **values(axis, Prunable),
+        }
+        for axis in axes
+        if axis is not None
+    ]
     scheduled = [(t, t.pruning) for t in trainings if t.pruning is not None]
     return {
         "task": configuration.task.name,

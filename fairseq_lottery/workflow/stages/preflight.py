@@ -30,7 +30,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             ``scores``: names of all scores; users' own ones must be importable.
             ``scheduled``: scores of pruning schedules.
             ``at_once``: scores of pruning schedules that start at the first update.
-            ``masks``: scope and prunable set of every mask, which must fit the model.
+            ``masks``: scope, sparsity and prunable set of every mask, which must fit the model.
             ``component_choices``: choices of components, which the model must have.
             ``analysis``: settings of the analysis, whose measures must exist; None without one.
             ``pretrained``: checkpoint that trainings start from; None without one.
@@ -50,6 +50,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from fairseq_lottery import plugin  # noqa: F401 - the names that --user-dir registers
     from fairseq_lottery.adapters import ADAPTERS
     from fairseq_lottery.formats.source import read_source
+    from fairseq_lottery.masks import count_to_prune
+    from fairseq_lottery.masks.distributions import DISTRIBUTIONS, Matrix
     from fairseq_lottery.masks.prunable import prunable_matrices
     from fairseq_lottery.masks.scores import find_score, needed_by
     from fairseq_lottery.options import Prunable, options
@@ -141,6 +143,13 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return {"problem": f"scope: {scope} requires rows of a multiple of {pattern.group}"
                     f" weights, but those of {uneven[0]} have {shapes[uneven[0]][1]}; exclude the"
                     f" matrix by {' or '.join(prunable)}", "where": "scope"}  # fmt: skip
+        if scope in DISTRIBUTIONS:
+            sizes = {name: Matrix.of(shapes[name], row) for name, row in matrices.items()}
+            total = sum(matrix.size for matrix in sizes.values())
+            try:
+                DISTRIBUTIONS[scope](sizes, total - count_to_prune(mask["sparsity"], total))
+            except LotteryError as error:
+                return {"problem": str(error), "where": "scope"}
     try:
         _refuse_choices(question["component_choices"], shapes, settings)
     except LotteryError as error:

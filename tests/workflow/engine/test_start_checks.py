@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from workflow.made import MASKED, TRAIN, Work
+from workflow.made import MASKED, ROWS, TRAIN, Work
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.engine import data_checks, start_checks
@@ -325,7 +325,9 @@ def test_an_environment_that_fits(environment, tmp_path):
     assert asked["scores"] == ["magnitude"] and asked["adopt"] == asked["scheduled"] == []
     assert asked["at_once"] == []
     dense = {"prunable": "all-matrices", "keep_dense": None}
-    assert asked["masks"] == [{"scope": "layer", **dense}]
+    assert asked["masks"] == [
+        {"scope": "layer", "sparsity": sparsity, **dense} for sparsity in ROWS
+    ]
     assert "--max-update" in asked["weights"] and "--log-interval" not in asked["weights"]
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from toy import MODEL, PARAMETERS
 
@@ -7,6 +9,9 @@ pytestmark = pytest.mark.slow
 
 FLAGS = ("-s en -t de --optimizer masked_adam --lr 1e-3 --lr-scheduler inverse_sqrt"
          " --max-tokens 500 --max-update 10").split()  # fmt: skip
+
+
+MASK = ("scope", "prunable", "keep_dense", "sparsity")
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def ask(toy_data, monkeypatch):
             "words": {"train": [*fixed, *MODEL, *FLAGS, *flags], "generate": translates},
             "weights": [], "adopt": [], "scores": scores, "scheduled": scores,
             "at_once": at_once,
-            "masks": [dict(zip(("scope", "prunable", "keep_dense"), mask)) for mask in masks],
+            "masks": [{"sparsity": 0.5, **dict(zip(MASK, mask))} for mask in masks],
             "component_choices": list(choices), "analysis": analysis, "pretrained": None,
             "tests": [{"subset": "test", "pair": None, "references": str(references),
                        "where": ["references"]}] if references else [],
@@ -122,6 +127,26 @@ def test_a_pattern_that_does_not_divide_the_rows(ask):
     assert "fc1.weight have 32;" in ask(masks=[("2:64", "ffn", None)])["problem"]
 
 
+def test_a_sparsity_that_a_distribution_cannot_reach(ask):
+    """The largest one, which the message names, is reached."""
+    found = ask(masks=[("uniform", "all-matrices", None, 0.99)])
+    assert found["where"] == "scope"
+    said = re.match(
+        r"--scope uniform keeps embeddings dense, which are (\d+) of (\d+) prunable weights, but"
+        r" the sparsity keeps (\d+); set at most (0\.\d+), ",
+        found["problem"],
+    )
+    dense, total, kept = map(int, said.groups()[:3])
+    assert kept == total - round(0.99 * total) < dense
+    assert float(said[4]) == pytest.approx(1 - dense / total, abs=1e-4)
+    at_most = float(said[4])
+    assert "problem" not in ask(masks=[("uniform", "all-matrices", None, at_most)])
+    above = at_most + 2e-4
+    assert "uniform keeps" in ask(masks=[("uniform", "all-matrices", None, above)])["problem"]
+    others = [("uniform", "no-embeddings", None, 0.9), ("erk", "all-matrices", None, 0.99)]
+    assert "problem" not in ask(masks=others)
+
+
 def test_a_set_of_matrices_that_is_empty(ask):
     found = ask(masks=[("layer", "ffn", "no_such_matrix")])
     assert found["where"] == "keep_dense"
@@ -178,7 +203,9 @@ def test_a_model_of_another_task_is_built_without_languages(toy_data, tmp_path):
         "words": {"train": [str(tmp_path), "--task", "masked_lm_lottery", *MASKED]},
         "weights": [], "adopt": [], "scores": ["magnitude"], "scheduled": [],
         "at_once": [], "component_choices": [], "analysis": None,
-        "masks": [{"scope": "layer", "prunable": "no-embeddings", "keep_dense": None}],
+        "masks": [
+            {"scope": "layer", "sparsity": 0.5, "prunable": "no-embeddings", "keep_dense": None}
+        ],
         "tests": [], "pretrained": None,
     })  # fmt: skip
     assert found["parameters"] >= 22_529 and found["notes"] == []
