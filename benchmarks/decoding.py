@@ -101,7 +101,7 @@ class Fairseq:
         else:
             matrices = [4 * p.numel() for p in model.parameters() if p.dim() == 2]
         self.megabytes = sum(matrices) / 1e6
-        lengths = torch.full((len(sentences),), SOURCE)
+        lengths = torch.full((len(sentences),), SOURCE, device=sentences.device)
         self.sample = {"net_input": {"src_tokens": sentences, "src_lengths": lengths}}
 
     def __call__(self):

@@ -7,7 +7,7 @@ import inspect
 import types
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -214,3 +214,23 @@ def attention_function() -> Callable[..., Any]:
         torch.nn.functional, "scaled_dot_product_attention", attend
     )
     return fused
+
+
+@contextmanager
+def attention_for_any_length(device: str) -> Iterator[None]:
+    """Compute attention on a GPU by kernels that need no plan for each new length.
+
+    cuDNN makes a plan for each number of keys, in some 30 ms. Beam search has one key more in each
+    step. Removable when torch has no plans for single queries.
+
+    Args:
+        device: type of the device, such as ``cuda``.
+    """
+    with ExitStack() as stack:
+        if device == "cuda":
+            with suppress(ImportError):  # torch before 2.3
+                attention: Any = importlib.import_module("torch.nn.attention")
+                names = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
+                kernels = [getattr(attention.SDPBackend, name) for name in names]
+                stack.enter_context(attention.sdpa_kernel(kernels))
+        yield

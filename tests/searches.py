@@ -65,7 +65,7 @@ def assert_same(ours, theirs):
     assert sum(same) >= 0.9 * len(same)
 
 
-def compare(models, count=60, size=20, left_pad=True, least=0.8, **options):
+def compare(models, count=60, size=20, left_pad=True, least=0.8, device="cpu", **options):
     """Compare all hypotheses, and return those of the faster search.
 
     Sentences in which rounding may decide are not compared.
@@ -75,10 +75,10 @@ def compare(models, count=60, size=20, left_pad=True, least=0.8, **options):
     rounding = ROUNDING / plain.temperature
     hypotheses, compared = [], 0
     for tokens, lengths in batches(count, size, left_pad):
-        sample = sample_of(tokens, lengths)
+        sample = sample_of(tokens.to(device), lengths.to(device))
         ours = translate(fast, sample)
-        words, cpu = Task.target_dictionary, torch.device("cpu")
-        plain.search = _BeamSearchWithSlack(words, plain.eos, size, False, cpu)
+        words, where = Task.target_dictionary, torch.device(device)
+        plain.search = _BeamSearchWithSlack(words, plain.eos, size, False, where)
         theirs = translate(plain, sample)
         clear = [n for n in range(size) if plain.search.slack[n] > rounding]
         assert_same([ours[n] for n in clear], [theirs[n] for n in clear])

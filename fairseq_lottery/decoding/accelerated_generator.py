@@ -10,6 +10,7 @@ from fairseq.search import BeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from torch import Tensor
 
+from fairseq_lottery.compat import attention_for_any_length
 from fairseq_lottery.decoding.beams import Beams
 from fairseq_lottery.decoding.decoder import Decoder, NotAccelerated
 
@@ -50,7 +51,8 @@ class AcceleratedGenerator(SequenceGenerator):
         ]
         first = self.eos if bos_token is None else bos_token
         beams = Beams(self, self.decoders, sample["net_input"], sessions, prefix_tokens, first)
-        return beams.search()
+        with attention_for_any_length(beams.device.type):
+            return beams.search()
 
 
 class AcceleratedGeneratorWithAlignment(SequenceGeneratorWithAlignment, AcceleratedGenerator):
@@ -80,8 +82,9 @@ def accelerate_generator(generator: Any, kind: type[Decoder]) -> None:
     models = generator.model.models
     generator.decoders = [kind(getattr(model, "decoder", None)) for model in models]
     generator.__class__ = faster
-    if generator.repeat_ngram_blocker is not None:
-        logger.info("n-grams are blocked, which fairseq's own code for a CPU does not do")
+    blocker = generator.repeat_ngram_blocker
+    if blocker is not None and not blocker.use_extension:
+        logger.info("n-grams are blocked, which fairseq does only by its extension for CUDA")
 
 
 def log_reason(reason: NotAccelerated) -> None:

@@ -10,10 +10,13 @@ from torch import nn
 
 from fairseq_lottery.decoding.accelerated_generator import accelerate_generator, log_reason
 from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder
-from fairseq_lottery.decoding.decoder import NotAccelerated
+from fairseq_lottery.decoding.decoder import Decoder, NotAccelerated
 from fairseq_lottery.decoding.fused_decoder import FusedDecoder
+from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.sparse import pack, sparsify
 from fairseq_lottery.sparse.kernel import native
+from fairseq_lottery.sparse.sparse_decoding import refuse_other_precision
+from fairseq_lottery.sparse.sparse_matrix import Matrix
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +34,31 @@ def accelerate(generator: Any, models: Sequence[nn.Module]) -> None:
         models: models that the generator is called with; they cannot be trained any more.
 
     Raises:
-        LotteryError: the model is on a CPU, and its weights are not fp32.
+        LotteryError: models on a CPU have other weights than fp32, or only some of the weights are
+            on a CPU, or the models were accelerated for a CPU before they were moved to a GPU.
     """
-    devices = {parameter.device.type for model in models for parameter in model.parameters()}
-    is_on_gpu = devices == {"cuda"}
-    for model in () if is_on_gpu else models:
-        logger.info("%s", sparsify(model, rows=getattr(generator, "beam_size", 1)))
-        if native() is not None:
-            pack(model)
+    kind = _decoder_for(models)
+    if kind is CompiledDecoder:
+        for model in models:
+            refuse_other_precision(model)
+        for model in models:
+            logger.info("%s", sparsify(model, rows=getattr(generator, "beam_size", 1)))
+            if native() is not None:
+                pack(model)
     try:
-        accelerate_generator(generator, FusedDecoder if is_on_gpu else CompiledDecoder)
+        accelerate_generator(generator, kind)
     except NotAccelerated as reason:
         log_reason(reason)
+
+
+def _decoder_for(models: Sequence[nn.Module]) -> type[Decoder]:
+    """Return the class of decoders for the device of the models."""
+    devices = {parameter.device.type for model in models for parameter in model.parameters()}
+    if "cpu" in devices:
+        return CompiledDecoder
+    if any(isinstance(module, Matrix) for model in models for module in model.modules()):
+        raise LotteryError(
+            "the model's matrices were made for a CPU by an earlier translation; load the model"
+            " again to translate on a GPU"
+        )
+    return FusedDecoder

@@ -24,6 +24,7 @@ class Beams:
         scores: fp32, (rows, longest + 1): cumulative scores.
         attention: attention to the source of all steps.
         sentences: int64, (sentences that are not finished): their numbers in the batch.
+        sentences_of_rows: int64, (rows): those of the rows.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Beams:
         self.beam = generator.beam_size
         source = net_input["src_tokens"]
         count, self.device = len(source), source.device
-        self.lengths: Tensor = source_lengths(generator, net_input)
+        self.lengths: Tensor = source_lengths(generator, net_input).to(self.device)
         self.longest = self._longest(source.shape[1])
         rows = count * self.beam
         self.tokens = torch.full((rows, self.longest + 2), generator.pad, device=self.device)
@@ -51,6 +52,7 @@ class Beams:
         #: from 0: made once, because each one is a kernel on a GPU
         self.numbers = torch.arange(max(rows, 2 * self.beam), device=self.device)
         self.sentences = self.numbers[:count]
+        self.sentences_of_rows = self.sentences.repeat_interleave(self.beam)
         self.is_finished = [False] * count
         self.hypotheses: list[list[dict[str, Tensor]]] = [[] for _ in range(count)]
         self.bonus = _bonus(generator, self.device)
@@ -78,8 +80,8 @@ class Beams:
 
     def _advance(self, step: int, parents: Tensor) -> Tensor:
         """Take a step; return the row of this step that each row of the next one continues."""
-        numbers = self.sentences.repeat_interleave(self.beam)
-        outcomes = [s.step(self.tokens[:, : step + 1], parents, numbers) for s in self.sessions]
+        tokens, sentences = self.tokens[:, : step + 1], self.sentences_of_rows
+        outcomes = [session.step(tokens, parents, sentences) for session in self.sessions]
         attention = [one[1] for one in outcomes]
         is_ensemble = len(attention) > 1
         self.attention.add(torch.stack(attention).mean(dim=0) if is_ensemble else attention[0])
@@ -87,10 +89,10 @@ class Beams:
         is_end = tokens.eq(self.generator.eos) & scores.ne(-math.inf)
         finished = self._finish(step, is_end, scores, rows)
         if finished:
-            kept = torch.ones(len(scores), dtype=torch.bool)
-            kept[finished] = False
-            kept = kept.to(self.device)
+            others = sorted(set(range(len(scores))) - set(finished))
+            kept = torch.tensor(others, dtype=torch.int64).to(self.device)
             self.sentences, self.lengths = self.sentences[kept], self.lengths[kept]
+            self.sentences_of_rows = self.sentences.repeat_interleave(self.beam)
             if self.prefix is not None:
                 self.prefix = self.prefix[kept]
             is_end, scores, tokens, rows = (x[kept] for x in (is_end, scores, tokens, rows))
@@ -167,16 +169,14 @@ class Beams:
     def _banned(self, step: int) -> tuple[Tensor, Tensor]:
         """Return row and token of each continuation that would repeat an n-gram."""
         blocker = self.generator.repeat_ngram_blocker
-        banned: list[tuple[int, int]] = []
-        if blocker is not None:
-            size = blocker.no_repeat_ngram_size
-            for row, tokens in enumerate(self.tokens[:, : step + 1].tolist()):
-                last = tokens[len(tokens) - size + 1 :]
-                for start in range(len(tokens) - size + 1):
-                    if tokens[start : start + size - 1] == last:
-                        banned.append((row, tokens[start + size - 1]))
-        rows, tokens_of_rows = torch.tensor(banned, dtype=torch.int64).view(-1, 2).t().contiguous()
-        return rows.to(self.device), tokens_of_rows.to(self.device)
+        size = blocker.no_repeat_ngram_size if blocker is not None else step + 2
+        if size > step + 1:
+            return self.numbers[:0], self.numbers[:0]
+        tokens = self.tokens[:, : step + 1]
+        grams = tokens.unfold(1, size, 1)
+        last = tokens[:, None, step + 2 - size :]
+        rows, places = (grams[:, :, :-1] == last).all(dim=2).nonzero(as_tuple=True)
+        return rows, grams[rows, places, -1]
 
     def _finish(self, step: int, is_end: Tensor, scores: Tensor, rows: Tensor) -> list[int]:
         """Store the hypotheses that end; return the rows of ``sentences`` that are finished."""

@@ -1,4 +1,4 @@
-"""A Transformer decoder of fairseq as beam search calls it: step by step, without its output."""
+"""A Transformer decoder of fairseq for beam search: its steps, up to the output layer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 #: settings of a decoder or layer that change its computation; no decoder here has any of them
@@ -46,6 +47,8 @@ class Decoder(ABC):
 
     def refuse_changes(self) -> None:
         """Raise NotAccelerated if a module has got a hook or a setting that changes results."""
+        if self._decoder.training:
+            raise NotAccelerated("the model is in training mode")
         for name, module in self._decoder.named_modules():
             _refuse_settings(module)
             if module._forward_hooks or module._forward_pre_hooks:
@@ -125,11 +128,23 @@ class Session(ABC):
         if decoder.project_in_dim is not None:
             x = decoder.project_in_dim(x)
         if decoder.embed_positions is not None:
-            # an empty state means that only the last position is asked for
-            x = x + decoder.embed_positions(tokens, incremental_state={})[:, -1]
+            x = x + _last_position(decoder.embed_positions, tokens, x)
         if decoder.layernorm_embedding is not None:
             x = decoder.layernorm_embedding(x)
         return x.contiguous()
+
+
+def _last_position(embedding: Any, tokens: Tensor, x: Tensor) -> Tensor:
+    """Return the embedding of the last position of ``tokens``, to be added to ``x``."""
+    if type(embedding) is SinusoidalPositionalEmbedding:
+        # its forward computes the position by a dozen operations of torch
+        table, position = embedding.weights, embedding.padding_idx + tokens.shape[1]
+        if (table.dtype, table.device) == (x.dtype, x.device) and position < len(table):
+            row: Tensor = table[position]
+            return row
+    # an empty state means that only the last position is asked for
+    last: Tensor = embedding(tokens, incremental_state={})[:, -1]
+    return last
 
 
 def require_type(module: Any, types: tuple[type, ...]) -> None:

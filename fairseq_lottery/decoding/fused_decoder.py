@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -24,24 +25,31 @@ _POSITIONS = 16
 class FusedDecoder(Decoder):
     """A decoder whose layers call few kernels of torch, on any device and in any precision.
 
-    Queries, keys and values of self-attention are one product. Hypotheses of a sentence share the
-    keys and values of its source. Keys and values of earlier tokens are moved by one kernel.
+    In each layer, queries, keys and values of self-attention are one product, and keys and values
+    of earlier tokens are moved together. Hypotheses of a sentence share the keys and values of its
+    source.
     """
 
     def __init__(self, decoder: Any) -> None:
         super().__init__(decoder)
-        require_type(decoder, (TransformerDecoder, TransformerDecoderBase))
-        self.output = decoder.output_projection
-        require_type(self.output, (nn.Linear,))
-        if not len(decoder.layers):
-            raise NotAccelerated("the decoder has no layers")
-        for layer in decoder.layers:
-            _refuse_layer(layer)
         self.refuse_changes()
+
+    @property
+    def output(self) -> Any:  # noqa: D102 - of Decoder
+        return self._decoder.output_projection
+
+    def refuse_changes(self) -> None:  # noqa: D102 - of Decoder
+        require_type(self._decoder, (TransformerDecoder, TransformerDecoderBase))
+        require_type(self.output, (nn.Linear,))
+        if not len(self._decoder.layers):
+            raise NotAccelerated("the decoder has no layers")
+        for layer in self._decoder.layers:
+            _refuse_layer(layer)
+        super().refuse_changes()
 
     def start(self, encoder_out: Any) -> Session:  # noqa: D102 - of Decoder
         padding = encoder_out["encoder_padding_mask"]
-        source = encoder_out["encoder_out"][0].transpose(0, 1)
+        source = encoder_out["encoder_out"][0]
         return _FusedSession(self._decoder, source, padding[0] if len(padding) else None)
 
     best_tokens = staticmethod(best_tokens)
@@ -51,21 +59,23 @@ class _FusedSession(Session):
     """The state of a batch.
 
     Args:
-        source: output of the encoder, (sentences, source, width).
+        source: output of the encoder, (source, sentences, width).
         padding: True at padding of the source, (sentences, source); None for no padding.
     """
 
     def __init__(self, decoder: Any, source: Tensor, padding: Optional[Tensor]) -> None:
         super().__init__(decoder)
         self._layers = [_Layer(layer, source) for layer in decoder.layers]
-        self._all = len(source)
-        self._padding = None
-        if padding is not None:
-            padding = padding.to(torch.bool)
-            self._padding = torch.zeros_like(padding, dtype=source.dtype)
-            self._padding = self._padding.masked_fill_(padding, -torch.inf)[:, None, None]
-        self._seen = self._padding
         self._length, self._rows, self._beam = 0, 0, 0
+        self._places, self._all = source.shape[:2]
+        #: -inf at padding, (sentences, 1, 1, a multiple of 8), as kernels of a GPU require
+        self._padding: Optional[Tensor] = None
+        if padding is not None and _has_padding(padding):
+            columns = -(-self._places // 8) * 8
+            self._padding = source.new_zeros(self._all, 1, 1, columns)
+            seen = self._padding[:, 0, 0, : self._places]
+            seen.masked_fill_(padding.to(torch.bool), -torch.inf)
+        self._seen_padding = self._padding
 
     def _run_layers(self, x: Tensor, parents: Tensor, sentences: Tensor) -> tuple[Tensor, Tensor]:
         if not self._length:
@@ -74,14 +84,16 @@ class _FusedSession(Session):
         self._rows = len(x)
         chosen = sentences[:: self._beam]
         if has_fewer and self._padding is not None:
-            self._seen = self._padding.index_select(0, chosen)
+            self._seen_padding = self._padding.index_select(0, chosen)
+        padding = self._seen_padding
+        padding = padding if padding is None else padding[..., : self._places]
         attention = None
         for layer in self._layers:
             if has_fewer:
                 layer.select(chosen)
             layer.follow(parents, self._length)
             needs_attention = layer is self._layers[-1]
-            x, attention = layer.step(x, self._length, self._beam, self._seen, needs_attention)
+            x, attention = layer.step(x, self._length, self._beam, padding, needs_attention)
         self._length += 1
         assert attention is not None
         return x, attention
@@ -92,23 +104,22 @@ class _Layer:
 
     Args:
         layer: layer of fairseq.
-        source: output of the encoder, (sentences, source, width).
+        source: output of the encoder, (source, sentences, width).
     """
 
     def __init__(self, layer: Any, source: Tensor) -> None:
-        # modules look up their parts slowly
         own, cross = layer.self_attn, layer.encoder_attn
         self._heads = own.num_heads, cross.num_heads
         self._project = _joined([own.q_proj, own.k_proj, own.v_proj])
-        self._own_out, self._cross_out, self._query = own.out_proj, cross.out_proj, cross.q_proj
-        self._norms = layer.self_attn_layer_norm, layer.encoder_attn_layer_norm
-        self._last_norm, self._is_pre_norm = layer.final_layer_norm, layer.normalize_before
-        self._fc1, self._activation, self._fc2 = layer.fc1, layer.activation_fn, layer.fc2
-        parts = [
-            _divided(linear(source), cross.num_heads) for linear in (cross.k_proj, cross.v_proj)
-        ]
+        self._own_out, self._cross_out = _plain(own.out_proj), _plain(cross.out_proj)
+        self._query, self._fc1, self._fc2 = map(_plain, (cross.q_proj, layer.fc1, layer.fc2))
+        norms = layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm
+        self._norms = [_plain(norm) for norm in norms]
+        self._is_pre_norm, self._activation = layer.normalize_before, layer.activation_fn
+        projected = torch.stack([cross.k_proj(source), cross.v_proj(source)])
+        divided = projected.view(*projected.shape[:3], cross.num_heads, -1)
         #: keys and values of the source, (2, sentences, heads, source, depth)
-        self._source = torch.stack(parts)
+        self._source = divided.permute(0, 2, 3, 1, 4).contiguous()
         self._seen = self._source
         #: keys and values of earlier tokens, (2, hypotheses, heads, positions, depth)
         self._past: Optional[Tensor] = None
@@ -140,7 +151,7 @@ class _Layer:
             needs_attention: whether attention is returned, the mean of heads in fp32:
                 (hypotheses, source).
         """
-        (first_norm, second_norm), last_norm = self._norms, self._last_norm
+        first_norm, second_norm, last_norm = self._norms
         if self._is_pre_norm:
             x = x + self._attend_to_past(first_norm(x), length)
             mixed, attention = self._attend_to_source(
@@ -167,7 +178,7 @@ class _Layer:
         self, x: Tensor, beam: int, padding: Optional[Tensor], needs_attention: bool
     ) -> tuple[Tensor, Optional[Tensor]]:
         rows, heads = len(x), self._heads[1]
-        queries = _divided(self._query(x).view(rows // beam, beam, -1), heads)
+        queries = self._query(x).view(rows // beam, beam, heads, -1).transpose(1, 2)
         keys, values = self._seen.unbind()
         mean = None
         if needs_attention:
@@ -181,12 +192,24 @@ class _Layer:
         return self._cross_out(mixed.transpose(1, 2).reshape(rows, -1)), mean
 
 
-def _divided(x: Tensor, heads: int) -> Tensor:
-    """Return (sentences, positions, width) as (sentences, heads, positions, depth)."""
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+def _has_padding(padding: Tensor) -> bool:
+    """Return whether a mask of padding is True anywhere."""
+    return bool(padding.any())
 
 
-def _joined(linears: Sequence[nn.Linear]) -> Any:
+def _plain(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a function that computes a module without hooks; calls of modules take longer."""
+    if type(module) is nn.Linear:
+        return partial(F.linear, weight=module.weight, bias=module.bias)
+    if type(module) is nn.LayerNorm:
+        shape, weight, bias = list(module.normalized_shape), module.weight, module.bias
+        return partial(
+            F.layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=module.eps
+        )
+    return module
+
+
+def _joined(linears: Sequence[nn.Linear]) -> Callable[[Tensor], Tensor]:
     """Return a function that computes all layers at once, one after the other in its output."""
     weights = [linear.weight for linear in linears]
     biases = [linear.bias for linear in linears]

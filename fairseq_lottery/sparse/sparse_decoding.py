@@ -127,7 +127,7 @@ def sparsify(
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
-    _refuse_other_precision(model)
+    refuse_other_precision(model)
     selection = Selection(model, rows, matrix, choices)
     matrices: dict[Tensor, Matrix] = {}
     for weight in selection.weights:
@@ -153,7 +153,7 @@ def pack(model: nn.Module) -> None:
     Raises:
         LotteryError: the weights are not fp32, or not on the CPU.
     """
-    _refuse_other_precision(model)
+    refuse_other_precision(model)
     linears = [layer for _, _, layer in _layers(model) if isinstance(layer, nn.Linear)]
     weights = list({layer.weight for layer in linears})
     del linears
@@ -164,13 +164,15 @@ def pack(model: nn.Module) -> None:
         del weight
 
 
-def _refuse_other_precision(model: nn.Module) -> None:
+def refuse_other_precision(model: nn.Module) -> None:
+    """Raise LotteryError unless all weights of the model are fp32 on a CPU."""
     weights = [layer.weight for _, _, layer in _layers(model)]
     weights += [matrix.values for matrix in _packed(model)]
     for weight in weights:
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
             raise LotteryError(
-                "sparse decoding requires fp32 weights on a CPU; add --cpu and omit --fp16"
+                "sparse matrices require fp32 weights on a CPU; omit --fp16, or do not give"
+                " --sparse-decode"
             )
 
 

@@ -148,7 +148,7 @@ def test_layers_that_do_more_than_multiply_stay():
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_refused(kind):
-    with pytest.raises(LotteryError, match="requires fp32 weights on a CPU; add --cpu"):
+    with pytest.raises(LotteryError, match="require fp32 weights on a CPU; omit --fp16"):
         sparsify(transformer(0.03).to(kind))
 
 

@@ -133,4 +133,4 @@ def test_training_with_it_is_refused(pruned):
 def test_half_precision_is_refused(pruned):
     done = generate(pruned, "--sparse-decode", "--fp16")
     assert done.code == 2
-    assert "sparse decoding requires fp32 weights on a CPU" in done.out
+    assert "sparse matrices require fp32 weights on a CPU" in done.out
