@@ -11,7 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 from fairseq_lottery.compat import source_lengths
-from fairseq_lottery.decoding.decoder import Decoder, Session
+from fairseq_lottery.decoding.decoder import Decoder, Session, TokenRules
 
 
 class Beams:
@@ -118,16 +118,8 @@ class Beams:
         forced, bonus = self._rules(step)
         features = self._repeat_first_beam(step, forced, features)
         banned = self._banned(step)
-        scores, tokens = self.best_tokens(
-            features,
-            self.outputs,
-            generator.temperature,
-            bonus,
-            forced,
-            banned,
-            count,
-            generator.pad,
-        )
+        rules = TokenRules(count, generator.pad, generator.temperature, bonus, forced, banned)
+        scores, tokens = self.best_tokens(features, self.outputs, rules)
         if step > 0:
             scores = scores + self.scores[:, step - 1, None]
         else:  # all hypotheses of a sentence are equal

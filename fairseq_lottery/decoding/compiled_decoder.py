@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,13 @@ from fairseq.modules import MultiheadAttention, TransformerDecoderLayer, gelu, g
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
-from fairseq_lottery.decoding.decoder import Decoder, NotAccelerated, Session, require_type
+from fairseq_lottery.decoding.decoder import (
+    Decoder,
+    NotAccelerated,
+    Session,
+    TokenRules,
+    require_type,
+)
 from fairseq_lottery.sparse.kernel import native
 from fairseq_lottery.sparse.sparse_matrix import NativeMatrix, PackedLinear
 
@@ -48,19 +54,18 @@ class CompiledDecoder(Decoder):
 
     @staticmethod
     def best_tokens(  # noqa: D102 - of Decoder
-        features: Sequence[Tensor],
-        outputs: Sequence[Any],
-        temperature: float,
-        bonus: Tensor,
-        forced: Optional[Tensor],
-        banned: tuple[Tensor, Tensor],
-        count: int,
-        filler: int,
+        features: Sequence[Tensor], outputs: Sequence[Any], rules: TokenRules
     ) -> tuple[Tensor, Tensor]:
-        if forced is None:
-            forced = torch.full((len(features[0]),), -1)
+        forced = torch.full((len(features[0]),), -1) if rules.forced is None else rules.forced
         best: tuple[Tensor, Tensor] = native().best_tokens(  # type: ignore[union-attr]
-            features, outputs, temperature, bonus, forced, *banned, count, filler
+            features,
+            outputs,
+            rules.temperature,
+            rules.bonus,
+            forced,
+            *rules.banned,
+            rules.count,
+            rules.filler,
         )
         return best
 

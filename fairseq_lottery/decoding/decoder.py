@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq.modules import SinusoidalPositionalEmbedding
@@ -19,6 +20,27 @@ _UNSUPPORTED = {
 
 class NotAccelerated(Exception):
     """The reason why fairseq's own code decodes a model, or searches."""
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """What decides the best tokens of hypotheses besides the outputs of decoders.
+
+    Attributes:
+        count: number of tokens of each hypothesis.
+        filler: token of the places that no token has, whose score is -inf.
+        temperature: divisor of logits.
+        bonus: fp32, (types): added to the scores.
+        forced: int64, (rows): the only token that a hypothesis may take, or -1; None for no row.
+        banned: int64, (bans): row and token of each ban.
+    """
+
+    count: int
+    filler: int
+    temperature: float
+    bonus: Tensor
+    forced: Optional[Tensor]
+    banned: tuple[Tensor, Tensor]
 
 
 class Decoder(ABC):
@@ -63,14 +85,7 @@ class Decoder(ABC):
     @staticmethod
     @abstractmethod
     def best_tokens(
-        features: Sequence[Tensor],
-        outputs: Sequence[Any],
-        temperature: float,
-        bonus: Tensor,
-        forced: Optional[Tensor],
-        banned: tuple[Tensor, Tensor],
-        count: int,
-        filler: int,
+        features: Sequence[Tensor], outputs: Sequence[Any], rules: TokenRules
     ) -> tuple[Tensor, Tensor]:
         """Return the best tokens of each row.
 
@@ -79,12 +94,6 @@ class Decoder(ABC):
         Args:
             features: result of ``Session.step`` of each model, (rows, width).
             outputs: ``output`` of each model's decoder.
-            temperature: divisor of logits.
-            bonus: fp32, (types).
-            forced: int64, (rows): the only token that a row may take, or -1; None for no row.
-            banned: int64, (bans): row and token of each ban.
-            count: number of tokens of each row.
-            filler: token of the places that no token has, whose score is -inf.
 
         Returns:
             Scores, fp32, and tokens, int64, of shape (rows, count), best first.
