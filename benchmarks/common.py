@@ -57,6 +57,25 @@ def in_turn(ways, repeats):
     return results, seconds
 
 
+def seconds_of(run, device):
+    """Seconds of a run, until the device has finished."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    return time.perf_counter() - start
+
+
+def seconds_in_turn(ways, repeats, device):
+    """Way -> seconds of its runs on a device; each turn runs the ways in the other order."""
+    seconds = {way: [] for way in ways}
+    for turn in range(repeats):
+        for way in list(ways) if turn % 2 == 0 else reversed(ways):
+            seconds[way].append(seconds_of(ways[way], device))
+    return seconds
+
+
 def spread(values):
     """Median with the range in brackets."""
     return f"{statistics.median(values):.4g} [{min(values):.4g}, {max(values):.4g}]"

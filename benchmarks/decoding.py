@@ -38,9 +38,9 @@ def vocabulary(types):
     return found
 
 
-def random_sentences(words, args):
+def random_sentences(words, batch):
     generator = torch.Generator().manual_seed(2)
-    sentences = torch.randint(4, args.types, (args.batch, SOURCE), generator=generator)
+    sentences = torch.randint(4, len(words), (batch, SOURCE), generator=generator)
     sentences[:, -1] = words.eos()
     return sentences
 
@@ -187,7 +187,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
-    sentences = random_sentences(words, args)
+    sentences = random_sentences(words, args.batch)
     with tempfile.TemporaryDirectory() as name:
         ways, expected = ways_of(args, words, sentences, Path(name))
         results, seconds = in_turn(ways, args.repeats)

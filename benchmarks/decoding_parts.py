@@ -14,7 +14,8 @@ import torch
 from common import report
 from decoding import Fairseq, options, random_sentences, transformer, vocabulary, without_weights
 
-from fairseq_lottery.decoding import beams, compiled_decoder
+from fairseq_lottery.decoding.compiled_decoder import CompiledDecoder
+from fairseq_lottery.decoding.decoder import Session
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Clock:
 
 def parts(model, words, args, clock):
     """Return title -> median seconds of a part in one decode."""
-    way = Fairseq(model, words, args.beam, random_sentences(words, args), fast=True)
+    way = Fairseq(model, words, args.beam, random_sentences(words, args.batch), fast=True)
     generator = way.generator
     forward = generator.model.forward_encoder
     generator.model.forward_encoder = clock.timed("encoder", forward)
@@ -56,16 +57,12 @@ def main():
     torch.set_num_threads(args.threads)
     words = vocabulary(args.types)
     clock = Clock()
-    operators = beams.native()
-
-    class Timed:
-        best_tokens = staticmethod(clock.timed("best tokens", operators.best_tokens))
-
-    beams.native = Timed
+    best_tokens = clock.timed("best tokens", CompiledDecoder.best_tokens)
+    CompiledDecoder.best_tokens = staticmethod(best_tokens)
     for owner, name, title in (
-        (compiled_decoder.CompiledDecoder, "start", "source"),
-        (compiled_decoder.Session, "step", "step"),
-        (compiled_decoder.Session, "_embed", "embedding"),
+        (CompiledDecoder, "start", "source"),
+        (Session, "step", "step"),
+        (Session, "_embed", "embedding"),
     ):
         setattr(owner, name, clock.timed(title, getattr(owner, name)))
     models = {"no weights": without_weights(transformer(words, 0.0)[0])}

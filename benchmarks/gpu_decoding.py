@@ -16,11 +16,10 @@ os.environ["TORCH_LINEAR_FLATTEN_3D"] = "1"  # read when torch is loaded
 import argparse
 import copy
 import sys
-import time
 
 import torch
-from common import report, spread
-from decoding import SOURCE, TARGET, Fairseq, transformer, vocabulary
+from common import report, seconds_in_turn, spread
+from decoding import TARGET, Fairseq, random_sentences, transformer, vocabulary
 from semi_structured import patterns, semi_structured_class, why_not
 from slim import random_components, shapes_of, smaller, zeroed
 
@@ -74,14 +73,6 @@ def models(words):
     return found
 
 
-def seconds_of(run):
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
@@ -98,18 +89,11 @@ def main():
     made = models(words)
     rows, record = [], []
     for batch in map(int, args.batches.split(",")):
-        generator = torch.Generator().manual_seed(2)
-        sentences = torch.randint(4, args.types, (batch, SOURCE), generator=generator)
-        sentences[:, -1] = words.eos()
-        ways = {
-            name: Fairseq(model, words, args.beam, sentences.cuda()) for name, model in made.items()
-        }
+        sentences = random_sentences(words, batch).cuda()
+        ways = {name: Fairseq(model, words, args.beam, sentences) for name, model in made.items()}
         for run in ways.values():
             run()  # the first choose kernels
-        seconds = {way: [] for way in ways}
-        for turn in range(args.repeats):
-            for way in list(ways) if turn % 2 == 0 else reversed(ways):
-                seconds[way].append(seconds_of(ways[way]))
+        seconds = seconds_in_turn(ways, args.repeats, "cuda")
         for way, taken in seconds.items():
             ratios = [a / b for a, b in zip(seconds["dense"], taken)]
             rows.append([batch, way, spread(taken), spread(ratios)])

@@ -12,11 +12,10 @@ that compute nothing: a small batch on a GPU waits for their start. They can be 
 import argparse
 import copy
 import sys
-import time
 
 import torch
-from common import report, spread
-from decoding import SOURCE, TARGET, Fairseq, transformer, vocabulary
+from common import report, seconds_in_turn, seconds_of, spread
+from decoding import TARGET, Fairseq, random_sentences, transformer, vocabulary
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_lottery.decoding.accelerated_generator import accelerate_generator
@@ -46,22 +45,9 @@ def calls_of(run):
     return calls.count
 
 
-def seconds_of(run, device):
-    """Seconds of a run, until the device has finished."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    run()
-    wait()
-    return time.perf_counter() - start
-
-
 def measured(args, batch, dtype, model, words):
     """Seconds, calls and equal translations of both ways."""
-    generator = torch.Generator().manual_seed(2)
-    sentences = torch.randint(4, args.types, (batch, SOURCE), generator=generator)
-    sentences[:, -1] = words.eos()
-    sentences = sentences.to(args.device)
+    sentences = random_sentences(words, batch).to(args.device)
     model = copy.deepcopy(model).to(args.device, getattr(torch, dtype))
     ways = {
         way: Fairseq(model, words, args.beam, sentences) for way in ("fairseq", "--sparse-decode")
@@ -70,10 +56,7 @@ def measured(args, batch, dtype, model, words):
     first, found = {}, {}
     for way, run in ways.items():
         first[way] = seconds_of(lambda way=way, run=run: found.update({way: run()}), args.device)
-    seconds = {way: [] for way in ways}
-    for turn in range(args.repeats):
-        for way in list(ways) if turn % 2 == 0 else reversed(ways):
-            seconds[way].append(seconds_of(ways[way], args.device))
+    seconds = seconds_in_turn(ways, args.repeats, args.device)
     calls = {way: calls_of(run) for way, run in ways.items()}
     same = sum(a == b for a, b in zip(*found.values()))
     ratios = [a / b for a, b in zip(*seconds.values())]
@@ -94,7 +77,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        print("gpu_generator.py: there is no GPU; --device cpu counts calls", file=sys.stderr)
+        print("there is no GPU; give --device cpu to count calls", file=sys.stderr)
         raise SystemExit(2)
     words = vocabulary(args.types)
     model, _ = transformer(words, 0.0)

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -197,23 +197,15 @@ def modules_are_used(model: Any) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def attention_function() -> Callable[..., Any]:
-    """Return torch's function of queries, keys, values and a mask that computes attention.
+def fused_attention() -> Optional[Callable[..., Any]]:
+    """Return torch's fused function of queries, keys, values and a mask; None before torch 2.0.
 
-    Products are divided by the root of the depth. Removable when torch before 2.0 is no longer
-    supported: ``torch.nn.functional.scaled_dot_product_attention``.
+    Callers then compute attention themselves. Removable when these versions are no longer
+    supported.
     """
     import torch
 
-    def attend(queries: Any, keys: Any, values: Any, mask: Any) -> Any:
-        products = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
-        products = products if mask is None else products + mask
-        return torch.softmax(products, -1, dtype=torch.float32).to(values.dtype) @ values
-
-    fused: Callable[..., Any] = getattr(
-        torch.nn.functional, "scaled_dot_product_attention", attend
-    )
-    return fused
+    return getattr(torch.nn.functional, "scaled_dot_product_attention", None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Every benchmark of the CPU runs, at sizes of seconds; what it measures, no test judges."""
+"""Benchmarks that run in seconds at a small size; what they measure, no test judges."""
 
 import json
 import os
@@ -85,6 +85,16 @@ def test_decoding():
     ways = measured("decoding.py", *small, "--without-peers", "--sparsities", "0.9")["ways"]
     assert [way["way"] for way in ways][:2] == ["fairseq, dense", "ours, dense"]
     assert ways[1]["same"] == 2  # both translations are those of fairseq
+
+
+def test_parts_of_a_decode():
+    small = ("--types", "300", "--batch", "2", "--beam", "1", "--repeats", "1")
+    columns = measured("decoding_parts.py", *small, "--sparsities", "0.9")["parts"]
+    assert list(columns) == ["no weights", "90%"]
+    for seconds in columns.values():
+        whole = seconds.pop("whole")
+        assert all(part > 0 for part in seconds.values())
+        assert sum(seconds.values()) == pytest.approx(whole)
 
 
 def test_the_generator_of_a_gpu():

@@ -13,11 +13,10 @@ from fairseq.modules import MultiheadAttention, TransformerDecoderLayer
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
-from fairseq_lottery.compat import attention_function
+from fairseq_lottery.compat import fused_attention
 from fairseq_lottery.decoding.best_tokens import best_tokens
 from fairseq_lottery.decoding.decoder import Decoder, NotAccelerated, Session, require_type
 
-attend = attention_function()
 #: positions by which the memory of keys and values grows
 _POSITIONS = 16
 
@@ -182,14 +181,27 @@ class _Layer:
         keys, values = self._seen.unbind()
         mean = None
         if needs_attention:
-            scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3)
-            scores = scores if padding is None else scores + padding
-            weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+            weights = _attention_weights(queries, keys, padding)
             mean = weights.mean(dim=1).view(rows, -1)
             mixed = weights.to(values.dtype) @ values
         else:
             mixed = attend(queries, keys, values, padding)
         return self._cross_out(mixed.transpose(1, 2).reshape(rows, -1)), mean
+
+
+def _attention_weights(queries: Tensor, keys: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """Return the attention of queries to keys in fp32; ``mask`` is added to their products."""
+    products = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
+    products = products if mask is None else products + mask
+    return torch.softmax(products, dim=-1, dtype=torch.float32)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> Tensor:
+    return _attention_weights(queries, keys, mask).to(values.dtype) @ values
+
+
+#: mean of values, weighted by attention
+attend = fused_attention() or _attend
 
 
 def _has_padding(padding: Tensor) -> bool:

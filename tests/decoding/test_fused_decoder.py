@@ -73,6 +73,12 @@ def test_translations_longer_than_the_memory(monkeypatch):
     assert max(len(h["tokens"]) for one in found for h in one) > 10
 
 
+def test_attention_without_torchs_own_function(monkeypatch):
+    """As before torch 2.0."""
+    monkeypatch.setattr(fused_decoder, "attend", fused_decoder._attend)
+    compare([transformer(0.3)], decoder="fused")
+
+
 @pytest.mark.parametrize("activation", ["linear", "relu_squared"])
 def test_activations_that_compiled_code_does_not_know(activation):
     if activation == "relu_squared":
