@@ -19,8 +19,6 @@ from fairseq_lottery.report.statistics.significance import LEVEL, Comparison
 from fairseq_lottery.report.tables.score_tables import cell_text
 from fairseq_lottery.report.tables.transfer_tables import universal_text
 
-#: start of the explanation of a summary
-_EXPLANATION = "In brackets:"
 _AT_ONCE = "pruned before fine-tuning"
 #: term in titles of techniques -> its meaning
 _TERMS = {
@@ -78,20 +76,22 @@ def outcomes(groups: Sequence[Group], tests: Sequence[Tests]) -> list[Block]:
         key = next((key for key in group_tests if key.metric == "BLEU"), first)
         if key is not None:
             start = f"{group.title}. " if len(groups) > 1 else ""
-            texts.append((group, start + _outcome(group, key, group_tests[key][0])))
-    last = max((n for n, (_, text) in enumerate(texts) if _EXPLANATION in text), default=0)
-    for number, (group, text) in enumerate(texts):
-        is_repeated = group.data_set is not None and number != last
-        blocks.append(Text(text.partition(f" {_EXPLANATION}")[0] if is_repeated else text))
+            findings, explanation = _outcome(group, key, group_tests[key][0])
+            texts.append((group, start + findings, explanation))
+    # the longest explanation is the only one of brackets, if any summary has them
+    explained = max(range(len(texts)), key=lambda n: (len(texts[n][2]), n), default=0)
+    for number, (group, findings, explanation) in enumerate(texts):
+        is_repeated = group.data_set is not None and number != explained
+        blocks.append(Text(findings if is_repeated else findings + explanation))
     return blocks
 
 
-def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -> str:
-    """Return a paragraph: up to which share each technique holds the dense model's score."""
+def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -> tuple[str, str]:
+    """Return up to which share each technique holds the dense model's score, and what it means."""
     start, dense = f"{key.title}.", group.values(key, DENSE, 0.0)
     tests = [each for each in comparisons if DENSE in (each.a, each.b)]
     if not dense or not tests:
-        return f"{start} No technique was tested against the dense model."
+        return f"{start} No technique was tested against the dense model.", ""
     digits = group.decimals(key)
     holds: dict[str, list[str]] = {}
     nowhere = f"Hold at no {group.words.share}"
@@ -116,18 +116,19 @@ def _outcome(group: Group, key: Evaluation, comparisons: Sequence[Comparison]) -
     if seeds:
         of_seeds = {1: "with one seed", 2: "in both seeds"}.get(seeds, f"in most of {seeds} seeds")
         methods.append(f"sacreBLEU's paired bootstrap over the sentences {of_seeds}")
-    return " ".join(
-        [
-            f"{start} The dense model has {cell_text(dense, len(dense), digits)}"
-            f" ({len(dense)} {'seed' if len(dense) == 1 else 'seeds'}).",
-            *(f"{reach}: {'; '.join(titles)}." for reach, titles in holds.items()),
-            f"{_EXPLANATION} the mean difference to the dense model in that row. A technique holds"
-            " up to a row if no test finds a drop below the dense model in it or in the rows"
-            f" before: {' or '.join(methods)} (p < {LEVEL:g}, adjusted for all pairs of a row)."
-            " This does not prove that there is no drop; the intervals below show how large it may"
-            " be.",
-        ]
+    findings = [
+        f"{start} The dense model has {cell_text(dense, len(dense), digits)}"
+        f" ({len(dense)} {'seed' if len(dense) == 1 else 'seeds'}).",
+        *(f"{reach}: {'; '.join(titles)}." for reach, titles in holds.items()),
+    ]
+    brackets = " In brackets: the mean difference to the dense model in that row."
+    explanation = (
+        f"{'' if set(holds) <= {nowhere} else brackets} A technique holds up to a row if no test"
+        " finds a drop below the dense model in it or in the rows before:"
+        f" {' or '.join(methods)} (p < {LEVEL:g}, adjusted for all pairs of a row). This does not"
+        " prove that there is no drop; the intervals below show how large it may be."
     )
+    return " ".join(findings), explanation
 
 
 def _held(group: Group, tests: Sequence[Comparison]) -> tuple[list[float], list[float]]:

@@ -247,3 +247,4 @@ def test_a_drop_in_most_seeds_is_a_drop(tmp_path, lower, reach):
     ]  # fmt: skip
     _, block = outcomes([group], [{BLEU: (tests, [])}])
     assert reach in block.text and "in most of 3 seeds" in block.text
+    assert ("In brackets:" in block.text) == (lower == 1), "only where something holds"
