@@ -78,8 +78,8 @@ def uniform_quotas(matrices: Mapping[str, Matrix], kept: int) -> Quotas:
     if kept < size - rest:
         raise LotteryError(
             f"--scope uniform keeps embeddings dense, which are {size - rest} of {size} prunable"
-            f" weights, but the sparsity keeps {kept}; set at most {_at_most(rest, size)}, or"
-            " choose --scope erk, or --prunable no-embeddings"
+            f" weights, but the sparsity keeps {kept}; use a sparsity of at most"
+            f" {_at_most(rest, size)}, or --scope erk, or --prunable no-embeddings"
         )
     density = Fraction(kept - (size - rest), max(rest, 1))
     return {

@@ -94,8 +94,11 @@ def score_all(
     needed = needed_by(score)
     for kind, tensors in (("start", start), ("gradient", gradients)):
         if kind in needed and tensors is None:
-            flag = {"start": "--start-from", "gradient": "--gradients"}[kind]
-            raise LotteryError(f"this score requires {kind} values; give {flag}")
+            remedy = {
+                "start": "give --start-from",
+                "gradient": "write them by fairseq-lottery gradients, and give --gradients",
+            }[kind]
+            raise LotteryError(f"this score requires {kind} values; {remedy}")
 
     def find(name: str, kind: str, tensors: Optional[Mapping[str, Tensor]]) -> Optional[Tensor]:
         if tensors is None or kind not in needed:

@@ -84,7 +84,7 @@ SCORE = Axis(
         "distance": "abs(w - w at the start of training or in start-from)",
         "random": "random numbers",
         "snip": "abs(w * gradient)",
-        "force": "abs(w * gradient of the pruned model), in rounds in which weights can come back",
+        "force": "abs(w * gradient of the pruned model), in rounds in which weights can regrow",
         "grasp": "w * Hessian * gradient",
         "synflow": "the flow through w, in rounds, without data",
         "wanda": "abs(w) * norm of its input",

@@ -20,6 +20,9 @@ from fairseq_lottery.report.tables.score_tables import cell_text
 from fairseq_lottery.report.tables.transfer_tables import universal_text
 
 _AT_ONCE = "pruned before fine-tuning"
+_STATIC = "static random mask"
+#: terms that contain other terms, which are looked for without them
+_LONGER = (_AT_ONCE, _STATIC)
 #: term in titles of techniques -> its meaning
 _TERMS = {
     "MP": "magnitude pruning: one training, during which the smallest weights are pruned under a"
@@ -32,6 +35,23 @@ _TERMS = {
     " magnitude per matrix.",
     "SLT-MP": "SLT in two rounds to a medium sparsity, then MP from that ticket.",
     "MP-SLT": "MP to a medium sparsity, then SLT rounds that start from its mask.",
+    "MP with regrowth": "MP, but pruned weights keep their values, are ranked with the others at"
+    " each step, and may regrow.",
+    "GraNet": "gradual pruning; at each step the smallest weights are pruned, and as many of those"
+    " with the largest gradients regrow.",
+    "movement pruning": "gradual pruning of the weights that move towards zero during training.",
+    "SET": "sparse from the start: the smallest weights of a random mask are pruned, and as many"
+    " random ones regrow.",
+    "RigL": "as SET, but the weights with the largest gradients regrow.",
+    "RigL-ITOP": "RigL with larger exchanges, so that more weights are trained at some time.",
+    _STATIC: "control: one training under a random mask that never changes.",
+    "SNIP": "the mask is computed before training, by the effect of each weight on the loss.",
+    "FORCE": "as SNIP, but in rounds in which pruned weights may regrow.",
+    "GraSP": "the mask is computed before training, so that gradients stay large.",
+    "SynFlow": "the mask is computed before training, without data, by the flow through each"
+    " weight.",
+    "Wanda": "the trained dense model is pruned by magnitude times the norm of the input.",
+    "SparseGPT": "the trained dense model is pruned by the error that a layer cannot make up for.",
     "IMP": "iterative magnitude pruning: rounds as in SLT, ranked over all matrices together.",
     "LR rewinding": "learning-rate rewinding: the trained weights are kept, and only the learning"
     " rate is rewound to update t.",
@@ -147,12 +167,14 @@ def how_to_read(groups: Sequence[Group]) -> list[Block]:
     """Return the section that explains terms, and which runs have separate tables."""
     blocks: list[Block] = [Heading(2, "How to read it")]
     titles = "\n".join(title for group in groups for title in group.techniques.values())
-    other_titles = titles.replace(_AT_ONCE, "")  # it contains another term
+    other_titles = titles
+    for longer in _LONGER:
+        other_titles = other_titles.replace(longer, "")
     terms = [
         f"{term}: {meaning}"
         for term, meaning in _TERMS.items()
         if re.search(
-            rf"(?<!\w){re.escape(term)}(?!\w)", titles if term == _AT_ONCE else other_titles
+            rf"(?<!\w){re.escape(term)}(?!\w)", titles if term in _LONGER else other_titles
         )
     ]
     blocks += [Points(terms)] if terms else []

@@ -91,7 +91,7 @@ def _sum(
         total(tensor)  # type: ignore[misc]
     # after all processes have added up, so that all of them refuse
     if not int(count):
-        raise LotteryError("there are no batches to compute gradients of")
+        raise LotteryError("there are no batches to compute gradients of; give examples")
     by_name = dict(zip(model.parameters, sums))
     for name, tensor in by_name.items():
         if not bool(torch.isfinite(tensor).all()):

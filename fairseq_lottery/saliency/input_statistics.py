@@ -100,7 +100,7 @@ def _sum_over_inputs(
     for tensor in (*sums.values(), count) if total is not None else ():
         total(tensor)  # type: ignore[misc]
     if not int(count):
-        raise LotteryError("there are no batches to record inputs of")
+        raise LotteryError("there are no batches to record inputs of; give examples")
     for name, tensor in sums.items():
         if not bool(torch.isfinite(tensor).all()):
             raise LotteryError(f"the inputs of {name} are not finite; start from other weights")

@@ -25,7 +25,7 @@ class Saliency:
         statistic: tensor that the score reads as ``gradient``: ``gradient``,
             ``hessian-gradient``, ``flow``, ``input-norm`` or ``inverse-hessian``.
         rounds: default number of rounds.
-        can_regrow: whether a weight that was pruned in a round can come back in the next.
+        can_regrow: whether a weight that was pruned in a round can regrow in the next.
         lowest: number below all its scores.
     """
 

@@ -25,7 +25,7 @@ from fairseq_lottery.saliency.synaptic_flow import flow_scores, make_positive
 
 @dataclass(frozen=True)
 class UntrainedModel:
-    """A module, and what statistics are computed with.
+    """A module with the loss, batches and inputs that its statistics need.
 
     Attributes:
         module: the module, which stays as it is.
@@ -66,8 +66,10 @@ def _summing(
     model: UntrainedModel, score: str, names: Iterable[str]
 ) -> Callable[[Mask], dict[str, Tensor]]:
     saliency = SALIENCIES[score]
-    if not saliency.needs_data or model.loss is None:
-        raise LotteryError(f"score {score} has no sum over batches, or the model has no loss")
+    if not saliency.needs_data:
+        raise LotteryError(f"score {score} has no sum over batches; use find_mask")
+    if model.loss is None:
+        raise LotteryError(f"score {score} requires a loss; give the model one")
     add_up = _SUMS[saliency.statistic]
     copy, loss = PrivateCopy(model.module, names, torch.float32, model.weights), model.loss
 

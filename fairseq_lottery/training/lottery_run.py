@@ -331,6 +331,7 @@ class LotteryRun:
             return
         self._warn_of_collapse(mask)
         models = [model for model in (self.model, self._ema) if model is not None]
+        regrown = self.mask.intersection(mask).pruned - mask.pruned
         self._memory.change(self.mask, mask, models)
         self.mask = mask
         self._metrics = (-1, {})
@@ -338,6 +339,7 @@ class LotteryRun:
         for model in models:
             zero_pruned_parameters(model, mask)
         counts = f"{mask.pruned} of {mask.prunable} weights, sparsity {mask.sparsity:.4f}"
+        counts += f"; {regrown} weights regrew" if regrown else ""
         note = dense_note(self.pruning.scope.scope, mask)
         logger.info("pruned at update %d: %s%s", update, counts, f"; {note}" if note else "")
 

@@ -169,7 +169,8 @@ def test_scores_that_read_no_file_name_the_way(dense, tmp_path, refused):
             " fairseq-train --score force --prune-to S", *draw, "--score", "force")  # fmt: skip
     refused("fairseq-train --score snip --score-rounds 4 --prune-to S", *draw, "--score", "snip",
             "--score-rounds", 4)  # fmt: skip
-    refused("this score requires gradient values; give --gradients", *draw, "--score", "snip")
+    refused("write them by fairseq-lottery gradients, and give --gradients", *draw,
+            "--score", "snip")  # fmt: skip
     refused("--score-rounds is not an option of --score magnitude", *draw, "--score-rounds", 4)
     for score in ("synflow", "force", "magnitude"):
         refused(

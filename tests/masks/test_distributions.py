@@ -79,7 +79,8 @@ def test_a_sparsity_that_uniform_cannot_reach_is_refused():
     mask, scores = Mask.full(shapes), {n: torch.rand(s) for n, s in shapes.items()}
     sentence = (
         "--scope uniform keeps embeddings dense, which are 44 of 114 prunable weights, but the"
-        " sparsity keeps 43; set at most 0.614, or choose --scope erk, or --prunable no-embeddings"
+        " sparsity keeps 43; use a sparsity of at most 0.614, or --scope erk, or --prunable"
+        " no-embeddings"
     )
     with pytest.raises(LotteryError) as refused:
         select(scores, mask, 71 / 114, "uniform")
@@ -87,7 +88,7 @@ def test_a_sparsity_that_uniform_cannot_reach_is_refused():
     assert select(scores, mask, 0.614, "uniform").pruned == 70
     alone = Mask.full({EMBEDDING: (11, 4)})
     assert select(scores, alone, 0.0, "uniform") == alone
-    with pytest.raises(LotteryError, match="44 of 44 .* keeps 43; set at most 0, or"):
+    with pytest.raises(LotteryError, match="44 of 44 .* keeps 43; use a sparsity of at most 0, or"):
         select(scores, alone, 1 / 44, "uniform")
 
 

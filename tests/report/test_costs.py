@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from PIL import Image  # noqa: E402
 
 from fairseq_lottery.report import gather, read_run, size  # noqa: E402
+from fairseq_lottery.report.plots import cost_plots  # noqa: E402
 from fairseq_lottery.report.plots.cost_plots import cost_plot, pareto_front  # noqa: E402
 from fairseq_lottery.report.reading.table_words import Evaluation  # noqa: E402
 from fairseq_lottery.report.tables.cost_tables import flops_table  # noqa: E402
@@ -77,6 +78,28 @@ def test_the_plot_is_an_image_of_the_width_of_the_page(made):
     image = Image.open(io.BytesIO(drawing.files["png"]))
     assert image.width == pytest.approx(16 / 2.54 * 300, abs=2)
     assert drawing.slug == "bleu-test-best-beam4-lenpen0-6-by-operations"
+
+
+def test_a_way_to_count_by_which_all_models_cost_the_same_has_no_panel(made, monkeypatch):
+    """And one sparsity alone is not written beside each point."""
+    monkeypatch.setattr(cost_plots, "draw", lambda _, text, page, plot: (text, plot(page)))
+    group = with_costs(made, {1: 2e15, 2: 3e15})
+    factors = {("dense", 0.0): 1, ("mp", 0.5): 1, ("slt", 0.5): 1.005 / 2}
+    nearly_equal = {
+        cell: replace(cost, flops=cost.flops * factors[cell[:2]])
+        for cell, cost in group.costs.items()
+        if cell[:2] in factors
+    }
+    page, sentence = size("16cm", 8), "all models have the same number of operations"
+    caption, figure = cost_plot(group, BLEU, page)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "all weights counted", "only kept weights counted"
+    ]  # fmt: skip
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "50", "90", "50"]
+    assert sentence not in caption
+    caption, figure = cost_plot(replace(group, costs=nearly_equal), BLEU, page)
+    assert [axes.get_title() for axes in figure.axes] == ["only kept weights counted"]
+    assert not figure.axes[0].texts and sentence in caption
 
 
 pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)

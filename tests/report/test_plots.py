@@ -9,6 +9,7 @@ from report.made import Made, score_record
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
 from matplotlib import colormaps, rcParams  # noqa: E402
+from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -166,6 +167,21 @@ def test_the_first_row_of_a_map_is_on_top_and_empty_cells_have_no_colour():
         assert colours[1][1] == [1, 1, 1, 1]
         assert colours[2] == [list(colormaps["cividis"](1.0))] * 2
         assert colours[0][0] == list(colormaps["cividis"](0.0))
+
+
+def test_on_a_logarithmic_scale_nothing_is_orange_and_missing_is_empty():
+    cells = [[0.0, 2e-5], [0.5, math.nan]]
+    labels = {n: f"row {n}" for n in range(2)}
+    figure = heat_maps(
+        [("a", cells)], {0: "x", 1: "y"}, labels, COLUMN, "density", low=1e-5, logarithmic=True,
+        empty="white",
+    )  # fmt: skip
+    figure.draw_without_rendering()
+    (mesh,) = figure.axes[0].collections
+    colours = mesh.get_facecolors().reshape(2, 2, 4)
+    assert [to_hex(colour) for colour in (colours[0, 0], colours[1, 1])] == ["#d55e00", "#ffffff"]
+    assert colours[0, 1].tolist() == list(colormaps["cividis"](math.log(2) / math.log(1e5)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "<.1", "50"]
 
 
 def test_pairs_of_masks_share_a_technique_or_a_seed(group, masks):

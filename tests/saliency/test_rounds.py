@@ -170,7 +170,7 @@ def test_the_density_decreases_exponentially_to_the_exact_sparsity():
 def test_what_a_model_lacks_is_said():
     module = network().float()
     full = full_mask(shapes_of(dict(module.named_parameters())))
-    with pytest.raises(LotteryError, match="score snip has no sum over batches, or the model has"):
+    with pytest.raises(LotteryError, match="score snip requires a loss; give the model one"):
         find_mask(UntrainedModel(module), "snip", full, 0.5, GLOBAL)
     with pytest.raises(LotteryError, match="score synflow has no sum over batches"):
         sum_statistic(untrained(module), "synflow", full)

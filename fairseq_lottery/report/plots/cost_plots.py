@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: titles of the panels, in the order of a pair of ``relative_costs``
-_PANELS = ("counted as dense", "as if pruned weights took none")
+_PANELS = ("all weights counted", "only kept weights counted")
+#: largest ratio of costs that are one cost: trainings in rounds have whole numbers of updates
+_EQUAL = 1.01
 
 
 class Point(NamedTuple):
@@ -42,6 +44,8 @@ class Point(NamedTuple):
 def cost_plot(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
     """Plot a metric by the operations of training, with a panel for each way to count them.
 
+    A way in which all models cost the same has no panel.
+
     Returns:
         None if fewer than two techniques have scores and counted operations.
     """
@@ -50,13 +54,19 @@ def cost_plot(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
         return None
     most = group.most_seeds(key)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
-    better = "below" if key.lower_is_better else "above"
+    better = "lower" if key.lower_is_better else "higher"
+    shares = f" Numbers are {group.words.shares} in percent." if _has_labels(points) else ""
+    equal = (
+        " If all weights are counted, all models have the same number of operations."
+        if 0 not in _panels(points)
+        else ""
+    )
     return draw(
         group.file(f"{key.slug}-by-operations"),
         f"{key.metric} on {key.subset} by the operations of all trainings behind a model"
-        f" ({key.words}; {bars}), as multiples of the dense model's training. Numbers are"
-        f" {group.words.shares} in percent. No model to the left of the grey line is {better} it"
-        " (Pareto front of the means).",
+        f" ({key.words}; {bars}), as multiples of the dense model's training.{shares}{equal} Grey"
+        " line: Pareto front of the means; no model has both fewer operations and a"
+        f" {better} mean.",
         page,
         lambda size: _figure(group, points, size, key),
     )
@@ -90,15 +100,27 @@ def _points(group: Group, key: Evaluation) -> list[Point]:
     return points
 
 
+def _panels(points: Sequence[Point]) -> list[int]:
+    """Return the numbers of the panels: always that of kept weights."""
+    costs = [point.costs[0] for point in points]
+    return [0, 1] if max(costs) > _EQUAL * min(costs) else [1]
+
+
+def _has_labels(points: Sequence[Point]) -> bool:
+    """Return whether points have their shares beside them: not if there is only one."""
+    return len({point.share for point in points if point.technique != DENSE}) > 1
+
+
 def _figure(group: Group, points: Sequence[Point], page: Size, key: Evaluation) -> Figure:
     names = list(dict.fromkeys(point.technique for point in points))
     labels = [*map(group.title_of, names), "Pareto front"]
     height = min(0.6 * page.width, 3.4) + (3 + page.legend_of(labels)[0]) * page.line
     figure = page.new_figure(height)
-    panels = figure.subplots(1, 2, sharey=True)
+    numbers = _panels(points)
+    panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
     styles = {DENSE: {"color": GREY, "marker": "o"}, **looks(group.techniques)}
     handles: list[Any] = []
-    for number, (axes, title) in enumerate(zip(panels, _PANELS)):
+    for number, axes in zip(numbers, panels):
         handles = []
         for name in names:
             own = [point for point in points if point.technique == name]
@@ -114,7 +136,7 @@ def _figure(group: Group, points: Sequence[Point], page: Size, key: Evaluation) 
                     **{**styles[name], "linestyle": ""},
                 )
             )
-            for point in own:
+            for point in own if _has_labels(points) else ():
                 axes.annotate(
                     group.label_of(point.share),
                     (point.costs[number], point.value),
@@ -134,7 +156,7 @@ def _figure(group: Group, points: Sequence[Point], page: Size, key: Evaluation) 
             axes.xaxis.set_major_formatter("{x:g}")
         else:
             axes.set_xlim(limits(costs))
-        axes.set_title(title)
+        axes.set_title(_PANELS[number])
     ends = [(point.value, 0.0 if math.isnan(point.spread) else point.spread) for point in points]
     panels[0].set_ylim(limits([end for value, sd in ends for end in (value - sd, value + sd)]))
     panels[0].set_ylabel(key.metric)

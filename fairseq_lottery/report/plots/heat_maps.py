@@ -108,8 +108,10 @@ def heat_maps(
     for number, ((title, cells), panel) in enumerate(zip(panels, axes)):
         # rectangles, not an image, which some viewers of PDF and SVG blur
         edges = ([n - 0.5 for n in range(length + 1)] for length in (len(cells[0]), len(cells)))
+        # a logarithmic scale would take a share of 0 as missing
+        shares = [[low / 2 if logarithmic and c == 0 else c for c in row] for row in cells]
         image = panel.pcolormesh(
-            *edges, cells, norm=norm, cmap=colours, edgecolors="white" if differences else "face",
+            *edges, shares, norm=norm, cmap=colours, edgecolors="white" if differences else "face",
             zorder=0,
         )  # fmt: skip
         panel.set_ylim(len(cells) - 0.5, -0.5)
@@ -232,6 +234,8 @@ def _frame(axes: Axes, framed: Sequence[Sequence[bool]], width: float) -> None:
 def _percent_text(share: float) -> str:
     if math.isnan(share):
         return ""
+    if 0 < share < 0.0005:
+        return "<.1"
     return f"{round(100 * share, 0 if abs(share) >= 0.0995 else 1) + 0.0:g}"
 
 

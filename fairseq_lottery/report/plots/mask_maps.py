@@ -98,7 +98,8 @@ def _density_figure(
         ends = [*firsts[1:], len(matrices)]
         rows = {(n + end - 1) / 2: places[n][1] for n, end in zip(firsts, ends)}
     densities = [share for shares in kept.values() for share in shares.values()]
-    nothing = " (orange: nothing is kept)" if 0 in densities else ""
+    is_empty = any(0 in row for _, cells in panels for row in cells)
+    nothing = " (orange: nothing is kept)" if is_empty else ""
     return heat_maps(
         panels,
         {n: percent(share) for n, share in enumerate(sparsities)},

@@ -125,8 +125,9 @@ def _vocabulary(
         for _, training in planned:
             if found.budget and budget_factor(found, data_set, training) != 1:
                 raise LotteryError(
-                    f"{name}{where} has budget {found.budget:g}x, so its trainings have another"
-                    f" length than those of its masks here; set budget: null for {name}"
+                    f"budget {found.budget:g}x changes the length of the trainings of"
+                    f" {name}{where}, whose masks another technique uses; set budget: null for"
+                    f" {name}"
                 )
         return iter(planned)
 
@@ -161,7 +162,7 @@ def _cells(
     if not rows:
         requested = ", ".join(f"{sparsity:g}" for sparsity in request.sparsities)
         raise configuration.source.error(
-            request.key, f"{request.name} has no cell at the sparsities {requested}; add others"
+            request.key, f"{request.name} has no row at the sparsities {requested}; set others"
         )
     return rows
 

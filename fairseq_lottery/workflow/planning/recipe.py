@@ -25,6 +25,7 @@ def recipe(configuration: Configuration) -> dict[str, Any]:
     """Return the settings that reports compare with other runs and published ones."""
     flags = configuration.train
     pre_norm = "--encoder-normalize-before" in flags
+    budgets = sorted({request.budget for request in configuration.requests if request.budget})
     rewinds = sorted({t for request in configuration.requests for t in request.rewinds})
     shown = {
         **configuration.task.record,
@@ -32,6 +33,7 @@ def recipe(configuration: Configuration) -> dict[str, Any]:
         "normalisation": "pre-norm" if pre_norm else "post-norm, unless the architecture says so",
         "processes": configuration.resources.processes * configuration.resources.nodes,
         "updates": configuration.updates,
+        **({"budget": [f"{budget:g}x" for budget in budgets]} if budgets else {}),
         "rewind": rewinds[0] if len(rewinds) == 1 else rewinds,
         "scope": configuration.pruning["scope"],
         "prunable": configuration.pruning["prunable"],

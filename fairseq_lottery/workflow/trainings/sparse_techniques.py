@@ -28,7 +28,7 @@ def _prune(v: Vocabulary, scope: str, **settings: Any) -> Cells:
 
 def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     """Yield trainings that exchange weights from the start, by magnitude."""
-    _refuse_share("fraction", settings["fraction"])
+    settings["fraction"] = _share("fraction", settings["fraction"])
     if v.pruning.every >= v.pruning.end:
         raise LotteryError(
             f"weights are exchanged every {v.pruning.every} updates until {v.pruning.end}, which is"
@@ -38,9 +38,12 @@ def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     return _prune(v, scope, pruner=pruner, **own, **settings)
 
 
-def _refuse_share(name: str, value: Optional[float]) -> None:
-    if value is not None and not (isinstance(value, float) and 0 < value <= 1):
+def _share(name: str, value: Optional[float]) -> Optional[float]:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise LotteryError(f"{name}: {value!r} is not a share in (0, 1]; 0.3 exchanges 30 %")
+    return float(value)
 
 
 @technique("dense-longer", "dense, whole budget", has_dense_row=True)
@@ -87,7 +90,7 @@ def gradual_with_regeneration(
     v: Vocabulary, scope: str = "global", fraction: Optional[float] = None
 ) -> Cells:
     """Increase the sparsity, and exchange weights at each step (Liu et al. 2021)."""
-    _refuse_share("fraction", fraction)
+    fraction = _share("fraction", fraction)
     own = {"start": max(1, v.pruning.start), "schedule": Schedule.schedule, "score": Score.score}
     return _prune(v, scope, pruner="granet", fraction=fraction, **own)
 

@@ -154,7 +154,7 @@ def test_controls_of_masks_do_not_mix_lengths(tmp_path):
     controls = {"fresh-weights": {"masks": "snip"}}
     plan = plan_of(tmp_path, "snip", controls, sparsities=[0.8], budget=1)
     assert training_of(plan, "fresh-weights", 0.8).updates == 1000
-    with pytest.raises(LotteryError, match="slt has budget 1x, so its trainings have another len"):
+    with pytest.raises(LotteryError, match="budget 1x changes the length of the trainings of slt"):
         plan_of(tmp_path, "slt", {"fresh-weights": {"masks": "slt"}}, sparsities=[0.8], budget=1)
 
 

@@ -216,7 +216,7 @@ def test_a_row_is_met_in_spite_of_rounding(own):
     cells = [cell for cell in plan.cells if cell.technique == "own"]
     assert [cell.sparsity for cell in cells] == [0.3, 0.9]
     assert [cell.name for cell in cells] == ["own@0.3#1", "own@0.9#1"]
-    with pytest.raises(LotteryError, match="own has no cell at the sparsities 0.3; "):
+    with pytest.raises(LotteryError, match="own has no row at the sparsities 0.3; "):
         own("yield 0.30001, v.prune(0.30001)", sparsities=[0.3])
 
 
@@ -342,6 +342,8 @@ def test_the_recipe(tmp_path):
         "beam": [4],
         "length penalty": [0.6],
     }
+    budgets = recipe(configure(tmp_path, "slt", {"mp": {"budget": "2x"}}, budget=1))["budget"]
+    assert budgets == ["1x", "2x"]
 
 
 @pytest.mark.parametrize(

@@ -466,7 +466,7 @@ REFUSALS = [
     ("{switch: [0.5]}", "{switch: [1.5]}", 14,
      "techniques[2].slt-mp.switch[0] is 1.5, expected a share between 0 and 1; 0.9 prunes 90 %"),
     ("{switch: [0.5]}", "{switch: [0.95], sparsities: [0.5]}", 14,
-     "slt-mp has no cell at the sparsities 0.5"),
+     "slt-mp has no row at the sparsities 0.5"),
     ("  - mp\n", "  - imp: {fraction: 0}\n", 10,
      "fraction of imp is 0, expected a share"),
     ("  - mp\n", "  - fine-tune: {lr: 1e-4}\n", 10,

@@ -133,7 +133,7 @@ def test_a_sparsity_that_a_distribution_cannot_reach(ask):
     assert found["where"] == "scope"
     said = re.match(
         r"--scope uniform keeps embeddings dense, which are (\d+) of (\d+) prunable weights, but"
-        r" the sparsity keeps (\d+); set at most (0\.\d+), ",
+        r" the sparsity keeps (\d+); use a sparsity of at most (0\.\d+), ",
         found["problem"],
     )
     dense, total, kept = map(int, said.groups()[:3])
