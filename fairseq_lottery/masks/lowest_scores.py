@@ -89,16 +89,17 @@ def prune_to_counts(ranked: Ranked, current: Mask, counts: Mapping[str, int]) ->
 
 
 def prune_to_group_counts(
-    ranked: Ranked, current: Mask, counts: Mapping[str, Tensor], group: int
+    ranked: Ranked, current: Mask, counts: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """As ``prune_to_counts``, with a count for every ``group`` consecutive weights of a row.
+    """As ``prune_to_counts``, with a count for each of the equal groups of consecutive weights.
 
     Args:
         counts: name -> number of weights that each group has pruned afterwards, at least those that
-            it has pruned now.
+            it has pruned now, of shape (groups,).
     """
     entries = {}
     for name in current:
+        group = current[name].numel() // counts[name].numel()
         lowest = lowest_in_groups(ranked(name), group, counts[name])
         entries[name] = ~lowest
         if name in current.protected:

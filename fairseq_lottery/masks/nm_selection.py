@@ -5,8 +5,9 @@ cores (Mishra et al. 2021, section 3) and of ``torch.sparse.to_sparse_semi_struc
 of ``select`` for ties, pruned weights and protected rows apply within each group of M. Protected
 rows are kept entirely and do not have the pattern.
 
-The rank of a weight is the number of weights in its group that are pruned before it. It is counted
-by comparing pairs, without sorting, so every version of torch gives the same bits.
+The rank of a weight is the number of weights in its group that are pruned before it. In small
+groups it is counted by comparing pairs, in large ones by a stable sort, so every version of torch
+gives the same bits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from fairseq_lottery.options.nm_pattern import Pattern
 
 #: approximate number of weights per step
 _CHUNK = 1 << 18
+#: largest group in which pairs are compared
+_COMPARED = 32
 
 
 def select_pattern(current: Mask, ranked: Callable[[str], Tensor], pattern: Pattern) -> Mask:
@@ -121,7 +124,10 @@ def lowest_in_groups(scores: Tensor, group: int, counts: Union[int, Tensor]) -> 
     """
     lowest = torch.empty(scores.shape, dtype=torch.bool)
     groups = scores.reshape(-1, group)
-    limits = torch.as_tensor(counts, dtype=torch.int16).reshape(-1).expand(len(groups))
+    limits = torch.as_tensor(counts).reshape(-1).expand(len(groups))
+    if group > _COMPARED:
+        ranks = groups.sort(dim=1, stable=True).indices.argsort(dim=1)
+        return (ranks < limits[:, None]).view(scores.shape)
     size = max(_CHUNK // group, 1)
     parts = zip(lowest.view(-1, group).split(size), groups.split(size), limits.split(size))
     for out, part, limit in parts:

@@ -27,7 +27,7 @@ from fairseq_lottery.masks.lowest_scores import (
     ranked_scores,
 )
 from fairseq_lottery.masks.mask import Mask
-from fairseq_lottery.masks.nm_selection import select_pattern
+from fairseq_lottery.masks.nm_selection import lowest_in_groups, select_pattern
 from fairseq_lottery.masks.schedules import check_sparsity
 from fairseq_lottery.options import Scope, check_scope
 from fairseq_lottery.options.axes import SCOPE
@@ -145,19 +145,16 @@ def _each_row(
         keep, row = current[name].clone(), current.protected.get(name)
         rows = [number for number in range(keep.shape[0]) if number != row]
         each, more = divmod(count_to_prune(sparsity, current.size(name)), max(len(rows), 1))
-        counts = torch.full((len(rows), 1), each)
+        counts = torch.full((len(rows),), each)
         counts[:more] += 1
-        pruned = (~keep[rows]).flatten(1).sum(dim=1, keepdim=True)
+        pruned = (~keep[rows]).flatten(1).sum(dim=1)
         if bool((pruned > counts).any()):
-            number = rows[int((pruned > counts).flatten().nonzero()[0])]
+            number = rows[int((pruned > counts).nonzero()[0])]
             raise LotteryError(
                 f"row {number} of {name} has more weights pruned already than --scope row prunes"
                 f" at sparsity {sparsity:g}; masks only shrink"
             )
-        scores = ranked(name)[rows].flatten(1)
-        order = scores.sort(dim=1, stable=True).indices
-        ranks = order.argsort(dim=1)
-        keep[rows] = (ranks >= counts).view_as(keep[rows])
+        keep[rows] = ~lowest_in_groups(ranked(name)[rows], keep[0].numel(), counts)
         entries[name] = keep
     return Mask(entries, current.protected)
 

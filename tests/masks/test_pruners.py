@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matrix.pruners import OfGradients
 from small import PROPERTY
+from toy import same
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.masks import (
@@ -107,7 +108,7 @@ def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
 
 @PROPERTY
 @given(
-    pattern=st.sampled_from([(1, 2), (2, 4), (1, 4), (5, 8)]),
+    pattern=st.sampled_from([(1, 2), (2, 4), (1, 4), (5, 8), None]),
     fraction=st.integers(1, 100).map(lambda n: n / 100),
     seed=st.integers(0, 5),
     kind=st.sampled_from([SparseEvolutionary, RigL]),
@@ -115,11 +116,12 @@ def test_an_exchange_keeps_every_count_and_prunes_the_smallest(
 def test_an_exchange_keeps_a_pattern_and_regrows_the_best_of_each_group(
     pattern, fraction, seed, kind
 ):
-    kept, group = pattern
-    shapes = {"a": (6, 16), "table": (5, 8)}
+    """Without a pattern, the groups are rows: of 8, and of more than are compared in pairs."""
+    kept, group = pattern or (1, 3)
+    shapes = {"a": (6, 48), "table": (5, 8)}
     generator = torch.Generator().manual_seed(seed)
     draw = [{n: torch.randn(s, generator=generator) for n, s in shapes.items()} for _ in range(2)]
-    scope = Scope(f"{kept}:{group}")
+    scope = Scope(f"{kept}:{group}" if pattern else "row")
     pruner = kind(final=1 - kept / group, start=0, end=100, every=1, fraction=fraction)
     full = Mask.full(shapes, PROTECTED)
     before = pruner.first_mask(handed(full, 0, seed, draw[0], scope=scope))
@@ -136,6 +138,7 @@ def test_an_exchange_keeps_a_pattern_and_regrows_the_best_of_each_group(
         count = half_up(pruner.fraction_at(1), len(survivors))
         dropped = set(sorted(survivors, key=lambda k: float(score[k]))[:count])
         expected = before[name].flatten().clone()
+        group = pattern[1] if pattern else shape[1]
         for first in range(0, expected.numel(), group):
             members = range(first, first + group)
             lost = [k for k in members if k in dropped]
@@ -144,8 +147,10 @@ def test_an_exchange_keeps_a_pattern_and_regrows_the_best_of_each_group(
             expected[lost] = False
             expected[best] = True
         assert after[name].flatten().equal(expected)
-        groups = after[name].reshape(shape[0], -1, group).sum(-1)
-        assert (groups[free.reshape(shape[0], -1, group)[..., 0]] == kept).all()
+        counts = [m[name].reshape(shape[0], -1, group).sum(-1) for m in (before, after)]
+        assert same(*counts)
+        if pattern:
+            assert (counts[1][free.reshape(shape[0], -1, group)[..., 0]] == kept).all()
         changed += int((after[name] != before[name]).sum())
     assert changed or fraction < 0.5
 
@@ -184,6 +189,22 @@ def test_granet_prunes_to_the_schedule_and_then_exchanges(initial, update, fract
         expected = protected.flatten()
         expected[stay + best] = True
         assert after[name].flatten().equal(expected)
+
+
+def test_granet_keeps_rows_equal_at_every_step():
+    """Rows that an exchange left unequal could not be pruned to an equal share."""
+    pruner = GraNet(initial=0.0, final=0.9, start=0, end=40, every=1)
+    shapes = {"a": (5, 40), "b": (4, 7)}
+    generator = torch.Generator().manual_seed(3)
+    mask = Mask.full(shapes)
+    for update in range(1, 41):
+        drawn = [{n: torch.randn(s, generator=generator) for n, s in shapes.items()} for _ in "ab"]
+        found = handed(mask, update, weights=drawn[0], scope=Scope("row"), dense_gradients=drawn[1])
+        mask = pruner.next_mask(found)
+        for name, keep in mask.items():
+            counts = keep.sum(dim=1)
+            assert int(counts.max() - counts.min()) <= 1
+            assert mask.pruned_in(name) == half_up(pruner.sparsity_at(update), keep.numel())
 
 
 def test_granet_follows_its_schedule():

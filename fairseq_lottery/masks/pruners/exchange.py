@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Callable, ClassVar, Optional
 
 from torch import Tensor
 
@@ -15,7 +15,6 @@ from fairseq_lottery.masks.lowest_scores import (
     ranked_scores,
 )
 from fairseq_lottery.masks.mask import Mask
-from fairseq_lottery.masks.nm_selection import kept_in_groups
 from fairseq_lottery.masks.pruners.pruner import Pruner, PrunerInput
 from fairseq_lottery.masks.selection import count_to_prune
 from fairseq_lottery.masks.streams import uniform
@@ -91,8 +90,9 @@ class Exchange(Pruner):
     def next_mask(self, inputs: PrunerInput) -> Mask:
         """Prune the lowest scores of each matrix, and regrow as many of its pruned weights.
 
-        Under a scope N:M, as many weights are regrown in each group as are pruned in it. A weight
-        that is pruned and regrown in the same step keeps its value, as in RigL's code.
+        Under the scopes N:M and ``row``, as many weights are regrown in each group or row as are
+        pruned in it. A weight that is pruned and regrown in the same step keeps its value, as in
+        RigL's code.
         """
         mask, share = inputs.mask, self.fraction_at(inputs.update)
         counts = {
@@ -105,15 +105,26 @@ class Exchange(Pruner):
         candidates = _complement(kept)
         regrowth = LazyTensors(lambda name: -self.regrowth(inputs, name).detach().float(), mask)
         scores = ranked_scores(regrowth, candidates)
-        pattern = Pattern.parse(inputs.scope.scope)
-        if pattern is None:
+        group = _group_function(inputs.scope.scope)
+        if group is None:
             pruned = {name: candidates.pruned_in(name) + count for name, count in counts.items()}
             remaining = prune_to_counts(scores, candidates, pruned)
         else:
-            of_groups = {name: kept_in_groups(mask[name], pattern.group) for name in mask}
-            remaining = prune_to_group_counts(scores, candidates, of_groups, pattern.group)
+            of_groups = {n: keep.reshape(-1, group(keep)).sum(dim=1) for n, keep in mask.items()}
+            remaining = prune_to_group_counts(scores, candidates, of_groups)
         entries = {name: kept[name] | (candidates[name] & ~remaining[name]) for name in mask}
         return Mask(entries, mask.protected)
+
+
+def _group_function(scope: str) -> Optional[Callable[[Tensor], int]]:
+    """Return tensor -> number of weights of a group whose number of survivors never changes.
+
+    A group is M weights, or a row; None for scopes without groups.
+    """
+    pattern = Pattern.parse(scope)
+    if pattern is not None:
+        return lambda keep: pattern.group
+    return (lambda keep: keep[0].numel()) if scope == "row" else None
 
 
 def _complement(mask: Mask) -> Mask:
