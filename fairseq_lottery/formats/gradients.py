@@ -78,8 +78,8 @@ def load_gradients(
     if stored != statistic:
         found = STATISTICS.get(stored, f"the statistic {stored[:40]!r}")
         raise LotteryError(
-            f"{flag} has {found}, but the score reads {STATISTICS[statistic]}; write the file with"
-            " fairseq-lottery gradients --score"
+            f"{flag} has {found}, but the score reads {STATISTICS[statistic]}; write the file by"
+            " fairseq-lottery gradients with the same --score"
         )
     for name, tensor in tensors.items():
         if name not in shapes:
@@ -92,5 +92,9 @@ def load_gradients(
                 f" {tuple(shapes[name])}"
             )
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise LotteryError(f"{flag} has values of {name} that are not finite numbers")
+            raise LotteryError(
+                f"{flag} has values of {name} that are not finite floating-point numbers"
+            )
+    if not any(bool(tensor.any()) for tensor in tensors.values()):
+        raise LotteryError(f"{flag} has only zeros, which rank nothing; give another file")
     return tensors

@@ -196,7 +196,7 @@ def collapse_of(emptied: Collection[str]) -> str:
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (
         f"layer collapse: all weights of {', '.join(names[:5])}{rest} are pruned; give --scope"
-        " layer, or --min-density with --scope global"
+        " layer, --min-density with --scope global, or a lower sparsity"
     )
 
 

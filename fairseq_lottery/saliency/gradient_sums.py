@@ -34,7 +34,7 @@ def sum_gradients(
         total: adds up a tensor over the processes; None for one process.
 
     Raises:
-        LotteryError: there is no batch, or a sum is not finite.
+        LotteryError: there is no batch, a sum is not finite, or all sums are zero.
     """
     return _rounded(_sum(model, batches, lambda batch: loss(model.module, batch), total))
 
@@ -107,6 +107,8 @@ def _rounded(sums: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in rounded.items():
         if not bool(torch.isfinite(tensor).all()):
             raise LotteryError(f"the summed gradient of {name} exceeds the range of fp32")
+    if not any(bool(tensor.any()) for tensor in rounded.values()):
+        raise LotteryError("all summed gradients are 0, so they rank nothing; choose another score")
     return rounded
 
 

@@ -30,7 +30,7 @@ class PrivateCopy:
         parameters: name -> parameter of the copy, in the order of ``names``.
 
     Raises:
-        LotteryError: the module lacks a parameter.
+        LotteryError: the module lacks a parameter, or cannot be copied.
     """
 
     def __init__(
@@ -40,7 +40,13 @@ class PrivateCopy:
         dtype: torch.dtype = torch.float32,
         weights: Optional[Mapping[str, Tensor]] = None,
     ) -> None:
-        self.module = copy.deepcopy(module).to(dtype).eval()
+        try:
+            self.module = copy.deepcopy(module).to(dtype).eval()
+        except RuntimeError as error:
+            raise LotteryError(
+                "the model cannot be copied, because it computes weights from others, as weight"
+                " norm does; choose a score that does not read the model"
+            ) from error
         use_modules(self.module)  # fused attention has no second derivative
         parameters = dict(self.module.named_parameters())
         names = list(names)

@@ -19,7 +19,8 @@ A Transformer has other operations, which are replaced in a copy of the model:
   whole layers;
 * GELU, SiLU and tanh pass positive numbers unchanged, as ReLU does.
 
-All of it is computed in float64.
+Other operations that are not linear in positive numbers, such as gates, are refused. All of it is
+computed in float64.
 """
 
 from __future__ import annotations
@@ -164,7 +165,36 @@ def _refuse_attention(*_: Any, **__: Any) -> Tensor:
     )
 
 
+def _refusing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return the function, which refuses tensors that flow."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = [*args, *kwargs.values()]
+        tensors = [t for v in values for t in (v if isinstance(v, (list, tuple)) else (v,))]
+        if any(isinstance(t, Tensor) and t.requires_grad for t in tensors):
+            raise LotteryError(
+                f"score synflow cannot pass through {name}, which is not linear in positive"
+                " numbers; choose another score"
+            )
+        return function(*args, **kwargs)
+
+    return call
+
+
+#: operations that no replacement makes linear
+_NOT_LINEAR = (
+    *("sigmoid", "logsigmoid", "hardsigmoid", "hardswish", "hardtanh", "softsign", "softplus"),
+    *("elu", "selu", "celu", "mish", "glu", "log_softmax", "exp", "log", "pow", "sqrt"),
+    *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell"),
+    "rnn_relu_cell",
+)
 _REPLACEMENTS: dict[Any, Callable[..., Tensor]] = {
+    getattr(place, name): _refusing(getattr(place, name), name)
+    for name in _NOT_LINEAR
+    for place in (torch, functional, torch.Tensor)
+    if hasattr(place, name)
+}
+_REPLACEMENTS |= {
     functional.embedding: _embedding,
     torch.embedding: lambda weight, indices, *_, **__: _embedding(indices, weight),
     functional.layer_norm: _layer_norm,

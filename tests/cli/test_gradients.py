@@ -142,7 +142,9 @@ def test_a_file_for_another_score_or_model_is_refused(summed, dense, tmp_path, r
     refused("does not match the model: it has more.weight, which the model lacks",
             *draw, "--score", "snip", "--gradients", other)  # fmt: skip
     container.save(other, "gradients", {**tensors, name: tensors[name] * float("nan")}, record)
-    refused("that are not finite numbers", *draw, "--score", "snip", "--gradients", other)
+    refused("are not finite floating-point numbers", *draw, "--score", "snip", "--gradients", other)
+    container.save(other, "gradients", {n: torch.zeros_like(t) for n, t in tensors.items()}, record)
+    refused("has only zeros, which rank nothing", *draw, "--score", "snip", "--gradients", other)
     ticket = tmp_path / "ticket.safetensors"
     assert main(list(map(str, [*draw[:-1], ticket]))) == 0
     refused("is a ticket, not a file of summed gradients",

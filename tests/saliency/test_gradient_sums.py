@@ -164,5 +164,9 @@ def test_bad_input_is_refused():
 
 
 def test_a_parameter_that_the_loss_does_not_read_has_a_zero_gradient():
-    sums = sum_gradients(PrivateCopy(Network(), ["unused.weight"]), batches(), loss)
-    assert torch.equal(sums["unused.weight"], torch.zeros(2, 2))
+    network = Network()
+    read = next(name for name, _ in network.named_parameters() if not name.startswith("unused"))
+    sums = sum_gradients(PrivateCopy(network, ["unused.weight", read]), batches(), loss)
+    assert torch.equal(sums["unused.weight"], torch.zeros(2, 2)) and sums[read].any()
+    with pytest.raises(LotteryError, match="all summed gradients are 0, so they rank nothing"):
+        sum_gradients(PrivateCopy(network, ["unused.weight"]), batches(), loss)

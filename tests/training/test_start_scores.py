@@ -189,7 +189,7 @@ def test_collapse_is_said_in_one_line(train, monkeypatch):
     lines = [line for line in said if "layer collapse" in line]
     assert len(lines) == 1 and mask.emptied
     assert lines[0].startswith(f"layer collapse: all weights of {mask.emptied[0]}, ")
-    assert lines[0].endswith("are pruned; give --scope layer, or --min-density with --scope global")
+    assert lines[0].endswith("--scope layer, --min-density with --scope global, or a lower sparsity")
     assert ("more" in lines[0]) == (len(mask.emptied) > 5)
 
 
@@ -211,6 +211,9 @@ def test_scores_of_the_first_update_are_refused_later(refused, name):
      (*ONCE, "--score-rounds", 3)),
     ("--score-batches applies to pruning during training; add --prune-to",
      ("--score-batches", 3)),
+    ("--score-rounds applies to --prune-schedule one-shot; leave it out",
+     ("--score", "snip", "--prune-to", 0.5, "--prune-end", 6, "--prune-every", 2,
+      "--score-rounds", 3)),
     ("--score-batches 0 is out of range; give 1 or more", score("snip", "--score-batches", 0)),
     ("--score-rounds -1 is out of range; give 1 or more", score("snip", "--score-rounds", -1)),
 ])  # fmt: skip

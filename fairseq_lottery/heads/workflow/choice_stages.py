@@ -37,9 +37,8 @@ def prune_words(training: Training, models: Sequence[str]) -> tuple[list[str], l
     assert training.ticket is not None
     words = ["--mask" if choice is None or choice.kind == "weights" else "--components", path]
     needs = [path]
-    has_gates = choice is not None and choice.measure == "gates"
     for model in models:
-        source = training.ticket.mask_from.model("last" if has_gates else model)
+        source = training.ticket.mask_from.model("last" if training.has_gates else model)
         words += ["--prune", source, training.model(model)]
         needs.append(source)
     return words, list(dict.fromkeys(needs))

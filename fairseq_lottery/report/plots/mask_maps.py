@@ -63,8 +63,11 @@ def density_map(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         if each_row
         else (" (in each layer self-attention k, v, q, out, then cross-attention, fc1, fc2)")
     )
-    shown = uneven | set(group.sources)
-    even = [title for name, title in group.techniques.items() if name not in shown]
+    even = [
+        title
+        for name, title in group.techniques.items()
+        if name in {cell[0] for cell in spread} - uneven - set(group.sources)
+    ]
     note = f" Omitted, as all matrices keep the same share: {', '.join(even)}." if even else ""
     return draw(
         group.file("densities"),

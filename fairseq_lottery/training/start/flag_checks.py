@@ -71,9 +71,10 @@ def refuse_setup(cfg: Any) -> None:
     }
     for flag, is_set in reasons.items():
         if is_set:
+            instead = ", for instance with --ddp-backend legacy_ddp" if "ddp" in flag else ""
             raise LotteryError(
-                f"{flag} hides the updated weights, so masks cannot be enforced; train without it,"
-                " for instance with --ddp-backend legacy_ddp"
+                f"{flag} hides the updated weights, so masks cannot be enforced; train without"
+                f" it{instead}"
             )
 
 
@@ -174,6 +175,8 @@ def _refuse_stray_sums(cfg: Any) -> None:
     used = () if saliency is None else (batches, rounds) if saliency.needs_data else (rounds,)
     stray = [option for option in (batches, rounds) if option not in used]
     refuse_options(cfg, stray, f"is not an option of --score {cfg.score}; leave it out")
+    if saliency is not None and saliency.ranks_later and cfg.prune_schedule != "one-shot":
+        refuse_options(cfg, used, "applies to --prune-schedule one-shot; leave it out")
     for option in used:
         number = getattr(cfg, option.name)
         if number is not None and number < 1:

@@ -44,12 +44,20 @@ def make_stages(
                 if source.pretrained is None and (source.adopted is None or training in requested):
                     read[weights.training].add(weights.update)
     searched = {choice.of for choice in plan.component_choices}
+    # with a budget, the dense run behind a model that is only pruned may have no cell of its own
+    pruned = {
+        training.ticket.mask_from
+        for training in plan.trainings
+        if training.ticket is not None and not training.updates and not training.has_gates
+    }
     writers = {c.data_name: StageWriter(c, executor) for c in plan.configuration.data_sets}
     by_name: dict[str, Stage] = {}  # trainings may share stages
     for training in plan.trainings:
         writer = writers[training.data]
         evaluated = writer.configuration.evaluations if plan.cells_of(training) else ()
         models = [evaluation.checkpoint for evaluation in evaluated]
+        if training in pruned:
+            models = [evaluation.checkpoint for evaluation in writer.configuration.evaluations]
         models += ["last"] if training in searched else []
         snapshots = _snapshots(plan, training, read[training])
         stages = [

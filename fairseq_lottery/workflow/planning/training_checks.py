@@ -26,8 +26,8 @@ def refuse_impossible(configuration: Configuration, request: Request, training: 
 
 def _without_gates(configuration: Configuration, training: Training) -> str:
     """Return the problem of learned gates in a task that does not translate."""
-    choice, task = training.components, configuration.task
-    if task.translates or choice is None or choice.measure != "gates":
+    task = configuration.task
+    if task.translates or not training.has_gates:
         return ""
     return (
         f"with learned gates requires a task that translates, and {task.name} does not; choose"

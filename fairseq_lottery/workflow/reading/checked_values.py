@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from fairseq_lottery.errors import LotteryError
+from fairseq_lottery.options.axes import Axis
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.records.schema import Malformed, dotted, parse
 from fairseq_lottery.workflow.reading.yaml_lines import Key, Lines
@@ -75,6 +76,18 @@ class Values:
                 flag,
             )
         return flags
+
+    def read_name(self, key: Key, axis: Axis, value: Any) -> str:
+        """Return a name of an axis of options.
+
+        The text of the file is the name: YAML parses the scope 2:4 as a number.
+        """
+        name = self.lines.text_at(key) or value
+        try:
+            axis.refuse_unknown(name)
+        except LotteryError as error:
+            raise self.error(key, str(error)) from error
+        return str(name)
 
     def read_numbers(self, key: Key, value: Any, kind: type[T]) -> tuple[T, ...]:
         """Return one value, or a strictly increasing list of values."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -27,7 +26,6 @@ from fairseq_lottery.options import (
     check_scope,
     options,
 )
-from fairseq_lottery.options.axes import Axis
 from fairseq_lottery.options.nm_pattern import Pattern
 from fairseq_lottery.records.cells import DENSE
 from fairseq_lottery.workflow.reading.checked_values import Values
@@ -221,8 +219,11 @@ def _read_schedule(values: Values, settings: dict[str, Any]) -> dict[str, Any]:
             raise values.error((*key, name), f"prune.{name} is unknown; choose one of {choices}")
     schedule: dict[str, Any] = {}
     for name, option in known.items():
-        read = values.read_update if option.axis is None else partial(_named, values, option.axis)
-        schedule[name] = read((*key, name), settings.get(name, option.default_in(WORKFLOW)))
+        place, value = (*key, name), settings.get(name, option.default_in(WORKFLOW))
+        if option.axis is not None:
+            schedule[name] = values.read_name(place, option.axis, value)
+        else:
+            schedule[name] = values.read_update(place, value)
     start, end = schedule["start"], schedule["end"]
     if start > end or (start == end and schedule["schedule"] != "one-shot"):
         raise values.error(key, f"prune starts at update {start}, expected before its end, {end}")
@@ -243,21 +244,12 @@ def _read_ranking(values: Values, settings: dict[str, Any]) -> dict[str, Any]:
     return ranking
 
 
-def _named(values: Values, axis: Axis, key: Key, value: Any) -> str:
-    try:
-        axis.refuse_unknown(value)
-    except LotteryError as error:
-        raise values.error(key, str(error)) from error
-    return str(value)
-
-
 def _option(values: Values, option: Option, setting: Any) -> Any:
     key: Key = (option.name_in(WORKFLOW),)
     if setting is None:
         return option.default
     if option.axis is not None:
-        # the text of the file: YAML parses the scope 2:4 as a number
-        return _named(values, option.axis, key, values.lines.text_at(key) or setting)
+        return values.read_name(key, option.axis, setting)
     value: Any = values.parse(key, setting, option.kind)
     if option.is_regex:
         try:

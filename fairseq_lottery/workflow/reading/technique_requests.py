@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Optional
 
 from fairseq_lottery.heads.workflow.techniques import KINDS, OWN_NAMES
-from fairseq_lottery.options.axes import UPDATE_COUNTER
+from fairseq_lottery.options.axes import SCOPE, UPDATE_COUNTER
 from fairseq_lottery.records.schema import Positive, Rule, at_least, one_of
 from fairseq_lottery.workflow.reading.checked_values import Values
 from fairseq_lottery.workflow.reading.configuration import Request
@@ -307,6 +307,8 @@ def _option(values: Values, key: Key, technique: Technique, name: str, value: An
         return updates
     if name in _LISTED:
         return values.parse(key, value, _LISTED[name].kind)
+    if name == "scope":
+        return values.read_name(key, SCOPE, value)
     if name == "sparsity":
         return values.parse(key, value, Share)
     if name == "switch":

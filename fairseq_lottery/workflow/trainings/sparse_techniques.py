@@ -74,6 +74,11 @@ def rigged_lottery(
     gradient_updates: Optional[int] = None,
 ) -> Cells:
     """Exchange small weights for those with large gradients (Evci et al. 2020)."""
+    if gradient_updates is not None and (type(gradient_updates) is not int or gradient_updates < 0):
+        raise LotteryError(
+            f"gradient_updates: {gradient_updates!r} is not a number of updates; 1 reads the"
+            " gradient of one update"
+        )
     return _exchange(v, "rigl", scope, fraction=fraction, gradient_updates=gradient_updates)
 
 

@@ -142,6 +142,11 @@ class Training:
         return self.ticket is not None and (self.updates > 0 or self.components is None)
 
     @property
+    def has_gates(self) -> bool:
+        """Whether the ticket prunes the components that learned gates close."""
+        return self.components is not None and self.components.measure == "gates"
+
+    @property
     def components(self) -> Optional[ComponentChoice]:
         """Components that the ticket prunes, or a search; None if it has neither."""
         return self.ticket.components if self.ticket is not None else None

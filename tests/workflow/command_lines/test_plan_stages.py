@@ -419,6 +419,15 @@ def test_a_mask_without_training(tmp_path):
     assert masked.cells[-1].training.updates == 0
 
 
+def test_a_longer_dense_run_that_is_only_pruned_has_the_models_of_evaluations(tmp_path):
+    work = Work(tmp_path, "zero-shot", sparsities=[0.5], budget="2x",
+                evaluate=[{"checkpoint": "best"}, {"checkpoint": "last"}])  # fmt: skip
+    (close,) = (stage for stage in work.stages if stage.kind == "close")
+    (longer,) = (s for s in work.stages if s.kind == "train" and s.facts["updates"] == 2000)
+    models = {f"{longer.folder}/best.pt", f"{longer.folder}/last.pt"}
+    assert models < set(close.needs) and models < set(longer.leaves)
+
+
 def test_moments_of_an_adopted_run_are_read_where_it_lies(tmp_path):
     work = Work(tmp_path, {"lr-rewind": {"moments": "keep"}}, sparsities=[0.5],
                 adopt={"dense": "old"})  # fmt: skip

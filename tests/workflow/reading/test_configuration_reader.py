@@ -367,6 +367,18 @@ def test_a_pattern_with_and_without_quotes(tmp_path, text):
         path = write(tmp_path, "slt", "one-shot")
 
 
+@pytest.mark.parametrize("text", ["2:4", "'2:4'"])
+def test_a_pattern_of_one_technique_with_and_without_quotes(tmp_path, text):
+    path = write(tmp_path, "rigl", sparsities=[0.5])
+    whole = path.read_text()
+    assert "- rigl" in whole or "[rigl]" in whole
+    for own in (f"- rigl: {{scope: {text}}}", f"- rigl:\n    scope: {text}"):
+        changed = whole.replace("- rigl", own).replace("[rigl]", f"\n{own}")
+        path.write_text(changed)
+        (cell,) = [c for c in make_plan(read_configuration(path)).cells if c.technique == "rigl"]
+        assert cell.training.pruning.scope == "2:4"
+
+
 def test_what_ranks_all_matrices_as_one_takes_no_pattern(tmp_path):
     with pytest.raises(LotteryError) as refusal:
         make_plan(configure(tmp_path, "slt", "imp", scope="2:4"))

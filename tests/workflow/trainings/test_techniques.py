@@ -450,10 +450,22 @@ def test_scores_of_the_untrained_model_prune_before_the_first_update():
     assert rows("synflow", [0.9])[0.9].fingerprint != rows("grasp", [0.9])[0.9].fingerprint
 
 
-@pytest.mark.parametrize("settings", [{"fraction": 0.0}, {"fraction": 2}, {"scope": "all"}])
-def test_settings_of_sparse_techniques_are_checked(settings):
-    with pytest.raises(LotteryError):
-        rows("set", [0.9], settings)
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"fraction": 0.0}, "fraction: 0.0 is not a share in"),
+    ({"fraction": 2}, "fraction: 2 is not a share in"),
+    ({"fraction": True}, "fraction: True is not a share in"),
+    ({"scope": "all"}, "there is no scope 'all'"),
+    ({"gradient_updates": -1}, "gradient_updates: -1 is not a number of updates"),
+    ({"gradient_updates": 1.0}, "gradient_updates: 1.0 is not a number of updates"),
+])  # fmt: skip
+def test_settings_of_sparse_techniques_are_checked(settings, message):
+    with pytest.raises(LotteryError, match=message):
+        rows("rigl", [0.9], settings)
+
+
+def test_all_survivors_may_be_exchanged():
+    fractions = [rows("granet", [0.9], {"fraction": f})[0.9].pruning.fraction for f in (1, 1.0)]
+    assert fractions == [1.0, 1.0] and isinstance(fractions[0], float)
 
 
 @pytest.mark.parametrize("settings", [{"score_rounds": 0}, {"score_batches": 1.5}])
