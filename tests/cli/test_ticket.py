@@ -126,7 +126,7 @@ def test_what_is_closed_whole_is_no_matrix_that_a_scope_has_emptied(run, tmp_pat
     warned = [line for line in capsys.readouterr().out.splitlines() if "are pruned" in line]
     assert warned == [
         "warning: layer collapse: all weights of decoder.layers.0.fc1.weight are pruned; give"
-        " --scope layer, or --min-density with --scope global"
+        " --scope layer, --min-density with --scope global, or a lower sparsity"
     ]
 
 

@@ -189,7 +189,7 @@ def test_collapse_is_said_in_one_line(train, monkeypatch):
     lines = [line for line in said if "layer collapse" in line]
     assert len(lines) == 1 and mask.emptied
     assert lines[0].startswith(f"layer collapse: all weights of {mask.emptied[0]}, ")
-    assert lines[0].endswith("--scope layer, --min-density with --scope global, or a lower sparsity")
+    assert lines[0].endswith("--min-density with --scope global, or a lower sparsity")
     assert ("more" in lines[0]) == (len(mask.emptied) > 5)
 
 
