@@ -13,7 +13,12 @@ from fairseq_lottery.masks import Mask, full_mask, score_all, select, shapes_of
 from fairseq_lottery.masks.scores import SCORES
 from fairseq_lottery.saliency import UntrainedModel, find_mask
 from fairseq_lottery.saliency.private_copy import PrivateCopy
-from fairseq_lottery.saliency.synaptic_flow import HAS_MODES, flow_scores, make_positive
+from fairseq_lottery.saliency.synaptic_flow import (
+    HAS_MODES,
+    _residual,
+    flow_scores,
+    make_positive,
+)
 
 pytestmark = pytest.mark.skipif(not HAS_MODES, reason="torch 1.12 has other function modes")
 
@@ -160,6 +165,18 @@ def transformer(layers=3, **more):
     return TransformerModel.build_model(
         args, Namespace(source_dictionary=dictionary, target_dictionary=dictionary)
     )
+
+
+def test_both_terms_of_a_residual_connection_carry_half_of_the_flow():
+    """However small the branch is, as after pruning."""
+    generator = torch.Generator().manual_seed(1)
+    branch, shortcut = (
+        (scale * torch.rand(5, 3, generator=generator).double()).requires_grad_()
+        for scale in (0.01, 7)
+    )
+    _residual(branch, shortcut).sum().backward()
+    flows = [float((term.detach() * term.grad).sum()) for term in (branch, shortcut)]
+    assert flows == pytest.approx([15, 15])
 
 
 @pytest.mark.parametrize("normalize_before", [False, True])

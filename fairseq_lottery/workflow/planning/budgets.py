@@ -19,7 +19,7 @@ _FLAGS = (
 #: warm-up of fairseq's inverse_sqrt without --warmup-updates
 _WARMUP = 4000
 #: settings of techniques in updates
-_OPTIONS = ("updates", "learning", "tuning")
+_OPTIONS = ("updates", "learning", "tuning", "every", "end")
 #: keys of the pruning schedule in updates
 _SCHEDULE = ("start", "end", "every")
 

@@ -300,7 +300,7 @@ def _read_rewinds(values: Values, key: Key, value: Any) -> list[tuple[float, int
 
 def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
     """Return the validated value of an option that only some techniques have."""
-    if name in ("updates", "learning", "tuning"):
+    if name in ("updates", "learning", "tuning", "every", "end"):
         updates = values.read_update(key, value)
         if not updates:
             raise values.error(key, f"{name} is {value!r}, expected at least one update")

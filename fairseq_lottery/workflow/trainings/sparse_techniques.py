@@ -29,10 +29,12 @@ def _prune(v: Vocabulary, scope: str, **settings: Any) -> Cells:
 def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     """Yield trainings that exchange weights from the start, by magnitude."""
     settings["fraction"] = _share("fraction", settings["fraction"])
-    if v.pruning.every >= v.pruning.end:
+    every = settings.get("every") or v.pruning.every
+    end = settings.get("end") or v.pruning.end
+    if every >= end:
         raise LotteryError(
-            f"weights are exchanged every {v.pruning.every} updates until {v.pruning.end}, which is"
-            " never; set prune: every to less"
+            f"weights are exchanged every {every} updates until {end}, which is never; set every"
+            " to less"
         )
     own = {"start": 0, "schedule": Schedule.schedule, "score": Score.score}
     return _prune(v, scope, pruner=pruner, **own, **settings)
@@ -84,10 +86,14 @@ def rigged_lottery(
 
 @technique("itop", "RigL-ITOP")
 def in_time_rigged_lottery(
-    v: Vocabulary, scope: str = "erk", fraction: Optional[float] = None
+    v: Vocabulary,
+    scope: str = "erk",
+    fraction: Optional[float] = None,
+    every: Optional[int] = None,
+    end: Optional[int] = None,
 ) -> Cells:
-    """Exchange weights as ``rigl``, with the settings of ITOP (Liu et al. 2021)."""
-    return _exchange(v, "itop", scope, fraction=fraction)
+    """Exchange weights as ``rigl``, but larger parts, more seldom or longer (Liu et al. 2021)."""
+    return _exchange(v, "itop", scope, fraction=fraction, every=every, end=end)
 
 
 @technique("granet", "GraNet")

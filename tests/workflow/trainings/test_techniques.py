@@ -73,7 +73,7 @@ def test_names_and_titles():
         "rigl": ("scope", "fraction", "gradient_updates"),
         "snip": ("scope", "score_rounds", "score_batches"),
         "force": ("scope", "score_rounds", "score_batches"),
-        "itop": ("scope", "fraction"), "granet": ("scope", "fraction"),
+        "itop": ("scope", "fraction", "every", "end"), "granet": ("scope", "fraction"),
         "wanda": ("scope", "lr"), "sparsegpt": ("scope", "lr"), "shuffled-masks": ("masks",),
         "grasp": ("scope", "score_batches"), "synflow": ("scope", "score_rounds"),
     }  # fmt: skip
@@ -461,6 +461,13 @@ def test_scores_of_the_untrained_model_prune_before_the_first_update():
 def test_settings_of_sparse_techniques_are_checked(settings, message):
     with pytest.raises(LotteryError, match=message):
         rows("rigl", [0.9], settings)
+
+
+def test_itop_may_exchange_more_seldom_and_until_the_end():
+    schedule = rows("itop", [0.9], {"every": 40, "end": 1000})[0.9].pruning
+    assert (schedule.start, schedule.every, schedule.end) == (0, 40, 1000)
+    with pytest.raises(LotteryError, match="every 800 updates until 800, which is never; set eve"):
+        rows("itop", [0.9], {"every": 800})
 
 
 def test_all_survivors_may_be_exchanged():
