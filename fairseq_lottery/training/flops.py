@@ -3,7 +3,7 @@
 A matrix with n weights that multiplies p positions takes 2np operations, as does each of the two
 products of its backward pass. An attention module of width d with q queries and k keys takes 4qkd
 for its two products. Other operations (norms, activations, softmax, the optimizer) are not counted,
-as in Evci et al. (2020, appendix H).
+as in Evci et al. (2020, appendix).
 """
 
 from __future__ import annotations
