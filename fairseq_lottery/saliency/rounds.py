@@ -95,7 +95,7 @@ def prune_by_rounds(
         scores_under: computes matrix -> fp32 scores of the model under a mask.
         select: prunes a mask by scores to a sparsity, as ``fairseq_lottery.masks.select``.
         rounds: number of rounds; by default that of the score.
-        initial: sparsity of ``mask``, if it was requested with another rounding.
+        initial: requested sparsity of ``mask``, if rounding changed it.
     """
     saliency = SALIENCIES[score]
     first = mask.sparsity if initial is None else initial

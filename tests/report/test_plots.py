@@ -17,6 +17,7 @@ from fairseq_lottery.errors import LotteryError  # noqa: E402
 from fairseq_lottery.formats import read_source  # noqa: E402
 from fairseq_lottery.masks import overlap  # noqa: E402
 from fairseq_lottery.report import gather, read_run, size  # noqa: E402
+from fairseq_lottery.report.plots import curves  # noqa: E402
 from fairseq_lottery.report.plots.curves import (  # noqa: E402
     learning_curves,
     seed_overlaps,
@@ -122,6 +123,38 @@ def test_sixteen_techniques_fit_a_column(tmp_path):
         made.records.append(score_record(technique=technique, sparsity=sparsity, seed=seed))
     (group,) = gather([read_run(made.write())])
     assert sparsity_curves(group, BLEU, COLUMN) is not None
+
+
+def test_techniques_at_one_sparsity_are_ranked(tmp_path, monkeypatch):
+    """The best one is on top; overlaps are those above the chance of each technique."""
+    monkeypatch.setattr(curves, "draw", lambda _, text, page, paint: (text, paint(page)))
+    made = Made(tmp_path / "a", ("slt", "mp", "random"), (0.5,), seeds=(1, 2))
+    scores = {"dense": 30, "slt": 21, "mp": 25, "random": 23}
+    for technique, sparsity, seed in made.cells():
+        for metric in ("BLEU", "TER"):
+            score = scores[technique] + seed
+            made.records.append(score_record(metric=metric, technique=technique, sparsity=sparsity,
+                                             seed=seed, score=score))  # fmt: skip
+    (group,) = gather([read_run(made.write())])
+
+    def ranked(figure):
+        (axes,) = figure.axes
+        return [label.get_text() for label in axes.get_yticklabels()]
+
+    caption, figure = sparsity_curves(group, BLEU, COLUMN)
+    assert caption.startswith("BLEU on test at 50 % sparsity (")
+    assert ranked(figure) == ["MP", "random mask", "SLT"]
+    dense = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert dense[0].get_xdata() == [31.5, 31.5]
+    assert ranked(sparsity_curves(group, replace(BLEU, metric="TER"), COLUMN)[1]) == [
+        "SLT", "random mask", "MP"
+    ]  # fmt: skip
+    pairs = [
+        Overlap((name, 0.5, 1), (name, 0.5, 2), jaccard, chance)
+        for name, jaccard, chance in (("slt", 0.4, 0.4), ("mp", 0.3, 0.2), ("random", 0.35, 0.3))
+    ]
+    _, figure = seed_overlaps(group, Masks(overlaps=pairs), COLUMN)
+    assert ranked(figure) == ["MP", "random mask", "SLT"]
 
 
 def test_nothing_to_draw(tmp_path):

@@ -20,6 +20,7 @@ from fairseq_lottery.report.plots.drawings import (
     panels_of,
     share_axis,
 )
+from fairseq_lottery.report.plots.ranked_values import ranked_values
 from fairseq_lottery.report.reading.mask_tables import Masks
 from fairseq_lottery.report.reading.recipe_groups import Group
 from fairseq_lottery.report.reading.table_words import Cell, Evaluation, percent, slug
@@ -36,7 +37,7 @@ Lines = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
 
 
 def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
-    """Plot a metric by share, with a line per technique.
+    """Plot a metric by share, with a line per technique; a single share has no axis.
 
     Returns:
         None for searches, or if only the dense model has scores.
@@ -68,8 +69,23 @@ def sparsity_curves(group: Group, key: Evaluation, page: Size) -> Optional[Drawi
     most = max(len(values) for line in lines.values() for _, values in line)
     bars = f"mean and standard deviation over {most} seeds" if most > 1 else "one seed"
     by, axis = group.words.by, "logarithmic in the density" if logarithmic else "linear"
+    name = group.file(f"{key.slug}-by-{slug(by)}")
+    found = {share for line in lines.values() for share, _ in line}
+    if len(found) == 1:
+        (share,) = found
+        return draw(
+            name,
+            f"{key.metric} on {key.subset} at {group.label_of(share)} % {group.words.column}"
+            f" ({key.words}; {bars}), best first.",
+            page,
+            lambda size: ranked_values(
+                group, {name: line[0][1] for name, line in lines.items()},
+                ("dense", dense) if dense else None, key.metric, size,
+                lowest_first=key.lower_is_better,
+            ),
+        )  # fmt: skip
     return draw(
-        group.file(f"{key.slug}-by-{slug(by)}"),
+        name,
         f"{key.metric} on {key.subset} by {by} ({key.words}; {bars}). The axis is {axis}; the"
         " dashed line is the dense model.",
         page,
@@ -84,8 +100,10 @@ def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         return None
     overlaps: dict[str, dict[float, list[float]]] = {}
     chances: dict[float, list[float]] = {}
+    above_chance: dict[str, list[float]] = {}
     for pair in pairs:
         name, share, _ = pair.a
+        above_chance.setdefault(name, []).append(pair.above_chance)
         overlaps.setdefault(name, {}).setdefault(share, []).append(pair.jaccard)
         chances.setdefault(share, []).append(pair.chance)
     lines = {
@@ -99,6 +117,20 @@ def seed_overlaps(group: Group, masks: Masks, page: Size) -> Optional[Drawing]:
         return axes.plot(*zip(*means), color=GREY, linestyle="--", marker="_")[0]
 
     reference, label = ("chance", chance_line), "overlap of two seeds"
+    if len(chances) == 1:
+        (share,) = chances
+        return draw(
+            group.file("overlap-seeds"),
+            "Overlap above chance of the weights that two seeds of one technique keep at"
+            f" {group.label_of(share)} % {group.words.column}: (Jaccard index - chance) /"
+            " (1 - chance), mean and standard deviation over pairs of seeds. Chance (0) is the"
+            " overlap of independent masks of these densities.",
+            page,
+            lambda size: ranked_values(
+                group, {name: above_chance[name] for name in lines}, ("chance", [0.0]),
+                f"{label}, above chance", size,
+            ),
+        )  # fmt: skip
     return draw(
         group.file("overlap-seeds"),
         "Overlap (Jaccard index) of the weights that two seeds of one technique keep, the mean"

@@ -100,9 +100,8 @@ def _density_figure(
     if not each_row:
         ends = [*firsts[1:], len(matrices)]
         rows = {(n + end - 1) / 2: places[n][1] for n, end in zip(firsts, ends)}
-    densities = [share for shares in kept.values() for share in shares.values()]
-    is_empty = any(0 in row for _, cells in panels for row in cells)
-    nothing = " (orange: nothing is kept)" if is_empty else ""
+    means = [mean for _, cells in panels for row in cells for mean in row]
+    nothing = " (orange: nothing is kept)" if 0 in means else ""
     return heat_maps(
         panels,
         {n: percent(share) for n, share in enumerate(sparsities)},
@@ -110,7 +109,7 @@ def _density_figure(
         page,
         f"density, %, by sparsity, %{nothing}",
         row_height=1.1 * page.line if each_row else 0.05,
-        low=min([0.5, *(share for share in densities if share > 0)]),
+        low=min([0.5, *(mean for mean in means if mean > 0)]),
         logarithmic=True,
         empty="0.85",
         lines=[first - 0.5 for first in firsts[1:]],

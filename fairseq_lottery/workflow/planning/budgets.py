@@ -55,11 +55,14 @@ def budget_factor(request: Request, configuration: Configuration, training: Trai
 
 
 def scale(
-    configuration: Configuration, request: Request, factor: float
+    configuration: Configuration, request: Request, training: Training, factor: float
 ) -> tuple[Configuration, Request]:
     """Return a configuration and a request whose trainings are ``factor`` times as long.
 
     Everything in updates is scaled: warm-up, rewinding, pruning schedule and validations.
+
+    Args:
+        training: training of the request before it is scaled.
 
     Raises:
         LotteryError: the trainings would have no update before t, or in their warm-up.
@@ -77,11 +80,13 @@ def scale(
     warmup = flags.number("--warmup-updates", _WARMUP if is_warm else 0) or 0
     if warmup:
         flags = flags.plus("--warmup-updates", int(warmup))
-    for name, update in (("rewind", request.rewind), ("--warmup-updates", warmup)):
+    draws = any(run.ticket is not None for run in training.ancestors())
+    rewind = request.rewind if draws else 0
+    for name, update in (("rewind", rewind), ("--warmup-updates", warmup)):
         if update and update * factor < 0.5:
             raise LotteryError(
                 f"has {updates} updates for each training with budget {request.budget:g}x, too few"
-                f" for {name}; give a larger budget, or fewer rounds"
+                f" for {name}; give a larger budget{', or fewer rounds' if draws else ''}"
             )
     for name in _FLAGS:
         number = flags.number(name)

@@ -209,7 +209,7 @@ def _within_budget(
     if factor == 1:
         return training
     try:
-        shorter, changed = scale(configuration, request, factor)
+        shorter, changed = scale(configuration, request, training, factor)
         scaled = _rows(whole, shorter, changed, seed).get(sparsity)
         if scaled is None:
             raise LotteryError("has no such row in shorter trainings; omit budget")

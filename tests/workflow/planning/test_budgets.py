@@ -104,6 +104,22 @@ def test_a_budget_that_does_not_fit_is_one_sentence(tmp_path, value, problem):
     assert problem in str(refused.value) and "small.yaml, line" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "technique, words",
+    [
+        ("slt", "1 updates for each training with budget 0.002x, too few for rewind; give a larger"
+         " budget, or fewer rounds"),
+        # a technique without tickets rewinds nothing, and has no rounds
+        ("mp", "2 updates for each training with budget 0.002x, too few for --warmup-updates; give"
+         " a larger budget"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(tmp_path, technique, words):
+    with pytest.raises(LotteryError) as refused:
+        plan_of(tmp_path, technique, sparsities=[0.5], budget="0.002x")
+    assert str(refused.value).endswith(words)
+
+
 def test_masks_of_other_techniques_have_no_budget_of_their_own(tmp_path):
     techniques = ("imp", {"fresh-weights": {"budget": "1x"}})
     with pytest.raises(LotteryError, match="fresh-weights takes masks of other techniques"):
