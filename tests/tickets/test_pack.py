@@ -345,7 +345,8 @@ def test_dropped_flags_are_those_that_the_task_refuses_beside_a_ticket():
                 yield one.flag_in(TRAINING)
 
     # each pruner refuses the options of others, and so does each score
-    ways = [{"pruner": name} for name in PRUNERS] + [{"score": "snip"}]
+    ways = [{"pruner": name} for name in PRUNERS]
+    ways += [{"score": "snip", "prune_schedule": "one-shot"}]
     pruning = set.intersection(*(set(refused(prune_to=0.9, **way)) for way in ways))
     assert pruning == {*command.DRAWING, "--sparse-decode", "--pair-mask"}
     how = {one.flag_in(TRAINING) for one in options(Schedule, Pruning, ScoreBatches, ScoreRounds)}
