@@ -38,26 +38,33 @@ def main():
     parser.add_argument("runs", type=Path, help="folder of the workflow")
     parser.add_argument("--pairs", nargs="*", help="pairs of techniques; all by default")
     args = parser.parse_args()
-    (group,) = gather([read_run(args.runs)])
-    group = with_losses(group)
+    groups = gather([read_run(args.runs)])
+    if len(groups) != 1 or ("valid", "loss") not in groups[0].curves:
+        parser.error("RUNS has several data sets, or no validation losses")
+    group = with_losses(groups[0])
+    names = (DENSE, *group.techniques)
+    chosen = [pair.split(",") for pair in args.pairs or ()] or [*combinations(names, 2)]
+    for pair in chosen:
+        if len(pair) != 2 or not set(pair) <= set(names):
+            parser.error(f"{','.join(pair)} is not a pair of {', '.join(names)}")
     for sparsity in group.sparsities:
         print(f"validation loss at {sparsity:g}, mean ± deviation over seeds")
-        for name in (DENSE, *group.techniques):
+        for name in names:
             values = group.values(LOSS, name, 0.0 if name == DENSE else sparsity)
             if values:
                 spread = statistics.stdev(values) if len(values) > 1 else float("nan")
                 print(f"  {name:12} {statistics.fmean(values):.3f} ± {spread:.3f}")
-    chosen = [tuple(pair.split(",")) for pair in args.pairs or ()]
-    for a, b in chosen or combinations([DENSE, *group.techniques], 2):
-        for test in across_seeds(group, LOSS):
-            if {test.a, test.b} != {a, b} or test.adjusted is None:
-                continue
+    tests = across_seeds(group, LOSS)
+    if not tests:
+        print("no tests: they require three seeds")
+    for a, b in chosen:
+        for test in (test for test in tests if {test.a, test.b} == {a, b}):
             sign = 1 if test.a == a else -1
-            low, high = sorted((sign * test.low, sign * test.high))
-            print(
-                f"{a} - {b} at {test.sparsity:g}: {sign * test.difference:.3f}"
-                f" ({low:.3f} to {high:.3f}), adjusted p = {test.adjusted:.4f}"
-            )
+            words = f"{a} - {b} at {test.sparsity:g}: {sign * test.difference:.3f}"
+            if test.low is not None:
+                low, high = sorted((sign * test.low, sign * test.high))
+                words += f" ({low:.3f} to {high:.3f}), adjusted p = {test.adjusted:.4f}"
+            print(words)
 
 
 if __name__ == "__main__":

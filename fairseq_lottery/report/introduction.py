@@ -42,11 +42,13 @@ _TERMS = {
     "movement pruning": "gradual pruning of the weights that move towards zero during training.",
     "SET": "sparse from the start: the smallest weights of a random mask are pruned, and as many"
     " random ones regrow.",
-    "RigL": "as SET, but the weights with the largest gradients regrow.",
+    "RigL": "sparse from the start: the smallest weights of a random mask are pruned, and as many"
+    " of those with the largest gradients regrow.",
     "RigL-ITOP": "RigL with larger exchanges, so that more weights are trained at some time.",
     _STATIC: "control: one training under a random mask that never changes.",
     "SNIP": "the mask is computed before training, by the effect of each weight on the loss.",
-    "FORCE": "as SNIP, but in rounds in which pruned weights may regrow.",
+    "FORCE": "the mask is computed before training, by the effect of each weight on the loss, in"
+    " rounds in which pruned weights may regrow.",
     "GraSP": "the mask is computed before training, so that gradients stay large.",
     "SynFlow": "the mask is computed before training, without data, by the flow through each"
     " weight.",

@@ -19,8 +19,8 @@ A Transformer has other operations, which are replaced in a copy of the model:
   whole layers;
 * GELU, SiLU and tanh pass positive numbers unchanged, as ReLU does.
 
-Other operations that are not linear in positive numbers, such as gates, are refused. All of it is
-computed in float64.
+Common other operations that are not linear in positive numbers, such as gates, are refused. All of
+it is computed in float64.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def make_positive(module: nn.Module) -> None:
             child.register_forward_hook(lambda _module, _inputs, output: torch.zeros_like(output))
         if name.endswith(_PROJECTIONS):
             child.register_forward_hook(lambda _module, _inputs, output: _third(output))
+        if getattr(getattr(child, "activation_fn", None), "__name__", "") == "gelu_accurate":
+            child.activation_fn = functional.gelu  # fairseq's formula has powers
         if hasattr(child, "residual_connection"):  # a method of fairseq's layers
             child.residual_connection = _residual
 
@@ -184,7 +186,8 @@ def _refusing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 #: operations that no replacement makes linear
 _NOT_LINEAR = (
     *("sigmoid", "logsigmoid", "hardsigmoid", "hardswish", "hardtanh", "softsign", "softplus"),
-    *("elu", "selu", "celu", "mish", "glu", "log_softmax", "exp", "log", "pow", "sqrt"),
+    *("elu", "selu", "celu", "mish", "glu", "log_softmax", "exp", "log", "sqrt", "rsqrt"),
+    *("pow", "__pow__", "float_power", "square", "erf", "sigmoid_", "tanh_"),
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell"),
     "rnn_relu_cell",
 )

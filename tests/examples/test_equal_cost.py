@@ -44,3 +44,11 @@ def test_losses_are_those_of_the_evaluated_checkpoints(run, monkeypatch, capsys)
     assert capsys.readouterr().out.splitlines() == [
         "validation loss at 0.9, mean ± deviation over seeds", *means, *lines
     ]  # fmt: skip
+
+
+def test_an_unknown_technique_is_refused(run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["validation_loss.py", str(run), "--pairs", "slt,imp"])
+    with pytest.raises(SystemExit) as refused:
+        validation_loss.main()
+    assert refused.value.code == 2
+    assert "slt,imp is not a pair of dense, slt, mp" in capsys.readouterr().err

@@ -90,15 +90,15 @@ def test_a_way_to_count_by_which_all_models_cost_the_same_has_no_panel(made, mon
         for cell, cost in group.costs.items()
         if cell[:2] in factors
     }
-    page, sentence = size("16cm", 8), "all models have the same number of operations"
+    page, sentence = size("16cm", 8), "all models take equally many operations"
     caption, figure = cost_plot(group, BLEU, page)
     assert [axes.get_title() for axes in figure.axes] == [
-        "all weights counted", "only kept weights counted"
+        "counted as dense", "as if pruned weights took none"
     ]  # fmt: skip
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "50", "90", "50"]
     assert sentence not in caption
     caption, figure = cost_plot(replace(group, costs=nearly_equal), BLEU, page)
-    assert [axes.get_title() for axes in figure.axes] == ["only kept weights counted"]
+    assert [axes.get_title() for axes in figure.axes] == ["as if pruned weights took none"]
     assert not figure.axes[0].texts and sentence in caption
 
 

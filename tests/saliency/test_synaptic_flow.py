@@ -239,6 +239,32 @@ def test_what_does_not_keep_numbers_positive_is_refused_and_leaves_no_trace(modu
     assert len(output[0] if isinstance(output, tuple) else output) == 2
 
 
+def gelu_accurate(values):
+    """As fairseq computes it, with a power that is not linear."""
+    return 0.5 * values * (1 + torch.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3)))
+
+
+class Activated(nn.Linear):
+    """A layer that names its activation as fairseq's layers do."""
+
+    def __init__(self, activation):
+        super().__init__(6, 4)
+        self.activation_fn = activation
+
+    def forward(self, values):
+        return self.activation_fn(super().forward(values))
+
+
+def test_both_formulas_of_gelu_pass_the_same_flow():
+    layers = [Activated(nn.functional.relu), Activated(gelu_accurate)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    flows = [flow(layer, ones)["weight"] for layer in layers]
+    assert torch.equal(*flows)
+    other = Activated(lambda values: values**3)
+    with pytest.raises(LotteryError, match="cannot pass through (__)?pow"):
+        flow(other, ones)
+
+
 def test_a_flow_beyond_float64_is_refused():
     module = nn.Sequential(*[nn.Linear(4, 4, bias=False) for _ in range(12)])
     with torch.no_grad():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: titles of the panels, in the order of a pair of ``relative_costs``
-_PANELS = ("all weights counted", "only kept weights counted")
+_PANELS = ("counted as dense", "as if pruned weights took none")
 #: largest ratio of costs that are one cost: trainings in rounds have whole numbers of updates
 _EQUAL = 1.01
 
@@ -57,7 +57,7 @@ def cost_plot(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
     better = "lower" if key.lower_is_better else "higher"
     shares = f" Numbers are {group.words.shares} in percent." if _has_labels(points) else ""
     equal = (
-        " If all weights are counted, all models have the same number of operations."
+        " Counted as dense, all models take equally many operations (within 1 %)."
         if 0 not in _panels(points)
         else ""
     )
@@ -66,7 +66,7 @@ def cost_plot(group: Group, key: Evaluation, page: Size) -> Optional[Drawing]:
         f"{key.metric} on {key.subset} by the operations of all trainings behind a model"
         f" ({key.words}; {bars}), as multiples of the dense model's training.{shares}{equal} Grey"
         " line: Pareto front of the means; no model has both fewer operations and a"
-        f" {better} mean.",
+        f" {better} mean than a model on the line.",
         page,
         lambda size: _figure(group, points, size, key),
     )

@@ -33,8 +33,8 @@ def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     end = settings.get("end") or v.pruning.end
     if every >= end:
         raise LotteryError(
-            f"weights are exchanged every {every} updates until {end}, which is never; set every"
-            " to less"
+            f"weights are exchanged every {every} updates until {end}, which is never; set"
+            " prune: every to less"
         )
     own = {"start": 0, "schedule": Schedule.schedule, "score": Score.score}
     return _prune(v, scope, pruner=pruner, **own, **settings)
@@ -79,7 +79,7 @@ def rigged_lottery(
     if gradient_updates is not None and (type(gradient_updates) is not int or gradient_updates < 0):
         raise LotteryError(
             f"gradient_updates: {gradient_updates!r} is not a number of updates; 1 reads the"
-            " gradient of one update"
+            " gradient of one update, 0 all since the last exchange"
         )
     return _exchange(v, "rigl", scope, fraction=fraction, gradient_updates=gradient_updates)
 

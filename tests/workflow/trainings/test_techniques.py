@@ -466,7 +466,7 @@ def test_settings_of_sparse_techniques_are_checked(settings, message):
 def test_itop_may_exchange_more_seldom_and_until_the_end():
     schedule = rows("itop", [0.9], {"every": 40, "end": 1000})[0.9].pruning
     assert (schedule.start, schedule.every, schedule.end) == (0, 40, 1000)
-    with pytest.raises(LotteryError, match="every 800 updates until 800, which is never; set eve"):
+    with pytest.raises(LotteryError, match="every 800 updates until 800, which is never; set pru"):
         rows("itop", [0.9], {"every": 800})
 
 
