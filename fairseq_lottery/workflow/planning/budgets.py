@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fairseq_lottery.errors import LotteryError
 from fairseq_lottery.workflow.reading.configuration import Configuration, Request
+from fairseq_lottery.workflow.reading.technique_requests import IN_UPDATES
 from fairseq_lottery.workflow.trainings.training import Training
 
 #: flags in updates, which shrink or grow with the training
@@ -18,8 +19,6 @@ _FLAGS = (
 )
 #: warm-up of fairseq's inverse_sqrt without --warmup-updates
 _WARMUP = 4000
-#: settings of techniques in updates
-_OPTIONS = ("updates", "learning", "tuning", "every", "end")
 #: keys of the pruning schedule in updates
 _SCHEDULE = ("start", "end", "every")
 
@@ -96,7 +95,7 @@ def scale(
     pruning = dict(configuration.pruning)
     pruning.update({name: scaled(pruning[name]) for name in _SCHEDULE})
     options = {
-        name: scaled(value) if name in _OPTIONS and type(value) is int else value
+        name: scaled(value) if name in IN_UPDATES and type(value) is int else value
         for name, value in request.options.items()
     }
     shorter = replace(configuration, train=flags, updates=updates, pruning=pruning, adopt=None)

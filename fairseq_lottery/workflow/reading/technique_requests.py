@@ -23,6 +23,9 @@ SETTINGS = (
     *("sparsities", "rounds", "seeds", "rewind", "rewind_source", "update_counter", "budget"),
 )
 
+#: settings of techniques in updates, which a file may give as shares of the training
+IN_UPDATES = ("updates", "learning", "tuning", "every", "end")
+
 Share = Annotated[
     float,
     Rule("a share between 0 and 1; 0.9 prunes 90 % of the weights", lambda x: 0 < x < 1, float),
@@ -300,7 +303,7 @@ def _read_rewinds(values: Values, key: Key, value: Any) -> list[tuple[float, int
 
 def _option(values: Values, key: Key, technique: Technique, name: str, value: Any) -> Any:
     """Return the validated value of an option that only some techniques have."""
-    if name in ("updates", "learning", "tuning", "every", "end"):
+    if name in IN_UPDATES:
         updates = values.read_update(key, value)
         if not updates:
             raise values.error(key, f"{name} is {value!r}, expected at least one update")

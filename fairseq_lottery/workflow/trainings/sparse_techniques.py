@@ -28,7 +28,7 @@ def _prune(v: Vocabulary, scope: str, **settings: Any) -> Cells:
 
 def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     """Yield trainings that exchange weights from the start, by magnitude."""
-    settings["fraction"] = _share("fraction", settings["fraction"])
+    settings["fraction"] = _fraction(settings["fraction"])
     every = settings.get("every") or v.pruning.every
     end = settings.get("end") or v.pruning.end
     if every >= end:
@@ -40,11 +40,11 @@ def _exchange(v: Vocabulary, pruner: str, scope: str, **settings: Any) -> Cells:
     return _prune(v, scope, pruner=pruner, **own, **settings)
 
 
-def _share(name: str, value: Optional[float]) -> Optional[float]:
+def _fraction(value: Optional[float]) -> Optional[float]:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise LotteryError(f"{name}: {value!r} is not a share in (0, 1]; 0.3 exchanges 30 %")
+        raise LotteryError(f"fraction: {value!r} is not a share in (0, 1]; 0.3 exchanges 30 %")
     return float(value)
 
 
@@ -101,7 +101,7 @@ def gradual_with_regeneration(
     v: Vocabulary, scope: str = "global", fraction: Optional[float] = None
 ) -> Cells:
     """Increase the sparsity, and exchange weights at each step (Liu et al. 2021)."""
-    fraction = _share("fraction", fraction)
+    fraction = _fraction(fraction)
     own = {"start": max(1, v.pruning.start), "schedule": Schedule.schedule, "score": Score.score}
     return _prune(v, scope, pruner="granet", fraction=fraction, **own)
 
